@@ -1,0 +1,67 @@
+//! Settings as plain values, with their defaults.
+
+use std::time::Duration;
+
+/// When an accepted record is safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// `export` returns after `fdatasync`: accepted records survive a power cut. This is the default.
+    #[default]
+    Sync,
+    /// Records survive a kill of the process at once, a power cut after at most this long.
+    Interval(Duration),
+    /// Records survive a kill of the process; a power cut can take what the operating system had not written yet.
+    Process,
+}
+
+/// How a failed request is repeated. Repeating never ends.
+///
+/// The delay before the n-th repetition is drawn evenly from zero to `initial_delay * 2^(n-1)`, at most `max_delay`
+/// ("full jitter"). A `Retry-After` from the server takes its place, up to `max_retry_after`.
+///
+/// # Examples
+///
+/// ```
+/// use opentelemetry_spool::RetryPolicy;
+/// use std::time::Duration;
+///
+/// let mut policy = RetryPolicy::default();
+/// policy.max_delay = Duration::from_secs(5);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryPolicy {
+    /// The bound of the first delay. Default: 500 ms.
+    pub initial_delay: Duration,
+    /// The largest bound of a delay. Default: 30 s.
+    pub max_delay: Duration,
+    /// The longest `Retry-After` that is obeyed; a longer one is cut to this. Default: 5 min.
+    pub max_retry_after: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            initial_delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(30),
+            max_retry_after: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What one request may carry and how long it may wait to be filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchLimits {
+    /// At least 1.
+    pub(crate) max_records: u32,
+    /// Of the request body; a single larger record goes alone.
+    pub(crate) max_bytes: u64,
+    pub(crate) linger: Duration,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO }
+    }
+}
