@@ -210,6 +210,13 @@ impl HeaderMap {
         self.0.is_empty()
     }
 
+    /// Sets every header of `others`.
+    pub(crate) fn extend(&mut self, others: &Self) {
+        for (name, value) in &others.0 {
+            self.0.insert(name.clone(), value.clone());
+        }
+    }
+
     pub(crate) fn into_http(self) -> http::HeaderMap {
         self.0
     }

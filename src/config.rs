@@ -54,14 +54,8 @@ impl Default for RetryPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchLimits {
     /// At least 1.
-    pub(crate) max_records: u32,
+    pub(crate) max_records: u64,
     /// Of the request body; a single larger record goes alone.
     pub(crate) max_bytes: u64,
     pub(crate) linger: Duration,
-}
-
-impl Default for BatchLimits {
-    fn default() -> Self {
-        Self { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO }
-    }
 }

@@ -1,0 +1,28 @@
+//! A receiver for the small examples: prints each request that it gets and answers 200.
+
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::post;
+
+/// Starts it on a free port, on a thread of its own; returns the endpoint to send to.
+pub(crate) fn start() -> std::io::Result<String> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    let endpoint = format!("http://{}/logs", listener.local_addr()?);
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let router = Router::new().route("/logs", post(print));
+            axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
+        })
+    });
+    Ok(endpoint)
+}
+
+async fn print(headers: HeaderMap, body: String) {
+    println!("\nPOST /logs HTTP/1.1");
+    for (name, value) in &headers {
+        println!("{name}: {}", String::from_utf8_lossy(value.as_bytes()));
+    }
+    println!("\n{body}");
+}

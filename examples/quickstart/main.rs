@@ -1,0 +1,145 @@
+//! A service, its endpoint, an outage and a `kill -9`: what the spool is for, in half a minute.
+//!
+//! ```text
+//! cargo run --release --example quickstart
+//! ```
+//!
+//! Needs no server: it starts a receiver of its own on loopback, and itself a second time as the service. Ends with
+//! an error if a single accepted record is missing, out of order, or came with another tenant's header.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `service.rs` | **what to copy**: a service that logs with `tracing` through the exporter |
+//! | `report.rs` | what the service tells this program, line by line, so that a kill cannot take it back |
+//! | `process.rs` | starts, kills and ends the service |
+//! | `receiver.rs` | the endpoint: HTTP on loopback; can go down, say 503, keep an answer to itself |
+//! | `ledger.rs` | the books: what was emitted, accepted, delivered; and the verdict |
+//! | `screen.rs` | progress bars and narration |
+//! | `summary.rs` | the table, the record and the request at the end |
+
+mod ledger;
+mod process;
+mod receiver;
+mod report;
+mod screen;
+mod service;
+mod summary;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use indicatif::HumanCount;
+use opentelemetry_spool::BoxError;
+
+use crate::ledger::{Ledger, SharedLedger, books};
+use crate::process::Service;
+use crate::receiver::{Answer, Receiver};
+use crate::screen::Screen;
+
+const HEALTHY: Duration = Duration::from_secs(4);
+const OUTAGE_BEFORE_THE_KILL: Duration = Duration::from_secs(5);
+const OUTAGE_AFTER_THE_KILL: Duration = Duration::from_secs(4);
+/// How long the backlog may take before the story goes on without it.
+const DRAINING_AT_MOST: Duration = Duration::from_secs(20);
+/// Fewer records than this on disk are no backlog: the service goes on logging.
+const NO_BACKLOG: u64 = 250;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => tell(),
+        ["service", run, endpoint, spool_dir] => service::main(run, endpoint, spool_dir).map(|()| true),
+        _ => Err("this example takes no arguments".into()),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("quickstart: {}", with_causes(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The story. Says whether all ended well.
+fn tell() -> Result<bool, BoxError> {
+    let ledger: SharedLedger = Arc::new(Mutex::new(Ledger::default()));
+    let spool = tempfile::Builder::new().prefix("quickstart-spool-").tempdir()?;
+    let mut receiver = Receiver::start(Arc::clone(&ledger))?;
+    let screen = Screen::start(Arc::clone(&ledger));
+    let count = |records: u64| HumanCount(records).to_string();
+
+    screen.chapter(&format!(
+        "A service logs: {} threads, a tenant each, about {} records a second. Its endpoint is healthy.",
+        service::TENANTS.len(),
+        service::RECORDS_PER_SECOND,
+    ));
+    let service = Service::start(1, receiver.endpoint(), spool.path(), &ledger)?;
+    sleep(HEALTHY);
+
+    receiver.go_down();
+    let outage = Instant::now();
+    screen.chapter("The endpoint goes down: connections are refused. The service logs on and notices nothing;");
+    screen.line("what it logs goes to disk.");
+    sleep(OUTAGE_BEFORE_THE_KILL);
+
+    let killed_pid = service.pid();
+    service.kill()?;
+    let on_disk = books(&ledger).on_disk();
+    let in_memory = books(&ledger).not_accepted();
+    screen.chapter(&format!("kill -9. Process {killed_pid} is gone, with no chance to say goodbye."));
+    screen.line(&format!("{} accepted records are on disk, undelivered.", count(on_disk)));
+    screen.line(&format!("{} more were in the SDK's queue, in memory: never accepted, and lost.", count(in_memory)));
+    sleep(Duration::from_millis(1500));
+
+    let service = Service::start(2, receiver.endpoint(), spool.path(), &ledger)?;
+    let opened = books(&ledger).opened.unwrap_or_default();
+    screen.chapter(&format!("It is started again, as process {}, on the same spool directory,", service.pid()));
+    screen.line(&format!(
+        "opens it in {} ms and finds {} records. The endpoint is still down.",
+        opened.millis,
+        count(opened.pending),
+    ));
+    sleep(OUTAGE_AFTER_THE_KILL);
+
+    receiver.come_back(&[Answer::Busy, Answer::Busy, Answer::Busy, Answer::TakenButNotSaid])?;
+    let outage = outage.elapsed();
+    screen.chapter("The endpoint comes back, as endpoints do: three times \"503, Retry-After: 1\", then it takes");
+    screen.line("a batch and never says so (the service has to send it again), then it is well but slow.");
+    let drained = wait_until(DRAINING_AT_MOST, || books(&ledger).on_disk() < NO_BACKLOG);
+    screen.line(if drained { "The backlog is delivered." } else { "The backlog is taking its time." });
+    sleep(Duration::from_secs(1));
+
+    screen.chapter("The service ends in peace: what is queued goes to disk, what is on disk to the endpoint.");
+    if let Err(error) = service.end() {
+        books(&ledger).fault(error.to_string());
+    }
+    screen.finish();
+
+    let verdict = books(&ledger).verdict();
+    summary::print(&books(&ledger), &verdict, killed_pid, outage);
+    if !verdict.is_good() {
+        println!("The spool is kept in {}", spool.keep().display());
+    }
+    Ok(verdict.is_good())
+}
+
+/// Waits for a condition, at most so long; says whether it came true.
+fn wait_until(at_most: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + at_most;
+    while !condition() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    true
+}
+
+/// An error and what it came from, in one line.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,112 @@
+//! The endpoint: a small HTTP receiver on loopback that can fail in the ways endpoints fail.
+
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use opentelemetry_spool::BoxError;
+use tokio::runtime::Runtime;
+
+use crate::ledger::{SharedLedger, books};
+use crate::wait_until;
+
+/// What the receiver does with a request when it is not well.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    /// 503 with `Retry-After: 1`; the batch is not looked at.
+    Busy,
+    /// Takes the batch and never answers: the sender cannot know and has to send it again.
+    TakenButNotSaid,
+}
+
+#[derive(Clone)]
+struct Desk {
+    ledger: SharedLedger,
+    /// For the next requests, one each; when there is none left, all is well.
+    script: Arc<Mutex<VecDeque<Answer>>>,
+    delay: Duration,
+}
+
+/// The receiver. While it is up it has a runtime of its own: dropping that closes listener and connections at once.
+pub(crate) struct Receiver {
+    address: SocketAddr,
+    endpoint: String,
+    ledger: SharedLedger,
+    running: Option<Runtime>,
+}
+
+impl Receiver {
+    /// Starts on a free port.
+    pub(crate) fn start(ledger: SharedLedger) -> Result<Self, BoxError> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let address = listener.local_addr()?;
+        let endpoint = format!("http://{address}/ingest?source=quickstart");
+        let mut receiver = Self { address, endpoint, ledger, running: None };
+        receiver.serve(listener, &[], Duration::ZERO)?;
+        Ok(receiver)
+    }
+
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// From now on connections are refused; those that are open are cut.
+    pub(crate) fn go_down(&mut self) {
+        if let Some(runtime) = self.running.take() {
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+    }
+
+    /// Listens on the same port again, answers the first requests as told and the others well, but slowly.
+    pub(crate) fn come_back(&mut self, script: &[Answer]) -> Result<(), BoxError> {
+        let mut listener = None;
+        wait_until(Duration::from_secs(5), || {
+            listener = TcpListener::bind(self.address).ok();
+            listener.is_some()
+        });
+        let listener = listener.ok_or("the receiver's port is taken")?;
+        self.serve(listener, script, Duration::from_millis(6))
+    }
+
+    fn serve(&mut self, listener: TcpListener, script: &[Answer], delay: Duration) -> Result<(), BoxError> {
+        let script = Arc::new(Mutex::new(script.iter().copied().collect()));
+        let desk = Desk { ledger: Arc::clone(&self.ledger), script, delay };
+        let router = Router::new().route("/ingest", post(ingest)).with_state(desk);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        listener.set_nonblocking(true)?;
+        let listener = {
+            let _entered = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        runtime.spawn(axum::serve(listener, router).into_future());
+        self.running = Some(runtime);
+        Ok(())
+    }
+}
+
+async fn ingest(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Response {
+    let next = desk.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    match next {
+        Some(Answer::Busy) => {
+            books(&desk.ledger).refused += 1;
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response()
+        }
+        Some(Answer::TakenButNotSaid) => {
+            books(&desk.ledger).take(&headers, &body);
+            books(&desk.ledger).unanswered += 1;
+            std::future::pending().await
+        }
+        None => {
+            tokio::time::sleep(desk.delay).await;
+            books(&desk.ledger).take(&headers, &body);
+            StatusCode::OK.into_response()
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Narration and progress: bars in a terminal, a line a second elsewhere.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::ledger::{SharedLedger, books};
+use crate::service::RECORDS_PER_SECOND;
+
+/// How long the service logs, about: so many records make a full bar.
+const FULL_BAR_SECONDS: u32 = 20;
+
+/// Where the story is told.
+pub(crate) struct Screen {
+    bars: MultiProgress,
+    began: Instant,
+    chapters: AtomicU32,
+    stop: mpsc::Sender<()>,
+    ticker: JoinHandle<()>,
+}
+
+impl Screen {
+    /// Begins to show what is in the books.
+    pub(crate) fn start(ledger: SharedLedger) -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
+        let began = Instant::now();
+        let (stop, stopped) = mpsc::channel();
+        let shown = bars.clone();
+        let ticker = std::thread::spawn(move || {
+            if shown.is_hidden() {
+                show_lines(&ledger, began, &stopped);
+            } else {
+                show_bars(&ledger, &shown, &stopped);
+            }
+        });
+        Self { bars, began, chapters: AtomicU32::new(1), stop, ticker }
+    }
+
+    /// Something happens.
+    pub(crate) fn chapter(&self, text: &str) {
+        let number = self.chapters.fetch_add(1, Ordering::Relaxed);
+        self.print("");
+        self.print(&format!("{:5.1} s  {number}. {text}", self.began.elapsed().as_secs_f64()));
+    }
+
+    /// One more line about it.
+    pub(crate) fn line(&self, text: &str) {
+        self.print(&format!("            {text}"));
+    }
+
+    /// Leaves the last state of the bars where it is.
+    pub(crate) fn finish(self) {
+        drop(self.stop);
+        let _ = self.ticker.join();
+    }
+
+    fn print(&self, line: &str) {
+        if self.bars.is_hidden() {
+            print_line(line);
+        } else {
+            let _ = self.bars.println(line);
+        }
+    }
+}
+
+fn show_bars(ledger: &SharedLedger, bars: &MultiProgress, stopped: &mpsc::Receiver<()>) {
+    let style = |colour: &str| {
+        ProgressStyle::with_template(&format!(
+            "  {{prefix:9}} {{bar:48.{colour}/black.bright}} {{human_pos:>7}} {{msg}}"
+        ))
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━━─")
+    };
+    let bar = |name: &'static str, colour| {
+        let bar = ProgressBar::new(u64::from(FULL_BAR_SECONDS * RECORDS_PER_SECOND)).with_style(style(colour));
+        bars.add(bar.with_prefix(name))
+    };
+    let space = bars.add(ProgressBar::new(1).with_style(ProgressStyle::with_template(" ").unwrap_or(style("white"))));
+    let (emitted, accepted) = (bar("emitted", "white"), bar("accepted", "cyan"));
+    let (on_disk, delivered) = (bar("on disk", "yellow"), bar("delivered", "green"));
+    loop {
+        let ended = !matches!(stopped.recv_timeout(Duration::from_millis(100)), Err(RecvTimeoutError::Timeout));
+        let figures = Figures::from_books(ledger);
+        space.tick();
+        for (bar, position) in [
+            (&emitted, figures.emitted),
+            (&accepted, figures.accepted),
+            (&on_disk, figures.on_disk),
+            (&delivered, figures.delivered),
+        ] {
+            if bar.length().is_some_and(|length| length < figures.emitted) {
+                bar.set_length(figures.emitted);
+            }
+            bar.set_position(position);
+        }
+        on_disk.set_message(format!("{} of disk", HumanBytes(figures.disk_bytes)));
+        if ended {
+            for bar in [space, emitted, accepted, on_disk, delivered] {
+                bar.abandon();
+            }
+            return;
+        }
+    }
+}
+
+fn show_lines(ledger: &SharedLedger, began: Instant, stopped: &mpsc::Receiver<()>) {
+    let mut ended = false;
+    while !ended {
+        ended = !matches!(stopped.recv_timeout(Duration::from_secs(1)), Err(RecvTimeoutError::Timeout));
+        let figures = Figures::from_books(ledger);
+        print_line(&format!(
+            "{:5.1} s     emitted {:>6}   accepted {:>6}   on disk {:>6}   delivered {:>6}",
+            began.elapsed().as_secs_f64(),
+            HumanCount(figures.emitted).to_string(),
+            HumanCount(figures.accepted).to_string(),
+            HumanCount(figures.on_disk).to_string(),
+            HumanCount(figures.delivered).to_string(),
+        ));
+    }
+}
+
+/// What the books say at one moment.
+struct Figures {
+    emitted: u64,
+    accepted: u64,
+    on_disk: u64,
+    delivered: u64,
+    disk_bytes: u64,
+}
+
+impl Figures {
+    fn from_books(ledger: &SharedLedger) -> Self {
+        let ledger = books(ledger);
+        Self {
+            emitted: ledger.emitted(),
+            accepted: ledger.accepted(),
+            on_disk: ledger.on_disk(),
+            delivered: ledger.delivered(),
+            disk_bytes: ledger.disk_bytes,
+        }
+    }
+}
+
+/// As `println!`, but a reader that went away is no reason to panic.
+fn print_line(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

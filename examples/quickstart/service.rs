@@ -1,0 +1,127 @@
+//! The service: logs with `tracing` macros on several threads, through the OpenTelemetry SDK and the spool.
+//!
+//! [`main`] is what an application of one's own would copy. It runs in a process of its own, which the story kills.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry::logs::AnyValue;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::logs::{SdkLogRecord, SdkLoggerProvider};
+use opentelemetry_spool::{
+    BatchContext, BoxError, CallerThreadProcessor, HeaderMap, LogExporter, RetryPolicy, SpoolHandle,
+};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+use crate::report::{Report, Witness};
+
+/// Who the service works for: one thread, one partition of the spool, one `X-Tenant` header each.
+pub(crate) const TENANTS: [&str; 4] = ["acme", "globex", "initech", "umbrella"];
+/// Of all threads together; sleeping is not exact, so the real rate is a little lower.
+pub(crate) const RECORDS_PER_SECOND: u32 = 500;
+
+/// Logs until standard input is closed, then ends with everything delivered.
+pub(crate) fn main(run: &str, endpoint: &str, spool_dir: &str) -> Result<(), BoxError> {
+    let opening = Instant::now();
+    let exporter = exporter(endpoint, spool_dir)?;
+    let handle = exporter.handle();
+    Report::Opened { millis: opening.elapsed().as_millis(), pending: handle.stats().pending_records }.send();
+
+    let provider = SdkLoggerProvider::builder()
+        .with_log_processor(CallerThreadProcessor::new())
+        // The witness tells the story's other half what was accepted. A service would pass `exporter` here.
+        .with_batch_exporter(Witness::new(exporter))
+        .build();
+    // Only what the service itself logs: the HTTP client's chatter is not for the endpoint.
+    let own_records = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
+    tracing_subscriber::registry().with(OpenTelemetryTracingBridge::new(&provider).with_filter(own_records)).init();
+
+    work(run.parse()?, &handle)?;
+
+    provider.force_flush()?; // from the SDK's queue to the spool: on disk
+    handle.flush(Duration::from_secs(10))?; // from the spool to the endpoint: delivered
+    provider.shutdown()?;
+    Ok(())
+}
+
+/// The exporter, with what a request is to carry.
+fn exporter(endpoint: &str, spool_dir: impl AsRef<Path>) -> Result<LogExporter, BoxError> {
+    let mut patience = RetryPolicy::default();
+    patience.max_delay = Duration::from_secs(1); // 30 s would make a long story
+    Ok(LogExporter::builder()
+        .with_endpoint(endpoint)
+        .with_spool_dir(spool_dir.as_ref())
+        .with_partition_key(tenant_of)
+        .with_header_hook(tenant_headers)
+        .with_retry_policy(patience)
+        .with_timeout(Duration::from_secs(2))
+        .with_max_batch_records(100) // small, so that there is something to see
+        .build()?)
+}
+
+/// Which records may share a request: those of one tenant.
+fn tenant_of(record: &SdkLogRecord, _scope: &InstrumentationScope) -> String {
+    let tenant = record.attributes_iter().find(|(key, _)| key.as_str() == "tenant");
+    match tenant {
+        Some((_, AnyValue::String(tenant))) => tenant.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// Called on every attempt: names the tenant and gives a token made this very moment, which is never on disk.
+fn tenant_headers(batch: &BatchContext, headers: &mut HeaderMap) -> Result<(), BoxError> {
+    let tenant = batch.partition_key();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    headers.insert("x-tenant", tenant)?;
+    headers.insert("authorization", format!("Bearer {tenant}.{now}"))?;
+    Ok(())
+}
+
+/// One thread per tenant, until standard input is closed: by the story, or by its death.
+fn work(run: u64, handle: &SpoolHandle) -> Result<(), BoxError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut threads = Vec::new();
+    for tenant in TENANTS {
+        let stop = Arc::clone(&stop);
+        let worker = move || serve(tenant, run, &stop);
+        threads.push(thread::Builder::new().name(format!("{tenant}-worker")).spawn(worker)?);
+    }
+    let (watcher_stop, handle) = (Arc::clone(&stop), handle.clone());
+    threads.push(thread::Builder::new().name("watcher".into()).spawn(move || {
+        while !watcher_stop.load(Ordering::Relaxed) {
+            Report::Disk { bytes: handle.stats().disk_bytes }.send();
+            thread::sleep(Duration::from_millis(100));
+        }
+    })?);
+
+    let told_to_stop = std::io::stdin().read_to_end(&mut Vec::new());
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.join().map_err(|_| "a thread of the service panicked")?;
+    }
+    told_to_stop?;
+    Ok(())
+}
+
+/// What a tenant's thread does all day. `seq` numbers its records, so that none can go missing unnoticed.
+fn serve(tenant: &'static str, run: u64, stop: &AtomicBool) {
+    let pause = Duration::from_secs(1) * u32::try_from(TENANTS.len()).unwrap_or(1) / RECORDS_PER_SECOND;
+    for seq in 1_u64.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        match seq % 50 {
+            0 => tracing::error!(tenant, run, seq, retries = 3, "payment failed: the bank does not answer"),
+            17 | 34 => tracing::warn!(tenant, run, seq, items_left = 2, "stock is low"),
+            _ => tracing::info!(tenant, run, seq, amount = 19.99, "order {seq} of {tenant} taken"),
+        }
+        Report::Emitted { tenant: tenant.into(), seq }.send();
+        thread::sleep(pause);
+    }
+}

@@ -1,0 +1,107 @@
+//! What is left when the story is told: the table, one record, one request.
+
+use std::time::Duration;
+
+use indicatif::HumanCount;
+use serde_json::Value;
+
+use crate::ledger::{Ledger, Request, Verdict};
+
+/// Prints it all.
+pub(crate) fn print(ledger: &Ledger, verdict: &Verdict, killed_pid: u32, outage: Duration) {
+    if let Some(request) = &ledger.survivor {
+        let record = first_record(&request.body);
+        println!("\nOne record as it went over the wire, written by process {killed_pid} before it was killed:\n");
+        println!("{}", indented(&pretty(record)));
+        println!("\nThe request that brought it, sent by the process after it:\n");
+        println!("{}", indented(&head_of(request)));
+    }
+
+    println!("\n  {:-<74}", "");
+    row("emitted", ledger.emitted(), "by tracing::info! and the like");
+    row("accepted", ledger.accepted(), "export() returned Ok: synced to disk");
+    row("delivered", ledger.delivered(), &format!("in {} batches", HumanCount(ledger.batches)));
+    row("lost", verdict.lost, "accepted, but never delivered");
+    let again = format!("{} batches, recognised by their Idempotency-Key", HumanCount(ledger.repeated_batches));
+    row("sent twice", ledger.repeated_records, &again);
+    row("out of order", verdict.out_of_order, "within a tenant");
+    row("wrong header", verdict.wrong_headers, "X-Tenant of another tenant, or a token that was not fresh");
+    row("never accepted", verdict.in_memory, "still in the SDK's queue, in memory, at the kill");
+    if verdict.unannounced > 0 {
+        row("not promised", verdict.unannounced, "on disk at the kill, before export() could return Ok");
+    }
+    row("kills", 1, "SIGKILL");
+    let answers =
+        format!("seconds; then {} x 503, {} batch taken without an answer", ledger.refused, ledger.unanswered);
+    println!("  {:<15} {:>8.1}   {answers}", "outage", outage.as_secs_f64());
+    println!("  {:-<74}", "");
+
+    for fault in &verdict.faults {
+        println!("  fault: {fault}");
+    }
+    if verdict.is_good() {
+        println!("  Every accepted record arrived, in order, with the right headers.\n");
+    } else {
+        println!("  THIS IS NOT AS IT SHOULD BE.\n");
+    }
+}
+
+fn row(name: &str, records: u64, remark: &str) {
+    println!("  {name:<15} {:>8}   {remark}", HumanCount(records).to_string());
+}
+
+fn head_of(request: &Request) -> String {
+    let mut lines = vec!["POST /ingest?source=quickstart HTTP/1.1".to_owned()];
+    for (name, value) in &request.headers {
+        lines.push(format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+    }
+    lines.join("\n")
+}
+
+/// The text of a JSON array's first element, as it is.
+fn first_record(body: &[u8]) -> &str {
+    let array = std::str::from_utf8(body).unwrap_or_default();
+    let elements = array.strip_prefix('[').unwrap_or(array);
+    let mut values = serde_json::Deserializer::from_str(elements).into_iter::<Value>();
+    match values.next() {
+        Some(Ok(_)) => &elements[..values.byte_offset()],
+        _ => elements,
+    }
+}
+
+/// JSON with line breaks. A `serde_json::Value` would sort the keys, and their order is part of the format.
+fn pretty(json: &str) -> String {
+    let (mut out, mut depth, mut in_string, mut escaped) = (String::new(), 0, false, false);
+    for c in json.chars() {
+        if in_string {
+            in_string = escaped || c != '"';
+            escaped = c == '\\' && !escaped;
+            out.push(c);
+            continue;
+        }
+        let closing = matches!(c, '}' | ']');
+        if closing {
+            depth -= 1;
+        }
+        // Only the record itself is broken into lines, so that what belongs together stays on one.
+        if closing && depth == 0 {
+            out.push('\n');
+        }
+        out.push(c);
+        match c {
+            '"' => in_string = true,
+            '{' | '[' => depth += 1,
+            ':' => out.push(' '),
+            ',' if depth > 1 => out.push(' '),
+            _ => {}
+        }
+        if depth == 1 && matches!(c, '{' | '[' | ',') {
+            out.push_str("\n  ");
+        }
+    }
+    out
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,61 @@
+//! An axum service whose requests are logged through the spool, and which ends without losing any of it.
+//!
+//! ```text
+//! cargo run --example web_service          # then, elsewhere: curl localhost:3000/hello/world
+//! ```
+//!
+//! Ctrl-C ends it: first the requests that are running, then the logs that they wrote.
+
+mod print_receiver;
+
+use std::time::Instant;
+
+use axum::extract::{Path, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::{Router, routing::get};
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_spool::{BoxError, CallerThreadProcessor, LogExporter};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let spool_dir = tempfile::tempdir()?; // a real service would take a directory that outlives it
+    let exporter =
+        LogExporter::builder().with_endpoint(print_receiver::start()?).with_spool_dir(spool_dir.path()).build()?;
+    let provider = SdkLoggerProvider::builder()
+        .with_log_processor(CallerThreadProcessor::new())
+        .with_batch_exporter(exporter)
+        .build();
+    let own_records = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
+    tracing_subscriber::registry().with(OpenTelemetryTracingBridge::new(&provider).with_filter(own_records)).init();
+
+    let router = Router::new()
+        .route("/hello/{name}", get(|Path(name): Path<String>| async move { format!("Hello, {name}!\n") }))
+        .layer(from_fn(log_request));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    println!("http://{}/hello/world, Ctrl-C ends", listener.local_addr()?);
+    axum::serve(listener, router).with_graceful_shutdown(ctrl_c()).await?;
+
+    // Blocks until the logs are delivered or the SDK's 5 s are over, so it must not stand on a thread that runs tasks.
+    tokio::task::spawn_blocking(move || provider.shutdown()).await??;
+    Ok(())
+}
+
+async fn log_request(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let began = Instant::now();
+    let response = next.run(request).await;
+    let millis = began.elapsed().as_secs_f64() * 1e3;
+    tracing::info!(method, path, status = response.status().as_u16(), millis, "request answered");
+    response
+}
+
+async fn ctrl_c() {
+    // Without the signal's handler there is no graceful end, only kill: the spool survives that as well.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,412 @@
+//! The builder: every setting, its unit, its default and what is allowed.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry_sdk::logs::SdkLogRecord;
+
+use crate::batch::{BatchContext, HeaderMap};
+use crate::config::{BatchLimits, Durability, RetryPolicy};
+use crate::drain::Drain;
+use crate::encode::{Encoder, JsonEncoder};
+use crate::error::{BoxError, ExporterBuildError};
+use crate::exporter::{LogExporter, PartitionKey};
+use crate::hook::HeaderHook;
+use crate::spool::{Spool, SpoolConfig};
+use crate::stats::Counters;
+use crate::transport::{HttpSettings, HttpTransport};
+use crate::worker::{Control, Worker};
+
+const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+
+/// Configures a [`LogExporter`].
+///
+/// Where `opentelemetry_otlp` has a setting, it has the same name here. Two have no default:
+/// [`with_endpoint`](Self::with_endpoint) and [`with_spool_dir`](Self::with_spool_dir).
+///
+/// # Examples
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use opentelemetry_sdk::logs::SdkLoggerProvider;
+/// use opentelemetry_spool::{CallerThreadProcessor, LogExporter};
+///
+/// let exporter = LogExporter::builder()
+///     .with_endpoint("http://127.0.0.1:9/ingest")
+///     .with_spool_dir(dir.path())
+///     .build()?;
+/// let provider = SdkLoggerProvider::builder()
+///     .with_log_processor(CallerThreadProcessor::new())
+///     .with_batch_exporter(exporter)
+///     .build();
+/// # provider.shutdown()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct LogExporterBuilder {
+    spool_dir: Option<PathBuf>,
+    durability: Durability,
+    segment_bytes: u64,
+    limits: Limits,
+    headers: Vec<(String, String)>,
+    partition_key: Option<Box<PartitionKey>>,
+    hook: HeaderHook,
+    encoder: Box<dyn Encoder>,
+    retry: RetryPolicy,
+    http: HttpSettings,
+}
+
+/// The batch limits as they were given.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    max_records: usize,
+    max_bytes: usize,
+    linger: Duration,
+}
+
+impl Default for LogExporterBuilder {
+    fn default() -> Self {
+        Self {
+            spool_dir: None,
+            durability: Durability::default(),
+            segment_bytes: 64 << 20,
+            limits: Limits { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO },
+            headers: Vec::new(),
+            partition_key: None,
+            hook: HeaderHook::None,
+            encoder: Box::new(JsonEncoder::default()),
+            retry: RetryPolicy::default(),
+            http: HttpSettings::default(),
+        }
+    }
+}
+
+impl LogExporterBuilder {
+    /// Changes nothing: HTTP is the transport. Here so that swapping from `opentelemetry_otlp` stays one line.
+    pub fn with_http(self) -> Self {
+        self
+    }
+
+    // --- where to -------------------------------------------------------------------------------------------------
+
+    /// The URL that batches are posted to, with its path and query. Required.
+    ///
+    /// A user and password in it are sent as basic authentication and never shown.
+    pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.http.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// The directory of the spool, made if it is not there, readable by the owner alone. Required.
+    ///
+    /// It belongs on a local disk. Several exporters, also of several processes, may share one: each has its own part.
+    pub fn with_spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.spool_dir = Some(dir.into());
+        self
+    }
+
+    // --- what is sent ---------------------------------------------------------------------------------------------
+
+    /// How a record is encoded. Default: [`JsonEncoder::default`].
+    ///
+    /// Records that are in the spool already stay as they are.
+    pub fn with_encoder(mut self, encoder: impl Encoder) -> Self {
+        self.encoder = Box::new(encoder);
+        self
+    }
+
+    /// Which records may share a request: those for which this returns the same key. Default: all of them.
+    ///
+    /// The key is stored with the records and is what the header hook goes by. Keys are delivered independently of each
+    /// other; within a key the order is kept. At most 64 KiB of a key count. Called once per record, in `export`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_partition_key(|record, _scope| {
+    ///     let tenant = record.attributes_iter().find(|(key, _)| key.as_str() == "tenant");
+    ///     tenant.map(|(_, value)| format!("{value:?}")).unwrap_or_default()
+    /// });
+    /// ```
+    pub fn with_partition_key<F>(mut self, key: F) -> Self
+    where
+        F: Fn(&SdkLogRecord, &InstrumentationScope) -> String + Send + Sync + 'static,
+    {
+        self.partition_key = Some(Box::new(key));
+        self
+    }
+
+    /// Headers of every request. Default: none but `Content-Type`, `Idempotency-Key` and what HTTP itself needs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_headers([("x-api-key", "s3cret"), ("x-service", "checkout")]);
+    /// ```
+    pub fn with_headers<K: Into<String>, V: Into<String>>(mut self, headers: impl IntoIterator<Item = (K, V)>) -> Self {
+        self.headers.extend(headers.into_iter().map(|(name, value)| (name.into(), value.into())));
+        self
+    }
+
+    /// A function that sets headers, called before every attempt with the batch that is to be sent.
+    ///
+    /// It sees the headers so far and may set, replace and remove any of them. What it sets is never stored: secrets
+    /// are as fresh as the attempt. If it fails, the batch waits and is tried again. It runs on the delivery thread and
+    /// must not block; use [`with_async_header_hook`](Self::with_async_header_hook) to wait for something. The later of
+    /// the two counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_header_hook(|batch, headers| {
+    ///     headers.insert("x-tenant", batch.partition_key())?;
+    ///     headers.insert("x-attempt", batch.attempt().to_string())?;
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn with_header_hook<F>(mut self, hook: F) -> Self
+    where
+        F: Fn(&BatchContext, &mut HeaderMap) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        self.hook = HeaderHook::Sync(Box::new(hook));
+        self
+    }
+
+    /// Like [`with_header_hook`](Self::with_header_hook), for a hook that waits: to refresh a token, say.
+    ///
+    /// It runs on the delivery thread's own tokio runtime and has as long as [`with_timeout`](Self::with_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn token_for(_tenant: &str) -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_async_header_hook(|batch, mut headers| async move {
+    ///     let token = token_for(batch.partition_key()).await?;
+    ///     headers.insert("authorization", format!("Bearer {token}"))?;
+    ///     Ok(headers)
+    /// });
+    /// ```
+    pub fn with_async_header_hook<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(BatchContext, HeaderMap) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<HeaderMap, BoxError>> + Send + 'static,
+    {
+        self.hook = HeaderHook::asynchronous(hook);
+        self
+    }
+
+    // --- how much at a time ---------------------------------------------------------------------------------------
+
+    /// The most records of one request. Default: 512; at least 1.
+    pub fn with_max_batch_records(mut self, max: usize) -> Self {
+        self.limits.max_records = max;
+        self
+    }
+
+    /// The largest request body, in bytes. Default: 1 MiB, what nginx lets through by default; at least 1.
+    ///
+    /// A single record that is larger goes alone.
+    pub fn with_max_batch_bytes(mut self, max: usize) -> Self {
+        self.limits.max_bytes = max;
+        self
+    }
+
+    /// How long a record may wait for others to fill its batch. Default: zero, what is there is sent.
+    ///
+    /// While a request is under way, the next one gathers in any case.
+    pub fn with_linger(mut self, linger: Duration) -> Self {
+        self.limits.linger = linger;
+        self
+    }
+
+    /// How failed requests are repeated. Default: [`RetryPolicy::default`].
+    pub fn with_retry_policy(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    // --- the spool ------------------------------------------------------------------------------------------------
+
+    /// What an accepted record survives. Default: [`Durability::Sync`], a power cut.
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The size of the spool's segments, in bytes. Default: 64 MiB; at least 1 MiB.
+    ///
+    /// Disk is given back a segment at a time, and memory grows with the segment's size, not with the backlog.
+    pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    // --- the HTTP client ------------------------------------------------------------------------------------------
+
+    /// How long one request may take, from connecting to the end of the answer. Default: 10 s.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.http.timeout = timeout;
+        self
+    }
+
+    /// How long connecting may take. Default: 5 s.
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.http.connect_timeout = timeout;
+        self
+    }
+
+    /// How long an idle connection is kept for the next request. Default: 90 s; zero keeps none.
+    pub fn with_keep_alive(mut self, idle: Duration) -> Self {
+        self.http.keep_alive = idle;
+        self
+    }
+
+    /// Trusts further certificate authorities besides the system's: one or more certificates in PEM. Can be repeated.
+    pub fn with_root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.http.root_certificates.push(pem.into());
+        self
+    }
+
+    /// Authenticates the client (mTLS): its private key and its certificates, together in PEM. Default: none.
+    pub fn with_client_identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.http.client_identity = Some(pem.into());
+        self
+    }
+
+    /// Accepts **any** certificate, also one that is forged: whoever is on the way can read and change everything.
+    /// For experiments. Default: false.
+    pub fn with_danger_accept_invalid_certificates(mut self, accept: bool) -> Self {
+        self.http.accept_invalid_certificates = accept;
+        self
+    }
+
+    /// Sends every request through a proxy, `http://[user:password@]host:port`. Default: what `HTTP_PROXY`,
+    /// `HTTPS_PROXY` and `NO_PROXY` say.
+    pub fn with_proxy(mut self, url: impl Into<String>) -> Self {
+        self.http.proxy = Some(url.into());
+        self
+    }
+
+    /// Uses a client of one's own, for what there is no setting here. Default: one made from the settings above.
+    ///
+    /// Of those, only [`with_timeout`](Self::with_timeout) applies to it. It should not follow redirects: a redirected
+    /// POST becomes a GET without its records.
+    pub fn with_http_client(mut self, client: reqwest::Client) -> Self {
+        self.http.client = Some(client);
+        self
+    }
+
+    // --- build ----------------------------------------------------------------------------------------------------
+
+    /// Opens the spool, starts the delivery of what is in it, and returns the exporter.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is missing or not allowed, and if the spool cannot be opened. The error names the setting, what is
+    /// wrong with it and what is allowed.
+    pub fn build(self) -> Result<LogExporter, ExporterBuildError> {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let headers = self.static_headers()?;
+        let config = self.spool_config()?;
+        self.check_retry_policy()?;
+        let counters = Arc::new(Counters::default());
+        let control = Arc::new(Control::default());
+        let (http, hook, for_drain) = (self.http, self.hook, counters.clone());
+        let wake = control.clone();
+        let worker = Worker::start(control, self.retry, move || {
+            let hook = hook.within(http.timeout);
+            let transport = HttpTransport::build(http)?;
+            let spool = Arc::new(Spool::open(config)?);
+            spool.on_ready(move || wake.wake());
+            Ok(Drain { spool, transport, headers, hook, counters: for_drain })
+        })?;
+        Ok(LogExporter {
+            encoder: self.encoder,
+            partition_key: self.partition_key,
+            worker,
+            counters,
+            groups: Mutex::default(),
+            shut_down: AtomicBool::new(false),
+            warned_of_encoder: AtomicBool::new(false),
+        })
+    }
+
+    fn static_headers(&self) -> Result<HeaderMap, ExporterBuildError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            headers.insert(name, value).map_err(|error| invalid("with_headers", error.to_string()))?;
+        }
+        Ok(headers)
+    }
+
+    fn spool_config(&self) -> Result<SpoolConfig, ExporterBuildError> {
+        let Some(dir) = self.spool_dir.clone() else {
+            let hint = "give the directory that keeps records until they are delivered, such as /var/lib/NAME/spool";
+            return Err(ExporterBuildError::Missing { setting: "with_spool_dir", hint });
+        };
+        if self.segment_bytes < MIN_SEGMENT_BYTES {
+            let reason = format!("{} bytes; allowed are {MIN_SEGMENT_BYTES} and more", self.segment_bytes);
+            return Err(invalid("with_segment_bytes", reason));
+        }
+        if self.durability == Durability::Interval(Duration::ZERO) {
+            let reason = "an interval of zero; allowed are longer ones, or `Durability::Sync`";
+            return Err(invalid("with_durability", reason.to_owned()));
+        }
+        let framing = self.encoder.framing();
+        let longest = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()]
+            .into_iter()
+            .map(<[u8]>::len)
+            .max();
+        if longest > Some(usize::from(u16::MAX)) {
+            return Err(invalid("with_encoder", "a part of its framing is longer than 65,535 bytes".to_owned()));
+        }
+        let Limits { max_records, max_bytes, linger } = self.limits;
+        for (setting, value) in [("with_max_batch_records", max_records), ("with_max_batch_bytes", max_bytes)] {
+            if value == 0 {
+                return Err(invalid(setting, "0; allowed are 1 and more".to_owned()));
+            }
+        }
+        let limits = BatchLimits { max_records: max_records as u64, max_bytes: max_bytes as u64, linger };
+        Ok(SpoolConfig { dir, durability: self.durability, segment_bytes: self.segment_bytes, limits })
+    }
+
+    fn check_retry_policy(&self) -> Result<(), ExporterBuildError> {
+        let RetryPolicy { initial_delay, max_delay, .. } = self.retry;
+        if initial_delay.is_zero() || max_delay < initial_delay {
+            let reason = format!(
+                "initial_delay is {initial_delay:?} and max_delay {max_delay:?}; \
+                 allowed is an initial_delay above zero and a max_delay that is not shorter"
+            );
+            return Err(invalid("with_retry_policy", reason));
+        }
+        Ok(())
+    }
+}
+
+fn invalid(setting: &'static str, reason: String) -> ExporterBuildError {
+    ExporterBuildError::Invalid { setting, reason, source: None }
+}
+
+impl std::fmt::Debug for LogExporterBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not shown, because they can hold secrets: the endpoint, header values, keys, the proxy.
+        f.debug_struct("LogExporterBuilder")
+            .field("spool_dir", &self.spool_dir)
+            .field("durability", &self.durability)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("limits", &self.limits)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,95 @@
+//! The handle: what the application sees of its spool while it runs.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use opentelemetry::Context;
+
+use crate::error::FlushError;
+use crate::spool::Spool;
+use crate::stats::{Counters, SpoolStats};
+use crate::worker::Control;
+
+/// Looks into the spool of a [`LogExporter`](crate::LogExporter) and steers its delivery. Cheap to clone; it keeps
+/// nothing alive.
+///
+/// # Examples
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use opentelemetry_spool::LogExporter;
+///
+/// let exporter = LogExporter::builder()
+///     .with_endpoint("http://127.0.0.1:9/ingest")
+///     .with_spool_dir(dir.path())
+///     .build()?;
+/// let handle = exporter.handle();
+/// assert_eq!(handle.stats().pending_records, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct SpoolHandle {
+    pub(crate) spool: Weak<Spool>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl SpoolHandle {
+    /// What was done so far and what the spool holds now. Reads the sizes of the spool's files.
+    pub fn stats(&self) -> SpoolStats {
+        let stats = self.counters.snapshot();
+        match self.spool.upgrade() {
+            None => stats,
+            Some(spool) => {
+                let depth = spool.depth();
+                SpoolStats {
+                    pending_records: depth.pending_records,
+                    segments: depth.segments,
+                    disk_bytes: depth.disk_bytes,
+                    ..stats
+                }
+            }
+        }
+    }
+
+    /// Delivers everything that was accepted before this call, and waits for it up to `timeout`.
+    ///
+    /// What waits for a retry is tried at once, and nothing lingers. It is the other half of
+    /// `SdkLoggerProvider::force_flush`, which returns when the records are *on disk*: call that first.
+    /// Blocks the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// If the time is up, delivery is paused or the exporter is shut down. Nothing is lost by that.
+    pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let Some(spool) = self.spool.upgrade() else { return Err(FlushError::ShutDown) };
+        if self.control.is_paused() {
+            return Err(FlushError::Paused);
+        }
+        let _hurry = self.control.hurry();
+        if spool.wait_delivered(timeout) {
+            Ok(())
+        } else if spool.is_closed() {
+            Err(FlushError::ShutDown)
+        } else {
+            Err(FlushError::Timeout { timeout, pending: spool.depth().pending_records })
+        }
+    }
+
+    /// Stops delivering, after the requests that are under way. Records are accepted and spooled as before.
+    pub fn pause(&self) {
+        self.control.set_paused(true);
+    }
+
+    /// Goes on delivering after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.control.set_paused(false);
+    }
+}
+
+impl std::fmt::Debug for SpoolHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpoolHandle").field("stats", &self.stats()).finish()
+    }
+}

@@ -1,0 +1,200 @@
+//! The layout of a spool directory, and who owns what in it.
+//!
+//! ```text
+//! spool/
+//!   format                      "opentelemetry-spool 1"
+//!   3f9c1b2a77d0e4c1/           a queue: one exporter's, whoever holds its lock
+//!     lock
+//!     cursor/                   a database: what is delivered, and the seals
+//!     0000000012.segment/       a database: entries
+//!     0000000011.dead/          delivered, being deleted
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::SpoolError;
+
+/// The format that this version writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+const FORMAT_NAME: &str = "opentelemetry-spool";
+
+pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> SpoolError {
+    SpoolError::Io { action, path: path.to_owned(), source }
+}
+
+/// Makes a directory and those above it, for the owner alone.
+pub(super) fn create(dir: &Path) -> Result<(), SpoolError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|error| io_error("create", dir, error))
+}
+
+/// Makes what was created, renamed or removed in `dir` survive a power cut. Only Unix lets a directory be synced;
+/// elsewhere the file system's own journal has to do.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
+    if cfg!(unix) {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", dir, error))?;
+    }
+    Ok(())
+}
+
+/// A queue's directory, owned through its lock file for as long as this lives.
+#[derive(Debug)]
+pub(super) struct QueueDir {
+    pub(super) path: PathBuf,
+    pub(super) id: u64,
+    _lock: File,
+}
+
+impl QueueDir {
+    /// Takes a queue that nobody owns, or makes a new one. Never waits for another owner.
+    pub(super) fn claim(root: &Path) -> Result<Self, SpoolError> {
+        create(root)?;
+        check_format(root)?;
+        let mut ids: Vec<u64> = fs::read_dir(root)
+            .map_err(|error| io_error("list", root, error))?
+            .flatten()
+            .filter_map(|found| parse_queue(&found.file_name().to_string_lossy()))
+            .collect();
+        ids.sort_unstable();
+        for id in ids {
+            if let Some(queue) = Self::try_claim(root, id)? {
+                return Ok(queue);
+            }
+        }
+        loop {
+            // Another process can lock the new directory first; then it is that process's.
+            if let Some(queue) = Self::try_claim(root, fastrand::u64(..))? {
+                return Ok(queue);
+            }
+        }
+    }
+
+    fn try_claim(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
+        let path = root.join(format!("{id:016x}"));
+        create(&path)?;
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|error| io_error("open", &lock_path, error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path, error)),
+        }
+        sync_dir(&path)?;
+        sync_dir(root)?;
+        Ok(Some(Self { path, id, _lock: lock }))
+    }
+
+    pub(super) fn cursor(&self) -> PathBuf {
+        self.path.join("cursor")
+    }
+
+    pub(super) fn segment(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{number:010}.segment"))
+    }
+
+    fn dead(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{number:010}.dead"))
+    }
+
+    /// The numbers of the segments that are there, ascending. What an earlier deletion left over is removed.
+    pub(super) fn segments(&self) -> Result<Vec<u64>, SpoolError> {
+        let mut numbers = Vec::new();
+        for found in fs::read_dir(&self.path).map_err(|error| io_error("list", &self.path, error))?.flatten() {
+            let name = found.file_name();
+            let name = name.to_string_lossy();
+            if let Some(number) = name.strip_suffix(".segment").and_then(|number| number.parse().ok()) {
+                numbers.push(number);
+            } else if name.ends_with(".dead") {
+                fs::remove_dir_all(found.path()).map_err(|error| io_error("remove", &found.path(), error))?;
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Deletes a segment. It is renamed first, so that half of one is never taken for a segment.
+    pub(super) fn remove_segment(&self, number: u64) -> Result<(), SpoolError> {
+        let (path, dead) = (self.segment(number), self.dead(number));
+        match fs::rename(&path, &dead) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(io_error("rename", &path, error)),
+        }
+        fs::remove_dir_all(&dead).map_err(|error| io_error("remove", &dead, error))
+    }
+
+    /// Puts a cursor database that cannot be opened out of the way.
+    pub(super) fn set_cursor_aside(&self) -> Result<(), SpoolError> {
+        let aside = self.path.join(format!("cursor.damaged-{:08x}", fastrand::u32(..)));
+        fs::rename(self.cursor(), &aside).map_err(|error| io_error("rename", &self.cursor(), error))
+    }
+
+    /// What the files of this queue take on disk, in bytes.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        fn walk(dir: &Path) -> u64 {
+            let Ok(list) = fs::read_dir(dir) else { return 0 };
+            list.flatten()
+                .map(|found| match found.metadata() {
+                    Ok(meta) if meta.is_dir() => walk(&found.path()),
+                    Ok(meta) => allocated(&meta),
+                    Err(_) => 0,
+                })
+                .sum()
+        }
+        walk(&self.path)
+    }
+}
+
+#[cfg(unix)]
+fn allocated(meta: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(meta) * 512
+}
+
+#[cfg(not(unix))]
+fn allocated(meta: &fs::Metadata) -> u64 {
+    meta.len()
+}
+
+fn parse_queue(name: &str) -> Option<u64> {
+    (name.len() == 16).then(|| u64::from_str_radix(name, 16).ok()).flatten()
+}
+
+fn check_format(root: &Path) -> Result<(), SpoolError> {
+    let path = root.join("format");
+    let text = match fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).into_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return write_format(root, &path),
+        Err(error) => return Err(io_error("read", &path, error)),
+    };
+    let found = text.strip_prefix(FORMAT_NAME).and_then(|version| version.trim().parse::<u32>().ok());
+    match found {
+        None => Err(SpoolError::NotASpool { path: root.to_owned(), found: text }),
+        Some(found) if found > FORMAT => {
+            Err(SpoolError::NewerFormat { path: root.to_owned(), found, supported: FORMAT })
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Renamed into place, so that another process sees the whole file or none.
+fn write_format(root: &Path, path: &Path) -> Result<(), SpoolError> {
+    let new = root.join(format!("format.{:08x}", fastrand::u32(..)));
+    File::create(&new)
+        .and_then(|mut file| {
+            writeln!(file, "{FORMAT_NAME} {FORMAT}")?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&new, path))
+        .map_err(|error| io_error("write", path, error))?;
+    sync_dir(root)
+}

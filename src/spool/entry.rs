@@ -1,0 +1,252 @@
+//! Entries: the records of one partition in one append, self-describing.
+//!
+//! ```text
+//! partition 4 | first record 8 | records 4 | first, last timestamp 8 8 | appended at 8
+//! | lengths: key 4, content type 2, open 2, separator 2, close 2 | these five | where each record ends 4 each | records
+//! ```
+
+use std::ops::{Deref, Range};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::bytes::{Fields, index, len32};
+use super::store::Value;
+use crate::batch::Framing;
+
+/// The largest record that the spool takes, so that every length fits the format with room to spare.
+pub(crate) const MAX_RECORD_BYTES: usize = 1 << 30;
+
+/// The longest partition key; the rest is cut off.
+const MAX_KEY_BYTES: usize = 64 << 10;
+
+/// Encoded records of one partition, as they come from the exporter.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Group {
+    /// The records joined by the framing's separator.
+    pub(crate) payload: Vec<u8>,
+    /// Where each record ends in `payload`.
+    pub(crate) ends: Vec<usize>,
+    pub(crate) first_timestamp: Option<SystemTime>,
+    pub(crate) last_timestamp: Option<SystemTime>,
+}
+
+/// What an entry says before its records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EntryHead {
+    /// The number of the partition in its segment.
+    pub(super) partition: u32,
+    /// The number of the first record in its lane: its partition in this segment.
+    pub(super) first_record: u64,
+    pub(super) records: u32,
+    /// Nanoseconds since the epoch, like the other times.
+    pub(super) first_timestamp: u64,
+    pub(super) last_timestamp: u64,
+    pub(super) appended_at: u64,
+}
+
+pub(super) fn nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn system_time(nanos: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(nanos)
+}
+
+/// The key as it is stored: at most [`MAX_KEY_BYTES`], cut at a character.
+pub(super) fn stored_key(key: &str) -> &str {
+    &key[..key.floor_char_boundary(MAX_KEY_BYTES)]
+}
+
+/// Writes an entry with `payload`, whose records end at `ends`, both counted from `base`.
+pub(super) fn write(
+    head: &EntryHead,
+    key: &str,
+    framing: &Framing,
+    ends: &[usize],
+    base: usize,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) {
+    out.clear();
+    out.extend_from_slice(&head.partition.to_le_bytes());
+    out.extend_from_slice(&head.first_record.to_le_bytes());
+    out.extend_from_slice(&head.records.to_le_bytes());
+    for time in [head.first_timestamp, head.last_timestamp, head.appended_at] {
+        out.extend_from_slice(&time.to_le_bytes());
+    }
+    out.extend_from_slice(&len32(key.len()).to_le_bytes());
+    let parts = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()];
+    for part in parts {
+        // The builder refuses an encoder whose framing is longer.
+        out.extend_from_slice(&u16::try_from(part.len()).unwrap_or(u16::MAX).to_le_bytes());
+    }
+    out.extend_from_slice(key.as_bytes());
+    for part in parts {
+        out.extend_from_slice(&part[..part.len().min(usize::from(u16::MAX))]);
+    }
+    for end in ends {
+        out.extend_from_slice(&len32(end - base).to_le_bytes());
+    }
+    out.extend_from_slice(payload);
+}
+
+/// The bytes of an entry: as the store gave them, or put together from several frames.
+#[derive(Debug)]
+pub(super) enum EntryBytes {
+    Stored(Value, Range<usize>),
+    Joined(Vec<u8>),
+}
+
+impl Deref for EntryBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Stored(value, range) => &value[range.clone()],
+            Self::Joined(bytes) => bytes,
+        }
+    }
+}
+
+/// An entry that was read.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) head: EntryHead,
+    pub(super) key: String,
+    pub(super) framing: Framing,
+    bytes: EntryBytes,
+    ends_at: usize,
+    payload_at: usize,
+}
+
+impl Entry {
+    /// `None` if the bytes are no entry.
+    pub(super) fn read(bytes: EntryBytes) -> Option<Self> {
+        let mut fields = Fields(&bytes);
+        let head = EntryHead {
+            partition: fields.u32()?,
+            first_record: fields.u64()?,
+            records: fields.u32()?,
+            first_timestamp: fields.u64()?,
+            last_timestamp: fields.u64()?,
+            appended_at: fields.u64()?,
+        };
+        let key_len = fields.u32()? as usize;
+        let lens = [fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?].map(usize::from);
+        let key = fields.text(key_len)?.to_owned();
+        let framing = Framing::from_stored(
+            fields.text(lens[0])?.to_owned(),
+            fields.take(lens[1])?.to_vec(),
+            fields.take(lens[2])?.to_vec(),
+            fields.take(lens[3])?.to_vec(),
+        );
+        let ends_at = bytes.len() - fields.0.len();
+        let ends = fields.take((head.records as usize).checked_mul(4)?)?;
+        let payload_at = bytes.len() - fields.0.len();
+        let last_end = Fields(ends.get(ends.len().checked_sub(4)?..)?).u32()?;
+        if last_end as usize != fields.0.len() {
+            return None;
+        }
+        Some(Self { head, key, framing, ends_at, payload_at, bytes })
+    }
+
+    pub(super) fn payload_len(&self) -> usize {
+        self.bytes.len() - self.payload_at
+    }
+
+    fn end(&self, record: usize) -> usize {
+        let at = self.ends_at + record * 4;
+        Fields(&self.bytes[at..]).u32().map_or(0, |end| end as usize)
+    }
+
+    /// Where records lie in the payload, `records` counted from the start of the lane.
+    fn span(&self, records: &Range<u64>) -> Range<usize> {
+        let first = index(records.start - self.head.first_record);
+        let last = index(records.end - self.head.first_record) - 1;
+        let start = if first == 0 { 0 } else { self.end(first - 1) + self.framing.separator().len() };
+        start..self.end(last)
+    }
+
+    /// The bytes of `records`, joined as they are stored.
+    pub(super) fn slice(&self, records: &Range<u64>) -> &[u8] {
+        let span = self.span(records);
+        &self.bytes[self.payload_at..][span]
+    }
+
+    /// The end of the longest run of records from `from`, at most to `until`, that takes no more than `max_records`
+    /// and `max_bytes`. `from` itself if not even the first fits.
+    pub(super) fn fit(&self, from: u64, until: u64, max_records: u64, max_bytes: u64) -> u64 {
+        let until = until.min(self.head.first_record + u64::from(self.head.records)).min(from + max_records);
+        if until <= from {
+            return from;
+        }
+        let fits = |end: u64| self.span(&(from..end)).len() as u64 <= max_bytes;
+        if fits(until) {
+            return until;
+        }
+        // Lengths grow with `end`: the first that does not fit is found by halving.
+        let (mut fitting, mut too_many) = (from, until);
+        while too_many - fitting > 1 {
+            let middle = fitting + (too_many - fitting) / 2;
+            if fits(middle) { fitting = middle } else { too_many = middle }
+        }
+        fitting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        let head = EntryHead {
+            partition: 2,
+            first_record: 100,
+            records: 3,
+            first_timestamp: 1,
+            last_timestamp: 2,
+            appended_at: 3,
+        };
+        let mut out = Vec::new();
+        write(&head, "acme", &Framing::json_array(), &[13, 18, 23], 10, b"\"a\",\"bb\",null", &mut out);
+        Entry::read(EntryBytes::Joined(out)).unwrap()
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written() {
+        let entry = entry();
+        assert_eq!((entry.head.partition, entry.head.first_record, entry.head.records), (2, 100, 3));
+        assert_eq!(entry.key, "acme");
+        assert_eq!(entry.framing, Framing::json_array());
+        assert_eq!(entry.slice(&(100..101)), b"\"a\"");
+        assert_eq!(entry.slice(&(101..103)), b"\"bb\",null");
+        assert_eq!(entry.payload_len(), 13);
+    }
+
+    #[test]
+    fn the_longest_run_that_fits_is_taken() {
+        let entry = entry();
+        assert_eq!(entry.fit(100, 103, 512, 1000), 103);
+        assert_eq!(entry.fit(100, 103, 2, 1000), 102);
+        assert_eq!(entry.fit(100, 103, 512, 8), 102);
+        assert_eq!(entry.fit(100, 103, 512, 7), 101);
+        assert_eq!(entry.fit(100, 103, 512, 2), 100);
+        assert_eq!(entry.fit(101, 102, 512, 1000), 102);
+    }
+
+    #[test]
+    fn cut_or_longer_bytes_are_no_entry() {
+        let EntryBytes::Joined(bytes) = entry().bytes else { unreachable!() };
+        for len in 0..bytes.len() {
+            assert!(Entry::read(EntryBytes::Joined(bytes[..len].to_vec())).is_none(), "{len} bytes");
+        }
+        assert!(Entry::read(EntryBytes::Joined([&bytes[..], b"x"].concat())).is_none());
+    }
+
+    #[test]
+    fn a_long_key_is_cut_at_a_character() {
+        let key = "ä".repeat(MAX_KEY_BYTES);
+        assert_eq!(stored_key(&key).len(), MAX_KEY_BYTES);
+        assert_eq!(stored_key("short"), "short");
+    }
+}

@@ -1,0 +1,174 @@
+//! Frames: what one value of a segment's database holds.
+//!
+//! The storage engine does not tell of damage, so every value carries what is needed to recognise it anywhere in a raw
+//! file: a magic number, the frame's number, its length and a checksum that also covers the segment's id. An entry
+//! that is larger than a frame takes several, one after the other.
+//!
+//! ```text
+//! magic 4 | version 2 | 0 2 | number 8 | part 4 | parts 4 | length 4 | crc32 4 | payload
+//! ```
+
+use super::SegmentId;
+use super::bytes::{Fields, len32};
+
+const MAGIC: [u8; 4] = *b"\xf5OSf";
+const VERSION: u16 = 1;
+const CRC_AT: usize = 28;
+pub(super) const HEADER_BYTES: usize = 32;
+
+/// The largest payload of one frame. Half of what the engine keeps inline (a quarter of its 8 MiB log segments): a
+/// larger value would become a blob file, which is never synced.
+pub(super) const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+
+/// A frame that was read and whose checksum is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Frame<'a> {
+    /// Counted from zero in each segment, without holes.
+    pub(super) number: u64,
+    /// Which part of its entry this is, from zero.
+    pub(super) part: u32,
+    /// How many parts its entry has.
+    pub(super) parts: u32,
+    pub(super) payload: &'a [u8],
+}
+
+fn checksum(segment: SegmentId, header: &[u8], payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&segment.queue.to_le_bytes());
+    hasher.update(&segment.number.to_le_bytes());
+    hasher.update(header);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+impl<'a> Frame<'a> {
+    /// Replaces what is in `out` by this frame.
+    pub(super) fn write(&self, segment: SegmentId, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&[0; 2]);
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.part.to_le_bytes());
+        out.extend_from_slice(&self.parts.to_le_bytes());
+        out.extend_from_slice(&len32(self.payload.len()).to_le_bytes());
+        let crc = checksum(segment, out, self.payload);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(self.payload);
+    }
+
+    /// The frame at the start of `bytes`, if there is a whole one of this segment.
+    pub(super) fn read(segment: SegmentId, bytes: &'a [u8]) -> Option<Self> {
+        let mut fields = Fields(bytes);
+        if fields.take(4)? != MAGIC || fields.u16()? != VERSION {
+            return None;
+        }
+        let _reserved = fields.u16()?;
+        let number = fields.u64()?;
+        let (part, parts) = (fields.u32()?, fields.u32()?);
+        let len = fields.u32()? as usize;
+        let crc = fields.u32()?;
+        let payload = fields.take(len)?;
+        (part < parts && checksum(segment, &bytes[..CRC_AT], payload) == crc)
+            .then_some(Self { number, part, parts, payload })
+    }
+}
+
+/// Where a frame lies in a raw file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) number: u64,
+    pub(super) offset: u64,
+    pub(super) len: usize,
+}
+
+/// Every whole frame of the segment in the bytes of a database file, by number, whatever lies between them.
+pub(super) fn scan(segment: SegmentId, file: &[u8]) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut at = 0;
+    while let Some(found) = find_magic(&file[at..]) {
+        at += found;
+        match Frame::read(segment, &file[at..]) {
+            Some(frame) => {
+                let len = HEADER_BYTES + frame.payload.len();
+                places.push(Place { number: frame.number, offset: at as u64, len });
+                at += len;
+            }
+            None => at += 1,
+        }
+    }
+    // The engine may have rewritten a value; either copy is whole and the same.
+    places.sort_by_key(|place| place.number);
+    places.dedup_by_key(|place| place.number);
+    places
+}
+
+fn find_magic(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        // The first byte occurs in no UTF-8 text, so this walks over payload quickly.
+        let at = from + bytes[from..].iter().position(|&byte| byte == MAGIC[0])?;
+        if bytes[at..].starts_with(&MAGIC) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: SegmentId = SegmentId { queue: 7, number: 3 };
+
+    fn bytes_of(number: u64, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        Frame { number, part: 0, parts: 1, payload }.write(SEGMENT, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written() {
+        let bytes = bytes_of(5, b"hello");
+        let frame = Frame::read(SEGMENT, &bytes).unwrap();
+        assert_eq!(frame, Frame { number: 5, part: 0, parts: 1, payload: b"hello" });
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_truncation_is_read() {
+        let bytes = bytes_of(5, b"hello");
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            // Two bytes are reserved; the checksum covers them as well.
+            assert_eq!(Frame::read(SEGMENT, &damaged), None, "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert_eq!(Frame::read(SEGMENT, &bytes[..len]), None, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_frame_of_another_segment_is_not_read() {
+        let bytes = bytes_of(5, b"hello");
+        assert_eq!(Frame::read(SegmentId { queue: 7, number: 4 }, &bytes), None);
+        assert_eq!(Frame::read(SegmentId { queue: 8, number: 3 }, &bytes), None);
+    }
+
+    #[test]
+    fn a_scan_finds_every_whole_frame_between_garbage() {
+        let mut file = b"garbage \xf5OS \xf5OSf more".to_vec();
+        for number in [2, 0, 1, 1] {
+            let at = file.len() as u64;
+            file.extend(bytes_of(number, format!("payload {number}").as_bytes()));
+            file.extend(b"\xf5\xf5OSf");
+            assert!(scan(SEGMENT, &file).iter().any(|place| place.number == number && place.offset <= at));
+        }
+        let damaged = file.len() + 40;
+        file.extend(bytes_of(3, &[b'x'; 100]));
+        file.extend(bytes_of(4, b"after"));
+        file[damaged] ^= 1;
+        let numbers: Vec<_> = scan(SEGMENT, &file).iter().map(|place| place.number).collect();
+        assert_eq!(numbers, [0, 1, 2, 4]);
+    }
+}

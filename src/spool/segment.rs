@@ -1,0 +1,421 @@
+//! A segment: one database of numbered frames, written once from front to back, then only read.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::bytes::index;
+use super::dir::io_error;
+use super::entry::{Entry, EntryBytes, EntryHead};
+use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Place};
+use super::lock;
+use super::store::{Shape, Store, file_path};
+use super::{SegmentId, entry};
+use crate::batch::Framing;
+use crate::error::SpoolError;
+
+/// The engine keeps values up to a quarter of its log segments inline; see [`MAX_PAYLOAD_BYTES`].
+const SHAPE: Shape = Shape { log_segment_bytes: 8 << 20, cache_bytes: 16 << 20 };
+
+/// Empty placeholder keys are kept at least this far ahead of the frames.
+///
+/// The engine splits a leaf at 17 keys and then writes its values again. Ahead of the frames, a split moves only
+/// placeholders; the leaves come out of it with 9 keys, and 9 later writes to a leaf are one fewer than what makes the
+/// engine write it anew.
+const RUNWAY: u64 = 32;
+
+/// Where an entry is, and what is needed to choose it without reading it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EntryMeta {
+    first_frame: u64,
+    first_record: u64,
+    records: u32,
+    payload_bytes: u64,
+    appended_at: u64,
+}
+
+/// The entries of one partition in this segment.
+#[derive(Debug)]
+pub(super) struct LaneIndex {
+    pub(super) key: Arc<str>,
+    entries: Vec<EntryMeta>,
+}
+
+impl LaneIndex {
+    /// How many records there are, counted from zero.
+    pub(super) fn end(&self) -> u64 {
+        self.entries.last().map_or(0, |entry| entry.first_record + u64::from(entry.records))
+    }
+}
+
+#[derive(Debug)]
+enum Source {
+    Database(Store),
+    /// The raw file of a damaged database, and where the whole frames are in it.
+    Raw(Mutex<File>, Vec<Place>),
+}
+
+/// What lies between two records of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Available {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) oldest: u64,
+}
+
+/// Records taken out of a lane, joined into a request body.
+#[derive(Debug)]
+pub(super) struct Collected {
+    pub(super) end: u64,
+    /// How many there are: fewer than up to `end` only where damage took some.
+    pub(super) records: u64,
+    pub(super) body: Vec<u8>,
+    pub(super) content_type: String,
+    pub(super) first_timestamp: u64,
+    pub(super) last_timestamp: u64,
+    pub(super) appended_at: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) id: SegmentId,
+    source: Source,
+    lanes: Mutex<Vec<LaneIndex>>,
+}
+
+impl Segment {
+    /// Makes an empty segment, ready to be written.
+    pub(super) fn create(dir: &Path, id: SegmentId) -> Result<Self, SpoolError> {
+        let store = Store::open(dir, SHAPE)?;
+        Ok(Self { id, source: Source::Database(store), lanes: Mutex::default() })
+    }
+
+    /// Opens a sealed segment that has `frames` frames. With `intact` false, and where the database does not give back
+    /// all of them, the raw file is read instead.
+    pub(super) fn open(dir: &Path, id: SegmentId, frames: u64, intact: bool) -> Result<Self, SpoolError> {
+        if intact {
+            let opened = Store::open(dir, SHAPE).and_then(|store| {
+                let segment = Self { id, source: Source::Database(store), lanes: Mutex::default() };
+                let found = segment.read_index(0..frames)?;
+                Ok((found == frames).then_some(segment))
+            });
+            if let Ok(Some(segment)) = opened {
+                return Ok(segment);
+            }
+        }
+        let path = file_path(dir);
+        let mut bytes = fs::read(&path).map_err(|error| io_error("read", &path, error))?;
+        let places = frame::scan(id, &bytes);
+        bytes.clear();
+        let file = File::open(&path).map_err(|error| io_error("open", &path, error))?;
+        let segment = Self { id, source: Source::Raw(Mutex::new(file), places), lanes: Mutex::default() };
+        segment.read_index(0..frames)?;
+        Ok(segment)
+    }
+
+    /// Puts every entry of `frames` into the index; returns how many of the frames there were.
+    fn read_index(&self, frames: Range<u64>) -> Result<u64, SpoolError> {
+        let mut found = 0;
+        let mut number = frames.start;
+        while number < frames.end {
+            let (parts, entry) = self.read_entry(number, frames.end)?;
+            found += parts;
+            if let Some(entry) = entry {
+                let meta = EntryMeta::new(number, &entry.head, entry.payload_len());
+                self.push(&entry.key, entry.head.partition, meta);
+            }
+            number += parts.max(1);
+        }
+        Ok(found)
+    }
+
+    /// Adds an entry to the index: from then on it is read.
+    pub(super) fn push(&self, key: &str, partition: u32, meta: EntryMeta) {
+        let mut lanes = lock(&self.lanes);
+        while lanes.len() <= partition as usize {
+            // Only damage leaves a partition without entries; its key is then not needed either.
+            lanes.push(LaneIndex { key: Arc::from(""), entries: Vec::new() });
+        }
+        let lane = &mut lanes[partition as usize];
+        if lane.entries.is_empty() {
+            lane.key = Arc::from(key);
+        }
+        lane.entries.push(meta);
+    }
+
+    /// What each partition has, by its number.
+    pub(super) fn lanes(&self) -> Vec<(Arc<str>, u64)> {
+        lock(&self.lanes).iter().map(|lane| (lane.key.clone(), lane.end())).collect()
+    }
+
+    /// Writes the frames of one entry from `first_frame` on; `runway` is the first key without a placeholder. Returns
+    /// how many frames it took.
+    pub(super) fn write(&self, first_frame: u64, runway: &mut u64, entry: &[u8]) -> Result<u64, SpoolError> {
+        let Source::Database(store) = &self.source else { return Err(SpoolError::Closed) };
+        let parts = entry.len().div_ceil(MAX_PAYLOAD_BYTES) as u64;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + entry.len().min(MAX_PAYLOAD_BYTES));
+        for (part, payload) in entry.chunks(MAX_PAYLOAD_BYTES).enumerate() {
+            let number = first_frame + part as u64;
+            if number + RUNWAY >= *runway {
+                for placeholder in *runway..number + 2 * RUNWAY {
+                    store.put(&placeholder.to_be_bytes(), &[])?;
+                }
+                *runway = number + 2 * RUNWAY;
+            }
+            let frame = Frame {
+                number,
+                part: u32::try_from(part).unwrap_or(u32::MAX),
+                parts: u32::try_from(parts).unwrap_or(u32::MAX),
+                payload,
+            };
+            frame.write(self.id, &mut bytes);
+            store.put(&number.to_be_bytes(), &bytes)?;
+        }
+        Ok(parts)
+    }
+
+    pub(super) fn flush(&self) -> Result<(), SpoolError> {
+        match &self.source {
+            Source::Database(store) => store.flush(),
+            Source::Raw(..) => Ok(()),
+        }
+    }
+
+    pub(super) fn sync(&self) -> Result<(), SpoolError> {
+        match &self.source {
+            Source::Database(store) => store.sync(),
+            Source::Raw(..) => Ok(()),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn fail_writes(&self) {
+        if let Source::Database(store) = &self.source {
+            store.fail_writes();
+        }
+    }
+
+    /// The bytes of a frame with its header, whether or not they are whole.
+    fn raw_frame(&self, number: u64) -> Result<Option<EntryBytes>, SpoolError> {
+        match &self.source {
+            Source::Database(store) => Ok(store.get(&number.to_be_bytes())?.map(|value| {
+                let all = 0..value.len();
+                EntryBytes::Stored(value, all)
+            })),
+            Source::Raw(file, places) => {
+                let Ok(at) = places.binary_search_by_key(&number, |place| place.number) else { return Ok(None) };
+                let mut bytes = vec![0; places[at].len];
+                let mut file = lock(file);
+                file.seek(SeekFrom::Start(places[at].offset))
+                    .and_then(|_| file.read_exact(&mut bytes))
+                    .map_err(|error| io_error("read", Path::new("a damaged segment"), error))?;
+                Ok(Some(EntryBytes::Joined(bytes)))
+            }
+        }
+    }
+
+    /// The entry that begins at frame `number`: how many whole frames were found for it, and the entry if none of them
+    /// is missing.
+    fn read_entry(&self, number: u64, end: u64) -> Result<(u64, Option<Entry>), SpoolError> {
+        let Some(first) = self.raw_frame(number)? else { return Ok((0, None)) };
+        let Some(frame) = Frame::read(self.id, &first).filter(|frame| frame.number == number) else {
+            return Ok((0, None));
+        };
+        if frame.part != 0 {
+            // The rest of an entry whose beginning is missing.
+            return Ok((1, None));
+        }
+        if frame.parts == 1 {
+            let entry = match first {
+                EntryBytes::Stored(value, all) => Entry::read(EntryBytes::Stored(value, HEADER_BYTES..all.end)),
+                EntryBytes::Joined(mut bytes) => {
+                    bytes.drain(..HEADER_BYTES);
+                    Entry::read(EntryBytes::Joined(bytes))
+                }
+            };
+            return Ok((1, entry));
+        }
+        let parts = frame.parts;
+        let mut joined = frame.payload.to_vec();
+        for part in 1..parts {
+            let number = number + u64::from(part);
+            let next = if number < end { self.raw_frame(number)? } else { None };
+            let next = next.as_deref().and_then(|bytes| Frame::read(self.id, bytes));
+            match next.filter(|frame| frame.number == number && frame.part == part && frame.parts == parts) {
+                Some(frame) => joined.extend_from_slice(frame.payload),
+                None => return Ok((u64::from(part), None)),
+            }
+        }
+        Ok((u64::from(parts), Entry::read(EntryBytes::Joined(joined))))
+    }
+
+    /// What waits between two records of a lane.
+    pub(super) fn available(&self, partition: u32, records: &Range<u64>) -> Available {
+        let mut available = Available { records: records.end.saturating_sub(records.start), bytes: 0, oldest: u64::MAX };
+        for entry in self.entries(partition, records) {
+            available.bytes += entry.payload_bytes;
+            available.oldest = available.oldest.min(entry.appended_at);
+        }
+        available
+    }
+
+    /// The entries that have any of `records`, in order.
+    fn entries(&self, partition: u32, records: &Range<u64>) -> Vec<EntryMeta> {
+        let lanes = lock(&self.lanes);
+        let Some(lane) = lanes.get(partition as usize) else { return Vec::new() };
+        let first = lane.entries.partition_point(|entry| entry.end() <= records.start);
+        lane.entries[first..].iter().take_while(|entry| entry.first_record < records.end).copied().collect()
+    }
+
+    /// Takes records of a lane from the front of `records`: as many as fit `max_records` and a body of `max_bytes`,
+    /// at least one, all of one framing. A pure function of its arguments and of what is stored: asked again, also
+    /// after a restart, it gives the same bytes. `None` if damage left nothing there.
+    pub(super) fn collect(
+        &self,
+        partition: u32,
+        records: &Range<u64>,
+        max_records: u64,
+        max_bytes: u64,
+    ) -> Result<Option<Collected>, SpoolError> {
+        let mut collected: Option<(Collected, Framing)> = None;
+        let mut left = max_records;
+        for meta in self.entries(partition, records) {
+            let Some(entry) = self.read_entry(meta.first_frame, u64::MAX)?.1 else { continue };
+            let from = meta.first_record.max(collected.as_ref().map_or(records.start, |(batch, _)| batch.end));
+            let (batch, framing) = collected.get_or_insert_with(|| {
+                let framing = entry.framing.clone();
+                (Collected::new(&entry.head, from, &framing, meta.payload_bytes.min(max_bytes)), framing)
+            });
+            if *framing != entry.framing {
+                break;
+            }
+            let empty = batch.records == 0;
+            let separator = if empty { &[][..] } else { framing.separator() };
+            let taken = (batch.body.len() + separator.len() + framing.close().len()) as u64;
+            let mut end = entry.fit(from, records.end, left, max_bytes.saturating_sub(taken));
+            if end == from {
+                if !empty {
+                    break;
+                }
+                // A record that is too large for any body goes alone.
+                end = from + 1;
+            }
+            batch.body.extend_from_slice(separator);
+            batch.body.extend_from_slice(entry.slice(&(from..end)));
+            batch.end = end;
+            batch.records += end - from;
+            batch.first_timestamp = batch.first_timestamp.min(entry.head.first_timestamp);
+            batch.last_timestamp = batch.last_timestamp.max(entry.head.last_timestamp);
+            left = left.saturating_sub(end - from);
+            if left == 0 || end < entry.head.first_record + u64::from(entry.head.records) {
+                break;
+            }
+        }
+        Ok(collected.map(|(mut batch, framing)| {
+            batch.body.extend_from_slice(framing.close());
+            batch
+        }))
+    }
+}
+
+impl Collected {
+    fn new(head: &EntryHead, from: u64, framing: &Framing, expected_bytes: u64) -> Self {
+        let mut body = Vec::with_capacity(index(expected_bytes) + framing.open().len() + framing.close().len());
+        body.extend_from_slice(framing.open());
+        Self {
+            end: from,
+            records: 0,
+            body,
+            content_type: framing.content_type().to_owned(),
+            first_timestamp: head.first_timestamp,
+            last_timestamp: head.last_timestamp,
+            appended_at: head.appended_at,
+        }
+    }
+}
+
+impl EntryMeta {
+    pub(super) fn new(first_frame: u64, head: &EntryHead, payload_bytes: usize) -> Self {
+        Self {
+            first_frame,
+            first_record: head.first_record,
+            records: head.records,
+            payload_bytes: payload_bytes as u64,
+            appended_at: head.appended_at,
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.first_record + u64::from(self.records)
+    }
+}
+
+/// What is known of a segment that will not be written again: the guard against silent damage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seal {
+    /// The length of the database's file that the checksum covers. The engine may add to the file when it opens it.
+    pub(super) file_bytes: u64,
+    pub(super) file_crc: u32,
+    /// Frames are numbered from 0 to this, exclusive.
+    pub(super) frames: u64,
+    /// The key of each partition and how many records it has.
+    pub(super) lanes: Vec<(Arc<str>, u64)>,
+}
+
+impl Seal {
+    /// Seals a segment whose writer is done with it.
+    pub(super) fn of(dir: &Path, frames: u64, lanes: Vec<(Arc<str>, u64)>) -> Result<Self, SpoolError> {
+        let (file_bytes, file_crc) = checksum(dir, u64::MAX)?;
+        Ok(Self { file_bytes, file_crc, frames, lanes })
+    }
+
+    /// Seals a segment that a killed process left, from what a scan of the raw file finds. Of the frames from
+    /// `accepted` on, no `export` was told that they are safe.
+    pub(super) fn recover(dir: &Path, id: SegmentId, accepted: u64) -> Result<Self, SpoolError> {
+        let path = file_path(dir);
+        let places = match fs::read(&path) {
+            Ok(bytes) => frame::scan(id, &bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(io_error("read", &path, error)),
+        };
+        let frames = places.last().map_or(0, |place| place.number + 1).min(accepted);
+        if frames == 0 {
+            return Ok(Self { file_bytes: 0, file_crc: 0, frames, lanes: Vec::new() });
+        }
+        let file = File::open(&path).map_err(|error| io_error("open", &path, error))?;
+        let scanned = Segment { id, source: Source::Raw(Mutex::new(file), places), lanes: Mutex::default() };
+        scanned.read_index(0..frames)?;
+        Self::of(dir, frames, scanned.lanes())
+    }
+
+    /// Whether the file is what it was when it was sealed.
+    pub(super) fn holds(&self, dir: &Path) -> bool {
+        checksum(dir, self.file_bytes).is_ok_and(|found| found == (self.file_bytes, self.file_crc))
+    }
+}
+
+fn checksum(dir: &Path, limit: u64) -> Result<(u64, u32), SpoolError> {
+    let path = file_path(dir);
+    let failed = |error| io_error("read", &path, error);
+    let mut file = File::open(&path).map_err(failed)?.take(limit);
+    let mut hasher = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 256 << 10];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok((bytes, hasher.finalize())),
+            read => {
+                hasher.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+}
+
+/// The size of the entries that an append is split into, so that each fits one frame.
+pub(super) fn entry_budget(key: &str, framing: &Framing) -> usize {
+    let head = 64 + entry::stored_key(key).len() + framing.content_type().len();
+    MAX_PAYLOAD_BYTES - head - framing.open().len() - framing.separator().len() - framing.close().len()
+}

@@ -1,0 +1,333 @@
+//! What waits to be delivered, in memory: no file, no clock.
+//!
+//! A *lane* is one partition in one segment. A partition's lanes are delivered one after the other, in the order of the
+//! segments; partitions do not wait for one another.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::cursor::{Frozen, LaneCursor};
+use super::segment::{Seal, Segment};
+
+#[derive(Debug)]
+struct Lane {
+    segment: u64,
+    /// The partition's number in the segment.
+    number: u32,
+    /// How many records the lane has; grows while the segment is the newest.
+    end: u64,
+    cursor: LaneCursor,
+}
+
+impl Lane {
+    fn pending(&self) -> u64 {
+        self.end.saturating_sub(self.cursor.acked)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    lanes: VecDeque<Lane>,
+    /// A delivery step has it, or it waits in the queue of those that are ready.
+    taken: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct SegmentState {
+    pub(super) open: Option<Arc<Segment>>,
+    pub(super) last_used: u64,
+    pub(super) seal: Option<Arc<Seal>>,
+    /// How many lanes there ever were, and how many are not delivered yet.
+    pub(super) lanes: u32,
+    undelivered: u32,
+}
+
+/// The next lane of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Front {
+    pub(super) segment: u64,
+    pub(super) lane: u32,
+    pub(super) end: u64,
+    pub(super) cursor: LaneCursor,
+    /// Nothing will be added to the lane any more.
+    pub(super) complete: bool,
+}
+
+/// Everything that was accepted up to a moment: for each partition the last lane and its end.
+#[derive(Debug)]
+pub(super) struct Watermark(Vec<(Arc<str>, u64, u64)>);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) segments: BTreeMap<u64, SegmentState>,
+    partitions: HashMap<Arc<str>, Partition>,
+    ready: VecDeque<Arc<str>>,
+    head: Option<u64>,
+    /// Segments of which it is not known yet what is in them. Nothing of a later segment may overtake them.
+    unrecovered: BTreeSet<u64>,
+    pub(super) pending_records: u64,
+    pub(super) clock: u64,
+}
+
+impl State {
+    /// A segment that a killed process left open: see [`State::add_sealed`].
+    pub(super) fn add_unrecovered(&mut self, segment: u64) {
+        self.segments.insert(segment, SegmentState::default());
+        self.unrecovered.insert(segment);
+    }
+
+    pub(super) fn is_recovered(&self) -> bool {
+        self.unrecovered.is_empty()
+    }
+
+    /// A segment whose seal is known. True if all of it is delivered already.
+    pub(super) fn add_sealed(&mut self, number: u64, seal: Arc<Seal>, cursor: impl Fn(u32) -> LaneCursor) -> bool {
+        self.unrecovered.remove(&number);
+        let mut undelivered = 0;
+        for (lane, (key, end)) in (0..).zip(&seal.lanes) {
+            let lane = Lane { segment: number, number: lane, end: *end, cursor: cursor(lane) };
+            let pending = lane.pending();
+            if pending == 0 {
+                continue;
+            }
+            undelivered += 1;
+            self.pending_records += pending;
+            let lanes = &mut self.partitions.entry(key.clone()).or_default().lanes;
+            let at = lanes.partition_point(|other| other.segment < number);
+            lanes.insert(at, lane);
+        }
+        let segment = self.segments.entry(number).or_default();
+        segment.lanes = u32::try_from(seal.lanes.len()).unwrap_or(u32::MAX);
+        segment.undelivered = undelivered;
+        segment.seal = Some(seal);
+        if self.unrecovered.is_empty() {
+            let keys: Vec<_> = self.partitions.keys().cloned().collect();
+            for key in keys {
+                self.enqueue(&key);
+            }
+        }
+        undelivered == 0
+    }
+
+    /// Makes an empty segment the newest. The one before gets no more records: its number is returned if all that it
+    /// has is delivered already.
+    pub(super) fn set_head(&mut self, head: Option<(u64, Arc<Segment>)>) -> Option<u64> {
+        let old = std::mem::replace(&mut self.head, head.as_ref().map(|(number, _)| *number));
+        if let Some((number, segment)) = head {
+            self.segments.insert(number, SegmentState { open: Some(segment), ..SegmentState::default() });
+        }
+        let old = old?;
+        let segments = &mut self.segments;
+        self.partitions.retain(|_, partition| {
+            if partition.lanes.front().is_some_and(|lane| lane.segment == old && lane.pending() == 0) {
+                partition.lanes.pop_front();
+                if let Some(segment) = segments.get_mut(&old) {
+                    segment.undelivered -= 1;
+                }
+            }
+            !partition.lanes.is_empty() || partition.taken
+        });
+        self.segments.get(&old).is_some_and(|segment| segment.undelivered == 0).then_some(old)
+    }
+
+    /// Takes the newest segment out, because its database failed: what was accepted of it is found by a scan.
+    pub(super) fn abandon_head(&mut self) {
+        let Some(head) = self.head.take() else { return };
+        self.segments.insert(head, SegmentState::default());
+        self.unrecovered.insert(head);
+        for partition in self.partitions.values_mut() {
+            if partition.lanes.back().is_some_and(|lane| lane.segment == head) {
+                let lane = partition.lanes.pop_back();
+                self.pending_records -= lane.map_or(0, |lane| lane.pending());
+            }
+        }
+    }
+
+    /// Records were added to a lane of the newest segment.
+    pub(super) fn appended(&mut self, key: &Arc<str>, lane: u32, records: u64) {
+        let Some(head) = self.head else { return };
+        let partition = self.partitions.entry(key.clone()).or_default();
+        match partition.lanes.back_mut() {
+            Some(lane) if lane.segment == head => lane.end += records,
+            _ => {
+                let cursor = LaneCursor::default();
+                partition.lanes.push_back(Lane { segment: head, number: lane, end: records, cursor });
+                if let Some(segment) = self.segments.get_mut(&head) {
+                    segment.lanes += 1;
+                    segment.undelivered += 1;
+                }
+            }
+        }
+        self.pending_records += records;
+        self.enqueue(key);
+    }
+
+    fn enqueue(&mut self, key: &Arc<str>) {
+        let barrier = self.unrecovered.first().copied().unwrap_or(u64::MAX);
+        let Some(partition) = self.partitions.get_mut(key) else { return };
+        let waits = partition.lanes.iter().take(2).any(|lane| lane.pending() > 0 && lane.segment < barrier);
+        if waits && !partition.taken {
+            partition.taken = true;
+            self.ready.push_back(key.clone());
+        }
+    }
+
+    /// A partition that has something to deliver. It is not given out again before [`State::release`].
+    pub(super) fn checkout(&mut self) -> Option<Arc<str>> {
+        self.ready.pop_front()
+    }
+
+    pub(super) fn release(&mut self, key: &Arc<str>) {
+        let Some(partition) = self.partitions.get_mut(key) else { return };
+        partition.taken = false;
+        if partition.lanes.is_empty() {
+            self.partitions.remove(key);
+        } else {
+            self.enqueue(key);
+        }
+    }
+
+    pub(super) fn front(&self, key: &str) -> Option<Front> {
+        let barrier = self.unrecovered.first().copied().unwrap_or(u64::MAX);
+        let lane = self.partitions.get(key)?.lanes.front()?;
+        (lane.pending() > 0 && lane.segment < barrier).then(|| Front {
+            segment: lane.segment,
+            lane: lane.number,
+            end: lane.end,
+            cursor: lane.cursor,
+            complete: self.head != Some(lane.segment),
+        })
+    }
+
+    pub(super) fn freeze(&mut self, key: &str, front: &Front, frozen: Frozen) -> Option<LaneCursor> {
+        let lane = self.partitions.get_mut(key)?.lanes.front_mut()?;
+        if lane.segment != front.segment {
+            return None;
+        }
+        lane.cursor.frozen = Some(frozen);
+        Some(lane.cursor)
+    }
+
+    /// The records of `delivered` in a partition's first lane are delivered. Returns the lane's new cursor, and whether
+    /// its segment is now delivered altogether.
+    pub(super) fn ack(&mut self, key: &str, segment: u64, delivered: &Range<u64>) -> Option<(LaneCursor, bool)> {
+        let head = self.head;
+        let partition = self.partitions.get_mut(key)?;
+        let lane = partition.lanes.front_mut()?;
+        if lane.segment != segment || lane.cursor.acked != delivered.start {
+            return None;
+        }
+        lane.cursor.acked = delivered.end;
+        lane.cursor.frozen = lane.cursor.frozen.filter(|frozen| frozen.until > delivered.end);
+        self.pending_records -= delivered.end - delivered.start;
+        let cursor = lane.cursor;
+        if lane.pending() > 0 || head == Some(segment) {
+            return Some((cursor, false));
+        }
+        partition.lanes.pop_front();
+        let state = self.segments.get_mut(&segment)?;
+        state.undelivered -= 1;
+        Some((cursor, state.undelivered == 0))
+    }
+
+    /// Closes segments besides `keep` and the newest until at most `max` are open; returns them.
+    pub(super) fn close_least_used(&mut self, keep: u64, max: usize) -> Vec<Arc<Segment>> {
+        let head = self.head;
+        let open = self.segments.iter().filter(|(number, segment)| {
+            segment.open.is_some() && segment.seal.is_some() && **number != keep && Some(**number) != head
+        });
+        let mut open: Vec<_> = open.map(|(number, segment)| (segment.last_used, *number)).collect();
+        open.sort_unstable();
+        let excess = (open.len() + 1).saturating_sub(max);
+        let close = |(_, number): &(u64, u64)| self.segments.get_mut(number).and_then(|segment| segment.open.take());
+        open[..excess].iter().filter_map(close).collect()
+    }
+
+    pub(super) fn watermark(&self) -> Watermark {
+        let last = |(key, partition): (&Arc<str>, &Partition)| {
+            partition.lanes.back().map(|lane| (key.clone(), lane.segment, lane.end))
+        };
+        Watermark(self.partitions.iter().filter_map(last).collect())
+    }
+
+    pub(super) fn has_delivered(&self, watermark: &Watermark) -> bool {
+        watermark.0.iter().all(|(key, segment, end)| {
+            let front = self.partitions.get(key).and_then(|partition| partition.lanes.front());
+            front.is_none_or(|lane| lane.segment > *segment || (lane.segment == *segment && lane.cursor.acked >= *end))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seal(lanes: &[(&str, u64)]) -> Arc<Seal> {
+        let lanes = lanes.iter().map(|(key, end)| (Arc::from(*key), *end)).collect();
+        Arc::new(Seal { file_bytes: 0, file_crc: 0, frames: 0, lanes })
+    }
+
+    fn from_the_start(_: u32) -> LaneCursor {
+        LaneCursor::default()
+    }
+
+    #[test]
+    fn a_partition_is_given_out_once_until_it_is_released() {
+        let mut state = State::default();
+        state.add_sealed(1, seal(&[("a", 2)]), from_the_start);
+        let key = state.checkout().unwrap();
+        assert_eq!(state.checkout(), None);
+        state.ack("a", 1, &(0..1));
+        state.release(&key);
+        assert_eq!(state.checkout().as_deref(), Some("a"));
+        assert_eq!(state.ack("a", 1, &(1..2)).map(|(_, done)| done), Some(true));
+        state.release(&key);
+        assert_eq!(state.checkout(), None);
+        assert_eq!(state.pending_records, 0);
+    }
+
+    #[test]
+    fn lanes_are_delivered_in_the_order_of_their_segments() {
+        let mut state = State::default();
+        state.add_sealed(3, seal(&[("a", 1)]), from_the_start);
+        state.add_sealed(2, seal(&[("b", 1), ("a", 4)]), from_the_start);
+        assert_eq!(state.front("a").map(|front| (front.segment, front.lane, front.end)), Some((2, 1, 4)));
+        state.ack("a", 2, &(0..4));
+        assert_eq!(state.front("a").map(|front| front.segment), Some(3));
+    }
+
+    #[test]
+    fn nothing_overtakes_a_segment_that_is_not_recovered() {
+        let mut state = State::default();
+        state.add_sealed(1, seal(&[("a", 1)]), from_the_start);
+        state.add_unrecovered(2);
+        state.add_sealed(3, seal(&[("b", 1)]), from_the_start);
+        assert_eq!(state.front("b"), None);
+        state.add_sealed(2, seal(&[("b", 7)]), from_the_start);
+        assert_eq!(state.front("b").map(|front| front.segment), Some(2));
+        let ready: BTreeSet<_> = std::iter::from_fn(|| state.checkout()).collect();
+        assert_eq!(ready, BTreeSet::from([Arc::from("a"), Arc::from("b")]));
+    }
+
+    #[test]
+    fn what_is_delivered_already_is_not_pending() {
+        let mut state = State::default();
+        let done = |_| LaneCursor { acked: 5, frozen: None };
+        assert!(state.add_sealed(1, seal(&[("a", 5)]), done));
+        assert!(!state.add_sealed(2, seal(&[("a", 6)]), done));
+        assert_eq!(state.pending_records, 1);
+    }
+
+    #[test]
+    fn a_watermark_is_reached_when_what_came_before_it_is_delivered() {
+        let mut state = State::default();
+        state.add_sealed(1, seal(&[("a", 2), ("b", 1)]), from_the_start);
+        let watermark = state.watermark();
+        state.add_sealed(2, seal(&[("a", 9)]), from_the_start);
+        state.ack("a", 1, &(0..2));
+        assert!(!state.has_delivered(&watermark));
+        state.ack("b", 1, &(0..1));
+        assert!(state.has_delivered(&watermark));
+    }
+}

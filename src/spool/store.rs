@@ -1,0 +1,182 @@
+//! One sled database. The only file that names sled.
+//!
+//! sled 0.34.7 is a good log and a treacherous database; what is done here, and why:
+//!
+//! - `flush()` hands data to the operating system (`sync_file_range`), it does not sync. [`Store::sync`] also calls
+//!   `fdatasync` on the database's file, opened a second time.
+//! - Its background flusher is off: it would sync at moments of its own and keep the process awake.
+//! - A damaged file can make it panic, in `open` or later. Every call is guarded.
+//! - An opening that failed on a full disk leaves `snap.*.generating` behind, which blocks the next one.
+//! - Its lock can outlive the handle by some milliseconds. Who may open a database at all is decided by the lock of the
+//!   queue's directory, so here it is only waited for.
+
+use std::fs::{self, File, OpenOptions};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::dir::{io_error, sync_dir};
+use crate::error::SpoolError;
+
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The measures of a database. `log_segment_bytes` is part of the format: it cannot change for an existing one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) log_segment_bytes: usize,
+    pub(super) cache_bytes: u64,
+}
+
+/// A value that was read; cheap to keep.
+#[derive(Clone, Debug)]
+pub(super) struct Value(sled::IVec);
+
+impl Deref for Value {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Store {
+    /// Taken only in `drop`.
+    db: Option<sled::Db>,
+    failed: AtomicBool,
+    /// The database's own file: what `fdatasync` is called on.
+    file: File,
+    dir: PathBuf,
+}
+
+pub(super) fn file_path(dir: &Path) -> PathBuf {
+    dir.join("db")
+}
+
+impl Store {
+    /// Opens the database in `dir`, and makes it if there is none. Once this returns, its files and directories
+    /// themselves survive a power cut.
+    pub(super) fn open(dir: &Path, shape: Shape) -> Result<Self, SpoolError> {
+        super::dir::create(dir)?;
+        remove_unfinished_snapshots(dir)?;
+        let config = sled::Config::new()
+            .path(dir)
+            .segment_size(shape.log_segment_bytes)
+            .cache_capacity(shape.cache_bytes)
+            .flush_every_ms(None);
+        let begun = Instant::now();
+        let db = loop {
+            match guarded("open", dir, || config.open()) {
+                Err(SpoolError::Storage { message, .. })
+                    if message.contains("could not acquire lock") && begun.elapsed() < LOCK_PATIENCE =>
+                {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                result => break result?,
+            }
+        };
+        let path = file_path(dir);
+        let file =
+            OpenOptions::new().read(true).write(true).open(&path).map_err(|error| io_error("open", &path, error))?;
+        let store = Self { db: Some(db), failed: AtomicBool::new(false), file, dir: dir.to_owned() };
+        let conf = dir.join("conf");
+        File::open(&conf).and_then(|conf| conf.sync_all()).map_err(|error| io_error("sync", &conf, error))?;
+        store.sync()?;
+        sync_dir(dir)?;
+        if let Some(parent) = dir.parent() {
+            sync_dir(parent)?;
+        }
+        Ok(store)
+    }
+
+    pub(super) fn put(&self, key: &[u8], value: &[u8]) -> Result<(), SpoolError> {
+        self.write("write to", |db| db.insert(key, value)).map(drop)
+    }
+
+    pub(super) fn remove(&self, key: &[u8]) -> Result<(), SpoolError> {
+        self.write("write to", |db| db.remove(key)).map(drop)
+    }
+
+    /// Gives what was written to the operating system: it then survives a kill of the process.
+    pub(super) fn flush(&self) -> Result<(), SpoolError> {
+        self.write("flush", |db| db.flush()).map(drop)
+    }
+
+    /// Makes what was written survive a power cut.
+    pub(super) fn sync(&self) -> Result<(), SpoolError> {
+        self.flush()?;
+        self.file.sync_data().map_err(|error| io_error("sync", &file_path(&self.dir), error))
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>, SpoolError> {
+        Ok(guarded("read", &self.dir, || self.db()?.get(key))?.map(Value))
+    }
+
+    /// Everything, in the order of the keys.
+    pub(super) fn all(&self) -> Result<Vec<(Vec<u8>, Value)>, SpoolError> {
+        guarded("read", &self.dir, || {
+            self.db()?.iter().map(|pair| pair.map(|(key, value)| (key.to_vec(), Value(value)))).collect()
+        })
+    }
+
+    fn db(&self) -> sled::Result<&sled::Tree> {
+        self.db.as_deref().ok_or_else(|| sled::Error::Unsupported("the database is closed".to_owned()))
+    }
+
+    /// A write that failed, or half of one, is never followed by another: the engine would not recover from it.
+    fn write<T>(
+        &self,
+        action: &'static str,
+        call: impl FnOnce(&sled::Tree) -> sled::Result<T>,
+    ) -> Result<T, SpoolError> {
+        if self.failed.load(Ordering::Acquire) {
+            let message = "an earlier write failed".to_owned();
+            return Err(SpoolError::Storage { action, path: self.dir.clone(), message });
+        }
+        let result = guarded(action, &self.dir, || call(self.db()?));
+        if result.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    /// From now on every write fails, as after an I/O error.
+    #[cfg(test)]
+    pub(super) fn fail_writes(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if !*self.failed.get_mut() {
+            return;
+        }
+        // Dropping the handle of a database that failed can hang. Should there be no thread to do it on, it is leaked.
+        let db = ManuallyDrop::new(self.db.take());
+        let _ = crate::background::spawn("drop", move || {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(ManuallyDrop::into_inner(db))));
+        });
+    }
+}
+
+fn remove_unfinished_snapshots(dir: &Path) -> Result<(), SpoolError> {
+    for found in fs::read_dir(dir).map_err(|error| io_error("list", dir, error))?.flatten() {
+        if found.file_name().to_string_lossy().ends_with(".generating") {
+            fs::remove_file(found.path()).map_err(|error| io_error("remove", &found.path(), error))?;
+        }
+    }
+    Ok(())
+}
+
+fn guarded<T>(action: &'static str, dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, SpoolError> {
+    let message = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it panicked".to_owned(),
+    };
+    Err(SpoolError::Storage { action, path: dir.to_owned(), message })
+}

@@ -1,0 +1,493 @@
+//! The spool as a whole: its promises, and the engine's traps that it must not fall into.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+const FRAMING: Framing = Framing::ndjson();
+
+fn config(dir: &Path) -> SpoolConfig {
+    let limits = BatchLimits { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO };
+    SpoolConfig { dir: dir.to_owned(), durability: Durability::Process, segment_bytes: 1 << 20, limits }
+}
+
+fn open(config: &SpoolConfig) -> Spool {
+    Spool::open(config.clone()).unwrap()
+}
+
+fn group(records: &[impl AsRef<[u8]>]) -> Group {
+    let mut group = Group::default();
+    for (nth, record) in records.iter().enumerate() {
+        if nth > 0 {
+            group.payload.extend_from_slice(FRAMING.separator());
+        }
+        group.payload.extend_from_slice(record.as_ref());
+        group.ends.push(group.payload.len());
+    }
+    group
+}
+
+fn append(spool: &Spool, key: &str, records: &[impl AsRef<[u8]>]) {
+    spool.append(&[(key, &group(records))], &FRAMING).unwrap();
+}
+
+fn next(spool: &Spool, key: &Arc<str>) -> Option<Box<Batch>> {
+    match spool.next(key, SystemTime::now(), false).unwrap() {
+        Next::Batch(batch) => Some(batch),
+        Next::Wait(_) | Next::Empty => None,
+    }
+}
+
+/// Waits for the housekeeper to have looked into what a killed process left.
+fn recovered(spool: &Spool) {
+    let mut state = lock(&spool.inner.state);
+    while !state.is_recovered() {
+        state = spool.inner.progress.wait(state).unwrap();
+    }
+}
+
+/// Delivers everything; the lines of each key in the order of delivery, and the ids.
+fn drain(spool: &Spool) -> (HashMap<String, Vec<String>>, Vec<String>) {
+    recovered(spool);
+    let (mut lines, mut ids): (HashMap<String, Vec<String>>, _) = (HashMap::new(), Vec::new());
+    while let Some(key) = spool.checkout() {
+        while let Some(batch) = next(spool, &key) {
+            let body = std::str::from_utf8(&batch.body).unwrap();
+            assert_eq!(body.lines().count() as u64, batch.records);
+            lines.entry(key.to_string()).or_default().extend(body.lines().map(str::to_owned));
+            ids.push(batch.id.clone());
+            spool.ack(&batch).unwrap();
+        }
+        spool.release(&key);
+    }
+    (lines, ids)
+}
+
+/// Ends a spool as a kill does: nothing is sealed or closed in order.
+fn kill(spool: Spool) {
+    // The queue's lock has to go, or the next `open` would take a new queue.
+    spool.inner.closed.store(true, Ordering::Release);
+    drop(lock(&spool.inner.head).take());
+    drop(spool);
+}
+
+fn lines(range: Range<usize>) -> Vec<String> {
+    range.map(|n| format!("line {n}")).collect()
+}
+
+fn segment_dirs(dir: &Path) -> Vec<PathBuf> {
+    let queue = fs::read_dir(dir).unwrap().flatten().find(|found| found.path().is_dir()).unwrap().path();
+    let mut dirs: Vec<_> = fs::read_dir(queue).unwrap().flatten().map(|found| found.path()).collect();
+    dirs.retain(|path| path.extension().is_some_and(|extension| extension == "segment"));
+    dirs.sort();
+    dirs
+}
+
+#[test]
+fn what_is_appended_is_delivered_in_order_by_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    for n in 0..10 {
+        append(&spool, "a", &lines(n * 3..n * 3 + 3));
+        append(&spool, "b", &lines(n..n + 1));
+    }
+    let (delivered, _) = drain(&spool);
+    assert_eq!(delivered["a"], lines(0..30));
+    assert_eq!(delivered["b"], lines(0..10));
+    assert_eq!(spool.depth().pending_records, 0);
+}
+
+#[test]
+fn a_batch_is_the_same_until_it_is_acknowledged_also_after_a_kill_and_with_other_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.max_records = 7;
+    let key: Arc<str> = Arc::from("a");
+    let spool = open(&config);
+    append(&spool, "a", &lines(0..20));
+    let first = next(&spool, &key).unwrap();
+    append(&spool, "a", &lines(20..30));
+    let again = next(&spool, &key).unwrap();
+    assert_eq!((&first.id, &first.body, first.records), (&again.id, &again.body, 7));
+    spool.ack(&first).unwrap();
+    let second = next(&spool, &key).unwrap();
+    assert_ne!(second.id, first.id);
+    kill(spool);
+
+    config.limits.max_records = 512;
+    let spool = open(&config);
+    recovered(&spool);
+    let again = next(&spool, &key).unwrap();
+    assert_eq!((&second.id, &second.body), (&again.id, &again.body));
+    spool.ack(&again).unwrap();
+    let (delivered, _) = drain(&spool);
+    assert_eq!(delivered["a"], lines(14..30));
+}
+
+#[test]
+fn a_body_keeps_to_the_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.max_bytes = 100;
+    let spool = open(&config);
+    let long = "x".repeat(200);
+    append(&spool, "a", &["a".repeat(49), "b".repeat(49), "c".repeat(50), long.clone(), "d".to_owned()]);
+    append(&spool, "a", &["e"]);
+    let key = spool.checkout().unwrap();
+    let mut bodies = Vec::new();
+    while let Some(batch) = next(&spool, &key) {
+        bodies.push(batch.body.len());
+        spool.ack(&batch).unwrap();
+    }
+    // 49 + 1 + 49 + 1, 50 + 1, 200 + 1 alone, and the rest of two entries together.
+    assert_eq!(bodies, [100, 51, 201, 4]);
+}
+
+#[test]
+fn what_lingers_waits_until_it_is_full_old_or_forced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.linger = Duration::from_secs(60);
+    config.limits.max_records = 3;
+    let spool = open(&config);
+    let key: Arc<str> = Arc::from("a");
+    append(&spool, "a", &lines(0..2));
+    let now = SystemTime::now();
+    assert!(matches!(spool.next(&key, now, false), Ok(Next::Wait(left)) if left <= Duration::from_secs(60)));
+    assert!(matches!(spool.next(&key, now + Duration::from_secs(61), false), Ok(Next::Batch(_))));
+    let spool_dir = tempfile::tempdir().unwrap();
+    config.dir = spool_dir.path().to_owned();
+    let spool = open(&config);
+    append(&spool, "a", &lines(0..2));
+    assert!(matches!(spool.next(&key, now, true), Ok(Next::Batch(batch)) if batch.records == 2));
+    append(&spool, "b", &lines(0..4));
+    assert!(matches!(spool.next(&Arc::from("b"), now, false), Ok(Next::Batch(batch)) if batch.records == 3));
+}
+
+#[test]
+fn a_record_larger_than_a_frame_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    let long: String = ('a'..='z').cycle().take(10_000_000).collect();
+    append(&spool, "a", &["before", &long, "after"]);
+    kill(spool);
+    let spool = open(&config);
+    let (delivered, _) = drain(&spool);
+    assert!(delivered["a"] == ["before", &long, "after"]);
+}
+
+#[test]
+fn framings_are_not_mixed_in_a_body_and_survive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    append(&spool, "a", &["1", "2"]);
+    let mut json = group(&["[3]"]);
+    json.ends = vec![3];
+    spool.append(&[("a", &json)], &Framing::json_array()).unwrap();
+    drop(spool);
+    let spool = open(&config);
+    let key = spool.checkout().unwrap();
+    let first = next(&spool, &key).unwrap();
+    assert_eq!((&first.body[..], &*first.content_type), (&b"1\n2\n"[..], "application/x-ndjson"));
+    spool.ack(&first).unwrap();
+    let second = next(&spool, &key).unwrap();
+    assert_eq!((&second.body[..], &*second.content_type), (&b"[[3]]"[..], "application/json"));
+}
+
+#[test]
+fn disk_is_given_back_while_the_spool_drains() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    for n in 0..40 {
+        append(&spool, "a", &[format!("{n:04}"), "x".repeat(250_000)]);
+    }
+    assert!(segment_dirs(dir.path()).len() >= 8);
+    let (delivered, _) = drain(&spool);
+    assert_eq!(delivered["a"].len(), 80);
+    spool.close();
+    drop(spool);
+    assert_eq!(segment_dirs(dir.path()), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_partition_that_is_stuck_does_not_hold_the_others_nor_their_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    append(&spool, "stuck", &["one"]);
+    for n in 0..40 {
+        append(&spool, "a", &[format!("{n:04}"), "x".repeat(250_000)]);
+    }
+    append(&spool, "stuck", &["two"]);
+    assert_eq!(spool.checkout().as_deref(), Some("stuck"));
+    let (delivered, _) = drain(&spool);
+    assert_eq!(delivered["a"].len(), 80);
+    spool.release(&Arc::from("stuck"));
+    drop(spool);
+    assert_eq!(segment_dirs(dir.path()).len(), 2);
+    let (delivered, _) = drain(&open(&config));
+    assert_eq!(delivered["stuck"], ["one", "two"]);
+}
+
+#[test]
+fn a_second_spool_on_one_directory_has_a_queue_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let (one, two) = (open(&config), open(&config));
+    append(&one, "a", &["one"]);
+    append(&two, "a", &["two"]);
+    let (first, ids_of_first) = drain(&one);
+    let (second, ids_of_second) = drain(&two);
+    assert_eq!((&first["a"][..], &second["a"][..]), (&["one".to_owned()][..], &["two".to_owned()][..]));
+    assert_ne!(ids_of_first, ids_of_second);
+}
+
+#[test]
+fn a_newer_format_is_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("format"), "opentelemetry-spool 2\n").unwrap();
+    let error = Spool::open(config(dir.path())).map(drop).unwrap_err();
+    assert!(error.to_string().ends_with("has spool format 2; this version reads formats up to 1"), "{error}");
+    fs::write(dir.path().join("format"), "something else\n").unwrap();
+    assert!(matches!(Spool::open(config(dir.path())), Err(SpoolError::NotASpool { .. })));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_directories_are_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("new/spool");
+    let _spool = open(&config(&root));
+    for path in [&root, &segment_dirs(&root)[0]] {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
+    }
+}
+
+// --- the engine's traps ------------------------------------------------------------------------------------------
+
+/// Leaves that split or are consolidated write their values again; values above a quarter of the engine's log segment
+/// become blob files. Neither happens.
+#[test]
+fn what_is_written_is_written_once_and_inline() {
+    for record_bytes in [300, 180_000, 900_000, 3_000_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.segment_bytes = 64 << 20;
+        let spool = open(&config);
+        let mut payload = 0;
+        while payload < 40_000_000 {
+            let count = (200_000 / record_bytes).max(1);
+            append(&spool, "a", &vec![vec![b'x'; record_bytes]; count]);
+            payload += count * record_bytes;
+        }
+        let segment = &segment_dirs(dir.path())[0];
+        assert_eq!(fs::read_dir(segment.join("blobs")).unwrap().count(), 0);
+        let file = fs::metadata(store::file_path(segment)).unwrap().len() as usize;
+        // The file only grows, so its length is what was written. A message does not cross the end of the engine's
+        // 8 MiB log segments: large entries leave more of them empty.
+        let limit = if record_bytes < 500_000 { 1.05 } else { 1.15 };
+        let written = file as f64 / payload as f64;
+        assert!(written < limit, "{written} bytes written for each byte of records of {record_bytes} bytes");
+    }
+}
+
+fn sealed_segment(config: &SpoolConfig) -> PathBuf {
+    let spool = open(config);
+    for n in 0..100 {
+        append(&spool, "a", &lines(n..n + 1));
+    }
+    drop(spool);
+    segment_dirs(&config.dir).remove(0)
+}
+
+#[test]
+fn a_flipped_bit_costs_one_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let file = store::file_path(&sealed_segment(&config));
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(7).position(|window| window == b"line 50").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let (delivered, _) = drain(&open(&config));
+    assert_eq!(delivered["a"], [lines(0..50), lines(51..100)].concat());
+}
+
+#[test]
+fn a_database_that_was_cut_short_gives_what_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let file = store::file_path(&sealed_segment(&config));
+    let bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(7).position(|window| window == b"line 50").unwrap();
+    fs::write(&file, &bytes[..at + 4]).unwrap();
+    let (delivered, _) = drain(&open(&config));
+    assert_eq!(delivered["a"], lines(0..50));
+}
+
+#[test]
+fn a_segment_that_was_opened_before_still_fits_its_seal() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    sealed_segment(&config);
+    for _ in 0..3 {
+        let spool = open(&config);
+        let key = spool.checkout().unwrap();
+        let batch = next(&spool, &key).unwrap();
+        assert_eq!(batch.records, 100);
+        let number = batch.segment;
+        let seal = lock(&spool.inner.state).segments[&number].seal.clone().unwrap();
+        assert!(seal.holds(&spool.inner.dir.segment(number)), "opening must not change what is sealed");
+        drop(spool);
+    }
+}
+
+#[test]
+fn leftovers_of_a_failed_opening_do_not_block_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let segment = sealed_segment(&config);
+    fs::write(segment.join("snap.00000000000000FF.generating"), "half").unwrap();
+    let (delivered, _) = drain(&open(&config));
+    assert_eq!(delivered["a"], lines(0..100));
+}
+
+#[test]
+fn a_cursor_that_cannot_be_opened_is_set_aside_and_all_is_delivered_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let segment = sealed_segment(&config);
+    let cursor = segment.parent().unwrap().join("cursor");
+    fs::remove_dir_all(&cursor).unwrap();
+    fs::create_dir(&cursor).unwrap();
+    fs::write(cursor.join("conf"), "not what the engine wrote").unwrap();
+    let (delivered, _) = drain(&open(&config));
+    assert_eq!(delivered["a"], lines(0..100));
+}
+
+#[test]
+fn after_a_write_error_the_records_go_to_a_new_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    append(&spool, "a", &lines(0..5));
+    // What no database can be written to any more looks like: every write of this one fails from now on.
+    lock(&spool.inner.head).as_mut().unwrap().segment.fail_writes();
+    append(&spool, "a", &lines(5..10));
+    let (delivered, ids) = drain(&spool);
+    assert_eq!(delivered["a"], lines(0..10));
+    assert_eq!(ids.len(), 2);
+}
+
+// --- a model -----------------------------------------------------------------------------------------------------
+
+mod model {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Operation {
+        /// Append so many records of so many bytes each to a partition.
+        Append(usize, usize, usize),
+        /// Take the next batch of a partition, and acknowledge it or not.
+        Next(usize, bool),
+        Close,
+        Kill,
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            6 => (0..3_usize, 1..40_usize, prop_oneof![Just(10_usize), Just(4000), Just(60_000)])
+                .prop_map(|(key, count, bytes)| Operation::Append(key, count, bytes)),
+            8 => (0..3_usize, prop::bool::weighted(0.8)).prop_map(|(key, ack)| Operation::Next(key, ack)),
+            1 => Just(Operation::Close),
+            1 => Just(Operation::Kill),
+        ]
+    }
+
+    #[derive(Default)]
+    struct Model {
+        waiting: VecDeque<String>,
+        /// What was handed out and not acknowledged: it must come again.
+        handed_out: Option<(String, Vec<u8>)>,
+        appended: usize,
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_spool_does_what_a_list_would(operations in prop::collection::vec(operation(), 1..60)) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut config = config(dir.path());
+            config.limits.max_records = 17;
+            config.limits.max_bytes = 200_000;
+            let keys = ["a", "b", "c"].map(Arc::<str>::from);
+            let mut models: [Model; 3] = Default::default();
+            let mut spool = open(&config);
+            for operation in operations {
+                match operation {
+                    Operation::Append(at, count, bytes) => {
+                        let model = &mut models[at];
+                        let records: Vec<_> = (model.appended..model.appended + count)
+                            .map(|n| format!("{}-{n}-{}", keys[at], "x".repeat(bytes)))
+                            .collect();
+                        model.appended += count;
+                        append(&spool, &keys[at], &records);
+                        model.waiting.extend(records);
+                    }
+                    Operation::Next(at, ack) => {
+                        let model = &mut models[at];
+                        recovered(&spool);
+                        let Some(batch) = next(&spool, &keys[at]) else {
+                            prop_assert!(model.waiting.is_empty());
+                            continue;
+                        };
+                        if let Some((id, body)) = &model.handed_out {
+                            prop_assert_eq!(id, &batch.id);
+                            prop_assert!(*body == batch.body);
+                        }
+                        let body = String::from_utf8(batch.body.clone()).unwrap();
+                        prop_assert!(batch.records <= 17);
+                        prop_assert!(batch.body.len() <= 200_000);
+                        for (line, expected) in body.lines().zip(&model.waiting) {
+                            prop_assert_eq!(line, expected);
+                        }
+                        prop_assert!(body.lines().count() <= model.waiting.len());
+                        if ack {
+                            spool.ack(&batch).unwrap();
+                            spool.settle().unwrap();
+                            model.waiting.drain(..body.lines().count());
+                            model.handed_out = None;
+                        } else {
+                            model.handed_out = Some((batch.id.clone(), batch.body));
+                        }
+                    }
+                    Operation::Close => {
+                        drop(spool);
+                        spool = open(&config);
+                    }
+                    Operation::Kill => {
+                        kill(spool);
+                        spool = open(&config);
+                    }
+                }
+                recovered(&spool);
+                let waiting: usize = models.iter().map(|model| model.waiting.len()).sum();
+                prop_assert_eq!(spool.depth().pending_records, waiting as u64);
+            }
+            let (delivered, _) = drain(&spool);
+            for (key, model) in keys.iter().zip(&models) {
+                let empty = Vec::new();
+                prop_assert!(delivered.get(&**key).unwrap_or(&empty).iter().eq(&model.waiting));
+            }
+        }
+    }
+}

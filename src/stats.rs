@@ -1,0 +1,76 @@
+//! What is counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// A count that any thread adds to.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) accepted_records: Counter,
+    pub(crate) unencodable_records: Counter,
+    pub(crate) failed_exports: Counter,
+    pub(crate) delivered_records: Counter,
+    pub(crate) requests: Counter,
+    pub(crate) failed_requests: Counter,
+    last_error: Mutex<Option<String>>,
+}
+
+impl Counters {
+    pub(crate) fn set_last_error(&self, error: String) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// What was counted; what lies in the spool is left at zero.
+    pub(crate) fn snapshot(&self) -> SpoolStats {
+        SpoolStats {
+            accepted_records: self.accepted_records.get(),
+            unencodable_records: self.unencodable_records.get(),
+            failed_exports: self.failed_exports.get(),
+            delivered_records: self.delivered_records.get(),
+            requests: self.requests.get(),
+            failed_requests: self.failed_requests.get(),
+            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            ..SpoolStats::default()
+        }
+    }
+}
+
+/// What an exporter has done since it was built, and what its spool holds now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpoolStats {
+    /// Records that `export` put into the spool.
+    pub accepted_records: u64,
+    /// Records that the endpoint took, also those that an earlier process accepted.
+    pub delivered_records: u64,
+    /// Records in the spool that wait to be delivered. Right after a crash, those of its last segment are added
+    /// once that has been looked through, some milliseconds after `build`. Zero after shutdown.
+    pub pending_records: u64,
+    /// Records that the encoder refused; they are lost.
+    pub unencodable_records: u64,
+    /// Calls of `export` that returned an error: none of their records is in the spool.
+    pub failed_exports: u64,
+    /// Requests that were begun.
+    pub requests: u64,
+    /// Requests that did not deliver their batch. The batch is sent again.
+    pub failed_requests: u64,
+    /// Segments of the spool: databases on disk. Zero after shutdown.
+    pub segments: u64,
+    /// What the spool takes on disk, in bytes. Zero after shutdown.
+    pub disk_bytes: u64,
+    /// Why the last attempt that failed did so.
+    pub last_error: Option<String>,
+}

@@ -1,0 +1,303 @@
+//! The thread that delivers: its runtime, its timers, how it is woken and how it ends.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::{Context, otel_debug, otel_info, otel_warn};
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::RetryPolicy;
+use crate::drain::{Drain, Failure, Step, Task};
+use crate::error::ExporterBuildError;
+use crate::retry::Verdict;
+use crate::spool::Spool;
+use crate::transport::Transport;
+
+/// So many partitions are delivered at the same time, one request each.
+const MAX_IN_FLIGHT: usize = 16;
+
+/// What the worker is told from other threads.
+#[derive(Clone, Copy, Debug, Default)]
+struct Orders {
+    paused: bool,
+    /// How many calls of `flush` wait.
+    flushing: usize,
+    /// Counted up whenever what waits for a retry or lingers is to be tried at once.
+    hurry: u64,
+    /// Stop at this moment, or as soon as each partition was tried.
+    stop_at: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    orders: Mutex<Orders>,
+    changed: Notify,
+}
+
+impl Control {
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn order(&self, change: impl FnOnce(&mut Orders)) {
+        change(&mut self.orders());
+        self.changed.notify_one();
+    }
+
+    /// There may be something to deliver.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.order(|orders| orders.paused = paused);
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.orders().paused
+    }
+
+    /// Delivers everything at once until the guard is dropped.
+    pub(crate) fn hurry(&self) -> Hurry<'_> {
+        self.order(|orders| {
+            orders.flushing += 1;
+            orders.hurry += 1;
+        });
+        Hurry(self)
+    }
+
+    /// Stops at the end of `patience` at the latest.
+    pub(crate) fn stop(&self, patience: Duration) {
+        let at = Instant::now().checked_add(patience);
+        self.order(|orders| {
+            orders.hurry += 1;
+            // Whoever is in more of a hurry decides.
+            orders.stop_at = [orders.stop_at, at].into_iter().flatten().min();
+        });
+    }
+}
+
+/// See [`Control::hurry`].
+pub(crate) struct Hurry<'a>(&'a Control);
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.order(|orders| orders.flushing -= 1);
+    }
+}
+
+/// The exporter's end of the worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) control: Arc<Control>,
+    /// The spool is the thread's own, so that a shutdown gives up its directory whoever still knows of it.
+    pub(crate) spool: Weak<Spool>,
+    /// Closed when the thread has ended and given up the spool.
+    ended: Mutex<Receiver<()>>,
+}
+
+impl Worker {
+    /// Starts the thread. It builds the drain itself: an HTTP client belongs to the runtime that it is used on, and
+    /// neither may be dropped inside another one.
+    pub(crate) fn start<T: Transport>(
+        control: Arc<Control>,
+        retry: RetryPolicy,
+        build: impl FnOnce() -> Result<Drain<T>, ExporterBuildError> + Send + 'static,
+    ) -> Result<Self, ExporterBuildError> {
+        let (built, result) = sync_channel(1);
+        let (end, ended) = sync_channel(0);
+        let for_thread = control.clone();
+        crate::background::spawn("deliver", move || deliver(&for_thread, retry, build, &built, end))
+            .map_err(ExporterBuildError::Thread)?;
+        match result.recv() {
+            Ok(result) => result.map(|spool| Self { control, spool, ended: Mutex::new(ended) }),
+            Err(_) => Err(ExporterBuildError::Thread(std::io::Error::other("it ended while it was starting"))),
+        }
+    }
+
+    /// Waits until the thread has ended; false if the time was up first.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout)
+    }
+}
+
+fn deliver<T: Transport>(
+    control: &Control,
+    retry: RetryPolicy,
+    build: impl FnOnce() -> Result<Drain<T>, ExporterBuildError>,
+    built: &SyncSender<Result<Weak<Spool>, ExporterBuildError>>,
+    end: SyncSender<()>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // The threads that resolve names log as well.
+        .on_thread_start(|| std::mem::forget(Context::enter_telemetry_suppressed_scope()))
+        .thread_name("otel-spool-resolve")
+        .build()
+        .map_err(ExporterBuildError::Thread);
+    let (runtime, drain) = match runtime.and_then(|runtime| {
+        let entered = runtime.enter();
+        let drain = build()?;
+        drop(entered);
+        Ok((runtime, drain))
+    }) {
+        Ok(ready) => ready,
+        Err(error) => {
+            let _ = built.send(Err(error));
+            return;
+        }
+    };
+    let drain = Arc::new(drain);
+    let spool = drain.spool.clone();
+    let _ = built.send(Ok(Arc::downgrade(&spool)));
+    runtime.block_on(Schedule::new(drain, control, retry).run());
+    // A name that is being resolved cannot be waited for.
+    runtime.shutdown_background();
+    spool.close();
+    drop(spool);
+    drop(end);
+}
+
+/// Which partition is tried when.
+struct Schedule<'a, T> {
+    drain: Arc<Drain<T>>,
+    control: &'a Control,
+    retry: RetryPolicy,
+    running: JoinSet<Step>,
+    tasks: HashMap<Id, Task>,
+    due: VecDeque<Task>,
+    later: BTreeMap<(Instant, u64), Task>,
+    /// Makes the keys of `later` differ.
+    ticket: u64,
+    hurry: u64,
+    failing: HashSet<Arc<str>>,
+}
+
+impl<'a, T: Transport> Schedule<'a, T> {
+    fn new(drain: Arc<Drain<T>>, control: &'a Control, retry: RetryPolicy) -> Self {
+        Self {
+            drain,
+            control,
+            retry,
+            running: JoinSet::new(),
+            tasks: HashMap::new(),
+            due: VecDeque::new(),
+            later: BTreeMap::new(),
+            ticket: 0,
+            hurry: 0,
+            failing: HashSet::new(),
+        }
+    }
+
+    async fn run(mut self) {
+        loop {
+            let orders = *self.control.orders();
+            let now = Instant::now();
+            if orders.stop_at.is_some_and(|at| at <= now) {
+                break;
+            }
+            if std::mem::replace(&mut self.hurry, orders.hurry) != orders.hurry {
+                self.due.extend(std::mem::take(&mut self.later).into_values());
+            }
+            if !orders.paused {
+                self.begin_steps(now, orders.flushing > 0 || orders.stop_at.is_some());
+            }
+            if self.running.is_empty() {
+                if orders.stop_at.is_some() && (orders.paused || self.drain.spool.is_recovered()) {
+                    break;
+                }
+                if let Err(error) = self.drain.spool.settle() {
+                    otel_warn!(name: "Spool.CursorNotWritten", reason = error.to_string());
+                }
+            }
+            let next = self.later.keys().next().map(|(at, _)| *at).filter(|_| !orders.paused);
+            let wake_at = [next, orders.stop_at].into_iter().flatten().min();
+            tokio::select! {
+                Some(ended) = self.running.join_next_with_id() => self.end_step(ended, orders.stop_at.is_some()),
+                () = self.control.changed.notified() => {}
+                () = sleep_until(wake_at.unwrap_or(now)), if wake_at.is_some() => {}
+            }
+        }
+        // What is under way is broken off: its batch stays in the spool under its id.
+        self.running.shutdown().await;
+    }
+
+    fn begin_steps(&mut self, now: Instant, force: bool) {
+        while self.running.len() < MAX_IN_FLIGHT {
+            let task = self.due.pop_front().or_else(|| {
+                let first = self.later.first_entry().filter(|entry| entry.key().0 <= now);
+                first.map(std::collections::btree_map::OccupiedEntry::remove)
+            });
+            let task = task.or_else(|| self.drain.spool.checkout().map(|key| Task { key, attempt: 1 }));
+            let Some(task) = task else { return };
+            let (drain, step) = (self.drain.clone(), task.clone());
+            let handle = self.running.spawn(async move { drain.step(&step, SystemTime::now(), force).await });
+            self.tasks.insert(handle.id(), task);
+        }
+    }
+
+    fn end_step(&mut self, ended: Result<(Id, Step), JoinError>, stopping: bool) {
+        let (id, step) = match ended {
+            Ok((id, step)) => (id, step),
+            Err(error) => {
+                let (batch, reason) = (String::new(), format!("a hook panicked: {error}"));
+                (error.id(), Step::Failed(Failure { batch, reason, verdict: Verdict::Retry { after: None } }))
+            }
+        };
+        let Some(task) = self.tasks.remove(&id) else { return };
+        match step {
+            Step::Delivered => {
+                if self.failing.remove(&task.key) && self.failing.is_empty() {
+                    otel_info!(name: "Spool.DeliveryResumed");
+                }
+                self.drain.spool.release(&task.key);
+            }
+            Step::Empty => self.drain.spool.release(&task.key),
+            Step::Wait(left) => self.postpone(task, left),
+            Step::Failed(failure) => {
+                self.report(&task, &failure);
+                // On the way out each partition has one attempt; the rest stays for the next start.
+                if !stopping {
+                    let delay = self.retry.delay(failure.verdict, task.attempt, fastrand::f64());
+                    self.postpone(Task { attempt: task.attempt.saturating_add(1), ..task }, delay);
+                }
+            }
+        }
+    }
+
+    fn postpone(&mut self, task: Task, delay: Duration) {
+        // A delay that no clock can hold is as good as none at all.
+        let at = Instant::now().checked_add(delay).unwrap_or_else(Instant::now);
+        self.ticket += 1;
+        self.later.insert((at, self.ticket), task);
+    }
+
+    /// Warns once when the first partition begins to fail, and once for every batch that repeating will not help.
+    fn report(&mut self, task: &Task, failure: &Failure) {
+        self.drain.counters.set_last_error(failure.reason.clone());
+        let first = self.failing.is_empty();
+        self.failing.insert(task.key.clone());
+        if failure.verdict == Verdict::Hold && task.attempt == 1 {
+            otel_warn!(
+                name: "Spool.BatchHeld",
+                batch = failure.batch.clone(),
+                reason = failure.reason.clone(),
+                message = "The endpoint refuses a batch. It is held and tried again slowly; nothing is lost."
+            );
+        } else if first {
+            otel_warn!(
+                name: "Spool.DeliveryFailing",
+                batch = failure.batch.clone(),
+                reason = failure.reason.clone(),
+                message = "Records cannot be delivered at the moment. They are kept in the spool and tried again."
+            );
+        } else {
+            otel_debug!(name: "Spool.AttemptFailed", batch = failure.batch.clone(), reason = failure.reason.clone());
+        }
+    }
+}
