@@ -8,9 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use common::{
-    Answer, Authority, PATIENCE, Receiver, Service, exporter, exporter_to, in_words, names, spool_dir,
-};
+use common::{Answer, Authority, PATIENCE, Receiver, Service, exporter, exporter_to, in_words, names, spool_dir};
 use opentelemetry_spool::{ExporterBuildError, LogExporter, LogExporterBuilder};
 
 const NEVER: Duration = Duration::from_secs(1_000 * 60 * 60);
@@ -207,9 +205,8 @@ fn a_connection_that_is_not_made_within_the_connect_timeout_is_tried_again() {
     let spool = spool_dir();
     let (url, connections) = mute_server();
     // Only the connect timeout can end the TLS handshake: the request itself may take for ever.
-    let service = Service::simple(
-        exporter_to(&url, &spool).with_timeout(NEVER).with_connect_timeout(Duration::from_millis(50)),
-    );
+    let service =
+        Service::simple(exporter_to(&url, &spool).with_timeout(NEVER).with_connect_timeout(Duration::from_millis(50)));
     service.log("hello");
     for _ in 0..3 {
         connections.recv_timeout(PATIENCE).expect("one more attempt");
@@ -221,9 +218,8 @@ fn a_connection_that_is_not_made_within_the_connect_timeout_is_tried_again() {
 fn the_timeout_covers_the_whole_request_with_its_connection() {
     let spool = spool_dir();
     let (url, connections) = mute_server();
-    let service = Service::simple(
-        exporter_to(&url, &spool).with_connect_timeout(NEVER).with_timeout(Duration::from_millis(50)),
-    );
+    let service =
+        Service::simple(exporter_to(&url, &spool).with_connect_timeout(NEVER).with_timeout(Duration::from_millis(50)));
     service.log("hello");
     for _ in 0..3 {
         connections.recv_timeout(PATIENCE).expect("one more attempt");
@@ -244,9 +240,8 @@ fn a_client_of_one_s_own_is_used_as_it_is() {
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .expect("a client");
-    let service = Service::simple(
-        exporter(&receiver, &spool).with_http_client(client).with_headers([("x-static", "ours")]),
-    );
+    let service =
+        Service::simple(exporter(&receiver, &spool).with_http_client(client).with_headers([("x-static", "ours")]));
 
     service.log("hello");
     service.deliver();
@@ -338,7 +333,9 @@ fn what_has_no_default_must_be_set() {
 
 #[test]
 fn a_setting_that_is_not_legal_is_an_error_that_names_it() {
-    for endpoint in ["", "logs.example.com/ingest", "/ingest", "ftp://127.0.0.1/", "http://", "http://a b/", "http://[::1/"] {
+    for endpoint in
+        ["", "logs.example.com/ingest", "/ingest", "ftp://127.0.0.1/", "http://", "http://a b/", "http://[::1/"]
+    {
         refused("with_endpoint", |builder| builder.with_endpoint(endpoint));
     }
     for proxy in ["", "://", "http://", "nonsense://127.0.0.1:1"] {

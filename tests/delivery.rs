@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use common::{
-    Answer, PATIENCE, Receiver, Request, Service, by_tenant, exporter, exporter_to, name, names, patient,
-    spool_dir,
+    Answer, PATIENCE, Receiver, Request, Service, by_tenant, exporter, exporter_to, name, names, patient, spool_dir,
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _};
@@ -228,8 +227,7 @@ fn records_arrive_in_order_within_each_partition_while_requests_fail() {
         5 => Answer::status(429).header("retry-after", "0"),
         _ => Answer::ok(),
     });
-    let service =
-        Service::batch(exporter(&receiver, &spool).with_partition_key(by_tenant).with_max_batch_records(7));
+    let service = Service::batch(exporter(&receiver, &spool).with_partition_key(by_tenant).with_max_batch_records(7));
 
     let tenants = ["a", "b", "c", ""];
     for number in 1..=300 {
@@ -325,8 +323,7 @@ fn a_partition_that_is_told_to_wait_for_an_hour_does_not_hold_the_others() {
     });
     let mut policy = common::impatient();
     policy.max_retry_after = NEVER;
-    let service =
-        Service::simple(exporter(&receiver, &spool).with_partition_key(by_tenant).with_retry_policy(policy));
+    let service = Service::simple(exporter(&receiver, &spool).with_partition_key(by_tenant).with_retry_policy(policy));
 
     service.log_of("slow", 1..=1);
     receiver.wait_for_requests(1);
@@ -699,12 +696,7 @@ impl Encoder for Lines {
         Framing::new("text/x-lines; charset=utf-8", "<\n", "\n--\n", "\n>")
     }
 
-    fn encode(
-        &self,
-        record: &SdkLogRecord,
-        _scope: &InstrumentationScope,
-        out: &mut Vec<u8>,
-    ) -> Result<(), BoxError> {
+    fn encode(&self, record: &SdkLogRecord, _scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let Some(AnyValue::String(text)) = record.body() else { return Err("no text".into()) };
         out.extend_from_slice(text.as_str().as_bytes());
         if text.as_str() == "bad" { Err("bad is bad".into()) } else { Ok(()) }

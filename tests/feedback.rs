@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use common::{Answer, Authority, Child, Receiver, Service, commands, exporter_to, say, setting, spool_dir};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_spool::CallerThreadProcessor;
 use opentelemetry_sdk::logs::{LoggerProviderBuilder, SdkLoggerProvider};
+use opentelemetry_spool::CallerThreadProcessor;
 use tracing_subscriber::prelude::*;
 
 fn start(processor: &str, receiver: &Receiver, spool: &Path, authority: Option<&Authority>) -> Child {
@@ -42,15 +42,14 @@ fn child_that_bridges_everything() {
             tracing::info!(target: "hook", batch = batch.id(), "asked");
             Ok(headers)
         });
-    if let root @ 1.. = setting("SPOOL_TEST_ROOT").len() {
-        exporter = exporter.with_root_certificate_pem(&setting("SPOOL_TEST_ROOT")[..root]);
+    let root = setting("SPOOL_TEST_ROOT");
+    if !root.is_empty() {
+        exporter = exporter.with_root_certificate_pem(root);
     }
-    // First the subscriber's own, so that the building of the exporter is seen by it as well.
-    let (bridge, reload) = tracing_subscriber::reload::Layer::new(None);
-    tracing_subscriber::registry().with(bridge).init();
     let provider = SdkLoggerProvider::builder().with_log_processor(CallerThreadProcessor::new());
     let service = Service::build(exporter, provider, add);
-    reload.reload(OpenTelemetryTracingBridge::new(&service.provider)).expect("a bridge");
+    // No filter: TRACE, and the `log` crate's records with it.
+    tracing_subscriber::registry().with(OpenTelemetryTracingBridge::new(&service.provider)).init();
     say("ready");
     for command in commands() {
         let mut words = command.split(' ');
@@ -96,7 +95,8 @@ fn sources(receiver: &Receiver) -> BTreeMap<(String, String), usize> {
 /// Fails if a record is about delivery, or comes from a thread that is not the application's.
 fn nothing_is_about_delivery(receiver: &Receiver) {
     let sources = sources(receiver);
-    let ours = ["hyper", "reqwest", "sled", "opentelemetry_spool", "opentelemetry-spool", "rustls", "h2", "mio", "hook"];
+    let ours =
+        ["hyper", "reqwest", "sled", "opentelemetry_spool", "opentelemetry-spool", "rustls", "h2", "mio", "hook"];
     for (target, thread) in sources.keys() {
         assert!(!ours.iter().any(|ours| target.starts_with(ours)), "a record of {target}: {sources:#?}");
         // The test harness runs the child's part on a thread that has its name.

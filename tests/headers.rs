@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use common::{Answer, PATIENCE, Receiver, Service, by_tenant, exporter, exporter_to, in_words, names, patient, spool_dir};
+use common::{
+    Answer, PATIENCE, Receiver, Service, by_tenant, exporter, exporter_to, in_words, names, patient, spool_dir,
+};
 use opentelemetry::logs::{AnyValue, LogRecord as _};
 use opentelemetry_spool::{BatchContext, BoxError, ExporterBuildError, LogExporter, LogExporterBuilder};
 
@@ -146,12 +148,11 @@ fn a_record_without_a_timestamp_has_the_time_at_which_it_was_observed() {
 #[test]
 fn the_hook_sees_the_partition_that_the_request_is_for() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    let service = Service::batch(exporter(&receiver, &spool).with_partition_key(by_tenant).with_header_hook(
-        |batch, headers| {
+    let service =
+        Service::batch(exporter(&receiver, &spool).with_partition_key(by_tenant).with_header_hook(|batch, headers| {
             headers.insert("x-tenant", batch.partition_key())?;
             Ok(())
-        },
-    ));
+        }));
     for number in 1..=100 {
         for tenant in ["acme", "globex", "initech"] {
             service.log_of(tenant, number..=number);
@@ -256,8 +257,8 @@ fn an_async_hook_may_ask_another_server_for_a_token_and_take_its_time() {
     });
     receiver.answer_next(Answer::status(401));
     let (url, client) = (tokens.url("/token"), reqwest::Client::new());
-    let service = Service::batch(
-        exporter(&receiver, &spool).with_headers([("x-static", "kept")]).with_async_header_hook(
+    let service =
+        Service::batch(exporter(&receiver, &spool).with_headers([("x-static", "kept")]).with_async_header_hook(
             move |batch, mut headers| {
                 let request = client.post(format!("{url}?batch={}", batch.id()));
                 async move {
@@ -267,8 +268,7 @@ fn an_async_hook_may_ask_another_server_for_a_token_and_take_its_time() {
                     Ok(headers)
                 }
             },
-        ),
-    );
+        ));
 
     service.log_all("m", 1..=10);
     service.deliver();
@@ -328,9 +328,10 @@ fn an_async_hook_that_fails_holds_the_batch_until_it_succeeds() {
 #[test]
 fn a_hook_that_fails_for_one_partition_does_not_hold_the_others() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    let service = Service::simple(exporter(&receiver, &spool).with_partition_key(by_tenant).with_header_hook(
-        |batch, _| if batch.partition_key() == "bad" { Err("no token for bad".into()) } else { Ok(()) },
-    ));
+    let service =
+        Service::simple(exporter(&receiver, &spool).with_partition_key(by_tenant).with_header_hook(|batch, _| {
+            if batch.partition_key() == "bad" { Err("no token for bad".into()) } else { Ok(()) }
+        }));
 
     service.log_of("bad", 1..=3);
     service.log_of("good", 1..=10);
@@ -440,10 +441,11 @@ fn debug_shows_no_secret() {
     let error = identity.build().expect_err("no identity");
     assert!(!format!("{error:?} {}", in_words(&error)).contains("s3cret"), "{error:?}");
     assert!(!format!("{:?}", exporter()).contains("s3cret"), "{:?}", exporter());
-    let built: LogExporter = exporter().build().expect("an exporter");
-    assert!(!format!("{built:?}").contains("s3cret"), "{built:?}");
-    assert!(!format!("{:#?}", built.handle()).contains("s3cret"), "{:?}", built.handle());
-    drop(built);
+    {
+        let built: LogExporter = exporter().build().expect("an exporter");
+        assert!(!format!("{built:?}").contains("s3cret"), "{built:?}");
+        assert!(!format!("{:#?}", built.handle()).contains("s3cret"), "{:?}", built.handle());
+    }
     let service = Service::simple(exporter());
     assert!(!format!("{:?}", service.provider).contains("s3cret"), "{:?}", service.provider);
 }

@@ -91,7 +91,7 @@ fn the_processor_alone_does_no_harm() {
     assert!(processor.event_enabled(Severity::Trace, "target", None));
     processor.force_flush().expect("nothing to flush");
     processor.shutdown().expect("nothing to shut down");
-    let provider = SdkLoggerProvider::builder().with_log_processor(CallerThreadProcessor::default()).build();
+    let provider = SdkLoggerProvider::builder().with_log_processor(CallerThreadProcessor::new()).build();
     provider.force_flush().expect("nothing to flush");
     provider.shutdown().expect("nothing to shut down");
 }

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    Answer, Child, Receiver, Service, by_tenant, commands, end_with_the_parent, exporter, exporter_to, name,
-    names, say, setting, spool_dir,
+    Answer, Child, Receiver, Service, by_tenant, commands, end_with_the_parent, exporter, exporter_to, name, names,
+    say, setting, spool_dir,
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _};
@@ -39,7 +39,11 @@ fn child_that_logs_what_it_is_told() {
     };
     let exporter = exporter_to(&setting("SPOOL_TEST_ENDPOINT"), setting("SPOOL_TEST_DIR")).with_durability(durability);
     let service = Service::batch(
-        exporter.with_partition_key(by_tenant).with_timeout(NEVER).with_segment_bytes(MIB as u64).with_max_batch_records(100),
+        exporter
+            .with_partition_key(by_tenant)
+            .with_timeout(NEVER)
+            .with_segment_bytes(MIB as u64)
+            .with_max_batch_records(100),
     );
     say("ready");
     for command in commands() {
@@ -135,8 +139,7 @@ fn a_batch_keeps_its_key_and_bytes_when_the_exporter_is_built_anew() {
 #[test]
 fn a_thousand_records_accepted_while_the_endpoint_is_down_survive_kill_9() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
-    let mut child =
-        Child::start("child_that_logs_what_it_is_told", settings(&receiver.url("/ingest"), spool.path()));
+    let mut child = Child::start("child_that_logs_what_it_is_told", settings(&receiver.url("/ingest"), spool.path()));
     child.tell("log m 1 1000");
     child.wait_for("accepted m 1000");
     child.kill();
@@ -174,8 +177,7 @@ fn killed_while_a_request_hangs(before: usize, max_batch_records: usize, max_bat
         receiver.answer_next(Answer::ok());
     }
     receiver.answer_always(Answer::hang());
-    let mut child =
-        Child::start("child_that_logs_what_it_is_told", settings(&receiver.url("/ingest"), spool.path()));
+    let mut child = Child::start("child_that_logs_what_it_is_told", settings(&receiver.url("/ingest"), spool.path()));
     for round in 0..=before {
         child.tell(&format!("log m {} {}", round * 10 + 1, round * 10 + 10));
         child.wait_for(&format!("accepted m {}", round * 10 + 10));
@@ -232,8 +234,7 @@ fn a_batch_that_hung_is_repeated_unchanged_also_when_larger_batches_are_configur
 fn a_process_killed_before_the_answer_to_a_delivered_batch_came_repeats_that_batch_unchanged() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_by(|request| if request.number < 2 { Answer::ok() } else { Answer::Lost });
-    let mut child =
-        Child::start("child_that_logs_what_it_is_told", settings(&receiver.url("/ingest"), spool.path()));
+    let mut child = Child::start("child_that_logs_what_it_is_told", settings(&receiver.url("/ingest"), spool.path()));
     child.tell("log m 1 1000");
     child.wait_for("accepted m 1000");
     receiver.wait_until("a batch taken more than once", |log| (log.repeated > 0).then_some(()));

@@ -4,17 +4,20 @@ mod common;
 
 use std::thread;
 
-use common::{
-    Authority, Receiver, Service, exporter, in_time, name, names, spool_dir,
-};
+use common::{Authority, Receiver, Service, exporter, in_time, name, names, spool_dir};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_spool::LogExporterBuilder;
 use tokio::runtime::{Builder, Runtime};
 
-const START: [fn(LogExporterBuilder) -> Service; 2] = [Service::simple, Service::batch];
+/// How a service starts: with which processor.
+type Start = fn(LogExporterBuilder) -> Service;
+
+const STARTS: [Start; 2] = [Service::simple, Service::batch];
 
 /// How a service ends.
-const END: [fn(Service); 3] = [
+type End = fn(Service);
+
+const ENDS: [End; 3] = [
     |service| service.provider.shutdown().expect("an orderly end"),
     drop,
     |service| {
@@ -29,12 +32,12 @@ fn runtimes() -> [Runtime; 2] {
 }
 
 /// Runs `work` for both processors and all ends, each with a receiver of its own, and expects all to be delivered.
-fn in_every_way(work: fn(&LogExporters<'_>, fn(LogExporterBuilder) -> Service, fn(Service))) {
+fn in_every_way(work: fn(&Exporters<'_>, Start, End)) {
     in_time("a service", move || {
-        for start in START {
-            for end in END {
+        for start in STARTS {
+            for end in ENDS {
                 let (receiver, spool) = (Receiver::start(), spool_dir());
-                work(&LogExporters { receiver: &receiver, spool: &spool }, start, end);
+                work(&Exporters { receiver: &receiver, spool: &spool }, start, end);
                 assert_eq!(receiver.delivered(), names("m", 1..=20));
             }
         }
@@ -42,12 +45,12 @@ fn in_every_way(work: fn(&LogExporters<'_>, fn(LogExporterBuilder) -> Service, f
 }
 
 /// Makes exporters to the receiver of a test.
-struct LogExporters<'a> {
+struct Exporters<'a> {
     receiver: &'a Receiver,
     spool: &'a tempfile::TempDir,
 }
 
-impl LogExporters<'_> {
+impl Exporters<'_> {
     fn exporter(&self) -> LogExporterBuilder {
         exporter(self.receiver, self.spool).with_async_header_hook(|_, headers| async move {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -224,7 +227,9 @@ fn a_service_may_be_a_static_that_is_never_dropped() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
     let handle = service.handle.clone();
     PROVIDER.get().expect("a provider").force_flush().expect("records reach the disk");
     drop(service);

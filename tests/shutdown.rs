@@ -186,9 +186,7 @@ fn shutdown_returns_while_delivery_is_paused_and_leaves_the_rest_in_the_spool() 
 fn shutdown_delivers_what_other_partitions_have_while_one_is_refused() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_by(|request| Answer::status(if request.messages[0].starts_with("bad") { 503 } else { 200 }));
-    let service = Service::batch(
-        exporter(&receiver, &spool).with_partition_key(by_tenant).with_max_batch_records(10),
-    );
+    let service = Service::batch(exporter(&receiver, &spool).with_partition_key(by_tenant).with_max_batch_records(10));
     service.handle.pause();
     for number in 1..=100 {
         service.log_of("bad", number..=number);

@@ -72,7 +72,7 @@ fn tell() -> Result<bool, BoxError> {
     let count = |records: u64| HumanCount(records).to_string();
 
     screen.chapter(&format!(
-        "A service logs: {} threads, a tenant each, about {} records a second. Its endpoint is healthy.",
+        "A service logs: {} threads, a tenant each, {} records a second.\nIts endpoint is healthy.",
         service::TENANTS.len(),
         service::RECORDS_PER_SECOND,
     ));
@@ -81,24 +81,31 @@ fn tell() -> Result<bool, BoxError> {
 
     receiver.go_down();
     let outage = Instant::now();
-    screen.chapter("The endpoint goes down: connections are refused. The service logs on and notices nothing;");
-    screen.line("what it logs goes to disk.");
+    screen.chapter(
+        "The endpoint goes down: connections are refused.\n\
+         The service logs on and notices nothing. What it logs goes to disk.",
+    );
     sleep(OUTAGE_BEFORE_THE_KILL);
 
     let killed_pid = service.pid();
     service.kill()?;
     let on_disk = books(&ledger).on_disk();
     let in_memory = books(&ledger).not_accepted();
-    screen.chapter(&format!("kill -9. Process {killed_pid} is gone, with no chance to say goodbye."));
-    screen.line(&format!("{} accepted records are on disk, undelivered.", count(on_disk)));
-    screen.line(&format!("{} more were in the SDK's queue, in memory: never accepted, and lost.", count(in_memory)));
+    screen.chapter(&format!(
+        "kill -9. Process {killed_pid} is gone, with no chance to say goodbye.\n\
+         {} accepted records are on disk, undelivered.\n\
+         {} more were in memory, in the SDK's queue: never accepted, and lost.",
+        count(on_disk),
+        count(in_memory),
+    ));
     sleep(Duration::from_millis(1500));
 
     let service = Service::start(2, receiver.endpoint(), spool.path(), &ledger)?;
     let opened = books(&ledger).opened.unwrap_or_default();
-    screen.chapter(&format!("It is started again, as process {}, on the same spool directory,", service.pid()));
-    screen.line(&format!(
-        "opens it in {} ms and finds {} records. The endpoint is still down.",
+    screen.chapter(&format!(
+        "It is started again, as process {}, on the same spool directory.\n\
+         It opens that in {} ms and finds {} records. The endpoint is still down.",
+        service.pid(),
         opened.millis,
         count(opened.pending),
     ));
@@ -106,13 +113,18 @@ fn tell() -> Result<bool, BoxError> {
 
     receiver.come_back(&[Answer::Busy, Answer::Busy, Answer::Busy, Answer::TakenButNotSaid])?;
     let outage = outage.elapsed();
-    screen.chapter("The endpoint comes back, as endpoints do: three times \"503, Retry-After: 1\", then it takes");
-    screen.line("a batch and never says so (the service has to send it again), then it is well but slow.");
+    screen.chapter(
+        "The endpoint comes back as endpoints do: it says 503 three times, it takes a\n\
+         batch and never says so (which the service has to send again), and it is slow.",
+    );
     let drained = wait_until(DRAINING_AT_MOST, || books(&ledger).on_disk() < NO_BACKLOG);
-    screen.line(if drained { "The backlog is delivered." } else { "The backlog is taking its time." });
+    screen.line(if drained { "The backlog is delivered." } else { "The backlog takes its time." });
     sleep(Duration::from_secs(1));
 
-    screen.chapter("The service ends in peace: what is queued goes to disk, what is on disk to the endpoint.");
+    screen.chapter(
+        "The service ends in peace: what is in memory goes to disk,\n\
+         and what is on disk to the endpoint.",
+    );
     if let Err(error) = service.end() {
         books(&ledger).fault(error.to_string());
     }

@@ -72,7 +72,7 @@ impl Receiver {
             listener.is_some()
         });
         let listener = listener.ok_or("the receiver's port is taken")?;
-        self.serve(listener, script, Duration::from_millis(6))
+        self.serve(listener, script, Duration::from_millis(60))
     }
 
     fn serve(&mut self, listener: TcpListener, script: &[Answer], delay: Duration) -> Result<(), BoxError> {

@@ -40,11 +40,12 @@ impl Screen {
         Self { bars, began, chapters: AtomicU32::new(1), stop, ticker }
     }
 
-    /// Something happens.
+    /// Something happens: a heading, and what else there is to say on lines below.
     pub(crate) fn chapter(&self, text: &str) {
         let number = self.chapters.fetch_add(1, Ordering::Relaxed);
+        let heading = format!("{:5.1} s  {number}. ", self.began.elapsed().as_secs_f64());
         self.print("");
-        self.print(&format!("{:5.1} s  {number}. {text}", self.began.elapsed().as_secs_f64()));
+        self.print(&format!("{heading}{}", text.replace('\n', "\n            ")));
     }
 
     /// One more line about it.
@@ -56,6 +57,7 @@ impl Screen {
     pub(crate) fn finish(self) {
         drop(self.stop);
         let _ = self.ticker.join();
+        print_line("");
     }
 
     fn print(&self, line: &str) {
@@ -70,7 +72,7 @@ impl Screen {
 fn show_bars(ledger: &SharedLedger, bars: &MultiProgress, stopped: &mpsc::Receiver<()>) {
     let style = |colour: &str| {
         ProgressStyle::with_template(&format!(
-            "  {{prefix:9}} {{bar:48.{colour}/black.bright}} {{human_pos:>7}} {{msg}}"
+            "  {{prefix:9}} {{bar:36.{colour}/black.bright}} {{human_pos:>7}} {{msg}}"
         ))
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━━─")
@@ -97,7 +99,7 @@ fn show_bars(ledger: &SharedLedger, bars: &MultiProgress, stopped: &mpsc::Receiv
             }
             bar.set_position(position);
         }
-        on_disk.set_message(format!("{} of disk", HumanBytes(figures.disk_bytes)));
+        on_disk.set_message(format!("{} on disk", HumanBytes(figures.disk_bytes)));
         if ended {
             for bar in [space, emitted, accepted, on_disk, delivered] {
                 bar.abandon();

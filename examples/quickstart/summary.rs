@@ -17,24 +17,22 @@ pub(crate) fn print(ledger: &Ledger, verdict: &Verdict, killed_pid: u32, outage:
         println!("{}", indented(&head_of(request)));
     }
 
-    println!("\n  {:-<74}", "");
+    println!("\n  {:-<76}", "");
     row("emitted", ledger.emitted(), "by tracing::info! and the like");
     row("accepted", ledger.accepted(), "export() returned Ok: synced to disk");
     row("delivered", ledger.delivered(), &format!("in {} batches", HumanCount(ledger.batches)));
     row("lost", verdict.lost, "accepted, but never delivered");
-    let again = format!("{} batches, recognised by their Idempotency-Key", HumanCount(ledger.repeated_batches));
-    row("sent twice", ledger.repeated_records, &again);
+    row("sent twice", ledger.repeated_records, &repeats(ledger.repeated_batches));
     row("out of order", verdict.out_of_order, "within a tenant");
-    row("wrong header", verdict.wrong_headers, "X-Tenant of another tenant, or a token that was not fresh");
+    row("wrong header", verdict.wrong_headers, "the X-Tenant of another, or a token that was stale");
     row("never accepted", verdict.in_memory, "still in the SDK's queue, in memory, at the kill");
     if verdict.unannounced > 0 {
         row("not promised", verdict.unannounced, "on disk at the kill, before export() could return Ok");
     }
     row("kills", 1, "SIGKILL");
-    let answers =
-        format!("seconds; then {} x 503, {} batch taken without an answer", ledger.refused, ledger.unanswered);
+    let answers = format!("seconds; then {} times 503, {} answer withheld", ledger.refused, ledger.unanswered);
     println!("  {:<15} {:>8.1}   {answers}", "outage", outage.as_secs_f64());
-    println!("  {:-<74}", "");
+    println!("  {:-<76}", "");
 
     for fault in &verdict.faults {
         println!("  fault: {fault}");
@@ -48,6 +46,13 @@ pub(crate) fn print(ledger: &Ledger, verdict: &Verdict, killed_pid: u32, outage:
 
 fn row(name: &str, records: u64, remark: &str) {
     println!("  {name:<15} {:>8}   {remark}", HumanCount(records).to_string());
+}
+
+fn repeats(batches: u64) -> String {
+    match batches {
+        1 => "1 batch, recognised by its Idempotency-Key, same bytes".to_owned(),
+        _ => format!("{} batches, recognised by their Idempotency-Key, same bytes", HumanCount(batches)),
+    }
 }
 
 fn head_of(request: &Request) -> String {

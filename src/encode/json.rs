@@ -1,19 +1,686 @@
-//! stub until the real one lands
-use super::*;
-/// x
-#[derive(Default, Clone, Debug)]
-pub struct JsonEncoder(());
-/// x
+//! The default wire format: one JSON object per record, as Python's `http-logging` has made it known.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use opentelemetry::logs::{AnyValue, Severity};
+use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
+use opentelemetry_sdk::logs::SdkLogRecord;
+use opentelemetry_sdk::{Resource, logs::TraceContext};
+use serde::{Serialize, Serializer};
+
+use super::Encoder;
+use super::any_value::{JsonText, JsonValue, from_resource};
+use crate::batch::Framing;
+use crate::error::BoxError;
+
+/// How many lists and maps are written inside one another unless told otherwise.
+const DEFAULT_MAX_DEPTH: usize = 64;
+
+/// The most that [`JsonEncoder::with_max_depth`] gives: deep enough for any data, shallow enough for any stack.
+const LARGEST_MAX_DEPTH: usize = 256;
+
+/// Above this many attributes, duplicates are looked for in a map and no longer by comparing each with the rest.
+const COMPARED_ATTRIBUTES: usize = 32;
+
+/// The keys of the schema, in either spelling, that [`JsonEncoder::with_extra_key`] may not take.
+const RESERVED_KEYS: [&str; 16] = [
+    "type",
+    "created",
+    "relative_created",
+    "message",
+    "level",
+    "sourcecode",
+    "source_code",
+    "process",
+    "thread",
+    "stack_trace",
+    "tags",
+    "logger",
+    "target",
+    "event",
+    "trace",
+    "resource",
+];
+
+/// The numbers and names that [`JsonEncoder`] gives to severities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LevelScale {
+    /// Those of Python's `logging`: `TRACE` 5, `DEBUG` 10, `INFO` 20, `WARNING` 30, `ERROR` 40, `CRITICAL` 50;
+    /// `NOTSET` 0 for a record without a severity number. This is the default.
+    #[default]
+    Python,
+    /// OpenTelemetry's own: the severity number, 1 to 24, and the severity text, or the number's short name where
+    /// there is no text. Without a severity number it is 0, and without both the name is null.
+    OpenTelemetry,
+}
+
+/// How [`JsonEncoder`] spells the key of the place in the code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SourceCodeKey {
+    /// `sourcecode`, as `http-logging` documents it. This is the default.
+    #[default]
+    Joined,
+    /// `source_code`, as `http-logging` sends it.
+    Underscored,
+}
+
+impl SourceCodeKey {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Joined => "sourcecode",
+            Self::Underscored => "source_code",
+        }
+    }
+}
+
+/// Encodes a record as one JSON object, a batch as one JSON array. The default encoder.
+///
+/// Every record has these keys, in this order; a value that is not known is null:
+///
+/// ```json
+/// {"type": "async-http-logging", "created": 1610393068.365492, "relative_created": 1505.512,
+///  "message": "Some useful information...", "level": {"number": 20, "name": "INFO"},
+///  "sourcecode": {"pathname": "/srv/app/main.rs", "function": "app::main", "line": 123},
+///  "process": {"id": 1234, "name": "checkout"}, "thread": {"id": 7, "name": "main"}}
+/// ```
+///
+/// | key | value |
+/// |---|---|
+/// | `created` | the record's time, else when it was observed: seconds since 1970, to the microsecond |
+/// | `relative_created` | the same in milliseconds since the encoder was made |
+/// | `message` | the body |
+/// | `level` | the severity, on the scale of [`with_level_scale`](Self::with_level_scale) |
+/// | `sourcecode` | the attributes `code.file.path`, `code.function.name` (else `code.namespace`) and `code.line.number`, or their older names |
+/// | `process` | the resource's `process.pid`, else the real one; its `process.executable.name`, else `service.name`, else the executable's file name |
+/// | `thread` | the attributes `thread.id` and `thread.name` |
+///
+/// These follow where there is something to say:
+///
+/// | key | value |
+/// |---|---|
+/// | `stack_trace` | `exception.stacktrace`, else `exception.type` and `exception.message`, as text |
+/// | `tags` | what [`with_tags`](Self::with_tags) was given, an array |
+/// | `extra` | every attribute that is not used for another key, an object |
+/// | `logger` | the name of the instrumentation scope |
+/// | `target` | the target of the record |
+/// | `event` | the name of the event |
+/// | `trace` | `trace_id` and `span_id` in hexadecimal, `flags` as a number |
+/// | `resource` | the attributes of the resource, if [`with_resource`](Self::with_resource) is on |
+///
+/// Any record yields valid JSON without duplicate keys:
+///
+/// - Of attributes with the same name, the last one counts.
+/// - An attribute such as `code.line.number` whose value is of an unexpected type stays in `extra`.
+/// - The floats that JSON does not know become the strings `"NaN"`, `"Infinity"` and `"-Infinity"`; bytes become
+///   Base64, with the standard alphabet and padded.
+/// - A body that is not a string becomes the text of its JSON.
+/// - What is nested deeper than [`with_max_depth`](Self::with_max_depth) allows is cut.
+///
+/// # Examples
+///
+/// ```
+/// use opentelemetry_spool::{JsonEncoder, LevelScale};
+///
+/// let encoder = JsonEncoder::default()
+///     .with_message_type("checkout-log")
+///     .with_level_scale(LevelScale::OpenTelemetry)
+///     .with_extra_fields([("datacenter", "fra1")]);
+/// ```
 #[derive(Clone, Debug)]
-pub enum LevelScale {}
-/// x
-#[derive(Clone, Debug)]
-pub enum SourceCodeKey {}
-impl Encoder for JsonEncoder {
-    fn framing(&self) -> Framing { Framing::json_array() }
-    fn encode(&self, record: &SdkLogRecord, _scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        let text = match record.body() { Some(opentelemetry::logs::AnyValue::String(s)) => s.as_str().to_owned(), other => format!("{other:?}") };
-        serde_json::to_writer(out, &serde_json::json!({"message": text}))?;
+pub struct JsonEncoder {
+    message_type: String,
+    level_scale: LevelScale,
+    source_code_key: SourceCodeKey,
+    /// As `http-logging` has it: `stack_trace` in every record, before `source_code`, empty if there is none.
+    always_stack_trace: bool,
+    tags: Vec<String>,
+    extra_key: String,
+    extra_fields: Vec<(Key, AnyValue)>,
+    with_resource: bool,
+    max_depth: usize,
+    started: SystemTime,
+    process_id: Option<i64>,
+    process_name: Option<String>,
+    resource: Vec<(Key, AnyValue)>,
+}
+
+impl Default for JsonEncoder {
+    fn default() -> Self {
+        Self {
+            message_type: "async-http-logging".to_owned(),
+            level_scale: LevelScale::default(),
+            source_code_key: SourceCodeKey::default(),
+            always_stack_trace: false,
+            tags: Vec::new(),
+            extra_key: "extra".to_owned(),
+            extra_fields: Vec::new(),
+            with_resource: false,
+            max_depth: DEFAULT_MAX_DEPTH,
+            started: SystemTime::now(),
+            process_id: None,
+            process_name: executable_name(),
+            resource: Vec::new(),
+        }
+    }
+}
+
+impl JsonEncoder {
+    /// The encoder that gives what version 2.0.0 of the Python package `http-logging` really sends, which is not
+    /// what it documents: the type is `async-http-log`, the place in the code is under `source_code`, and every
+    /// record has a `stack_trace`, after its `level`, which is an empty string if there is none.
+    ///
+    /// The keys that the package does not know, such as `logger` and `trace`, still follow. Level 5 is called
+    /// `TRACE`, not `Level 5`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::JsonEncoder;
+    ///
+    /// let encoder = JsonEncoder::http_logging_2();
+    /// ```
+    pub fn http_logging_2() -> Self {
+        Self {
+            message_type: "async-http-log".to_owned(),
+            source_code_key: SourceCodeKey::Underscored,
+            always_stack_trace: true,
+            ..Self::default()
+        }
+    }
+
+    /// Sets the value of `type`. The default is `async-http-logging`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::JsonEncoder;
+    ///
+    /// let encoder = JsonEncoder::default().with_message_type("checkout-log");
+    /// ```
+    pub fn with_message_type(mut self, message_type: impl Into<String>) -> Self {
+        self.message_type = message_type.into();
+        self
+    }
+
+    /// Sets the scale of `level`. The default is [`LevelScale::Python`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{JsonEncoder, LevelScale};
+    ///
+    /// let encoder = JsonEncoder::default().with_level_scale(LevelScale::OpenTelemetry);
+    /// ```
+    pub fn with_level_scale(mut self, level_scale: LevelScale) -> Self {
+        self.level_scale = level_scale;
+        self
+    }
+
+    /// Sets the spelling of the key of the place in the code. The default is [`SourceCodeKey::Joined`],
+    /// `sourcecode`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{JsonEncoder, SourceCodeKey};
+    ///
+    /// let encoder = JsonEncoder::default().with_source_code_key(SourceCodeKey::Underscored);
+    /// ```
+    pub fn with_source_code_key(mut self, source_code_key: SourceCodeKey) -> Self {
+        self.source_code_key = source_code_key;
+        self
+    }
+
+    /// Adds fields to the `extra` of every record; by default there are none.
+    ///
+    /// An attribute of the record takes the place of a field with its name, and a field given later that of one
+    /// given before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::JsonEncoder;
+    ///
+    /// let encoder = JsonEncoder::default()
+    ///     .with_extra_fields([("datacenter", "fra1"), ("stage", "live")])
+    ///     .with_extra_fields([("shard", 7)]);
+    /// ```
+    pub fn with_extra_fields<K, V>(mut self, fields: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: Into<Key>,
+        V: Into<AnyValue>,
+    {
+        for (key, value) in fields {
+            let key = key.into();
+            self.extra_fields.retain(|(other, _)| *other != key);
+            self.extra_fields.push((key, value.into()));
+        }
+        self
+    }
+
+    /// Sets the name of the object that holds the attributes. The default is `extra`.
+    ///
+    /// A name that the schema uses itself, whether or not it is in use, gets an underscore at the end, so that
+    /// neither value hides the other: `level` becomes `level_`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::JsonEncoder;
+    ///
+    /// let encoder = JsonEncoder::default().with_extra_key("attributes");
+    /// ```
+    pub fn with_extra_key(mut self, extra_key: impl Into<String>) -> Self {
+        self.extra_key = extra_key.into();
+        if RESERVED_KEYS.contains(&self.extra_key.as_str()) {
+            self.extra_key.push('_');
+        }
+        self
+    }
+
+    /// Sets the list under `tags`. By default there is none, and the key is left out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::JsonEncoder;
+    ///
+    /// let encoder = JsonEncoder::default().with_tags(["checkout", "live"]);
+    /// ```
+    pub fn with_tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tags = tags.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets whether every record has the attributes of the resource under `resource`. The default is `false`: they
+    /// are the same in every record of a process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::JsonEncoder;
+    ///
+    /// let encoder = JsonEncoder::default().with_resource(true);
+    /// ```
+    pub fn with_resource(mut self, with_resource: bool) -> Self {
+        self.with_resource = with_resource;
+        self
+    }
+
+    /// Sets how many lists and maps of one value are written inside one another. The default is 64, the largest
+    /// is 256.
+    ///
+    /// A list or map that is nested deeper becomes the string `"[nested too deeply]"`; with zero, every list and
+    /// map does. Many JSON parsers refuse more than some hundred levels, the ones around an attribute included.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::JsonEncoder;
+    ///
+    /// let encoder = JsonEncoder::default().with_max_depth(8);
+    /// ```
+    pub fn with_max_depth(mut self, max_depth: usize) -> Self {
+        self.max_depth = max_depth.min(LARGEST_MAX_DEPTH);
+        self
+    }
+
+    fn write_record(
+        &self,
+        record: &SdkLogRecord,
+        scope: &InstrumentationScope,
+        json: &mut Object<'_>,
+    ) -> Result<(), BoxError> {
+        let mut attributes = Attributes::of(record);
+        let stack_trace = attributes.stack_trace();
+
+        json.member("type", &self.message_type)?;
+        let time = record.timestamp().or(record.observed_timestamp());
+        json.decimal("created", time.map(|time| micros_since(UNIX_EPOCH, time)), 6)?;
+        json.decimal("relative_created", time.map(|time| micros_since(self.started, time)), 3)?;
+        json.member("message", record.body().map(|body| JsonText(self.value(body))))?;
+        json.object("level", |level| {
+            let (number, name) = level_of(record, self.level_scale);
+            level.member("number", number)?;
+            level.member("name", name)
+        })?;
+        if self.always_stack_trace {
+            json.member("stack_trace", stack_trace.unwrap_or_default())?;
+        }
+        json.object(self.source_code_key.as_str(), |code| {
+            code.member("pathname", attributes.path())?;
+            code.member("function", attributes.text(&[Known::Function, Known::OldFunction, Known::Namespace]))?;
+            code.member("line", attributes.int(&[Known::Line, Known::OldLine]))
+        })?;
+        json.object("process", |process| {
+            // Asked for each time: after a fork it is another one.
+            process.member("id", self.process_id.unwrap_or_else(|| std::process::id().into()))?;
+            process.member("name", &self.process_name)
+        })?;
+        json.object("thread", |thread| {
+            thread.member("id", attributes.int(&[Known::ThreadId]))?;
+            thread.member("name", attributes.text(&[Known::ThreadName]))
+        })?;
+
+        if let Some(stack_trace) = stack_trace.filter(|_| !self.always_stack_trace) {
+            json.member("stack_trace", stack_trace)?;
+        }
+        if !self.tags.is_empty() {
+            json.member("tags", &self.tags)?;
+        }
+        let fixed = self.extra_fields.iter().filter(|(key, _)| !attributes.in_rest(key));
+        self.write_attributes(json, &self.extra_key, fixed.chain(attributes.rest()))?;
+        if !scope.name().is_empty() {
+            json.member("logger", scope.name())?;
+        }
+        if let Some(target) = record.target().filter(|target| !target.is_empty()) {
+            json.member("target", target)?;
+        }
+        if let Some(event) = record.event_name().filter(|event| !event.is_empty()) {
+            json.member("event", event)?;
+        }
+        if let Some(trace) = record.trace_context().filter(|trace| trace.trace_id != TraceId::INVALID) {
+            json.object("trace", |json| write_trace(trace, json))?;
+        }
+        if self.with_resource {
+            self.write_attributes(json, "resource", self.resource.iter())?;
+        }
         Ok(())
+    }
+
+    /// Writes an object of attributes with different names, unless there are none.
+    fn write_attributes<'a>(
+        &self,
+        json: &mut Object<'_>,
+        key: &str,
+        attributes: impl Iterator<Item = &'a (Key, AnyValue)>,
+    ) -> Result<(), BoxError> {
+        let mut attributes = attributes.peekable();
+        if attributes.peek().is_none() {
+            return Ok(());
+        }
+        json.object(key, |json| attributes.try_for_each(|(key, value)| json.member(key.as_str(), self.value(value))))
+    }
+
+    fn value<'a>(&self, value: &'a AnyValue) -> JsonValue<'a> {
+        JsonValue { value, depth: self.max_depth }
+    }
+}
+
+impl Encoder for JsonEncoder {
+    fn framing(&self) -> Framing {
+        Framing::json_array()
+    }
+
+    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        Object::write(out, |json| self.write_record(record, scope, json))
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        let text = |name| {
+            let value = resource.get_ref(&Key::from_static_str(name))?;
+            Some(value.as_str().into_owned()).filter(|text| !text.is_empty())
+        };
+        let service = || text("service.name").filter(|name| !name.starts_with("unknown_service"));
+        self.process_name = text("process.executable.name").or_else(service).or_else(executable_name);
+        self.process_id = match resource.get_ref(&Key::from_static_str("process.pid")) {
+            Some(opentelemetry::Value::I64(id)) => Some(*id),
+            _ => None,
+        };
+        self.resource = resource.iter().map(|(key, value)| (key.clone(), from_resource(value))).collect();
+        // A resource is a hash map; records of one program should still look alike from run to run.
+        self.resource.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+    }
+}
+
+fn executable_name() -> Option<String> {
+    let path = std::env::current_exe().ok()?;
+    Some(path.file_name()?.to_string_lossy().into_owned())
+}
+
+fn level_of(record: &SdkLogRecord, scale: LevelScale) -> (u8, Option<&'static str>) {
+    let severity = record.severity_number();
+    match scale {
+        LevelScale::Python => {
+            let (number, name) = match severity {
+                None => (0, "NOTSET"),
+                Some(severity) if severity <= Severity::Trace4 => (5, "TRACE"),
+                Some(severity) if severity <= Severity::Debug4 => (10, "DEBUG"),
+                Some(severity) if severity <= Severity::Info4 => (20, "INFO"),
+                Some(severity) if severity <= Severity::Warn4 => (30, "WARNING"),
+                Some(severity) if severity <= Severity::Error4 => (40, "ERROR"),
+                Some(_) => (50, "CRITICAL"),
+            };
+            (number, Some(name))
+        }
+        LevelScale::OpenTelemetry => {
+            let number = severity.map_or(0, |severity| severity as u8);
+            let short_name = severity.as_ref().map(Severity::name);
+            (number, record.severity_text().or(short_name))
+        }
+    }
+}
+
+fn write_trace(trace: &TraceContext, json: &mut Object<'_>) -> Result<(), BoxError> {
+    json.member("trace_id", format_args!("{}", trace.trace_id))?;
+    if trace.span_id == SpanId::INVALID {
+        json.member("span_id", ())?;
+    } else {
+        json.member("span_id", format_args!("{}", trace.span_id))?;
+    }
+    json.member("flags", trace.trace_flags.map(opentelemetry::TraceFlags::to_u8))
+}
+
+/// Microseconds from one time to another, rounded down; negative if `time` is the earlier one.
+fn micros_since(origin: SystemTime, time: SystemTime) -> i128 {
+    let nanos = |duration: std::time::Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
+    match time.duration_since(origin) {
+        Ok(after) => nanos(after),
+        Err(before) => -nanos(before.duration()),
+    }
+    .div_euclid(1000)
+}
+
+/// One JSON object, written member by member: `created` needs decimals that no type of serde holds exactly.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    is_empty: bool,
+}
+
+impl Object<'_> {
+    fn write(out: &mut Vec<u8>, members: impl FnOnce(&mut Object<'_>) -> Result<(), BoxError>) -> Result<(), BoxError> {
+        out.push(b'{');
+        members(&mut Object { out, is_empty: true })?;
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn key(&mut self, key: &str) -> Result<(), BoxError> {
+        if !std::mem::take(&mut self.is_empty) {
+            self.out.push(b',');
+        }
+        serde_json::to_writer(&mut *self.out, key)?;
+        self.out.push(b':');
+        Ok(())
+    }
+
+    fn member(&mut self, key: &str, value: impl Serialize) -> Result<(), BoxError> {
+        self.key(key)?;
+        serde_json::to_writer(&mut *self.out, &value)?;
+        Ok(())
+    }
+
+    fn object(
+        &mut self,
+        key: &str,
+        members: impl FnOnce(&mut Object<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        self.key(key)?;
+        Object::write(self.out, members)
+    }
+
+    /// Writes `value / 10^digits` exactly, or null.
+    fn decimal(&mut self, key: &str, value: Option<i128>, digits: usize) -> Result<(), BoxError> {
+        let Some(value) = value else {
+            return self.member(key, ());
+        };
+        self.key(key)?;
+        // Padded with zeros to one digit before the point at least.
+        let sign = if value < 0 { "-" } else { "" };
+        write!(self.out, "{sign}{:0width$}", value.unsigned_abs(), width = digits + 1)?;
+        self.out.insert(self.out.len() - digits, b'.');
+        while self.out.ends_with(b"0") && !self.out.ends_with(b".0") {
+            self.out.pop();
+        }
+        Ok(())
+    }
+}
+
+/// The attributes that have a key of their own in the schema.
+#[derive(Clone, Copy)]
+enum Known {
+    Path,
+    OldPath,
+    FileName,
+    Function,
+    OldFunction,
+    Namespace,
+    Line,
+    OldLine,
+    ThreadId,
+    ThreadName,
+    StackTrace,
+    ExceptionType,
+    ExceptionMessage,
+}
+
+impl Known {
+    const COUNT: usize = Self::ExceptionMessage as usize + 1;
+
+    fn of(key: &Key) -> Option<Self> {
+        Some(match key.as_str() {
+            "code.file.path" => Self::Path,
+            "code.filepath" => Self::OldPath,
+            "code.filename" => Self::FileName,
+            "code.function.name" => Self::Function,
+            "code.function" => Self::OldFunction,
+            "code.namespace" => Self::Namespace,
+            "code.line.number" => Self::Line,
+            "code.lineno" => Self::OldLine,
+            "thread.id" => Self::ThreadId,
+            "thread.name" => Self::ThreadName,
+            "exception.stacktrace" => Self::StackTrace,
+            "exception.type" => Self::ExceptionType,
+            "exception.message" => Self::ExceptionMessage,
+            _ => return None,
+        })
+    }
+}
+
+/// A record's attributes, to be taken by name first and then all the rest.
+struct Attributes<'a> {
+    record: &'a SdkLogRecord,
+    named: [Option<&'a AnyValue>; Known::COUNT],
+    used: [bool; Known::COUNT],
+    /// Where each name occurs last, for a record with many attributes.
+    last: Option<HashMap<&'a str, usize>>,
+}
+
+impl<'a> Attributes<'a> {
+    fn of(record: &'a SdkLogRecord) -> Self {
+        let mut named = [None; Known::COUNT];
+        let mut count = 0;
+        for (key, value) in record.attributes_iter() {
+            if let Some(name) = Known::of(key) {
+                named[name as usize] = Some(value);
+            }
+            count += 1;
+        }
+        let last = (count > COMPARED_ATTRIBUTES).then(|| {
+            let keys = record.attributes_iter().map(|(key, _)| key.as_str());
+            keys.enumerate().map(|(at, key)| (key, at)).collect()
+        });
+        Self { record, named, used: [false; Known::COUNT], last }
+    }
+
+    /// The first of `names` that has a usable value. It is used up, and so is any other that only repeats it.
+    fn take<T>(&mut self, names: &[Known], read: impl Fn(&'a AnyValue) -> Option<T>) -> Option<T> {
+        let (value, taken) = names.iter().find_map(|name| {
+            let value = self.named[*name as usize]?;
+            Some((value, read(value)?))
+        })?;
+        for name in names {
+            self.used[*name as usize] |= self.named[*name as usize] == Some(value);
+        }
+        Some(taken)
+    }
+
+    fn text(&mut self, names: &[Known]) -> Option<&'a str> {
+        self.take(names, |value| match value {
+            AnyValue::String(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    fn int(&mut self, names: &[Known]) -> Option<i64> {
+        self.take(names, |value| match value {
+            AnyValue::Int(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    fn path(&mut self) -> Option<&'a str> {
+        let path = self.text(&[Known::Path, Known::OldPath])?;
+        // The file's name is the end of its path.
+        self.used[Known::FileName as usize] = true;
+        Some(path)
+    }
+
+    fn stack_trace(&mut self) -> Option<StackTrace<'a>> {
+        if let Some(text) = self.text(&[Known::StackTrace]) {
+            return Some(StackTrace(text, None));
+        }
+        match (self.text(&[Known::ExceptionType]), self.text(&[Known::ExceptionMessage])) {
+            (Some(kind), message) => Some(StackTrace(kind, message)),
+            (None, message) => Some(StackTrace(message?, None)),
+        }
+    }
+
+    /// What was not taken: of each name, the last attribute.
+    fn rest(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
+        let attributes = self.record.attributes_iter().enumerate();
+        attributes.filter(|(at, (key, _))| !self.is_used(key) && self.is_last(*at, key)).map(|(_, attribute)| attribute)
+    }
+
+    fn in_rest(&self, key: &Key) -> bool {
+        !self.is_used(key) && self.record.attributes_iter().any(|(other, _)| other == key)
+    }
+
+    fn is_used(&self, key: &Key) -> bool {
+        Known::of(key).is_some_and(|name| self.used[name as usize])
+    }
+
+    fn is_last(&self, at: usize, key: &Key) -> bool {
+        match &self.last {
+            Some(last) => last.get(key.as_str()) == Some(&at),
+            None => !self.record.attributes_iter().skip(at + 1).any(|(other, _)| other == key),
+        }
+    }
+}
+
+/// A stack trace, or an exception's type and message, joined as Python does.
+#[derive(Clone, Copy, Default)]
+struct StackTrace<'a>(&'a str, Option<&'a str>);
+
+impl Serialize for StackTrace<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self(text, None) => serializer.serialize_str(text),
+            Self(kind, Some(message)) => serializer.collect_str(&format_args!("{kind}: {message}")),
+        }
     }
 }

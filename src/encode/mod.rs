@@ -1,5 +1,6 @@
 //! From records to bytes: the [`Encoder`] trait and one file per wire format.
 
+mod any_value;
 mod json;
 
 use opentelemetry::InstrumentationScope;

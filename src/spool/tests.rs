@@ -66,10 +66,9 @@ fn drain(spool: &Spool) -> (HashMap<String, Vec<String>>, Vec<String>) {
 
 /// Ends a spool as a kill does: nothing is sealed or closed in order.
 fn kill(spool: Spool) {
-    // The queue's lock has to go, or the next `open` would take a new queue.
     spool.inner.closed.store(true, Ordering::Release);
-    drop(lock(&spool.inner.head).take());
-    drop(spool);
+    // Only so that the queue's lock goes, as it does with a process.
+    spool.housekeeper.finish();
 }
 
 fn lines(range: Range<usize>) -> Vec<String> {

@@ -42,9 +42,8 @@ impl Authority {
             Some(clients) => {
                 let mut roots = RootCertStore::empty();
                 roots.add(clients.0.der().clone()).expect("a root certificate");
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                    .build()
-                    .expect("a verifier");
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().expect("a verifier");
                 config.with_client_cert_verifier(verifier)
             }
         };

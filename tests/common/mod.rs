@@ -13,9 +13,7 @@ mod service;
 pub use certificates::Authority;
 pub use child::{Child, commands, end_with_the_parent, say, setting};
 pub use receiver::{Answer, Log, PATIENCE, Receiver, Request};
-pub use service::{
-    Careless, Service, by_tenant, exporter, exporter_to, impatient, in_time, name, names, patient,
-};
+pub use service::{Careless, Service, by_tenant, exporter, exporter_to, impatient, in_time, name, names, patient};
 
 /// An error with its causes.
 pub fn in_words(error: &dyn std::error::Error) -> String {

@@ -342,9 +342,7 @@ impl Receiver {
 
     /// Waits until at least `count` requests came in, whatever was answered.
     pub fn wait_for_requests(&self, count: usize) -> Vec<Request> {
-        self.wait_until(&format!("{count} requests"), |log| {
-            (log.requests.len() >= count).then(|| log.requests.clone())
-        })
+        self.wait_until(&format!("{count} requests"), |log| (log.requests.len() >= count).then(|| log.requests.clone()))
     }
 
     /// Waits until at least `count` records were delivered; gives their messages.

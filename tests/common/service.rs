@@ -42,10 +42,7 @@ pub fn exporter(receiver: &Receiver, spool: impl AsRef<Path>) -> LogExporterBuil
 
 /// An exporter to an endpoint that repeats fast.
 pub fn exporter_to(endpoint: &str, spool: impl AsRef<Path>) -> LogExporterBuilder {
-    LogExporter::builder()
-        .with_endpoint(endpoint)
-        .with_spool_dir(spool.as_ref())
-        .with_retry_policy(impatient())
+    LogExporter::builder().with_endpoint(endpoint).with_spool_dir(spool.as_ref()).with_retry_policy(impatient())
 }
 
 /// A partition key function: the attribute `tenant`, or nothing.
