@@ -46,7 +46,7 @@ fn proc_field(file: &str, field: &str) -> u64 {
 fn fill(dir: &Path, records: u64) {
     let exporter = exporter(dir, "9");
     let handle = exporter.handle();
-    let config = BatchConfigBuilder::default().with_max_queue_size(20_000).build();
+    let config = BatchConfigBuilder::default().with_max_queue_size(8192).build();
     let processor = BatchLogProcessor::builder(exporter).with_batch_config(config).build();
     let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
     let logger = provider.logger("backlog");
@@ -58,7 +58,7 @@ fn fill(dir: &Path, records: u64) {
         record.add_attribute("user", "someone");
         record.add_attribute("attempt", 3);
         logger.emit(record);
-        if number % 10_000 == 9_999 {
+        if number % 4096 == 4095 {
             provider.force_flush().unwrap();
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider};
+use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLoggerProvider};
 use opentelemetry_spool::{BoxError, LogExporter};
 use tokio::sync::Mutex;
@@ -74,6 +74,7 @@ fn main() -> Result<(), BoxError> {
     let logger = provider.logger("orders");
     for tenant in ["acme", "globex", "acme"] {
         let mut record = logger.create_log_record();
+        record.set_severity_number(Severity::Info);
         record.set_body("order taken".into());
         record.add_attribute("tenant", tenant);
         logger.emit(record);

@@ -72,7 +72,7 @@ impl Default for LogExporterBuilder {
         Self {
             spool_dir: None,
             durability: Durability::default(),
-            segment_bytes: 64 << 20,
+            segment_bytes: 16 << 20,
             limits: Limits { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO },
             headers: Vec::new(),
             partition_key: None,
@@ -244,7 +244,7 @@ impl LogExporterBuilder {
         self
     }
 
-    /// The size of the spool's segments, in bytes. Default: 64 MiB; at least 1 MiB.
+    /// The size of the spool's segments, in bytes. Default: 16 MiB; at least 1 MiB.
     ///
     /// Disk is given back a segment at a time, and memory grows with the segment's size, not with the backlog.
     pub fn with_segment_bytes(mut self, bytes: u64) -> Self {

@@ -57,7 +57,9 @@ impl Screen {
     pub(crate) fn finish(self) {
         drop(self.stop);
         let _ = self.ticker.join();
-        print_line("");
+        if !self.bars.is_hidden() {
+            print_line(""); // the cursor is still on the last bar's line
+        }
     }
 
     fn print(&self, line: &str) {

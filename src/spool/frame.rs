@@ -8,6 +8,8 @@
 //! magic 4 | version 2 | 0 2 | number 8 | part 4 | parts 4 | length 4 | crc32 4 | payload
 //! ```
 
+use std::io::{self, Read};
+
 use super::SegmentId;
 use super::bytes::{Fields, len32};
 
@@ -16,9 +18,12 @@ const VERSION: u16 = 1;
 const CRC_AT: usize = 28;
 pub(super) const HEADER_BYTES: usize = 32;
 
-/// The largest payload of one frame. Half of what the engine keeps inline (a quarter of its 8 MiB log segments): a
-/// larger value would become a blob file, which is never synced.
-pub(super) const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+/// The largest payload of one frame.
+///
+/// The engine keeps a page inline up to a quarter of its 4 MiB log segments and makes a blob file of a larger one, which
+/// is never synced: a whole leaf of nine such frames stays below that. Nor does it let a value cross the end of a log
+/// segment, so that on average half a value is left empty there: 0.8 % with values of this size.
+pub(super) const MAX_PAYLOAD_BYTES: usize = 64 << 10;
 
 /// A frame that was read and whose checksum is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,25 +87,59 @@ pub(super) struct Place {
     pub(super) len: usize,
 }
 
-/// Every whole frame of the segment in the bytes of a database file, by number, whatever lies between them.
-pub(super) fn scan(segment: SegmentId, file: &[u8]) -> Vec<Place> {
-    let mut places = Vec::new();
-    let mut at = 0;
-    while let Some(found) = find_magic(&file[at..]) {
-        at += found;
-        match Frame::read(segment, &file[at..]) {
-            Some(frame) => {
-                let len = HEADER_BYTES + frame.payload.len();
-                places.push(Place { number: frame.number, offset: at as u64, len });
-                at += len;
+/// Every whole frame of the segment in a database's file, by number, whatever lies between them.
+pub(super) fn scan(segment: SegmentId, mut file: impl Read) -> io::Result<Vec<Place>> {
+    // Two frames long, and refilled while less than one is left: every frame is once whole in it.
+    let mut window = vec![0; 2 * (HEADER_BYTES + MAX_PAYLOAD_BYTES)];
+    let (mut filled, mut window_at, mut places) = (0, 0, Vec::new());
+    loop {
+        let ended = fill(&mut file, &mut window, &mut filled)?;
+        let bytes = &window[..filled];
+        let keep = if ended { 0 } else { HEADER_BYTES + MAX_PAYLOAD_BYTES };
+        let mut at = 0;
+        while bytes.len() - at > keep {
+            let Some(found) = find_magic(&bytes[at..]) else {
+                // The start of a magic number may be all that is in the window of it.
+                at = at.max(bytes.len().saturating_sub(MAGIC.len() - 1));
+                break;
+            };
+            at += found;
+            if bytes.len() - at <= keep {
+                break;
             }
-            None => at += 1,
+            match Frame::read(segment, &bytes[at..]) {
+                Some(frame) => {
+                    let len = HEADER_BYTES + frame.payload.len();
+                    places.push(Place { number: frame.number, offset: window_at + at as u64, len });
+                    at += len;
+                }
+                None => at += 1,
+            }
         }
+        if ended {
+            break;
+        }
+        window.copy_within(at..filled, 0);
+        filled -= at;
+        window_at += at as u64;
     }
     // The engine may have rewritten a value; either copy is whole and the same.
     places.sort_by_key(|place| place.number);
     places.dedup_by_key(|place| place.number);
-    places
+    Ok(places)
+}
+
+/// Reads until the window is full; true at the end of the file.
+fn fill(file: &mut impl Read, window: &mut [u8], filled: &mut usize) -> io::Result<bool> {
+    while *filled < window.len() {
+        match file.read(&mut window[*filled..]) {
+            Ok(0) => return Ok(true),
+            Ok(read) => *filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 fn find_magic(bytes: &[u8]) -> Option<usize> {
@@ -162,13 +201,41 @@ mod tests {
             let at = file.len() as u64;
             file.extend(bytes_of(number, format!("payload {number}").as_bytes()));
             file.extend(b"\xf5\xf5OSf");
-            assert!(scan(SEGMENT, &file).iter().any(|place| place.number == number && place.offset <= at));
+            assert!(scan(SEGMENT, &file[..]).unwrap().iter().any(|place| place.number == number && place.offset <= at));
         }
         let damaged = file.len() + 40;
         file.extend(bytes_of(3, &[b'x'; 100]));
         file.extend(bytes_of(4, b"after"));
         file[damaged] ^= 1;
-        let numbers: Vec<_> = scan(SEGMENT, &file).iter().map(|place| place.number).collect();
+        let numbers: Vec<_> = scan(SEGMENT, &file[..]).unwrap().iter().map(|place| place.number).collect();
         assert_eq!(numbers, [0, 1, 2, 4]);
+    }
+
+    /// Hands out a file in pieces that end anywhere.
+    struct Pieces<'a>(&'a [u8], usize);
+
+    impl Read for Pieces<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let len = self.1.min(buffer.len());
+            self.0.read(&mut buffer[..len])
+        }
+    }
+
+    #[test]
+    fn a_scan_finds_frames_wherever_they_lie_in_a_long_file() {
+        let mut file = Vec::new();
+        for number in 0..60 {
+            let len = [0, 1, 100, 70_000, MAX_PAYLOAD_BYTES][number as usize % 5];
+            file.extend(bytes_of(number, &vec![b'x'; len]));
+            file.extend(vec![0xf5; (number as usize * 7919) % 3_000_000]);
+        }
+        for piece in [997, 64 << 10, usize::MAX] {
+            let places = scan(SEGMENT, Pieces(&file, piece)).unwrap();
+            assert!(places.iter().map(|place| place.number).eq(0..60), "pieces of {piece} bytes");
+            for place in places {
+                let at = usize::try_from(place.offset).unwrap();
+                assert_eq!(Frame::read(SEGMENT, &file[at..at + place.len]).unwrap().number, place.number);
+            }
+        }
     }
 }

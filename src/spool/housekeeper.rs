@@ -120,7 +120,11 @@ impl Inner {
                         segment.seal = Some(seal);
                     }
                     false
-                })
+                })?;
+                // With a backlog, nobody will read it for a while.
+                let unused = lock(&self.state).close_least_used(1);
+                drop((segment, unused));
+                Ok(())
             }
             Job::Recover { number, accepted } => {
                 let seal = Seal::recover(&self.dir.segment(number), self.segment_id(number), accepted)?;

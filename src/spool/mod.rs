@@ -605,7 +605,7 @@ impl Inner {
             entry.open = Some(segment.clone());
             entry.last_used = now;
         }
-        let idle = state.close_least_used(number, MAX_OPEN_SEGMENTS);
+        let idle = state.close_least_used(MAX_OPEN_SEGMENTS);
         drop(state);
         drop(idle);
         Ok(segment)

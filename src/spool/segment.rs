@@ -1,6 +1,6 @@
 //! A segment: one database of numbered frames, written once from front to back, then only read.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
@@ -12,12 +12,12 @@ use super::entry::{Entry, EntryBytes, EntryHead};
 use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Place};
 use super::lock;
 use super::store::{Shape, Store, file_path};
-use super::{SegmentId, entry};
+use super::SegmentId;
 use crate::batch::Framing;
 use crate::error::SpoolError;
 
-/// The engine keeps values up to a quarter of its log segments inline; see [`MAX_PAYLOAD_BYTES`].
-const SHAPE: Shape = Shape { log_segment_bytes: 8 << 20, cache_bytes: 16 << 20 };
+/// A database holds a log segment or two in memory, so they are as small as [`MAX_PAYLOAD_BYTES`] lets them be.
+const SHAPE: Shape = Shape { log_segment_bytes: 4 << 20, cache_bytes: 8 << 20 };
 
 /// Empty placeholder keys are kept at least this far ahead of the frames.
 ///
@@ -105,14 +105,25 @@ impl Segment {
                 return Ok(segment);
             }
         }
-        let path = file_path(dir);
-        let mut bytes = fs::read(&path).map_err(|error| io_error("read", &path, error))?;
-        let places = frame::scan(id, &bytes);
-        bytes.clear();
-        let file = File::open(&path).map_err(|error| io_error("open", &path, error))?;
-        let segment = Self { id, source: Source::Raw(Mutex::new(file), places), lanes: Mutex::default() };
+        let segment = Self::scan(dir, id)?;
         segment.read_index(0..frames)?;
         Ok(segment)
+    }
+
+    /// A segment that is read from its raw file, without an index.
+    fn scan(dir: &Path, id: SegmentId) -> Result<Self, SpoolError> {
+        let path = file_path(dir);
+        let file = File::open(&path).map_err(|error| io_error("open", &path, error))?;
+        let places = frame::scan(id, &file).map_err(|error| io_error("read", &path, error))?;
+        Ok(Self { id, source: Source::Raw(Mutex::new(file), places), lanes: Mutex::default() })
+    }
+
+    /// How many frames a raw file has, up to the last that is whole.
+    fn frames(&self) -> u64 {
+        match &self.source {
+            Source::Database(_) => 0,
+            Source::Raw(_, places) => places.last().map_or(0, |place| place.number + 1),
+        }
     }
 
     /// Puts every entry of `frames` into the index; returns how many of the frames there were.
@@ -374,18 +385,11 @@ impl Seal {
     /// Seals a segment that a killed process left, from what a scan of the raw file finds. Of the frames from
     /// `accepted` on, no `export` was told that they are safe.
     pub(super) fn recover(dir: &Path, id: SegmentId, accepted: u64) -> Result<Self, SpoolError> {
-        let path = file_path(dir);
-        let places = match fs::read(&path) {
-            Ok(bytes) => frame::scan(id, &bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(io_error("read", &path, error)),
+        let scanned = if file_path(dir).exists() { Some(Segment::scan(dir, id)?) } else { None };
+        let Some(scanned) = scanned else {
+            return Ok(Self { file_bytes: 0, file_crc: 0, frames: 0, lanes: Vec::new() });
         };
-        let frames = places.last().map_or(0, |place| place.number + 1).min(accepted);
-        if frames == 0 {
-            return Ok(Self { file_bytes: 0, file_crc: 0, frames, lanes: Vec::new() });
-        }
-        let file = File::open(&path).map_err(|error| io_error("open", &path, error))?;
-        let scanned = Segment { id, source: Source::Raw(Mutex::new(file), places), lanes: Mutex::default() };
+        let frames = scanned.frames().min(accepted);
         scanned.read_index(0..frames)?;
         Self::of(dir, frames, scanned.lanes())
     }
@@ -414,8 +418,10 @@ fn checksum(dir: &Path, limit: u64) -> Result<(u64, u32), SpoolError> {
     }
 }
 
-/// The size of the entries that an append is split into, so that each fits one frame.
+/// How many bytes of records, and of where they end, an entry has room for if it is to fit one frame.
 pub(super) fn entry_budget(key: &str, framing: &Framing) -> usize {
-    let head = 64 + entry::stored_key(key).len() + framing.content_type().len();
-    MAX_PAYLOAD_BYTES - head - framing.open().len() - framing.separator().len() - framing.close().len()
+    let framing = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()];
+    let head = 64 + key.len() + framing.iter().map(|part| part.len()).sum::<usize>();
+    // A very long key makes entries of several frames rather than many that hold little but the key.
+    MAX_PAYLOAD_BYTES.saturating_sub(head).max(MAX_PAYLOAD_BYTES / 4)
 }

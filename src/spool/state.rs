@@ -231,15 +231,13 @@ impl State {
         Some((cursor, state.undelivered == 0))
     }
 
-    /// Closes segments besides `keep` and the newest until at most `max` are open; returns them.
-    pub(super) fn close_least_used(&mut self, keep: u64, max: usize) -> Vec<Arc<Segment>> {
-        let head = self.head;
-        let open = self.segments.iter().filter(|(number, segment)| {
-            segment.open.is_some() && segment.seal.is_some() && **number != keep && Some(**number) != head
-        });
+    /// Closes the segments that were not read for the longest time, until at most `max` besides the newest are open.
+    /// They are returned, to be dropped without the lock.
+    pub(super) fn close_least_used(&mut self, max: usize) -> Vec<Arc<Segment>> {
+        let open = self.segments.iter().filter(|(_, segment)| segment.open.is_some() && segment.seal.is_some());
         let mut open: Vec<_> = open.map(|(number, segment)| (segment.last_used, *number)).collect();
         open.sort_unstable();
-        let excess = (open.len() + 1).saturating_sub(max);
+        let excess = open.len().saturating_sub(max);
         let close = |(_, number): &(u64, u64)| self.segments.get_mut(number).and_then(|segment| segment.open.take());
         open[..excess].iter().filter_map(close).collect()
     }

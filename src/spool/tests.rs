@@ -287,11 +287,9 @@ fn what_is_written_is_written_once_and_inline() {
         let segment = &segment_dirs(dir.path())[0];
         assert_eq!(fs::read_dir(segment.join("blobs")).unwrap().count(), 0);
         let file = fs::metadata(store::file_path(segment)).unwrap().len() as usize;
-        // The file only grows, so its length is what was written. A message does not cross the end of the engine's
-        // 8 MiB log segments: large entries leave more of them empty.
-        let limit = if record_bytes < 500_000 { 1.05 } else { 1.15 };
+        // The file only grows, so its length is what was written.
         let written = file as f64 / payload as f64;
-        assert!(written < limit, "{written} bytes written for each byte of records of {record_bytes} bytes");
+        assert!(written < 1.05, "{written} bytes written for each byte of records of {record_bytes} bytes");
     }
 }
 

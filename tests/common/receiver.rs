@@ -132,8 +132,7 @@ pub struct Log {
 }
 
 impl Log {
-    fn record(&mut self, mut request: Request) -> usize {
-        request.number = self.requests.len();
+    fn record(&mut self, request: Request) {
         if let Some(key) = request.headers.get("idempotency-key").and_then(|key| key.to_str().ok()) {
             match self.bodies.get(key) {
                 Some((body, _)) if *body != request.body => self.faults.push(format!(
@@ -148,7 +147,6 @@ impl Log {
             }
         }
         self.requests.push(request);
-        self.requests.len() - 1
     }
 
     /// The messages in a request's body. Parsing takes long, and a request can be repeated often.
@@ -227,6 +225,18 @@ impl Shared {
         let result = change(&mut lock(&self.log));
         self.changed.notify_all();
         result
+    }
+
+    /// Numbers and records a request, and says how it is to be answered.
+    fn take(&self, mut request: Request) -> (usize, Answer) {
+        request.messages = lock(&self.log).messages(&request);
+        let mut script = lock(&self.script);
+        let number = lock(&self.log).requests.len();
+        request.number = number;
+        // Chosen before the request can be seen: what the test says next is about the next one.
+        let answer = script.next.pop_front().unwrap_or_else(|| (script.then)(&request));
+        self.update(|log| log.record(request));
+        (number, answer)
     }
 }
 
@@ -461,7 +471,7 @@ async fn answer(
         // The client went away in the middle: this was no request.
         return Response::default();
     };
-    let mut request = Request {
+    let request = Request {
         number: 0,
         method: head.method.to_string(),
         target: head.uri.to_string(),
@@ -471,14 +481,9 @@ async fn answer(
         remote_port: peer.port,
         answered: None,
     };
-    request.messages = lock(&shared.log).messages(&request);
     // Subscribed before the request can be seen, so that no release is missed.
     let mut released = shared.released.subscribe();
-    let mut answer = {
-        let mut script = lock(&shared.script);
-        script.next.pop_front().unwrap_or_else(|| (script.then)(&request))
-    };
-    let number = shared.update(|log| log.record(request));
+    let (number, mut answer) = shared.take(request);
     loop {
         match answer {
             Answer::Held(then) => {
