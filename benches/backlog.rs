@@ -3,6 +3,8 @@
 //! `cargo bench --bench backlog [-- RECORDS]` starts itself twice as a child process: one that logs to a dead endpoint
 //! and is killed, one that delivers what that left. Linux only: the figures are from `/proc`.
 
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
@@ -117,8 +119,7 @@ async fn receive(State(arrived): State<Arc<Arrived>>, body: Bytes) {
 }
 
 fn child(args: &[&str]) -> (Child, Vec<u64>) {
-    let mut child =
-        Command::new(std::env::current_exe().unwrap()).args(args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap()).args(args).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     (child, line.split_whitespace().map(|field| field.parse().unwrap()).collect())
@@ -129,30 +130,31 @@ fn measure(records: u64) {
     let dir = scratch.path().join("spool");
     let dir = dir.to_str().unwrap();
     println!("logging {records} records to an endpoint that is down ...");
-    let (mut filler, filled) = child(&["fill", dir, &records.to_string()]);
-    filler.kill().unwrap();
-    filler.wait().unwrap();
-    let [accepted, fill_ms, written, disk, fill_peak_kb] = filled[..] else { panic!("the child failed") };
+    let (mut logging, figures) = child(&["fill", dir, &records.to_string()]);
+    logging.kill().unwrap();
+    logging.wait().unwrap();
+    let [accepted, fill_ms, written, disk, fill_peak_kb] = figures[..] else { panic!("the child failed") };
     println!("killed; delivering what it left ...");
 
     let arrived = Arc::new(Arrived::default());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
-    let app = Router::new()
-        .route("/", post(receive))
-        .layer(DefaultBodyLimit::disable())
-        .with_state(arrived.clone());
+    let app = Router::new().route("/", post(receive)).layer(DefaultBodyLimit::disable()).with_state(arrived.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.spawn(async move { axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await });
-    let (mut deliverer, delivered) = child(&["deliver", dir, &port]);
-    deliverer.wait().unwrap();
-    let [open_us, deliver_ms, deliver_peak_kb, segments, left] = delivered[..] else { panic!("the child failed") };
+    let (mut delivering, figures) = child(&["deliver", dir, &port]);
+    delivering.wait().unwrap();
+    let [open_us, deliver_ms, deliver_peak_kb, segments, left] = figures[..] else { panic!("the child failed") };
 
     let payload = arrived.bytes.load(Ordering::Relaxed) as f64;
     let rate = |millis: u64| records as f64 * 1000.0 / millis as f64;
     println!("accepted                 {accepted:>12}  ({:.0} records/s)", rate(fill_ms));
-    println!("arrived                  {:>12}  ({:.0} records/s)", arrived.records.load(Ordering::Relaxed), rate(deliver_ms));
+    println!(
+        "arrived                  {:>12}  ({:.0} records/s)",
+        arrived.records.load(Ordering::Relaxed),
+        rate(deliver_ms)
+    );
     println!("out of order             {:>12}", arrived.out_of_order.load(Ordering::Relaxed));
     println!("payload                  {:>12.1} MB", payload / 1e6);
     println!("written / payload        {:>12.3}", written as f64 / payload);

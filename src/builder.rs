@@ -326,7 +326,7 @@ impl LogExporterBuilder {
         let wake = control.clone();
         let worker = Worker::start(control, self.retry, move || {
             let hook = hook.within(http.timeout);
-            let transport = HttpTransport::build(http)?;
+            let transport = HttpTransport::build(&http)?;
             let spool = Arc::new(Spool::open(config)?);
             spool.on_ready(move || wake.wake());
             Ok(Drain { spool, transport, headers, hook, counters: for_drain })

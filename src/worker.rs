@@ -108,12 +108,12 @@ impl Worker {
         retry: RetryPolicy,
         build: impl FnOnce() -> Result<Drain<T>, ExporterBuildError> + Send + 'static,
     ) -> Result<Self, ExporterBuildError> {
-        let (built, result) = sync_channel(1);
+        let (outcome, started) = sync_channel(1);
         let (end, ended) = sync_channel(0);
         let for_thread = control.clone();
-        crate::background::spawn("deliver", move || deliver(&for_thread, retry, build, &built, end))
+        crate::background::spawn("deliver", move || deliver(&for_thread, retry, build, &outcome, end))
             .map_err(ExporterBuildError::Thread)?;
-        match result.recv() {
+        match started.recv() {
             Ok(result) => result.map(|spool| Self { control, spool, ended: Mutex::new(ended) }),
             Err(_) => Err(ExporterBuildError::Thread(std::io::Error::other("it ended while it was starting"))),
         }
@@ -130,7 +130,7 @@ fn deliver<T: Transport>(
     control: &Control,
     retry: RetryPolicy,
     build: impl FnOnce() -> Result<Drain<T>, ExporterBuildError>,
-    built: &SyncSender<Result<Weak<Spool>, ExporterBuildError>>,
+    outcome: &SyncSender<Result<Weak<Spool>, ExporterBuildError>>,
     end: SyncSender<()>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -148,13 +148,13 @@ fn deliver<T: Transport>(
     }) {
         Ok(ready) => ready,
         Err(error) => {
-            let _ = built.send(Err(error));
+            let _ = outcome.send(Err(error));
             return;
         }
     };
     let drain = Arc::new(drain);
     let spool = drain.spool.clone();
-    let _ = built.send(Ok(Arc::downgrade(&spool)));
+    let _ = outcome.send(Ok(Arc::downgrade(&spool)));
     runtime.block_on(Schedule::new(drain, control, retry).run());
     // A name that is being resolved cannot be waited for.
     runtime.shutdown_background();

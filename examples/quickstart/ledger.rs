@@ -23,13 +23,6 @@ pub(crate) fn books(ledger: &SharedLedger) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How the spool was when the service opened it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Opened {
-    pub(crate) millis: u128,
-    pub(crate) pending: u64,
-}
-
 /// A request as it came over the wire.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -41,8 +34,10 @@ pub(crate) struct Request {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     run: u64,
-    /// Of the current run; `None` until its exporter is built.
-    pub(crate) opened: Option<Opened>,
+    /// How long the current run took to build its exporter; `None` until it has.
+    pub(crate) opened_millis: Option<u64>,
+    /// Undelivered records, by the exporter's own count.
+    pub(crate) pending: u64,
     pub(crate) disk_bytes: u64,
     /// The last number that each tenant's thread emitted in each run.
     emitted: BTreeMap<(String, u64), u64>,
@@ -70,15 +65,16 @@ impl Ledger {
     /// A new process is started.
     pub(crate) fn begin_run(&mut self, run: u64) {
         self.run = run;
-        self.opened = None;
+        self.opened_millis = None;
+        self.pending = 0;
     }
 
     /// Enters what the service reports.
     pub(crate) fn note(&mut self, report: Report) {
         let run = self.run;
         match report {
-            Report::Opened { millis, pending } => self.opened = Some(Opened { millis, pending }),
-            Report::Disk { bytes } => self.disk_bytes = bytes,
+            Report::Opened { millis } => self.opened_millis = Some(millis),
+            Report::Spool { pending, bytes } => (self.pending, self.disk_bytes) = (pending, bytes),
             Report::Emitted { tenant, seq } => {
                 self.emitted.insert((tenant, run), seq);
             }

@@ -94,28 +94,30 @@ fn tell() -> Result<bool, BoxError> {
     screen.chapter(&format!(
         "kill -9. Process {killed_pid} is gone, with no chance to say goodbye.\n\
          {} accepted records are on disk, undelivered.\n\
-         {} more were in memory, in the SDK's queue: never accepted, and lost.",
+         {} more were in the SDK's queue, in memory: never accepted, lost.",
         count(on_disk),
         count(in_memory),
     ));
     sleep(Duration::from_millis(1500));
 
     let service = Service::start(2, receiver.endpoint(), spool.path(), &ledger)?;
-    let opened = books(&ledger).opened.unwrap_or_default();
     screen.chapter(&format!(
-        "It is started again, as process {}, on the same spool directory.\n\
-         It opens that in {} ms and finds {} records. The endpoint is still down.",
+        "It is started again, as process {}, on the same spool directory,\n\
+         and can log after {} ms. The endpoint is still down.",
         service.pid(),
-        opened.millis,
-        count(opened.pending),
+        books(&ledger).opened_millis.unwrap_or_default(),
     ));
+    // What a dead process left behind is looked through in the background.
+    if wait_until(Duration::from_secs(2), || books(&ledger).pending >= on_disk) {
+        screen.line(&format!("It finds all {} records that the dead process left.", count(on_disk)));
+    }
     sleep(OUTAGE_AFTER_THE_KILL);
 
     receiver.come_back(&[Answer::Busy, Answer::Busy, Answer::Busy, Answer::TakenButNotSaid])?;
     let outage = outage.elapsed();
     screen.chapter(
-        "The endpoint comes back as endpoints do: it says 503 three times, it takes a\n\
-         batch and never says so (which the service has to send again), and it is slow.",
+        "The endpoint comes back as endpoints do: it says 503 three times,\n\
+         takes a batch and never says so (it has to be sent again), and is slow.",
     );
     let drained = wait_until(DRAINING_AT_MOST, || books(&ledger).on_disk() < NO_BACKLOG);
     screen.line(if drained { "The backlog is delivered." } else { "The backlog takes its time." });

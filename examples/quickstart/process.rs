@@ -36,8 +36,8 @@ impl Service {
         let pages = Arc::clone(ledger);
         let reader = std::thread::spawn(move || read_reports(reports, &pages));
         let service = Self { child, reader };
-        if wait_until(Duration::from_secs(10), || books(ledger).opened.is_some() || service.reader.is_finished())
-            && books(ledger).opened.is_some()
+        if wait_until(Duration::from_secs(10), || books(ledger).opened_millis.is_some() || service.reader.is_finished())
+            && books(ledger).opened_millis.is_some()
         {
             return Ok(service);
         }

@@ -15,14 +15,14 @@ use opentelemetry_spool::LogExporter;
 /// One line of the service's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// The exporter was built and found so many records in the spool.
-    Opened { millis: u128, pending: u64 },
+    /// The exporter is built: the service can log.
+    Opened { millis: u64 },
     /// A `tracing` macro returned.
     Emitted { tenant: String, seq: u64 },
     /// `export` returned `Ok` for these records, first and last included.
     Accepted { tenant: String, first: u64, last: u64 },
-    /// How much disk the spool occupies.
-    Disk { bytes: u64 },
+    /// What the exporter says of its spool: records that wait to be delivered, and disk that is occupied.
+    Spool { pending: u64, bytes: u64 },
 }
 
 impl Report {
@@ -36,14 +36,12 @@ impl Report {
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let words: Vec<&str> = line.split_whitespace().collect();
         Some(match words[..] {
-            ["opened", millis, pending] => {
-                Self::Opened { millis: millis.parse().ok()?, pending: pending.parse().ok()? }
-            }
+            ["opened", millis] => Self::Opened { millis: millis.parse().ok()? },
             ["emitted", tenant, seq] => Self::Emitted { tenant: tenant.into(), seq: seq.parse().ok()? },
             ["accepted", tenant, first, last] => {
                 Self::Accepted { tenant: tenant.into(), first: first.parse().ok()?, last: last.parse().ok()? }
             }
-            ["disk", bytes] => Self::Disk { bytes: bytes.parse().ok()? },
+            ["spool", pending, bytes] => Self::Spool { pending: pending.parse().ok()?, bytes: bytes.parse().ok()? },
             _ => return None,
         })
     }
@@ -52,10 +50,10 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Opened { millis, pending } => write!(f, "opened {millis} {pending}"),
+            Self::Opened { millis } => write!(f, "opened {millis}"),
             Self::Emitted { tenant, seq } => write!(f, "emitted {tenant} {seq}"),
             Self::Accepted { tenant, first, last } => write!(f, "accepted {tenant} {first} {last}"),
-            Self::Disk { bytes } => write!(f, "disk {bytes}"),
+            Self::Spool { pending, bytes } => write!(f, "spool {pending} {bytes}"),
         }
     }
 }

@@ -101,7 +101,7 @@ fn show_bars(ledger: &SharedLedger, bars: &MultiProgress, stopped: &mpsc::Receiv
             }
             bar.set_position(position);
         }
-        on_disk.set_message(format!("{} on disk", HumanBytes(figures.disk_bytes)));
+        on_disk.set_message(format!("in {}", HumanBytes(figures.disk_bytes)));
         if ended {
             for bar in [space, emitted, accepted, on_disk, delivered] {
                 bar.abandon();

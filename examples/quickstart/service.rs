@@ -31,7 +31,7 @@ pub(crate) fn main(run: &str, endpoint: &str, spool_dir: &str) -> Result<(), Box
     let opening = Instant::now();
     let exporter = exporter(endpoint, spool_dir)?;
     let handle = exporter.handle();
-    Report::Opened { millis: opening.elapsed().as_millis(), pending: handle.stats().pending_records }.send();
+    Report::Opened { millis: u64::try_from(opening.elapsed().as_millis())? }.send();
 
     let provider = SdkLoggerProvider::builder()
         .with_log_processor(CallerThreadProcessor::new())
@@ -61,7 +61,9 @@ fn exporter(endpoint: &str, spool_dir: impl AsRef<Path>) -> Result<LogExporter, 
         .with_header_hook(tenant_headers)
         .with_retry_policy(patience)
         .with_timeout(Duration::from_secs(2))
-        .with_max_batch_records(100) // small, so that there is something to see
+        // Small, so that there is something to see; the defaults serve.
+        .with_max_batch_records(100)
+        .with_segment_bytes(1 << 20)
         .build()?)
 }
 
@@ -95,7 +97,8 @@ fn work(run: u64, handle: &SpoolHandle) -> Result<(), BoxError> {
     let (watcher_stop, handle) = (Arc::clone(&stop), handle.clone());
     threads.push(thread::Builder::new().name("watcher".into()).spawn(move || {
         while !watcher_stop.load(Ordering::Relaxed) {
-            Report::Disk { bytes: handle.stats().disk_bytes }.send();
+            let stats = handle.stats();
+            Report::Spool { pending: stats.pending_records, bytes: stats.disk_bytes }.send();
             thread::sleep(Duration::from_millis(100));
         }
     })?);

@@ -11,7 +11,7 @@ use crate::ledger::{Ledger, Request, Verdict};
 pub(crate) fn print(ledger: &Ledger, verdict: &Verdict, killed_pid: u32, outage: Duration) {
     if let Some(request) = &ledger.survivor {
         let record = first_record(&request.body);
-        println!("\nOne record as it went over the wire, written by process {killed_pid} before it was killed:\n");
+        println!("\nOne record as it went over the wire (process {killed_pid} wrote it and was killed):\n");
         println!("{}", indented(&pretty(record)));
         println!("\nThe request that brought it, sent by the process after it:\n");
         println!("{}", indented(&head_of(request)));
@@ -50,8 +50,8 @@ fn row(name: &str, records: u64, remark: &str) {
 
 fn repeats(batches: u64) -> String {
     match batches {
-        1 => "1 batch, recognised by its Idempotency-Key, same bytes".to_owned(),
-        _ => format!("{} batches, recognised by their Idempotency-Key, same bytes", HumanCount(batches)),
+        1 => "1 batch, recognised by its Idempotency-Key".to_owned(),
+        _ => format!("{} batches, recognised by their Idempotency-Key", HumanCount(batches)),
     }
 }
 

@@ -24,12 +24,7 @@ pub trait Encoder: Send + Sync + 'static {
     ///
     /// The record is then not spooled but counted in [`SpoolStats::unencodable_records`](crate::SpoolStats); what
     /// was written to `out` is taken back, and the rest of the batch goes on.
-    fn encode(
-        &self,
-        record: &SdkLogRecord,
-        scope: &InstrumentationScope,
-        out: &mut Vec<u8>,
-    ) -> Result<(), BoxError>;
+    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError>;
 
     /// The resource of the provider, told once before the first record.
     fn set_resource(&mut self, _resource: &Resource) {}

@@ -54,7 +54,11 @@ pub(super) fn system_time(nanos: u64) -> SystemTime {
 
 /// The key as it is stored: at most [`MAX_KEY_BYTES`], cut at a character.
 pub(super) fn stored_key(key: &str) -> &str {
-    &key[..key.floor_char_boundary(MAX_KEY_BYTES)]
+    let mut end = key.len().min(MAX_KEY_BYTES);
+    while !key.is_char_boundary(end) {
+        end -= 1;
+    }
+    &key[..end]
 }
 
 /// Writes an entry with `payload`, whose records end at `ends`, both counted from `base`.
@@ -147,7 +151,7 @@ impl Entry {
         if last_end as usize != fields.0.len() {
             return None;
         }
-        Some(Self { head, key, framing, ends_at, payload_at, bytes })
+        Some(Self { head, key, framing, bytes, ends_at, payload_at })
     }
 
     pub(super) fn payload_len(&self) -> usize {

@@ -74,8 +74,12 @@ impl<'a> Frame<'a> {
         let len = fields.u32()? as usize;
         let crc = fields.u32()?;
         let payload = fields.take(len)?;
-        (part < parts && checksum(segment, &bytes[..CRC_AT], payload) == crc)
-            .then_some(Self { number, part, parts, payload })
+        (part < parts && checksum(segment, &bytes[..CRC_AT], payload) == crc).then_some(Self {
+            number,
+            part,
+            parts,
+            payload,
+        })
     }
 }
 
@@ -224,10 +228,10 @@ mod tests {
     #[test]
     fn a_scan_finds_frames_wherever_they_lie_in_a_long_file() {
         let mut file = Vec::new();
-        for number in 0..60 {
-            let len = [0, 1, 100, 70_000, MAX_PAYLOAD_BYTES][number as usize % 5];
+        for (number, nth) in (0..60).zip(0_usize..) {
+            let len = [0, 1, 100, 7000, MAX_PAYLOAD_BYTES][nth % 5];
             file.extend(bytes_of(number, &vec![b'x'; len]));
-            file.extend(vec![0xf5; (number as usize * 7919) % 3_000_000]);
+            file.extend(vec![0xf5; (nth * 7919) % 200_000]);
         }
         for piece in [997, 64 << 10, usize::MAX] {
             let places = scan(SEGMENT, Pieces(&file, piece)).unwrap();

@@ -6,13 +6,13 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use super::SegmentId;
 use super::bytes::index;
 use super::dir::io_error;
 use super::entry::{Entry, EntryBytes, EntryHead};
 use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Place};
 use super::lock;
 use super::store::{Shape, Store, file_path};
-use super::SegmentId;
 use crate::batch::Framing;
 use crate::error::SpoolError;
 
@@ -264,7 +264,8 @@ impl Segment {
 
     /// What waits between two records of a lane.
     pub(super) fn available(&self, partition: u32, records: &Range<u64>) -> Available {
-        let mut available = Available { records: records.end.saturating_sub(records.start), bytes: 0, oldest: u64::MAX };
+        let mut available =
+            Available { records: records.end.saturating_sub(records.start), bytes: 0, oldest: u64::MAX };
         for entry in self.entries(partition, records) {
             available.bytes += entry.payload_bytes;
             available.oldest = available.oldest.min(entry.appended_at);

@@ -102,7 +102,7 @@ impl Store {
 
     /// Gives what was written to the operating system: it then survives a kill of the process.
     pub(super) fn flush(&self) -> Result<(), SpoolError> {
-        self.write("flush", |db| db.flush()).map(drop)
+        self.write("flush", sled::Tree::flush).map(drop)
     }
 
     /// Makes what was written survive a power cut.

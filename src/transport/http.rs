@@ -57,10 +57,9 @@ fn invalid(
 }
 
 impl HttpTransport {
-    pub(crate) fn build(settings: HttpSettings) -> Result<Self, ExporterBuildError> {
+    pub(crate) fn build(settings: &HttpSettings) -> Result<Self, ExporterBuildError> {
         let endpoint = parse_endpoint(settings.endpoint.as_deref())?;
-        for (setting, value) in
-            [("with_timeout", settings.timeout), ("with_connect_timeout", settings.connect_timeout)]
+        for (setting, value) in [("with_timeout", settings.timeout), ("with_connect_timeout", settings.connect_timeout)]
         {
             if value.is_zero() {
                 return Err(invalid(setting, "a timeout of zero lets no request through", None::<BoxError>));
@@ -92,7 +91,7 @@ fn parse_endpoint(endpoint: Option<&str>) -> Result<Url, ExporterBuildError> {
     Ok(url)
 }
 
-fn build_client(settings: HttpSettings, endpoint: &Url) -> Result<Client, ExporterBuildError> {
+fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, ExporterBuildError> {
     let mut builder = Client::builder()
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(settings.connect_timeout)
@@ -122,8 +121,7 @@ fn build_client(settings: HttpSettings, endpoint: &Url) -> Result<Client, Export
     }
     if let Some(proxy) = &settings.proxy {
         let reason = "it is not a proxy's URL; allowed is http://host:port or https://host:port";
-        let proxy =
-            Proxy::all(proxy).map_err(|error| invalid("with_proxy", reason, Some(error.without_url())))?;
+        let proxy = Proxy::all(proxy).map_err(|error| invalid("with_proxy", reason, Some(error.without_url())))?;
         builder = builder.proxy(proxy);
     }
     if endpoint.scheme() == "http" && settings.proxy.is_none() {

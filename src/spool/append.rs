@@ -1,0 +1,216 @@
+//! Appending: entries go to the newest segment, the *head*, and are synced before anyone is told.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use opentelemetry::otel_warn;
+
+use super::bytes::len32;
+use super::entry::{self, EntryHead, Group, MAX_RECORD_BYTES, nanos, stored_key};
+use super::housekeeper::Job;
+use super::segment::{EntryMeta, Segment, entry_budget};
+use super::{Spool, lock};
+use crate::batch::Framing;
+use crate::config::Durability;
+use crate::error::SpoolError;
+
+/// The newest segment, while it is written.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) segment: Arc<Segment>,
+    /// Written, and of these accepted: an `append` returned.
+    frames: u64,
+    accepted: u64,
+    runway: u64,
+    bytes: u64,
+    /// The number of each partition, and how many records it has.
+    lanes: HashMap<Arc<str>, (u32, u64)>,
+    spare_asked: bool,
+}
+
+/// An entry that was written and is to be made readable.
+struct Added {
+    key: Arc<str>,
+    lane: u32,
+    records: u32,
+    meta: EntryMeta,
+}
+
+impl Head {
+    /// A partition's key, its number and how many records it has.
+    fn lane(&mut self, key: &str) -> (Arc<str>, u32, u64) {
+        if let Some((key, (lane, records))) = self.lanes.get_key_value(key) {
+            return (key.clone(), *lane, *records);
+        }
+        let (key, lane) = (Arc::from(key), len32(self.lanes.len()));
+        self.lanes.insert(Arc::clone(&key), (lane, 0));
+        (key, lane, 0)
+    }
+}
+
+impl Spool {
+    /// Adds records, those of each partition in their order. When this returns, they are as safe as
+    /// [`SpoolConfig::durability`] says.
+    ///
+    /// # Errors
+    ///
+    /// None of the records is then accepted; the next call begins with a new segment.
+    pub(crate) fn append(&self, groups: &[(&str, &Group)], framing: &Framing) -> Result<(), SpoolError> {
+        for (_, group) in groups {
+            check_sizes(group)?;
+        }
+        let mut head = lock(&self.inner.head);
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Err(SpoolError::Closed);
+        }
+        if head.as_ref().is_some_and(|head| head.bytes >= self.inner.config.segment_bytes) {
+            self.seal_head(&mut head);
+        }
+        // After a write error a database fails for ever, also when the cause is gone: the entries go to a new one.
+        let mut retried = false;
+        loop {
+            let result = self.begin_head(&mut head).and_then(|head| {
+                let added = self.write(head, groups, framing)?;
+                self.publish(head, &added);
+                Ok(())
+            });
+            match result {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    self.abandon_head(&mut head);
+                    if std::mem::replace(&mut retried, true) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The newest segment; makes one if there is none.
+    pub(super) fn begin_head<'a>(&self, head: &'a mut Option<Head>) -> Result<&'a mut Head, SpoolError> {
+        if let Some(head) = head {
+            return Ok(head);
+        }
+        let mut spare = lock(&self.inner.spare);
+        let segment = match spare.take() {
+            Some(segment) => segment,
+            None => Arc::new(self.inner.create_segment()?),
+        };
+        drop(spare);
+        let done = lock(&self.inner.state).set_head(Some((segment.id.number, segment.clone())));
+        if let Some(done) = done {
+            self.housekeeper.ask(Job::Remove(done));
+        }
+        let lanes = HashMap::new();
+        Ok(head.insert(Head { segment, frames: 0, accepted: 0, runway: 0, bytes: 0, lanes, spare_asked: false }))
+    }
+
+    fn write(&self, head: &mut Head, groups: &[(&str, &Group)], framing: &Framing) -> Result<Vec<Added>, SpoolError> {
+        let mut added = Vec::with_capacity(groups.len());
+        let appended_at = nanos(SystemTime::now());
+        let mut bytes = Vec::new();
+        for (key, group) in groups {
+            let (key, lane, mut first_record) = head.lane(stored_key(key));
+            for part in split(group, entry_budget(&key, framing), framing.separator().len()) {
+                let entry = EntryHead {
+                    partition: lane,
+                    first_record,
+                    records: len32(part.ends.len()),
+                    first_timestamp: group.first_timestamp.map_or(appended_at, nanos),
+                    last_timestamp: group.last_timestamp.map_or(appended_at, nanos),
+                    appended_at,
+                };
+                entry::write(&entry, &key, framing, part.ends, part.base, part.payload, &mut bytes);
+                let meta = EntryMeta::new(head.frames, &entry, part.payload.len());
+                head.frames += head.segment.write(head.frames, &mut head.runway, &bytes)?;
+                head.bytes += bytes.len() as u64;
+                first_record += u64::from(entry.records);
+                added.push(Added { key: key.clone(), lane, records: entry.records, meta });
+            }
+            head.lanes.insert(key, (lane, first_record));
+        }
+        match self.inner.config.durability {
+            Durability::Sync => head.segment.sync()?,
+            Durability::Interval(_) => {
+                head.segment.flush()?;
+                self.housekeeper.ask(Job::SyncSoon);
+            }
+            Durability::Process => head.segment.flush()?,
+        }
+        Ok(added)
+    }
+
+    /// Makes what was written readable.
+    fn publish(&self, head: &mut Head, added: &[Added]) {
+        head.accepted = head.frames;
+        for added in added {
+            head.segment.push(&added.key, added.lane, added.meta);
+        }
+        let mut state = lock(&self.inner.state);
+        for added in added {
+            state.appended(&added.key, added.lane, u64::from(added.records));
+        }
+        drop(state);
+        if head.bytes >= self.inner.config.segment_bytes / 2 && !std::mem::replace(&mut head.spare_asked, true) {
+            self.housekeeper.ask(Job::Spare);
+        }
+        self.inner.wake();
+    }
+
+    pub(super) fn seal_head(&self, head: &mut Option<Head>) {
+        if let Some(old) = head.take() {
+            self.housekeeper.ask(Job::Seal { segment: old.segment, frames: old.frames });
+        }
+    }
+
+    fn abandon_head(&self, head: &mut Option<Head>) {
+        let Some(old) = head.take() else { return };
+        otel_warn!(
+            name: "Spool.SegmentAbandoned",
+            segment = old.segment.id.number,
+            message = "A write to the spool failed. Its segment is set aside and a new one begun; nothing that was accepted is lost."
+        );
+        let (number, accepted) = (old.segment.id.number, old.accepted);
+        lock(&self.inner.state).abandon_head();
+        self.housekeeper.ask(Job::Recover { number, accepted });
+    }
+}
+
+fn check_sizes(group: &Group) -> Result<(), SpoolError> {
+    let mut start = 0;
+    for &end in &group.ends {
+        if end - start > MAX_RECORD_BYTES {
+            return Err(SpoolError::RecordTooLarge { bytes: end - start, max_bytes: MAX_RECORD_BYTES });
+        }
+        start = end;
+    }
+    Ok(())
+}
+
+/// A run of a group's records.
+struct Part<'a> {
+    /// Where the payload begins in the group's.
+    base: usize,
+    ends: &'a [usize],
+    payload: &'a [u8],
+}
+
+/// Cuts a group between records, so that each part takes at most `budget` bytes, unless it is a single record.
+fn split(group: &Group, budget: usize, separator: usize) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut first = 0;
+    while first < group.ends.len() {
+        let base = if first == 0 { 0 } else { group.ends[first - 1] + separator };
+        let fits = |at: usize| group.ends[at] - base + 4 * (at + 1 - first) <= budget;
+        let mut last = first;
+        while last + 1 < group.ends.len() && fits(last + 1) {
+            last += 1;
+        }
+        let payload = &group.payload[base..group.ends[last]];
+        parts.push(Part { base, ends: &group.ends[first..=last], payload });
+        first = last + 1;
+    }
+    parts
+}

@@ -1,0 +1,192 @@
+//! Delivering: which batch is next, and what was acknowledged.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::otel_warn;
+
+use super::bytes::index;
+use super::cursor::{Frozen, LaneCursor};
+use super::entry::system_time;
+use super::housekeeper::Job;
+use super::state::Front;
+use super::{Inner, Spool, lock};
+use crate::batch::BatchContext;
+use crate::config::Durability;
+use crate::error::SpoolError;
+
+/// Records of one partition, ready to be sent. Until it is acknowledged, the same batch comes again.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) id: String,
+    pub(crate) key: Arc<str>,
+    pub(crate) records: u64,
+    pub(crate) body: Vec<u8>,
+    pub(crate) content_type: String,
+    pub(super) segment: u64,
+    lane: u32,
+    span: Range<u64>,
+    first_timestamp: u64,
+    last_timestamp: u64,
+    appended_at: u64,
+}
+
+impl Batch {
+    pub(crate) fn context(&self, attempt: u32, now: SystemTime) -> BatchContext {
+        BatchContext {
+            id: self.id.clone(),
+            partition_key: self.key.to_string(),
+            records: index(self.records),
+            bytes: self.body.len(),
+            first_timestamp: system_time(self.first_timestamp),
+            last_timestamp: system_time(self.last_timestamp),
+            attempt,
+            age: now.duration_since(system_time(self.appended_at)).unwrap_or_default(),
+        }
+    }
+}
+
+/// What [`Spool::next`] has for a partition.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Batch(Box<Batch>),
+    /// There are records, but they linger for so much longer.
+    Wait(Duration),
+    Empty,
+}
+
+impl Spool {
+    /// A partition that has something to deliver; it is not given out again before [`Spool::release`].
+    pub(crate) fn checkout(&self) -> Option<Arc<str>> {
+        lock(&self.inner.state).checkout()
+    }
+
+    pub(crate) fn release(&self, key: &Arc<str>) {
+        lock(&self.inner.state).release(key);
+    }
+
+    /// The next batch of a partition: the same one until it is acknowledged. `force` sends what lingers.
+    pub(crate) fn next(&self, key: &Arc<str>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
+        loop {
+            let Some(front) = lock(&self.inner.state).front(key) else { return Ok(Next::Empty) };
+            let segment = self.inner.reader(front.segment)?;
+            let limits = self.inner.config.limits;
+            let (max_records, max_bytes) = (limits.max_records, limits.max_bytes);
+            let frozen = match front.cursor.frozen {
+                Some(frozen) => frozen,
+                None => Frozen { until: front.end, max_records, max_bytes },
+            };
+            let waiting = front.cursor.acked..frozen.until.min(front.end);
+            let is_new = front.cursor.frozen.is_none();
+            if is_new && !front.complete && !force {
+                let available = segment.available(front.lane, &waiting);
+                let full = available.records >= max_records || available.bytes >= max_bytes;
+                let age = now.duration_since(system_time(available.oldest)).unwrap_or_default();
+                let left = limits.linger.saturating_sub(age);
+                if !full && !left.is_zero() {
+                    return Ok(Next::Wait(left));
+                }
+            }
+            let collected = segment.collect(front.lane, &waiting, frozen.max_records, frozen.max_bytes)?;
+            let Some(collected) = collected else {
+                // Damage took all of them. They are gone, so the lane goes on behind them.
+                warn_of_damage(front.segment, waiting.end - waiting.start);
+                self.advance(key, front.segment, front.lane, &waiting)?;
+                continue;
+            };
+            if is_new {
+                // While more can come, only this batch is fixed; after that, all that there is.
+                let until = if front.complete { front.end } else { collected.end };
+                let frozen = Frozen { until, ..frozen };
+                if let Some(cursor) = lock(&self.inner.state).freeze(key, &front, frozen) {
+                    self.inner.cursor.put_lane(front.segment, front.lane, &cursor)?;
+                    self.inner.cursor_dirty.store(false, Ordering::Release);
+                    match self.inner.config.durability {
+                        Durability::Sync => self.inner.cursor.sync()?,
+                        Durability::Interval(_) | Durability::Process => self.inner.cursor.flush()?,
+                    }
+                }
+            } else {
+                self.settle()?;
+            }
+            let span = front.cursor.acked..collected.end;
+            if collected.records < span.end - span.start {
+                warn_of_damage(front.segment, span.end - span.start - collected.records);
+            }
+            self.prefetch(&front);
+            return Ok(Next::Batch(Box::new(Batch {
+                id: self.inner.batch_id(front.segment, front.lane, &span),
+                key: key.clone(),
+                records: collected.records,
+                body: collected.body,
+                content_type: collected.content_type,
+                segment: front.segment,
+                lane: front.lane,
+                span,
+                first_timestamp: collected.first_timestamp,
+                last_timestamp: collected.last_timestamp,
+                appended_at: collected.appended_at,
+            })));
+        }
+    }
+
+    /// Marks a batch as delivered. That survives a kill once the next batch is taken or [`Spool::settle`] is called.
+    ///
+    /// # Errors
+    ///
+    /// The batch is not given out again by this process, but perhaps by the next, under the same id.
+    pub(crate) fn ack(&self, batch: &Batch) -> Result<(), SpoolError> {
+        self.advance(&batch.key, batch.segment, batch.lane, &batch.span)
+    }
+
+    fn advance(&self, key: &str, segment: u64, lane: u32, span: &Range<u64>) -> Result<(), SpoolError> {
+        let acked = lock(&self.inner.state).ack(key, segment, span);
+        // A segment that was abandoned meanwhile has no lanes at the moment; what it is recovered from says it all.
+        let (cursor, done) = acked.unwrap_or((LaneCursor { acked: span.end, frozen: None }, false));
+        self.inner.progress.notify_all();
+        if done {
+            self.housekeeper.ask(Job::Remove(segment));
+        }
+        self.inner.cursor_dirty.store(true, Ordering::Release);
+        self.inner.cursor.put_lane(segment, lane, &cursor)
+    }
+
+    /// Makes every acknowledgement so far survive a kill of the process.
+    pub(crate) fn settle(&self) -> Result<(), SpoolError> {
+        if self.inner.cursor_dirty.swap(false, Ordering::AcqRel) {
+            self.inner.cursor.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Has the segment after this one opened in time.
+    fn prefetch(&self, front: &Front) {
+        if front.complete && front.cursor.acked >= front.end / 2 {
+            let state = lock(&self.inner.state);
+            let next = state.segments.range(front.segment + 1..).next();
+            let closed = next.filter(|(_, next)| next.open.is_none() && next.seal.is_some());
+            let number = closed.map(|(number, _)| *number);
+            drop(state);
+            if let Some(number) = number {
+                self.housekeeper.ask(Job::Prefetch(number));
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn batch_id(&self, segment: u64, lane: u32, span: &Range<u64>) -> String {
+        format!("{:016x}.{segment}-{lane}-{}-{}", self.dir.id, span.start, span.end - 1)
+    }
+}
+
+fn warn_of_damage(segment: u64, records: u64) {
+    otel_warn!(
+        name: "Spool.RecordsDamaged",
+        segment = segment,
+        records = records,
+        message = "Records in the spool are damaged and cannot be read; they are left out."
+    );
+}
