@@ -211,9 +211,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 if orders.stop_at.is_some() && (orders.paused || self.drain.spool.is_recovered()) {
                     break;
                 }
-                if let Err(error) = self.drain.spool.settle() {
-                    otel_warn!(name: "Spool.CursorNotWritten", reason = error.to_string());
-                }
+                self.drain.spool.settle();
             }
             let next = self.later.keys().next().map(|(at, _)| *at).filter(|_| !orders.paused);
             let wake_at = [next, orders.stop_at].into_iter().flatten().min();

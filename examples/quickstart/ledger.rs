@@ -38,7 +38,6 @@ pub(crate) struct Ledger {
     pub(crate) opened_millis: Option<u64>,
     /// Undelivered records, by the exporter's own count.
     pub(crate) pending: u64,
-    pub(crate) disk_bytes: u64,
     /// The last number that each tenant's thread emitted in each run.
     emitted: BTreeMap<(String, u64), u64>,
     accepted: BTreeMap<String, Vec<Number>>,
@@ -74,7 +73,7 @@ impl Ledger {
         let run = self.run;
         match report {
             Report::Opened { millis } => self.opened_millis = Some(millis),
-            Report::Spool { pending, bytes } => (self.pending, self.disk_bytes) = (pending, bytes),
+            Report::Pending { records } => self.pending = records,
             Report::Emitted { tenant, seq } => {
                 self.emitted.insert((tenant, run), seq);
             }

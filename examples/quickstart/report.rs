@@ -21,8 +21,8 @@ pub(crate) enum Report {
     Emitted { tenant: String, seq: u64 },
     /// `export` returned `Ok` for these records, first and last included.
     Accepted { tenant: String, first: u64, last: u64 },
-    /// What the exporter says of its spool: records that wait to be delivered, and disk that is occupied.
-    Spool { pending: u64, bytes: u64 },
+    /// So many records wait to be delivered, as the exporter counts.
+    Pending { records: u64 },
 }
 
 impl Report {
@@ -41,7 +41,7 @@ impl Report {
             ["accepted", tenant, first, last] => {
                 Self::Accepted { tenant: tenant.into(), first: first.parse().ok()?, last: last.parse().ok()? }
             }
-            ["spool", pending, bytes] => Self::Spool { pending: pending.parse().ok()?, bytes: bytes.parse().ok()? },
+            ["pending", records] => Self::Pending { records: records.parse().ok()? },
             _ => return None,
         })
     }
@@ -53,7 +53,7 @@ impl fmt::Display for Report {
             Self::Opened { millis } => write!(f, "opened {millis}"),
             Self::Emitted { tenant, seq } => write!(f, "emitted {tenant} {seq}"),
             Self::Accepted { tenant, first, last } => write!(f, "accepted {tenant} {first} {last}"),
-            Self::Spool { pending, bytes } => write!(f, "spool {pending} {bytes}"),
+            Self::Pending { records } => write!(f, "pending {records}"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::ledger::{SharedLedger, books};
 use crate::service::RECORDS_PER_SECOND;
@@ -73,11 +73,9 @@ impl Screen {
 
 fn show_bars(ledger: &SharedLedger, bars: &MultiProgress, stopped: &mpsc::Receiver<()>) {
     let style = |colour: &str| {
-        ProgressStyle::with_template(&format!(
-            "  {{prefix:9}} {{bar:36.{colour}/black.bright}} {{human_pos:>7}} {{msg}}"
-        ))
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("━━─")
+        ProgressStyle::with_template(&format!("  {{prefix:9}} {{bar:48.{colour}/black.bright}} {{human_pos:>7}}"))
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("━━─")
     };
     let bar = |name: &'static str, colour| {
         let bar = ProgressBar::new(u64::from(FULL_BAR_SECONDS * RECORDS_PER_SECOND)).with_style(style(colour));
@@ -101,7 +99,6 @@ fn show_bars(ledger: &SharedLedger, bars: &MultiProgress, stopped: &mpsc::Receiv
             }
             bar.set_position(position);
         }
-        on_disk.set_message(format!("in {}", HumanBytes(figures.disk_bytes)));
         if ended {
             for bar in [space, emitted, accepted, on_disk, delivered] {
                 bar.abandon();
@@ -133,7 +130,6 @@ struct Figures {
     accepted: u64,
     on_disk: u64,
     delivered: u64,
-    disk_bytes: u64,
 }
 
 impl Figures {
@@ -144,7 +140,6 @@ impl Figures {
             accepted: ledger.accepted(),
             on_disk: ledger.on_disk(),
             delivered: ledger.delivered(),
-            disk_bytes: ledger.disk_bytes,
         }
     }
 }

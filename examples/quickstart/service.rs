@@ -61,9 +61,7 @@ fn exporter(endpoint: &str, spool_dir: impl AsRef<Path>) -> Result<LogExporter, 
         .with_header_hook(tenant_headers)
         .with_retry_policy(patience)
         .with_timeout(Duration::from_secs(2))
-        // Small, so that there is something to see; the defaults serve.
-        .with_max_batch_records(100)
-        .with_segment_bytes(1 << 20)
+        .with_max_batch_records(100) // small, so that there is something to see
         .build()?)
 }
 
@@ -97,8 +95,7 @@ fn work(run: u64, handle: &SpoolHandle) -> Result<(), BoxError> {
     let (watcher_stop, handle) = (Arc::clone(&stop), handle.clone());
     threads.push(thread::Builder::new().name("watcher".into()).spawn(move || {
         while !watcher_stop.load(Ordering::Relaxed) {
-            let stats = handle.stats();
-            Report::Spool { pending: stats.pending_records, bytes: stats.disk_bytes }.send();
+            Report::Pending { records: handle.stats().pending_records }.send();
             thread::sleep(Duration::from_millis(100));
         }
     })?);

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::otel_warn;
 
 use super::bytes::index;
-use super::cursor::{Frozen, LaneCursor};
+use super::cursor::{Cursor, Frozen, LaneCursor};
 use super::entry::system_time;
 use super::housekeeper::Job;
 use super::state::Front;
@@ -93,24 +93,15 @@ impl Spool {
             let Some(collected) = collected else {
                 // Damage took all of them. They are gone, so the lane goes on behind them.
                 warn_of_damage(front.segment, waiting.end - waiting.start);
-                self.advance(key, front.segment, front.lane, &waiting)?;
+                self.advance(key, front.segment, front.lane, &waiting);
                 continue;
             };
             if is_new {
                 // While more can come, only this batch is fixed; after that, all that there is.
                 let until = if front.complete { front.end } else { collected.end };
-                let frozen = Frozen { until, ..frozen };
-                if let Some(cursor) = lock(&self.inner.state).freeze(key, &front, frozen) {
-                    self.inner.cursor.put_lane(front.segment, front.lane, &cursor)?;
-                    self.inner.cursor_dirty.store(false, Ordering::Release);
-                    match self.inner.config.durability {
-                        Durability::Sync => self.inner.cursor.sync()?,
-                        Durability::Interval(_) | Durability::Process => self.inner.cursor.flush()?,
-                    }
-                }
-            } else {
-                self.settle()?;
+                self.freeze(key, &front, Frozen { until, ..frozen });
             }
+            self.settle();
             let span = front.cursor.acked..collected.end;
             if collected.records < span.end - span.start {
                 warn_of_damage(front.segment, span.end - span.start - collected.records);
@@ -132,33 +123,39 @@ impl Spool {
         }
     }
 
-    /// Marks a batch as delivered. That survives a kill once the next batch is taken or [`Spool::settle`] is called.
-    ///
-    /// # Errors
-    ///
-    /// The batch is not given out again by this process, but perhaps by the next, under the same id.
-    pub(crate) fn ack(&self, batch: &Batch) -> Result<(), SpoolError> {
-        self.advance(&batch.key, batch.segment, batch.lane, &batch.span)
+    /// Fixes how a lane is divided into batches, before the first of them is sent.
+    fn freeze(&self, key: &str, front: &Front, frozen: Frozen) {
+        let Some(cursor) = lock(&self.inner.state).freeze(key, front, frozen) else { return };
+        let durable = self.inner.config.durability == Durability::Sync;
+        self.inner.cursor_dirty.store(!durable, Ordering::Release);
+        self.inner.keep_cursor(|kept| {
+            kept.put_lane(front.segment, front.lane, &cursor)?;
+            if durable { kept.sync() } else { Ok(()) }
+        });
     }
 
-    fn advance(&self, key: &str, segment: u64, lane: u32, span: &Range<u64>) -> Result<(), SpoolError> {
+    /// Marks a batch as delivered. That survives a kill once the next batch is taken or [`Spool::settle`] is called.
+    pub(crate) fn ack(&self, batch: &Batch) {
+        self.advance(&batch.key, batch.segment, batch.lane, &batch.span);
+    }
+
+    fn advance(&self, key: &str, segment: u64, lane: u32, span: &Range<u64>) {
         let acked = lock(&self.inner.state).ack(key, segment, span);
         // A segment that was abandoned meanwhile has no lanes at the moment; what it is recovered from says it all.
         let (cursor, done) = acked.unwrap_or((LaneCursor { acked: span.end, frozen: None }, false));
-        self.inner.progress.notify_all();
+        self.inner.cursor_dirty.store(true, Ordering::Release);
+        self.inner.keep_cursor(|kept| kept.put_lane(segment, lane, &cursor));
         if done {
             self.housekeeper.ask(Job::Remove(segment));
         }
-        self.inner.cursor_dirty.store(true, Ordering::Release);
-        self.inner.cursor.put_lane(segment, lane, &cursor)
+        self.inner.progress.notify_all();
     }
 
     /// Makes every acknowledgement so far survive a kill of the process.
-    pub(crate) fn settle(&self) -> Result<(), SpoolError> {
+    pub(crate) fn settle(&self) {
         if self.inner.cursor_dirty.swap(false, Ordering::AcqRel) {
-            self.inner.cursor.flush()?;
+            self.inner.keep_cursor(Cursor::flush);
         }
-        Ok(())
     }
 
     /// Has the segment after this one opened in time.
@@ -177,6 +174,23 @@ impl Spool {
 }
 
 impl Inner {
+    /// Writes to the cursor database. If that fails, delivery goes on all the same: better that some is sent again after
+    /// a restart, under the same id, than that nothing is sent.
+    fn keep_cursor(&self, write: impl FnOnce(&Cursor) -> Result<(), SpoolError>) {
+        match write(&self.cursor) {
+            Ok(()) => self.cursor_failing.store(false, Ordering::Release),
+            Err(error) => {
+                if !self.cursor_failing.swap(true, Ordering::AcqRel) {
+                    otel_warn!(
+                        name: "Spool.CursorNotWritten",
+                        reason = error.to_string(),
+                        message = "What is delivered cannot be written down. After a restart some of it is sent again, under the same id."
+                    );
+                }
+            }
+        }
+    }
+
     fn batch_id(&self, segment: u64, lane: u32, span: &Range<u64>) -> String {
         format!("{:016x}.{segment}-{lane}-{}-{}", self.dir.id, span.start, span.end - 1)
     }

@@ -128,12 +128,12 @@ impl Inner {
             }
             Job::Recover { number, accepted } => {
                 let seal = Seal::recover(&self.dir.segment(number), self.segment_id(number), accepted)?;
-                self.put_seal(number, seal, |state, seal| {
+                let kept = self.put_seal(number, seal, |state, seal| {
                     state.add_sealed(number, seal, |lane| self.cursor.lane(number, lane))
-                })?;
+                });
                 self.progress.notify_all();
                 self.wake();
-                Ok(())
+                kept
             }
             Job::Prefetch(number) if !closed => self.reader(number).map(drop),
             Job::Remove(number) => {
@@ -151,11 +151,12 @@ impl Inner {
         seal: Seal,
         tell: impl FnOnce(&mut super::State, Arc<Seal>) -> bool,
     ) -> Result<(), SpoolError> {
-        self.cursor.put_seal(number, &seal)?;
+        // A seal that could not be kept still says what there is to deliver; the next start makes another.
+        let kept = self.cursor.put_seal(number, &seal);
         let delivered = tell(&mut lock(&self.state), Arc::new(seal));
         if delivered {
             self.remove_segment(number);
         }
-        Ok(())
+        kept
     }
 }

@@ -89,6 +89,7 @@ struct Inner {
     /// Held while a segment is opened for reading, so that it is opened once.
     opening: Mutex<()>,
     cursor_dirty: AtomicBool,
+    cursor_failing: AtomicBool,
     closed: AtomicBool,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -136,6 +137,7 @@ impl Spool {
             spare: Mutex::new(None),
             opening: Mutex::new(()),
             cursor_dirty: AtomicBool::new(false),
+            cursor_failing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             wake: OnceLock::new(),
         });
@@ -173,6 +175,8 @@ impl Spool {
                 watermark = Some(state.watermark());
             }
             if watermark.as_ref().is_some_and(|watermark| state.has_delivered(watermark)) {
+                drop(state);
+                self.settle();
                 return true;
             }
             let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
