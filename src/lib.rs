@@ -1,5 +1,56 @@
 //! A log exporter for the OpenTelemetry SDK that never loses a record it has accepted.
-#![doc = ""]
+//!
+//! [`LogExporter`] takes batches from the SDK's log processors, writes them to a spool on disk, and returns. A thread of
+//! its own sends them from there over HTTP, in order, until the endpoint has taken them: across outages, restarts, kills
+//! and power cuts.
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! use opentelemetry::logs::{LogRecord, Logger, LoggerProvider, Severity};
+//! use opentelemetry_sdk::logs::SdkLoggerProvider;
+//! use opentelemetry_spool::LogExporter;
+//!
+//! let exporter = LogExporter::builder()
+//!     .with_endpoint("http://127.0.0.1:9/ingest") // nobody listens there
+//!     .with_spool_dir(dir.path())
+//!     .build()?;
+//! let spool = exporter.handle();
+//! let provider = SdkLoggerProvider::builder().with_batch_exporter(exporter).build();
+//!
+//! let logger = provider.logger("example");
+//! let mut record = logger.create_log_record();
+//! record.set_severity_number(Severity::Info);
+//! record.set_body("kept".into());
+//! logger.emit(record);
+//!
+//! provider.force_flush()?; // on disk
+//! assert_eq!(spool.stats().pending_records, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # A record's way
+//!
+//! ```text
+//! Logger::emit
+//!   -> CallerThreadProcessor   optional: which thread logged
+//!   -> BatchLogProcessor       the SDK's own
+//!   -> LogExporter::export     partition, encode, append, sync; only now Ok
+//! ------------------------------------------------------------------ on disk
+//!   -> the next batch          of one partition, under one id until it is acknowledged
+//!   -> the header hook         before every attempt
+//!   -> POST
+//!   -> delivered | again
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`LogExporterBuilder`]: every setting with its default.
+//! - [`LogExporter`]: what flushing, shutting down and dropping mean.
+//! - [`SpoolHandle`]: what is in the spool; flush, pause and resume.
+//! - [`BatchContext`] and [`HeaderMap`]: what a header hook sees and sets.
+//! - [`JsonEncoder`], [`Encoder`] and [`Framing`]: the wire format, and how to write another.
+//! - [`Durability`] and [`RetryPolicy`].
+//! - The README: guarantees, answers and retries, what it costs.
 
 mod background;
 mod batch;
@@ -27,3 +78,8 @@ pub use exporter::LogExporter;
 pub use handle::SpoolHandle;
 pub use processor::CallerThreadProcessor;
 pub use stats::SpoolStats;
+
+/// The README's code is tested as well.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -52,7 +52,7 @@ impl Head {
 
 impl Spool {
     /// Adds records, those of each partition in their order. When this returns, they are as safe as
-    /// [`SpoolConfig::durability`] says.
+    /// the spool's [`Durability`] says.
     ///
     /// # Errors
     ///
