@@ -1,7 +1,7 @@
 //! Headers per batch: each tenant's records travel alone, with the tenant's name and a token that is fresh.
 //!
 //! The hook is asked on every attempt, just before the request, so the token is as young as it can be, and never
-//! on disk. When the hook fails, as on its first call here, the batch waits and is tried again.
+//! on disk. When the hook fails, as it does here at first, the batch waits and is tried again.
 //!
 //! ```text
 //! cargo run --example header_hook
@@ -15,58 +15,51 @@ use std::time::{Duration, Instant};
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLoggerProvider};
-use opentelemetry_spool::{BoxError, LogExporter};
+use opentelemetry_spool::{BatchContext, BoxError, HeaderMap, LogExporter};
 use tokio::sync::Mutex;
 
-/// A token that is fetched when it is first needed, and again when it is about to expire.
-#[derive(Default)]
-struct Token {
-    fetches: u32,
-    cached: Option<(String, Instant)>,
+/// A token and when it expires.
+type Cache = Mutex<Option<(String, Instant)>>;
+
+async fn headers_for(batch: BatchContext, mut headers: HeaderMap, cache: Arc<Cache>) -> Result<HeaderMap, BoxError> {
+    println!("# headers for {} ({}), attempt {}", batch.id(), batch.partition_key(), batch.attempt());
+    if batch.attempt() == 1 {
+        return Err("the token server does not answer".into());
+    }
+    headers.insert("x-tenant", batch.partition_key())?;
+    headers.insert("authorization", format!("Bearer {}", token(&cache).await))?;
+    Ok(headers)
 }
 
-impl Token {
-    async fn get(&mut self) -> Result<String, BoxError> {
-        match &self.cached {
-            Some((token, expiry)) if *expiry > Instant::now() + Duration::from_secs(30) => Ok(token.clone()),
-            _ => {
-                self.fetches += 1;
-                tokio::time::sleep(Duration::from_millis(50)).await; // here the token server would be asked
-                if self.fetches == 1 {
-                    return Err("the token server is starting".into());
-                }
-                let token = format!("token-{}", self.fetches);
-                self.cached = Some((token.clone(), Instant::now() + Duration::from_secs(300)));
-                Ok(token)
-            }
+/// The cached token, or another if it is about to expire.
+async fn token(cache: &Cache) -> String {
+    let mut cache = cache.lock().await;
+    match &*cache {
+        Some((token, expiry)) if *expiry > Instant::now() + Duration::from_secs(30) => token.clone(),
+        _ => {
+            tokio::time::sleep(Duration::from_millis(50)).await; // here the token server would be asked
+            let (token, lifetime) = ("secret-of-the-next-5-minutes".to_owned(), Duration::from_secs(300));
+            *cache = Some((token.clone(), Instant::now() + lifetime));
+            token
         }
     }
 }
 
-fn tenant(record: &SdkLogRecord, _scope: &InstrumentationScope) -> String {
-    let tenant = record.attributes_iter().find(|(key, _)| key.as_str() == "tenant");
-    tenant.map_or(String::new(), |(_, value)| match value {
-        AnyValue::String(name) => name.to_string(),
+fn tenant_of(record: &SdkLogRecord, _scope: &InstrumentationScope) -> String {
+    match record.attributes_iter().find(|(key, _)| key.as_str() == "tenant") {
+        Some((_, AnyValue::String(tenant))) => tenant.to_string(),
         _ => String::new(),
-    })
+    }
 }
 
 fn main() -> Result<(), BoxError> {
     let spool_dir = tempfile::tempdir()?;
-    let token = Arc::new(Mutex::new(Token::default()));
+    let cache = Arc::new(Cache::default());
     let exporter = LogExporter::builder()
         .with_endpoint(print_receiver::start()?)
         .with_spool_dir(spool_dir.path())
-        .with_partition_key(tenant)
-        .with_async_header_hook(move |batch, mut headers| {
-            let token = Arc::clone(&token);
-            async move {
-                println!("# headers for {} ({}), attempt {}", batch.id(), batch.partition_key(), batch.attempt());
-                headers.insert("x-tenant", batch.partition_key())?;
-                headers.insert("authorization", format!("Bearer {}", token.lock().await.get().await?))?;
-                Ok(headers)
-            }
-        })
+        .with_partition_key(tenant_of)
+        .with_async_header_hook(move |batch, headers| headers_for(batch, headers, Arc::clone(&cache)))
         .build()?;
     let handle = exporter.handle();
     let provider = SdkLoggerProvider::builder().with_batch_exporter(exporter).build();

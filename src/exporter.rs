@@ -165,9 +165,11 @@ impl Groups {
         &mut self.buffers[at]
     }
 
-    /// Every key that has records, with them.
+    /// Every key that has records, with them, in the order in which the keys were first seen.
     fn filled(&self) -> Vec<(&str, &Group)> {
-        let all = self.keys.iter().map(|(key, at)| (key.as_str(), &self.buffers[*at]));
+        let mut keys: Vec<_> = self.keys.iter().collect();
+        keys.sort_unstable_by_key(|(_, at)| **at);
+        let all = keys.into_iter().map(|(key, at)| (key.as_str(), &self.buffers[*at]));
         all.filter(|(_, group)| !group.ends.is_empty()).collect()
     }
 }

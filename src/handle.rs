@@ -44,6 +44,7 @@ impl SpoolHandle {
                 let depth = spool.depth();
                 SpoolStats {
                     pending_records: depth.pending_records,
+                    recovering: !spool.is_recovered(),
                     segments: depth.segments,
                     disk_bytes: depth.disk_bytes,
                     ..stats

@@ -56,9 +56,11 @@ pub struct SpoolStats {
     pub accepted_records: u64,
     /// Records that the endpoint took, also those that an earlier process accepted.
     pub delivered_records: u64,
-    /// Records in the spool that wait to be delivered. Right after a crash, those of its last segment are added
-    /// once that has been looked through, some milliseconds after `build`. Zero after shutdown.
+    /// Records in the spool that wait to be delivered; while [`recovering`](Self::recovering), without those that
+    /// are still looked for. Zero after shutdown.
     pub pending_records: u64,
+    /// What a crash left in the last segment is still being looked through: for some milliseconds after `build`.
+    pub recovering: bool,
     /// Records that the encoder refused; they are lost.
     pub unencodable_records: u64,
     /// Calls of `export` that returned an error: none of their records is in the spool.

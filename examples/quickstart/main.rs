@@ -117,7 +117,7 @@ fn tell() -> Result<bool, BoxError> {
     let outage = outage.elapsed();
     screen.chapter(
         "The endpoint comes back as endpoints do: it says 503 three times,\n\
-         takes a batch and never says so (it has to be sent again), and is slow.",
+         takes a batch without saying so (it is sent again), and is slow.",
     );
     let drained = wait_until(DRAINING_AT_MOST, || books(&ledger).on_disk() < NO_BACKLOG);
     screen.line(if drained { "The backlog is delivered." } else { "The backlog takes its time." });
