@@ -552,6 +552,22 @@ fn the_tracing_bridge_fills_sourcecode() {
 }
 
 #[test]
+fn an_event_that_was_given_no_name_has_none() {
+    use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    let texts = texts_of(JsonEncoder::default(), Resource::builder_empty().build(), |provider| {
+        let subscriber = tracing_subscriber::registry().with(OpenTelemetryTracingBridge::new(provider));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("named by tracing: event <file>:<line>");
+            tracing::info!(name: "event of note", "named");
+        });
+    });
+    let json: Vec<Value> = texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    assert_eq!((json[0].get("event"), &json[1]["event"]), (None, &json!("event of note")));
+}
+
+#[test]
 fn an_error_logged_through_tracing_is_the_stack_trace() {
     use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
     use tracing_subscriber::layer::SubscriberExt;

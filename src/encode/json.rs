@@ -107,7 +107,7 @@ impl SourceCodeKey {
 /// | `extra` | every attribute that is not used for another key, an object |
 /// | `logger` | the name of the instrumentation scope |
 /// | `target` | the target of the record |
-/// | `event` | the name of the event |
+/// | `event` | the name of the event, unless it is the one that `tracing` makes up of file and line |
 /// | `trace` | `trace_id` and `span_id` in hexadecimal, `flags` as a number |
 /// | `resource` | the attributes of the resource, if [`with_resource`](Self::with_resource) is on |
 ///
@@ -380,7 +380,7 @@ impl JsonEncoder {
         if let Some(target) = record.target().filter(|target| !target.is_empty()) {
             json.member("target", target)?;
         }
-        if let Some(event) = record.event_name().filter(|event| !event.is_empty()) {
+        if let Some(event) = record.event_name().filter(|event| !event.is_empty() && !is_place(event)) {
             json.member("event", event)?;
         }
         if let Some(trace) = record.trace_context().filter(|trace| trace.trace_id != TraceId::INVALID) {
@@ -463,6 +463,12 @@ fn level_of(record: &SdkLogRecord, scale: LevelScale) -> (u8, Option<&'static st
             (number, record.severity_text().or(short_name))
         }
     }
+}
+
+/// Whether a name is what `tracing` calls an event that was not given one: `event src/main.rs:12`.
+fn is_place(event: &str) -> bool {
+    let line = event.strip_prefix("event ").and_then(|place| place.rsplit_once(':')).map(|(_, line)| line);
+    line.is_some_and(|line| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn write_trace(trace: &TraceContext, json: &mut Object<'_>) -> Result<(), BoxError> {
