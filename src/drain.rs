@@ -17,6 +17,14 @@ pub(crate) struct Task {
     pub(crate) key: Arc<str>,
     /// Of its next batch, from 1.
     pub(crate) attempt: u32,
+    /// It has lingered long enough.
+    pub(crate) lingered: bool,
+}
+
+impl Task {
+    pub(crate) fn new(key: Arc<str>) -> Self {
+        Self { key, attempt: 1, lingered: false }
+    }
 }
 
 /// How a step ended.
@@ -52,7 +60,7 @@ const AGAIN: Verdict = Verdict::Retry { after: None };
 impl<T: Transport> Drain<T> {
     /// Tries to deliver the next batch of a partition. `force` does not wait for what lingers.
     pub(crate) async fn step(&self, task: &Task, now: SystemTime, force: bool) -> Step {
-        let batch = match self.spool.next(&task.key, now, force) {
+        let batch = match self.spool.next(&task.key, now, force || task.lingered) {
             Ok(Next::Batch(batch)) => batch,
             Ok(Next::Wait(left)) => return Step::Wait(left),
             Ok(Next::Empty) => return Step::Empty,
@@ -151,7 +159,7 @@ mod tests {
     }
 
     fn step(drain: &Drain<Script>, attempt: u32) -> Step {
-        let task = Task { key: Arc::from("tenant"), attempt };
+        let task = Task { attempt, ..Task::new(Arc::from("tenant")) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(drain.step(&task, SystemTime::now(), false))
     }

@@ -1,13 +1,11 @@
 //! The exporter: partitions a batch, encodes it and appends it to the spool.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use opentelemetry::logs::AnyValue;
 use opentelemetry::{Context, InstrumentationScope, otel_warn};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
@@ -42,7 +40,8 @@ const MAX_KEPT_BUFFERS: usize = 64;
 ///   what fails only once. The rest stays in the spool for the next start; that is success, not an error.
 /// - Dropping without a shutdown breaks off at once, and loses nothing either.
 ///
-/// Records that the storage engine itself logs (target `sled`) are not exported: writing one would make more of them.
+/// What happens on its threads, those of the storage engine included, is not logged through it: telemetry is suppressed
+/// there.
 pub struct LogExporter {
     pub(crate) encoder: Box<dyn Encoder>,
     pub(crate) partition_key: Option<Box<PartitionKey>>,
@@ -83,7 +82,7 @@ impl LogExporter {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.reset();
         let mut records = 0;
-        for (record, scope) in batch.iter().filter(|(record, _)| !is_of_the_storage_engine(record)) {
+        for (record, scope) in batch.iter() {
             let group = match &self.partition_key {
                 None => groups.group(String::new()),
                 Some(key) => groups.group(key(record, scope)),
@@ -171,22 +170,6 @@ impl Groups {
         keys.sort_unstable_by_key(|(_, at)| **at);
         let all = keys.into_iter().map(|(key, at)| (key.as_str(), &self.buffers[*at]));
         all.filter(|(_, group)| !group.ends.is_empty()).collect()
-    }
-}
-
-/// The engine logs on threads of its own, where the SDK does not suppress telemetry. With everything bridged at DEBUG,
-/// each append would log, each log be a record, and each record an append.
-fn is_of_the_storage_engine(record: &SdkLogRecord) -> bool {
-    fn names_sled(target: &str) -> bool {
-        target.strip_prefix("sled").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-    }
-    match record.target().map(Cow::as_ref) {
-        // How `tracing-log` passes on what is logged with `log`.
-        Some("log") => record.attributes_iter().any(|(key, value)| {
-            key.as_str() == "log.target" && matches!(value, AnyValue::String(target) if names_sled(target.as_str()))
-        }),
-        Some(target) => names_sled(target),
-        None => false,
     }
 }
 

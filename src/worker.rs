@@ -174,6 +174,8 @@ struct Schedule<'a, T> {
     later: BTreeMap<(Instant, u64), Task>,
     /// Makes the keys of `later` differ.
     ticket: u64,
+    /// Where in `later` those are that wait for more records.
+    lingering: HashMap<Arc<str>, (Instant, u64)>,
     hurry: u64,
     failing: HashSet<Arc<str>>,
 }
@@ -189,6 +191,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
             due: VecDeque::new(),
             later: BTreeMap::new(),
             ticket: 0,
+            lingering: HashMap::new(),
             hurry: 0,
             failing: HashSet::new(),
         }
@@ -203,6 +206,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
             }
             if std::mem::replace(&mut self.hurry, orders.hurry) != orders.hurry {
                 self.due.extend(std::mem::take(&mut self.later).into_values());
+            }
+            for key in self.drain.spool.take_filled() {
+                self.due.extend(self.lingering.remove(&key).and_then(|at| self.later.remove(&at)));
             }
             if !orders.paused {
                 self.begin_steps(now, orders.flushing > 0 || orders.stop_at.is_some());
@@ -231,7 +237,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 let first = self.later.first_entry().filter(|entry| entry.key().0 <= now);
                 first.map(std::collections::btree_map::OccupiedEntry::remove)
             });
-            let task = task.or_else(|| self.drain.spool.checkout().map(|key| Task { key, attempt: 1 }));
+            let task = task.or_else(|| self.drain.spool.checkout().map(Task::new));
             let Some(task) = task else { return };
             let (drain, step) = (self.drain.clone(), task.clone());
             let handle = self.running.spawn(async move { drain.step(&step, SystemTime::now(), force).await });
@@ -248,6 +254,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
             }
         };
         let Some(task) = self.tasks.remove(&id) else { return };
+        self.lingering.remove(&task.key);
         match step {
             Step::Delivered => {
                 if self.failing.remove(&task.key) && self.failing.is_empty() {
@@ -256,7 +263,13 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 self.drain.spool.release(&task.key);
             }
             Step::Empty => self.drain.spool.release(&task.key),
-            Step::Wait(left) => self.postpone(task, left),
+            Step::Wait(left) if self.drain.spool.linger(&task.key) => {
+                let key = task.key.clone();
+                // Timed by a clock that nobody sets.
+                let at = self.postpone(Task { lingered: true, ..task }, left);
+                self.lingering.insert(key, at);
+            }
+            Step::Wait(_) => self.due.push_back(task),
             Step::Failed(failure) => {
                 self.report(&task, &failure);
                 // On the way out each partition has one attempt; the rest stays for the next start.
@@ -268,11 +281,12 @@ impl<'a, T: Transport> Schedule<'a, T> {
         }
     }
 
-    fn postpone(&mut self, task: Task, delay: Duration) {
+    fn postpone(&mut self, task: Task, delay: Duration) -> (Instant, u64) {
         // A delay that no clock can hold is as good as none at all.
         let at = Instant::now().checked_add(delay).unwrap_or_else(Instant::now);
         self.ticket += 1;
         self.later.insert((at, self.ticket), task);
+        (at, self.ticket)
     }
 
     /// Warns once when the first partition begins to fail, and once for every batch that repeating will not help.

@@ -11,7 +11,7 @@ use super::bytes::len32;
 use super::entry::{self, EntryHead, Group, MAX_RECORD_BYTES, nanos, stored_key};
 use super::housekeeper::Job;
 use super::segment::{EntryMeta, Segment, entry_budget};
-use super::{Spool, lock};
+use super::{Inner, Spool, State, lock};
 use crate::batch::Framing;
 use crate::config::Durability;
 use crate::error::SpoolError;
@@ -66,20 +66,19 @@ impl Spool {
             return Err(SpoolError::Closed);
         }
         if head.as_ref().is_some_and(|head| head.bytes >= self.inner.config.segment_bytes) {
-            self.seal_head(&mut head);
+            self.inner.seal_head(&mut head);
         }
         // After a write error a database fails for ever, also when the cause is gone: the entries go to a new one.
         let mut retried = false;
         loop {
-            let result = self.begin_head(&mut head).and_then(|head| {
-                let added = self.write(head, groups, framing)?;
-                self.publish(head, &added);
-                Ok(())
-            });
-            match result {
-                Ok(()) => return Ok(()),
+            let open = self.inner.begin_head(&mut head)?;
+            match self.inner.write(open, groups, framing) {
+                Ok(added) => {
+                    self.inner.publish(open, &added);
+                    return Ok(());
+                }
                 Err(error) => {
-                    self.abandon_head(&mut head);
+                    self.inner.abandon_head(&mut head)?;
                     if std::mem::replace(&mut retried, true) {
                         return Err(error);
                     }
@@ -87,21 +86,23 @@ impl Spool {
             }
         }
     }
+}
 
+impl Inner {
     /// The newest segment; makes one if there is none.
     pub(super) fn begin_head<'a>(&self, head: &'a mut Option<Head>) -> Result<&'a mut Head, SpoolError> {
         if let Some(head) = head {
             return Ok(head);
         }
-        let mut spare = lock(&self.inner.spare);
+        let mut spare = lock(&self.spare);
         let segment = match spare.take() {
             Some(segment) => segment,
-            None => Arc::new(self.inner.create_segment()?),
+            None => Arc::new(self.create_segment()?),
         };
         drop(spare);
-        let done = lock(&self.inner.state).set_head(Some((segment.id.number, segment.clone())));
-        if let Some(done) = done {
-            self.housekeeper.ask(Job::Remove(done));
+        let delivered = lock(&self.state).set_head(segment.id.number, segment.clone());
+        for number in delivered {
+            self.ask(Job::Remove(number));
         }
         let lanes = HashMap::new();
         Ok(head.insert(Head { segment, frames: 0, accepted: 0, runway: 0, bytes: 0, lanes, spare_asked: false }))
@@ -131,11 +132,11 @@ impl Spool {
             }
             head.lanes.insert(key, (lane, first_record));
         }
-        match self.inner.config.durability {
+        match self.config.durability {
             Durability::Sync => head.segment.sync()?,
             Durability::Interval(_) => {
                 head.segment.flush()?;
-                self.housekeeper.ask(Job::SyncSoon);
+                self.ask(Job::SyncSoon);
             }
             Durability::Process => head.segment.flush()?,
         }
@@ -148,33 +149,50 @@ impl Spool {
         for added in added {
             head.segment.push(&added.key, added.lane, added.meta);
         }
-        let mut state = lock(&self.inner.state);
+        let mut state = lock(&self.state);
         for added in added {
             state.appended(&added.key, added.lane, u64::from(added.records));
+            self.end_linger(&mut state, head, added);
         }
         drop(state);
-        if head.bytes >= self.inner.config.segment_bytes / 2 && !std::mem::replace(&mut head.spare_asked, true) {
-            self.housekeeper.ask(Job::Spare);
+        if head.bytes >= self.config.segment_bytes / 2 && !std::mem::replace(&mut head.spare_asked, true) {
+            self.ask(Job::Spare);
         }
-        self.inner.wake();
+        self.wake();
+    }
+
+    /// Tells of a partition that lingers and now has enough for a batch.
+    fn end_linger(&self, state: &mut State, head: &Head, added: &Added) {
+        let Some(front) = state.front(&added.key).filter(|_| state.lingers(&added.key)) else { return };
+        let available = head.segment.available(added.lane, &(front.cursor.acked..front.end));
+        if front.segment != head.segment.id.number || available.fills(&self.config.limits) {
+            state.fill(&added.key);
+        }
     }
 
     pub(super) fn seal_head(&self, head: &mut Option<Head>) {
         if let Some(old) = head.take() {
-            self.housekeeper.ask(Job::Seal { segment: old.segment, frames: old.frames });
+            self.ask(Job::Seal { segment: old.segment, frames: old.frames });
         }
     }
 
-    fn abandon_head(&self, head: &mut Option<Head>) {
-        let Some(old) = head.take() else { return };
+    /// Gives up the newest segment after a write error.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be kept what of the segment was accepted: the entries that failed must not be written again then, or a
+    /// restart would find them twice.
+    pub(super) fn abandon_head(&self, head: &mut Option<Head>) -> Result<(), SpoolError> {
+        let Some(old) = head.take() else { return Ok(()) };
         otel_warn!(
             name: "Spool.SegmentAbandoned",
             segment = old.segment.id.number,
             message = "A write to the spool failed. Its segment is set aside and a new one begun; nothing that was accepted is lost."
         );
         let (number, accepted) = (old.segment.id.number, old.accepted);
-        lock(&self.inner.state).abandon_head();
-        self.housekeeper.ask(Job::Recover { number, accepted });
+        lock(&self.state).abandon_head();
+        self.ask(Job::Recover { number, accepted });
+        self.cursor.put_accepted(number, accepted)
     }
 }
 

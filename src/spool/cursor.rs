@@ -4,13 +4,16 @@
 //! 'l' segment 8 partition 4   ->  acknowledged 8 | frozen until 8 | max records 8 | max bytes 8
 //! 's' segment 8 chunk 4       ->  a piece of: crc32 4 | file bytes 8 | file crc 4 | frames 8 | lanes 4
 //!                                              | for each lane: records 8, key length 4, key
+//! 'a' segment 8 0 4           ->  accepted frames 8: those after them were not accepted, though they may be there
 //! ```
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::bytes::{Fields, len32};
+use super::lock;
 use super::segment::Seal;
 use super::store::{Shape, Store};
 use crate::error::SpoolError;
@@ -19,6 +22,13 @@ use crate::error::SpoolError;
 /// quarter of one that the engine keeps inline.
 const SHAPE: Shape = Shape { log_segment_bytes: 512 << 10, cache_bytes: 1 << 20 };
 const CHUNK_BYTES: usize = 4 << 10;
+
+/// How long after a failure the database is opened anew.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+
+const LANE: u8 = b'l';
+const SEAL: u8 = b's';
+const ACCEPTED: u8 = b'a';
 
 /// How a lane's next records are divided into batches: fixed before the first of them is sent, so that a restart, also
 /// with other settings, makes the same batches again.
@@ -42,27 +52,42 @@ pub(super) struct LaneCursor {
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) seals: BTreeMap<u64, Seal>,
-    /// For each segment, one more than the largest number of a lane that is kept.
-    pub(super) lanes: BTreeMap<u64, u32>,
+    /// See [`Cursor::put_accepted`].
+    pub(super) accepted: BTreeMap<u64, u64>,
+    /// Every segment of which anything is kept.
+    pub(super) segments: BTreeSet<u64>,
+}
+
+/// The database, and what could not be written to it.
+///
+/// After a write error the engine's handle fails for ever. It is then opened anew, and what was written meanwhile waits
+/// here: at most a lane cursor for each lane and a seal for each segment.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    dir: PathBuf,
+    kept: Mutex<Kept>,
 }
 
 #[derive(Debug)]
-pub(super) struct Cursor {
-    store: Store,
+struct Kept {
+    store: Option<Store>,
+    unwritten: BTreeMap<Key, Vec<u8>>,
+    reopen_at: Instant,
 }
+
+type Key = [u8; 13];
 
 impl Cursor {
     pub(super) fn open(dir: &Path) -> Result<(Self, Loaded), SpoolError> {
-        let cursor = Self { store: Store::open(dir, SHAPE)? };
+        let store = Store::open(dir, SHAPE)?;
         let mut loaded = Loaded::default();
         let mut chunks: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-        for (key, value) in cursor.store.all()? {
-            match parse_key(&key) {
-                Some((b'l', segment, lane)) => {
-                    let lanes = loaded.lanes.entry(segment).or_default();
-                    *lanes = (*lanes).max(lane + 1);
-                }
-                Some((b's', segment, _)) => chunks.entry(segment).or_default().extend_from_slice(&value),
+        for (key, value) in store.all()? {
+            let Some((kind, segment)) = parse_key(&key) else { continue };
+            loaded.segments.insert(segment);
+            match kind {
+                SEAL => chunks.entry(segment).or_default().extend_from_slice(&value),
+                ACCEPTED => drop(loaded.accepted.insert(segment, Fields(&value).u64().unwrap_or(u64::MAX))),
                 _ => {}
             }
         }
@@ -72,54 +97,123 @@ impl Cursor {
                 loaded.seals.insert(segment, seal);
             }
         }
-        Ok((cursor, loaded))
+        let kept = Kept { store: Some(store), unwritten: BTreeMap::new(), reopen_at: Instant::now() };
+        Ok((Self { dir: dir.to_owned(), kept: Mutex::new(kept) }, loaded))
     }
 
     /// Zero and nothing frozen for a lane of which nothing is known.
     pub(super) fn lane(&self, segment: u64, partition: u32) -> LaneCursor {
-        let stored = self.store.get(&key(b'l', segment, partition)).ok().flatten();
+        let (key, kept) = (key(LANE, segment, partition), lock(&self.kept));
+        if let Some(value) = kept.unwritten.get(&key) {
+            return read_lane(value).unwrap_or_default();
+        }
+        let stored = kept.store.as_ref().and_then(|store| store.get(&key).ok().flatten());
         stored.and_then(|value| read_lane(&value)).unwrap_or_default()
     }
 
+    /// An error means that it is not in the database yet, not that it is forgotten: it is written as soon as that is
+    /// possible.
     pub(super) fn put_lane(&self, segment: u64, partition: u32, lane: &LaneCursor) -> Result<(), SpoolError> {
         let frozen = lane.frozen.unwrap_or(Frozen { until: lane.acked, max_records: 0, max_bytes: 0 });
-        let mut value = [0; 32];
         let fields = [lane.acked, frozen.until, frozen.max_records, frozen.max_bytes];
-        for (bytes, field) in value.chunks_exact_mut(8).zip(fields) {
-            bytes.copy_from_slice(&field.to_le_bytes());
-        }
-        self.store.put(&key(b'l', segment, partition), &value)
+        let value = fields.map(u64::to_le_bytes).concat();
+        self.with_store(|kept| kept.put(key(LANE, segment, partition), value), |_| Ok(()))
     }
 
+    /// Synced when this returns; an error means what it means for [`put_lane`](Self::put_lane).
     pub(super) fn put_seal(&self, segment: u64, seal: &Seal) -> Result<(), SpoolError> {
-        for (number, chunk) in (0..).zip(write_seal(seal).chunks(CHUNK_BYTES)) {
-            self.store.put(&key(b's', segment, number), chunk)?;
-        }
-        self.store.sync()
+        let bytes = write_seal(seal);
+        let chunks = (0..).zip(bytes.chunks(CHUNK_BYTES));
+        let put = |kept: &mut Kept| chunks.for_each(|(at, chunk)| kept.put(key(SEAL, segment, at), chunk.to_vec()));
+        self.with_store(put, Store::sync)
+    }
+
+    /// Says how many frames of a segment that was given up were accepted. What was not is written again elsewhere, so it
+    /// must not be found here as well: this is synced before that.
+    pub(super) fn put_accepted(&self, segment: u64, frames: u64) -> Result<(), SpoolError> {
+        let value = frames.to_le_bytes().to_vec();
+        self.with_store(|kept| kept.put(key(ACCEPTED, segment, 0), value), Store::sync)
     }
 
     /// Forgets a segment that is deleted.
-    pub(super) fn forget(&self, segment: u64, seal: Option<&Seal>, lanes: u32) -> Result<(), SpoolError> {
-        let chunks = seal.map_or(0, |seal| write_seal(seal).len().div_ceil(CHUNK_BYTES));
-        for number in 0..u32::try_from(chunks).unwrap_or(u32::MAX) {
-            self.store.remove(&key(b's', segment, number))?;
-        }
-        for partition in 0..lanes {
-            self.store.remove(&key(b'l', segment, partition))?;
-        }
-        Ok(())
+    pub(super) fn forget(&self, segment: u64) -> Result<(), SpoolError> {
+        let kinds = [LANE, SEAL, ACCEPTED].map(|kind| key(kind, segment, 0));
+        let of_segment = |key: &Key| kinds.iter().any(|kind| kind[..9] == key[..9]);
+        // What is left in the database after an error is forgotten when it is opened.
+        self.with_store(
+            |kept| kept.unwritten.retain(|key, _| !of_segment(key)),
+            |store| kinds.iter().try_for_each(|kind| store.remove_all(&kind[..9])),
+        )
     }
 
+    /// What was put survives a kill of the process.
     pub(super) fn flush(&self) -> Result<(), SpoolError> {
-        self.store.flush()
+        self.with_store(|_| (), Store::flush)
     }
 
+    /// What was put survives a power cut.
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
-        self.store.sync()
+        self.with_store(|_| (), Store::sync)
+    }
+
+    #[cfg(test)]
+    pub(super) fn fail_writes(&self) {
+        lock(&self.kept).store.as_ref().unwrap().fail_writes();
+    }
+
+    /// Does not wait until it is time.
+    #[cfg(test)]
+    pub(super) fn reopen_now(&self) {
+        let mut kept = lock(&self.kept);
+        while kept.write(&self.dir).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+            kept.reopen_at = Instant::now();
+        }
+    }
+
+    /// Changes what is kept, writes it, and then does something with the database.
+    fn with_store(
+        &self,
+        change: impl FnOnce(&mut Kept),
+        then: impl FnOnce(&Store) -> Result<(), SpoolError>,
+    ) -> Result<(), SpoolError> {
+        let mut kept = lock(&self.kept);
+        change(&mut kept);
+        let written = kept.write(&self.dir).and_then(then);
+        if written.is_err() && kept.store.take().is_some() {
+            kept.reopen_at = Instant::now() + REOPEN_AFTER;
+        }
+        written
     }
 }
 
-fn key(kind: u8, segment: u64, number: u32) -> [u8; 13] {
+impl Kept {
+    fn put(&mut self, key: Key, value: Vec<u8>) {
+        self.unwritten.insert(key, value);
+    }
+
+    fn write(&mut self, dir: &Path) -> Result<&Store, SpoolError> {
+        if self.store.is_none() {
+            if Instant::now() < self.reopen_at {
+                let message = "an earlier write failed".to_owned();
+                return Err(SpoolError::Storage { action: "write to", path: dir.to_owned(), message });
+            }
+            self.reopen_at = Instant::now() + REOPEN_AFTER;
+        }
+        let store = match self.store.take() {
+            Some(store) => store,
+            None => Store::reopen(dir, SHAPE)?,
+        };
+        let store = self.store.insert(store);
+        for (key, value) in &self.unwritten {
+            store.put(key, value)?;
+        }
+        self.unwritten.clear();
+        Ok(store)
+    }
+}
+
+fn key(kind: u8, segment: u64, number: u32) -> Key {
     let mut key = [kind; 13];
     // Big-endian: the order of the keys is the order of the numbers.
     key[1..9].copy_from_slice(&segment.to_be_bytes());
@@ -127,10 +221,10 @@ fn key(kind: u8, segment: u64, number: u32) -> [u8; 13] {
     key
 }
 
-fn parse_key(key: &[u8]) -> Option<(u8, u64, u32)> {
+/// The kind and the segment.
+fn parse_key(key: &[u8]) -> Option<(u8, u64)> {
     let (&kind, rest) = key.split_first()?;
-    let (segment, number) = rest.split_at_checked(8)?;
-    Some((kind, u64::from_be_bytes(segment.try_into().ok()?), u32::from_be_bytes(number.try_into().ok()?)))
+    Some((kind, u64::from_be_bytes(*rest.first_chunk()?)))
 }
 
 fn read_lane(value: &[u8]) -> Option<LaneCursor> {
@@ -188,12 +282,16 @@ mod tests {
             cursor.put_lane(1, 1, &LaneCursor { acked: 3, frozen: None }).unwrap();
             cursor.put_seal(1, &seal).unwrap();
             cursor.put_seal(2, &seal).unwrap();
-            cursor.forget(2, Some(&seal), 1000).unwrap();
+            cursor.put_accepted(2, 4).unwrap();
+            cursor.put_lane(2, 7, &lane).unwrap();
+            cursor.forget(2).unwrap();
+            cursor.put_accepted(3, 5).unwrap();
             cursor.sync().unwrap();
         }
         let (cursor, loaded) = Cursor::open(dir.path()).unwrap();
         assert_eq!(loaded.seals, BTreeMap::from([(1, seal)]));
-        assert_eq!(loaded.lanes, BTreeMap::from([(1, 2)]));
+        assert_eq!(loaded.accepted, BTreeMap::from([(3, 5)]));
+        assert_eq!(loaded.segments, BTreeSet::from([1, 3]));
         assert_eq!(cursor.lane(1, 0), lane);
         assert_eq!(cursor.lane(1, 1), LaneCursor { acked: 3, frozen: None });
         assert_eq!(cursor.lane(2, 0), LaneCursor::default());
@@ -217,7 +315,7 @@ mod tests {
         for n in 0..200_000 {
             cursor.put_lane(n / 1000, 0, &LaneCursor { acked: n, frozen: None }).unwrap();
             if n % 1000 == 999 {
-                cursor.forget(n / 1000, None, 1).unwrap();
+                cursor.forget(n / 1000).unwrap();
                 cursor.flush().unwrap();
             }
         }

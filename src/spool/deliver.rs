@@ -16,6 +16,7 @@ use super::{Inner, Spool, lock};
 use crate::batch::BatchContext;
 use crate::config::Durability;
 use crate::error::SpoolError;
+use crate::transport::error_chain;
 
 /// Records of one partition, ready to be sent. Until it is acknowledged, the same batch comes again.
 #[derive(Debug)]
@@ -67,6 +68,30 @@ impl Spool {
         lock(&self.inner.state).release(key);
     }
 
+    /// Whether it makes sense to wait for more records of a partition. If so, [`Spool::take_filled`] will name it when
+    /// there are enough for a batch.
+    pub(crate) fn linger(&self, key: &str) -> bool {
+        // With the lock of appending, so that nothing comes in between.
+        let head = lock(&self.inner.head);
+        let mut state = lock(&self.inner.state);
+        let front = state.front(key).filter(|front| !front.complete);
+        let lingers = match (&*head, front) {
+            (Some(head), Some(front)) => {
+                let available = head.segment.available(front.lane, &(front.cursor.acked..front.end));
+                !available.fills(&self.inner.config.limits)
+            }
+            _ => false,
+        };
+        if lingers {
+            state.linger(key);
+        }
+        lingers
+    }
+
+    pub(crate) fn take_filled(&self) -> Vec<Arc<str>> {
+        lock(&self.inner.state).take_filled()
+    }
+
     /// The next batch of a partition: the same one until it is acknowledged. `force` sends what lingers.
     pub(crate) fn next(&self, key: &Arc<str>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
         loop {
@@ -82,10 +107,9 @@ impl Spool {
             let is_new = front.cursor.frozen.is_none();
             if is_new && !front.complete && !force {
                 let available = segment.available(front.lane, &waiting);
-                let full = available.records >= max_records || available.bytes >= max_bytes;
                 let age = now.duration_since(system_time(available.oldest)).unwrap_or_default();
                 let left = limits.linger.saturating_sub(age);
-                if !full && !left.is_zero() {
+                if !available.fills(&limits) && !left.is_zero() {
                     return Ok(Next::Wait(left));
                 }
             }
@@ -128,7 +152,7 @@ impl Spool {
         let Some(cursor) = lock(&self.inner.state).freeze(key, front, frozen) else { return };
         let durable = self.inner.config.durability == Durability::Sync;
         self.inner.cursor_dirty.store(!durable, Ordering::Release);
-        self.inner.keep_cursor(|kept| {
+        self.inner.keep(|kept| {
             kept.put_lane(front.segment, front.lane, &cursor)?;
             if durable { kept.sync() } else { Ok(()) }
         });
@@ -144,9 +168,9 @@ impl Spool {
         // A segment that was abandoned meanwhile has no lanes at the moment; what it is recovered from says it all.
         let (cursor, done) = acked.unwrap_or((LaneCursor { acked: span.end, frozen: None }, false));
         self.inner.cursor_dirty.store(true, Ordering::Release);
-        self.inner.keep_cursor(|kept| kept.put_lane(segment, lane, &cursor));
+        self.inner.keep(|kept| kept.put_lane(segment, lane, &cursor));
         if done {
-            self.housekeeper.ask(Job::Remove(segment));
+            self.inner.ask(Job::Remove(segment));
         }
         self.inner.progress.notify_all();
     }
@@ -154,7 +178,7 @@ impl Spool {
     /// Makes every acknowledgement so far survive a kill of the process.
     pub(crate) fn settle(&self) {
         if self.inner.cursor_dirty.swap(false, Ordering::AcqRel) {
-            self.inner.keep_cursor(Cursor::flush);
+            self.inner.keep(Cursor::flush);
         }
     }
 
@@ -167,7 +191,7 @@ impl Spool {
             let number = closed.map(|(number, _)| *number);
             drop(state);
             if let Some(number) = number {
-                self.housekeeper.ask(Job::Prefetch(number));
+                self.inner.ask(Job::Prefetch(number));
             }
         }
     }
@@ -176,14 +200,14 @@ impl Spool {
 impl Inner {
     /// Writes to the cursor database. If that fails, delivery goes on all the same: better that some is sent again after
     /// a restart, under the same id, than that nothing is sent.
-    fn keep_cursor(&self, write: impl FnOnce(&Cursor) -> Result<(), SpoolError>) {
+    pub(super) fn keep(&self, write: impl FnOnce(&Cursor) -> Result<(), SpoolError>) {
         match write(&self.cursor) {
             Ok(()) => self.cursor_failing.store(false, Ordering::Release),
             Err(error) => {
                 if !self.cursor_failing.swap(true, Ordering::AcqRel) {
                     otel_warn!(
                         name: "Spool.CursorNotWritten",
-                        reason = error.to_string(),
+                        reason = error_chain(&error),
                         message = "What is delivered cannot be written down. After a restart some of it is sent again, under the same id."
                     );
                 }

@@ -3,7 +3,7 @@
 //! ```text
 //! spool/
 //!   format                      "opentelemetry-spool 1"
-//!   3f9c1b2a77d0e4c1/           a queue: one exporter's, whoever holds its lock
+//!   3f9c1b2a77d0e4c1/           a queue: one exporter's, whoever holds its lock; deleted when it is empty
 //!     lock
 //!     cursor/                   a database: what is delivered, and the seals
 //!     0000000012.segment/       a database: entries
@@ -55,43 +55,55 @@ impl QueueDir {
     pub(super) fn claim(root: &Path) -> Result<Self, SpoolError> {
         create(root)?;
         check_format(root)?;
-        let mut ids: Vec<u64> = fs::read_dir(root)
-            .map_err(|error| io_error("list", root, error))?
-            .flatten()
-            .filter_map(|found| parse_queue(&found.file_name().to_string_lossy()))
-            .collect();
-        ids.sort_unstable();
-        for id in ids {
-            if let Some(queue) = Self::try_claim(root, id)? {
+        for id in list_queues(root)? {
+            let Some(queue) = Self::try_lock(root, id, false)? else { continue };
+            if !queue.is_empty()? {
                 return Ok(queue);
             }
+            // Should that fail, it is left behind: its id has been used.
+            let _ = queue.remove();
         }
         loop {
             // Another process can lock the new directory first; then it is that process's.
-            if let Some(queue) = Self::try_claim(root, fastrand::u64(..))? {
+            let id = fastrand::u64(..);
+            let path = root.join(format!("{id:016x}"));
+            create(&path)?;
+            if let Some(queue) = Self::try_lock(root, id, true)? {
+                sync_dir(&path)?;
+                sync_dir(root)?;
                 return Ok(queue);
             }
         }
     }
 
-    fn try_claim(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
+    /// Locks a queue's directory; `None` if it is someone else's or was removed meanwhile.
+    fn try_lock(root: &Path, id: u64, create: bool) -> Result<Option<Self>, SpoolError> {
         let path = root.join(format!("{id:016x}"));
-        create(&path)?;
         let lock_path = path.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|error| io_error("open", &lock_path, error))?;
+        let lock = match OpenOptions::new().create(create).truncate(false).write(true).open(&lock_path) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("open", &lock_path, error)),
+        };
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path, error)),
         }
-        sync_dir(&path)?;
-        sync_dir(root)?;
-        Ok(Some(Self { path, id, _lock: lock }))
+        // Its owner may have removed it before giving up the lock.
+        Ok(lock_path.exists().then_some(Self { path, id, _lock: lock }))
+    }
+
+    /// Whether no segment is left.
+    fn is_empty(&self) -> Result<bool, SpoolError> {
+        Ok(self.segments()?.is_empty())
+    }
+
+    /// Deletes a queue without segments. Its id is never used again: batches had ids made from it.
+    pub(super) fn remove(&self) -> Result<(), SpoolError> {
+        let dead = self.path.with_extension("dead");
+        fs::rename(&self.path, &dead).map_err(|error| io_error("rename", &self.path, error))?;
+        fs::remove_dir_all(&dead).map_err(|error| io_error("remove", &dead, error))
     }
 
     pub(super) fn cursor(&self) -> PathBuf {
@@ -126,11 +138,13 @@ impl QueueDir {
     pub(super) fn remove_segment(&self, number: u64) -> Result<(), SpoolError> {
         let (path, dead) = (self.segment(number), self.dead(number));
         match fs::rename(&path, &dead) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(io_error("rename", &path, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("rename", &path, error)),
+            _ => {}
         }
-        fs::remove_dir_all(&dead).map_err(|error| io_error("remove", &dead, error))
+        match fs::remove_dir_all(&dead) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &dead, error)),
+            _ => Ok(()),
+        }
     }
 
     /// Puts a cursor database that cannot be opened out of the way.
@@ -163,6 +177,23 @@ fn allocated(meta: &fs::Metadata) -> u64 {
 #[cfg(not(unix))]
 fn allocated(meta: &fs::Metadata) -> u64 {
     meta.len()
+}
+
+/// The ids of the queues that are there, ascending. What an earlier deletion left over is removed.
+fn list_queues(root: &Path) -> Result<Vec<u64>, SpoolError> {
+    let mut ids = Vec::new();
+    for found in fs::read_dir(root).map_err(|error| io_error("list", root, error))?.flatten() {
+        let name = found.file_name();
+        let name = name.to_string_lossy();
+        if let Some(id) = parse_queue(&name) {
+            ids.push(id);
+        } else if name.strip_suffix(".dead").and_then(parse_queue).is_some() {
+            // Another process may be at it as well.
+            let _ = fs::remove_dir_all(found.path());
+        }
+    }
+    ids.sort_unstable();
+    Ok(ids)
 }
 
 fn parse_queue(name: &str) -> Option<u64> {

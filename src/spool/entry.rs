@@ -180,7 +180,8 @@ impl Entry {
     /// The end of the longest run of records from `from`, at most to `until`, that takes no more than `max_records`
     /// and `max_bytes`. `from` itself if not even the first fits.
     pub(super) fn fit(&self, from: u64, until: u64, max_records: u64, max_bytes: u64) -> u64 {
-        let until = until.min(self.head.first_record + u64::from(self.head.records)).min(from + max_records);
+        let until =
+            until.min(self.head.first_record + u64::from(self.head.records)).min(from.saturating_add(max_records));
         if until <= from {
             return from;
         }

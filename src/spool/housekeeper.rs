@@ -1,8 +1,9 @@
 //! What is done ahead of time or afterwards, so that neither an append nor the delivery waits for it.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,77 +14,100 @@ use super::segment::{Seal, Segment};
 use super::{Inner, lock};
 use crate::config::Durability;
 use crate::error::SpoolError;
+use crate::transport::error_chain;
 
 #[derive(Debug)]
 pub(super) enum Job {
     /// Make the next segment.
     Spare,
     /// Seal a segment that gets no more entries.
-    Seal { segment: Arc<Segment>, frames: u64 },
+    Seal {
+        segment: Arc<Segment>,
+        frames: u64,
+    },
     /// Find out what is in a segment that has no seal, and seal it. Of its frames, `accepted` are known to be safe.
-    Recover { number: u64, accepted: u64 },
+    Recover {
+        number: u64,
+        accepted: u64,
+    },
     /// Open a segment for reading.
     Prefetch(u64),
     /// Delete a segment that is delivered.
     Remove(u64),
-    /// Sync the newest segment when the interval is over.
+    /// Sync the newest segment when the interval is over, and now.
     SyncSoon,
+    Sync,
     /// Do what was asked for before, and end.
     Finish,
 }
 
-#[derive(Debug)]
-pub(super) struct Housekeeper {
-    jobs: Sender<Job>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
+/// How long until something that failed is tried again: a disk that is full or broken does not get well in a moment.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-impl Housekeeper {
-    pub(super) fn start(inner: Arc<Inner>) -> Result<Self, SpoolError> {
-        let (jobs, receiver) = mpsc::channel();
-        let path = inner.dir.path.clone();
-        let thread = crate::background::spawn("housekeeper", move || run(&inner, &receiver))
-            .map_err(|error| io_error("start a thread for", &path, error))?;
-        Ok(Self { jobs, thread: Mutex::new(Some(thread)) })
-    }
-
-    pub(super) fn ask(&self, job: Job) {
-        // It ends only after the spool is closed; nothing is to be done then.
-        let _ = self.jobs.send(job);
-    }
-
-    /// Waits until all that was asked for is done.
-    pub(super) fn finish(&self) {
-        self.ask(Job::Finish);
-        let thread = lock(&self.thread).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
-    }
+/// Starts the thread. It ends with [`Job::Finish`].
+pub(super) fn start(inner: Arc<Inner>, jobs: Receiver<Job>) -> Result<JoinHandle<()>, SpoolError> {
+    let path = inner.dir.path.clone();
+    crate::background::spawn("housekeeper", move || run(&inner, &jobs))
+        .map_err(|error| io_error("start a thread for", &path, error))
 }
 
 fn run(inner: &Inner, jobs: &Receiver<Job>) {
-    let mut sync_at: Option<Instant> = None;
+    let mut later = Later::default();
     loop {
-        let job = match sync_at {
+        let next = match later.wait() {
             None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(at) => jobs.recv_timeout(at.saturating_duration_since(Instant::now())),
+            Some(left) => jobs.recv_timeout(left),
         };
-        let result = match job {
+        let job = match next {
             Ok(Job::Finish) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(Job::SyncSoon) => {
-                sync_at = sync_at.or_else(|| Instant::now().checked_add(inner.sync_interval()));
-                Ok(())
+                later.sync_at = later.sync_at.or_else(|| Instant::now().checked_add(inner.sync_interval()));
+                continue;
             }
-            Err(RecvTimeoutError::Timeout) => {
-                sync_at = None;
-                inner.sync_head()
-            }
-            Ok(job) => inner.run_job(job),
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => match later.take_due() {
+                Some(job) => job,
+                None => continue,
+            },
         };
-        if let Err(error) = result {
-            otel_warn!(name: "Spool.HousekeepingFailed", reason = error.to_string());
+        later.done(inner.run_job(&job), job);
+    }
+}
+
+/// What waits for its time.
+#[derive(Debug, Default)]
+struct Later {
+    sync_at: Option<Instant>,
+    /// What failed, in the order in which it did.
+    failed: VecDeque<(Instant, Job)>,
+    failing: bool,
+}
+
+impl Later {
+    fn wait(&self) -> Option<Duration> {
+        let again_at = self.failed.front().map(|(at, _)| *at);
+        let at = [self.sync_at, again_at].into_iter().flatten().min()?;
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+
+    fn take_due(&mut self) -> Option<Job> {
+        let now = Instant::now();
+        if self.sync_at.take_if(|at| *at <= now).is_some() {
+            return Some(Job::Sync);
         }
+        self.failed.pop_front_if(|(at, _)| *at <= now).map(|(_, job)| job)
+    }
+
+    /// Warns once when jobs begin to fail.
+    fn done(&mut self, result: Result<(), SpoolError>, job: Job) {
+        let Err(error) = result else {
+            self.failing = false;
+            return;
+        };
+        if !std::mem::replace(&mut self.failing, true) {
+            otel_warn!(name: "Spool.HousekeepingFailed", reason = error_chain(&error));
+        }
+        self.failed.push_back((Instant::now() + AGAIN_AFTER, job));
     }
 }
 
@@ -95,68 +119,75 @@ impl Inner {
         }
     }
 
-    fn sync_head(&self) -> Result<(), SpoolError> {
-        let head = lock(&self.head).as_ref().map(|head| head.segment.clone());
-        head.map_or(Ok(()), |segment| segment.sync())
-    }
-
-    fn run_job(&self, job: Job) -> Result<(), SpoolError> {
-        let closed = self.closed.load(Ordering::Acquire);
-        match job {
-            Job::Spare if !closed => {
-                // Locked while it is made: who needs it meanwhile waits instead of making another.
-                let mut spare = lock(&self.spare);
-                if spare.is_none() {
-                    *spare = Some(Arc::new(self.create_segment()?));
-                }
+    fn run_job(&self, job: &Job) -> Result<(), SpoolError> {
+        match *job {
+            Job::Spare => self.make_spare(),
+            Job::Seal { ref segment, frames } => self.seal(segment, frames),
+            Job::Recover { number, accepted } => self.recover(number, accepted),
+            Job::Prefetch(number) => {
+                // Who needs it opens it, and reports what is wrong.
+                let _ = self.reader(number);
                 Ok(())
             }
-            Job::Seal { segment, frames } => {
-                segment.sync()?;
-                let number = segment.id.number;
-                let seal = Seal::of(&self.dir.segment(number), frames, segment.lanes())?;
-                self.put_seal(number, seal, |state, seal| {
-                    if let Some(segment) = state.segments.get_mut(&number) {
-                        segment.seal = Some(seal);
-                    }
-                    false
-                })?;
-                // With a backlog, nobody will read it for a while.
-                let unused = lock(&self.state).close_least_used(1);
-                drop((segment, unused));
-                Ok(())
-            }
-            Job::Recover { number, accepted } => {
-                let seal = Seal::recover(&self.dir.segment(number), self.segment_id(number), accepted)?;
-                let kept = self.put_seal(number, seal, |state, seal| {
-                    state.add_sealed(number, seal, |lane| self.cursor.lane(number, lane))
-                });
-                self.progress.notify_all();
-                self.wake();
-                kept
-            }
-            Job::Prefetch(number) if !closed => self.reader(number).map(drop),
-            Job::Remove(number) => {
-                self.remove_segment(number);
-                Ok(())
-            }
-            Job::Spare | Job::Prefetch(_) | Job::SyncSoon | Job::Finish => Ok(()),
+            Job::Remove(number) => self.remove_segment(number),
+            Job::Sync => self.sync_head(),
+            Job::SyncSoon | Job::Finish => Ok(()),
         }
     }
 
-    /// Keeps a seal and tells the state of it, which says whether the segment is delivered altogether.
-    fn put_seal(
-        &self,
-        number: u64,
-        seal: Seal,
-        tell: impl FnOnce(&mut super::State, Arc<Seal>) -> bool,
-    ) -> Result<(), SpoolError> {
-        // A seal that could not be kept still says what there is to deliver; the next start makes another.
-        let kept = self.cursor.put_seal(number, &seal);
-        let delivered = tell(&mut lock(&self.state), Arc::new(seal));
+    fn make_spare(&self) -> Result<(), SpoolError> {
+        // Locked while it is made: who needs it meanwhile waits instead of making another.
+        let mut spare = lock(&self.spare);
+        if spare.is_none() && !self.closed.load(Ordering::Acquire) {
+            *spare = Some(Arc::new(self.create_segment()?));
+        }
+        Ok(())
+    }
+
+    fn seal(&self, segment: &Segment, frames: u64) -> Result<(), SpoolError> {
+        let number = segment.id.number;
+        if let Err(error) = segment.sync() {
+            // What a power cut takes of it now is noticed by the checksum. Later syncs say nothing of this one.
+            otel_warn!(name: "Spool.SegmentNotSynced", segment = number, reason = error_chain(&error));
+        }
+        let seal = Arc::new(Seal::of(&self.dir.segment(number), frames, segment.lanes())?);
+        self.keep(|cursor| cursor.put_seal(number, &seal));
+        let mut state = lock(&self.state);
+        if let Some(segment) = state.segments.get_mut(&number) {
+            segment.seal = Some(seal);
+        }
+        // With a backlog, nobody will read it for a while.
+        let unused = state.close_least_used(1);
+        drop(state);
+        drop(unused);
+        Ok(())
+    }
+
+    fn recover(&self, number: u64, accepted: u64) -> Result<(), SpoolError> {
+        let seal = Seal::recover(&self.dir.segment(number), self.segment_id(number), accepted)?;
+        self.keep(|cursor| cursor.put_seal(number, &seal));
+        let mut state = lock(&self.state);
+        let delivered = state.add_sealed(number, Arc::new(seal), |lane| self.cursor.lane(number, lane));
+        drop(state);
         if delivered {
-            self.remove_segment(number);
+            self.ask(Job::Remove(number));
         }
-        kept
+        self.progress.notify_all();
+        self.wake();
+        Ok(())
+    }
+
+    /// Syncs what was accepted in the meantime. A segment that could not be synced is not trusted any more.
+    fn sync_head(&self) -> Result<(), SpoolError> {
+        let segment = lock(&self.head).as_ref().map(|head| head.segment.clone());
+        let Some(segment) = segment else { return Ok(()) };
+        segment.sync().or_else(|error| {
+            let mut head = lock(&self.head);
+            if head.as_ref().is_some_and(|head| Arc::ptr_eq(&head.segment, &segment)) {
+                self.abandon_head(&mut head)?;
+            }
+            otel_warn!(name: "Spool.SegmentNotSynced", segment = segment.id.number, reason = error_chain(&error));
+            Ok(())
+        })
     }
 }

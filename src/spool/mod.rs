@@ -3,7 +3,7 @@
 //! | file | level |
 //! |---|---|
 //! | `dir` | which files there are, and who owns them |
-//! | `store` | one database |
+//! | `store`, `pool` | one database; the engine's threads |
 //! | `frame`, `entry` | what is in it |
 //! | `segment` | a database as a run of entries, with its index and its seal |
 //! | `cursor` | what of the segments is delivered |
@@ -22,6 +22,7 @@ mod dir;
 mod entry;
 mod frame;
 mod housekeeper;
+mod pool;
 mod segment;
 mod state;
 mod store;
@@ -30,7 +31,9 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use opentelemetry::otel_warn;
@@ -40,7 +43,7 @@ use crate::error::SpoolError;
 use append::Head;
 use cursor::Cursor;
 use dir::QueueDir;
-use housekeeper::{Housekeeper, Job};
+use housekeeper::Job;
 use segment::Segment;
 use state::State;
 
@@ -92,12 +95,13 @@ struct Inner {
     cursor_failing: AtomicBool,
     closed: AtomicBool,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    jobs: Sender<Job>,
 }
 
 /// A durable queue of encoded records, for one exporter.
 pub(crate) struct Spool {
     inner: Arc<Inner>,
-    housekeeper: Housekeeper,
+    housekeeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -116,16 +120,17 @@ impl Spool {
         for &number in &numbers {
             let Some(seal) = loaded.seals.get(&number) else {
                 state.add_unrecovered(number);
-                jobs.push(Job::Recover { number, accepted: u64::MAX });
+                jobs.push(Job::Recover { number, accepted: loaded.accepted.get(&number).copied().unwrap_or(u64::MAX) });
                 continue;
             };
             if state.add_sealed(number, Arc::new(seal.clone()), |lane| cursor.lane(number, lane)) {
                 jobs.push(Job::Remove(number));
             }
         }
-        for (&number, &lanes) in loaded.lanes.iter().filter(|(number, _)| numbers.binary_search(number).is_err()) {
-            cursor.forget(number, loaded.seals.get(&number), lanes)?;
+        for number in loaded.segments.iter().filter(|number| numbers.binary_search(number).is_err()) {
+            cursor.forget(*number)?;
         }
+        let (sender, receiver) = mpsc::channel();
         let inner = Arc::new(Inner {
             next_number: Mutex::new(numbers.last().map_or(1, |last| last + 1)),
             config,
@@ -140,17 +145,15 @@ impl Spool {
             cursor_failing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             wake: OnceLock::new(),
+            jobs: sender,
         });
-        let housekeeper = Housekeeper::start(inner.clone())?;
-        for job in jobs {
-            housekeeper.ask(job);
-        }
-        let spool = Self { inner, housekeeper };
         // Fails here rather than at the first record.
-        let mut head = lock(&spool.inner.head);
-        spool.begin_head(&mut head)?;
-        drop(head);
-        Ok(spool)
+        inner.begin_head(&mut lock(&inner.head))?;
+        for job in jobs {
+            inner.ask(job);
+        }
+        let housekeeper = Mutex::new(Some(housekeeper::start(inner.clone(), receiver)?));
+        Ok(Self { inner, housekeeper })
     }
 
     /// Sets what is called, once, when records were added or became readable. It must not block.
@@ -198,29 +201,32 @@ impl Spool {
         self.inner.closed.load(Ordering::Acquire)
     }
 
-    /// Seals and closes everything and gives up the queue, so that it can be opened again. Later calls do nothing.
+    /// Seals and closes everything and gives up the queue, so that it can be opened again; one that is delivered
+    /// altogether is deleted. Later calls do nothing.
     pub(crate) fn close(&self) {
         let mut head = lock(&self.inner.head);
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.seal_head(&mut head);
+        self.inner.seal_head(&mut head);
         drop(head);
-        self.housekeeper.finish();
-        let done = lock(&self.inner.state).set_head(None);
-        if let Some(done) = done {
-            self.inner.remove_segment(done);
+        self.inner.ask(Job::Finish);
+        if let Some(housekeeper) = lock(&self.housekeeper).take() {
+            let _ = housekeeper.join();
         }
-        for segment in lock(&self.inner.state).segments.values_mut() {
-            segment.open = None;
-        }
+        let mut state = lock(&self.inner.state);
+        let open: Vec<_> = state.segments.values_mut().map(|segment| segment.open.take()).collect();
+        let drained = state.is_drained();
+        drop(state);
+        drop(open);
         let spare = lock(&self.inner.spare).take();
         if let Some(spare) = spare {
             let number = spare.id.number;
             drop(spare);
             let _ = self.inner.dir.remove_segment(number);
         }
-        if let Err(error) = self.inner.cursor.sync() {
+        let closed = if drained { self.inner.dir.remove() } else { self.inner.cursor.sync() };
+        if let Err(error) = closed {
             otel_warn!(name: "Spool.CloseFailed", reason = error.to_string());
         }
         self.inner.progress.notify_all();
@@ -296,16 +302,25 @@ impl Inner {
         entry.open.clone()
     }
 
+    /// Asks the housekeeper for something.
+    fn ask(&self, job: Job) {
+        // It ends only after the spool is closed; nothing is to be done then.
+        let _ = self.jobs.send(job);
+    }
+
     /// Deletes a segment that is delivered.
-    fn remove_segment(&self, number: u64) {
-        let removed = lock(&self.state).segments.remove(&number);
-        let Some(state::SegmentState { open, seal, lanes, .. }) = removed else { return };
-        drop(open);
-        let result = self.dir.remove_segment(number).and_then(|()| self.cursor.forget(number, seal.as_deref(), lanes));
-        if let Err(error) = result {
-            // The next start removes it.
-            otel_warn!(name: "Spool.SegmentNotRemoved", segment = number, reason = error.to_string());
+    fn remove_segment(&self, number: u64) -> Result<(), SpoolError> {
+        let mut state = lock(&self.state);
+        if state.is_newest(number) {
+            // Or its number would be given out again after a restart, and with it the ids of its batches.
+            return Ok(());
         }
+        let removed = state.segments.remove(&number);
+        drop(state);
+        drop(removed);
+        self.dir.remove_segment(number)?;
+        self.keep(|cursor| cursor.forget(number));
+        Ok(())
     }
 }
 
@@ -313,6 +328,7 @@ impl Inner {
 /// same ids: better twice than never.
 fn open_cursor(dir: &QueueDir) -> Result<(Cursor, cursor::Loaded), SpoolError> {
     match Cursor::open(&dir.cursor()) {
+        // Not for an I/O error, which may be gone the next time.
         Err(SpoolError::Storage { message, .. }) => {
             otel_warn!(
                 name: "Spool.CursorDamaged",

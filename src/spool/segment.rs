@@ -14,6 +14,7 @@ use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Place};
 use super::lock;
 use super::store::{Shape, Store, file_path};
 use crate::batch::Framing;
+use crate::config::BatchLimits;
 use crate::error::SpoolError;
 
 /// A database holds a log segment or two in memory, so they are as small as [`MAX_PAYLOAD_BYTES`] lets them be.
@@ -63,6 +64,13 @@ pub(super) struct Available {
     pub(super) records: u64,
     pub(super) bytes: u64,
     pub(super) oldest: u64,
+}
+
+impl Available {
+    /// Whether there is enough for a batch.
+    pub(super) fn fills(&self, limits: &BatchLimits) -> bool {
+        self.records >= limits.max_records || self.bytes >= limits.max_bytes
+    }
 }
 
 /// Records taken out of a lane, joined into a request body.
@@ -205,6 +213,13 @@ impl Segment {
     pub(super) fn fail_writes(&self) {
         if let Source::Database(store) = &self.source {
             store.fail_writes();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn fail_syncs(&self) {
+        if let Source::Database(store) = &self.source {
+            store.fail_syncs();
         }
     }
 

@@ -31,6 +31,8 @@ struct Partition {
     lanes: VecDeque<Lane>,
     /// A delivery step has it, or it waits in the queue of those that are ready.
     taken: bool,
+    /// It waits for more records. To be told when there are enough for a batch.
+    lingers: bool,
 }
 
 #[derive(Debug, Default)]
@@ -38,8 +40,7 @@ pub(super) struct SegmentState {
     pub(super) open: Option<Arc<Segment>>,
     pub(super) last_used: u64,
     pub(super) seal: Option<Arc<Seal>>,
-    /// How many lanes there ever were, and how many are not delivered yet.
-    pub(super) lanes: u32,
+    /// How many lanes are not delivered yet.
     undelivered: u32,
 }
 
@@ -54,15 +55,21 @@ pub(super) struct Front {
     pub(super) complete: bool,
 }
 
-/// Everything that was accepted up to a moment: for each partition the last lane and its end.
+/// Everything that was accepted up to a moment.
 #[derive(Debug)]
-pub(super) struct Watermark(Vec<(Arc<str>, u64, u64)>);
+pub(super) struct Watermark {
+    segment: u64,
+    /// The last lane of each partition, and its end.
+    lanes: Vec<(Arc<str>, u64, u64)>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) segments: BTreeMap<u64, SegmentState>,
     partitions: HashMap<Arc<str>, Partition>,
     ready: VecDeque<Arc<str>>,
+    /// The partitions that lingered and now have enough for a batch.
+    filled: Vec<Arc<str>>,
     head: Option<u64>,
     /// Segments of which it is not known yet what is in them. Nothing of a later segment may overtake them.
     unrecovered: BTreeSet<u64>,
@@ -98,7 +105,6 @@ impl State {
             lanes.insert(at, lane);
         }
         let segment = self.segments.entry(number).or_default();
-        segment.lanes = u32::try_from(seal.lanes.len()).unwrap_or(u32::MAX);
         segment.undelivered = undelivered;
         segment.seal = Some(seal);
         if self.unrecovered.is_empty() {
@@ -110,14 +116,19 @@ impl State {
         undelivered == 0
     }
 
-    /// Makes an empty segment the newest. The one before gets no more records: its number is returned if all that it
-    /// has is delivered already.
-    pub(super) fn set_head(&mut self, head: Option<(u64, Arc<Segment>)>) -> Option<u64> {
-        let old = std::mem::replace(&mut self.head, head.as_ref().map(|(number, _)| *number));
-        if let Some((number, segment)) = head {
-            self.segments.insert(number, SegmentState { open: Some(segment), ..SegmentState::default() });
+    /// Makes an empty segment the newest. The one before gets no more records. Returns the numbers of the segments that
+    /// are delivered.
+    pub(super) fn set_head(&mut self, head: u64, segment: Arc<Segment>) -> Vec<u64> {
+        if let Some(old) = self.head.replace(head) {
+            self.complete(old);
         }
-        let old = old?;
+        self.segments.insert(head, SegmentState { open: Some(segment), ..SegmentState::default() });
+        let known = self.segments.range(..head).filter(|(number, _)| !self.unrecovered.contains(number));
+        known.filter(|(_, segment)| segment.undelivered == 0).map(|(number, _)| *number).collect()
+    }
+
+    /// Forgets the lanes of a segment that are delivered: while it was the newest, more could have come.
+    fn complete(&mut self, old: u64) {
         let segments = &mut self.segments;
         self.partitions.retain(|_, partition| {
             if partition.lanes.front().is_some_and(|lane| lane.segment == old && lane.pending() == 0) {
@@ -128,7 +139,15 @@ impl State {
             }
             !partition.lanes.is_empty() || partition.taken
         });
-        self.segments.get(&old).is_some_and(|segment| segment.undelivered == 0).then_some(old)
+    }
+
+    /// Whether all that ever came is delivered.
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_recovered() && self.pending_records == 0
+    }
+
+    pub(super) fn is_newest(&self, segment: u64) -> bool {
+        self.segments.last_key_value().is_some_and(|(newest, _)| *newest == segment)
     }
 
     /// Takes the newest segment out, because its database failed: what was accepted of it is found by a scan.
@@ -154,7 +173,6 @@ impl State {
                 let cursor = LaneCursor::default();
                 partition.lanes.push_back(Lane { segment: head, number: lane, end: records, cursor });
                 if let Some(segment) = self.segments.get_mut(&head) {
-                    segment.lanes += 1;
                     segment.undelivered += 1;
                 }
             }
@@ -186,6 +204,29 @@ impl State {
         } else {
             self.enqueue(key);
         }
+    }
+
+    /// Notes that a partition lingers.
+    pub(super) fn linger(&mut self, key: &str) {
+        if let Some(partition) = self.partitions.get_mut(key) {
+            partition.lingers = true;
+        }
+    }
+
+    pub(super) fn lingers(&self, key: &str) -> bool {
+        self.partitions.get(key).is_some_and(|partition| partition.lingers)
+    }
+
+    /// A partition that lingers has enough for a batch.
+    pub(super) fn fill(&mut self, key: &Arc<str>) {
+        if let Some(partition) = self.partitions.get_mut(key) {
+            partition.lingers = false;
+            self.filled.push(key.clone());
+        }
+    }
+
+    pub(super) fn take_filled(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.filled)
     }
 
     pub(super) fn front(&self, key: &str) -> Option<Front> {
@@ -246,11 +287,16 @@ impl State {
         let last = |(key, partition): (&Arc<str>, &Partition)| {
             partition.lanes.back().map(|lane| (key.clone(), lane.segment, lane.end))
         };
-        Watermark(self.partitions.iter().filter_map(last).collect())
+        let segment = self.segments.last_key_value().map_or(0, |(number, _)| *number);
+        Watermark { segment, lanes: self.partitions.iter().filter_map(last).collect() }
     }
 
     pub(super) fn has_delivered(&self, watermark: &Watermark) -> bool {
-        watermark.0.iter().all(|(key, segment, end)| {
+        // A segment that was given up meanwhile still has what was accepted.
+        if self.unrecovered.first().is_some_and(|first| *first <= watermark.segment) {
+            return false;
+        }
+        watermark.lanes.iter().all(|(key, segment, end)| {
             let front = self.partitions.get(key).and_then(|partition| partition.lanes.front());
             front.is_none_or(|lane| lane.segment > *segment || (lane.segment == *segment && lane.cursor.acked >= *end))
         })

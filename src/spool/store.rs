@@ -1,4 +1,4 @@
-//! One sled database. The only file that names sled.
+//! One sled database. With `pool`, the only file that names sled.
 //!
 //! sled 0.34.7 is a good log and a treacherous database; what is done here, and why:
 //!
@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::dir::{io_error, sync_dir};
+use super::pool;
 use crate::error::SpoolError;
 
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -50,6 +51,8 @@ pub(super) struct Store {
     /// The database's own file: what `fdatasync` is called on.
     file: File,
     dir: PathBuf,
+    #[cfg(test)]
+    failing_syncs: AtomicBool,
 }
 
 pub(super) fn file_path(dir: &Path) -> PathBuf {
@@ -60,6 +63,15 @@ impl Store {
     /// Opens the database in `dir`, and makes it if there is none. Once this returns, its files and directories
     /// themselves survive a power cut.
     pub(super) fn open(dir: &Path, shape: Shape) -> Result<Self, SpoolError> {
+        Self::open_within(LOCK_PATIENCE, dir, shape)
+    }
+
+    /// Opens a database whose handle failed and was dropped: it may still have the lock, or never give it up.
+    pub(super) fn reopen(dir: &Path, shape: Shape) -> Result<Self, SpoolError> {
+        Self::open_within(Duration::ZERO, dir, shape)
+    }
+
+    fn open_within(patience: Duration, dir: &Path, shape: Shape) -> Result<Self, SpoolError> {
         super::dir::create(dir)?;
         remove_unfinished_snapshots(dir)?;
         let config = sled::Config::new()
@@ -70,8 +82,8 @@ impl Store {
         let begun = Instant::now();
         let db = loop {
             match guarded("open", dir, || config.open()) {
-                Err(SpoolError::Storage { message, .. })
-                    if message.contains("could not acquire lock") && begun.elapsed() < LOCK_PATIENCE =>
+                Err(SpoolError::Io { source, .. })
+                    if source.to_string().contains("could not acquire lock") && begun.elapsed() < patience =>
                 {
                     std::thread::sleep(Duration::from_millis(2));
                 }
@@ -81,7 +93,15 @@ impl Store {
         let path = file_path(dir);
         let file =
             OpenOptions::new().read(true).write(true).open(&path).map_err(|error| io_error("open", &path, error))?;
-        let store = Self { db: Some(db), failed: AtomicBool::new(false), file, dir: dir.to_owned() };
+        pool::silence(&db);
+        let store = Self {
+            db: Some(db),
+            failed: AtomicBool::new(false),
+            file,
+            dir: dir.to_owned(),
+            #[cfg(test)]
+            failing_syncs: AtomicBool::new(false),
+        };
         let conf = dir.join("conf");
         File::open(&conf).and_then(|conf| conf.sync_all()).map_err(|error| io_error("sync", &conf, error))?;
         store.sync()?;
@@ -96,8 +116,9 @@ impl Store {
         self.write("write to", |db| db.insert(key, value)).map(drop)
     }
 
-    pub(super) fn remove(&self, key: &[u8]) -> Result<(), SpoolError> {
-        self.write("write to", |db| db.remove(key)).map(drop)
+    /// Removes every key that begins with `prefix`.
+    pub(super) fn remove_all(&self, prefix: &[u8]) -> Result<(), SpoolError> {
+        self.write("write to", |db| db.scan_prefix(prefix).keys().try_for_each(|key| db.remove(key?).map(drop)))
     }
 
     /// Gives what was written to the operating system: it then survives a kill of the process.
@@ -108,6 +129,10 @@ impl Store {
     /// Makes what was written survive a power cut.
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
         self.flush()?;
+        #[cfg(test)]
+        if self.failing_syncs.load(Ordering::Acquire) {
+            return Err(io_error("sync", &self.dir, std::io::ErrorKind::Other.into()));
+        }
         self.file.sync_data().map_err(|error| io_error("sync", &file_path(&self.dir), error))
     }
 
@@ -148,6 +173,11 @@ impl Store {
     pub(super) fn fail_writes(&self) {
         self.failed.store(true, Ordering::Release);
     }
+
+    #[cfg(test)]
+    pub(super) fn fail_syncs(&self) {
+        self.failing_syncs.store(true, Ordering::Release);
+    }
 }
 
 impl Drop for Store {
@@ -175,6 +205,7 @@ fn remove_unfinished_snapshots(dir: &Path) -> Result<(), SpoolError> {
 fn guarded<T>(action: &'static str, dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, SpoolError> {
     let message = match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => return Ok(value),
+        Ok(Err(sled::Error::Io(error))) => return Err(io_error(action, dir, error)),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it panicked".to_owned(),
     };

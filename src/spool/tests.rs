@@ -1,6 +1,6 @@
 //! The spool as a whole: its promises, and the engine's traps that it must not fall into.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -74,7 +74,16 @@ fn drain(spool: &Spool) -> (HashMap<String, Vec<String>>, Vec<String>) {
 fn kill(spool: Spool) {
     spool.inner.closed.store(true, Ordering::Release);
     // Only so that the queue's lock goes, as it does with a process.
-    spool.housekeeper.finish();
+    spool.inner.ask(Job::Finish);
+    lock(&spool.housekeeper).take().unwrap().join().unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for found in fs::read_dir(from).unwrap().flatten() {
+        let (from, to) = (found.path(), to.join(found.file_name()));
+        if from.is_dir() { copy(&from, &to) } else { assert!(fs::copy(from, to).is_ok()) }
+    }
 }
 
 fn lines(range: Range<usize>) -> Vec<String> {
@@ -213,9 +222,58 @@ fn disk_is_given_back_while_the_spool_drains() {
     assert!(segment_dirs(dir.path()).len() >= 8);
     let (delivered, _) = drain(&spool);
     assert_eq!(delivered["a"].len(), 80);
+    // The newest and the one prepared; the others are deleted in the background.
+    let mut patience = 10_000;
+    while segment_dirs(dir.path()).len() > 2 {
+        std::thread::sleep(Duration::from_millis(1));
+        patience -= 1;
+        assert!(patience > 0);
+    }
     spool.close();
-    drop(spool);
-    assert_eq!(segment_dirs(dir.path()), [] as [PathBuf; 0]);
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().map(|found| found.file_name()).collect();
+    assert_eq!(left, ["format"], "what is delivered altogether leaves no queue");
+}
+
+/// A receiver remembers ids: one that comes again with other records would cost those.
+#[test]
+fn no_id_is_used_for_two_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let mut used = HashSet::new();
+    for round in 0..6 {
+        let spool = open(&config);
+        recovered(&spool);
+        append(&spool, "a", &[format!("round {round}")]);
+        let (_, ids) = drain(&spool);
+        for id in ids {
+            assert!(used.insert(id.clone()), "{id} came a second time in round {round}");
+        }
+        match round % 3 {
+            0 => drop(spool),
+            1 => kill(spool),
+            _ => {
+                append(&spool, "a", &["left for the next round"]);
+                kill(spool);
+            }
+        }
+    }
+}
+
+/// A stuck partition keeps an old segment while the newest is delivered altogether.
+#[test]
+fn the_number_of_a_segment_is_not_used_again_while_an_older_one_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let mut used = HashSet::new();
+    for round in 0..4 {
+        let spool = open(&config);
+        append(&spool, "stuck", &["one"]);
+        assert_eq!(spool.checkout().as_deref(), Some("stuck"));
+        append(&spool, "a", &[format!("round {round}")]);
+        let (_, ids) = drain(&spool);
+        assert!(ids.into_iter().all(|id| used.insert(id)), "round {round}");
+        spool.release(&Arc::from("stuck"));
+    }
 }
 
 #[test]
@@ -385,6 +443,82 @@ fn after_a_write_error_the_records_go_to_a_new_segment() {
     assert_eq!(ids.len(), 2);
 }
 
+/// What a failed append had written already is written again elsewhere; a restart must not find it twice.
+#[test]
+fn what_was_written_but_not_accepted_is_not_delivered_twice_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SpoolConfig { durability: Durability::Sync, ..config(dir.path()) };
+    let spool = open(&config);
+    append(&spool, "a", &lines(0..5));
+    lock(&spool.inner.head).as_mut().unwrap().segment.fail_syncs();
+    append(&spool, "a", &lines(5..10));
+    // Before the housekeeper has sealed what it found: as if it had come to nothing.
+    copy(dir.path(), &dir.path().with_extension("killed"));
+    let killed = SpoolConfig { dir: dir.path().with_extension("killed"), ..config };
+    kill(spool);
+    let (delivered, _) = drain(&open(&killed));
+    assert_eq!(delivered["a"], lines(0..10));
+    fs::remove_dir_all(killed.dir).unwrap();
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_for_a_while_is_delivered_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    append(&spool, "a", &lines(0..5));
+    kill(spool);
+    let file = store::file_path(&segment_dirs(dir.path())[0]);
+    fs::rename(&file, file.with_extension("away")).unwrap();
+    fs::create_dir(&file).unwrap();
+    let spool = open(&config);
+    append(&spool, "a", &lines(5..10));
+    assert!(spool.checkout().is_none(), "nothing overtakes it");
+    assert!(!spool.wait_delivered(Duration::from_millis(1)));
+    fs::remove_dir(&file).unwrap();
+    fs::rename(file.with_extension("away"), &file).unwrap();
+    let (delivered, _) = drain(&spool);
+    assert_eq!(delivered["a"], lines(0..10));
+}
+
+#[test]
+fn a_cursor_that_cannot_be_opened_for_a_while_is_not_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let file = store::file_path(&sealed_segment(&config).with_file_name("cursor"));
+    fs::rename(&file, file.with_extension("away")).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(matches!(Spool::open(config.clone()), Err(SpoolError::Io { .. })));
+    fs::remove_dir(&file).unwrap();
+    fs::rename(file.with_extension("away"), &file).unwrap();
+    let (delivered, _) = drain(&open(&config));
+    assert_eq!(delivered["a"], lines(0..100));
+}
+
+#[test]
+fn what_was_delivered_while_the_cursor_could_not_be_written_is_written_down_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.max_records = 5;
+    let spool = open(&config);
+    append(&spool, "a", &lines(0..20));
+    let key: Arc<str> = Arc::from("a");
+    spool.inner.cursor.fail_writes();
+    let first = next(&spool, &key).unwrap();
+    spool.ack(&first);
+    spool.settle();
+    let second = next(&spool, &key).unwrap();
+    assert_ne!(first.id, second.id);
+    spool.ack(&second);
+    spool.inner.cursor.reopen_now();
+    let third = next(&spool, &key).unwrap();
+    kill(spool);
+    let spool = open(&config);
+    recovered(&spool);
+    let again = next(&spool, &key).unwrap();
+    assert_eq!((&again.id, &again.body), (&third.id, &third.body));
+}
+
 // --- a model -----------------------------------------------------------------------------------------------------
 
 mod model {
@@ -422,6 +556,11 @@ mod model {
         appended: usize,
     }
 
+    /// The same id always comes with the same bytes.
+    fn check_id(bodies: &mut HashMap<String, Vec<u8>>, batch: &Batch) -> bool {
+        bodies.entry(batch.id.clone()).or_insert_with(|| batch.body.clone()) == &batch.body
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -433,6 +572,7 @@ mod model {
             config.limits.max_bytes = 200_000;
             let keys = ["a", "b", "c"].map(Arc::<str>::from);
             let mut models: [Model; 3] = Default::default();
+            let mut bodies = HashMap::new();
             let mut spool = open(&config);
             for operation in operations {
                 match operation {
@@ -452,6 +592,7 @@ mod model {
                             prop_assert!(model.waiting.is_empty());
                             continue;
                         };
+                        prop_assert!(check_id(&mut bodies, &batch), "{} came with other bytes", batch.id);
                         if let Some((id, body)) = &model.handed_out {
                             prop_assert_eq!(id, &batch.id);
                             prop_assert!(*body == batch.body);

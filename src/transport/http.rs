@@ -121,6 +121,10 @@ fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, Expor
     }
     if let Some(proxy) = &settings.proxy {
         let reason = "it is not a proxy's URL; allowed is http://host:port or https://host:port";
+        // The client takes other schemes, and then goes past the proxy.
+        if !Url::parse(proxy).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return Err(invalid("with_proxy", reason, None::<BoxError>));
+        }
         let proxy = Proxy::all(proxy).map_err(|error| invalid("with_proxy", reason, Some(error.without_url())))?;
         builder = builder.proxy(proxy);
     }

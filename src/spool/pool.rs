@@ -1,0 +1,88 @@
+//! Keeps the storage engine's own threads, `sled-io-N`, from logging into the exporter.
+//!
+//! They are the only threads at work here that this crate does not start. What they log through a bridge would come back
+//! as records: a loop behind the batch processor, and a deadlock behind the simple one, which holds a lock while it waits
+//! for such a thread. The engine lets no one into them, except for one thing: the waker of an asynchronous flush is
+//! called there.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use super::lock;
+
+/// How many threads the engine always has.
+const AT_LEAST: usize = 7;
+
+/// When a flush has waited this long, there is no thread left to call its waker.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+thread_local! {
+    static SILENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Holds each thread that comes by, so that the next flush goes to another one.
+#[derive(Debug, Default)]
+struct Trap {
+    /// How many are held, and whether they may go.
+    held: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Trap {
+    fn wait(&self, patience: Duration, until: impl Fn(&(usize, bool)) -> bool) -> bool {
+        let result = self.changed.wait_timeout_while(lock(&self.held), patience, |held| !until(held));
+        !result.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut (usize, bool))) {
+        change(&mut lock(&self.held));
+        self.changed.notify_all();
+    }
+}
+
+impl Wake for Trap {
+    fn wake(self: Arc<Self>) {
+        if !SILENT.replace(true) {
+            // For as long as the thread lives.
+            std::mem::forget(opentelemetry::Context::enter_telemetry_suppressed_scope());
+        }
+        self.tell(|(count, _)| *count += 1);
+        self.wait(Duration::from_secs(1), |(_, free)| *free);
+    }
+}
+
+/// Suppresses telemetry on all of the engine's threads, once in a process. `db` has nothing to write: a flush that has
+/// would wait for one of the threads that are held.
+pub(super) fn silence(db: &sled::Tree) {
+    static BUSY: Mutex<()> = Mutex::new(());
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.load(Ordering::Acquire) {
+        return;
+    }
+    let _one_at_a_time = lock(&BUSY);
+    if DONE.load(Ordering::Acquire) || db.flush().is_err() {
+        return;
+    }
+    let trap = Arc::new(Trap::default());
+    let waker = Waker::from(trap.clone());
+    let mut held = 0;
+    // A few may be done before their waker is known: those hold nobody.
+    for _ in 0..100 {
+        let flush = pin!(db.flush_async());
+        if let Poll::Pending = flush.poll(&mut Context::from_waker(&waker)) {
+            let expected = held + 1;
+            if !trap.wait(PATIENCE, |(count, _)| *count >= expected) {
+                break;
+            }
+            held = expected;
+        }
+    }
+    trap.tell(|(_, free)| *free = true);
+    // Otherwise the next database tries again.
+    DONE.store(held >= AT_LEAST, Ordering::Release);
+}
