@@ -95,7 +95,8 @@ impl Later {
         if self.sync_at.take_if(|at| *at <= now).is_some() {
             return Some(Job::Sync);
         }
-        self.failed.pop_front_if(|(at, _)| *at <= now).map(|(_, job)| job)
+        let is_due = self.failed.front().is_some_and(|(at, _)| *at <= now);
+        is_due.then(|| self.failed.pop_front()).flatten().map(|(_, job)| job)
     }
 
     /// Warns once when jobs begin to fail.

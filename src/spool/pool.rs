@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use super::lock;
@@ -74,7 +74,7 @@ pub(super) fn silence(db: &sled::Tree) {
     // A few may be done before their waker is known: those hold nobody.
     for _ in 0..100 {
         let flush = pin!(db.flush_async());
-        if let Poll::Pending = flush.poll(&mut Context::from_waker(&waker)) {
+        if flush.poll(&mut Context::from_waker(&waker)).is_pending() {
             let expected = held + 1;
             if !trap.wait(PATIENCE, |(count, _)| *count >= expected) {
                 break;
