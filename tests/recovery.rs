@@ -115,6 +115,22 @@ fn what_was_delivered_is_not_sent_again_after_a_restart() {
 }
 
 #[test]
+fn what_was_delivered_before_kill_9_is_not_sent_again_and_no_key_is_used_again() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    for round in 1..=3 {
+        let mut child =
+            Child::start("child_that_logs_what_it_is_told", settings(&receiver.url("/ingest"), spool.path()));
+        child.tell(&format!("log r{round} 1 300"));
+        child.tell("flush");
+        child.wait_for("flushed");
+        child.kill();
+    }
+
+    assert_eq!(receiver.delivered(), [names("r1", 1..=300), names("r2", 1..=300), names("r3", 1..=300)].concat());
+    assert_eq!(receiver.look(|log| log.repeated), 0);
+}
+
+#[test]
 fn a_batch_keeps_its_key_and_bytes_when_the_exporter_is_built_anew() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_always(Answer::status(503));
