@@ -11,11 +11,12 @@ use opentelemetry_sdk::logs::SdkLogRecord;
 
 use crate::batch::{BatchContext, HeaderMap};
 use crate::config::{BatchLimits, Durability, RetryPolicy};
-use crate::drain::Drain;
+use crate::drain::{Classifier, Drain};
 use crate::encode::{Encoder, JsonEncoder};
 use crate::error::{BoxError, ExporterBuildError};
 use crate::exporter::{LogExporter, PartitionKey};
 use crate::hook::HeaderHook;
+use crate::retry::{Response, Verdict};
 use crate::spool::{Spool, SpoolConfig};
 use crate::stats::Counters;
 use crate::transport::{HttpSettings, HttpTransport};
@@ -56,6 +57,8 @@ pub struct LogExporterBuilder {
     hook: HeaderHook,
     encoder: Box<dyn Encoder>,
     retry: RetryPolicy,
+    classifier: Box<Classifier>,
+    max_rejected_bytes: u64,
     http: HttpSettings,
 }
 
@@ -79,6 +82,8 @@ impl Default for LogExporterBuilder {
             hook: HeaderHook::None,
             encoder: Box::new(JsonEncoder::default()),
             retry: RetryPolicy::default(),
+            classifier: Box::new(Verdict::of),
+            max_rejected_bytes: 16 << 20,
             http: HttpSettings::default(),
         }
     }
@@ -236,6 +241,27 @@ impl LogExporterBuilder {
         self
     }
 
+    /// What an answer means. Default: [`Verdict::of`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{LogExporter, Verdict};
+    ///
+    /// // A gateway that says 403 while it is overloaded.
+    /// let builder = LogExporter::builder().with_response_classifier(|response| match response.status() {
+    ///     403 => Verdict::Retry,
+    ///     _ => Verdict::of(response),
+    /// });
+    /// ```
+    pub fn with_response_classifier<F>(mut self, classifier: F) -> Self
+    where
+        F: Fn(&Response) -> Verdict + Send + Sync + 'static,
+    {
+        self.classifier = Box::new(classifier);
+        self
+    }
+
     // --- the spool ------------------------------------------------------------------------------------------------
 
     /// What an accepted record survives. Default: [`Durability::Sync`], a power cut.
@@ -249,6 +275,14 @@ impl LogExporterBuilder {
     /// Disk is given back a segment at a time, and memory grows with the segment's size, not with the backlog.
     pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
+        self
+    }
+
+    /// How much the rejected store may hold, in bytes. Default: 16 MiB. The oldest records make room for new ones.
+    ///
+    /// It keeps what the receiver refused for good: see [`SpoolHandle::rejected`](crate::SpoolHandle::rejected).
+    pub fn with_max_rejected_bytes(mut self, bytes: u64) -> Self {
+        self.max_rejected_bytes = bytes;
         self
     }
 
@@ -322,14 +356,14 @@ impl LogExporterBuilder {
         self.check_retry_policy()?;
         let counters = Arc::new(Counters::default());
         let control = Arc::new(Control::default());
-        let (http, hook, for_drain) = (self.http, self.hook, counters.clone());
+        let (http, hook, classifier, for_drain) = (self.http, self.hook, self.classifier, counters.clone());
         let wake = control.clone();
         let worker = Worker::start(control, self.retry, move || {
             let hook = hook.within(http.timeout);
             let transport = HttpTransport::build(&http)?;
             let spool = Arc::new(Spool::open(config)?);
             spool.on_ready(move || wake.wake());
-            Ok(Drain { spool, transport, headers, hook, counters: for_drain })
+            Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
         })?;
         Ok(LogExporter {
             encoder: self.encoder,
@@ -378,7 +412,8 @@ impl LogExporterBuilder {
             }
         }
         let limits = BatchLimits { max_records: max_records as u64, max_bytes: max_bytes as u64, linger };
-        Ok(SpoolConfig { dir, durability: self.durability, segment_bytes: self.segment_bytes, limits })
+        let (durability, segment_bytes) = (self.durability, self.segment_bytes);
+        Ok(SpoolConfig { dir, durability, segment_bytes, limits, max_rejected_bytes: self.max_rejected_bytes })
     }
 
     fn check_retry_policy(&self) -> Result<(), ExporterBuildError> {

@@ -1,12 +1,12 @@
 //! One delivery step: take the next batch, ask the hook, send, act on the answer. No thread, no clock, no sleep.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::batch::HeaderMap;
 use crate::error::BoxError;
 use crate::hook::HeaderHook;
-use crate::retry::{Verdict, classify};
+use crate::retry::{Response, Verdict, parse_retry_after};
 use crate::spool::{Next, Spool};
 use crate::stats::Counters;
 use crate::transport::{Request, Transport, error_chain};
@@ -27,23 +27,39 @@ impl Task {
     }
 }
 
+/// What an answer means.
+pub(crate) type Classifier = dyn Fn(&Response) -> Verdict + Send + Sync;
+
 /// How a step ended.
 #[derive(Debug)]
 pub(crate) enum Step {
     Delivered,
+    /// The batch was refused: it was divided, or its only record rejected. What is left comes next.
+    Refused(Failure),
     /// There was nothing to deliver.
     Empty,
     /// There is something that lingers for so much longer.
-    Wait(std::time::Duration),
+    Wait(Duration),
     Failed(Failure),
 }
 
-/// Why a batch was not delivered. It comes again, the same.
+/// Why a batch was not delivered.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) batch: String,
     pub(crate) reason: String,
-    pub(crate) verdict: Verdict,
+    pub(crate) again: Again,
+}
+
+/// When the same batch is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// With the policy's delays.
+    Backoff,
+    /// After what the server said.
+    After(Duration),
+    /// Slowly: repeating alone will not help.
+    Slowly,
 }
 
 pub(crate) struct Drain<T> {
@@ -52,10 +68,9 @@ pub(crate) struct Drain<T> {
     /// Sent with every request.
     pub(crate) headers: HeaderMap,
     pub(crate) hook: HeaderHook,
+    pub(crate) classifier: Box<Classifier>,
     pub(crate) counters: Arc<Counters>,
 }
-
-const AGAIN: Verdict = Verdict::Retry { after: None };
 
 impl<T: Transport> Drain<T> {
     /// Tries to deliver the next batch of a partition. `force` does not wait for what lingers.
@@ -66,10 +81,10 @@ impl<T: Transport> Drain<T> {
             Ok(Next::Empty) => return Step::Empty,
             Err(error) => {
                 let reason = format!("the spool could not be read: {}", error_chain(&error));
-                return Step::Failed(Failure { batch: String::new(), reason, verdict: AGAIN });
+                return Step::Failed(Failure { batch: String::new(), reason, again: Again::Backoff });
             }
         };
-        let failed = |reason, verdict| Step::Failed(Failure { batch: batch.id.clone(), reason, verdict });
+        let failure = |reason, again| Failure { batch: batch.id.clone(), reason, again };
         let context = batch.context(task.attempt, now);
         let headers = match self.headers_for(&batch.content_type, &batch.id) {
             Ok(headers) => self.hook.call(&context, headers).await,
@@ -77,25 +92,50 @@ impl<T: Transport> Drain<T> {
         };
         let headers = match headers {
             Ok(headers) => headers.into_http(),
-            Err(error) => return failed(format!("the header hook failed: {}", error_chain(&*error)), AGAIN),
+            Err(error) => {
+                let reason = format!("the header hook failed: {}", error_chain(&*error));
+                return Step::Failed(failure(reason, Again::Backoff));
+            }
         };
         self.counters.requests.add(1);
-        let mut batch = batch;
-        let body = std::mem::take(&mut batch.body);
-        let (reason, verdict) = match self.transport.send(Request { headers, body }).await {
-            Ok(response) => {
-                let verdict = classify(response.status, response.retry_after.as_deref(), now);
-                (format!("the server answered {}", response.status), verdict)
+        let response = match self.transport.send(Request { headers, body: batch.body.clone() }).await {
+            Ok(response) => response,
+            Err(error) => {
+                self.counters.failed_requests.add(1);
+                return Step::Failed(failure(format!("the request failed: {}", error_chain(&*error)), Again::Backoff));
             }
-            Err(error) => (format!("the request failed: {}", error_chain(&*error)), AGAIN),
         };
+        let verdict = (self.classifier)(&response);
         if verdict != Verdict::Delivered {
             self.counters.failed_requests.add(1);
-            return Step::Failed(Failure { batch: batch.id, reason, verdict });
         }
-        self.counters.delivered_records.add(batch.records);
-        self.spool.ack(&batch);
-        Step::Delivered
+        let reason = format!("the server answered {}", response.status);
+        match verdict {
+            Verdict::Delivered => {
+                self.counters.delivered_records.add(batch.records);
+                self.spool.ack(&batch);
+                Step::Delivered
+            }
+            Verdict::Retry => {
+                let after = response.retry_after.as_deref().and_then(|value| parse_retry_after(value, now));
+                Step::Failed(failure(reason, after.map_or(Again::Backoff, Again::After)))
+            }
+            Verdict::Hold => Step::Failed(failure(reason, Again::Slowly)),
+            Verdict::TooLarge | Verdict::Refused if batch.records > 1 => {
+                self.spool.cut(&batch);
+                Step::Refused(failure(reason, Again::Slowly))
+            }
+            Verdict::TooLarge | Verdict::Refused => match self.spool.reject(&batch, &response, now) {
+                Ok(()) => {
+                    self.counters.rejected_records.add(batch.records);
+                    Step::Refused(failure(reason, Again::Slowly))
+                }
+                Err(error) => {
+                    let reason = format!("{reason}; the record could not be set aside: {}", error_chain(&error));
+                    Step::Failed(failure(reason, Again::Slowly))
+                }
+            },
+        }
     }
 
     fn headers_for(&self, content_type: &str, id: &str) -> Result<HeaderMap, BoxError> {
@@ -119,7 +159,6 @@ mod tests {
     use crate::batch::Framing;
     use crate::config::{BatchLimits, Durability};
     use crate::spool::{Group, SpoolConfig};
-    use crate::transport::Response;
 
     /// Answers by a script and keeps what it was sent.
     #[derive(Default)]
@@ -137,13 +176,18 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "a script has errors as well")]
     fn status(status: u16) -> Result<Response, BoxError> {
-        Ok(Response { status, retry_after: None })
+        Ok(Response { status, retry_after: None, body: b"why".to_vec() })
     }
 
     fn drain(dir: &Path, answers: impl IntoIterator<Item = Result<Response, BoxError>>) -> Drain<Script> {
         let limits = BatchLimits { max_records: 2, max_bytes: 1 << 20, linger: Duration::ZERO };
-        let config =
-            SpoolConfig { dir: dir.to_owned(), durability: Durability::Process, segment_bytes: 1 << 20, limits };
+        let config = SpoolConfig {
+            dir: dir.to_owned(),
+            durability: Durability::Process,
+            segment_bytes: 1 << 20,
+            limits,
+            max_rejected_bytes: 1 << 20,
+        };
         let spool = Spool::open(config).unwrap();
         let group = Group { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Group::default() };
         spool.append(&[("tenant", &group)], &Framing::json_array()).unwrap();
@@ -154,6 +198,7 @@ mod tests {
             transport: Script { answers: Mutex::new(answers.into_iter().collect()), ..Script::default() },
             headers,
             hook: HeaderHook::None,
+            classifier: Box::new(Verdict::of),
             counters: Arc::default(),
         }
     }
@@ -171,9 +216,9 @@ mod tests {
         sent.iter().map(|request| (text(&request.body), text(request.headers["idempotency-key"].as_bytes()))).collect()
     }
 
-    fn verdict(step: Step) -> Verdict {
+    fn again(step: Step) -> Again {
         match step {
-            Step::Failed(failure) => failure.verdict,
+            Step::Failed(failure) => failure.again,
             other => panic!("{other:?}"),
         }
     }
@@ -196,28 +241,81 @@ mod tests {
     #[test]
     fn whatever_is_not_a_success_sends_the_same_batch_again() {
         let dir = tempfile::tempdir().unwrap();
-        let failures =
-            [status(503), status(429), Err("reset".into()), status(400), status(401), status(301), status(413)];
+        let failures = [status(503), status(429), Err("reset".into()), status(401), status(301), status(404)];
         let count = failures.len();
         let drain = drain(dir.path(), failures.into_iter().chain([status(200)]));
         for attempt in 1..=count {
-            verdict(step(&drain, u32::try_from(attempt).unwrap()));
+            again(step(&drain, u32::try_from(attempt).unwrap()));
         }
-        assert!(matches!(step(&drain, 8), Step::Delivered));
+        assert!(matches!(step(&drain, 7), Step::Delivered));
         let sent = sent(&drain);
         assert!(sent.iter().all(|request| *request == sent[0]), "{sent:?}");
         let stats = drain.counters.snapshot();
-        assert_eq!((stats.requests, stats.failed_requests, stats.delivered_records), (8, 7, 2));
+        assert_eq!((stats.requests, stats.failed_requests, stats.delivered_records), (7, 6, 2));
     }
 
     #[test]
     fn the_servers_answer_says_how_it_is_repeated() {
         let dir = tempfile::tempdir().unwrap();
-        let after = Ok(Response { status: 429, retry_after: Some("7".to_owned()) });
+        let after = Ok(Response { status: 429, retry_after: Some("7".to_owned()), body: Vec::new() });
         let drain = drain(dir.path(), [after, Err("refused".into()), status(403)]);
-        assert_eq!(verdict(step(&drain, 1)), Verdict::Retry { after: Some(Duration::from_secs(7)) });
-        assert_eq!(verdict(step(&drain, 2)), AGAIN);
-        assert_eq!(verdict(step(&drain, 3)), Verdict::Hold);
+        assert_eq!(again(step(&drain, 1)), Again::After(Duration::from_secs(7)));
+        assert_eq!(again(step(&drain, 2)), Again::Backoff);
+        assert_eq!(again(step(&drain, 3)), Again::Slowly);
+    }
+
+    #[test]
+    fn a_batch_that_is_refused_is_divided_and_its_bad_record_rejected() {
+        for code in [400, 413, 415, 422] {
+            let dir = tempfile::tempdir().unwrap();
+            let drain = drain(dir.path(), [status(code), status(code), status(200), status(200)]);
+            assert!(matches!(step(&drain, 1), Step::Refused(_)), "divided");
+            assert!(matches!(step(&drain, 1), Step::Refused(_)), "rejected");
+            assert!(matches!(step(&drain, 1), Step::Delivered));
+            assert!(matches!(step(&drain, 1), Step::Delivered));
+            assert!(matches!(step(&drain, 1), Step::Empty));
+            let sent = sent(&drain);
+            assert_eq!(sent.iter().map(|(body, _)| &**body).collect::<Vec<_>>(), ["[1,2]", "[1]", "[2]", "[3]"]);
+            let ids: std::collections::HashSet<_> = sent.iter().map(|(_, id)| id).collect();
+            assert_eq!(ids.len(), 4, "each has an id of its own");
+            let rejected = drain.spool.rejected().records().unwrap();
+            assert_eq!(rejected.len(), 1);
+            assert_eq!((&*rejected[0].body, rejected[0].status, &*rejected[0].answer), (&b"[1]"[..], code, "why"));
+            assert_eq!((&rejected[0].batch_id, &*rejected[0].partition_key), (&sent[1].1, "tenant"));
+            let stats = drain.counters.snapshot();
+            assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));
+        }
+    }
+
+    #[test]
+    fn how_a_batch_was_divided_survives_a_kill() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = drain(dir.path(), [status(400), status(503)]);
+        step(&before, 1);
+        step(&before, 1);
+        let sent_before = sent(&before);
+        before.spool.kill();
+        drop(before);
+        let after = drain(dir.path(), [status(200), status(200), status(200)]);
+        after.spool.wait_recovered();
+        for _ in 0..3 {
+            assert!(matches!(step(&after, 1), Step::Delivered));
+        }
+        let sent_after = sent(&after);
+        assert_eq!(sent_after[0], sent_before[1]);
+        assert_eq!(sent_after[1].0, "[2]");
+    }
+
+    #[test]
+    fn a_classifier_of_ones_own_decides() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut drain = drain(dir.path(), [status(200), status(403)]);
+        drain.classifier = Box::new(|response| match (response.status(), response.body()) {
+            (403, b"why") => Verdict::Delivered,
+            _ => Verdict::Retry,
+        });
+        assert_eq!(again(step(&drain, 1)), Again::Backoff);
+        assert!(matches!(step(&drain, 2), Step::Delivered));
     }
 
     #[test]

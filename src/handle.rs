@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use opentelemetry::Context;
 
-use crate::error::FlushError;
-use crate::spool::Spool;
+use crate::error::{FlushError, SpoolError};
+use crate::spool::{RejectedRecord, Spool};
 use crate::stats::{Counters, SpoolStats};
 use crate::worker::Control;
 
@@ -76,6 +76,20 @@ impl SpoolHandle {
         } else {
             Err(FlushError::Timeout { timeout, pending: spool.depth().pending_records })
         }
+    }
+
+    /// What the receiver refused for good, the oldest first: with its answer, and as it was sent.
+    ///
+    /// The records lie in the directory `rejected` of the spool, a JSON file each; who has dealt with one may delete its
+    /// file. Reads all of them: at most what
+    /// [`with_max_rejected_bytes`](crate::LogExporterBuilder::with_max_rejected_bytes) allows.
+    ///
+    /// # Errors
+    ///
+    /// If the exporter is shut down or the directory cannot be read.
+    pub fn rejected(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
+        let spool = self.spool.upgrade().ok_or(SpoolError::Closed)?;
+        spool.rejected().records()
     }
 
     /// Stops delivering, after the requests that are under way. Records are accepted and spooled as before.

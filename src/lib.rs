@@ -49,7 +49,7 @@
 //! - [`SpoolHandle`]: what is in the spool; flush, pause and resume.
 //! - [`BatchContext`] and [`HeaderMap`]: what a header hook sees and sets.
 //! - [`JsonEncoder`], [`Encoder`] and [`Framing`]: the wire format, and how to write another.
-//! - [`Durability`] and [`RetryPolicy`].
+//! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`].
 //! - The README: guarantees, answers and retries, what it costs.
 
 mod background;
@@ -77,6 +77,8 @@ pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolErro
 pub use exporter::LogExporter;
 pub use handle::SpoolHandle;
 pub use processor::CallerThreadProcessor;
+pub use retry::{Response, Verdict};
+pub use spool::RejectedRecord;
 pub use stats::SpoolStats;
 
 /// The README's code is tested as well.

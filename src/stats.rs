@@ -23,6 +23,7 @@ pub(crate) struct Counters {
     pub(crate) unencodable_records: Counter,
     pub(crate) failed_exports: Counter,
     pub(crate) delivered_records: Counter,
+    pub(crate) rejected_records: Counter,
     pub(crate) requests: Counter,
     pub(crate) failed_requests: Counter,
     last_error: Mutex<Option<String>>,
@@ -40,6 +41,7 @@ impl Counters {
             unencodable_records: self.unencodable_records.get(),
             failed_exports: self.failed_exports.get(),
             delivered_records: self.delivered_records.get(),
+            rejected_records: self.rejected_records.get(),
             requests: self.requests.get(),
             failed_requests: self.failed_requests.get(),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -56,6 +58,8 @@ pub struct SpoolStats {
     pub accepted_records: u64,
     /// Records that the endpoint took, also those that an earlier process accepted.
     pub delivered_records: u64,
+    /// Records that the endpoint refused for good: they are in the rejected store.
+    pub rejected_records: u64,
     /// Records in the spool that wait to be delivered; while [`recovering`](Self::recovering), without those that
     /// are still looked for. Zero after shutdown.
     pub pending_records: u64,
@@ -67,7 +71,7 @@ pub struct SpoolStats {
     pub failed_exports: u64,
     /// Requests that were begun.
     pub requests: u64,
-    /// Requests that did not deliver their batch. The batch is sent again.
+    /// Requests that did not deliver their batch. It is sent again, whole or in parts, or rejected.
     pub failed_requests: u64,
     /// Segments of the spool: databases on disk. Zero after shutdown.
     pub segments: u64,

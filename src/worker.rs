@@ -11,14 +11,17 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::RetryPolicy;
-use crate::drain::{Drain, Failure, Step, Task};
+use crate::drain::{Again, Drain, Failure, Step, Task};
 use crate::error::ExporterBuildError;
-use crate::retry::Verdict;
 use crate::spool::Spool;
 use crate::transport::Transport;
 
 /// So many partitions are delivered at the same time, one request each.
 const MAX_IN_FLIGHT: usize = 16;
+
+/// After so many refusals in a row, without a success in between, the server seems to refuse everything: from then on a
+/// partition asks slowly. To find one record among 512 takes at most ten.
+const MAX_REFUSALS: u32 = 32;
 
 /// What the worker is told from other threads.
 #[derive(Clone, Copy, Debug, Default)]
@@ -178,6 +181,9 @@ struct Schedule<'a, T> {
     lingering: HashMap<Arc<str>, (Instant, u64)>,
     hurry: u64,
     failing: HashSet<Arc<str>>,
+    /// How often each partition was refused since something of it was delivered.
+    refusals: HashMap<Arc<str>, u32>,
+    warned_of_refusal: bool,
 }
 
 impl<'a, T: Transport> Schedule<'a, T> {
@@ -194,6 +200,8 @@ impl<'a, T: Transport> Schedule<'a, T> {
             lingering: HashMap::new(),
             hurry: 0,
             failing: HashSet::new(),
+            refusals: HashMap::new(),
+            warned_of_refusal: false,
         }
     }
 
@@ -250,13 +258,14 @@ impl<'a, T: Transport> Schedule<'a, T> {
             Ok((id, step)) => (id, step),
             Err(error) => {
                 let (batch, reason) = (String::new(), format!("a hook panicked: {error}"));
-                (error.id(), Step::Failed(Failure { batch, reason, verdict: Verdict::Retry { after: None } }))
+                (error.id(), Step::Failed(Failure { batch, reason, again: Again::Backoff }))
             }
         };
         let Some(task) = self.tasks.remove(&id) else { return };
         self.lingering.remove(&task.key);
         match step {
             Step::Delivered => {
+                self.refusals.remove(&task.key);
                 if self.failing.remove(&task.key) && self.failing.is_empty() {
                     otel_info!(name: "Spool.DeliveryResumed");
                 }
@@ -270,11 +279,24 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 self.lingering.insert(key, at);
             }
             Step::Wait(_) => self.due.push_back(task),
+            Step::Refused(failure) => {
+                let refusals = self.count_refusal(&task.key, &failure);
+                let task = Task::new(task.key);
+                if refusals < MAX_REFUSALS {
+                    self.due.push_back(task);
+                } else if !stopping {
+                    self.postpone(task, self.retry.slow(fastrand::f64()));
+                }
+            }
             Step::Failed(failure) => {
                 self.report(&task, &failure);
                 // On the way out each partition has one attempt; the rest stays for the next start.
                 if !stopping {
-                    let delay = self.retry.delay(failure.verdict, task.attempt, fastrand::f64());
+                    let delay = match failure.again {
+                        Again::Backoff => self.retry.backoff(task.attempt, fastrand::f64()),
+                        Again::After(after) => after.min(self.retry.max_retry_after),
+                        Again::Slowly => self.retry.slow(fastrand::f64()),
+                    };
                     self.postpone(Task { attempt: task.attempt.saturating_add(1), ..task }, delay);
                 }
             }
@@ -289,12 +311,34 @@ impl<'a, T: Transport> Schedule<'a, T> {
         (at, self.ticket)
     }
 
+    /// Warns of the first refusal, and once when a partition seems to be refused altogether.
+    fn count_refusal(&mut self, key: &Arc<str>, failure: &Failure) -> u32 {
+        let refusals = self.refusals.entry(key.clone()).or_default();
+        *refusals = refusals.saturating_add(1);
+        if !std::mem::replace(&mut self.warned_of_refusal, true) {
+            otel_warn!(
+                name: "Spool.RecordsRefused",
+                batch = failure.batch.clone(),
+                reason = failure.reason.clone(),
+                message = "The endpoint refuses a batch. It is divided until what is refused is found, which is set aside in the rejected store. Further ones are counted only."
+            );
+        } else if *refusals == MAX_REFUSALS {
+            otel_warn!(
+                name: "Spool.EverythingRefused",
+                reason = failure.reason.clone(),
+                message = "The endpoint refuses everything. It is asked slowly until it takes something again."
+            );
+        }
+        self.drain.counters.set_last_error(failure.reason.clone());
+        *refusals
+    }
+
     /// Warns once when the first partition begins to fail, and once for every batch that repeating will not help.
     fn report(&mut self, task: &Task, failure: &Failure) {
         self.drain.counters.set_last_error(failure.reason.clone());
         let first = self.failing.is_empty();
         self.failing.insert(task.key.clone());
-        if failure.verdict == Verdict::Hold && task.attempt == 1 {
+        if failure.again == Again::Slowly && task.attempt == 1 {
             otel_warn!(
                 name: "Spool.BatchHeld",
                 batch = failure.batch.clone(),

@@ -338,12 +338,10 @@ fn a_partition_that_is_told_to_wait_for_an_hour_does_not_hold_the_others() {
 }
 
 #[test]
-fn a_partition_whose_requests_hang_does_not_hold_the_others_for_ever() {
+fn a_partition_whose_requests_hang_does_not_hold_the_others() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_by(|request| if request.messages[0].starts_with("hung") { Answer::hang() } else { Answer::ok() });
-    let service = Service::simple(
-        exporter(&receiver, &spool).with_partition_key(by_tenant).with_timeout(Duration::from_millis(100)),
-    );
+    let service = Service::simple(exporter(&receiver, &spool).with_partition_key(by_tenant).with_timeout(NEVER));
 
     service.log_of("hung", 1..=3);
     receiver.wait_for_requests(1);
@@ -355,7 +353,7 @@ fn a_partition_whose_requests_hang_does_not_hold_the_others_for_ever() {
 #[test]
 fn a_batch_that_is_refused_is_held_and_delivered_when_the_server_relents() {
     let elsewhere = Receiver::start();
-    for status in [300, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 407, 413, 415, 422, 431] {
+    for status in [300, 301, 302, 303, 307, 308, 401, 403, 404, 405, 407, 431] {
         let (receiver, spool) = (Receiver::start(), spool_dir());
         receiver.answer_always(Answer::status(status).header("location", elsewhere.url("/")).body("no"));
         let service = Service::simple(exporter(&receiver, &spool));
@@ -384,7 +382,7 @@ fn a_batch_that_is_refused_is_held_and_delivered_when_the_server_relents() {
 #[test]
 fn a_refused_partition_does_not_hold_the_others() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_by(|request| Answer::status(if request.messages[0].starts_with("bad") { 400 } else { 200 }));
+    receiver.answer_by(|request| Answer::status(if request.messages[0].starts_with("bad") { 401 } else { 200 }));
     let service = Service::simple(exporter(&receiver, &spool).with_partition_key(by_tenant));
 
     service.log_of("bad", 1..=3);

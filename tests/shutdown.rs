@@ -136,7 +136,7 @@ fn shutdown_returns_though_the_server_asks_for_an_hour_s_patience() {
 #[test]
 fn shutdown_returns_though_every_batch_is_refused() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::status(400));
+    receiver.answer_always(Answer::status(401));
     let service = Service::batch(exporter(&receiver, &spool));
     service.log_all("m", 1..=100);
     service.sync();

@@ -1,7 +1,7 @@
 //! The cursor database: what of each lane is delivered, and the seals of the segments.
 //!
 //! ```text
-//! 'l' segment 8 partition 4   ->  acknowledged 8 | frozen until 8 | max records 8 | max bytes 8
+//! 'l' segment 8 partition 4   ->  acknowledged 8 | frozen until 8 | max records 8 | max bytes 8 | each cut 8
 //! 's' segment 8 chunk 4       ->  a piece of: crc32 4 | file bytes 8 | file crc 4 | frames 8 | lanes 4
 //!                                              | for each lane: records 8, key length 4, key
 //! 'a' segment 8 0 4           ->  accepted frames 8: those after them were not accepted, though they may be there
@@ -41,11 +41,31 @@ pub(super) struct Frozen {
 }
 
 /// How far a lane is delivered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LaneCursor {
     /// Records before this one are delivered.
     pub(super) acked: u64,
     pub(super) frozen: Option<Frozen>,
+    /// Where the batch that was refused is cut into smaller ones, the next cut last. One value holds all of it: a batch
+    /// is either whole or cut, whenever the process ends.
+    pub(super) cuts: Vec<u64>,
+}
+
+impl LaneCursor {
+    /// Everything before `end` is delivered.
+    pub(super) fn advance(&mut self, end: u64) {
+        self.acked = end;
+        self.frozen = self.frozen.filter(|frozen| frozen.until > end);
+        while self.cuts.pop_if(|cut| *cut <= end).is_some() {}
+    }
+
+    /// Cuts the next batch, which ends at `end`, in two.
+    pub(super) fn cut(&mut self, end: u64) {
+        if self.cuts.is_empty() {
+            self.cuts.push(end);
+        }
+        self.cuts.push(self.acked + (end - self.acked) / 2);
+    }
 }
 
 /// What the cursor database held when it was opened.
@@ -116,7 +136,7 @@ impl Cursor {
     pub(super) fn put_lane(&self, segment: u64, partition: u32, lane: &LaneCursor) -> Result<(), SpoolError> {
         let frozen = lane.frozen.unwrap_or(Frozen { until: lane.acked, max_records: 0, max_bytes: 0 });
         let fields = [lane.acked, frozen.until, frozen.max_records, frozen.max_bytes];
-        let value = fields.map(u64::to_le_bytes).concat();
+        let value: Vec<u8> = fields.iter().chain(&lane.cuts).copied().flat_map(u64::to_le_bytes).collect();
         self.with_store(|kept| kept.put(key(LANE, segment, partition), value), |_| Ok(()))
     }
 
@@ -231,7 +251,8 @@ fn read_lane(value: &[u8]) -> Option<LaneCursor> {
     let mut fields = Fields(value);
     let acked = fields.u64()?;
     let frozen = Frozen { until: fields.u64()?, max_records: fields.u64()?, max_bytes: fields.u64()? };
-    Some(LaneCursor { acked, frozen: (frozen.until > acked).then_some(frozen) })
+    let cuts = std::iter::from_fn(|| fields.u64()).collect();
+    Some(LaneCursor { acked, frozen: (frozen.until > acked).then_some(frozen), cuts })
 }
 
 fn write_seal(seal: &Seal) -> Vec<u8> {
@@ -269,17 +290,38 @@ fn read_seal(bytes: &[u8]) -> Option<Seal> {
 mod tests {
     use super::*;
 
+    fn delivered(acked: u64) -> LaneCursor {
+        LaneCursor { acked, ..LaneCursor::default() }
+    }
+
+    #[test]
+    fn a_batch_is_cut_down_to_single_records_and_every_record_comes_once() {
+        let mut cursor = LaneCursor { acked: 10, ..LaneCursor::default() };
+        let mut singles = Vec::new();
+        while cursor.acked < 17 {
+            let end = cursor.cuts.last().copied().unwrap_or(17);
+            if end - cursor.acked > 1 {
+                cursor.cut(end);
+            } else {
+                singles.push(cursor.acked);
+                cursor.advance(end);
+            }
+        }
+        assert_eq!(singles, [10, 11, 12, 13, 14, 15, 16]);
+        assert!(cursor.cuts.is_empty());
+    }
+
     #[test]
     fn what_is_written_is_there_after_reopening() {
         let dir = tempfile::tempdir().unwrap();
         let frozen = Frozen { until: 9, max_records: 5, max_bytes: 1 << 40 };
-        let lane = LaneCursor { acked: 7, frozen: Some(frozen) };
+        let lane = LaneCursor { acked: 7, frozen: Some(frozen), cuts: vec![9, 8] };
         let lanes = (0..1000).map(|n| (Arc::from(format!("tenant-{n}")), n)).collect();
         let seal = Seal { file_bytes: 1, file_crc: 2, frames: 3, lanes };
         {
             let (cursor, _) = Cursor::open(dir.path()).unwrap();
             cursor.put_lane(1, 0, &lane).unwrap();
-            cursor.put_lane(1, 1, &LaneCursor { acked: 3, frozen: None }).unwrap();
+            cursor.put_lane(1, 1, &delivered(3)).unwrap();
             cursor.put_seal(1, &seal).unwrap();
             cursor.put_seal(2, &seal).unwrap();
             cursor.put_accepted(2, 4).unwrap();
@@ -293,7 +335,7 @@ mod tests {
         assert_eq!(loaded.accepted, BTreeMap::from([(3, 5)]));
         assert_eq!(loaded.segments, BTreeSet::from([1, 3]));
         assert_eq!(cursor.lane(1, 0), lane);
-        assert_eq!(cursor.lane(1, 1), LaneCursor { acked: 3, frozen: None });
+        assert_eq!(cursor.lane(1, 1), delivered(3));
         assert_eq!(cursor.lane(2, 0), LaneCursor::default());
     }
 
@@ -313,7 +355,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (cursor, _) = Cursor::open(dir.path()).unwrap();
         for n in 0..200_000 {
-            cursor.put_lane(n / 1000, 0, &LaneCursor { acked: n, frozen: None }).unwrap();
+            cursor.put_lane(n / 1000, 0, &delivered(n)).unwrap();
             if n % 1000 == 999 {
                 cursor.forget(n / 1000).unwrap();
                 cursor.flush().unwrap();

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use opentelemetry::otel_warn;
 
 use super::bytes::index;
 use super::cursor::{Cursor, Frozen, LaneCursor};
 use super::entry::system_time;
 use super::housekeeper::Job;
+use super::rejected::RejectedRecord;
 use super::state::Front;
 use super::{Inner, Spool, lock};
 use crate::batch::BatchContext;
 use crate::config::Durability;
 use crate::error::SpoolError;
+use crate::retry::Response;
 use crate::transport::error_chain;
 
 /// Records of one partition, ready to be sent. Until it is acknowledged, the same batch comes again.
@@ -24,7 +27,7 @@ pub(crate) struct Batch {
     pub(crate) id: String,
     pub(crate) key: Arc<str>,
     pub(crate) records: u64,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Bytes,
     pub(crate) content_type: String,
     pub(super) segment: u64,
     lane: u32,
@@ -103,7 +106,8 @@ impl Spool {
                 Some(frozen) => frozen,
                 None => Frozen { until: front.end, max_records, max_bytes },
             };
-            let waiting = front.cursor.acked..frozen.until.min(front.end);
+            let end = front.cursor.cuts.last().copied().unwrap_or(frozen.until);
+            let waiting = front.cursor.acked..end.min(front.end);
             let is_new = front.cursor.frozen.is_none();
             if is_new && !front.complete && !force {
                 let available = segment.available(front.lane, &waiting);
@@ -135,7 +139,7 @@ impl Spool {
                 id: self.inner.batch_id(front.segment, front.lane, &span),
                 key: key.clone(),
                 records: collected.records,
-                body: collected.body,
+                body: collected.body.into(),
                 content_type: collected.content_type,
                 segment: front.segment,
                 lane: front.lane,
@@ -150,12 +154,30 @@ impl Spool {
     /// Fixes how a lane is divided into batches, before the first of them is sent.
     fn freeze(&self, key: &str, front: &Front, frozen: Frozen) {
         let Some(cursor) = lock(&self.inner.state).freeze(key, front, frozen) else { return };
+        self.keep_lane(front.segment, front.lane, &cursor);
+    }
+
+    /// Keeps how a lane is divided, as safe as the records are: what is sent under an id must be the same ever after.
+    fn keep_lane(&self, segment: u64, lane: u32, cursor: &LaneCursor) {
         let durable = self.inner.config.durability == Durability::Sync;
         self.inner.cursor_dirty.store(!durable, Ordering::Release);
         self.inner.keep(|kept| {
-            kept.put_lane(front.segment, front.lane, &cursor)?;
+            kept.put_lane(segment, lane, cursor)?;
             if durable { kept.sync() } else { Ok(()) }
         });
+    }
+
+    /// Divides a batch that was refused: its halves come in its place, under ids of their own.
+    pub(crate) fn cut(&self, batch: &Batch) {
+        let Some(cursor) = lock(&self.inner.state).cut(&batch.key, batch.segment, &batch.span) else { return };
+        self.keep_lane(batch.segment, batch.lane, &cursor);
+    }
+
+    /// Puts a batch of one record into the rejected store; the next one takes its place.
+    pub(crate) fn reject(&self, batch: &Batch, response: &Response, now: SystemTime) -> Result<(), SpoolError> {
+        self.inner.rejected.put(&RejectedRecord::new(batch, response, now))?;
+        self.ack(batch);
+        Ok(())
     }
 
     /// Marks a batch as delivered. That survives a kill once the next batch is taken or [`Spool::settle`] is called.
@@ -166,7 +188,7 @@ impl Spool {
     fn advance(&self, key: &str, segment: u64, lane: u32, span: &Range<u64>) {
         let acked = lock(&self.inner.state).ack(key, segment, span);
         // A segment that was abandoned meanwhile has no lanes at the moment; what it is recovered from says it all.
-        let (cursor, done) = acked.unwrap_or((LaneCursor { acked: span.end, frozen: None }, false));
+        let (cursor, done) = acked.unwrap_or((LaneCursor { acked: span.end, ..LaneCursor::default() }, false));
         self.inner.cursor_dirty.store(true, Ordering::Release);
         self.inner.keep(|kept| kept.put_lane(segment, lane, &cursor));
         if done {

@@ -8,6 +8,7 @@
 //!     cursor/                   a database: what is delivered, and the seals
 //!     0000000012.segment/       a database: entries
 //!     0000000011.dead/          delivered, being deleted
+//!   rejected/                   what the receiver refused for good, a file for each record
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -31,6 +32,15 @@ pub(super) fn create(dir: &Path) -> Result<(), SpoolError> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir).map_err(|error| io_error("create", dir, error))
+}
+
+/// Makes a file, or empties the one that is there, for the owner alone.
+pub(super) fn private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Makes what was created, renamed or removed in `dir` survive a power cut. Only Unix lets a directory be synced;
@@ -220,7 +230,7 @@ fn check_format(root: &Path) -> Result<(), SpoolError> {
 /// Renamed into place, so that another process sees the whole file or none.
 fn write_format(root: &Path, path: &Path) -> Result<(), SpoolError> {
     let new = root.join(format!("format.{:08x}", fastrand::u32(..)));
-    File::create(&new)
+    private_file(&new)
         .and_then(|mut file| {
             writeln!(file, "{FORMAT_NAME} {FORMAT}")?;
             file.sync_all()

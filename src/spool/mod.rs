@@ -9,7 +9,8 @@
 //! | `cursor` | what of the segments is delivered |
 //! | `state` | what waits, in memory |
 //! | `housekeeper` | what is done ahead or afterwards, on a thread of its own |
-//! | `append`, `deliver` | the verbs: append; next, ack |
+//! | `append`, `deliver` | the verbs: append; next, ack, cut, reject |
+//! | `rejected` | what the receiver refused for good |
 //! | this one | opening and closing |
 //!
 //! Lock order: `head`, then `state`. Neither is held while a segment is opened, nor `state` during I/O.
@@ -23,6 +24,7 @@ mod entry;
 mod frame;
 mod housekeeper;
 mod pool;
+mod rejected;
 mod segment;
 mod state;
 mod store;
@@ -49,6 +51,8 @@ use state::State;
 
 pub(crate) use deliver::Next;
 pub(crate) use entry::Group;
+pub use rejected::RejectedRecord;
+pub(crate) use rejected::RejectedStore;
 
 /// Closed segments that are kept open for reading, besides the newest.
 const MAX_OPEN_SEGMENTS: usize = 2;
@@ -61,6 +65,7 @@ pub(crate) struct SpoolConfig {
     /// A segment that has this many bytes gets no more.
     pub(crate) segment_bytes: u64,
     pub(crate) limits: BatchLimits,
+    pub(crate) max_rejected_bytes: u64,
 }
 
 /// The id of a segment: no two have the same, on whatever machine.
@@ -82,6 +87,7 @@ struct Inner {
     config: SpoolConfig,
     dir: QueueDir,
     cursor: Cursor,
+    rejected: Arc<RejectedStore>,
     head: Mutex<Option<Head>>,
     state: Mutex<State>,
     /// With `state`: something was delivered, recovered, or the spool was closed.
@@ -133,6 +139,7 @@ impl Spool {
         let (sender, receiver) = mpsc::channel();
         let inner = Arc::new(Inner {
             next_number: Mutex::new(numbers.last().map_or(1, |last| last + 1)),
+            rejected: Arc::new(RejectedStore::new(&config.dir, config.max_rejected_bytes)),
             config,
             dir,
             cursor,
@@ -166,6 +173,11 @@ impl Spool {
         let (pending_records, segments) = (state.pending_records, state.segments.len() as u64);
         drop(state);
         Depth { pending_records, segments, disk_bytes: self.inner.dir.disk_bytes() }
+    }
+
+    /// What the receiver refused for good.
+    pub(crate) fn rejected(&self) -> Arc<RejectedStore> {
+        self.inner.rejected.clone()
     }
 
     /// Waits until everything that is in the spool now is delivered. False if the time was up or the spool was closed.

@@ -45,7 +45,7 @@ pub(super) struct SegmentState {
 }
 
 /// The next lane of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Front {
     pub(super) segment: u64,
     pub(super) lane: u32,
@@ -236,7 +236,7 @@ impl State {
             segment: lane.segment,
             lane: lane.number,
             end: lane.end,
-            cursor: lane.cursor,
+            cursor: lane.cursor.clone(),
             complete: self.head != Some(lane.segment),
         })
     }
@@ -247,7 +247,17 @@ impl State {
             return None;
         }
         lane.cursor.frozen = Some(frozen);
-        Some(lane.cursor)
+        Some(lane.cursor.clone())
+    }
+
+    /// Cuts a batch of a partition's first lane in two.
+    pub(super) fn cut(&mut self, key: &str, segment: u64, refused: &Range<u64>) -> Option<LaneCursor> {
+        let lane = self.partitions.get_mut(key)?.lanes.front_mut()?;
+        if lane.segment != segment || lane.cursor.acked != refused.start {
+            return None;
+        }
+        lane.cursor.cut(refused.end);
+        Some(lane.cursor.clone())
     }
 
     /// The records of `delivered` in a partition's first lane are delivered. Returns the lane's new cursor, and whether
@@ -259,10 +269,9 @@ impl State {
         if lane.segment != segment || lane.cursor.acked != delivered.start {
             return None;
         }
-        lane.cursor.acked = delivered.end;
-        lane.cursor.frozen = lane.cursor.frozen.filter(|frozen| frozen.until > delivered.end);
+        lane.cursor.advance(delivered.end);
         self.pending_records -= delivered.end - delivered.start;
-        let cursor = lane.cursor;
+        let cursor = lane.cursor.clone();
         if lane.pending() > 0 || head == Some(segment) {
             return Some((cursor, false));
         }
@@ -357,10 +366,24 @@ mod tests {
     #[test]
     fn what_is_delivered_already_is_not_pending() {
         let mut state = State::default();
-        let done = |_| LaneCursor { acked: 5, frozen: None };
+        let done = |_| LaneCursor { acked: 5, ..LaneCursor::default() };
         assert!(state.add_sealed(1, seal(&[("a", 5)]), done));
         assert!(!state.add_sealed(2, seal(&[("a", 6)]), done));
         assert_eq!(state.pending_records, 1);
+    }
+
+    #[test]
+    fn a_watermark_is_not_reached_by_giving_up_a_segment() {
+        let mut state = State::default();
+        state.add_sealed(1, seal(&[("a", 2)]), from_the_start);
+        let watermark = state.watermark();
+        state.head = Some(1);
+        state.abandon_head();
+        assert!(!state.has_delivered(&watermark));
+        state.add_sealed(1, seal(&[("a", 2)]), from_the_start);
+        assert!(!state.has_delivered(&watermark));
+        state.ack("a", 1, &(0..2));
+        assert!(state.has_delivered(&watermark));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::SystemTime;
 
+use ::bytes::Bytes;
+
 use super::deliver::Batch;
 use super::*;
 use crate::batch::Framing;
@@ -14,7 +16,13 @@ const FRAMING: Framing = Framing::ndjson();
 
 fn config(dir: &Path) -> SpoolConfig {
     let limits = BatchLimits { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO };
-    SpoolConfig { dir: dir.to_owned(), durability: Durability::Process, segment_bytes: 1 << 20, limits }
+    SpoolConfig {
+        dir: dir.to_owned(),
+        durability: Durability::Process,
+        segment_bytes: 1 << 20,
+        limits,
+        max_rejected_bytes: 1 << 20,
+    }
 }
 
 fn open(config: &SpoolConfig) -> Spool {
@@ -44,12 +52,26 @@ fn next(spool: &Spool, key: &Arc<str>) -> Option<Box<Batch>> {
     }
 }
 
-/// Waits for the housekeeper to have looked into what a killed process left.
-fn recovered(spool: &Spool) {
-    let mut state = lock(&spool.inner.state);
-    while !state.is_recovered() {
-        state = spool.inner.progress.wait(state).unwrap();
+impl Spool {
+    /// Waits for the housekeeper to have looked into what a killed process left.
+    pub(crate) fn wait_recovered(&self) {
+        let mut state = lock(&self.inner.state);
+        while !state.is_recovered() {
+            state = self.inner.progress.wait(state).unwrap();
+        }
     }
+
+    /// Ends a spool as a kill does: nothing is sealed or closed in order.
+    pub(crate) fn kill(&self) {
+        self.inner.closed.store(true, Ordering::Release);
+        // Only so that the queue's lock goes, as it does with a process.
+        self.inner.ask(Job::Finish);
+        lock(&self.housekeeper).take().unwrap().join().unwrap();
+    }
+}
+
+fn recovered(spool: &Spool) {
+    spool.wait_recovered();
 }
 
 /// Delivers everything; the lines of each key in the order of delivery, and the ids.
@@ -69,13 +91,9 @@ fn drain(spool: &Spool) -> (HashMap<String, Vec<String>>, Vec<String>) {
     (lines, ids)
 }
 
-/// Ends a spool as a kill does: nothing is sealed or closed in order.
 #[expect(clippy::needless_pass_by_value, reason = "nothing is done with it after a kill")]
 fn kill(spool: Spool) {
-    spool.inner.closed.store(true, Ordering::Release);
-    // Only so that the queue's lock goes, as it does with a process.
-    spool.inner.ask(Job::Finish);
-    lock(&spool.housekeeper).take().unwrap().join().unwrap();
+    spool.kill();
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -265,9 +283,11 @@ fn the_number_of_a_segment_is_not_used_again_while_an_older_one_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
     let mut used = HashSet::new();
+    let spool = open(&config);
+    append(&spool, "stuck", &["one"]);
+    drop(spool);
     for round in 0..4 {
         let spool = open(&config);
-        append(&spool, "stuck", &["one"]);
         assert_eq!(spool.checkout().as_deref(), Some("stuck"));
         append(&spool, "a", &[format!("round {round}")]);
         let (_, ids) = drain(&spool);
@@ -451,9 +471,12 @@ fn what_was_written_but_not_accepted_is_not_delivered_twice_after_a_kill() {
     let spool = open(&config);
     append(&spool, "a", &lines(0..5));
     lock(&spool.inner.head).as_mut().unwrap().segment.fail_syncs();
+    // Keeps the housekeeper from sealing what is found.
+    let opening = lock(&spool.inner.opening);
+    spool.inner.ask(Job::Prefetch(77));
     append(&spool, "a", &lines(5..10));
-    // Before the housekeeper has sealed what it found: as if it had come to nothing.
     copy(dir.path(), &dir.path().with_extension("killed"));
+    drop(opening);
     let killed = SpoolConfig { dir: dir.path().with_extension("killed"), ..config };
     kill(spool);
     let (delivered, _) = drain(&open(&killed));
@@ -502,8 +525,11 @@ fn what_was_delivered_while_the_cursor_could_not_be_written_is_written_down_late
     config.limits.max_records = 5;
     let spool = open(&config);
     append(&spool, "a", &lines(0..20));
+    append(&spool, "b", &["once"]);
     let key: Arc<str> = Arc::from("a");
+    let once = next(&spool, &Arc::from("b")).unwrap();
     spool.inner.cursor.fail_writes();
+    spool.ack(&once);
     let first = next(&spool, &key).unwrap();
     spool.ack(&first);
     spool.settle();
@@ -517,6 +543,7 @@ fn what_was_delivered_while_the_cursor_could_not_be_written_is_written_down_late
     recovered(&spool);
     let again = next(&spool, &key).unwrap();
     assert_eq!((&again.id, &again.body), (&third.id, &third.body));
+    assert!(next(&spool, &Arc::from("b")).is_none());
 }
 
 // --- a model -----------------------------------------------------------------------------------------------------
@@ -552,12 +579,12 @@ mod model {
     struct Model {
         waiting: VecDeque<String>,
         /// What was handed out and not acknowledged: it must come again.
-        handed_out: Option<(String, Vec<u8>)>,
+        handed_out: Option<(String, Bytes)>,
         appended: usize,
     }
 
     /// The same id always comes with the same bytes.
-    fn check_id(bodies: &mut HashMap<String, Vec<u8>>, batch: &Batch) -> bool {
+    fn check_id(bodies: &mut HashMap<String, Bytes>, batch: &Batch) -> bool {
         bodies.entry(batch.id.clone()).or_insert_with(|| batch.body.clone()) == &batch.body
     }
 
@@ -597,7 +624,7 @@ mod model {
                             prop_assert_eq!(id, &batch.id);
                             prop_assert!(*body == batch.body);
                         }
-                        let body = String::from_utf8(batch.body.clone()).unwrap();
+                        let body = String::from_utf8(batch.body.to_vec()).unwrap();
                         prop_assert!(batch.records <= 17);
                         prop_assert!(batch.body.len() <= 200_000);
                         for (line, expected) in body.lines().zip(&model.waiting) {

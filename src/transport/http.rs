@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use reqwest::{Certificate, Client, Identity, Proxy, Url, redirect, retry};
 
-use super::{Request, Response, Transport};
+use super::{Request, Transport};
 use crate::error::{BoxError, ExporterBuildError};
+use crate::retry::Response;
 
-/// How much of an answer is read, so that its connection can be used again.
+/// How much of an answer is read: to be classified, and so that its connection can be used again.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
 /// The settings of the client, as they were given.
@@ -167,13 +168,13 @@ impl Transport for HttpTransport {
         let retry_after = answer.headers().get(::http::header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = answer.status().as_u16();
-        let mut read = 0;
-        while let Ok(Some(chunk)) = answer.chunk().await {
-            read += chunk.len();
-            if read > MAX_ANSWER_BYTES {
-                break;
-            }
+        let mut body = Vec::new();
+        while body.len() < MAX_ANSWER_BYTES
+            && let Ok(Some(chunk)) = answer.chunk().await
+        {
+            let room = MAX_ANSWER_BYTES - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
-        Ok(Response { status, retry_after })
+        Ok(Response { status, retry_after, body })
     }
 }

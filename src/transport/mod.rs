@@ -4,7 +4,10 @@ mod http;
 
 use std::future::Future;
 
+use bytes::Bytes;
+
 use crate::error::BoxError;
+use crate::retry::Response;
 
 pub(crate) use self::http::{HttpSettings, HttpTransport, error_chain};
 
@@ -12,14 +15,7 @@ pub(crate) use self::http::{HttpSettings, HttpTransport, error_chain};
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) headers: ::http::HeaderMap,
-    pub(crate) body: Vec<u8>,
-}
-
-/// What of an answer matters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<String>,
+    pub(crate) body: Bytes,
 }
 
 /// Sends requests. No answer at all is an error; an answer, whatever it says, is not.

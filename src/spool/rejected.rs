@@ -1,0 +1,232 @@
+//! The rejected store: records that the receiver refuses for good, one file each, for a person to read.
+//!
+//! It lies beside the queues and is shared by all of them. A file is named after its batch, so that a record that is
+//! rejected again after a crash is there once.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::deliver::Batch;
+use super::dir::{create, io_error, private_file, sync_dir};
+use crate::error::SpoolError;
+use crate::retry::Response;
+
+/// How much of the server's answer is kept.
+const MAX_ANSWER_BYTES: usize = 4 << 10;
+
+/// A record that the receiver refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RejectedRecord {
+    /// The `Idempotency-Key` of the request that was refused.
+    pub batch_id: String,
+    /// The record's partition key.
+    pub partition_key: String,
+    /// The status of the server's answer.
+    pub status: u16,
+    /// The start of the server's answer, at most 4 KiB.
+    pub answer: String,
+    /// When it was refused.
+    pub rejected_at: SystemTime,
+    /// The `Content-Type` of the request.
+    pub content_type: String,
+    /// The request's body: the record as it was sent, alone in its framing.
+    pub body: Vec<u8>,
+}
+
+impl RejectedRecord {
+    pub(super) fn new(batch: &Batch, response: &Response, now: SystemTime) -> Self {
+        let answer = &response.body[..response.body.len().min(MAX_ANSWER_BYTES)];
+        Self {
+            batch_id: batch.id.clone(),
+            partition_key: batch.key.to_string(),
+            status: response.status,
+            answer: String::from_utf8_lossy(answer).into_owned(),
+            rejected_at: now,
+            content_type: batch.content_type.clone(),
+            body: batch.body.to_vec(),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        let text = |key: &str| value.get(key)?.as_str().map(str::to_owned);
+        let body = match text("body") {
+            Some(body) => body.into_bytes(),
+            None => BASE64_STANDARD.decode(text("body_base64")?).ok()?,
+        };
+        Some(Self {
+            batch_id: text("batch_id")?,
+            partition_key: text("partition_key")?,
+            status: value.get("status")?.as_u64()?.try_into().ok()?,
+            answer: text("answer")?,
+            rejected_at: UNIX_EPOCH + Duration::try_from_secs_f64(value.get("rejected_at")?.as_f64()?).ok()?,
+            content_type: text("content_type")?,
+            body,
+        })
+    }
+}
+
+impl Serialize for RejectedRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("RejectedRecord", 7)?;
+        fields.serialize_field("rejected_at", &since_epoch(self.rejected_at).as_secs_f64())?;
+        fields.serialize_field("status", &self.status)?;
+        fields.serialize_field("answer", &self.answer)?;
+        fields.serialize_field("batch_id", &self.batch_id)?;
+        fields.serialize_field("partition_key", &self.partition_key)?;
+        fields.serialize_field("content_type", &self.content_type)?;
+        match std::str::from_utf8(&self.body) {
+            Ok(text) => fields.serialize_field("body", text)?,
+            Err(_) => fields.serialize_field("body_base64", &BASE64_STANDARD.encode(&self.body))?,
+        }
+        fields.end()
+    }
+}
+
+fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The directory of the store.
+#[derive(Debug)]
+pub(crate) struct RejectedStore {
+    dir: PathBuf,
+    max_bytes: u64,
+    /// What is there, as far as this process knows; looked up where that leaves no room.
+    bytes: AtomicU64,
+}
+
+struct Found {
+    modified: SystemTime,
+    bytes: u64,
+    path: PathBuf,
+}
+
+impl RejectedStore {
+    pub(super) fn new(root: &Path, max_bytes: u64) -> Self {
+        Self { dir: root.join("rejected"), max_bytes, bytes: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Keeps a record, synced when this returns. The oldest make room for it.
+    pub(super) fn put(&self, record: &RejectedRecord) -> Result<(), SpoolError> {
+        let bytes = serde_json::to_vec(record).map_err(|error| io_error("write", &self.dir, error.into()))?;
+        create(&self.dir)?;
+        self.make_room(bytes.len() as u64)?;
+        let path = self.dir.join(format!("{}.json", record.batch_id));
+        let new = path.with_extension("new");
+        let written = private_file(&new).and_then(|mut file: File| {
+            file.write_all(&bytes)?;
+            file.sync_all()
+        });
+        written.and_then(|()| fs::rename(&new, &path)).map_err(|error| io_error("write", &path, error))?;
+        sync_dir(&self.dir)
+    }
+
+    fn make_room(&self, needed: u64) -> Result<(), SpoolError> {
+        let known = self.bytes.load(Ordering::Relaxed).saturating_add(needed);
+        if known <= self.max_bytes {
+            self.bytes.store(known, Ordering::Relaxed);
+            return Ok(());
+        }
+        let mut found = self.list()?;
+        let mut bytes = needed + found.iter().map(|found| found.bytes).sum::<u64>();
+        // Somewhat more than is needed, so that this is not done for every record.
+        let target = if bytes <= self.max_bytes { bytes } else { self.max_bytes - self.max_bytes / 8 };
+        found.sort_by_key(|found| found.modified);
+        for oldest in found {
+            if bytes <= target {
+                break;
+            }
+            match fs::remove_file(&oldest.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("remove", &oldest.path, error));
+                }
+                _ => bytes -= oldest.bytes,
+            }
+        }
+        self.bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Every record that is kept, the oldest first. One that cannot be read is left out.
+    pub(crate) fn records(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
+        let found = self.list()?;
+        let read = |found: &Found| fs::read(&found.path).ok().and_then(|bytes| RejectedRecord::parse(&bytes));
+        let mut records: Vec<_> = found.iter().filter_map(read).collect();
+        records.sort_by_key(|record| record.rejected_at);
+        Ok(records)
+    }
+
+    fn list(&self) -> Result<Vec<Found>, SpoolError> {
+        let list = match fs::read_dir(&self.dir) {
+            Ok(list) => list,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io_error("list", &self.dir, error)),
+        };
+        let files = list.flatten().filter_map(|found| {
+            let meta = found.metadata().ok().filter(fs::Metadata::is_file)?;
+            Some(Found { modified: meta.modified().ok()?, bytes: meta.len(), path: found.path() })
+        });
+        Ok(files.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(number: u64, body: &[u8]) -> RejectedRecord {
+        RejectedRecord {
+            batch_id: format!("00000000000000aa.1-0-{number}-{number}"),
+            partition_key: "acme".to_owned(),
+            status: 422,
+            answer: "no \"such\" field\r\n".to_owned(),
+            rejected_at: UNIX_EPOCH + Duration::from_secs(1_000_000 + number),
+            content_type: "application/json".to_owned(),
+            body: body.to_vec(),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_read_text_or_not_the_oldest_first() {
+        let root = tempfile::tempdir().unwrap();
+        let store = RejectedStore::new(root.path(), 1 << 20);
+        assert_eq!(store.records().unwrap(), []);
+        let records = [record(1, b"[{\"a\":\"\xc3\xa4\"}]"), record(2, b"\x00\xff"), record(3, b"[1]")];
+        for record in records.iter().rev().chain(&records) {
+            store.put(record).unwrap();
+        }
+        assert_eq!(store.records().unwrap(), records);
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let root = tempfile::tempdir().unwrap();
+        let store = RejectedStore::new(root.path(), 10_000);
+        for number in 0..20 {
+            store.put(&record(number, &[b'x'; 2000])).unwrap();
+            // The file system's clock ticks in steps.
+            let path = store.dir.join(format!("{}.json", record(number, b"").batch_id));
+            File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(UNIX_EPOCH + Duration::from_secs(number))
+                .unwrap();
+            assert!(store.list().unwrap().iter().map(|found| found.bytes).sum::<u64>() <= 10_000);
+        }
+        let kept: Vec<_> = store.records().unwrap().into_iter().map(|record| record.batch_id).collect();
+        assert!(kept.len() >= 3);
+        assert!((0..20).map(|number| record(number, b"").batch_id).collect::<Vec<_>>().ends_with(&kept));
+    }
+}
