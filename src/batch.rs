@@ -190,7 +190,7 @@ impl HeaderMap {
         Ok(())
     }
 
-    /// The value of a header, if it is there and is text.
+    /// The value of a header, if it is there and is visible ASCII.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(|value| value.to_str().ok())
     }

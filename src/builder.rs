@@ -3,18 +3,19 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::logs::SdkLogRecord;
 
 use crate::batch::{BatchContext, HeaderMap};
-use crate::config::{BatchLimits, Durability, RetryPolicy};
+use crate::config::{BatchLimits, Durability, FullPolicy, RetryPolicy, SpoolLimits};
 use crate::drain::{Classifier, Drain};
 use crate::encode::{Encoder, JsonEncoder};
 use crate::error::{BoxError, ExporterBuildError};
 use crate::exporter::{LogExporter, PartitionKey};
+use crate::gap;
 use crate::hook::HeaderHook;
 use crate::retry::{Response, Verdict};
 use crate::spool::{Spool, SpoolConfig};
@@ -23,6 +24,7 @@ use crate::transport::{HttpSettings, HttpTransport};
 use crate::worker::{Control, Worker};
 
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 
 /// Configures a [`LogExporter`].
 ///
@@ -50,15 +52,15 @@ const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 pub struct LogExporterBuilder {
     spool_dir: Option<PathBuf>,
     durability: Durability,
-    segment_bytes: u64,
+    segment_bytes: Option<u64>,
     limits: Limits,
+    spool_limits: SpoolLimits,
     headers: Vec<(String, String)>,
     partition_key: Option<Box<PartitionKey>>,
     hook: HeaderHook,
     encoder: Box<dyn Encoder>,
     retry: RetryPolicy,
     classifier: Box<Classifier>,
-    max_rejected_bytes: u64,
     http: HttpSettings,
 }
 
@@ -75,7 +77,8 @@ impl Default for LogExporterBuilder {
         Self {
             spool_dir: None,
             durability: Durability::default(),
-            segment_bytes: 16 << 20,
+            segment_bytes: None,
+            spool_limits: SpoolLimits::default(),
             limits: Limits { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO },
             headers: Vec::new(),
             partition_key: None,
@@ -83,7 +86,6 @@ impl Default for LogExporterBuilder {
             encoder: Box::new(JsonEncoder::default()),
             retry: RetryPolicy::default(),
             classifier: Box::new(Verdict::of),
-            max_rejected_bytes: 16 << 20,
             http: HttpSettings::default(),
         }
     }
@@ -270,11 +272,45 @@ impl LogExporterBuilder {
         self
     }
 
-    /// The size of the spool's segments, in bytes. Default: 16 MiB; at least 1 MiB.
+    /// The size of the spool's segments, in bytes. Default: 16 MiB, or an eighth of
+    /// [`with_max_spool_bytes`](Self::with_max_spool_bytes) if that is less; from 1 MiB to that eighth.
     ///
     /// Disk is given back a segment at a time, and memory grows with the segment's size, not with the backlog.
     pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
-        self.segment_bytes = bytes;
+        self.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// How much the spool directory may take on disk, in bytes, all exporters that share it together. Default: 1 GiB; at
+    /// least 8 MiB.
+    ///
+    /// Never more than this and one segment. [`with_full_policy`](Self::with_full_policy) says what gives way.
+    pub fn with_max_spool_bytes(mut self, bytes: u64) -> Self {
+        self.spool_limits.max_bytes = bytes;
+        self
+    }
+
+    /// How much is to be left free on the spool's file system, in bytes. Default: zero.
+    pub fn with_min_free_bytes(mut self, bytes: u64) -> Self {
+        self.spool_limits.min_free_bytes = bytes;
+        self
+    }
+
+    /// What gives way when the spool is full. Default: [`FullPolicy::DropOldest`].
+    ///
+    /// What is dropped is counted in [`SpoolStats::dropped_records`](crate::SpoolStats::dropped_records) and told in the
+    /// stream, by a record of its own in each partition.
+    pub fn with_full_policy(mut self, policy: FullPolicy) -> Self {
+        self.spool_limits.when_full = policy;
+        self
+    }
+
+    /// How long a record may wait to be delivered. Default: for ever.
+    ///
+    /// A batch is given up when its newest record is older. That is counted in
+    /// [`SpoolStats::expired_records`](crate::SpoolStats::expired_records) and told in the stream.
+    pub fn with_max_age(mut self, age: Duration) -> Self {
+        self.spool_limits.max_age = Some(age);
         self
     }
 
@@ -282,7 +318,7 @@ impl LogExporterBuilder {
     ///
     /// It keeps what the receiver refused for good: see [`SpoolHandle::rejected`](crate::SpoolHandle::rejected).
     pub fn with_max_rejected_bytes(mut self, bytes: u64) -> Self {
-        self.max_rejected_bytes = bytes;
+        self.spool_limits.max_rejected_bytes = bytes;
         self
     }
 
@@ -335,7 +371,8 @@ impl LogExporterBuilder {
     /// Uses a client of one's own, for what there is no setting here. Default: one made from the settings above.
     ///
     /// Of those, only [`with_timeout`](Self::with_timeout) applies to it. It should not follow redirects: a redirected
-    /// POST becomes a GET without its records.
+    /// POST becomes a GET without its records. It is used on a runtime of the exporter's own, so do not share one whose
+    /// connections belong to another.
     pub fn with_http_client(mut self, client: reqwest::Client) -> Self {
         self.http.client = Some(client);
         self
@@ -358,15 +395,17 @@ impl LogExporterBuilder {
         let control = Arc::new(Control::default());
         let (http, hook, classifier, for_drain) = (self.http, self.hook, self.classifier, counters.clone());
         let wake = control.clone();
+        let encoder = Arc::new(RwLock::new(self.encoder));
+        let announcer = gap::announcer(encoder.clone());
         let worker = Worker::start(control, self.retry, move || {
             let hook = hook.within(http.timeout);
             let transport = HttpTransport::build(&http)?;
-            let spool = Arc::new(Spool::open(config)?);
+            let spool = Arc::new(Spool::open(config, announcer)?);
             spool.on_ready(move || wake.wake());
             Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
         })?;
         Ok(LogExporter {
-            encoder: self.encoder,
+            encoder,
             partition_key: self.partition_key,
             worker,
             counters,
@@ -389,9 +428,21 @@ impl LogExporterBuilder {
             let hint = "give the directory that keeps records until they are delivered, such as /var/lib/NAME/spool";
             return Err(ExporterBuildError::Missing { setting: "with_spool_dir", hint });
         };
-        if self.segment_bytes < MIN_SEGMENT_BYTES {
-            let reason = format!("{} bytes; allowed are {MIN_SEGMENT_BYTES} and more", self.segment_bytes);
+        let max_segment_bytes = self.spool_limits.max_bytes / 8;
+        if max_segment_bytes < MIN_SEGMENT_BYTES {
+            let reason =
+                format!("{} bytes; allowed are {} and more", self.spool_limits.max_bytes, 8 * MIN_SEGMENT_BYTES);
+            return Err(invalid("with_max_spool_bytes", reason));
+        }
+        let segment_bytes = self.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES.min(max_segment_bytes));
+        if !(MIN_SEGMENT_BYTES..=max_segment_bytes).contains(&segment_bytes) {
+            let reason = format!(
+                "{segment_bytes} bytes; allowed are {MIN_SEGMENT_BYTES} to {max_segment_bytes}, an eighth of the spool"
+            );
             return Err(invalid("with_segment_bytes", reason));
+        }
+        if self.spool_limits.max_age == Some(Duration::ZERO) {
+            return Err(invalid("with_max_age", "zero; allowed are longer ones".to_owned()));
         }
         if self.durability == Durability::Interval(Duration::ZERO) {
             let reason = "an interval of zero; allowed are longer ones, or `Durability::Sync`";
@@ -405,6 +456,9 @@ impl LogExporterBuilder {
         if longest > Some(usize::from(u16::MAX)) {
             return Err(invalid("with_encoder", "a part of its framing is longer than 65,535 bytes".to_owned()));
         }
+        if let Err(error) = HeaderMap::new().insert("content-type", framing.content_type()) {
+            return Err(invalid("with_encoder", format!("the content type of its framing: {error}")));
+        }
         let Limits { max_records, max_bytes, linger } = self.limits;
         for (setting, value) in [("with_max_batch_records", max_records), ("with_max_batch_bytes", max_bytes)] {
             if value == 0 {
@@ -412,8 +466,7 @@ impl LogExporterBuilder {
             }
         }
         let limits = BatchLimits { max_records: max_records as u64, max_bytes: max_bytes as u64, linger };
-        let (durability, segment_bytes) = (self.durability, self.segment_bytes);
-        Ok(SpoolConfig { dir, durability, segment_bytes, limits, max_rejected_bytes: self.max_rejected_bytes })
+        Ok(SpoolConfig { dir, durability: self.durability, segment_bytes, batch: limits, limits: self.spool_limits })
     }
 
     fn check_retry_policy(&self) -> Result<(), ExporterBuildError> {

@@ -15,6 +15,17 @@ pub enum Durability {
     Process,
 }
 
+/// What gives way when the spool is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FullPolicy {
+    /// The oldest segment of the spool is dropped, with what of it is not delivered. This is the default.
+    #[default]
+    DropOldest,
+    /// New records are not accepted: `export` returns an error until there is room again.
+    DropNewest,
+}
+
 /// How a failed request is repeated. Repeating never ends.
 ///
 /// The delay before the n-th repetition is drawn evenly from zero to `initial_delay * 2^(n-1)`, at most `max_delay`
@@ -46,6 +57,30 @@ impl Default for RetryPolicy {
             initial_delay: Duration::from_millis(500),
             max_delay: Duration::from_secs(30),
             max_retry_after: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How much the spool may take, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpoolLimits {
+    /// On disk, of the whole directory, all processes together.
+    pub(crate) max_bytes: u64,
+    /// What is left free on the file system.
+    pub(crate) min_free_bytes: u64,
+    pub(crate) when_full: FullPolicy,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) max_rejected_bytes: u64,
+}
+
+impl Default for SpoolLimits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 1 << 30,
+            min_free_bytes: 0,
+            when_full: FullPolicy::default(),
+            max_age: None,
+            max_rejected_bytes: 16 << 20,
         }
     }
 }

@@ -157,7 +157,7 @@ mod tests {
 
     use super::*;
     use crate::batch::Framing;
-    use crate::config::{BatchLimits, Durability};
+    use crate::config::{BatchLimits, Durability, SpoolLimits};
     use crate::spool::{Group, SpoolConfig};
 
     /// Answers by a script and keeps what it was sent.
@@ -180,15 +180,15 @@ mod tests {
     }
 
     fn drain(dir: &Path, answers: impl IntoIterator<Item = Result<Response, BoxError>>) -> Drain<Script> {
-        let limits = BatchLimits { max_records: 2, max_bytes: 1 << 20, linger: Duration::ZERO };
+        let batch = BatchLimits { max_records: 2, max_bytes: 1 << 20, linger: Duration::ZERO };
         let config = SpoolConfig {
             dir: dir.to_owned(),
             durability: Durability::Process,
             segment_bytes: 1 << 20,
-            limits,
-            max_rejected_bytes: 1 << 20,
+            batch,
+            limits: SpoolLimits::default(),
         };
-        let spool = Spool::open(config).unwrap();
+        let spool = Spool::open(config, Box::new(|_| None)).unwrap();
         let group = Group { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Group::default() };
         spool.append(&[("tenant", &group)], &Framing::json_array()).unwrap();
         let mut headers = HeaderMap::new();

@@ -60,6 +60,14 @@ pub enum SpoolError {
         /// What the engine said.
         message: String,
     },
+    /// Something panicked that must not.
+    #[error("a panic while trying to {action} `{}`", path.display())]
+    Panicked {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+    },
     /// The spool was written by a newer version of this crate.
     #[error("`{}` has spool format {found}; this version reads formats up to {supported}", path.display())]
     NewerFormat {
@@ -85,6 +93,14 @@ pub enum SpoolError {
         bytes: usize,
         /// The largest size.
         max_bytes: usize,
+    },
+    /// The spool may not grow any more.
+    #[error("the spool `{}` is full: {reason}", path.display())]
+    Full {
+        /// The spool directory.
+        path: PathBuf,
+        /// Which limit is reached.
+        reason: String,
     },
     /// The spool has been shut down.
     #[error("the spool is shut down")]

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use opentelemetry::{Context, InstrumentationScope, otel_warn};
@@ -21,6 +22,9 @@ use crate::transport::error_chain;
 use crate::worker::Worker;
 
 pub(crate) type PartitionKey = dyn Fn(&SdkLogRecord, &InstrumentationScope) -> String + Send + Sync;
+
+/// Written once, when the provider tells its resource.
+pub(crate) type SharedEncoder = Arc<RwLock<Box<dyn Encoder>>>;
 
 /// How long dropping an exporter that was not shut down waits for its threads.
 const DROP_PATIENCE: Duration = Duration::from_secs(2);
@@ -43,7 +47,7 @@ const MAX_KEPT_BUFFERS: usize = 64;
 /// What happens on its threads, those of the storage engine included, is not logged through it: telemetry is suppressed
 /// there.
 pub struct LogExporter {
-    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) encoder: SharedEncoder,
     pub(crate) partition_key: Option<Box<PartitionKey>>,
     pub(crate) worker: Worker,
     pub(crate) counters: Arc<Counters>,
@@ -78,20 +82,22 @@ impl LogExporter {
 
     fn append(&self, batch: &LogBatch<'_>) -> Result<(), SpoolError> {
         let spool = self.worker.spool.upgrade().ok_or(SpoolError::Closed)?;
-        let framing = self.encoder.framing();
+        let encoder = self.encoder.read().unwrap_or_else(PoisonError::into_inner);
+        let framing = encoder.framing();
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.reset();
         let mut records = 0;
         for (record, scope) in batch.iter() {
-            let group = match &self.partition_key {
-                None => groups.group(String::new()),
-                Some(key) => groups.group(key(record, scope)),
-            };
-            match self.encode(record, scope, framing.separator(), group) {
+            let outcome = self.key_of(record, scope).and_then(|key| {
+                let group = groups.group(key);
+                encode_into(&**encoder, record, scope, framing.separator(), group)
+            });
+            match outcome {
                 Ok(()) => records += 1,
                 Err(error) => self.count_unencodable(&error),
             }
         }
+        drop(encoder);
         let filled = groups.filled();
         if !filled.is_empty() {
             spool.append(&filled, &framing)?;
@@ -100,29 +106,10 @@ impl LogExporter {
         Ok(())
     }
 
-    fn encode(
-        &self,
-        record: &SdkLogRecord,
-        scope: &InstrumentationScope,
-        separator: &[u8],
-        group: &mut Group,
-    ) -> Result<(), BoxError> {
-        let before = group.payload.len();
-        if !group.ends.is_empty() {
-            group.payload.extend_from_slice(separator);
-        }
-        let encode = || self.encoder.encode(record, scope, &mut group.payload);
-        let result = catch_unwind(AssertUnwindSafe(encode)).unwrap_or_else(|_| Err("the encoder panicked".into()));
-        if result.is_err() {
-            group.payload.truncate(before);
-            return result;
-        }
-        group.ends.push(group.payload.len());
-        if let Some(time) = record.timestamp().or(record.observed_timestamp()) {
-            group.first_timestamp = Some(group.first_timestamp.map_or(time, |first| first.min(time)));
-            group.last_timestamp = Some(group.last_timestamp.map_or(time, |last| last.max(time)));
-        }
-        Ok(())
+    /// A record whose key is not known is in nobody's partition: it could go out with another one's headers.
+    fn key_of(&self, record: &SdkLogRecord, scope: &InstrumentationScope) -> Result<String, BoxError> {
+        let Some(key) = &self.partition_key else { return Ok(String::new()) };
+        catch_unwind(AssertUnwindSafe(|| key(record, scope))).map_err(|_| "the partition key function panicked".into())
     }
 
     fn count_unencodable(&self, error: &BoxError) {
@@ -131,10 +118,34 @@ impl LogExporter {
             otel_warn!(
                 name: "Spool.RecordNotEncoded",
                 reason = error_chain(&**error),
-                message = "The encoder refused a record, which is lost. Further ones are counted only."
+                message = "A record could not be encoded and is lost. Further ones are counted only."
             );
         }
     }
+}
+
+/// Adds a record to those of its partition; nothing of it is left there after an error.
+pub(crate) fn encode_into(
+    encoder: &dyn Encoder,
+    record: &SdkLogRecord,
+    scope: &InstrumentationScope,
+    separator: &[u8],
+    group: &mut Group,
+) -> Result<(), BoxError> {
+    // An encoder sees a buffer of its own: whatever it does there costs no other record.
+    group.scratch.clear();
+    let encode = || encoder.encode(record, scope, &mut group.scratch);
+    catch_unwind(AssertUnwindSafe(encode)).unwrap_or_else(|_| Err("the encoder panicked".into()))?;
+    if !group.ends.is_empty() {
+        group.payload.extend_from_slice(separator);
+    }
+    group.payload.extend_from_slice(&group.scratch);
+    group.ends.push(group.payload.len());
+    if let Some(time) = record.timestamp().or(record.observed_timestamp()) {
+        group.first_timestamp = Some(group.first_timestamp.map_or(time, |first| first.min(time)));
+        group.last_timestamp = Some(group.last_timestamp.map_or(time, |last| last.max(time)));
+    }
+    Ok(())
 }
 
 impl Groups {
@@ -143,7 +154,7 @@ impl Groups {
         self.used = 0;
         self.buffers.truncate(MAX_KEPT_BUFFERS);
         for group in &mut self.buffers {
-            if group.payload.capacity() > MAX_KEPT_BYTES {
+            if group.payload.capacity().max(group.scratch.capacity()) > MAX_KEPT_BYTES {
                 *group = Group::default();
             }
             group.payload.clear();
@@ -179,7 +190,9 @@ impl opentelemetry_sdk::logs::LogExporter for LogExporter {
         if self.shut_down.load(Ordering::Acquire) {
             return Err(OTelSdkError::AlreadyShutdown);
         }
-        match self.append(&batch) {
+        // The processor's thread does not survive a panic.
+        let panicked = |_| Err(SpoolError::Panicked { action: "append to", path: PathBuf::from("the spool") });
+        match catch_unwind(AssertUnwindSafe(|| self.append(&batch))).unwrap_or_else(panicked) {
             Ok(()) => Ok(()),
             Err(SpoolError::Closed) => Err(OTelSdkError::AlreadyShutdown),
             Err(error) => {
@@ -200,7 +213,7 @@ impl opentelemetry_sdk::logs::LogExporter for LogExporter {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        self.encoder.set_resource(resource);
+        self.encoder.write().unwrap_or_else(PoisonError::into_inner).set_resource(resource);
     }
 }
 

@@ -47,6 +47,9 @@ impl SpoolHandle {
                     recovering: !spool.is_recovered(),
                     segments: depth.segments,
                     disk_bytes: depth.disk_bytes,
+                    dropped_records: depth.lost.dropped,
+                    expired_records: depth.lost.expired,
+                    damaged_records: depth.lost.damaged,
                     ..stats
                 }
             }
@@ -71,6 +74,8 @@ impl SpoolHandle {
         let _hurry = self.control.hurry();
         if spool.wait_delivered(timeout) {
             Ok(())
+        } else if self.control.is_paused() {
+            Err(FlushError::Paused)
         } else if spool.is_closed() {
             Err(FlushError::ShutDown)
         } else {

@@ -49,7 +49,7 @@
 //! - [`SpoolHandle`]: what is in the spool; flush, pause and resume.
 //! - [`BatchContext`] and [`HeaderMap`]: what a header hook sees and sets.
 //! - [`JsonEncoder`], [`Encoder`] and [`Framing`]: the wire format, and how to write another.
-//! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`].
+//! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`]; [`FullPolicy`].
 //! - The README: guarantees, answers and retries, what it costs.
 
 mod background;
@@ -60,6 +60,7 @@ mod drain;
 mod encode;
 mod error;
 mod exporter;
+mod gap;
 mod handle;
 mod hook;
 mod processor;
@@ -71,7 +72,7 @@ mod worker;
 
 pub use batch::{BatchContext, Framing, HeaderMap};
 pub use builder::LogExporterBuilder;
-pub use config::{Durability, RetryPolicy};
+pub use config::{Durability, FullPolicy, RetryPolicy};
 pub use encode::{Encoder, JsonEncoder, LevelScale, SourceCodeKey};
 pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolError};
 pub use exporter::LogExporter;

@@ -67,6 +67,12 @@ pub struct SpoolStats {
     pub recovering: bool,
     /// Records that the encoder refused; they are lost.
     pub unencodable_records: u64,
+    /// Records that gave way because the spool was full, and those of a failed `export`: none of them is in the spool.
+    pub dropped_records: u64,
+    /// Records that waited longer than [`with_max_age`](crate::LogExporterBuilder::with_max_age) allows.
+    pub expired_records: u64,
+    /// Records that were accepted and could not be read again.
+    pub damaged_records: u64,
     /// Calls of `export` that returned an error: none of their records is in the spool.
     pub failed_exports: u64,
     /// Requests that were begun.
@@ -75,7 +81,7 @@ pub struct SpoolStats {
     pub failed_requests: u64,
     /// Segments of the spool: databases on disk. Zero after shutdown.
     pub segments: u64,
-    /// What the spool takes on disk, in bytes. Zero after shutdown.
+    /// What the spool directory takes on disk, in bytes, all exporters that share it together. Zero after shutdown.
     pub disk_bytes: u64,
     /// Why the last attempt that failed did so.
     pub last_error: Option<String>,

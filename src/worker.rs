@@ -1,5 +1,6 @@
 //! The thread that delivers: its runtime, its timers, how it is woken and how it ends.
 
+use std::collections::btree_map::OccupiedEntry;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -31,7 +32,8 @@ struct Orders {
     flushing: usize,
     /// Counted up whenever what waits for a retry or lingers is to be tried at once.
     hurry: u64,
-    /// Stop at this moment, or as soon as each partition was tried.
+    /// Stop as soon as each partition was tried, at the latest at this moment.
+    stopping: bool,
     stop_at: Option<Instant>,
 }
 
@@ -78,6 +80,7 @@ impl Control {
         let at = Instant::now().checked_add(patience);
         self.order(|orders| {
             orders.hurry += 1;
+            orders.stopping = true;
             // Whoever is in more of a hurry decides.
             orders.stop_at = [orders.stop_at, at].into_iter().flatten().min();
         });
@@ -177,10 +180,13 @@ struct Schedule<'a, T> {
     later: BTreeMap<(Instant, u64), Task>,
     /// Makes the keys of `later` differ.
     ticket: u64,
+    new_first: bool,
     /// Where in `later` those are that wait for more records.
     lingering: HashMap<Arc<str>, (Instant, u64)>,
     hurry: u64,
     failing: HashSet<Arc<str>>,
+    /// Of those, which need someone to mend something.
+    held: HashSet<Arc<str>>,
     /// How often each partition was refused since something of it was delivered.
     refusals: HashMap<Arc<str>, u32>,
     warned_of_refusal: bool,
@@ -197,9 +203,11 @@ impl<'a, T: Transport> Schedule<'a, T> {
             due: VecDeque::new(),
             later: BTreeMap::new(),
             ticket: 0,
+            new_first: false,
             lingering: HashMap::new(),
             hurry: 0,
             failing: HashSet::new(),
+            held: HashSet::new(),
             refusals: HashMap::new(),
             warned_of_refusal: false,
         }
@@ -219,18 +227,19 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 self.due.extend(self.lingering.remove(&key).and_then(|at| self.later.remove(&at)));
             }
             if !orders.paused {
-                self.begin_steps(now, orders.flushing > 0 || orders.stop_at.is_some());
+                self.begin_steps(now, orders.flushing > 0 || orders.stopping);
             }
             if self.running.is_empty() {
-                if orders.stop_at.is_some() && (orders.paused || self.drain.spool.is_recovered()) {
+                if orders.stopping && (orders.paused || self.drain.spool.is_recovered()) {
                     break;
                 }
                 self.drain.spool.settle();
             }
-            let next = self.later.keys().next().map(|(at, _)| *at).filter(|_| !orders.paused);
+            let idle = !orders.paused && self.running.len() < MAX_IN_FLIGHT;
+            let next = self.later.keys().next().map(|(at, _)| *at).filter(|_| idle);
             let wake_at = [next, orders.stop_at].into_iter().flatten().min();
             tokio::select! {
-                Some(ended) = self.running.join_next_with_id() => self.end_step(ended, orders.stop_at.is_some()),
+                Some(ended) = self.running.join_next_with_id() => self.end_step(ended, orders.stopping),
                 () = self.control.changed.notified() => {}
                 () = sleep_until(wake_at.unwrap_or(now)), if wake_at.is_some() => {}
             }
@@ -241,16 +250,25 @@ impl<'a, T: Transport> Schedule<'a, T> {
 
     fn begin_steps(&mut self, now: Instant, force: bool) {
         while self.running.len() < MAX_IN_FLIGHT {
-            let task = self.due.pop_front().or_else(|| {
-                let first = self.later.first_entry().filter(|entry| entry.key().0 <= now);
-                first.map(std::collections::btree_map::OccupiedEntry::remove)
-            });
-            let task = task.or_else(|| self.drain.spool.checkout().map(Task::new));
-            let Some(task) = task else { return };
+            let Some(task) = self.next_task(now) else { return };
             let (drain, step) = (self.drain.clone(), task.clone());
             let handle = self.running.spawn(async move { drain.step(&step, SystemTime::now(), force).await });
             self.tasks.insert(handle.id(), task);
         }
+    }
+
+    /// What is due by turns with what is new: endpoints that hang must not take every place, again and again.
+    fn next_task(&mut self, now: Instant) -> Option<Task> {
+        if let Some(task) = self.due.pop_front() {
+            return Some(task);
+        }
+        let new = || self.drain.spool.checkout().map(Task::new);
+        let again = |later: &mut BTreeMap<_, _>| {
+            let first = later.first_entry().filter(|entry: &OccupiedEntry<'_, (Instant, u64), _>| entry.key().0 <= now);
+            first.map(OccupiedEntry::remove)
+        };
+        self.new_first = !self.new_first;
+        if self.new_first { new().or_else(|| again(&mut self.later)) } else { again(&mut self.later).or_else(new) }
     }
 
     fn end_step(&mut self, ended: Result<(Id, Step), JoinError>, stopping: bool) {
@@ -266,12 +284,13 @@ impl<'a, T: Transport> Schedule<'a, T> {
         match step {
             Step::Delivered => {
                 self.refusals.remove(&task.key);
-                if self.failing.remove(&task.key) && self.failing.is_empty() {
-                    otel_info!(name: "Spool.DeliveryResumed");
-                }
+                self.recover(&task.key);
                 self.drain.spool.release(&task.key);
             }
-            Step::Empty => self.drain.spool.release(&task.key),
+            Step::Empty => {
+                self.recover(&task.key);
+                self.drain.spool.release(&task.key);
+            }
             Step::Wait(left) if self.drain.spool.linger(&task.key) => {
                 let key = task.key.clone();
                 // Timed by a clock that nobody sets.
@@ -294,7 +313,11 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 if !stopping {
                     let delay = match failure.again {
                         Again::Backoff => self.retry.backoff(task.attempt, fastrand::f64()),
-                        Again::After(after) => after.min(self.retry.max_retry_after),
+                        // A server that says "now", always, or whose clock is slow, shall not be asked without end.
+                        Again::After(after) => {
+                            let own = self.retry.backoff(task.attempt, fastrand::f64()).min(Duration::from_secs(1));
+                            after.min(self.retry.max_retry_after).max(own)
+                        }
                         Again::Slowly => self.retry.slow(fastrand::f64()),
                     };
                     self.postpone(Task { attempt: task.attempt.saturating_add(1), ..task }, delay);
@@ -333,19 +356,33 @@ impl<'a, T: Transport> Schedule<'a, T> {
         *refusals
     }
 
-    /// Warns once when the first partition begins to fail, and once for every batch that repeating will not help.
+    /// Nothing is wrong with a partition any more.
+    fn recover(&mut self, key: &Arc<str>) {
+        self.held.remove(key);
+        if self.failing.remove(key) && self.failing.is_empty() {
+            otel_info!(name: "Spool.DeliveryResumed");
+        }
+    }
+
+    /// Warns when the first partition begins to fail, and when the first one is held.
     fn report(&mut self, task: &Task, failure: &Failure) {
         self.drain.counters.set_last_error(failure.reason.clone());
-        let first = self.failing.is_empty();
+        let first_failing = self.failing.is_empty();
         self.failing.insert(task.key.clone());
-        if failure.again == Again::Slowly && task.attempt == 1 {
+        let first_held = if failure.again == Again::Slowly {
+            self.held.insert(task.key.clone()) && self.held.len() == 1
+        } else {
+            self.held.remove(&task.key);
+            false
+        };
+        if first_held {
             otel_warn!(
                 name: "Spool.BatchHeld",
                 batch = failure.batch.clone(),
                 reason = failure.reason.clone(),
                 message = "The endpoint refuses a batch. It is held and tried again slowly; nothing is lost."
             );
-        } else if first {
+        } else if first_failing {
             otel_warn!(
                 name: "Spool.DeliveryFailing",
                 batch = failure.batch.clone(),

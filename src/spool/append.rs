@@ -9,6 +9,7 @@ use opentelemetry::otel_warn;
 
 use super::bytes::len32;
 use super::entry::{self, EntryHead, Group, MAX_RECORD_BYTES, nanos, stored_key};
+use super::gap::{Gap, GapReason};
 use super::housekeeper::Job;
 use super::segment::{EntryMeta, Segment, entry_budget};
 use super::{Inner, Spool, State, lock};
@@ -33,8 +34,7 @@ pub(super) struct Head {
 /// An entry that was written and is to be made readable.
 struct Added {
     key: Arc<str>,
-    lane: u32,
-    records: u32,
+    entry: EntryHead,
     meta: EntryMeta,
 }
 
@@ -58,27 +58,52 @@ impl Spool {
     ///
     /// None of the records is then accepted; the next call begins with a new segment.
     pub(crate) fn append(&self, groups: &[(&str, &Group)], framing: &Framing) -> Result<(), SpoolError> {
+        let result = self.inner.append(groups, framing, None);
+        if matches!(&result, Err(error) if !matches!(error, SpoolError::Closed)) {
+            for (key, group) in groups {
+                self.inner.note_gap(Gap {
+                    key: Arc::from(stored_key(key)),
+                    reason: GapReason::NotAccepted,
+                    records: group.ends.len() as u64,
+                    first: group.first_timestamp,
+                    last: group.last_timestamp,
+                });
+            }
+        }
+        result
+    }
+}
+
+impl Inner {
+    /// `told` is the gap that the only record tells of, if it does.
+    pub(super) fn append(
+        &self,
+        groups: &[(&str, &Group)],
+        framing: &Framing,
+        told: Option<&Gap>,
+    ) -> Result<(), SpoolError> {
         for (_, group) in groups {
             check_sizes(group)?;
         }
-        let mut head = lock(&self.inner.head);
-        if self.inner.closed.load(Ordering::Acquire) {
+        let mut head = lock(&self.head);
+        if self.closed.load(Ordering::Acquire) {
             return Err(SpoolError::Closed);
         }
-        if head.as_ref().is_some_and(|head| head.bytes >= self.inner.config.segment_bytes) {
-            self.inner.seal_head(&mut head);
+        self.make_room(groups.iter().map(|(_, group)| group.payload.len() as u64).sum())?;
+        if head.as_ref().is_some_and(|head| head.bytes >= self.config.segment_bytes) {
+            self.seal_head(&mut head);
         }
         // After a write error a database fails for ever, also when the cause is gone: the entries go to a new one.
         let mut retried = false;
         loop {
-            let open = self.inner.begin_head(&mut head)?;
-            match self.inner.write(open, groups, framing) {
+            let open = self.begin_head(&mut head)?;
+            match self.write(open, groups, framing) {
                 Ok(added) => {
-                    self.inner.publish(open, &added);
+                    self.publish(open, &added, told);
                     return Ok(());
                 }
                 Err(error) => {
-                    self.inner.abandon_head(&mut head)?;
+                    self.abandon_head(&mut head)?;
                     if std::mem::replace(&mut retried, true) {
                         return Err(error);
                     }
@@ -86,9 +111,7 @@ impl Spool {
             }
         }
     }
-}
 
-impl Inner {
     /// The newest segment; makes one if there is none.
     pub(super) fn begin_head<'a>(&self, head: &'a mut Option<Head>) -> Result<&'a mut Head, SpoolError> {
         if let Some(head) = head {
@@ -128,7 +151,7 @@ impl Inner {
                 head.frames += head.segment.write(head.frames, &mut head.runway, &bytes)?;
                 head.bytes += bytes.len() as u64;
                 first_record += u64::from(entry.records);
-                added.push(Added { key: key.clone(), lane, records: entry.records, meta });
+                added.push(Added { key: key.clone(), entry, meta });
             }
             head.lanes.insert(key, (lane, first_record));
         }
@@ -144,15 +167,18 @@ impl Inner {
     }
 
     /// Makes what was written readable.
-    fn publish(&self, head: &mut Head, added: &[Added]) {
+    fn publish(&self, head: &mut Head, added: &[Added], told: Option<&Gap>) {
         head.accepted = head.frames;
         for added in added {
-            head.segment.push(&added.key, added.lane, added.meta);
+            head.segment.push(&added.key, &added.entry, added.meta);
         }
         let mut state = lock(&self.state);
         for added in added {
-            state.appended(&added.key, added.lane, u64::from(added.records));
+            state.appended(&added.key, &added.entry);
             self.end_linger(&mut state, head, added);
+        }
+        if let Some(gap) = told {
+            state.told(gap.clone());
         }
         drop(state);
         if head.bytes >= self.config.segment_bytes / 2 && !std::mem::replace(&mut head.spare_asked, true) {
@@ -164,8 +190,8 @@ impl Inner {
     /// Tells of a partition that lingers and now has enough for a batch.
     fn end_linger(&self, state: &mut State, head: &Head, added: &Added) {
         let Some(front) = state.front(&added.key).filter(|_| state.lingers(&added.key)) else { return };
-        let available = head.segment.available(added.lane, &(front.cursor.acked..front.end));
-        if front.segment != head.segment.id.number || available.fills(&self.config.limits) {
+        let available = head.segment.available(added.entry.partition, &(front.cursor.acked..front.end));
+        if front.segment != head.segment.id.number || available.fills(&self.config.batch) {
             state.fill(&added.key);
         }
     }
@@ -192,7 +218,7 @@ impl Inner {
         let (number, accepted) = (old.segment.id.number, old.accepted);
         lock(&self.state).abandon_head();
         self.ask(Job::Recover { number, accepted });
-        self.cursor.put_accepted(number, accepted)
+        self.dir.put_accepted(number, accepted)
     }
 }
 

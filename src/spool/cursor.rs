@@ -3,8 +3,7 @@
 //! ```text
 //! 'l' segment 8 partition 4   ->  acknowledged 8 | frozen until 8 | max records 8 | max bytes 8 | each cut 8
 //! 's' segment 8 chunk 4       ->  a piece of: crc32 4 | file bytes 8 | file crc 4 | frames 8 | lanes 4
-//!                                              | for each lane: records 8, key length 4, key
-//! 'a' segment 8 0 4           ->  accepted frames 8: those after them were not accepted, though they may be there
+//!                                              | for each lane: records 8, timestamps 8 8, key length 4, key
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::bytes::{Fields, len32};
 use super::lock;
-use super::segment::Seal;
-use super::store::{Shape, Store};
+use super::segment::{LaneSummary, Seal};
+use super::store::{LOCK_PATIENCE, Shape, Store};
 use crate::error::SpoolError;
 
 /// Small log segments, since the same few keys are written again and again; a leaf of full chunks stays below the
@@ -28,7 +27,6 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 const LANE: u8 = b'l';
 const SEAL: u8 = b's';
-const ACCEPTED: u8 = b'a';
 
 /// How a lane's next records are divided into batches: fixed before the first of them is sent, so that a restart, also
 /// with other settings, makes the same batches again.
@@ -72,8 +70,6 @@ impl LaneCursor {
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) seals: BTreeMap<u64, Seal>,
-    /// See [`Cursor::put_accepted`].
-    pub(super) accepted: BTreeMap<u64, u64>,
     /// Every segment of which anything is kept.
     pub(super) segments: BTreeSet<u64>,
 }
@@ -99,16 +95,14 @@ type Key = [u8; 13];
 
 impl Cursor {
     pub(super) fn open(dir: &Path) -> Result<(Self, Loaded), SpoolError> {
-        let store = Store::open(dir, SHAPE)?;
+        let store = Store::open(dir, SHAPE, LOCK_PATIENCE)?;
         let mut loaded = Loaded::default();
         let mut chunks: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         for (key, value) in store.all()? {
             let Some((kind, segment)) = parse_key(&key) else { continue };
             loaded.segments.insert(segment);
-            match kind {
-                SEAL => chunks.entry(segment).or_default().extend_from_slice(&value),
-                ACCEPTED => drop(loaded.accepted.insert(segment, Fields(&value).u64().unwrap_or(u64::MAX))),
-                _ => {}
+            if kind == SEAL {
+                chunks.entry(segment).or_default().extend_from_slice(&value);
             }
         }
         for (segment, bytes) in chunks {
@@ -131,6 +125,11 @@ impl Cursor {
         stored.and_then(|value| read_lane(&value)).unwrap_or_default()
     }
 
+    /// The cursors of a segment's first `count` lanes.
+    pub(super) fn lanes(&self, segment: u64, count: usize) -> Vec<LaneCursor> {
+        (0..len32(count)).map(|lane| self.lane(segment, lane)).collect()
+    }
+
     /// An error means that it is not in the database yet, not that it is forgotten: it is written as soon as that is
     /// possible.
     pub(super) fn put_lane(&self, segment: u64, partition: u32, lane: &LaneCursor) -> Result<(), SpoolError> {
@@ -148,21 +147,14 @@ impl Cursor {
         self.with_store(put, Store::sync)
     }
 
-    /// Says how many frames of a segment that was given up were accepted. What was not is written again elsewhere, so it
-    /// must not be found here as well: this is synced before that.
-    pub(super) fn put_accepted(&self, segment: u64, frames: u64) -> Result<(), SpoolError> {
-        let value = frames.to_le_bytes().to_vec();
-        self.with_store(|kept| kept.put(key(ACCEPTED, segment, 0), value), Store::sync)
-    }
-
-    /// Forgets a segment that is deleted.
+    /// Forgets a segment that is deleted. Syncs as well: so the database is never far behind.
     pub(super) fn forget(&self, segment: u64) -> Result<(), SpoolError> {
-        let kinds = [LANE, SEAL, ACCEPTED].map(|kind| key(kind, segment, 0));
+        let kinds = [LANE, SEAL].map(|kind| key(kind, segment, 0));
         let of_segment = |key: &Key| kinds.iter().any(|kind| kind[..9] == key[..9]);
         // What is left in the database after an error is forgotten when it is opened.
         self.with_store(
             |kept| kept.unwritten.retain(|key, _| !of_segment(key)),
-            |store| kinds.iter().try_for_each(|kind| store.remove_all(&kind[..9])),
+            |store| kinds.iter().try_for_each(|kind| store.remove_all(&kind[..9])).and_then(|()| store.sync()),
         )
     }
 
@@ -222,7 +214,8 @@ impl Kept {
         }
         let store = match self.store.take() {
             Some(store) => store,
-            None => Store::reopen(dir, SHAPE)?,
+            // The handle that failed may never give up its lock.
+            None => Store::open(dir, SHAPE, Duration::ZERO)?,
         };
         let store = self.store.insert(store);
         for (key, value) in &self.unwritten {
@@ -261,10 +254,12 @@ fn write_seal(seal: &Seal) -> Vec<u8> {
     bytes.extend_from_slice(&seal.file_crc.to_le_bytes());
     bytes.extend_from_slice(&seal.frames.to_le_bytes());
     bytes.extend_from_slice(&len32(seal.lanes.len()).to_le_bytes());
-    for (key, records) in &seal.lanes {
-        bytes.extend_from_slice(&records.to_le_bytes());
-        bytes.extend_from_slice(&len32(key.len()).to_le_bytes());
-        bytes.extend_from_slice(key.as_bytes());
+    for lane in &seal.lanes {
+        for field in [lane.records, lane.first_timestamp, lane.last_timestamp] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+        bytes.extend_from_slice(&len32(lane.key.len()).to_le_bytes());
+        bytes.extend_from_slice(lane.key.as_bytes());
     }
     let crc = crc32fast::hash(&bytes[4..]);
     bytes[..4].copy_from_slice(&crc.to_le_bytes());
@@ -279,9 +274,9 @@ fn read_seal(bytes: &[u8]) -> Option<Seal> {
     let (file_bytes, file_crc, frames) = (fields.u64()?, fields.u32()?, fields.u64()?);
     let mut lanes = Vec::new();
     for _ in 0..fields.u32()? {
-        let records = fields.u64()?;
+        let (records, first_timestamp, last_timestamp) = (fields.u64()?, fields.u64()?, fields.u64()?);
         let len = fields.u32()? as usize;
-        lanes.push((Arc::from(fields.text(len)?), records));
+        lanes.push(LaneSummary { key: Arc::from(fields.text(len)?), records, first_timestamp, last_timestamp });
     }
     Some(Seal { file_bytes, file_crc, frames, lanes })
 }
@@ -289,6 +284,10 @@ fn read_seal(bytes: &[u8]) -> Option<Seal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn summary(key: &str, records: u64) -> LaneSummary {
+        LaneSummary { key: Arc::from(key), records, first_timestamp: 1, last_timestamp: u64::MAX }
+    }
 
     fn delivered(acked: u64) -> LaneCursor {
         LaneCursor { acked, ..LaneCursor::default() }
@@ -316,7 +315,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let frozen = Frozen { until: 9, max_records: 5, max_bytes: 1 << 40 };
         let lane = LaneCursor { acked: 7, frozen: Some(frozen), cuts: vec![9, 8] };
-        let lanes = (0..1000).map(|n| (Arc::from(format!("tenant-{n}")), n)).collect();
+        let lanes = (0..1000).map(|n| summary(&format!("tenant-{n}"), n)).collect();
         let seal = Seal { file_bytes: 1, file_crc: 2, frames: 3, lanes };
         {
             let (cursor, _) = Cursor::open(dir.path()).unwrap();
@@ -324,16 +323,13 @@ mod tests {
             cursor.put_lane(1, 1, &delivered(3)).unwrap();
             cursor.put_seal(1, &seal).unwrap();
             cursor.put_seal(2, &seal).unwrap();
-            cursor.put_accepted(2, 4).unwrap();
             cursor.put_lane(2, 7, &lane).unwrap();
             cursor.forget(2).unwrap();
-            cursor.put_accepted(3, 5).unwrap();
             cursor.sync().unwrap();
         }
         let (cursor, loaded) = Cursor::open(dir.path()).unwrap();
         assert_eq!(loaded.seals, BTreeMap::from([(1, seal)]));
-        assert_eq!(loaded.accepted, BTreeMap::from([(3, 5)]));
-        assert_eq!(loaded.segments, BTreeSet::from([1, 3]));
+        assert_eq!(loaded.segments, BTreeSet::from([1]));
         assert_eq!(cursor.lane(1, 0), lane);
         assert_eq!(cursor.lane(1, 1), delivered(3));
         assert_eq!(cursor.lane(2, 0), LaneCursor::default());
@@ -341,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_seal_that_is_not_whole_is_none() {
-        let seal = Seal { file_bytes: 1, file_crc: 2, frames: 3, lanes: vec![(Arc::from("a"), 1)] };
+        let seal = Seal { file_bytes: 1, file_crc: 2, frames: 3, lanes: vec![summary("a", 1)] };
         let bytes = write_seal(&seal);
         assert_eq!(read_seal(&bytes), Some(seal));
         for len in 0..bytes.len() {

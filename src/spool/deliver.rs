@@ -11,6 +11,7 @@ use opentelemetry::otel_warn;
 use super::bytes::index;
 use super::cursor::{Cursor, Frozen, LaneCursor};
 use super::entry::system_time;
+use super::gap::{Gap, GapReason};
 use super::housekeeper::Job;
 use super::rejected::RejectedRecord;
 use super::state::Front;
@@ -81,8 +82,10 @@ impl Spool {
         let lingers = match (&*head, front) {
             (Some(head), Some(front)) => {
                 let available = head.segment.available(front.lane, &(front.cursor.acked..front.end));
-                !available.fills(&self.inner.config.limits)
+                !available.fills(&self.inner.config.batch)
             }
+            // The next one is yet to be made.
+            (None, Some(_)) => true,
             _ => false,
         };
         if lingers {
@@ -99,8 +102,12 @@ impl Spool {
     pub(crate) fn next(&self, key: &Arc<str>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
         loop {
             let Some(front) = lock(&self.inner.state).front(key) else { return Ok(Next::Empty) };
-            let segment = self.inner.reader(front.segment)?;
-            let limits = self.inner.config.limits;
+            let segment = match self.inner.reader(front.segment) {
+                // Dropped or given up meanwhile.
+                Err(SpoolError::Closed) if lock(&self.inner.state).front(key).as_ref() != Some(&front) => continue,
+                segment => segment?,
+            };
+            let limits = self.inner.config.batch;
             let (max_records, max_bytes) = (limits.max_records, limits.max_bytes);
             let frozen = match front.cursor.frozen {
                 Some(frozen) => frozen,
@@ -120,10 +127,20 @@ impl Spool {
             let collected = segment.collect(front.lane, &waiting, frozen.max_records, frozen.max_bytes)?;
             let Some(collected) = collected else {
                 // Damage took all of them. They are gone, so the lane goes on behind them.
-                warn_of_damage(front.segment, waiting.end - waiting.start);
+                self.lose(key, GapReason::Damaged, waiting.end - waiting.start, None);
                 self.advance(key, front.segment, front.lane, &waiting);
                 continue;
             };
+            let age = now.duration_since(system_time(collected.last_appended_at)).unwrap_or_default();
+            if self.inner.config.limits.max_age.is_some_and(|max_age| age > max_age) {
+                let between = (collected.first_timestamp, collected.last_timestamp);
+                let span = front.cursor.acked..collected.end;
+                let untold = lock(&self.inner.state).take_told(front.segment, key, &span);
+                self.lose(key, GapReason::Expired, collected.records - untold.len() as u64, Some(between));
+                self.inner.retell(untold);
+                self.advance(key, front.segment, front.lane, &span);
+                continue;
+            }
             if is_new {
                 // While more can come, only this batch is fixed; after that, all that there is.
                 let until = if front.complete { front.end } else { collected.end };
@@ -131,9 +148,6 @@ impl Spool {
             }
             self.settle();
             let span = front.cursor.acked..collected.end;
-            if collected.records < span.end - span.start {
-                warn_of_damage(front.segment, span.end - span.start - collected.records);
-            }
             self.prefetch(&front);
             return Ok(Next::Batch(Box::new(Batch {
                 id: self.inner.batch_id(front.segment, front.lane, &span),
@@ -182,7 +196,18 @@ impl Spool {
 
     /// Marks a batch as delivered. That survives a kill once the next batch is taken or [`Spool::settle`] is called.
     pub(crate) fn ack(&self, batch: &Batch) {
+        let damaged = batch.span.end - batch.span.start - batch.records;
+        self.lose(&batch.key, GapReason::Damaged, damaged, None);
         self.advance(&batch.key, batch.segment, batch.lane, &batch.span);
+    }
+
+    /// Notes that records will not be delivered; `between` are their timestamps.
+    fn lose(&self, key: &Arc<str>, reason: GapReason, records: u64, between: Option<(u64, u64)>) {
+        if records == 0 {
+            return;
+        }
+        let (first, last) = between.map(|(first, last)| (system_time(first), system_time(last))).unzip();
+        self.inner.note_gap(Gap { key: key.clone(), reason, records, first, last });
     }
 
     fn advance(&self, key: &str, segment: u64, lane: u32, span: &Range<u64>) {
@@ -240,13 +265,4 @@ impl Inner {
     fn batch_id(&self, segment: u64, lane: u32, span: &Range<u64>) -> String {
         format!("{:016x}.{segment}-{lane}-{}-{}", self.dir.id, span.start, span.end - 1)
     }
-}
-
-fn warn_of_damage(segment: u64, records: u64) {
-    otel_warn!(
-        name: "Spool.RecordsDamaged",
-        segment = segment,
-        records = records,
-        message = "Records in the spool are damaged and cannot be read; they are left out."
-    );
 }

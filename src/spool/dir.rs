@@ -6,7 +6,7 @@
 //!   3f9c1b2a77d0e4c1/           a queue: one exporter's, whoever holds its lock; deleted when it is empty
 //!     lock
 //!     cursor/                   a database: what is delivered, and the seals
-//!     0000000012.segment/       a database: entries
+//!     0000000012.segment/       a database: entries; `accepted` in one that was given up: how many of them count
 //!     0000000011.dead/          delivered, being deleted
 //!   rejected/                   what the receiver refused for good, a file for each record
 //! ```
@@ -149,12 +149,35 @@ impl QueueDir {
         let (path, dead) = (self.segment(number), self.dead(number));
         match fs::rename(&path, &dead) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("rename", &path, error)),
-            _ => {}
+            _ => sync_dir(&self.path)?,
         }
         match fs::remove_dir_all(&dead) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &dead, error)),
             _ => Ok(()),
         }
+    }
+
+    fn accepted_file(&self, number: u64) -> PathBuf {
+        self.segment(number).join("accepted")
+    }
+
+    /// Notes, synced, how many frames of a segment that was given up were accepted. What was not is written again
+    /// elsewhere, so it must not be found here as well, also when the cursor database is lost.
+    pub(super) fn put_accepted(&self, number: u64, frames: u64) -> Result<(), SpoolError> {
+        let path = self.accepted_file(number);
+        private_file(&path)
+            .and_then(|mut file| {
+                writeln!(file, "{frames}")?;
+                file.sync_all()
+            })
+            .map_err(|error| io_error("write", &path, error))?;
+        sync_dir(&self.segment(number))
+    }
+
+    /// How many frames of a segment may be read: all, unless it was given up.
+    pub(super) fn accepted(&self, number: u64) -> u64 {
+        let text = fs::read_to_string(self.accepted_file(number)).unwrap_or_default();
+        text.strip_suffix('\n').and_then(|frames| frames.parse().ok()).unwrap_or(u64::MAX)
     }
 
     /// Puts a cursor database that cannot be opened out of the way.
@@ -163,8 +186,8 @@ impl QueueDir {
         fs::rename(self.cursor(), &aside).map_err(|error| io_error("rename", &self.cursor(), error))
     }
 
-    /// What the files of this queue take on disk, in bytes.
-    pub(super) fn disk_bytes(&self) -> u64 {
+    /// What the whole spool directory takes on disk, in bytes.
+    pub(super) fn root_bytes(&self) -> u64 {
         fn walk(dir: &Path) -> u64 {
             let Ok(list) = fs::read_dir(dir) else { return 0 };
             list.flatten()
@@ -175,7 +198,7 @@ impl QueueDir {
                 })
                 .sum()
         }
-        walk(&self.path)
+        self.path.parent().map_or(0, walk)
     }
 }
 

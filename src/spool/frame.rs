@@ -8,10 +8,11 @@
 //! magic 4 | version 2 | 0 2 | number 8 | part 4 | parts 4 | length 4 | crc32 4 | payload
 //! ```
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 
 use super::SegmentId;
-use super::bytes::{Fields, len32};
+use super::bytes::{Fields, index, len32};
 
 const MAGIC: [u8; 4] = *b"\xf5OSf";
 const VERSION: u16 = 1;
@@ -131,6 +132,39 @@ pub(super) fn scan(segment: SegmentId, mut file: impl Read) -> io::Result<Vec<Pl
     places.sort_by_key(|place| place.number);
     places.dedup_by_key(|place| place.number);
     Ok(places)
+}
+
+/// A file whose blocks that cannot be read are read as zeros: they cost what is in them, and nothing else.
+#[derive(Debug)]
+pub(super) struct Patched<'a> {
+    file: &'a mut File,
+    at: u64,
+}
+
+impl<'a> Patched<'a> {
+    /// Reads from the start of a file.
+    pub(super) fn new(file: &'a mut File) -> Self {
+        Self { file, at: 0 }
+    }
+}
+
+impl Read for Patched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        const EIO: i32 = 5;
+        const BLOCK: u64 = 4096;
+        let read = match self.file.read(buffer) {
+            Err(error) if cfg!(unix) && error.raw_os_error() == Some(EIO) => {
+                let left_in_block = (BLOCK - self.at % BLOCK).min(self.file.metadata()?.len().saturating_sub(self.at));
+                let len = buffer.len().min(index(left_in_block));
+                buffer[..len].fill(0);
+                self.file.seek(SeekFrom::Start(self.at + len as u64))?;
+                len
+            }
+            read => read?,
+        };
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// Reads until the window is full; true at the end of the file.

@@ -1,6 +1,7 @@
 //! What is done ahead of time or afterwards, so that neither an append nor the delivery waits for it.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -37,6 +38,11 @@ pub(super) enum Job {
     /// Sync the newest segment when the interval is over, and now.
     SyncSoon,
     Sync,
+    /// Tell of what was lost.
+    Announce,
+    /// Say that everything before was done.
+    #[cfg(test)]
+    Tell(std::sync::mpsc::Sender<()>),
     /// Do what was asked for before, and end.
     Finish,
 }
@@ -70,7 +76,10 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
                 None => continue,
             },
         };
-        later.done(inner.run_job(&job), job);
+        // A panic of the engine or of an encoder must not end what everything else waits for.
+        let result = catch_unwind(AssertUnwindSafe(|| inner.run_job(&job)));
+        let panicked = |_| Err(SpoolError::Panicked { action: "look after", path: inner.dir.path.clone() });
+        later.done(result.unwrap_or_else(panicked), job);
     }
 }
 
@@ -132,6 +141,12 @@ impl Inner {
             }
             Job::Remove(number) => self.remove_segment(number),
             Job::Sync => self.sync_head(),
+            Job::Announce => self.announce(),
+            #[cfg(test)]
+            Job::Tell(ref sender) => {
+                let _ = sender.send(());
+                Ok(())
+            }
             Job::SyncSoon | Job::Finish => Ok(()),
         }
     }
@@ -151,11 +166,15 @@ impl Inner {
             // What a power cut takes of it now is noticed by the checksum. Later syncs say nothing of this one.
             otel_warn!(name: "Spool.SegmentNotSynced", segment = number, reason = error_chain(&error));
         }
-        let seal = Arc::new(Seal::of(&self.dir.segment(number), frames, segment.lanes())?);
+        let seal = match Seal::of(&self.dir.segment(number), frames, segment.lanes()) {
+            // Dropped meanwhile.
+            Err(_) if !lock(&self.state).segments.contains_key(&number) => return Ok(()),
+            seal => seal?,
+        };
         self.keep(|cursor| cursor.put_seal(number, &seal));
         let mut state = lock(&self.state);
         if let Some(segment) = state.segments.get_mut(&number) {
-            segment.seal = Some(seal);
+            segment.seal = Some(Arc::new(Seal { lanes: Vec::new(), ..seal }));
         }
         // With a backlog, nobody will read it for a while.
         let unused = state.close_least_used(1);
@@ -167,8 +186,10 @@ impl Inner {
     fn recover(&self, number: u64, accepted: u64) -> Result<(), SpoolError> {
         let seal = Seal::recover(&self.dir.segment(number), self.segment_id(number), accepted)?;
         self.keep(|cursor| cursor.put_seal(number, &seal));
+        let cursors = self.cursor.lanes(number, seal.lanes.len());
         let mut state = lock(&self.state);
-        let delivered = state.add_sealed(number, Arc::new(seal), |lane| self.cursor.lane(number, lane));
+        let delivered = state.add_sealed(number, seal, cursors);
+        state.enqueue_all();
         drop(state);
         if delivered {
             self.ask(Job::Remove(number));

@@ -10,10 +10,12 @@
 //! | `state` | what waits, in memory |
 //! | `housekeeper` | what is done ahead or afterwards, on a thread of its own |
 //! | `append`, `deliver` | the verbs: append; next, ack, cut, reject |
+//! | `space`, `gap` | what gives way when there is too much; how that is told |
 //! | `rejected` | what the receiver refused for good |
 //! | this one | opening and closing |
 //!
-//! Lock order: `head`, then `state`. Neither is held while a segment is opened, nor `state` during I/O.
+//! Lock order: `head`, `space`, `spare`, `state`, and last those of a segment, the cursor and the gaps. Apart from `head`
+//! and `space`, none is held while a segment is opened, nor `state` during I/O.
 
 mod append;
 mod bytes;
@@ -22,10 +24,12 @@ mod deliver;
 mod dir;
 mod entry;
 mod frame;
+mod gap;
 mod housekeeper;
 mod pool;
 mod rejected;
 mod segment;
+mod space;
 mod state;
 mod store;
 #[cfg(test)]
@@ -40,17 +44,21 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::otel_warn;
 
-use crate::config::{BatchLimits, Durability};
+use crate::config::{BatchLimits, Durability, SpoolLimits};
 use crate::error::SpoolError;
+use crate::transport::error_chain;
 use append::Head;
 use cursor::Cursor;
 use dir::QueueDir;
+use gap::Gaps;
 use housekeeper::Job;
 use segment::Segment;
+use space::Space;
 use state::State;
 
 pub(crate) use deliver::Next;
 pub(crate) use entry::Group;
+pub(crate) use gap::{Announcer, Gap, GapReason, Lost};
 pub use rejected::RejectedRecord;
 pub(crate) use rejected::RejectedStore;
 
@@ -64,8 +72,8 @@ pub(crate) struct SpoolConfig {
     pub(crate) durability: Durability,
     /// A segment that has this many bytes gets no more.
     pub(crate) segment_bytes: u64,
-    pub(crate) limits: BatchLimits,
-    pub(crate) max_rejected_bytes: u64,
+    pub(crate) batch: BatchLimits,
+    pub(crate) limits: SpoolLimits,
 }
 
 /// The id of a segment: no two have the same, on whatever machine.
@@ -81,6 +89,7 @@ pub(crate) struct Depth {
     pub(crate) pending_records: u64,
     pub(crate) segments: u64,
     pub(crate) disk_bytes: u64,
+    pub(crate) lost: Lost,
 }
 
 struct Inner {
@@ -88,6 +97,9 @@ struct Inner {
     dir: QueueDir,
     cursor: Cursor,
     rejected: Arc<RejectedStore>,
+    announcer: Box<Announcer>,
+    gaps: Mutex<Gaps>,
+    space: Mutex<Space>,
     head: Mutex<Option<Head>>,
     state: Mutex<State>,
     /// With `state`: something was delivered, recovered, or the spool was closed.
@@ -117,29 +129,34 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Spool {
     /// Takes over a queue that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
     /// on how much is in it.
-    pub(crate) fn open(config: SpoolConfig) -> Result<Self, SpoolError> {
+    pub(crate) fn open(config: SpoolConfig, announcer: Box<Announcer>) -> Result<Self, SpoolError> {
         let dir = QueueDir::claim(&config.dir)?;
-        let (cursor, loaded) = open_cursor(&dir)?;
+        let (cursor, mut loaded) = open_cursor(&dir)?;
         let numbers = dir.segments()?;
         let mut state = State::default();
         let mut jobs = Vec::new();
         for &number in &numbers {
-            let Some(seal) = loaded.seals.get(&number) else {
+            let Some(seal) = loaded.seals.remove(&number) else {
                 state.add_unrecovered(number);
-                jobs.push(Job::Recover { number, accepted: loaded.accepted.get(&number).copied().unwrap_or(u64::MAX) });
+                jobs.push(Job::Recover { number, accepted: dir.accepted(number) });
                 continue;
             };
-            if state.add_sealed(number, Arc::new(seal.clone()), |lane| cursor.lane(number, lane)) {
+            let cursors = cursor.lanes(number, seal.lanes.len());
+            if state.add_sealed(number, seal, cursors) {
                 jobs.push(Job::Remove(number));
             }
         }
+        state.enqueue_all();
         for number in loaded.segments.iter().filter(|number| numbers.binary_search(number).is_err()) {
             cursor.forget(*number)?;
         }
         let (sender, receiver) = mpsc::channel();
         let inner = Arc::new(Inner {
             next_number: Mutex::new(numbers.last().map_or(1, |last| last + 1)),
-            rejected: Arc::new(RejectedStore::new(&config.dir, config.max_rejected_bytes)),
+            rejected: Arc::new(RejectedStore::new(&config.dir, config.limits.max_rejected_bytes)),
+            announcer,
+            gaps: Mutex::default(),
+            space: Mutex::default(),
             config,
             dir,
             cursor,
@@ -172,7 +189,7 @@ impl Spool {
         let state = lock(&self.inner.state);
         let (pending_records, segments) = (state.pending_records, state.segments.len() as u64);
         drop(state);
-        Depth { pending_records, segments, disk_bytes: self.inner.dir.disk_bytes() }
+        Depth { pending_records, segments, disk_bytes: self.inner.dir.root_bytes(), lost: lock(&self.inner.gaps).lost }
     }
 
     /// What the receiver refused for good.
@@ -216,9 +233,14 @@ impl Spool {
     /// Seals and closes everything and gives up the queue, so that it can be opened again; one that is delivered
     /// altogether is deleted. Later calls do nothing.
     pub(crate) fn close(&self) {
+        // What was lost is told while that is possible.
+        let told = self.inner.announce();
         let mut head = lock(&self.inner.head);
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return;
+        }
+        if let Err(error) = told {
+            otel_warn!(name: "Spool.GapNotTold", reason = error_chain(&error));
         }
         self.inner.seal_head(&mut head);
         drop(head);
@@ -239,7 +261,7 @@ impl Spool {
         }
         let closed = if drained { self.inner.dir.remove() } else { self.inner.cursor.sync() };
         if let Err(error) = closed {
-            otel_warn!(name: "Spool.CloseFailed", reason = error.to_string());
+            otel_warn!(name: "Spool.CloseFailed", reason = error_chain(&error));
         }
         self.inner.progress.notify_all();
     }
@@ -268,7 +290,12 @@ impl Inner {
         let number = *next;
         *next += 1;
         drop(next);
-        Segment::create(&self.dir.segment(number), self.segment_id(number))
+        let segment = Segment::create(&self.dir.segment(number), self.segment_id(number));
+        if segment.is_err() {
+            // Nobody knows of what there is of it.
+            let _ = self.dir.remove_segment(number);
+        }
+        segment
     }
 
     /// A segment, opened for reading if it is not open.
@@ -280,10 +307,10 @@ impl Inner {
         if let Some(segment) = self.already_open(number) {
             return Ok(segment);
         }
-        let seal = lock(&self.state).segments.get(&number).and_then(|segment| segment.seal.clone());
-        let seal = seal.ok_or(SpoolError::Closed)?;
+        let known = lock(&self.state).segments.get(&number).map(|segment| (segment.seal.clone(), segment.verified));
+        let Some((Some(seal), verified)) = known else { return Err(SpoolError::Closed) };
         let path = self.dir.segment(number);
-        let intact = seal.holds(&path);
+        let intact = verified || seal.holds(&path);
         if !intact {
             otel_warn!(
                 name: "Spool.SegmentDamaged",
@@ -297,6 +324,7 @@ impl Inner {
         let now = state.clock;
         if let Some(entry) = state.segments.get_mut(&number) {
             entry.open = Some(segment.clone());
+            entry.verified = intact;
             entry.last_used = now;
         }
         let idle = state.close_least_used(MAX_OPEN_SEGMENTS);
@@ -330,14 +358,15 @@ impl Inner {
         let removed = state.segments.remove(&number);
         drop(state);
         drop(removed);
+        // In this order, also after a power cut: what comes back must not come back without its cursors.
         self.dir.remove_segment(number)?;
         self.keep(|cursor| cursor.forget(number));
         Ok(())
     }
 }
 
-/// Opens the cursor database; one that cannot be opened is set aside. What it said is then delivered again, under the
-/// same ids: better twice than never.
+/// Opens the cursor database; one that is damaged is set aside. What it said of delivery is then not known: all that is in
+/// the spool is delivered, some of it again and in other batches. Better twice than never.
 fn open_cursor(dir: &QueueDir) -> Result<(Cursor, cursor::Loaded), SpoolError> {
     match Cursor::open(&dir.cursor()) {
         // Not for an I/O error, which may be gone the next time.

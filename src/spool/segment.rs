@@ -1,24 +1,28 @@
 //! A segment: one database of numbered frames, written once from front to back, then only read.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::SegmentId;
 use super::bytes::index;
 use super::dir::io_error;
 use super::entry::{Entry, EntryBytes, EntryHead};
-use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Place};
+use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place};
 use super::lock;
-use super::store::{Shape, Store, file_path};
+use super::store::{LOCK_PATIENCE, Shape, Store, file_path};
 use crate::batch::Framing;
 use crate::config::BatchLimits;
 use crate::error::SpoolError;
 
 /// A database holds a log segment or two in memory, so they are as small as [`MAX_PAYLOAD_BYTES`] lets them be.
 const SHAPE: Shape = Shape { log_segment_bytes: 4 << 20, cache_bytes: 8 << 20 };
+
+/// How long a reader waits for the lock of a handle that was dropped: then it does without the database.
+const READ_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Empty placeholder keys are kept at least this far ahead of the frames.
 ///
@@ -42,6 +46,18 @@ pub(super) struct EntryMeta {
 pub(super) struct LaneIndex {
     pub(super) key: Arc<str>,
     entries: Vec<EntryMeta>,
+    first_timestamp: u64,
+    last_timestamp: u64,
+}
+
+/// What one partition has in a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LaneSummary {
+    pub(super) key: Arc<str>,
+    pub(super) records: u64,
+    /// Nanoseconds since the epoch.
+    pub(super) first_timestamp: u64,
+    pub(super) last_timestamp: u64,
 }
 
 impl LaneIndex {
@@ -56,6 +72,8 @@ enum Source {
     Database(Store),
     /// The raw file of a damaged database, and where the whole frames are in it.
     Raw(Mutex<File>, Vec<Place>),
+    /// There is no file any more.
+    Missing,
 }
 
 /// What lies between two records of a lane.
@@ -84,6 +102,7 @@ pub(super) struct Collected {
     pub(super) first_timestamp: u64,
     pub(super) last_timestamp: u64,
     pub(super) appended_at: u64,
+    pub(super) last_appended_at: u64,
 }
 
 #[derive(Debug)]
@@ -96,7 +115,7 @@ pub(super) struct Segment {
 impl Segment {
     /// Makes an empty segment, ready to be written.
     pub(super) fn create(dir: &Path, id: SegmentId) -> Result<Self, SpoolError> {
-        let store = Store::open(dir, SHAPE)?;
+        let store = Store::open(dir, SHAPE, LOCK_PATIENCE)?;
         Ok(Self { id, source: Source::Database(store), lanes: Mutex::default() })
     }
 
@@ -104,7 +123,7 @@ impl Segment {
     /// all of them, the raw file is read instead.
     pub(super) fn open(dir: &Path, id: SegmentId, frames: u64, intact: bool) -> Result<Self, SpoolError> {
         if intact {
-            let opened = Store::open(dir, SHAPE).and_then(|store| {
+            let opened = Store::open(dir, SHAPE, READ_PATIENCE).and_then(|store| {
                 let segment = Self { id, source: Source::Database(store), lanes: Mutex::default() };
                 let found = segment.read_index(0..frames)?;
                 Ok((found == frames).then_some(segment))
@@ -121,15 +140,22 @@ impl Segment {
     /// A segment that is read from its raw file, without an index.
     fn scan(dir: &Path, id: SegmentId) -> Result<Self, SpoolError> {
         let path = file_path(dir);
-        let file = File::open(&path).map_err(|error| io_error("open", &path, error))?;
-        let places = frame::scan(id, &file).map_err(|error| io_error("read", &path, error))?;
-        Ok(Self { id, source: Source::Raw(Mutex::new(file), places), lanes: Mutex::default() })
+        let source = match File::open(&path) {
+            Ok(mut file) => {
+                let places =
+                    frame::scan(id, Patched::new(&mut file)).map_err(|error| io_error("read", &path, error))?;
+                Source::Raw(Mutex::new(file), places)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Source::Missing,
+            Err(error) => return Err(io_error("open", &path, error)),
+        };
+        Ok(Self { id, source, lanes: Mutex::default() })
     }
 
     /// How many frames a raw file has, up to the last that is whole.
     fn frames(&self) -> u64 {
         match &self.source {
-            Source::Database(_) => 0,
+            Source::Database(_) | Source::Missing => 0,
             Source::Raw(_, places) => places.last().map_or(0, |place| place.number + 1),
         }
     }
@@ -143,7 +169,7 @@ impl Segment {
             found += parts;
             if let Some(entry) = entry {
                 let meta = EntryMeta::new(number, &entry.head, entry.payload_len());
-                self.push(&entry.key, entry.head.partition, meta);
+                self.push(&entry.key, &entry.head, meta);
             }
             number += parts.max(1);
         }
@@ -151,22 +177,32 @@ impl Segment {
     }
 
     /// Adds an entry to the index: from then on it is read.
-    pub(super) fn push(&self, key: &str, partition: u32, meta: EntryMeta) {
+    pub(super) fn push(&self, key: &str, head: &EntryHead, meta: EntryMeta) {
         let mut lanes = lock(&self.lanes);
-        while lanes.len() <= partition as usize {
+        let partition = head.partition as usize;
+        while lanes.len() <= partition {
             // Only damage leaves a partition without entries; its key is then not needed either.
-            lanes.push(LaneIndex { key: Arc::from(""), entries: Vec::new() });
+            let (first_timestamp, last_timestamp) = (u64::MAX, 0);
+            lanes.push(LaneIndex { key: Arc::from(""), entries: Vec::new(), first_timestamp, last_timestamp });
         }
-        let lane = &mut lanes[partition as usize];
+        let lane = &mut lanes[partition];
         if lane.entries.is_empty() {
             lane.key = Arc::from(key);
         }
+        lane.first_timestamp = lane.first_timestamp.min(head.first_timestamp);
+        lane.last_timestamp = lane.last_timestamp.max(head.last_timestamp);
         lane.entries.push(meta);
     }
 
     /// What each partition has, by its number.
-    pub(super) fn lanes(&self) -> Vec<(Arc<str>, u64)> {
-        lock(&self.lanes).iter().map(|lane| (lane.key.clone(), lane.end())).collect()
+    pub(super) fn lanes(&self) -> Vec<LaneSummary> {
+        let summary = |lane: &LaneIndex| LaneSummary {
+            key: lane.key.clone(),
+            records: lane.end(),
+            first_timestamp: lane.first_timestamp,
+            last_timestamp: lane.last_timestamp,
+        };
+        lock(&self.lanes).iter().map(summary).collect()
     }
 
     /// Writes the frames of one entry from `first_frame` on; `runway` is the first key without a placeholder. Returns
@@ -198,14 +234,14 @@ impl Segment {
     pub(super) fn flush(&self) -> Result<(), SpoolError> {
         match &self.source {
             Source::Database(store) => store.flush(),
-            Source::Raw(..) => Ok(()),
+            Source::Raw(..) | Source::Missing => Ok(()),
         }
     }
 
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
         match &self.source {
             Source::Database(store) => store.sync(),
-            Source::Raw(..) => Ok(()),
+            Source::Raw(..) | Source::Missing => Ok(()),
         }
     }
 
@@ -239,6 +275,7 @@ impl Segment {
                     .map_err(|error| io_error("read", Path::new("a damaged segment"), error))?;
                 Ok(Some(EntryBytes::Joined(bytes)))
             }
+            Source::Missing => Ok(None),
         }
     }
 
@@ -335,6 +372,7 @@ impl Segment {
             batch.records += end - from;
             batch.first_timestamp = batch.first_timestamp.min(entry.head.first_timestamp);
             batch.last_timestamp = batch.last_timestamp.max(entry.head.last_timestamp);
+            batch.last_appended_at = batch.last_appended_at.max(entry.head.appended_at);
             left = left.saturating_sub(end - from);
             if left == 0 || end < entry.head.first_record + u64::from(entry.head.records) {
                 break;
@@ -359,6 +397,7 @@ impl Collected {
             first_timestamp: head.first_timestamp,
             last_timestamp: head.last_timestamp,
             appended_at: head.appended_at,
+            last_appended_at: head.appended_at,
         }
     }
 }
@@ -379,6 +418,10 @@ impl EntryMeta {
     }
 }
 
+/// How much of a file is sealed. Where the engine locks its file against its own process, it cannot be read beside the
+/// engine: there only the frames' own checksums guard it.
+const SEALED_BYTES: u64 = if cfg!(unix) { u64::MAX } else { 0 };
+
 /// What is known of a segment that will not be written again: the guard against silent damage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seal {
@@ -388,23 +431,23 @@ pub(super) struct Seal {
     /// Frames are numbered from 0 to this, exclusive.
     pub(super) frames: u64,
     /// The key of each partition and how many records it has.
-    pub(super) lanes: Vec<(Arc<str>, u64)>,
+    pub(super) lanes: Vec<LaneSummary>,
 }
 
 impl Seal {
     /// Seals a segment whose writer is done with it.
-    pub(super) fn of(dir: &Path, frames: u64, lanes: Vec<(Arc<str>, u64)>) -> Result<Self, SpoolError> {
-        let (file_bytes, file_crc) = checksum(dir, u64::MAX)?;
+    pub(super) fn of(dir: &Path, frames: u64, lanes: Vec<LaneSummary>) -> Result<Self, SpoolError> {
+        let (file_bytes, file_crc) = checksum(dir, SEALED_BYTES)?;
         Ok(Self { file_bytes, file_crc, frames, lanes })
     }
 
     /// Seals a segment that a killed process left, from what a scan of the raw file finds. Of the frames from
     /// `accepted` on, no `export` was told that they are safe.
     pub(super) fn recover(dir: &Path, id: SegmentId, accepted: u64) -> Result<Self, SpoolError> {
-        let scanned = if file_path(dir).exists() { Some(Segment::scan(dir, id)?) } else { None };
-        let Some(scanned) = scanned else {
+        let scanned = Segment::scan(dir, id)?;
+        if matches!(scanned.source, Source::Missing) {
             return Ok(Self { file_bytes: 0, file_crc: 0, frames: 0, lanes: Vec::new() });
-        };
+        }
         let frames = scanned.frames().min(accepted);
         scanned.read_index(0..frames)?;
         Self::of(dir, frames, scanned.lanes())
@@ -419,7 +462,8 @@ impl Seal {
 fn checksum(dir: &Path, limit: u64) -> Result<(u64, u32), SpoolError> {
     let path = file_path(dir);
     let failed = |error| io_error("read", &path, error);
-    let mut file = File::open(&path).map_err(failed)?.take(limit);
+    let mut file = File::open(&path).map_err(failed)?;
+    let mut file = Patched::new(&mut file).take(limit);
     let mut hasher = crc32fast::Hasher::new();
     let mut buffer = vec![0; 256 << 10];
     let mut bytes = 0;

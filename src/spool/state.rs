@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::cursor::{Frozen, LaneCursor};
-use super::segment::{Seal, Segment};
+use super::entry::{EntryHead, system_time};
+use super::gap::{Gap, GapReason};
+use super::segment::{LaneSummary, Seal, Segment};
 
 #[derive(Debug)]
 struct Lane {
@@ -18,6 +20,8 @@ struct Lane {
     /// How many records the lane has; grows while the segment is the newest.
     end: u64,
     cursor: LaneCursor,
+    first_timestamp: u64,
+    last_timestamp: u64,
 }
 
 impl Lane {
@@ -40,6 +44,10 @@ pub(super) struct SegmentState {
     pub(super) open: Option<Arc<Segment>>,
     pub(super) last_used: u64,
     pub(super) seal: Option<Arc<Seal>>,
+    /// The seal was compared once.
+    pub(super) verified: bool,
+    /// The gaps that were told in it by this process, and which record of their partition does so.
+    told: Vec<(u64, Gap)>,
     /// How many lanes are not delivered yet.
     undelivered: u32,
 }
@@ -89,31 +97,80 @@ impl State {
     }
 
     /// A segment whose seal is known. True if all of it is delivered already.
-    pub(super) fn add_sealed(&mut self, number: u64, seal: Arc<Seal>, cursor: impl Fn(u32) -> LaneCursor) -> bool {
+    /// The partitions are not given out before [`State::enqueue_all`].
+    pub(super) fn add_sealed(&mut self, number: u64, mut seal: Seal, cursors: Vec<LaneCursor>) -> bool {
         self.unrecovered.remove(&number);
         let mut undelivered = 0;
-        for (lane, (key, end)) in (0..).zip(&seal.lanes) {
-            let lane = Lane { segment: number, number: lane, end: *end, cursor: cursor(lane) };
+        for (lane, (summary, cursor)) in (0..).zip(std::mem::take(&mut seal.lanes).into_iter().zip(cursors)) {
+            let LaneSummary { key, records, first_timestamp, last_timestamp } = summary;
+            let lane = Lane { segment: number, number: lane, end: records, cursor, first_timestamp, last_timestamp };
             let pending = lane.pending();
             if pending == 0 {
                 continue;
             }
             undelivered += 1;
             self.pending_records += pending;
-            let lanes = &mut self.partitions.entry(key.clone()).or_default().lanes;
+            let lanes = &mut self.partitions.entry(key).or_default().lanes;
             let at = lanes.partition_point(|other| other.segment < number);
             lanes.insert(at, lane);
         }
         let segment = self.segments.entry(number).or_default();
         segment.undelivered = undelivered;
-        segment.seal = Some(seal);
-        if self.unrecovered.is_empty() {
-            let keys: Vec<_> = self.partitions.keys().cloned().collect();
-            for key in keys {
-                self.enqueue(&key);
+        segment.seal = Some(Arc::new(seal));
+        undelivered == 0
+    }
+
+    /// Gives out every partition that waits.
+    pub(super) fn enqueue_all(&mut self) {
+        let keys: Vec<_> = self.partitions.keys().cloned().collect();
+        for key in keys {
+            self.enqueue(&key);
+        }
+    }
+
+    /// Takes out the oldest segment, unless it is the only one or not known yet. What is missing then, and the gaps that
+    /// were told there and are not delivered.
+    pub(super) fn drop_oldest(&mut self) -> Option<(u64, Vec<Gap>, Vec<Gap>)> {
+        let (&oldest, _) = self.segments.first_key_value()?;
+        if self.is_newest(oldest) || self.unrecovered.contains(&oldest) {
+            return None;
+        }
+        let mut lanes = Vec::new();
+        self.partitions.retain(|key, partition| {
+            if partition.lanes.front().is_some_and(|lane| lane.segment == oldest) {
+                lanes.extend(partition.lanes.pop_front().map(|lane| (key.clone(), lane)));
+            }
+            !partition.lanes.is_empty() || partition.taken
+        });
+        let (mut dropped, mut untold) = (Vec::new(), Vec::new());
+        for (key, lane) in lanes {
+            self.pending_records -= lane.pending();
+            let gaps = self.take_told(oldest, &key, &(lane.cursor.acked..lane.end));
+            let records = lane.pending() - gaps.len() as u64;
+            untold.extend(gaps);
+            if records > 0 {
+                let (first, last) = (system_time(lane.first_timestamp), system_time(lane.last_timestamp));
+                dropped.push(Gap { key, reason: GapReason::Dropped, records, first: Some(first), last: Some(last) });
             }
         }
-        undelivered == 0
+        Some((oldest, dropped, untold))
+    }
+
+    /// The last record of the gap's partition tells of it.
+    pub(super) fn told(&mut self, gap: Gap) {
+        let lane = self.partitions.get(&gap.key).and_then(|partition| partition.lanes.back());
+        if let Some((segment, record)) = lane.map(|lane| (lane.segment, lane.end - 1))
+            && let Some(segment) = self.segments.get_mut(&segment)
+        {
+            segment.told.push((record, gap));
+        }
+    }
+
+    /// The gaps that are told by records of a partition which will not be delivered.
+    pub(super) fn take_told(&mut self, segment: u64, key: &str, records: &Range<u64>) -> Vec<Gap> {
+        let Some(segment) = self.segments.get_mut(&segment) else { return Vec::new() };
+        let told = segment.told.extract_if(.., |(record, gap)| *gap.key == *key && records.contains(record));
+        told.map(|(_, gap)| gap).collect()
     }
 
     /// Makes an empty segment the newest. The one before gets no more records. Returns the numbers of the segments that
@@ -164,14 +221,22 @@ impl State {
     }
 
     /// Records were added to a lane of the newest segment.
-    pub(super) fn appended(&mut self, key: &Arc<str>, lane: u32, records: u64) {
+    pub(super) fn appended(&mut self, key: &Arc<str>, entry: &EntryHead) {
         let Some(head) = self.head else { return };
+        let (records, first_timestamp, last_timestamp) =
+            (u64::from(entry.records), entry.first_timestamp, entry.last_timestamp);
         let partition = self.partitions.entry(key.clone()).or_default();
         match partition.lanes.back_mut() {
-            Some(lane) if lane.segment == head => lane.end += records,
+            Some(lane) if lane.segment == head => {
+                lane.end += records;
+                lane.first_timestamp = lane.first_timestamp.min(first_timestamp);
+                lane.last_timestamp = lane.last_timestamp.max(last_timestamp);
+            }
             _ => {
                 let cursor = LaneCursor::default();
-                partition.lanes.push_back(Lane { segment: head, number: lane, end: records, cursor });
+                let (number, end) = (entry.partition, records);
+                let lane = Lane { segment: head, number, end, cursor, first_timestamp, last_timestamp };
+                partition.lanes.push_back(lane);
                 if let Some(segment) = self.segments.get_mut(&head) {
                     segment.undelivered += 1;
                 }
@@ -316,19 +381,24 @@ impl State {
 mod tests {
     use super::*;
 
-    fn seal(lanes: &[(&str, u64)]) -> Arc<Seal> {
-        let lanes = lanes.iter().map(|(key, end)| (Arc::from(*key), *end)).collect();
-        Arc::new(Seal { file_bytes: 0, file_crc: 0, frames: 0, lanes })
-    }
-
-    fn from_the_start(_: u32) -> LaneCursor {
-        LaneCursor::default()
+    fn add(state: &mut State, segment: u64, lanes: &[(&str, u64)], acked: u64) -> bool {
+        let summary = |(key, records): &(&str, u64)| LaneSummary {
+            key: Arc::from(*key),
+            records: *records,
+            first_timestamp: segment,
+            last_timestamp: segment,
+        };
+        let cursors = vec![LaneCursor { acked, ..LaneCursor::default() }; lanes.len()];
+        let lanes = lanes.iter().map(summary).collect();
+        let delivered = state.add_sealed(segment, Seal { file_bytes: 0, file_crc: 0, frames: 0, lanes }, cursors);
+        state.enqueue_all();
+        delivered
     }
 
     #[test]
     fn a_partition_is_given_out_once_until_it_is_released() {
         let mut state = State::default();
-        state.add_sealed(1, seal(&[("a", 2)]), from_the_start);
+        add(&mut state, 1, &[("a", 2)], 0);
         let key = state.checkout().unwrap();
         assert_eq!(state.checkout(), None);
         state.ack("a", 1, &(0..1));
@@ -343,8 +413,8 @@ mod tests {
     #[test]
     fn lanes_are_delivered_in_the_order_of_their_segments() {
         let mut state = State::default();
-        state.add_sealed(3, seal(&[("a", 1)]), from_the_start);
-        state.add_sealed(2, seal(&[("b", 1), ("a", 4)]), from_the_start);
+        add(&mut state, 3, &[("a", 1)], 0);
+        add(&mut state, 2, &[("b", 1), ("a", 4)], 0);
         assert_eq!(state.front("a").map(|front| (front.segment, front.lane, front.end)), Some((2, 1, 4)));
         state.ack("a", 2, &(0..4));
         assert_eq!(state.front("a").map(|front| front.segment), Some(3));
@@ -353,11 +423,11 @@ mod tests {
     #[test]
     fn nothing_overtakes_a_segment_that_is_not_recovered() {
         let mut state = State::default();
-        state.add_sealed(1, seal(&[("a", 1)]), from_the_start);
+        add(&mut state, 1, &[("a", 1)], 0);
         state.add_unrecovered(2);
-        state.add_sealed(3, seal(&[("b", 1)]), from_the_start);
+        add(&mut state, 3, &[("b", 1)], 0);
         assert_eq!(state.front("b"), None);
-        state.add_sealed(2, seal(&[("b", 7)]), from_the_start);
+        add(&mut state, 2, &[("b", 7)], 0);
         assert_eq!(state.front("b").map(|front| front.segment), Some(2));
         let ready: BTreeSet<_> = std::iter::from_fn(|| state.checkout()).collect();
         assert_eq!(ready, BTreeSet::from([Arc::from("a"), Arc::from("b")]));
@@ -366,21 +436,40 @@ mod tests {
     #[test]
     fn what_is_delivered_already_is_not_pending() {
         let mut state = State::default();
-        let done = |_| LaneCursor { acked: 5, ..LaneCursor::default() };
-        assert!(state.add_sealed(1, seal(&[("a", 5)]), done));
-        assert!(!state.add_sealed(2, seal(&[("a", 6)]), done));
+        assert!(add(&mut state, 1, &[("a", 5)], 5));
+        assert!(!add(&mut state, 2, &[("a", 6)], 5));
         assert_eq!(state.pending_records, 1);
+    }
+
+    #[test]
+    fn the_oldest_segment_is_dropped_with_what_waits_there() {
+        let mut state = State::default();
+        add(&mut state, 1, &[("a", 5), ("b", 1)], 0);
+        add(&mut state, 2, &[("a", 7)], 0);
+        state.ack("a", 1, &(0..2));
+        state.ack("b", 1, &(0..1));
+        let told = Gap { key: Arc::from("a"), reason: GapReason::Expired, records: 9, first: None, last: None };
+        state.segments.get_mut(&1).unwrap().told = vec![(1, told.clone()), (4, told.clone())];
+        let time = Some(system_time(1));
+        let missing = Gap { key: Arc::from("a"), reason: GapReason::Dropped, records: 2, first: time, last: time };
+        assert_eq!(state.drop_oldest(), Some((1, vec![missing], vec![told])), "the other one was delivered");
+        state.segments.remove(&1);
+        assert_eq!(state.pending_records, 7);
+        assert_eq!(state.front("a").map(|front| front.segment), Some(2));
+        // An answer to what was under way changes nothing.
+        assert_eq!(state.ack("a", 1, &(2..5)), None);
+        assert!(state.drop_oldest().is_none(), "the newest stays");
     }
 
     #[test]
     fn a_watermark_is_not_reached_by_giving_up_a_segment() {
         let mut state = State::default();
-        state.add_sealed(1, seal(&[("a", 2)]), from_the_start);
+        add(&mut state, 1, &[("a", 2)], 0);
         let watermark = state.watermark();
         state.head = Some(1);
         state.abandon_head();
         assert!(!state.has_delivered(&watermark));
-        state.add_sealed(1, seal(&[("a", 2)]), from_the_start);
+        add(&mut state, 1, &[("a", 2)], 0);
         assert!(!state.has_delivered(&watermark));
         state.ack("a", 1, &(0..2));
         assert!(state.has_delivered(&watermark));
@@ -389,9 +478,9 @@ mod tests {
     #[test]
     fn a_watermark_is_reached_when_what_came_before_it_is_delivered() {
         let mut state = State::default();
-        state.add_sealed(1, seal(&[("a", 2), ("b", 1)]), from_the_start);
+        add(&mut state, 1, &[("a", 2), ("b", 1)], 0);
         let watermark = state.watermark();
-        state.add_sealed(2, seal(&[("a", 9)]), from_the_start);
+        add(&mut state, 2, &[("a", 9)], 0);
         state.ack("a", 1, &(0..2));
         assert!(!state.has_delivered(&watermark));
         state.ack("b", 1, &(0..1));

@@ -22,7 +22,8 @@ use super::dir::{io_error, sync_dir};
 use super::pool;
 use crate::error::SpoolError;
 
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// Longer than the lock of a handle that was dropped in order outlives it.
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The measures of a database. `log_segment_bytes` is part of the format: it cannot change for an existing one.
 #[derive(Clone, Copy, Debug)]
@@ -61,17 +62,8 @@ pub(super) fn file_path(dir: &Path) -> PathBuf {
 
 impl Store {
     /// Opens the database in `dir`, and makes it if there is none. Once this returns, its files and directories
-    /// themselves survive a power cut.
-    pub(super) fn open(dir: &Path, shape: Shape) -> Result<Self, SpoolError> {
-        Self::open_within(LOCK_PATIENCE, dir, shape)
-    }
-
-    /// Opens a database whose handle failed and was dropped: it may still have the lock, or never give it up.
-    pub(super) fn reopen(dir: &Path, shape: Shape) -> Result<Self, SpoolError> {
-        Self::open_within(Duration::ZERO, dir, shape)
-    }
-
-    fn open_within(patience: Duration, dir: &Path, shape: Shape) -> Result<Self, SpoolError> {
+    /// themselves survive a power cut. Waits up to `patience` for an earlier handle to be gone.
+    pub(super) fn open(dir: &Path, shape: Shape, patience: Duration) -> Result<Self, SpoolError> {
         super::dir::create(dir)?;
         remove_unfinished_snapshots(dir)?;
         let config = sled::Config::new()
@@ -91,8 +83,13 @@ impl Store {
             }
         };
         let path = file_path(dir);
-        let file =
-            OpenOptions::new().read(true).write(true).open(&path).map_err(|error| io_error("open", &path, error))?;
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                drop_guarded(db);
+                return Err(io_error("open", &path, error));
+            }
+        };
         pool::silence(&db);
         let store = Self {
             db: Some(db),
@@ -133,7 +130,12 @@ impl Store {
         if self.failing_syncs.load(Ordering::Acquire) {
             return Err(io_error("sync", &self.dir, std::io::ErrorKind::Other.into()));
         }
-        self.file.sync_data().map_err(|error| io_error("sync", &file_path(&self.dir), error))
+        let synced = self.file.sync_data().map_err(|error| io_error("sync", &file_path(&self.dir), error));
+        if synced.is_err() {
+            // What was to be synced may be gone, and the next sync would not say so.
+            self.failed.store(true, Ordering::Release);
+        }
+        synced
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>, SpoolError> {
@@ -182,15 +184,19 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        let db = self.db.take();
         if !*self.failed.get_mut() {
-            return;
+            return drop_guarded(db);
         }
         // Dropping the handle of a database that failed can hang. Should there be no thread to do it on, it is leaked.
-        let db = ManuallyDrop::new(self.db.take());
-        let _ = crate::background::spawn("drop", move || {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(ManuallyDrop::into_inner(db))));
-        });
+        let db = ManuallyDrop::new(db);
+        let _ = crate::background::spawn("drop", move || drop_guarded(ManuallyDrop::into_inner(db)));
     }
+}
+
+/// A handle syncs when it is dropped, and panics if it cannot.
+fn drop_guarded<T>(db: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
 }
 
 fn remove_unfinished_snapshots(dir: &Path) -> Result<(), SpoolError> {

@@ -11,22 +11,39 @@ use ::bytes::Bytes;
 use super::deliver::Batch;
 use super::*;
 use crate::batch::Framing;
+use crate::config::FullPolicy;
 
 const FRAMING: Framing = Framing::ndjson();
 
 fn config(dir: &Path) -> SpoolConfig {
-    let limits = BatchLimits { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO };
+    let batch = BatchLimits { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO };
     SpoolConfig {
         dir: dir.to_owned(),
         durability: Durability::Process,
         segment_bytes: 1 << 20,
-        limits,
-        max_rejected_bytes: 1 << 20,
+        batch,
+        limits: SpoolLimits::default(),
     }
 }
 
+/// Tells of no gap in the stream.
+fn announcer() -> Box<Announcer> {
+    Box::new(|_| None)
+}
+
+/// A spool that tells of a gap in a line like `gap: 3 Dropped`, and all the gaps that it told of.
+fn open_telling(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
+    let told: Arc<Mutex<Vec<Gap>>> = Arc::default();
+    let tell = told.clone();
+    let announcer = move |gap: &Gap| {
+        tell.lock().unwrap().push(gap.clone());
+        Some((group(&[format!("gap: {} {:?}", gap.records, gap.reason)]), FRAMING))
+    };
+    (Spool::open(config.clone(), Box::new(announcer)).unwrap(), told)
+}
+
 fn open(config: &SpoolConfig) -> Spool {
-    Spool::open(config.clone()).unwrap()
+    Spool::open(config.clone(), announcer()).unwrap()
 }
 
 fn group(records: &[impl AsRef<[u8]>]) -> Group {
@@ -134,7 +151,7 @@ fn what_is_appended_is_delivered_in_order_by_key() {
 fn a_batch_is_the_same_until_it_is_acknowledged_also_after_a_kill_and_with_other_limits() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
-    config.limits.max_records = 7;
+    config.batch.max_records = 7;
     let key: Arc<str> = Arc::from("a");
     let spool = open(&config);
     append(&spool, "a", &lines(0..20));
@@ -147,7 +164,7 @@ fn a_batch_is_the_same_until_it_is_acknowledged_also_after_a_kill_and_with_other
     assert_ne!(second.id, first.id);
     kill(spool);
 
-    config.limits.max_records = 512;
+    config.batch.max_records = 512;
     let spool = open(&config);
     recovered(&spool);
     let again = next(&spool, &key).unwrap();
@@ -161,7 +178,7 @@ fn a_batch_is_the_same_until_it_is_acknowledged_also_after_a_kill_and_with_other
 fn a_body_keeps_to_the_limits() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
-    config.limits.max_bytes = 100;
+    config.batch.max_bytes = 100;
     let spool = open(&config);
     let long = "x".repeat(200);
     append(&spool, "a", &["a".repeat(49), "b".repeat(49), "c".repeat(50), long.clone(), "d".to_owned()]);
@@ -180,8 +197,8 @@ fn a_body_keeps_to_the_limits() {
 fn what_lingers_waits_until_it_is_full_old_or_forced() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
-    config.limits.linger = Duration::from_secs(60);
-    config.limits.max_records = 3;
+    config.batch.linger = Duration::from_secs(60);
+    config.batch.max_records = 3;
     let spool = open(&config);
     let key: Arc<str> = Arc::from("a");
     append(&spool, "a", &lines(0..2));
@@ -333,10 +350,10 @@ fn a_second_spool_on_one_directory_has_a_queue_of_its_own() {
 fn a_newer_format_is_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("format"), "opentelemetry-spool 2\n").unwrap();
-    let error = Spool::open(config(dir.path())).map(drop).unwrap_err();
+    let error = Spool::open(config(dir.path()), announcer()).map(drop).unwrap_err();
     assert!(error.to_string().ends_with("has spool format 2; this version reads formats up to 1"), "{error}");
     fs::write(dir.path().join("format"), "something else\n").unwrap();
-    assert!(matches!(Spool::open(config(dir.path())), Err(SpoolError::NotASpool { .. })));
+    assert!(matches!(Spool::open(config(dir.path()), announcer()), Err(SpoolError::NotASpool { .. })));
 }
 
 #[cfg(unix)]
@@ -385,13 +402,18 @@ fn sealed_segment(config: &SpoolConfig) -> PathBuf {
     segment_dirs(&config.dir).remove(0)
 }
 
+/// The last place: what follows `line 5` can be a `0` by chance.
+fn place_of_line_50(bytes: &[u8]) -> usize {
+    bytes.windows(7).rposition(|window| window == b"line 50").unwrap()
+}
+
 #[test]
 fn a_flipped_bit_costs_one_entry() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
     let file = store::file_path(&sealed_segment(&config));
     let mut bytes = fs::read(&file).unwrap();
-    let at = bytes.windows(7).position(|window| window == b"line 50").unwrap();
+    let at = place_of_line_50(&bytes);
     bytes[at] ^= 1;
     fs::write(&file, bytes).unwrap();
     let (delivered, _) = drain(&open(&config));
@@ -404,7 +426,7 @@ fn a_database_that_was_cut_short_gives_what_is_whole() {
     let config = config(dir.path());
     let file = store::file_path(&sealed_segment(&config));
     let bytes = fs::read(&file).unwrap();
-    let at = bytes.windows(7).position(|window| window == b"line 50").unwrap();
+    let at = place_of_line_50(&bytes);
     fs::write(&file, &bytes[..at + 4]).unwrap();
     let (delivered, _) = drain(&open(&config));
     assert_eq!(delivered["a"], lines(0..50));
@@ -511,7 +533,7 @@ fn a_cursor_that_cannot_be_opened_for_a_while_is_not_set_aside() {
     let file = store::file_path(&sealed_segment(&config).with_file_name("cursor"));
     fs::rename(&file, file.with_extension("away")).unwrap();
     fs::create_dir(&file).unwrap();
-    assert!(matches!(Spool::open(config.clone()), Err(SpoolError::Io { .. })));
+    assert!(matches!(Spool::open(config.clone(), announcer()), Err(SpoolError::Io { .. })));
     fs::remove_dir(&file).unwrap();
     fs::rename(file.with_extension("away"), &file).unwrap();
     let (delivered, _) = drain(&open(&config));
@@ -522,7 +544,7 @@ fn a_cursor_that_cannot_be_opened_for_a_while_is_not_set_aside() {
 fn what_was_delivered_while_the_cursor_could_not_be_written_is_written_down_later() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
-    config.limits.max_records = 5;
+    config.batch.max_records = 5;
     let spool = open(&config);
     append(&spool, "a", &lines(0..20));
     append(&spool, "b", &["once"]);
@@ -544,6 +566,130 @@ fn what_was_delivered_while_the_cursor_could_not_be_written_is_written_down_late
     let again = next(&spool, &key).unwrap();
     assert_eq!((&again.id, &again.body), (&third.id, &third.body));
     assert!(next(&spool, &Arc::from("b")).is_none());
+}
+
+// --- limits --------------------------------------------------------------------------------------------------------
+
+/// How many records the gap lines of a stream tell of.
+fn told_in(lines: &[String]) -> usize {
+    let gaps = lines.iter().filter_map(|line| line.strip_prefix("gap: ")?.split(' ').next()?.parse::<usize>().ok());
+    gaps.sum()
+}
+
+/// Waits for the housekeeper to have told of everything.
+fn all_told(spool: &Spool) {
+    let (sender, told) = mpsc::channel();
+    spool.inner.ask(Job::Tell(sender));
+    told.recv().unwrap();
+}
+
+fn limited(dir: &Path) -> SpoolConfig {
+    let mut config = config(dir);
+    config.limits.max_bytes = 8 << 20;
+    config
+}
+
+#[test]
+fn the_oldest_segments_give_way_and_the_stream_tells_how_many_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    let (spool, told) = open_telling(&config);
+    let count = 300;
+    for n in 0..count {
+        append(&spool, "a", &[format!("{n:04}{}", "x".repeat(100_000))]);
+        let used = spool.depth().disk_bytes;
+        assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
+    }
+    all_told(&spool);
+    let dropped = usize::try_from(spool.depth().lost.dropped).unwrap();
+    let (delivered, _) = drain(&spool);
+    let (gaps, records): (Vec<_>, Vec<_>) = delivered["a"].iter().cloned().partition(|line| line.starts_with("gap"));
+    assert!(dropped > 200, "{dropped}");
+    assert_eq!(told_in(&gaps), dropped);
+    let numbers: Vec<usize> = records.iter().map(|line| line[..4].parse().unwrap()).collect();
+    assert_eq!(numbers, (dropped..count).collect::<Vec<_>>());
+    assert!(!told.lock().unwrap().is_empty());
+    for gap in told.lock().unwrap().iter() {
+        assert_eq!((&*gap.key, gap.reason), ("a", GapReason::Dropped));
+        assert!(gap.first.unwrap() <= gap.last.unwrap());
+    }
+}
+
+#[test]
+fn with_drop_newest_what_was_accepted_stays_and_there_is_room_again_after_a_delivery() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = limited(dir.path());
+    config.limits.when_full = FullPolicy::DropNewest;
+    let (spool, _) = open_telling(&config);
+    let try_append = |n: usize| spool.append(&[("a", &group(&[format!("{n:04}{}", "x".repeat(100_000))]))], &FRAMING);
+    let mut accepted = Vec::new();
+    for n in 0..120 {
+        match try_append(n) {
+            Ok(()) => accepted.push(n),
+            Err(error) => assert!(matches!(error, SpoolError::Full { .. }), "{error}"),
+        }
+    }
+    assert!((60..100).contains(&accepted.len()), "{}", accepted.len());
+    assert_eq!(spool.depth().lost.dropped, 120 - accepted.len() as u64);
+    let (delivered, _) = drain(&spool);
+    let records = delivered["a"].iter().filter(|line| !line.starts_with("gap"));
+    assert!(records.map(|line| line[..4].parse::<usize>().unwrap()).eq(accepted));
+    while try_append(200).is_err() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn what_is_to_be_left_free_is_left_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.min_free_bytes = u64::MAX / 2;
+    let spool = open(&config);
+    let error = spool.append(&[("a", &group(&["x"]))], &FRAMING).unwrap_err();
+    assert!(error.to_string().contains("bytes are free and"), "{error}");
+}
+
+#[test]
+fn what_is_too_old_is_given_up_a_batch_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.max_age = Some(Duration::from_secs(3600));
+    config.batch.max_records = 4;
+    let (spool, told) = open_telling(&config);
+    append(&spool, "a", &lines(0..10));
+    let key = spool.checkout().unwrap();
+    let later = SystemTime::now() + Duration::from_secs(3601);
+    assert!(
+        matches!(spool.next(&key, later - Duration::from_secs(60), false), Ok(Next::Batch(batch)) if batch.records == 4)
+    );
+    // What tells of it is as old by this clock: it is told again, and counted once.
+    for _ in 0..5 {
+        assert!(matches!(spool.next(&key, later, false), Ok(Next::Empty)));
+        all_told(&spool);
+    }
+    assert_eq!(spool.depth().lost.expired, 10);
+    spool.release(&key);
+    let (delivered, _) = drain(&spool);
+    assert_eq!(told_in(&delivered["a"]), 10);
+    assert!(!told.lock().unwrap().is_empty());
+}
+
+#[test]
+fn damage_is_told_in_the_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let file = store::file_path(&sealed_segment(&config));
+    let mut bytes = fs::read(&file).unwrap();
+    let at = place_of_line_50(&bytes);
+    bytes[at] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let (spool, _) = open_telling(&config);
+    let (before, _) = drain(&spool);
+    all_told(&spool);
+    let (after, _) = drain(&spool);
+    let all = [before["a"].clone(), after.get("a").cloned().unwrap_or_default()].concat();
+    assert_eq!(told_in(&all), 1);
+    assert_eq!(spool.depth().lost.damaged, 1);
 }
 
 // --- a model -----------------------------------------------------------------------------------------------------
@@ -595,8 +741,8 @@ mod model {
         fn the_spool_does_what_a_list_would(operations in prop::collection::vec(operation(), 1..60)) {
             let dir = tempfile::tempdir().unwrap();
             let mut config = config(dir.path());
-            config.limits.max_records = 17;
-            config.limits.max_bytes = 200_000;
+            config.batch.max_records = 17;
+            config.batch.max_bytes = 200_000;
             let keys = ["a", "b", "c"].map(Arc::<str>::from);
             let mut models: [Model; 3] = Default::default();
             let mut bodies = HashMap::new();

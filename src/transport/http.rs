@@ -129,7 +129,9 @@ fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, Expor
         let proxy = Proxy::all(proxy).map_err(|error| invalid("with_proxy", reason, Some(error.without_url())))?;
         builder = builder.proxy(proxy);
     }
-    if endpoint.scheme() == "http" && settings.proxy.is_none() {
+    let proxied = settings.proxy.is_some()
+        || ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| std::env::var_os(name).is_some());
+    if endpoint.scheme() == "http" && !proxied {
         // No certificate is looked at: a container without any shall not fail for that.
         builder = builder.tls_certs_only([]);
     }

@@ -1,0 +1,64 @@
+//! Gap records: what was lost is told in the stream, as a record like any other.
+//!
+//! | attribute | |
+//! |---|---|
+//! | `spool.gap.reason` | `dropped`, `not_accepted`, `expired` or `damaged` |
+//! | `spool.gap.records` | how many |
+//! | `spool.gap.first_timestamp`, `spool.gap.last_timestamp` | of the records, where known: seconds since the epoch |
+
+use std::sync::{OnceLock, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry::logs::{LogRecord, Logger, LoggerProvider, Severity};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
+
+use crate::exporter::{SharedEncoder, encode_into};
+use crate::spool::{Announcer, Gap, GapReason, Group};
+
+/// Turns gaps into encoded records.
+pub(crate) fn announcer(encoder: SharedEncoder) -> Box<Announcer> {
+    Box::new(move |gap| {
+        let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
+        let framing = encoder.framing();
+        let mut group = Group::default();
+        // An encoder that refuses such a record has its reasons; the gap is counted all the same.
+        encode_into(&**encoder, &record(gap), &scope(), framing.separator(), &mut group).ok()?;
+        Some((group, framing))
+    })
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(env!("CARGO_PKG_VERSION")).build()
+}
+
+fn record(gap: &Gap) -> SdkLogRecord {
+    // Only a logger can make a record. This one is never given any to emit.
+    static LOGGER: OnceLock<SdkLogger> = OnceLock::new();
+    let logger = LOGGER.get_or_init(|| {
+        let provider = SdkLoggerProvider::builder().with_resource(Resource::builder_empty().build()).build();
+        provider.logger_with_scope(scope())
+    });
+    let (reason, cause) = match gap.reason {
+        GapReason::Dropped => ("dropped", "dropped from the spool, which was full"),
+        GapReason::NotAccepted => ("not_accepted", "not accepted, because they could not be written to the spool"),
+        GapReason::Expired => ("expired", "given up, because they were too old"),
+        GapReason::Damaged => ("damaged", "damaged in the spool and could not be read"),
+    };
+    let mut record = logger.create_log_record();
+    record.set_event_name("opentelemetry_spool.gap");
+    record.set_target("opentelemetry_spool");
+    record.set_timestamp(SystemTime::now());
+    record.set_severity_number(Severity::Warn);
+    record.set_severity_text("WARN");
+    record.set_body(format!("{} records were {cause}", gap.records).into());
+    record.add_attribute("spool.gap.reason", reason);
+    record.add_attribute("spool.gap.records", i64::try_from(gap.records).unwrap_or(i64::MAX));
+    for (key, time) in [("spool.gap.first_timestamp", gap.first), ("spool.gap.last_timestamp", gap.last)] {
+        if let Some(since) = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()) {
+            record.add_attribute(key, since.as_secs_f64());
+        }
+    }
+    record
+}

@@ -1,0 +1,157 @@
+//! What was lost, until it is told in the stream.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use opentelemetry::otel_warn;
+
+use super::entry::Group;
+use super::housekeeper::Job;
+use super::{Inner, lock};
+use crate::batch::Framing;
+use crate::error::SpoolError;
+
+/// So many gaps wait to be told at most; further ones are told together, in the partition without a name.
+const MAX_WAITING: usize = 1024;
+
+/// Why records are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GapReason {
+    /// They gave way to newer ones.
+    Dropped,
+    /// They could not be written.
+    NotAccepted,
+    /// They were too old.
+    Expired,
+    /// They could not be read again.
+    Damaged,
+}
+
+/// Records of one partition that are missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) key: Arc<str>,
+    pub(crate) reason: GapReason,
+    pub(crate) records: u64,
+    /// The timestamps of the records, where they are known.
+    pub(crate) first: Option<SystemTime>,
+    pub(crate) last: Option<SystemTime>,
+}
+
+/// Encodes a record that tells of a gap.
+pub(crate) type Announcer = dyn Fn(&Gap) -> Option<(Group, Framing)> + Send + Sync;
+
+/// How many records were lost since the spool was opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lost {
+    pub(crate) dropped: u64,
+    pub(crate) expired: u64,
+    pub(crate) damaged: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    waiting: Vec<Gap>,
+    pub(super) lost: Lost,
+}
+
+impl Gaps {
+    fn add(&mut self, gap: Gap) {
+        let same = |other: &&mut Gap| other.reason == gap.reason && other.key == gap.key;
+        if let Some(other) = self.waiting.iter_mut().find(same) {
+            other.records += gap.records;
+            other.first = [other.first, gap.first].into_iter().flatten().min();
+            other.last = [other.last, gap.last].into_iter().flatten().max();
+        } else if self.waiting.len() < MAX_WAITING || gap.key.is_empty() {
+            self.waiting.push(gap);
+        } else {
+            self.add(Gap { key: Arc::from(""), ..gap });
+        }
+    }
+}
+
+impl Inner {
+    /// Counts what was lost, and has it told.
+    pub(super) fn note_gap(&self, gap: Gap) {
+        let mut gaps = lock(&self.gaps);
+        *match gap.reason {
+            GapReason::Dropped | GapReason::NotAccepted => &mut gaps.lost.dropped,
+            GapReason::Expired => &mut gaps.lost.expired,
+            GapReason::Damaged => &mut gaps.lost.damaged,
+        } += gap.records;
+        if gaps.waiting.is_empty() {
+            otel_warn!(
+                name: "Spool.RecordsLost",
+                reason = format!("{:?}", gap.reason),
+                records = gap.records,
+                message = "Records are lost. A record in the stream will tell how many, and SpoolStats counts them."
+            );
+        }
+        self.tell(&mut gaps, gap);
+    }
+
+    /// Has something told again that was told in records which are lost themselves.
+    pub(super) fn retell(&self, untold: Vec<Gap>) {
+        let mut gaps = lock(&self.gaps);
+        for gap in untold {
+            self.tell(&mut gaps, gap);
+        }
+    }
+
+    fn tell(&self, gaps: &mut Gaps, gap: Gap) {
+        if gaps.waiting.is_empty() {
+            self.ask(Job::Announce);
+        }
+        gaps.add(gap);
+    }
+
+    /// Tells of what was lost, in the partitions that it is missing from.
+    pub(super) fn announce(&self) -> Result<(), SpoolError> {
+        let mut waiting = std::mem::take(&mut lock(&self.gaps).waiting).into_iter();
+        while let Some(gap) = waiting.next() {
+            let Some((group, framing)) = (self.announcer)(&gap) else { continue };
+            if let Err(error) = self.append(&[(&gap.key, &group)], &framing, Some(&gap)) {
+                let mut gaps = lock(&self.gaps);
+                std::iter::once(gap).chain(waiting).for_each(|gap| gaps.add(gap));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn gap(key: &str, reason: GapReason, at: u64) -> Gap {
+        let time = Some(UNIX_EPOCH + Duration::from_secs(at));
+        Gap { key: Arc::from(key), reason, records: 2, first: time, last: time }
+    }
+
+    #[test]
+    fn gaps_of_one_kind_are_told_together() {
+        let mut gaps = Gaps::default();
+        for at in [5, 3, 9] {
+            gaps.add(gap("a", GapReason::Dropped, at));
+        }
+        gaps.add(gap("a", GapReason::Expired, 1));
+        gaps.add(gap("b", GapReason::Dropped, 1));
+        assert_eq!(gaps.waiting.len(), 3);
+        let seconds = |time: Option<SystemTime>| time.unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let first = &gaps.waiting[0];
+        assert_eq!((first.records, seconds(first.first), seconds(first.last)), (6, 3, 9));
+    }
+
+    #[test]
+    fn any_number_of_partitions_takes_bounded_memory_and_loses_no_count() {
+        let mut gaps = Gaps::default();
+        for n in 0..5000 {
+            gaps.add(gap(&n.to_string(), GapReason::Dropped, n));
+        }
+        assert_eq!(gaps.waiting.len(), MAX_WAITING + 1);
+        assert_eq!(gaps.waiting.iter().map(|gap| gap.records).sum::<u64>(), 10_000);
+    }
+}

@@ -1,0 +1,68 @@
+//! How much the spool takes, and what gives way when that is too much.
+
+use super::{Inner, lock};
+use crate::config::FullPolicy;
+use crate::error::SpoolError;
+
+/// What was last measured of the directory, and what was written since.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    is_measured: bool,
+    used: u64,
+    free: u64,
+    written: u64,
+}
+
+impl Inner {
+    /// Makes room for so many bytes, or says why there is none.
+    pub(super) fn make_room(&self, bytes: u64) -> Result<(), SpoolError> {
+        let mut space = lock(&self.space);
+        // Other processes write as well, and deliveries give space back: measured anew every few appends.
+        if !space.is_measured || space.written >= self.config.segment_bytes / 8 {
+            self.measure(&mut space);
+        }
+        while let Some(reason) = self.lacks_room(&space, bytes) {
+            // What was delivered meanwhile may do.
+            self.measure(&mut space);
+            if self.lacks_room(&space, bytes).is_none() {
+                break;
+            }
+            let oldest = match self.config.limits.when_full {
+                FullPolicy::DropOldest => lock(&self.state).drop_oldest(),
+                FullPolicy::DropNewest => None,
+            };
+            let Some((number, lost, untold)) = oldest else {
+                return Err(SpoolError::Full { path: self.config.dir.clone(), reason });
+            };
+            for gap in lost {
+                self.note_gap(gap);
+            }
+            self.retell(untold);
+            self.remove_segment(number)?;
+            self.progress.notify_all();
+        }
+        space.written += bytes;
+        Ok(())
+    }
+
+    fn measure(&self, space: &mut Space) {
+        *space = Space {
+            is_measured: true,
+            used: self.dir.root_bytes(),
+            free: fs2::available_space(&self.config.dir).unwrap_or(u64::MAX),
+            written: 0,
+        };
+    }
+
+    fn lacks_room(&self, space: &Space, bytes: u64) -> Option<String> {
+        let limits = &self.config.limits;
+        let written = space.written.saturating_add(bytes);
+        if space.used.saturating_add(written) > limits.max_bytes {
+            Some(format!("it has {} bytes and may have {}", space.used, limits.max_bytes))
+        } else if limits.min_free_bytes > 0 && space.free < limits.min_free_bytes.saturating_add(written) {
+            Some(format!("{} bytes are free and {} are to be left", space.free, limits.min_free_bytes))
+        } else {
+            None
+        }
+    }
+}
