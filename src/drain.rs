@@ -121,10 +121,13 @@ impl<T: Transport> Drain<T> {
                 Step::Failed(failure(reason, after.map_or(Again::Backoff, Again::After)))
             }
             Verdict::Hold => Step::Failed(failure(reason, Again::Slowly)),
-            Verdict::TooLarge | Verdict::Refused if batch.records > 1 => {
-                self.spool.cut(&batch);
-                Step::Refused(failure(reason, Again::Slowly))
-            }
+            Verdict::TooLarge | Verdict::Refused if batch.records > 1 => match self.spool.cut(&batch) {
+                Ok(()) => Step::Refused(failure(reason, Again::Slowly)),
+                Err(error) => {
+                    let reason = format!("{reason}; the batch could not be divided: {}", error_chain(&error));
+                    Step::Failed(failure(reason, Again::Slowly))
+                }
+            },
             Verdict::TooLarge | Verdict::Refused => match self.spool.reject(&batch, &response, now) {
                 Ok(()) => {
                     self.counters.rejected_records.add(batch.records);

@@ -107,6 +107,14 @@ pub enum SpoolError {
     Closed,
 }
 
+impl SpoolError {
+    /// There is no space left on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 /// Why a header was not taken. Says where the trouble is, never the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -198,6 +198,7 @@ impl Inner {
 
     pub(super) fn seal_head(&self, head: &mut Option<Head>) {
         if let Some(old) = head.take() {
+            lock(&self.state).complete_head();
             self.ask(Job::Seal { segment: old.segment, frames: old.frames });
         }
     }

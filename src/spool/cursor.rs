@@ -88,6 +88,8 @@ pub(super) struct Cursor {
 struct Kept {
     store: Option<Store>,
     unwritten: BTreeMap<Key, Vec<u8>>,
+    /// Written, but lost with the handle should that fail before it is flushed.
+    unflushed: BTreeMap<Key, Vec<u8>>,
     reopen_at: Instant,
 }
 
@@ -111,14 +113,19 @@ impl Cursor {
                 loaded.seals.insert(segment, seal);
             }
         }
-        let kept = Kept { store: Some(store), unwritten: BTreeMap::new(), reopen_at: Instant::now() };
+        let kept = Kept {
+            store: Some(store),
+            unwritten: BTreeMap::new(),
+            unflushed: BTreeMap::new(),
+            reopen_at: Instant::now(),
+        };
         Ok((Self { dir: dir.to_owned(), kept: Mutex::new(kept) }, loaded))
     }
 
     /// Zero and nothing frozen for a lane of which nothing is known.
     pub(super) fn lane(&self, segment: u64, partition: u32) -> LaneCursor {
         let (key, kept) = (key(LANE, segment, partition), lock(&self.kept));
-        if let Some(value) = kept.unwritten.get(&key) {
+        if let Some(value) = kept.unwritten.get(&key).or_else(|| kept.unflushed.get(&key)) {
             return read_lane(value).unwrap_or_default();
         }
         let stored = kept.store.as_ref().and_then(|store| store.get(&key).ok().flatten());
@@ -136,7 +143,10 @@ impl Cursor {
         let frozen = lane.frozen.unwrap_or(Frozen { until: lane.acked, max_records: 0, max_bytes: 0 });
         let fields = [lane.acked, frozen.until, frozen.max_records, frozen.max_bytes];
         let value: Vec<u8> = fields.iter().chain(&lane.cuts).copied().flat_map(u64::to_le_bytes).collect();
-        self.with_store(|kept| kept.put(key(LANE, segment, partition), value), |_| Ok(()))
+        self.with_store(
+            |kept| kept.put(key(LANE, segment, partition), value),
+            None::<fn(&Store) -> Result<(), SpoolError>>,
+        )
     }
 
     /// Synced when this returns; an error means what it means for [`put_lane`](Self::put_lane).
@@ -144,7 +154,7 @@ impl Cursor {
         let bytes = write_seal(seal);
         let chunks = (0..).zip(bytes.chunks(CHUNK_BYTES));
         let put = |kept: &mut Kept| chunks.for_each(|(at, chunk)| kept.put(key(SEAL, segment, at), chunk.to_vec()));
-        self.with_store(put, Store::sync)
+        self.with_store(put, Some(Store::sync))
     }
 
     /// Forgets a segment that is deleted. Syncs as well: so the database is never far behind.
@@ -152,20 +162,25 @@ impl Cursor {
         let kinds = [LANE, SEAL].map(|kind| key(kind, segment, 0));
         let of_segment = |key: &Key| kinds.iter().any(|kind| kind[..9] == key[..9]);
         // What is left in the database after an error is forgotten when it is opened.
-        self.with_store(
-            |kept| kept.unwritten.retain(|key, _| !of_segment(key)),
-            |store| kinds.iter().try_for_each(|kind| store.remove_all(&kind[..9])).and_then(|()| store.sync()),
-        )
+        let forget = |kept: &mut Kept| {
+            kept.unwritten.retain(|key, _| !of_segment(key));
+            kept.unflushed.retain(|key, _| !of_segment(key));
+        };
+        let remove = |store: &Store| {
+            kinds.iter().try_for_each(|kind| store.remove_all(&kind[..9]))?;
+            store.sync()
+        };
+        self.with_store(forget, Some(remove))
     }
 
     /// What was put survives a kill of the process.
     pub(super) fn flush(&self) -> Result<(), SpoolError> {
-        self.with_store(|_| (), Store::flush)
+        self.with_store(|_| (), Some(Store::flush))
     }
 
     /// What was put survives a power cut.
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
-        self.with_store(|_| (), Store::sync)
+        self.with_store(|_| (), Some(Store::sync))
     }
 
     #[cfg(test)]
@@ -177,23 +192,30 @@ impl Cursor {
     #[cfg(test)]
     pub(super) fn reopen_now(&self) {
         let mut kept = lock(&self.kept);
-        while kept.write(&self.dir).is_err() {
+        while kept.write(&self.dir, Some(Store::flush)).is_err() {
             std::thread::sleep(Duration::from_millis(1));
             kept.reopen_at = Instant::now();
         }
     }
 
-    /// Changes what is kept, writes it, and then does something with the database.
+    /// Changes what is kept, writes it, and then has it flushed in some way.
     fn with_store(
         &self,
         change: impl FnOnce(&mut Kept),
-        then: impl FnOnce(&Store) -> Result<(), SpoolError>,
+        flush: Option<impl FnOnce(&Store) -> Result<(), SpoolError>>,
     ) -> Result<(), SpoolError> {
         let mut kept = lock(&self.kept);
         change(&mut kept);
-        let written = kept.write(&self.dir).and_then(then);
-        if written.is_err() && kept.store.take().is_some() {
-            kept.reopen_at = Instant::now() + REOPEN_AFTER;
+        let written = kept.write(&self.dir, flush);
+        if written.is_err() {
+            // All that is not known to be there is written again.
+            let unflushed = std::mem::take(&mut kept.unflushed);
+            for (key, value) in unflushed {
+                kept.unwritten.entry(key).or_insert(value);
+            }
+            if kept.store.take().is_some() {
+                kept.reopen_at = Instant::now() + REOPEN_AFTER;
+            }
         }
         written
     }
@@ -204,7 +226,11 @@ impl Kept {
         self.unwritten.insert(key, value);
     }
 
-    fn write(&mut self, dir: &Path) -> Result<&Store, SpoolError> {
+    fn write(
+        &mut self,
+        dir: &Path,
+        flush: Option<impl FnOnce(&Store) -> Result<(), SpoolError>>,
+    ) -> Result<(), SpoolError> {
         if self.store.is_none() {
             if Instant::now() < self.reopen_at {
                 let message = "an earlier write failed".to_owned();
@@ -221,8 +247,12 @@ impl Kept {
         for (key, value) in &self.unwritten {
             store.put(key, value)?;
         }
-        self.unwritten.clear();
-        Ok(store)
+        self.unflushed.append(&mut self.unwritten);
+        if let Some(flush) = flush {
+            flush(store)?;
+            self.unflushed.clear();
+        }
+        Ok(())
     }
 }
 

@@ -144,7 +144,12 @@ impl Spool {
             if is_new {
                 // While more can come, only this batch is fixed; after that, all that there is.
                 let until = if front.complete { front.end } else { collected.end };
-                self.freeze(key, &front, Frozen { until, ..frozen });
+                let kept = self.freeze(key, &front, Frozen { until, ..frozen });
+                if kept.is_err() && !front.complete {
+                    // It could be another batch after a restart. What is complete is divided the same way again.
+                    self.complete_head(front.segment);
+                    continue;
+                }
             }
             self.settle();
             let span = front.cursor.acked..collected.end;
@@ -166,25 +171,45 @@ impl Spool {
     }
 
     /// Fixes how a lane is divided into batches, before the first of them is sent.
-    fn freeze(&self, key: &str, front: &Front, frozen: Frozen) {
-        let Some(cursor) = lock(&self.inner.state).freeze(key, front, frozen) else { return };
-        self.keep_lane(front.segment, front.lane, &cursor);
+    fn freeze(&self, key: &str, front: &Front, frozen: Frozen) -> Result<(), SpoolError> {
+        let cursor = LaneCursor { frozen: Some(frozen), ..front.cursor.clone() };
+        let kept = self.keep_lane(front.segment, front.lane, &cursor);
+        if kept.is_ok() || front.complete {
+            lock(&self.inner.state).set_cursor(key, front.segment, cursor);
+        }
+        kept
     }
 
     /// Keeps how a lane is divided, as safe as the records are: what is sent under an id must be the same ever after.
-    fn keep_lane(&self, segment: u64, lane: u32, cursor: &LaneCursor) {
+    fn keep_lane(&self, segment: u64, lane: u32, cursor: &LaneCursor) -> Result<(), SpoolError> {
         let durable = self.inner.config.durability == Durability::Sync;
-        self.inner.cursor_dirty.store(!durable, Ordering::Release);
         self.inner.keep(|kept| {
             kept.put_lane(segment, lane, cursor)?;
-            if durable { kept.sync() } else { Ok(()) }
-        });
+            if durable { kept.sync() } else { kept.flush() }
+        })
     }
 
     /// Divides a batch that was refused: its halves come in its place, under ids of their own.
-    pub(crate) fn cut(&self, batch: &Batch) {
-        let Some(cursor) = lock(&self.inner.state).cut(&batch.key, batch.segment, &batch.span) else { return };
-        self.keep_lane(batch.segment, batch.lane, &cursor);
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be kept: it is not done then, or after a restart the whole could follow its half.
+    pub(crate) fn cut(&self, batch: &Batch) -> Result<(), SpoolError> {
+        let front = lock(&self.inner.state).front(&batch.key);
+        let is_front = |front: &Front| front.segment == batch.segment && front.cursor.acked == batch.span.start;
+        let Some(Front { mut cursor, .. }) = front.filter(is_front) else { return Ok(()) };
+        cursor.cut(batch.span.end);
+        self.keep_lane(batch.segment, batch.lane, &cursor)?;
+        lock(&self.inner.state).set_cursor(&batch.key, batch.segment, cursor);
+        Ok(())
+    }
+
+    /// Ends the newest segment, if it is this one.
+    fn complete_head(&self, segment: u64) {
+        let mut head = lock(&self.inner.head);
+        if head.as_ref().is_some_and(|head| head.segment.id.number == segment) {
+            self.inner.seal_head(&mut head);
+        }
     }
 
     /// Puts a batch of one record into the rejected store; the next one takes its place.
@@ -211,11 +236,10 @@ impl Spool {
     }
 
     fn advance(&self, key: &str, segment: u64, lane: u32, span: &Range<u64>) {
-        let acked = lock(&self.inner.state).ack(key, segment, span);
-        // A segment that was abandoned meanwhile has no lanes at the moment; what it is recovered from says it all.
-        let (cursor, done) = acked.unwrap_or((LaneCursor { acked: span.end, ..LaneCursor::default() }, false));
+        // Of one that was dropped meanwhile there is nothing to write down.
+        let Some((cursor, done)) = lock(&self.inner.state).ack(key, segment, lane, span) else { return };
         self.inner.cursor_dirty.store(true, Ordering::Release);
-        self.inner.keep(|kept| kept.put_lane(segment, lane, &cursor));
+        let _ = self.inner.keep(|kept| kept.put_lane(segment, lane, &cursor));
         if done {
             self.inner.ask(Job::Remove(segment));
         }
@@ -225,7 +249,7 @@ impl Spool {
     /// Makes every acknowledgement so far survive a kill of the process.
     pub(crate) fn settle(&self) {
         if self.inner.cursor_dirty.swap(false, Ordering::AcqRel) {
-            self.inner.keep(Cursor::flush);
+            let _ = self.inner.keep(Cursor::flush);
         }
     }
 
@@ -245,21 +269,22 @@ impl Spool {
 }
 
 impl Inner {
-    /// Writes to the cursor database. If that fails, delivery goes on all the same: better that some is sent again after
-    /// a restart, under the same id, than that nothing is sent.
-    pub(super) fn keep(&self, write: impl FnOnce(&Cursor) -> Result<(), SpoolError>) {
-        match write(&self.cursor) {
+    /// Writes to the cursor database, and warns when that begins to fail. What could not be written is written later.
+    pub(super) fn keep(&self, write: impl FnOnce(&Cursor) -> Result<(), SpoolError>) -> Result<(), SpoolError> {
+        let kept = write(&self.cursor);
+        match &kept {
             Ok(()) => self.cursor_failing.store(false, Ordering::Release),
             Err(error) => {
                 if !self.cursor_failing.swap(true, Ordering::AcqRel) {
                     otel_warn!(
                         name: "Spool.CursorNotWritten",
-                        reason = error_chain(&error),
+                        reason = error_chain(error),
                         message = "What is delivered cannot be written down. After a restart some of it is sent again, under the same id."
                     );
                 }
             }
         }
+        kept
     }
 
     fn batch_id(&self, segment: u64, lane: u32, span: &Range<u64>) -> String {

@@ -5,9 +5,11 @@
 //!   format                      "opentelemetry-spool 1"
 //!   3f9c1b2a77d0e4c1/           a queue: one exporter's, whoever holds its lock; deleted when it is empty
 //!     lock
+//!     ballast                   nothing: given back on a full disk
 //!     cursor/                   a database: what is delivered, and the seals
 //!     0000000012.segment/       a database: entries; `accepted` in one that was given up: how many of them count
 //!     0000000011.dead/          delivered, being deleted
+//!   quarantine/                 segments that were damaged
 //!   rejected/                   what the receiver refused for good, a file for each record
 //! ```
 
@@ -15,11 +17,17 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::bytes::index;
 use crate::error::SpoolError;
 
 /// The format that this version writes, and the newest that it reads.
 const FORMAT: u32 = 1;
 const FORMAT_NAME: &str = "opentelemetry-spool";
+
+const BALLAST: &str = "ballast";
+/// More than the engine writes to open a database.
+const BALLAST_BYTES: u32 = 2 << 20;
+const QUARANTINE: &str = "quarantine";
 
 pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> SpoolError {
     SpoolError::Io { action, path: path.to_owned(), source }
@@ -32,6 +40,17 @@ pub(super) fn create(dir: &Path) -> Result<(), SpoolError> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir).map_err(|error| io_error("create", dir, error))
+}
+
+/// Makes a directory in one that is there. If that has vanished, another one in its place would be nobody's.
+pub(super) fn create_in(dir: &Path) -> Result<(), SpoolError> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(io_error("create", dir, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a file, or empties the one that is there, for the owner alone.
@@ -157,6 +176,56 @@ impl QueueDir {
         }
     }
 
+    /// Takes some of the disk, to be given back when there is no other space left: the engine opens no database then.
+    pub(super) fn take_ballast(&self) {
+        let path = self.path.join(BALLAST);
+        if path.exists() || fs2::available_space(&self.path).is_ok_and(|free| free < 4 * u64::from(BALLAST_BYTES)) {
+            return;
+        }
+        let zeros = vec![0; index(BALLAST_BYTES.into())];
+        if private_file(&path).and_then(|mut file| file.write_all(&zeros)).is_err() {
+            let _ = fs::remove_file(&path);
+        }
+    }
+
+    /// Whether there was any ballast to give back.
+    pub(super) fn give_ballast(&self) -> bool {
+        fs::remove_file(self.path.join(BALLAST)).is_ok()
+    }
+
+    /// Sets a damaged segment aside for a person to look at; the oldest of those make room, so that they have at most
+    /// `max_bytes` together.
+    pub(super) fn quarantine(&self, number: u64, max_bytes: u64) -> Result<(), SpoolError> {
+        let quarantine = self.root().join(QUARANTINE);
+        create_in(&quarantine)?;
+        let (from, to) = (self.segment(number), quarantine.join(format!("{:016x}.{number:010}", self.id)));
+        match fs::rename(&from, &to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("rename", &from, error)),
+            _ => {}
+        }
+        sync_dir(&quarantine)?;
+        sync_dir(&self.path)?;
+        while walk(&quarantine) > max_bytes {
+            if !self.drop_quarantined()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the oldest segment in quarantine, if there is one.
+    pub(super) fn drop_quarantined(&self) -> Result<bool, SpoolError> {
+        let found = fs::read_dir(self.root().join(QUARANTINE)).into_iter().flatten().flatten();
+        let oldest = found.min_by_key(|found| found.metadata().and_then(|meta| meta.modified()).ok());
+        let Some(oldest) = oldest else { return Ok(false) };
+        fs::remove_dir_all(oldest.path()).map_err(|error| io_error("remove", &oldest.path(), error))?;
+        Ok(true)
+    }
+
+    fn root(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     fn accepted_file(&self, number: u64) -> PathBuf {
         self.segment(number).join("accepted")
     }
@@ -188,18 +257,20 @@ impl QueueDir {
 
     /// What the whole spool directory takes on disk, in bytes.
     pub(super) fn root_bytes(&self) -> u64 {
-        fn walk(dir: &Path) -> u64 {
-            let Ok(list) = fs::read_dir(dir) else { return 0 };
-            list.flatten()
-                .map(|found| match found.metadata() {
-                    Ok(meta) if meta.is_dir() => walk(&found.path()),
-                    Ok(meta) => allocated(&meta),
-                    Err(_) => 0,
-                })
-                .sum()
-        }
-        self.path.parent().map_or(0, walk)
+        walk(self.root())
     }
+}
+
+/// What the files below a directory take on disk, in bytes.
+fn walk(dir: &Path) -> u64 {
+    let Ok(list) = fs::read_dir(dir) else { return 0 };
+    list.flatten()
+        .map(|found| match found.metadata() {
+            Ok(meta) if meta.is_dir() => walk(&found.path()),
+            Ok(meta) => allocated(&meta),
+            Err(_) => 0,
+        })
+        .sum()
 }
 
 #[cfg(unix)]

@@ -157,6 +157,8 @@ impl Inner {
         if spare.is_none() && !self.closed.load(Ordering::Acquire) {
             *spare = Some(Arc::new(self.create_segment()?));
         }
+        drop(spare);
+        self.dir.take_ballast();
         Ok(())
     }
 
@@ -171,7 +173,7 @@ impl Inner {
             Err(_) if !lock(&self.state).segments.contains_key(&number) => return Ok(()),
             seal => seal?,
         };
-        self.keep(|cursor| cursor.put_seal(number, &seal));
+        let _ = self.keep(|cursor| cursor.put_seal(number, &seal));
         let mut state = lock(&self.state);
         if let Some(segment) = state.segments.get_mut(&number) {
             segment.seal = Some(Arc::new(Seal { lanes: Vec::new(), ..seal }));
@@ -185,7 +187,7 @@ impl Inner {
 
     fn recover(&self, number: u64, accepted: u64) -> Result<(), SpoolError> {
         let seal = Seal::recover(&self.dir.segment(number), self.segment_id(number), accepted)?;
-        self.keep(|cursor| cursor.put_seal(number, &seal));
+        let _ = self.keep(|cursor| cursor.put_seal(number, &seal));
         let cursors = self.cursor.lanes(number, seal.lanes.len());
         let mut state = lock(&self.state);
         let delivered = state.add_sealed(number, seal, cursors);

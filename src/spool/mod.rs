@@ -171,8 +171,16 @@ impl Spool {
             wake: OnceLock::new(),
             jobs: sender,
         });
-        // Fails here rather than at the first record.
-        inner.begin_head(&mut lock(&inner.head))?;
+        // Fails here rather than at the first record; but a full disk must not keep what is there from being delivered.
+        match inner.begin_head(&mut lock(&inner.head)) {
+            Err(error) if error.is_full() => {
+                otel_warn!(name: "Spool.DiskFull", reason = error_chain(&error));
+            }
+            result => {
+                result?;
+                inner.dir.take_ballast();
+            }
+        }
         for job in jobs {
             inner.ask(job);
         }
@@ -307,11 +315,12 @@ impl Inner {
         if let Some(segment) = self.already_open(number) {
             return Ok(segment);
         }
-        let known = lock(&self.state).segments.get(&number).map(|segment| (segment.seal.clone(), segment.verified));
-        let Some((Some(seal), verified)) = known else { return Err(SpoolError::Closed) };
+        let known = lock(&self.state).segments.get(&number).map(|segment| (segment.seal.clone(), segment.intact));
+        let Some((Some(seal), intact)) = known else { return Err(SpoolError::Closed) };
         let path = self.dir.segment(number);
-        let intact = verified || seal.holds(&path);
-        if !intact {
+        let was_known = intact.is_some();
+        let intact = intact.unwrap_or_else(|| seal.holds(&path));
+        if !intact && !was_known {
             otel_warn!(
                 name: "Spool.SegmentDamaged",
                 segment = number,
@@ -324,7 +333,7 @@ impl Inner {
         let now = state.clock;
         if let Some(entry) = state.segments.get_mut(&number) {
             entry.open = Some(segment.clone());
-            entry.verified = intact;
+            entry.intact = Some(intact);
             entry.last_used = now;
         }
         let idle = state.close_least_used(MAX_OPEN_SEGMENTS);
@@ -357,10 +366,14 @@ impl Inner {
         }
         let removed = state.segments.remove(&number);
         drop(state);
-        drop(removed);
+        let damaged = removed.is_some_and(|segment| segment.intact == Some(false));
         // In this order, also after a power cut: what comes back must not come back without its cursors.
-        self.dir.remove_segment(number)?;
-        self.keep(|cursor| cursor.forget(number));
+        if damaged {
+            self.dir.quarantine(number, self.config.limits.max_bytes / 8)?;
+        } else {
+            self.dir.remove_segment(number)?;
+        }
+        let _ = self.keep(|cursor| cursor.forget(number));
         Ok(())
     }
 }
@@ -369,6 +382,7 @@ impl Inner {
 /// the spool is delivered, some of it again and in other batches. Better twice than never.
 fn open_cursor(dir: &QueueDir) -> Result<(Cursor, cursor::Loaded), SpoolError> {
     match Cursor::open(&dir.cursor()) {
+        Err(error) if error.is_full() && dir.give_ballast() => Cursor::open(&dir.cursor()),
         // Not for an I/O error, which may be gone the next time.
         Err(SpoolError::Storage { message, .. }) => {
             otel_warn!(

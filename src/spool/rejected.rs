@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::deliver::Batch;
-use super::dir::{create, io_error, private_file, sync_dir};
+use super::dir::{create_in, io_error, private_file, sync_dir};
 use crate::error::SpoolError;
 use crate::retry::Response;
 
@@ -120,7 +120,7 @@ impl RejectedStore {
     /// Keeps a record, synced when this returns. The oldest make room for it.
     pub(super) fn put(&self, record: &RejectedRecord) -> Result<(), SpoolError> {
         let bytes = serde_json::to_vec(record).map_err(|error| io_error("write", &self.dir, error.into()))?;
-        create(&self.dir)?;
+        create_in(&self.dir)?;
         self.make_room(bytes.len() as u64)?;
         let path = self.dir.join(format!("{}.json", record.batch_id));
         let new = path.with_extension("new");

@@ -146,7 +146,10 @@ impl Segment {
                     frame::scan(id, Patched::new(&mut file)).map_err(|error| io_error("read", &path, error))?;
                 Source::Raw(Mutex::new(file), places)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Source::Missing,
+            // Not if the whole queue is away: it may come back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && dir.parent().is_some_and(Path::exists) => {
+                Source::Missing
+            }
             Err(error) => return Err(io_error("open", &path, error)),
         };
         Ok(Self { id, source, lanes: Mutex::default() })

@@ -27,6 +27,9 @@ impl Inner {
             if self.lacks_room(&space, bytes).is_none() {
                 break;
             }
+            if self.dir.drop_quarantined()? {
+                continue;
+            }
             let oldest = match self.config.limits.when_full {
                 FullPolicy::DropOldest => lock(&self.state).drop_oldest(),
                 FullPolicy::DropNewest => None,

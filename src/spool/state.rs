@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::cursor::{Frozen, LaneCursor};
+use super::cursor::LaneCursor;
 use super::entry::{EntryHead, system_time};
 use super::gap::{Gap, GapReason};
 use super::segment::{LaneSummary, Seal, Segment};
@@ -44,12 +44,14 @@ pub(super) struct SegmentState {
     pub(super) open: Option<Arc<Segment>>,
     pub(super) last_used: u64,
     pub(super) seal: Option<Arc<Seal>>,
-    /// The seal was compared once.
-    pub(super) verified: bool,
+    /// What came of comparing the seal.
+    pub(super) intact: Option<bool>,
     /// The gaps that were told in it by this process, and which record of their partition does so.
     told: Vec<(u64, Gap)>,
     /// How many lanes are not delivered yet.
     undelivered: u32,
+    /// While it is given up and not recovered: how far its lanes are delivered.
+    given_up: HashMap<u32, LaneCursor>,
 }
 
 /// The next lane of a partition.
@@ -100,9 +102,12 @@ impl State {
     /// The partitions are not given out before [`State::enqueue_all`].
     pub(super) fn add_sealed(&mut self, number: u64, mut seal: Seal, cursors: Vec<LaneCursor>) -> bool {
         self.unrecovered.remove(&number);
+        // What this process knows is newer than what could be written down.
+        let mut given_up = self.segments.get_mut(&number).map(|segment| std::mem::take(&mut segment.given_up));
         let mut undelivered = 0;
         for (lane, (summary, cursor)) in (0..).zip(std::mem::take(&mut seal.lanes).into_iter().zip(cursors)) {
             let LaneSummary { key, records, first_timestamp, last_timestamp } = summary;
+            let cursor = given_up.as_mut().and_then(|cursors| cursors.remove(&lane)).unwrap_or(cursor);
             let lane = Lane { segment: number, number: lane, end: records, cursor, first_timestamp, last_timestamp };
             let pending = lane.pending();
             if pending == 0 {
@@ -176,16 +181,16 @@ impl State {
     /// Makes an empty segment the newest. The one before gets no more records. Returns the numbers of the segments that
     /// are delivered.
     pub(super) fn set_head(&mut self, head: u64, segment: Arc<Segment>) -> Vec<u64> {
-        if let Some(old) = self.head.replace(head) {
-            self.complete(old);
-        }
+        self.complete_head();
+        self.head = Some(head);
         self.segments.insert(head, SegmentState { open: Some(segment), ..SegmentState::default() });
         let known = self.segments.range(..head).filter(|(number, _)| !self.unrecovered.contains(number));
         known.filter(|(_, segment)| segment.undelivered == 0).map(|(number, _)| *number).collect()
     }
 
-    /// Forgets the lanes of a segment that are delivered: while it was the newest, more could have come.
-    fn complete(&mut self, old: u64) {
+    /// The newest segment gets no more records. Its lanes that are delivered are kept no longer for those.
+    pub(super) fn complete_head(&mut self) {
+        let Some(old) = self.head.take() else { return };
         let segments = &mut self.segments;
         self.partitions.retain(|_, partition| {
             if partition.lanes.front().is_some_and(|lane| lane.segment == old && lane.pending() == 0) {
@@ -210,14 +215,17 @@ impl State {
     /// Takes the newest segment out, because its database failed: what was accepted of it is found by a scan.
     pub(super) fn abandon_head(&mut self) {
         let Some(head) = self.head.take() else { return };
-        self.segments.insert(head, SegmentState::default());
-        self.unrecovered.insert(head);
+        let mut given_up = HashMap::new();
         for partition in self.partitions.values_mut() {
-            if partition.lanes.back().is_some_and(|lane| lane.segment == head) {
-                let lane = partition.lanes.pop_back();
-                self.pending_records -= lane.map_or(0, |lane| lane.pending());
+            if partition.lanes.back().is_some_and(|lane| lane.segment == head)
+                && let Some(lane) = partition.lanes.pop_back()
+            {
+                self.pending_records -= lane.pending();
+                given_up.insert(lane.number, lane.cursor);
             }
         }
+        self.segments.insert(head, SegmentState { given_up, ..SegmentState::default() });
+        self.unrecovered.insert(head);
     }
 
     /// Records were added to a lane of the newest segment.
@@ -306,29 +314,28 @@ impl State {
         })
     }
 
-    pub(super) fn freeze(&mut self, key: &str, front: &Front, frozen: Frozen) -> Option<LaneCursor> {
-        let lane = self.partitions.get_mut(key)?.lanes.front_mut()?;
-        if lane.segment != front.segment {
-            return None;
+    /// Replaces the cursor of a partition's first lane.
+    pub(super) fn set_cursor(&mut self, key: &str, segment: u64, cursor: LaneCursor) {
+        let lane = self.partitions.get_mut(key).and_then(|partition| partition.lanes.front_mut());
+        if let Some(lane) = lane.filter(|lane| lane.segment == segment) {
+            lane.cursor = cursor;
         }
-        lane.cursor.frozen = Some(frozen);
-        Some(lane.cursor.clone())
-    }
-
-    /// Cuts a batch of a partition's first lane in two.
-    pub(super) fn cut(&mut self, key: &str, segment: u64, refused: &Range<u64>) -> Option<LaneCursor> {
-        let lane = self.partitions.get_mut(key)?.lanes.front_mut()?;
-        if lane.segment != segment || lane.cursor.acked != refused.start {
-            return None;
-        }
-        lane.cursor.cut(refused.end);
-        Some(lane.cursor.clone())
     }
 
     /// The records of `delivered` in a partition's first lane are delivered. Returns the lane's new cursor, and whether
     /// its segment is now delivered altogether.
-    pub(super) fn ack(&mut self, key: &str, segment: u64, delivered: &Range<u64>) -> Option<(LaneCursor, bool)> {
+    pub(super) fn ack(
+        &mut self,
+        key: &str,
+        segment: u64,
+        lane: u32,
+        delivered: &Range<u64>,
+    ) -> Option<(LaneCursor, bool)> {
         let head = self.head;
+        if let Some(cursor) = self.segments.get_mut(&segment).and_then(|segment| segment.given_up.get_mut(&lane)) {
+            cursor.advance(delivered.end);
+            return Some((cursor.clone(), false));
+        }
         let partition = self.partitions.get_mut(key)?;
         let lane = partition.lanes.front_mut()?;
         if lane.segment != segment || lane.cursor.acked != delivered.start {
@@ -401,10 +408,10 @@ mod tests {
         add(&mut state, 1, &[("a", 2)], 0);
         let key = state.checkout().unwrap();
         assert_eq!(state.checkout(), None);
-        state.ack("a", 1, &(0..1));
+        state.ack("a", 1, 0, &(0..1));
         state.release(&key);
         assert_eq!(state.checkout().as_deref(), Some("a"));
-        assert_eq!(state.ack("a", 1, &(1..2)).map(|(_, done)| done), Some(true));
+        assert_eq!(state.ack("a", 1, 0, &(1..2)).map(|(_, done)| done), Some(true));
         state.release(&key);
         assert_eq!(state.checkout(), None);
         assert_eq!(state.pending_records, 0);
@@ -416,7 +423,7 @@ mod tests {
         add(&mut state, 3, &[("a", 1)], 0);
         add(&mut state, 2, &[("b", 1), ("a", 4)], 0);
         assert_eq!(state.front("a").map(|front| (front.segment, front.lane, front.end)), Some((2, 1, 4)));
-        state.ack("a", 2, &(0..4));
+        state.ack("a", 2, 0, &(0..4));
         assert_eq!(state.front("a").map(|front| front.segment), Some(3));
     }
 
@@ -446,8 +453,8 @@ mod tests {
         let mut state = State::default();
         add(&mut state, 1, &[("a", 5), ("b", 1)], 0);
         add(&mut state, 2, &[("a", 7)], 0);
-        state.ack("a", 1, &(0..2));
-        state.ack("b", 1, &(0..1));
+        state.ack("a", 1, 0, &(0..2));
+        state.ack("b", 1, 1, &(0..1));
         let told = Gap { key: Arc::from("a"), reason: GapReason::Expired, records: 9, first: None, last: None };
         state.segments.get_mut(&1).unwrap().told = vec![(1, told.clone()), (4, told.clone())];
         let time = Some(system_time(1));
@@ -457,7 +464,7 @@ mod tests {
         assert_eq!(state.pending_records, 7);
         assert_eq!(state.front("a").map(|front| front.segment), Some(2));
         // An answer to what was under way changes nothing.
-        assert_eq!(state.ack("a", 1, &(2..5)), None);
+        assert_eq!(state.ack("a", 1, 0, &(2..5)), None);
         assert!(state.drop_oldest().is_none(), "the newest stays");
     }
 
@@ -471,8 +478,23 @@ mod tests {
         assert!(!state.has_delivered(&watermark));
         add(&mut state, 1, &[("a", 2)], 0);
         assert!(!state.has_delivered(&watermark));
-        state.ack("a", 1, &(0..2));
+        state.ack("a", 1, 0, &(0..2));
         assert!(state.has_delivered(&watermark));
+    }
+
+    #[test]
+    fn a_segment_that_was_given_up_goes_on_where_it_was() {
+        let mut state = State::default();
+        add(&mut state, 1, &[("a", 5)], 0);
+        state.head = Some(1);
+        state.ack("a", 1, 0, &(0..2));
+        state.abandon_head();
+        assert_eq!(state.pending_records, 0);
+        // The answer to what was under way.
+        assert_eq!(state.ack("a", 1, 0, &(2..3)).map(|(cursor, _)| cursor.acked), Some(3));
+        add(&mut state, 1, &[("a", 5)], 0);
+        assert_eq!(state.front("a").map(|front| front.cursor.acked), Some(3));
+        assert_eq!(state.pending_records, 2);
     }
 
     #[test]
@@ -481,9 +503,9 @@ mod tests {
         add(&mut state, 1, &[("a", 2), ("b", 1)], 0);
         let watermark = state.watermark();
         add(&mut state, 2, &[("a", 9)], 0);
-        state.ack("a", 1, &(0..2));
+        state.ack("a", 1, 0, &(0..2));
         assert!(!state.has_delivered(&watermark));
-        state.ack("b", 1, &(0..1));
+        state.ack("b", 1, 1, &(0..1));
         assert!(state.has_delivered(&watermark));
     }
 }

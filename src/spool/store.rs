@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::dir::{io_error, sync_dir};
+use super::dir::{create_in, io_error, sync_dir};
 use super::pool;
 use crate::error::SpoolError;
 
@@ -64,7 +64,7 @@ impl Store {
     /// Opens the database in `dir`, and makes it if there is none. Once this returns, its files and directories
     /// themselves survive a power cut. Waits up to `patience` for an earlier handle to be gone.
     pub(super) fn open(dir: &Path, shape: Shape, patience: Duration) -> Result<Self, SpoolError> {
-        super::dir::create(dir)?;
+        create_in(dir)?;
         remove_unfinished_snapshots(dir)?;
         let config = sled::Config::new()
             .path(dir)

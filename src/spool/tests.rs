@@ -126,7 +126,8 @@ fn lines(range: Range<usize>) -> Vec<String> {
 }
 
 fn segment_dirs(dir: &Path) -> Vec<PathBuf> {
-    let queue = fs::read_dir(dir).unwrap().flatten().find(|found| found.path().is_dir()).unwrap().path();
+    let is_queue = |found: &fs::DirEntry| found.file_name().len() == 16;
+    let queue = fs::read_dir(dir).unwrap().flatten().find(is_queue).unwrap().path();
     let mut dirs: Vec<_> = fs::read_dir(queue).unwrap().flatten().map(|found| found.path()).collect();
     dirs.retain(|path| path.extension().is_some_and(|extension| extension == "segment"));
     dirs.sort();
@@ -416,8 +417,49 @@ fn a_flipped_bit_costs_one_entry() {
     let at = place_of_line_50(&bytes);
     bytes[at] ^= 1;
     fs::write(&file, bytes).unwrap();
-    let (delivered, _) = drain(&open(&config));
+    let spool = open(&config);
+    let (delivered, _) = drain(&spool);
     assert_eq!(delivered["a"], [lines(0..50), lines(51..100)].concat());
+    all_told(&spool);
+    assert_eq!(fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 1, "it is kept to be looked at");
+}
+
+#[test]
+fn quarantine_keeps_to_its_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    for round in 0..4 {
+        let spool = open(&config);
+        append(&spool, "a", &["x".repeat(900_000)]);
+        drop(spool);
+        let file = store::file_path(&segment_dirs(dir.path())[0]);
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[500_000] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let (spool, told) = open_telling(&config);
+        drain(&spool);
+        all_told(&spool);
+        assert_eq!(told.lock().unwrap().len(), 1, "round {round}");
+        drain(&spool);
+        assert!(fs::read_dir(dir.path().join("quarantine")).unwrap().count() <= 1);
+    }
+}
+
+/// The whole directory is away for a while: unmounted, say.
+#[test]
+fn nothing_is_made_in_place_of_a_directory_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir.path().join("spool"));
+    let spool = open(&config);
+    append(&spool, "a", &lines(0..5));
+    fs::rename(&config.dir, dir.path().join("away")).unwrap();
+    lock(&spool.inner.head).as_mut().unwrap().segment.fail_writes();
+    assert!(spool.append(&[("a", &group(&lines(5..10)))], &FRAMING).is_err());
+    assert!(!config.dir.exists());
+    fs::rename(dir.path().join("away"), &config.dir).unwrap();
+    append(&spool, "a", &lines(10..15));
+    let (delivered, _) = drain(&spool);
+    assert_eq!(delivered["a"], [lines(0..5), lines(10..15)].concat());
 }
 
 #[test]

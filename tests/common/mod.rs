@@ -7,11 +7,13 @@
 
 mod certificates;
 mod child;
+mod disk;
 mod receiver;
 mod service;
 
 pub use certificates::Authority;
 pub use child::{Child, commands, end_with_the_parent, say, setting};
+pub use disk::{Disk, run, skip};
 pub use receiver::{Answer, Log, PATIENCE, Receiver, Request};
 pub use service::{Careless, Service, by_tenant, exporter, exporter_to, impatient, in_time, name, names, patient};
 

@@ -1,0 +1,311 @@
+//! What was accepted survives a power cut: on a file system whose unsynced writes are really lost.
+
+mod common;
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use common::{
+    Answer, Child, Disk, PATIENCE, Receiver, Request, Service, by_tenant, commands, end_with_the_parent, exporter,
+    exporter_to, in_words, name, names, say, setting,
+};
+use opentelemetry::logs::{LogRecord as _, LoggerProvider as _};
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_spool::{Durability, LogExporterBuilder};
+
+const TENANTS: [&str; 3] = ["a", "b", "c"];
+/// Small, so that there are many segments.
+const SEGMENT_BYTES: u64 = 1 << 20;
+/// So large that it is never full.
+const DISK_MIB: u64 = 512;
+const NEVER: &str = "1000000000";
+
+/// The exporter of a child process.
+fn child_exporter() -> LogExporterBuilder {
+    let durability = match setting("SPOOL_TEST_DURABILITY").as_str() {
+        "sync" => Durability::Sync,
+        "process" => Durability::Process,
+        millis => Durability::Interval(Duration::from_millis(millis.parse().expect("a number"))),
+    };
+    exporter_to(&setting("SPOOL_TEST_ENDPOINT"), setting("SPOOL_TEST_DIR"))
+        .with_durability(durability)
+        .with_partition_key(by_tenant)
+        .with_segment_bytes(SEGMENT_BYTES)
+        .with_max_batch_records(50)
+}
+
+/// Starts one of the child processes.
+fn start(test: &str, receiver: &Receiver, spool: &Path, durability: &str, more: &[(&str, &str)]) -> Child {
+    let endpoint = receiver.url("/ingest");
+    let settings: [(&str, &OsStr); 4] = [
+        ("SPOOL_TEST_ENDPOINT", endpoint.as_ref()),
+        ("SPOOL_TEST_DIR", spool.as_ref()),
+        ("SPOOL_TEST_DURABILITY", durability.as_ref()),
+        // The storage engine panics when its disk is gone. That is caught, but printed.
+        ("RUST_BACKTRACE", "0".as_ref()),
+    ];
+    Child::start(test, settings.into_iter().chain(more.iter().map(|(name, value)| (*name, value.as_ref()))))
+}
+
+/// A child process: logs records of several tenants, says how far they were accepted, and waits for the power cut.
+#[test]
+#[ignore = "a child process's part"]
+fn child_under_load() {
+    end_with_the_parent();
+    let run = setting("SPOOL_TEST_RUN");
+    let records: usize = setting("SPOOL_TEST_RECORDS").parse().expect("a number");
+    let exporter = child_exporter().build().unwrap_or_else(|error| wait_without_power(&in_words(&error)));
+    let handle = exporter.handle();
+    let provider = SdkLoggerProvider::builder().with_batch_exporter(exporter).build();
+    let service = Service { logger: provider.logger("test"), handle, provider };
+    say("ready");
+    for number in 1..=records {
+        for tenant in TENANTS {
+            service.log_with(&name(&format!("{tenant}-{run}"), number), |record| {
+                record.add_attribute("tenant", tenant);
+                record.add_attribute("padding", "x".repeat(1_000));
+            });
+        }
+        if number % 10 == 0 || number == records {
+            let flushed = service.provider.force_flush();
+            // It tells of the last export only; the figures, of all.
+            let stats = service.handle.stats();
+            let accepted = stats.accepted_records == (number * TENANTS.len()) as u64;
+            if flushed.is_err() || stats.failed_exports > 0 || !accepted {
+                wait_without_power(&format!("{flushed:?}, {stats:?}"));
+            }
+            say(&format!("accepted {number}"));
+        }
+    }
+    loop {
+        thread::park();
+    }
+}
+
+/// In a child that cannot go on: fails if there is another reason for that than a power cut.
+fn wait_without_power(error: &str) -> ! {
+    let probe = Path::new(&setting("SPOOL_TEST_DIR")).with_extension("probe");
+    let powered = File::create(&probe).and_then(|probe| probe.sync_all());
+    assert!(powered.is_err(), "the power is on, and yet: {error}");
+    loop {
+        thread::park();
+    }
+}
+
+/// A child process: logs what it is told, each record in an export of its own.
+#[test]
+#[ignore = "a child process's part"]
+fn child_that_logs_what_it_is_told() {
+    let service = Service::careless(child_exporter().with_max_batch_records(10));
+    say("ready");
+    for command in commands() {
+        let words: Vec<_> = command.split(' ').collect();
+        match words[..] {
+            ["log", prefix, first, last] => {
+                let numbers = first.parse().expect("a number")..=last.parse::<usize>().expect("a number");
+                for number in numbers {
+                    service.log_with(&name(prefix, number), |record| {
+                        record.add_attribute("padding", "x".repeat(10_000));
+                    });
+                }
+                say(&format!("accepted {last}"));
+            }
+            ["log-of-long-tenants", tenants, rounds] => {
+                for _ in 0..rounds.parse().expect("a number") {
+                    for tenant in 0..tenants.parse().expect("a number") {
+                        let tenant = format!("{tenant:x>60000}");
+                        service.log_with("long", |record| record.add_attribute("tenant", tenant));
+                    }
+                }
+                say("accepted");
+            }
+            ["flush"] => {
+                service.handle.flush(PATIENCE).expect("records are delivered");
+                say("flushed");
+            }
+            _ => panic!("what is {command:?}?"),
+        }
+    }
+}
+
+#[test]
+fn power_cuts_at_random_moments_under_load_never_lose_an_accepted_record() {
+    let cuts = env::var("SPOOL_TEST_CUTS").map_or(20, |cuts| cuts.parse().expect("a number of power cuts"));
+    let Some(disk) = Disk::create(DISK_MIB) else { return };
+    // Two directories deep, so that there are more names to be lost.
+    let spool = disk.path().join("var").join("spool");
+    let receiver = Receiver::start();
+    // The endpoint is healthy, breaks, refuses, loses answers and hangs, a tenant at a time or all together.
+    receiver.answer_by(|request| match fastrand::u32(..100) {
+        0..10 => Answer::status(503),
+        10..15 => Answer::Reset,
+        15..20 => Answer::Lost,
+        20..22 => Answer::hang(),
+        22..40 if request.messages[0].starts_with('b') => Answer::status(429),
+        _ => Answer::ok(),
+    });
+    let mut accepted: Vec<usize> = Vec::new();
+    for run in 0..cuts {
+        match fastrand::u32(..4) {
+            0 => receiver.go_down(),
+            _ => receiver.come_up(),
+        }
+        // Anywhere: while it starts, while it opens the spool, while it logs, and while it only delivers.
+        let records = if fastrand::bool() { usize::MAX } else { fastrand::usize(1..2_000) };
+        let (run, records) = (run.to_string(), records.to_string());
+        let more = [("SPOOL_TEST_RUN", run.as_str()), ("SPOOL_TEST_RECORDS", records.as_str())];
+        let mut child = start("child_under_load", &receiver, &spool, "sync", &more);
+        if fastrand::u32(..5) > 0 {
+            child.wait_for("ready");
+        }
+        if fastrand::bool() {
+            receiver.come_up();
+        }
+        thread::sleep(Duration::from_micros(fastrand::u64(..500_000)));
+        disk.cut_power();
+        let said = child.kill();
+        disk.restart();
+        accepted.push(said.iter().rev().find_map(|line| line.strip_prefix("accepted ")?.parse().ok()).unwrap_or(0));
+    }
+
+    receiver.come_up();
+    receiver.answer_always(Answer::ok());
+    let service = Service::batch(exporter(&receiver, &spool));
+    service.deliver();
+    assert_eq!(service.handle.stats().pending_records, 0);
+
+    // What a run of a tenant delivered is 1, 2, 3, ... at least as far as was accepted, run after run.
+    let delivered = receiver.delivered();
+    for tenant in TENANTS {
+        let mut messages = delivered.iter().filter(|message| message.starts_with(tenant)).peekable();
+        for (run, &accepted) in accepted.iter().enumerate() {
+            let prefix = format!("{tenant}-{run}");
+            let mut count: usize = 0;
+            while messages.next_if(|message| **message == name(&prefix, count + 1)).is_some() {
+                count += 1;
+            }
+            assert!(
+                count >= accepted,
+                "run {run} of tenant {tenant}: {accepted} accepted, {count} delivered in order, then came {:?}",
+                messages.peek()
+            );
+        }
+        assert_eq!(messages.next(), None, "tenant {tenant}");
+    }
+    let total: usize = accepted.iter().map(|accepted| accepted * TENANTS.len()).sum();
+    let (requests, repeated) = receiver.look(|log| (log.requests.len(), log.repeated));
+    println!(
+        "{cuts} power cuts, {total} records known as accepted, {} delivered, {requests} requests, {repeated} records repeated",
+        delivered.len()
+    );
+}
+
+/// The segment of a batch, and its first record there: a key is `<queue>.<segment>-<lane>-<first>-<last>`.
+fn place(request: &Request) -> (u64, u64) {
+    let numbers: Vec<u64> = request.key()[17..].split('-').map(|number| number.parse().expect("a number")).collect();
+    (numbers[0], numbers[2])
+}
+
+/// The names of directories are lost as well as what files hold.
+#[test]
+fn a_segment_that_a_power_cut_brings_back_is_not_delivered_under_other_keys() {
+    let Some(disk) = Disk::create(DISK_MIB) else { return };
+    let (spool, receiver) = (disk.path().join("spool"), Receiver::start());
+    let mut child = start("child_that_logs_what_it_is_told", &receiver, &spool, "sync", &[]);
+    // Long keys make long seals. Once the cursor database has been filled several times it grows no more, and a sync of
+    // it is no longer one of the whole file system.
+    child.tell("log-of-long-tenants 20 20");
+    child.wait_for("accepted");
+    child.tell("flush");
+    child.wait_for("flushed");
+    // These come one by one and are delivered in batches as they come; a segment has about a hundred of them.
+    child.tell("log m 1 80");
+    child.wait_for("accepted");
+    child.tell("flush");
+    child.wait_for("flushed");
+    let last = place(&receiver.requests().pop().expect("a request"));
+    receiver.answer_always(Answer::hang());
+    child.tell("log m 81 350");
+    child.wait_for("accepted");
+    // Goes on until that segment is delivered and deleted, and then a little further, so that this is written down. Much
+    // further, and the next segment would be prepared, which syncs the file system.
+    let hangs = move |request: &Request| place(request) >= (last.0 + 1, 20);
+    receiver.answer_by(move |request| if hangs(request) { Answer::hang() } else { Answer::ok() });
+    receiver.release();
+    receiver.wait_until("a batch that hangs", |log| log.requests.last().filter(|request| hangs(request)).map(drop));
+    disk.cut_power();
+    child.kill();
+    disk.restart();
+
+    receiver.answer_always(Answer::ok());
+    let mut child = start("child_that_logs_what_it_is_told", &receiver, &spool, "sync", &[]);
+    child.tell("flush");
+    child.wait_for("flushed");
+    child.finish();
+    let delivered: Vec<_> = receiver.delivered().into_iter().filter(|message| message.starts_with("m-")).collect();
+    assert!(delivered == names("m", 1..=350), "350 records were logged, and {} delivered", delivered.len());
+}
+
+/// How many of thirty accepted records are not delivered after a power cut.
+fn lost_by_a_power_cut(durability: &str) -> Option<usize> {
+    let disk = Disk::create(DISK_MIB)?;
+    let (spool, receiver) = (disk.path().join("spool"), Receiver::start_down());
+    let mut child = start("child_that_logs_what_it_is_told", &receiver, &spool, durability, &[]);
+    child.tell("log m 1 30");
+    child.wait_for("accepted 30");
+    disk.cut_power();
+    child.kill();
+    disk.restart();
+
+    receiver.come_up();
+    let mut child = start("child_that_logs_what_it_is_told", &receiver, &spool, "sync", &[]);
+    child.tell("log n 1 10");
+    child.tell("flush");
+    child.wait_for("flushed");
+    child.finish();
+    // Another record may tell of those that are lost.
+    let delivered: Vec<_> =
+        receiver.delivered().into_iter().filter(|message| message.starts_with(['m', 'n'])).collect();
+    assert!(delivered.is_sorted(), "out of order: {delivered:?}");
+    assert!(delivered.ends_with(&names("n", 1..=10)), "new records are delivered, whatever became of the old ones");
+    Some(40 - delivered.len())
+}
+
+/// The proof that a power cut takes anything at all here.
+#[test]
+fn a_power_cut_takes_what_was_accepted_without_a_sync_and_nothing_else() {
+    let lost = ["sync", "process", NEVER].map(lost_by_a_power_cut);
+    let [Some(sync), Some(process), Some(interval)] = lost else { return };
+    println!(
+        "of 30 accepted records a power cut took {sync} synced, {process} unsynced, {interval} before the interval was over"
+    );
+    assert_eq!(sync, 0);
+    assert!(process > 0, "nothing was lost that was not synced: these power cuts are none");
+    assert!(interval > 0, "nothing was lost that was not synced: these power cuts are none");
+}
+
+#[test]
+fn with_an_interval_a_power_cut_takes_nothing_that_was_accepted_before_the_last_sync() {
+    let Some(disk) = Disk::create(DISK_MIB) else { return };
+    let (spool, receiver) = (disk.path().join("spool"), Receiver::start_down());
+    let mut child = start("child_that_logs_what_it_is_told", &receiver, &spool, "100", &[]);
+    child.wait_for("ready");
+    for number in 1..=5 {
+        let Some(before) = disk.commits() else { return };
+        child.tell(&format!("log m {number} {number}"));
+        child.wait_for(&format!("accepted {number}"));
+        disk.wait_for_commit_after(before);
+    }
+    disk.cut_power();
+    child.kill();
+    disk.restart();
+
+    receiver.come_up();
+    let service = Service::batch(exporter(&receiver, &spool));
+    service.deliver();
+    assert_eq!(receiver.delivered(), names("m", 1..=5));
+}
