@@ -400,8 +400,7 @@ impl LogExporterBuilder {
         let worker = Worker::start(control, self.retry, move || {
             let hook = hook.within(http.timeout);
             let transport = HttpTransport::build(&http)?;
-            let spool = Arc::new(Spool::open(config, announcer)?);
-            spool.on_ready(move || wake.wake());
+            let spool = Arc::new(Spool::open(config, announcer, Arc::new(move || wake.wake()))?);
             Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
         })?;
         Ok(LogExporter {

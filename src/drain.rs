@@ -7,14 +7,14 @@ use crate::batch::HeaderMap;
 use crate::error::BoxError;
 use crate::hook::HeaderHook;
 use crate::retry::{Response, Verdict, parse_retry_after};
-use crate::spool::{Next, Spool};
+use crate::spool::{Next, Partition, Spool};
 use crate::stats::Counters;
 use crate::transport::{Request, Transport, error_chain};
 
 /// A partition that is being delivered.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
-    pub(crate) key: Arc<str>,
+    pub(crate) partition: Partition,
     /// Of its next batch, from 1.
     pub(crate) attempt: u32,
     /// It has lingered long enough.
@@ -22,8 +22,8 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    pub(crate) fn new(key: Arc<str>) -> Self {
-        Self { key, attempt: 1, lingered: false }
+    pub(crate) fn new(partition: Partition) -> Self {
+        Self { partition, attempt: 1, lingered: false }
     }
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Drain<T> {
 impl<T: Transport> Drain<T> {
     /// Tries to deliver the next batch of a partition. `force` does not wait for what lingers.
     pub(crate) async fn step(&self, task: &Task, now: SystemTime, force: bool) -> Step {
-        let batch = match self.spool.next(&task.key, now, force || task.lingered) {
+        let batch = match self.spool.next(&task.partition, now, force || task.lingered) {
             Ok(Next::Batch(batch)) => batch,
             Ok(Next::Wait(left)) => return Step::Wait(left),
             Ok(Next::Empty) => return Step::Empty,
@@ -191,7 +191,7 @@ mod tests {
             batch,
             limits: SpoolLimits::default(),
         };
-        let spool = Spool::open(config, Box::new(|_| None)).unwrap();
+        let spool = Spool::open(config, Arc::new(|_| None), Arc::new(|| ())).unwrap();
         let group = Group { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Group::default() };
         spool.append(&[("tenant", &group)], &Framing::json_array()).unwrap();
         let mut headers = HeaderMap::new();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn step(drain: &Drain<Script>, attempt: u32) -> Step {
-        let task = Task { attempt, ..Task::new(Arc::from("tenant")) };
+        let task = Task { attempt, ..Task::new(drain.spool.partition("tenant")) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(drain.step(&task, SystemTime::now(), false))
     }

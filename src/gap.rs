@@ -6,7 +6,7 @@
 //! | `spool.gap.records` | how many |
 //! | `spool.gap.first_timestamp`, `spool.gap.last_timestamp` | of the records, where known: seconds since the epoch |
 
-use std::sync::{OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use opentelemetry::InstrumentationScope;
@@ -18,8 +18,8 @@ use crate::exporter::{SharedEncoder, encode_into};
 use crate::spool::{Announcer, Gap, GapReason, Group};
 
 /// Turns gaps into encoded records.
-pub(crate) fn announcer(encoder: SharedEncoder) -> Box<Announcer> {
-    Box::new(move |gap| {
+pub(crate) fn announcer(encoder: SharedEncoder) -> Arc<Announcer> {
+    Arc::new(move |gap| {
         let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
         let framing = encoder.framing();
         let mut group = Group::default();

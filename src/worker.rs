@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::RetryPolicy;
 use crate::drain::{Again, Drain, Failure, Step, Task};
 use crate::error::ExporterBuildError;
-use crate::spool::Spool;
+use crate::spool::{Partition, Spool};
 use crate::transport::Transport;
 
 /// So many partitions are delivered at the same time, one request each.
@@ -23,6 +23,9 @@ const MAX_IN_FLIGHT: usize = 16;
 /// After so many refusals in a row, without a success in between, the server seems to refuse everything: from then on a
 /// partition asks slowly. To find one record among 512 takes at most ten.
 const MAX_REFUSALS: u32 = 32;
+
+/// How often it is looked for queues in the spool directory whose owner is gone.
+const ADOPT_EVERY: Duration = Duration::from_secs(10);
 
 /// What the worker is told from other threads.
 #[derive(Clone, Copy, Debug, Default)]
@@ -181,14 +184,16 @@ struct Schedule<'a, T> {
     /// Makes the keys of `later` differ.
     ticket: u64,
     new_first: bool,
+    /// When to look for queues whose owner is gone.
+    adopt_at: Instant,
     /// Where in `later` those are that wait for more records.
-    lingering: HashMap<Arc<str>, (Instant, u64)>,
+    lingering: HashMap<Partition, (Instant, u64)>,
     hurry: u64,
-    failing: HashSet<Arc<str>>,
+    failing: HashSet<Partition>,
     /// Of those, which need someone to mend something.
-    held: HashSet<Arc<str>>,
+    held: HashSet<Partition>,
     /// How often each partition was refused since something of it was delivered.
-    refusals: HashMap<Arc<str>, u32>,
+    refusals: HashMap<Partition, u32>,
     warned_of_refusal: bool,
 }
 
@@ -204,6 +209,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
             later: BTreeMap::new(),
             ticket: 0,
             new_first: false,
+            adopt_at: Instant::now(),
             lingering: HashMap::new(),
             hurry: 0,
             failing: HashSet::new(),
@@ -223,8 +229,12 @@ impl<'a, T: Transport> Schedule<'a, T> {
             if std::mem::replace(&mut self.hurry, orders.hurry) != orders.hurry {
                 self.due.extend(std::mem::take(&mut self.later).into_values());
             }
-            for key in self.drain.spool.take_filled() {
-                self.due.extend(self.lingering.remove(&key).and_then(|at| self.later.remove(&at)));
+            if !orders.stopping && (self.adopt_at <= now || self.drain.spool.may_adopt()) {
+                self.drain.spool.adopt();
+                self.adopt_at = now + ADOPT_EVERY;
+            }
+            for partition in self.drain.spool.take_filled() {
+                self.due.extend(self.lingering.remove(&partition).and_then(|at| self.later.remove(&at)));
             }
             if !orders.paused {
                 self.begin_steps(now, orders.flushing > 0 || orders.stopping);
@@ -237,7 +247,8 @@ impl<'a, T: Transport> Schedule<'a, T> {
             }
             let idle = !orders.paused && self.running.len() < MAX_IN_FLIGHT;
             let next = self.later.keys().next().map(|(at, _)| *at).filter(|_| idle);
-            let wake_at = [next, orders.stop_at].into_iter().flatten().min();
+            let wake_at =
+                [next, orders.stop_at, (!orders.stopping).then_some(self.adopt_at)].into_iter().flatten().min();
             tokio::select! {
                 Some(ended) = self.running.join_next_with_id() => self.end_step(ended, orders.stopping),
                 () = self.control.changed.notified() => {}
@@ -280,27 +291,27 @@ impl<'a, T: Transport> Schedule<'a, T> {
             }
         };
         let Some(task) = self.tasks.remove(&id) else { return };
-        self.lingering.remove(&task.key);
+        self.lingering.remove(&task.partition);
         match step {
             Step::Delivered => {
-                self.refusals.remove(&task.key);
-                self.recover(&task.key);
-                self.drain.spool.release(&task.key);
+                self.refusals.remove(&task.partition);
+                self.recover(&task.partition);
+                self.drain.spool.release(&task.partition);
             }
             Step::Empty => {
-                self.recover(&task.key);
-                self.drain.spool.release(&task.key);
+                self.recover(&task.partition);
+                self.drain.spool.release(&task.partition);
             }
-            Step::Wait(left) if self.drain.spool.linger(&task.key) => {
-                let key = task.key.clone();
+            Step::Wait(left) if self.drain.spool.linger(&task.partition) => {
+                let partition = task.partition.clone();
                 // Timed by a clock that nobody sets.
                 let at = self.postpone(Task { lingered: true, ..task }, left);
-                self.lingering.insert(key, at);
+                self.lingering.insert(partition, at);
             }
             Step::Wait(_) => self.due.push_back(task),
             Step::Refused(failure) => {
-                let refusals = self.count_refusal(&task.key, &failure);
-                let task = Task::new(task.key);
+                let refusals = self.count_refusal(&task.partition, &failure);
+                let task = Task::new(task.partition);
                 if refusals < MAX_REFUSALS {
                     self.due.push_back(task);
                 } else if !stopping {
@@ -335,8 +346,8 @@ impl<'a, T: Transport> Schedule<'a, T> {
     }
 
     /// Warns of the first refusal, and once when a partition seems to be refused altogether.
-    fn count_refusal(&mut self, key: &Arc<str>, failure: &Failure) -> u32 {
-        let refusals = self.refusals.entry(key.clone()).or_default();
+    fn count_refusal(&mut self, partition: &Partition, failure: &Failure) -> u32 {
+        let refusals = self.refusals.entry(partition.clone()).or_default();
         *refusals = refusals.saturating_add(1);
         if !std::mem::replace(&mut self.warned_of_refusal, true) {
             otel_warn!(
@@ -357,9 +368,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
     }
 
     /// Nothing is wrong with a partition any more.
-    fn recover(&mut self, key: &Arc<str>) {
-        self.held.remove(key);
-        if self.failing.remove(key) && self.failing.is_empty() {
+    fn recover(&mut self, partition: &Partition) {
+        self.held.remove(partition);
+        if self.failing.remove(partition) && self.failing.is_empty() {
             otel_info!(name: "Spool.DeliveryResumed");
         }
     }
@@ -368,11 +379,11 @@ impl<'a, T: Transport> Schedule<'a, T> {
     fn report(&mut self, task: &Task, failure: &Failure) {
         self.drain.counters.set_last_error(failure.reason.clone());
         let first_failing = self.failing.is_empty();
-        self.failing.insert(task.key.clone());
+        self.failing.insert(task.partition.clone());
         let first_held = if failure.again == Again::Slowly {
-            self.held.insert(task.key.clone()) && self.held.len() == 1
+            self.held.insert(task.partition.clone()) && self.held.len() == 1
         } else {
-            self.held.remove(&task.key);
+            self.held.remove(&task.partition);
             false
         };
         if first_held {

@@ -15,7 +15,7 @@ use super::gap::{Gap, GapReason};
 use super::housekeeper::Job;
 use super::rejected::RejectedRecord;
 use super::state::Front;
-use super::{Inner, Spool, lock};
+use super::{Inner, Partition, lock};
 use crate::batch::BatchContext;
 use crate::config::Durability;
 use crate::error::SpoolError;
@@ -26,7 +26,7 @@ use crate::transport::error_chain;
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) id: String,
-    pub(crate) key: Arc<str>,
+    pub(super) partition: Partition,
     pub(crate) records: u64,
     pub(crate) body: Bytes,
     pub(crate) content_type: String,
@@ -42,7 +42,7 @@ impl Batch {
     pub(crate) fn context(&self, attempt: u32, now: SystemTime) -> BatchContext {
         BatchContext {
             id: self.id.clone(),
-            partition_key: self.key.to_string(),
+            partition_key: self.partition.to_string(),
             records: index(self.records),
             bytes: self.body.len(),
             first_timestamp: system_time(self.first_timestamp),
@@ -62,27 +62,18 @@ pub(crate) enum Next {
     Empty,
 }
 
-impl Spool {
-    /// A partition that has something to deliver; it is not given out again before [`Spool::release`].
-    pub(crate) fn checkout(&self) -> Option<Arc<str>> {
-        lock(&self.inner.state).checkout()
-    }
-
-    pub(crate) fn release(&self, key: &Arc<str>) {
-        lock(&self.inner.state).release(key);
-    }
-
+impl Inner {
     /// Whether it makes sense to wait for more records of a partition. If so, [`Spool::take_filled`] will name it when
     /// there are enough for a batch.
-    pub(crate) fn linger(&self, key: &str) -> bool {
+    pub(super) fn linger(&self, key: &str) -> bool {
         // With the lock of appending, so that nothing comes in between.
-        let head = lock(&self.inner.head);
-        let mut state = lock(&self.inner.state);
+        let head = lock(&self.head);
+        let mut state = lock(&self.state);
         let front = state.front(key).filter(|front| !front.complete);
         let lingers = match (&*head, front) {
             (Some(head), Some(front)) => {
                 let available = head.segment.available(front.lane, &(front.cursor.acked..front.end));
-                !available.fills(&self.inner.config.batch)
+                !available.fills(&self.config.batch)
             }
             // The next one is yet to be made.
             (None, Some(_)) => true,
@@ -94,20 +85,16 @@ impl Spool {
         lingers
     }
 
-    pub(crate) fn take_filled(&self) -> Vec<Arc<str>> {
-        lock(&self.inner.state).take_filled()
-    }
-
     /// The next batch of a partition: the same one until it is acknowledged. `force` sends what lingers.
-    pub(crate) fn next(&self, key: &Arc<str>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
+    pub(super) fn next(self: &Arc<Self>, key: &Arc<str>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
         loop {
-            let Some(front) = lock(&self.inner.state).front(key) else { return Ok(Next::Empty) };
-            let segment = match self.inner.reader(front.segment) {
+            let Some(front) = lock(&self.state).front(key) else { return Ok(Next::Empty) };
+            let segment = match self.reader(front.segment) {
                 // Dropped or given up meanwhile.
-                Err(SpoolError::Closed) if lock(&self.inner.state).front(key).as_ref() != Some(&front) => continue,
+                Err(SpoolError::Closed) if lock(&self.state).front(key).as_ref() != Some(&front) => continue,
                 segment => segment?,
             };
-            let limits = self.inner.config.batch;
+            let limits = self.config.batch;
             let (max_records, max_bytes) = (limits.max_records, limits.max_bytes);
             let frozen = match front.cursor.frozen {
                 Some(frozen) => frozen,
@@ -132,12 +119,12 @@ impl Spool {
                 continue;
             };
             let age = now.duration_since(system_time(collected.last_appended_at)).unwrap_or_default();
-            if self.inner.config.limits.max_age.is_some_and(|max_age| age > max_age) {
+            if self.config.limits.max_age.is_some_and(|max_age| age > max_age) {
                 let between = (collected.first_timestamp, collected.last_timestamp);
                 let span = front.cursor.acked..collected.end;
-                let untold = lock(&self.inner.state).take_told(front.segment, key, &span);
+                let untold = lock(&self.state).take_told(front.segment, key, &span);
                 self.lose(key, GapReason::Expired, collected.records - untold.len() as u64, Some(between));
-                self.inner.retell(untold);
+                self.retell(untold);
                 self.advance(key, front.segment, front.lane, &span);
                 continue;
             }
@@ -155,8 +142,8 @@ impl Spool {
             let span = front.cursor.acked..collected.end;
             self.prefetch(&front);
             return Ok(Next::Batch(Box::new(Batch {
-                id: self.inner.batch_id(front.segment, front.lane, &span),
-                key: key.clone(),
+                id: self.batch_id(front.segment, front.lane, &span),
+                partition: Partition { queue: self.clone(), key: key.clone() },
                 records: collected.records,
                 body: collected.body.into(),
                 content_type: collected.content_type,
@@ -175,15 +162,15 @@ impl Spool {
         let cursor = LaneCursor { frozen: Some(frozen), ..front.cursor.clone() };
         let kept = self.keep_lane(front.segment, front.lane, &cursor);
         if kept.is_ok() || front.complete {
-            lock(&self.inner.state).set_cursor(key, front.segment, cursor);
+            lock(&self.state).set_cursor(key, front.segment, cursor);
         }
         kept
     }
 
     /// Keeps how a lane is divided, as safe as the records are: what is sent under an id must be the same ever after.
     fn keep_lane(&self, segment: u64, lane: u32, cursor: &LaneCursor) -> Result<(), SpoolError> {
-        let durable = self.inner.config.durability == Durability::Sync;
-        self.inner.keep(|kept| {
+        let durable = self.config.durability == Durability::Sync;
+        self.keep(|kept| {
             kept.put_lane(segment, lane, cursor)?;
             if durable { kept.sync() } else { kept.flush() }
         })
@@ -194,36 +181,36 @@ impl Spool {
     /// # Errors
     ///
     /// If that cannot be kept: it is not done then, or after a restart the whole could follow its half.
-    pub(crate) fn cut(&self, batch: &Batch) -> Result<(), SpoolError> {
-        let front = lock(&self.inner.state).front(&batch.key);
+    pub(super) fn cut(&self, batch: &Batch) -> Result<(), SpoolError> {
+        let front = lock(&self.state).front(&batch.partition.key);
         let is_front = |front: &Front| front.segment == batch.segment && front.cursor.acked == batch.span.start;
         let Some(Front { mut cursor, .. }) = front.filter(is_front) else { return Ok(()) };
         cursor.cut(batch.span.end);
         self.keep_lane(batch.segment, batch.lane, &cursor)?;
-        lock(&self.inner.state).set_cursor(&batch.key, batch.segment, cursor);
+        lock(&self.state).set_cursor(&batch.partition.key, batch.segment, cursor);
         Ok(())
     }
 
     /// Ends the newest segment, if it is this one.
     fn complete_head(&self, segment: u64) {
-        let mut head = lock(&self.inner.head);
+        let mut head = lock(&self.head);
         if head.as_ref().is_some_and(|head| head.segment.id.number == segment) {
-            self.inner.seal_head(&mut head);
+            self.seal_head(&mut head);
         }
     }
 
     /// Puts a batch of one record into the rejected store; the next one takes its place.
-    pub(crate) fn reject(&self, batch: &Batch, response: &Response, now: SystemTime) -> Result<(), SpoolError> {
-        self.inner.rejected.put(&RejectedRecord::new(batch, response, now))?;
+    pub(super) fn reject(&self, batch: &Batch, response: &Response, now: SystemTime) -> Result<(), SpoolError> {
+        self.rejected.put(&RejectedRecord::new(batch, response, now))?;
         self.ack(batch);
         Ok(())
     }
 
     /// Marks a batch as delivered. That survives a kill once the next batch is taken or [`Spool::settle`] is called.
-    pub(crate) fn ack(&self, batch: &Batch) {
+    pub(super) fn ack(&self, batch: &Batch) {
         let damaged = batch.span.end - batch.span.start - batch.records;
-        self.lose(&batch.key, GapReason::Damaged, damaged, None);
-        self.advance(&batch.key, batch.segment, batch.lane, &batch.span);
+        self.lose(&batch.partition.key, GapReason::Damaged, damaged, None);
+        self.advance(&batch.partition.key, batch.segment, batch.lane, &batch.span);
     }
 
     /// Notes that records will not be delivered; `between` are their timestamps.
@@ -232,43 +219,41 @@ impl Spool {
             return;
         }
         let (first, last) = between.map(|(first, last)| (system_time(first), system_time(last))).unzip();
-        self.inner.note_gap(Gap { key: key.clone(), reason, records, first, last });
+        self.note_gap(Gap { key: key.clone(), reason, records, first, last });
     }
 
     fn advance(&self, key: &str, segment: u64, lane: u32, span: &Range<u64>) {
         // Of one that was dropped meanwhile there is nothing to write down.
-        let Some((cursor, done)) = lock(&self.inner.state).ack(key, segment, lane, span) else { return };
-        self.inner.cursor_dirty.store(true, Ordering::Release);
-        let _ = self.inner.keep(|kept| kept.put_lane(segment, lane, &cursor));
+        let Some((cursor, done)) = lock(&self.state).ack(key, segment, lane, span) else { return };
+        self.cursor_dirty.store(true, Ordering::Release);
+        let _ = self.keep(|kept| kept.put_lane(segment, lane, &cursor));
         if done {
-            self.inner.ask(Job::Remove(segment));
+            self.ask(Job::Remove(segment));
         }
-        self.inner.progress.notify_all();
+        self.progress.notify_all();
     }
 
     /// Makes every acknowledgement so far survive a kill of the process.
-    pub(crate) fn settle(&self) {
-        if self.inner.cursor_dirty.swap(false, Ordering::AcqRel) {
-            let _ = self.inner.keep(Cursor::flush);
+    pub(super) fn settle(&self) {
+        if self.cursor_dirty.swap(false, Ordering::AcqRel) {
+            let _ = self.keep(Cursor::flush);
         }
     }
 
     /// Has the segment after this one opened in time.
     fn prefetch(&self, front: &Front) {
         if front.complete && front.cursor.acked >= front.end / 2 {
-            let state = lock(&self.inner.state);
+            let state = lock(&self.state);
             let next = state.segments.range(front.segment + 1..).next();
             let closed = next.filter(|(_, next)| next.open.is_none() && next.seal.is_some());
             let number = closed.map(|(number, _)| *number);
             drop(state);
             if let Some(number) = number {
-                self.inner.ask(Job::Prefetch(number));
+                self.ask(Job::Prefetch(number));
             }
         }
     }
-}
 
-impl Inner {
     /// Writes to the cursor database, and warns when that begins to fail. What could not be written is written later.
     pub(super) fn keep(&self, write: impl FnOnce(&Cursor) -> Result<(), SpoolError>) -> Result<(), SpoolError> {
         let kept = write(&self.cursor);

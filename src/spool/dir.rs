@@ -84,13 +84,8 @@ impl QueueDir {
     pub(super) fn claim(root: &Path) -> Result<Self, SpoolError> {
         create(root)?;
         check_format(root)?;
-        for id in list_queues(root)? {
-            let Some(queue) = Self::try_lock(root, id, false)? else { continue };
-            if !queue.is_empty()? {
-                return Ok(queue);
-            }
-            // Should that fail, it is left behind: its id has been used.
-            let _ = queue.remove();
+        if let Some(queue) = Self::adopt(root)? {
+            return Ok(queue);
         }
         loop {
             // Another process can lock the new directory first; then it is that process's.
@@ -103,6 +98,19 @@ impl QueueDir {
                 return Ok(queue);
             }
         }
+    }
+
+    /// Takes a queue that nobody owns, if there is one with anything in it.
+    pub(super) fn adopt(root: &Path) -> Result<Option<Self>, SpoolError> {
+        for id in list_queues(root)? {
+            let Some(queue) = Self::try_lock(root, id, false)? else { continue };
+            if !queue.is_empty()? {
+                return Ok(Some(queue));
+            }
+            // Should that fail, it is left behind: its id has been used.
+            let _ = queue.remove();
+        }
+        Ok(None)
     }
 
     /// Locks a queue's directory; `None` if it is someone else's or was removed meanwhile.

@@ -49,6 +49,14 @@ pub(crate) struct Lost {
     pub(crate) damaged: u64,
 }
 
+impl std::ops::AddAssign for Lost {
+    fn add_assign(&mut self, other: Self) {
+        self.dropped += other.dropped;
+        self.expired += other.expired;
+        self.damaged += other.damaged;
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
     waiting: Vec<Gap>,

@@ -10,6 +10,7 @@
 //! | `state` | what waits, in memory |
 //! | `housekeeper` | what is done ahead or afterwards, on a thread of its own |
 //! | `append`, `deliver` | the verbs: append; next, ack, cut, reject |
+//! | `partition` | the same for queues that were adopted |
 //! | `space`, `gap` | what gives way when there is too much; how that is told |
 //! | `rejected` | what the receiver refused for good |
 //! | this one | opening and closing |
@@ -26,6 +27,7 @@ mod entry;
 mod frame;
 mod gap;
 mod housekeeper;
+mod partition;
 mod pool;
 mod rejected;
 mod segment;
@@ -38,7 +40,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -59,6 +61,7 @@ use state::State;
 pub(crate) use deliver::Next;
 pub(crate) use entry::Group;
 pub(crate) use gap::{Announcer, Gap, GapReason, Lost};
+pub(crate) use partition::Partition;
 pub use rejected::RejectedRecord;
 pub(crate) use rejected::RejectedStore;
 
@@ -84,7 +87,7 @@ pub(crate) struct SegmentId {
 }
 
 /// How much is in the spool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Depth {
     pub(crate) pending_records: u64,
     pub(crate) segments: u64,
@@ -97,7 +100,7 @@ struct Inner {
     dir: QueueDir,
     cursor: Cursor,
     rejected: Arc<RejectedStore>,
-    announcer: Box<Announcer>,
+    announcer: Arc<Announcer>,
     gaps: Mutex<Gaps>,
     space: Mutex<Space>,
     head: Mutex<Option<Head>>,
@@ -112,14 +115,21 @@ struct Inner {
     cursor_dirty: AtomicBool,
     cursor_failing: AtomicBool,
     closed: AtomicBool,
-    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    wake: Arc<Wake>,
     jobs: Sender<Job>,
 }
+
+/// Called when records were added or became readable. It must not block.
+pub(crate) type Wake = dyn Fn() + Send + Sync;
 
 /// A durable queue of encoded records, for one exporter.
 pub(crate) struct Spool {
     inner: Arc<Inner>,
     housekeeper: Mutex<Option<JoinHandle<()>>>,
+    /// The queue of an exporter that is gone. It is like one's own, but nothing is appended to it, save what tells of
+    /// losses in it.
+    adopted: Mutex<Option<Box<Spool>>>,
+    lost_in_adopted: Mutex<Lost>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -129,8 +139,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Spool {
     /// Takes over a queue that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
     /// on how much is in it.
-    pub(crate) fn open(config: SpoolConfig, announcer: Box<Announcer>) -> Result<Self, SpoolError> {
-        let dir = QueueDir::claim(&config.dir)?;
+    pub(crate) fn open(config: SpoolConfig, announcer: Arc<Announcer>, wake: Arc<Wake>) -> Result<Self, SpoolError> {
+        let spool = Self::open_queue(QueueDir::claim(&config.dir)?, config, announcer, wake)?;
+        // Fails here rather than at the first record; but a full disk must not keep what is there from being delivered.
+        match spool.inner.begin_head(&mut lock(&spool.inner.head)) {
+            Err(error) if error.is_full() => {
+                otel_warn!(name: "Spool.DiskFull", reason = error_chain(&error));
+            }
+            result => {
+                result?;
+                spool.inner.dir.take_ballast();
+            }
+        }
+        Ok(spool)
+    }
+
+    fn open_queue(
+        dir: QueueDir,
+        config: SpoolConfig,
+        announcer: Arc<Announcer>,
+        wake: Arc<Wake>,
+    ) -> Result<Self, SpoolError> {
         let (cursor, mut loaded) = open_cursor(&dir)?;
         let numbers = dir.segments()?;
         let mut state = State::default();
@@ -168,36 +197,27 @@ impl Spool {
             cursor_dirty: AtomicBool::new(false),
             cursor_failing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            wake: OnceLock::new(),
+            wake,
             jobs: sender,
         });
-        // Fails here rather than at the first record; but a full disk must not keep what is there from being delivered.
-        match inner.begin_head(&mut lock(&inner.head)) {
-            Err(error) if error.is_full() => {
-                otel_warn!(name: "Spool.DiskFull", reason = error_chain(&error));
-            }
-            result => {
-                result?;
-                inner.dir.take_ballast();
-            }
-        }
         for job in jobs {
             inner.ask(job);
         }
         let housekeeper = Mutex::new(Some(housekeeper::start(inner.clone(), receiver)?));
-        Ok(Self { inner, housekeeper })
-    }
-
-    /// Sets what is called, once, when records were added or became readable. It must not block.
-    pub(crate) fn on_ready(&self, wake: impl Fn() + Send + Sync + 'static) {
-        let _ = self.inner.wake.set(Box::new(wake));
+        Ok(Self { inner, housekeeper, adopted: Mutex::default(), lost_in_adopted: Mutex::default() })
     }
 
     pub(crate) fn depth(&self) -> Depth {
-        let state = lock(&self.inner.state);
-        let (pending_records, segments) = (state.pending_records, state.segments.len() as u64);
-        drop(state);
-        Depth { pending_records, segments, disk_bytes: self.inner.dir.root_bytes(), lost: lock(&self.inner.gaps).lost }
+        let (disk_bytes, lost) = (self.inner.dir.root_bytes(), *lock(&self.lost_in_adopted));
+        let mut depth = Depth { disk_bytes, lost, ..Depth::default() };
+        for queue in self.queues() {
+            let state = lock(&queue.state);
+            depth.pending_records += state.pending_records;
+            depth.segments += state.segments.len() as u64;
+            drop(state);
+            depth.lost += lock(&queue.gaps).lost;
+        }
+        depth
     }
 
     /// What the receiver refused for good.
@@ -208,30 +228,20 @@ impl Spool {
     /// Waits until everything that is in the spool now is delivered. False if the time was up or the spool was closed.
     pub(crate) fn wait_delivered(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
-        let mut watermark = None;
-        let mut state = lock(&self.inner.state);
-        loop {
-            if watermark.is_none() && state.is_recovered() {
-                watermark = Some(state.watermark());
-            }
-            if watermark.as_ref().is_some_and(|watermark| state.has_delivered(watermark)) {
-                drop(state);
-                self.settle();
-                return true;
-            }
-            let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_zero() || self.inner.closed.load(Ordering::Acquire) {
-                return false;
-            }
-            // Waking up now and then costs nothing and makes a missed signal harmless.
-            let result = self.inner.progress.wait_timeout(state, left.min(Duration::from_secs(1)));
-            state = result.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let delivered = self.queues().iter().all(|queue| queue.wait_delivered(deadline));
+        self.settle();
+        delivered
+    }
+
+    /// One's own, and the one that is adopted.
+    fn queues(&self) -> Vec<Arc<Inner>> {
+        let adopted = lock(&self.adopted).as_deref().map(|adopted| adopted.inner.clone());
+        std::iter::once(self.inner.clone()).chain(adopted).collect()
     }
 
     /// Whether it is known what all segments hold. Before that, some of it may not be given out yet.
     pub(crate) fn is_recovered(&self) -> bool {
-        lock(&self.inner.state).is_recovered()
+        self.queues().iter().all(|queue| lock(&queue.state).is_recovered())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -241,6 +251,7 @@ impl Spool {
     /// Seals and closes everything and gives up the queue, so that it can be opened again; one that is delivered
     /// altogether is deleted. Later calls do nothing.
     pub(crate) fn close(&self) {
+        drop(lock(&self.adopted).take());
         // What was lost is told while that is possible.
         let told = self.inner.announce();
         let mut head = lock(&self.inner.head);
@@ -282,10 +293,28 @@ impl Drop for Spool {
 }
 
 impl Inner {
-    fn wake(&self) {
-        if let Some(wake) = self.wake.get() {
-            wake();
+    fn wait_delivered(&self, deadline: Option<Instant>) -> bool {
+        let mut watermark = None;
+        let mut state = lock(&self.state);
+        loop {
+            if watermark.is_none() && state.is_recovered() {
+                watermark = Some(state.watermark());
+            }
+            if watermark.as_ref().is_some_and(|watermark| state.has_delivered(watermark)) {
+                return true;
+            }
+            let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() || self.closed.load(Ordering::Acquire) {
+                return false;
+            }
+            // Waking up now and then costs nothing and makes a missed signal harmless.
+            let result = self.progress.wait_timeout(state, left.min(Duration::from_secs(1)));
+            state = result.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    fn wake(&self) {
+        (self.wake)();
     }
 
     fn segment_id(&self, number: u64) -> SegmentId {

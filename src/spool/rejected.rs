@@ -48,7 +48,7 @@ impl RejectedRecord {
         let answer = &response.body[..response.body.len().min(MAX_ANSWER_BYTES)];
         Self {
             batch_id: batch.id.clone(),
-            partition_key: batch.key.to_string(),
+            partition_key: batch.partition.to_string(),
             status: response.status,
             answer: String::from_utf8_lossy(answer).into_owned(),
             rejected_at: now,

@@ -26,9 +26,13 @@ fn config(dir: &Path) -> SpoolConfig {
     }
 }
 
+fn no_wake() -> Arc<Wake> {
+    Arc::new(|| ())
+}
+
 /// Tells of no gap in the stream.
-fn announcer() -> Box<Announcer> {
-    Box::new(|_| None)
+fn announcer() -> Arc<Announcer> {
+    Arc::new(|_| None)
 }
 
 /// A spool that tells of a gap in a line like `gap: 3 Dropped`, and all the gaps that it told of.
@@ -39,11 +43,11 @@ fn open_telling(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
         tell.lock().unwrap().push(gap.clone());
         Some((group(&[format!("gap: {} {:?}", gap.records, gap.reason)]), FRAMING))
     };
-    (Spool::open(config.clone(), Box::new(announcer)).unwrap(), told)
+    (Spool::open(config.clone(), Arc::new(announcer), no_wake()).unwrap(), told)
 }
 
 fn open(config: &SpoolConfig) -> Spool {
-    Spool::open(config.clone(), announcer()).unwrap()
+    Spool::open(config.clone(), announcer(), no_wake()).unwrap()
 }
 
 fn group(records: &[impl AsRef<[u8]>]) -> Group {
@@ -63,18 +67,28 @@ fn append(spool: &Spool, key: &str, records: &[impl AsRef<[u8]>]) {
 }
 
 fn next(spool: &Spool, key: &Arc<str>) -> Option<Box<Batch>> {
-    match spool.next(key, SystemTime::now(), false).unwrap() {
+    next_of(&spool.partition(key))
+}
+
+fn next_of(partition: &Partition) -> Option<Box<Batch>> {
+    match partition.queue.next(&partition.key, SystemTime::now(), false).unwrap() {
         Next::Batch(batch) => Some(batch),
         Next::Wait(_) | Next::Empty => None,
     }
 }
 
 impl Spool {
+    pub(crate) fn partition(&self, key: &str) -> Partition {
+        Partition { queue: self.inner.clone(), key: Arc::from(key) }
+    }
+
     /// Waits for the housekeeper to have looked into what a killed process left.
     pub(crate) fn wait_recovered(&self) {
-        let mut state = lock(&self.inner.state);
-        while !state.is_recovered() {
-            state = self.inner.progress.wait(state).unwrap();
+        for queue in self.queues() {
+            let mut state = lock(&queue.state);
+            while !state.is_recovered() {
+                state = queue.progress.wait(state).unwrap();
+            }
         }
     }
 
@@ -95,15 +109,15 @@ fn recovered(spool: &Spool) {
 fn drain(spool: &Spool) -> (HashMap<String, Vec<String>>, Vec<String>) {
     recovered(spool);
     let (mut lines, mut ids): (HashMap<String, Vec<String>>, _) = (HashMap::new(), Vec::new());
-    while let Some(key) = spool.checkout() {
-        while let Some(batch) = next(spool, &key) {
+    while let Some(partition) = spool.checkout() {
+        while let Some(batch) = next_of(&partition) {
             let body = std::str::from_utf8(&batch.body).unwrap();
             assert_eq!(body.lines().count() as u64, batch.records);
-            lines.entry(key.to_string()).or_default().extend(body.lines().map(str::to_owned));
+            lines.entry(partition.to_string()).or_default().extend(body.lines().map(str::to_owned));
             ids.push(batch.id.clone());
             spool.ack(&batch);
         }
-        spool.release(&key);
+        spool.release(&partition);
     }
     (lines, ids)
 }
@@ -163,13 +177,15 @@ fn a_batch_is_the_same_until_it_is_acknowledged_also_after_a_kill_and_with_other
     spool.ack(&first);
     let second = next(&spool, &key).unwrap();
     assert_ne!(second.id, first.id);
+    let sent = (second.id.clone(), second.body.clone());
+    drop((first, again, second));
     kill(spool);
 
     config.batch.max_records = 512;
     let spool = open(&config);
     recovered(&spool);
     let again = next(&spool, &key).unwrap();
-    assert_eq!((&second.id, &second.body), (&again.id, &again.body));
+    assert_eq!(sent, (again.id.clone(), again.body.clone()));
     spool.ack(&again);
     let (delivered, _) = drain(&spool);
     assert_eq!(delivered["a"], lines(14..30));
@@ -184,7 +200,7 @@ fn a_body_keeps_to_the_limits() {
     let long = "x".repeat(200);
     append(&spool, "a", &["a".repeat(49), "b".repeat(49), "c".repeat(50), long.clone(), "d".to_owned()]);
     append(&spool, "a", &["e"]);
-    let key = spool.checkout().unwrap();
+    let key = spool.checkout().unwrap().key;
     let mut bodies = Vec::new();
     while let Some(batch) = next(&spool, &key) {
         bodies.push(batch.body.len());
@@ -204,15 +220,15 @@ fn what_lingers_waits_until_it_is_full_old_or_forced() {
     let key: Arc<str> = Arc::from("a");
     append(&spool, "a", &lines(0..2));
     let now = SystemTime::now();
-    assert!(matches!(spool.next(&key, now, false), Ok(Next::Wait(left)) if left <= Duration::from_secs(60)));
-    assert!(matches!(spool.next(&key, now + Duration::from_secs(61), false), Ok(Next::Batch(_))));
+    assert!(matches!(spool.inner.next(&key, now, false), Ok(Next::Wait(left)) if left <= Duration::from_secs(60)));
+    assert!(matches!(spool.inner.next(&key, now + Duration::from_secs(61), false), Ok(Next::Batch(_))));
     let spool_dir = tempfile::tempdir().unwrap();
     config.dir = spool_dir.path().to_owned();
     let spool = open(&config);
     append(&spool, "a", &lines(0..2));
-    assert!(matches!(spool.next(&key, now, true), Ok(Next::Batch(batch)) if batch.records == 2));
+    assert!(matches!(spool.inner.next(&key, now, true), Ok(Next::Batch(batch)) if batch.records == 2));
     append(&spool, "b", &lines(0..4));
-    assert!(matches!(spool.next(&Arc::from("b"), now, false), Ok(Next::Batch(batch)) if batch.records == 3));
+    assert!(matches!(spool.inner.next(&Arc::from("b"), now, false), Ok(Next::Batch(batch)) if batch.records == 3));
 }
 
 #[test]
@@ -239,7 +255,7 @@ fn framings_are_not_mixed_in_a_body_and_survive_a_restart() {
     spool.append(&[("a", &json)], &Framing::json_array()).unwrap();
     drop(spool);
     let spool = open(&config);
-    let key = spool.checkout().unwrap();
+    let key = spool.checkout().unwrap().key;
     let first = next(&spool, &key).unwrap();
     assert_eq!((&first.body[..], &*first.content_type), (&b"1\n2\n"[..], "application/x-ndjson"));
     spool.ack(&first);
@@ -310,7 +326,7 @@ fn the_number_of_a_segment_is_not_used_again_while_an_older_one_is_left() {
         append(&spool, "a", &[format!("round {round}")]);
         let (_, ids) = drain(&spool);
         assert!(ids.into_iter().all(|id| used.insert(id)), "round {round}");
-        spool.release(&Arc::from("stuck"));
+        spool.release(&spool.partition("stuck"));
     }
 }
 
@@ -327,7 +343,7 @@ fn a_partition_that_is_stuck_does_not_hold_the_others_nor_their_disk() {
     assert_eq!(spool.checkout().as_deref(), Some("stuck"));
     let (delivered, _) = drain(&spool);
     assert_eq!(delivered["a"].len(), 80);
-    spool.release(&Arc::from("stuck"));
+    spool.release(&spool.partition("stuck"));
     drop(spool);
     assert_eq!(segment_dirs(dir.path()).len(), 2);
     let (delivered, _) = drain(&open(&config));
@@ -348,13 +364,49 @@ fn a_second_spool_on_one_directory_has_a_queue_of_its_own() {
 }
 
 #[test]
+fn queues_whose_owners_are_gone_are_adopted_one_after_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let dead: Vec<_> = (0..3).map(|_| open(&config)).collect();
+    let living = open(&config);
+    append(&living, "a", &["of a neighbour"]);
+    let spool = open(&config);
+    for (n, dead) in dead.into_iter().enumerate() {
+        append(&dead, "a", &lines(n * 5..n * 5 + 5));
+        append(&dead, "b", &["b"]);
+        if n > 0 { kill(dead) } else { drop(dead) }
+    }
+    append(&spool, "a", &["its own"]);
+    let (mut delivered, mut ids) = drain(&spool);
+    for _ in 0..3 {
+        spool.adopt();
+        let (more, more_ids) = drain(&spool);
+        ids.extend(more_ids);
+        for (key, lines) in more {
+            delivered.entry(key).or_default().extend(lines);
+        }
+        assert!(spool.may_adopt());
+    }
+    spool.adopt();
+    assert!(!spool.may_adopt(), "there is no other");
+    assert_eq!(delivered["a"].len(), 16);
+    assert_eq!(delivered["b"].len(), 3);
+    for n in 0..3 {
+        let at = delivered["a"].iter().position(|line| *line == lines(n * 5..n * 5 + 5)[0]).unwrap();
+        assert_eq!(delivered["a"][at..at + 5], lines(n * 5..n * 5 + 5));
+    }
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+    assert_eq!(drain(&living).0["a"], ["of a neighbour"]);
+}
+
+#[test]
 fn a_newer_format_is_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("format"), "opentelemetry-spool 2\n").unwrap();
-    let error = Spool::open(config(dir.path()), announcer()).map(drop).unwrap_err();
+    let error = Spool::open(config(dir.path()), announcer(), no_wake()).map(drop).unwrap_err();
     assert!(error.to_string().ends_with("has spool format 2; this version reads formats up to 1"), "{error}");
     fs::write(dir.path().join("format"), "something else\n").unwrap();
-    assert!(matches!(Spool::open(config(dir.path()), announcer()), Err(SpoolError::NotASpool { .. })));
+    assert!(matches!(Spool::open(config(dir.path()), announcer(), no_wake()), Err(SpoolError::NotASpool { .. })));
 }
 
 #[cfg(unix)]
@@ -481,7 +533,7 @@ fn a_segment_that_was_opened_before_still_fits_its_seal() {
     sealed_segment(&config);
     for _ in 0..3 {
         let spool = open(&config);
-        let key = spool.checkout().unwrap();
+        let key = spool.checkout().unwrap().key;
         let batch = next(&spool, &key).unwrap();
         assert_eq!(batch.records, 100);
         let number = batch.segment;
@@ -575,7 +627,7 @@ fn a_cursor_that_cannot_be_opened_for_a_while_is_not_set_aside() {
     let file = store::file_path(&sealed_segment(&config).with_file_name("cursor"));
     fs::rename(&file, file.with_extension("away")).unwrap();
     fs::create_dir(&file).unwrap();
-    assert!(matches!(Spool::open(config.clone(), announcer()), Err(SpoolError::Io { .. })));
+    assert!(matches!(Spool::open(config.clone(), announcer(), no_wake()), Err(SpoolError::Io { .. })));
     fs::remove_dir(&file).unwrap();
     fs::rename(file.with_extension("away"), &file).unwrap();
     let (delivered, _) = drain(&open(&config));
@@ -602,11 +654,13 @@ fn what_was_delivered_while_the_cursor_could_not_be_written_is_written_down_late
     spool.ack(&second);
     spool.inner.cursor.reopen_now();
     let third = next(&spool, &key).unwrap();
+    let sent = (third.id.clone(), third.body.clone());
+    drop((once, first, second, third));
     kill(spool);
     let spool = open(&config);
     recovered(&spool);
     let again = next(&spool, &key).unwrap();
-    assert_eq!((&again.id, &again.body), (&third.id, &third.body));
+    assert_eq!((again.id.clone(), again.body.clone()), sent);
     assert!(next(&spool, &Arc::from("b")).is_none());
 }
 
@@ -699,18 +753,18 @@ fn what_is_too_old_is_given_up_a_batch_at_a_time() {
     config.batch.max_records = 4;
     let (spool, told) = open_telling(&config);
     append(&spool, "a", &lines(0..10));
-    let key = spool.checkout().unwrap();
+    let key = spool.checkout().unwrap().key;
     let later = SystemTime::now() + Duration::from_secs(3601);
     assert!(
-        matches!(spool.next(&key, later - Duration::from_secs(60), false), Ok(Next::Batch(batch)) if batch.records == 4)
+        matches!(spool.inner.next(&key, later - Duration::from_secs(60), false), Ok(Next::Batch(batch)) if batch.records == 4)
     );
     // What tells of it is as old by this clock: it is told again, and counted once.
     for _ in 0..5 {
-        assert!(matches!(spool.next(&key, later, false), Ok(Next::Empty)));
+        assert!(matches!(spool.inner.next(&key, later, false), Ok(Next::Empty)));
         all_told(&spool);
     }
     assert_eq!(spool.depth().lost.expired, 10);
-    spool.release(&key);
+    spool.release(&spool.partition(&key));
     let (delivered, _) = drain(&spool);
     assert_eq!(told_in(&delivered["a"]), 10);
     assert!(!told.lock().unwrap().is_empty());
