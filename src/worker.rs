@@ -293,12 +293,8 @@ impl<'a, T: Transport> Schedule<'a, T> {
         let Some(task) = self.tasks.remove(&id) else { return };
         self.lingering.remove(&task.partition);
         match step {
-            Step::Delivered => {
+            Step::Delivered | Step::Empty => {
                 self.refusals.remove(&task.partition);
-                self.recover(&task.partition);
-                self.drain.spool.release(&task.partition);
-            }
-            Step::Empty => {
                 self.recover(&task.partition);
                 self.drain.spool.release(&task.partition);
             }

@@ -55,11 +55,26 @@ pub(super) fn create_in(dir: &Path) -> Result<(), SpoolError> {
 
 /// Makes a file, or empties the one that is there, for the owner alone.
 pub(super) fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    private(OpenOptions::new().write(true).create(true).truncate(true)).open(path)
+}
+
+/// What is created is for the owner alone.
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Takes the permissions of all others from a file that something else made.
+pub(super) fn make_private(path: &Path) -> Result<(), SpoolError> {
+    #[cfg(unix)]
+    {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(path, permissions).map_err(|error| io_error("protect", path, error))?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 /// Makes what was created, renamed or removed in `dir` survive a power cut. Only Unix lets a directory be synced;
@@ -82,6 +97,11 @@ pub(super) struct QueueDir {
 impl QueueDir {
     /// Takes a queue that nobody owns, or makes a new one. Never waits for another owner.
     pub(super) fn claim(root: &Path) -> Result<Self, SpoolError> {
+        // Someone who may write to the directory above could have it point anywhere.
+        if fs::symlink_metadata(root).is_ok_and(|meta| meta.is_symlink()) {
+            let reason = io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link");
+            return Err(io_error("use", root, reason));
+        }
         create(root)?;
         check_format(root)?;
         if let Some(queue) = Self::adopt(root)? {
@@ -117,7 +137,7 @@ impl QueueDir {
     fn try_lock(root: &Path, id: u64, create: bool) -> Result<Option<Self>, SpoolError> {
         let path = root.join(format!("{id:016x}"));
         let lock_path = path.join("lock");
-        let lock = match OpenOptions::new().create(create).truncate(false).write(true).open(&lock_path) {
+        let lock = match private(OpenOptions::new().create(create).truncate(false).write(true)).open(&lock_path) {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("open", &lock_path, error)),

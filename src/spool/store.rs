@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::dir::{create_in, io_error, sync_dir};
+use super::dir::{create_in, io_error, make_private, sync_dir};
 use super::pool;
 use crate::error::SpoolError;
 
@@ -100,6 +100,8 @@ impl Store {
             failing_syncs: AtomicBool::new(false),
         };
         let conf = dir.join("conf");
+        make_private(&path)?;
+        make_private(&conf)?;
         File::open(&conf).and_then(|conf| conf.sync_all()).map_err(|error| io_error("sync", &conf, error))?;
         store.sync()?;
         sync_dir(dir)?;

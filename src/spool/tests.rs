@@ -415,9 +415,74 @@ fn the_directories_are_the_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("new/spool");
+    let spool = open(&config(&root));
+    append(&spool, "a", &["one"]);
+    drop(spool);
     let _spool = open(&config(&root));
-    for path in [&root, &segment_dirs(&root)[0]] {
-        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
+    let (mut seen, mut left) = (0, vec![root]);
+    while let Some(path) = left.pop() {
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        if path.is_dir() {
+            assert!(mode == 0o700 || path.ends_with("blobs"), "{mode:o} {}", path.display());
+            left.extend(fs::read_dir(path).unwrap().flatten().map(|found| found.path()));
+        } else if !path.to_string_lossy().contains("snap.") {
+            assert_eq!(mode, 0o600, "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 6, "{seen}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_symbolic_link_in_place_of_the_spool_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = dir.path().join("spool");
+    std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+    let error = Spool::open(config(&link), announcer(), no_wake()).map(drop).unwrap_err();
+    assert!(crate::transport::error_chain(&error).contains("it is a symbolic link"), "{error}");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+/// Whatever happens to the file of a sealed segment: what is delivered is what was written, in order.
+#[test]
+fn no_damage_delivers_anything_that_was_not_written() {
+    let original = tempfile::tempdir().unwrap();
+    let base = config(original.path());
+    sealed_segment(&base);
+    let mut random = fastrand::Rng::with_seed(42);
+    for round in 0..60 {
+        let dir = tempfile::tempdir().unwrap();
+        copy(original.path(), dir.path());
+        let file = store::file_path(&segment_dirs(dir.path())[0]);
+        let mut bytes = fs::read(&file).unwrap();
+        let used = (place_of_line_50(&bytes) * 2).min(bytes.len());
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..used);
+            let end = (at + random.usize(1..20_000)).min(bytes.len());
+            let elsewhere = random.usize(..=bytes.len() - (end - at));
+            match random.u8(..5) {
+                0 => bytes[at] ^= 1 << random.u8(..8),
+                1 => bytes[at..end].fill(0),
+                2 => bytes[at..end].fill_with(|| random.u8(..)),
+                3 => bytes.copy_within(at..end, elsewhere),
+                _ => bytes.truncate(end),
+            }
+            bytes.resize(bytes.len().max(used), 0);
+        }
+        fs::write(&file, bytes).unwrap();
+        let (spool, told) = open_telling(&SpoolConfig { dir: dir.path().to_owned(), ..base.clone() });
+        let (mut delivered, _) = drain(&spool);
+        all_told(&spool);
+        drain(&spool);
+        let mut lines = delivered.remove("a").unwrap_or_default();
+        lines.retain(|line| !line.starts_with("gap"));
+        let numbers: Vec<usize> =
+            lines.iter().map(|line| line.strip_prefix("line ").unwrap().parse().unwrap()).collect();
+        assert!(numbers.is_sorted_by(|one, two| one < two), "round {round}: {numbers:?}");
+        let missing: u64 = told.lock().unwrap().iter().map(|gap| gap.records).sum();
+        assert_eq!(lines.len() as u64 + missing, 100, "round {round}");
     }
 }
 
