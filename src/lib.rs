@@ -39,7 +39,7 @@
 //!   -> the next batch          of one partition, under one id until it is acknowledged
 //!   -> the header hook         before every attempt
 //!   -> POST
-//!   -> delivered | again
+//!   -> delivered | again | divided | rejected
 //! ```
 //!
 //! # Where to look
