@@ -68,6 +68,7 @@ pub struct SpoolStats {
     /// Records that the encoder refused; they are lost.
     pub unencodable_records: u64,
     /// Records that gave way because the spool was full, and those of a failed `export`: none of them is in the spool.
+    /// Zero after shutdown, as the next two.
     pub dropped_records: u64,
     /// Records that waited longer than [`with_max_age`](crate::LogExporterBuilder::with_max_age) allows.
     pub expired_records: u64,

@@ -26,7 +26,7 @@ const FORMAT_NAME: &str = "opentelemetry-spool";
 
 const BALLAST: &str = "ballast";
 /// More than the engine writes to open a database.
-const BALLAST_BYTES: u32 = 2 << 20;
+const BALLAST_BYTES: u32 = 1 << 20;
 const QUARANTINE: &str = "quarantine";
 
 pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> SpoolError {

@@ -40,7 +40,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -116,6 +116,8 @@ struct Inner {
     cursor_failing: AtomicBool,
     closed: AtomicBool,
     wake: Arc<Wake>,
+    /// The queue that is adopted: what is in it is older, and gives way first.
+    elder: Mutex<Weak<Inner>>,
     jobs: Sender<Job>,
 }
 
@@ -198,6 +200,7 @@ impl Spool {
             cursor_failing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             wake,
+            elder: Mutex::default(),
             jobs: sender,
         });
         for job in jobs {

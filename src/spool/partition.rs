@@ -130,7 +130,11 @@ impl Spool {
                 .transpose()
         });
         match opened {
-            Ok(opened) => *adopted = opened.map(Box::new),
+            Ok(opened) => {
+                *lock(&self.inner.elder) =
+                    opened.as_ref().map(|opened| Arc::downgrade(&opened.inner)).unwrap_or_default();
+                *adopted = opened.map(Box::new);
+            }
             Err(error) => {
                 otel_warn!(name: "Spool.AdoptionFailed", reason = error_chain(&error));
             }

@@ -30,22 +30,32 @@ impl Inner {
             if self.dir.drop_quarantined()? {
                 continue;
             }
-            let oldest = match self.config.limits.when_full {
-                FullPolicy::DropOldest => lock(&self.state).drop_oldest(),
-                FullPolicy::DropNewest => None,
+            let elder = lock(&self.elder).upgrade();
+            let dropped = match self.config.limits.when_full {
+                FullPolicy::DropOldest => {
+                    elder.map_or(Ok(false), |elder| elder.drop_oldest())? || self.drop_oldest()?
+                }
+                FullPolicy::DropNewest => false,
             };
-            let Some((number, lost, untold)) = oldest else {
+            if !dropped {
                 return Err(SpoolError::Full { path: self.config.dir.clone(), reason });
-            };
-            for gap in lost {
-                self.note_gap(gap);
             }
-            self.retell(untold);
-            self.remove_segment(number)?;
-            self.progress.notify_all();
         }
         space.written += bytes;
         Ok(())
+    }
+
+    /// Drops the oldest segment; false if there is none but the newest.
+    fn drop_oldest(&self) -> Result<bool, SpoolError> {
+        let oldest = lock(&self.state).drop_oldest();
+        let Some((number, lost, untold)) = oldest else { return Ok(false) };
+        for gap in lost {
+            self.note_gap(gap);
+        }
+        self.retell(untold);
+        self.remove_segment(number)?;
+        self.progress.notify_all();
+        Ok(true)
     }
 
     fn measure(&self, space: &mut Space) {

@@ -777,6 +777,30 @@ fn the_oldest_segments_give_way_and_the_stream_tells_how_many_records() {
 }
 
 #[test]
+fn what_was_adopted_gives_way_before_what_is_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = limited(dir.path());
+    config.limits.max_bytes = 16 << 20;
+    let (elder, spool) = (open(&config), open_telling(&config).0);
+    let record = |n: usize| group(&[format!("{n:04}{}", "x".repeat(100_000))]);
+    for n in 0..100 {
+        elder.append(&[("a", &record(n))], &FRAMING).unwrap();
+    }
+    kill(elder);
+    spool.adopt();
+    recovered(&spool);
+    for n in 100..150 {
+        spool.append(&[("a", &record(n))], &FRAMING).unwrap();
+    }
+    all_told(&spool);
+    let (delivered, _) = drain(&spool);
+    let mut numbers: Vec<usize> = delivered["a"].iter().filter_map(|line| line.get(..4)?.parse().ok()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.ends_with(&(100..150).collect::<Vec<_>>()), "{numbers:?}");
+    assert!(numbers.len() < 140, "{numbers:?}");
+}
+
+#[test]
 fn with_drop_newest_what_was_accepted_stays_and_there_is_room_again_after_a_delivery() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = limited(dir.path());
