@@ -120,26 +120,28 @@ impl Spool {
         if adopted.as_ref().is_some_and(|adopted| !lock(&adopted.inner.state).is_drained()) {
             return;
         }
-        if let Some(adopted) = adopted.take() {
-            *lock(&self.lost_in_adopted) += lock(&adopted.inner.gaps).lost;
-            // Dropping closes it, and deletes it, since it is delivered.
+        let delivered = adopted.take();
+        drop(adopted);
+        if let Some(delivered) = delivered {
+            *lock(&self.lost_in_adopted) += lock(&delivered.inner.gaps).lost;
+            // Closed now, and deleted, since it is delivered.
+            drop(delivered);
         }
         let config = self.inner.config.clone();
         let opened = QueueDir::adopt(&config.dir).and_then(|dir| {
-            dir.map(|dir| Self::open_queue(dir, config, self.inner.announcer.clone(), self.inner.wake.clone()))
-                .transpose()
+            let (announcer, wake) = (self.inner.announcer.clone(), self.inner.wake.clone());
+            dir.map(|dir| Self::open_queue(dir, config, announcer, wake)).transpose()
         });
         match opened {
-            Ok(opened) => {
-                *lock(&self.inner.elder) =
-                    opened.as_ref().map(|opened| Arc::downgrade(&opened.inner)).unwrap_or_default();
-                *adopted = opened.map(Box::new);
+            Ok(None) => {}
+            Ok(Some(opened)) => {
+                *lock(&self.inner.elder) = Arc::downgrade(&opened.inner);
+                *lock(&self.adopted) = Some(Box::new(opened));
+                self.inner.wake();
             }
             Err(error) => {
                 otel_warn!(name: "Spool.AdoptionFailed", reason = error_chain(&error));
             }
         }
-        drop(adopted);
-        self.inner.wake();
     }
 }
