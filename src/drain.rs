@@ -131,6 +131,7 @@ impl<T: Transport> Drain<T> {
             Verdict::TooLarge | Verdict::Refused => match self.spool.reject(&batch, &response, now) {
                 Ok(()) => {
                     self.counters.rejected_records.add(batch.records);
+                    self.spool.ack(&batch);
                     Step::Refused(failure(reason, Again::Slowly))
                 }
                 Err(error) => {

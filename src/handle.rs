@@ -97,7 +97,7 @@ impl SpoolHandle {
         spool.rejected().records()
     }
 
-    /// Stops delivering, after the requests that are under way. Records are accepted and spooled as before.
+    /// Stops delivering, after the requests that are under way or just begin. Records are accepted and spooled as before.
     pub fn pause(&self) {
         self.control.set_paused(true);
     }

@@ -80,6 +80,9 @@ pub use handle::SpoolHandle;
 pub use processor::CallerThreadProcessor;
 pub use retry::{Response, Verdict};
 pub use spool::RejectedRecord;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use spool::fuzzing;
 pub use stats::SpoolStats;
 
 /// The README's code is tested as well.

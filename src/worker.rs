@@ -178,7 +178,8 @@ struct Schedule<'a, T> {
     control: &'a Control,
     retry: RetryPolicy,
     running: JoinSet<Step>,
-    tasks: HashMap<Id, Task>,
+    /// What runs, and how often there had been a hurry when it began.
+    tasks: HashMap<Id, (Task, u64)>,
     due: VecDeque<Task>,
     later: BTreeMap<(Instant, u64), Task>,
     /// Makes the keys of `later` differ.
@@ -260,11 +261,11 @@ impl<'a, T: Transport> Schedule<'a, T> {
     }
 
     fn begin_steps(&mut self, now: Instant, force: bool) {
-        while self.running.len() < MAX_IN_FLIGHT {
+        while self.running.len() < MAX_IN_FLIGHT && !self.control.is_paused() {
             let Some(task) = self.next_task(now) else { return };
             let (drain, step) = (self.drain.clone(), task.clone());
             let handle = self.running.spawn(async move { drain.step(&step, SystemTime::now(), force).await });
-            self.tasks.insert(handle.id(), task);
+            self.tasks.insert(handle.id(), (task, self.hurry));
         }
     }
 
@@ -290,7 +291,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 (error.id(), Step::Failed(Failure { batch, reason, again: Again::Backoff }))
             }
         };
-        let Some(task) = self.tasks.remove(&id) else { return };
+        let Some((task, hurry)) = self.tasks.remove(&id) else { return };
+        // Whoever flushes meanwhile wants one more attempt, and not when its time comes.
+        let hurried = hurry != self.control.orders().hurry;
         self.lingering.remove(&task.partition);
         match step {
             Step::Delivered | Step::Empty => {
@@ -327,6 +330,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
                         }
                         Again::Slowly => self.retry.slow(fastrand::f64()),
                     };
+                    let delay = if hurried { Duration::ZERO } else { delay };
                     self.postpone(Task { attempt: task.attempt.saturating_add(1), ..task }, delay);
                 }
             }

@@ -199,11 +199,9 @@ impl Inner {
         }
     }
 
-    /// Puts a batch of one record into the rejected store; the next one takes its place.
+    /// Puts a batch of one record into the rejected store. Until it is acknowledged, it still comes again.
     pub(super) fn reject(&self, batch: &Batch, response: &Response, now: SystemTime) -> Result<(), SpoolError> {
-        self.rejected.put(&RejectedRecord::new(batch, response, now))?;
-        self.ack(batch);
-        Ok(())
+        self.rejected.put(&RejectedRecord::new(batch, response, now))
     }
 
     /// Marks a batch as delivered. That survives a kill once the next batch is taken or [`Spool::settle`] is called.

@@ -25,6 +25,8 @@ mod deliver;
 mod dir;
 mod entry;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gap;
 mod housekeeper;
 mod partition;

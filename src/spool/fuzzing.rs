@@ -1,0 +1,150 @@
+//! What the fuzz targets see of the spool.
+#![allow(missing_docs, clippy::missing_panics_doc)]
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use super::entry::{Entry, EntryBytes, EntryHead};
+use super::frame::{self, Frame};
+use super::{Group, Next, SegmentId, Spool, SpoolConfig, entry, lock};
+use crate::batch::Framing;
+use crate::config::{BatchLimits, Durability, SpoolLimits};
+
+/// Number, part, parts and payload.
+pub type Parts<'a> = (u64, u32, u32, &'a [u8]);
+
+pub fn write_frame(segment: (u64, u64), (number, part, parts, payload): Parts<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    Frame { number, part, parts, payload }.write(id(segment), &mut out);
+    out
+}
+
+pub fn read_frame(segment: (u64, u64), bytes: &[u8]) -> Option<Parts<'_>> {
+    Frame::read(id(segment), bytes).map(|frame| (frame.number, frame.part, frame.parts, frame.payload))
+}
+
+/// The number, the place and the length of every frame in a file.
+pub fn scan(segment: (u64, u64), file: &[u8]) -> Vec<(u64, u64, usize)> {
+    let places = frame::scan(id(segment), file).expect("memory can be read");
+    places.iter().map(|place| (place.number, place.offset, place.len)).collect()
+}
+
+fn id((queue, number): (u64, u64)) -> SegmentId {
+    SegmentId { queue, number }
+}
+
+/// An entry with records that are joined by `framing`'s separator.
+pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[Vec<u8>]) -> Vec<u8> {
+    let group = group(records, framing.separator());
+    let records = u32::try_from(records.len()).expect("a few records");
+    let head =
+        EntryHead { partition: 1, first_record, records, first_timestamp: 1, last_timestamp: 2, appended_at: 3 };
+    let mut out = Vec::new();
+    entry::write(&head, key, framing, &group.ends, 0, &group.payload, &mut out);
+    out
+}
+
+/// The key, the framing and the records of an entry: all that are within `most` from the first or the last.
+pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Vec<u8>>)> {
+    let entry = Entry::read(EntryBytes::Joined(bytes.to_vec()))?;
+    let first = entry.head.first_record;
+    let end = first + u64::from(entry.head.records);
+    let mut records = Vec::new();
+    for at in (first..end).filter(|at| at - first < most || end - at <= most) {
+        records.push(entry.slice(&(at..at + 1)).to_vec());
+        for max_bytes in [0, 10, u64::MAX] {
+            let fits = entry.fit(at, end, u64::MAX, max_bytes);
+            assert!(fits >= at && fits <= end);
+            if fits > at {
+                assert!(entry.slice(&(at..fits)).len() as u64 <= max_bytes);
+            }
+        }
+    }
+    Some((entry.key, entry.framing, records))
+}
+
+fn group(records: &[Vec<u8>], separator: &[u8]) -> Group {
+    let mut group = Group::default();
+    for record in records {
+        if !group.ends.is_empty() {
+            group.payload.extend_from_slice(separator);
+        }
+        group.payload.extend_from_slice(record);
+        group.ends.push(group.payload.len());
+    }
+    group
+}
+
+/// The records that are missing, by partition, as the gaps tell it.
+pub type Gaps = Arc<Mutex<HashMap<String, u64>>>;
+
+/// A batch that was delivered.
+#[derive(Debug)]
+pub struct Delivered {
+    pub id: String,
+    pub key: String,
+    pub records: u64,
+    pub body: Vec<u8>,
+}
+
+/// A spool of lines.
+pub struct LineSpool {
+    spool: Spool,
+    pub gaps: Gaps,
+}
+
+impl LineSpool {
+    pub fn open(dir: &Path, max_records: u64, max_bytes: u64) -> Self {
+        let config = SpoolConfig {
+            dir: dir.to_owned(),
+            durability: Durability::Process,
+            segment_bytes: 100_000,
+            batch: BatchLimits { max_records, max_bytes, linger: Duration::ZERO },
+            limits: SpoolLimits::default(),
+        };
+        let gaps = Gaps::default();
+        let told = gaps.clone();
+        let announcer = move |gap: &super::Gap| {
+            *lock(&told).entry(gap.key.to_string()).or_default() += gap.records;
+            None
+        };
+        let spool = Spool::open(config, Arc::new(announcer), Arc::new(|| ())).expect("a spool that opens");
+        Self { spool, gaps }
+    }
+
+    pub fn append(&self, key: &str, lines: &[Vec<u8>]) {
+        let framing = Framing::ndjson();
+        self.spool.append(&[(key, &group(lines, framing.separator()))], &framing).expect("a spool that takes records");
+    }
+
+    /// Delivers at most so many batches.
+    pub fn deliver(&self, most: usize) -> Vec<Delivered> {
+        while !self.spool.is_recovered() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut delivered = Vec::new();
+        while let Some(partition) = self.spool.checkout() {
+            while delivered.len() < most
+                && let Next::Batch(batch) =
+                    self.spool.next(&partition, SystemTime::now(), true).expect("a spool that can be read")
+            {
+                let (id, records, body) = (batch.id.clone(), batch.records, batch.body.to_vec());
+                delivered.push(Delivered { id, key: partition.to_string(), records, body });
+                self.spool.ack(&batch);
+            }
+            self.spool.release(&partition);
+            if delivered.len() >= most {
+                break;
+            }
+        }
+        delivered
+    }
+
+    /// How many records wait, and how many are missing by the spool's own count.
+    pub fn depth(&self) -> (u64, u64) {
+        let depth = self.spool.depth();
+        (depth.pending_records, depth.lost.damaged)
+    }
+}
