@@ -149,8 +149,8 @@ impl Entry {
         let ends_at = bytes.len() - fields.0.len();
         let ends = fields.take((head.records as usize).checked_mul(4)?)?;
         let payload_at = bytes.len() - fields.0.len();
-        let last_end = Fields(ends.get(ends.len().checked_sub(4)?..)?).u32()?;
-        if last_end as usize != fields.0.len() {
+        head.first_record.checked_add(u64::from(head.records))?;
+        if !are_ends(ends, framing.separator().len(), fields.0.len()) {
             return None;
         }
         Some(Self { head, key, framing, bytes, ends_at, payload_at })
@@ -201,6 +201,19 @@ impl Entry {
     }
 }
 
+/// Whether records that end there, with a separator between each two, make up a payload of `len` bytes.
+fn are_ends(ends: &[u8], separator: usize, len: usize) -> bool {
+    let mut ends = Fields(ends);
+    let (mut start, mut last) = (0, None);
+    while let Some(end) = ends.u32().map(|end| end as usize) {
+        if end < start {
+            return false;
+        }
+        (start, last) = (end + separator, Some(end));
+    }
+    last == Some(len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +261,22 @@ mod tests {
             assert!(Entry::read(EntryBytes::Joined(bytes[..len].to_vec())).is_none(), "{len} bytes");
         }
         assert!(Entry::read(EntryBytes::Joined([&bytes[..], b"x"].concat())).is_none());
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn records_that_do_not_follow_one_another_are_no_entry() {
+        let EntryBytes::Joined(bytes) = entry().bytes else { unreachable!() };
+        let ends_at = bytes.len() - 13 - 3 * 4;
+        // The first may end where the second's separator begins, and no later.
+        for (end, is_entry) in [(0_u32, true), (3, true), (7, true), (8, false), (6_684_672, false)] {
+            let mut changed = bytes.clone();
+            changed[ends_at..ends_at + 4].copy_from_slice(&end.to_le_bytes());
+            assert_eq!(Entry::read(EntryBytes::Joined(changed)).is_some(), is_entry, "an end at {end}");
+        }
+        let mut changed = bytes;
+        changed[4..12].fill(0xff);
+        assert!(Entry::read(EntryBytes::Joined(changed)).is_none(), "records that cannot be counted");
     }
 
     #[test]

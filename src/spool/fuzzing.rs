@@ -39,8 +39,7 @@ fn id((queue, number): (u64, u64)) -> SegmentId {
 pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[Vec<u8>]) -> Vec<u8> {
     let group = group(records, framing.separator());
     let records = u32::try_from(records.len()).expect("a few records");
-    let head =
-        EntryHead { partition: 1, first_record, records, first_timestamp: 1, last_timestamp: 2, appended_at: 3 };
+    let head = EntryHead { partition: 1, first_record, records, first_timestamp: 1, last_timestamp: 2, appended_at: 3 };
     let mut out = Vec::new();
     entry::write(&head, key, framing, &group.ends, 0, &group.payload, &mut out);
     out
@@ -100,7 +99,7 @@ impl LineSpool {
         let config = SpoolConfig {
             dir: dir.to_owned(),
             durability: Durability::Process,
-            segment_bytes: 100_000,
+            segment_bytes: 10_000,
             batch: BatchLimits { max_records, max_bytes, linger: Duration::ZERO },
             limits: SpoolLimits::default(),
         };
