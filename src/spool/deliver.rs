@@ -53,7 +53,7 @@ impl Batch {
     }
 }
 
-/// What [`Spool::next`] has for a partition.
+/// What [`Inner::next`] has for a partition.
 #[derive(Debug)]
 pub(crate) enum Next {
     Batch(Box<Batch>),
@@ -63,7 +63,7 @@ pub(crate) enum Next {
 }
 
 impl Inner {
-    /// Whether it makes sense to wait for more records of a partition. If so, [`Spool::take_filled`] will name it when
+    /// Whether it makes sense to wait for more records of a partition. If so, [`Spool::take_filled`](super::Spool::take_filled) will name it when
     /// there are enough for a batch.
     pub(super) fn linger(&self, key: &str) -> bool {
         // With the lock of appending, so that nothing comes in between.
@@ -204,7 +204,7 @@ impl Inner {
         self.rejected.put(&RejectedRecord::new(batch, response, now))
     }
 
-    /// Marks a batch as delivered. That survives a kill once the next batch is taken or [`Spool::settle`] is called.
+    /// Marks a batch as delivered. That survives a kill once the next batch is taken or [`Inner::settle`] is called.
     pub(super) fn ack(&self, batch: &Batch) {
         let damaged = batch.span.end - batch.span.start - batch.records;
         self.lose(&batch.partition.key, GapReason::Damaged, damaged, None);
