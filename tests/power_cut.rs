@@ -4,17 +4,16 @@ mod common;
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::path::Path;
+use std::process::{self, Command};
 use std::thread;
 use std::time::Duration;
 
 use common::{
     Answer, Child, Disk, PATIENCE, Receiver, Request, Service, by_tenant, commands, end_with_the_parent, exporter,
-    exporter_to, in_words, name, names, say, setting,
+    exporter_to, name, names, run, say, setting,
 };
-use opentelemetry::logs::{LogRecord as _, LoggerProvider as _};
-use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry::logs::LogRecord as _;
 use opentelemetry_spool::{Durability, LogExporterBuilder};
 
 const TENANTS: [&str; 3] = ["a", "b", "c"];
@@ -38,30 +37,45 @@ fn child_exporter() -> LogExporterBuilder {
         .with_max_batch_records(50)
 }
 
+/// A child process, and its id.
+struct Powered {
+    process: Child,
+    pid: String,
+}
+
 /// Starts one of the child processes.
-fn start(test: &str, receiver: &Receiver, spool: &Path, durability: &str, more: &[(&str, &str)]) -> Child {
+fn start(test: &str, receiver: &Receiver, spool: &Path, durability: &str, more: &[(&str, &str)]) -> Powered {
     let endpoint = receiver.url("/ingest");
-    let settings: [(&str, &OsStr); 4] = [
+    let settings: [(&str, &OsStr); 3] = [
         ("SPOOL_TEST_ENDPOINT", endpoint.as_ref()),
         ("SPOOL_TEST_DIR", spool.as_ref()),
         ("SPOOL_TEST_DURABILITY", durability.as_ref()),
-        // The storage engine panics when its disk is gone. That is caught, but printed.
-        ("RUST_BACKTRACE", "0".as_ref()),
     ];
-    Child::start(test, settings.into_iter().chain(more.iter().map(|(name, value)| (*name, value.as_ref()))))
+    let more = more.iter().map(|(name, value)| (*name, value.as_ref()));
+    let mut process = Child::start(test, settings.into_iter().chain(more));
+    let pid = process.wait_for("pid");
+    Powered { process, pid }
 }
 
-/// A child process: logs records of several tenants, says how far they were accepted, and waits for the power cut.
+/// Cuts the power of a process and its disk: nothing is done, sent or said any more. Gives what it had said and nobody had
+/// waited for.
+fn cut_power(disk: &Disk, child: Powered) -> Vec<String> {
+    run(Command::new("sh").args(["-c", "kill -STOP $0", &child.pid])).expect("a process that can be stopped");
+    disk.cut_power();
+    let said = child.process.kill();
+    disk.restart();
+    said
+}
+
+/// A child process: logs records of several tenants and says how far they were accepted.
 #[test]
 #[ignore = "a child process's part"]
 fn child_under_load() {
+    say(&format!("pid {}", process::id()));
     end_with_the_parent();
     let run = setting("SPOOL_TEST_RUN");
     let records: usize = setting("SPOOL_TEST_RECORDS").parse().expect("a number");
-    let exporter = child_exporter().build().unwrap_or_else(|error| wait_without_power(&in_words(&error)));
-    let handle = exporter.handle();
-    let provider = SdkLoggerProvider::builder().with_batch_exporter(exporter).build();
-    let service = Service { logger: provider.logger("test"), handle, provider };
+    let service = Service::batch(child_exporter());
     say("ready");
     for number in 1..=records {
         for tenant in TENANTS {
@@ -71,26 +85,17 @@ fn child_under_load() {
             });
         }
         if number % 10 == 0 || number == records {
-            let flushed = service.provider.force_flush();
-            // It tells of the last export only; the figures, of all.
+            service.sync();
+            // That tells of the last export only; the figures, of all.
             let stats = service.handle.stats();
-            let accepted = stats.accepted_records == (number * TENANTS.len()) as u64;
-            if flushed.is_err() || stats.failed_exports > 0 || !accepted {
-                wait_without_power(&format!("{flushed:?}, {stats:?}"));
-            }
+            assert_eq!(
+                (stats.failed_exports, stats.accepted_records),
+                (0, (number * TENANTS.len()) as u64),
+                "{stats:?}"
+            );
             say(&format!("accepted {number}"));
         }
     }
-    loop {
-        thread::park();
-    }
-}
-
-/// In a child that cannot go on: fails if there is another reason for that than a power cut.
-fn wait_without_power(error: &str) -> ! {
-    let probe = Path::new(&setting("SPOOL_TEST_DIR")).with_extension("probe");
-    let powered = File::create(&probe).and_then(|probe| probe.sync_all());
-    assert!(powered.is_err(), "the power is on, and yet: {error}");
     loop {
         thread::park();
     }
@@ -100,6 +105,7 @@ fn wait_without_power(error: &str) -> ! {
 #[test]
 #[ignore = "a child process's part"]
 fn child_that_logs_what_it_is_told() {
+    say(&format!("pid {}", process::id()));
     let service = Service::careless(child_exporter().with_max_batch_records(10));
     say("ready");
     for command in commands() {
@@ -160,15 +166,13 @@ fn power_cuts_at_random_moments_under_load_never_lose_an_accepted_record() {
         let more = [("SPOOL_TEST_RUN", run.as_str()), ("SPOOL_TEST_RECORDS", records.as_str())];
         let mut child = start("child_under_load", &receiver, &spool, "sync", &more);
         if fastrand::u32(..5) > 0 {
-            child.wait_for("ready");
+            child.process.wait_for("ready");
         }
         if fastrand::bool() {
             receiver.come_up();
         }
         thread::sleep(Duration::from_micros(fastrand::u64(..500_000)));
-        disk.cut_power();
-        let said = child.kill();
-        disk.restart();
+        let said = cut_power(&disk, child);
         accepted.push(said.iter().rev().find_map(|line| line.strip_prefix("accepted ")?.parse().ok()).unwrap_or(0));
     }
 
@@ -218,34 +222,32 @@ fn a_segment_that_a_power_cut_brings_back_is_not_delivered_under_other_keys() {
     let mut child = start("child_that_logs_what_it_is_told", &receiver, &spool, "sync", &[]);
     // Long keys make long seals. Once the cursor database has been filled several times it grows no more, and a sync of
     // it is no longer one of the whole file system.
-    child.tell("log-of-long-tenants 20 20");
-    child.wait_for("accepted");
-    child.tell("flush");
-    child.wait_for("flushed");
+    child.process.tell("log-of-long-tenants 20 20");
+    child.process.wait_for("accepted");
+    child.process.tell("flush");
+    child.process.wait_for("flushed");
     // These come one by one and are delivered in batches as they come; a segment has about a hundred of them.
-    child.tell("log m 1 80");
-    child.wait_for("accepted");
-    child.tell("flush");
-    child.wait_for("flushed");
+    child.process.tell("log m 1 80");
+    child.process.wait_for("accepted");
+    child.process.tell("flush");
+    child.process.wait_for("flushed");
     let last = place(&receiver.requests().pop().expect("a request"));
     receiver.answer_always(Answer::hang());
-    child.tell("log m 81 350");
-    child.wait_for("accepted");
+    child.process.tell("log m 81 350");
+    child.process.wait_for("accepted");
     // Goes on until that segment is delivered and deleted, and then a little further, so that this is written down. Much
     // further, and the next segment would be prepared, which syncs the file system.
     let hangs = move |request: &Request| place(request) >= (last.0 + 1, 20);
     receiver.answer_by(move |request| if hangs(request) { Answer::hang() } else { Answer::ok() });
     receiver.release();
     receiver.wait_until("a batch that hangs", |log| log.requests.last().filter(|request| hangs(request)).map(drop));
-    disk.cut_power();
-    child.kill();
-    disk.restart();
+    cut_power(&disk, child);
 
     receiver.answer_always(Answer::ok());
     let mut child = start("child_that_logs_what_it_is_told", &receiver, &spool, "sync", &[]);
-    child.tell("flush");
-    child.wait_for("flushed");
-    child.finish();
+    child.process.tell("flush");
+    child.process.wait_for("flushed");
+    child.process.finish();
     let delivered: Vec<_> = receiver.delivered().into_iter().filter(|message| message.starts_with("m-")).collect();
     assert!(delivered == names("m", 1..=350), "350 records were logged, and {} delivered", delivered.len());
 }
@@ -255,18 +257,16 @@ fn lost_by_a_power_cut(durability: &str) -> Option<usize> {
     let disk = Disk::create(DISK_MIB)?;
     let (spool, receiver) = (disk.path().join("spool"), Receiver::start_down());
     let mut child = start("child_that_logs_what_it_is_told", &receiver, &spool, durability, &[]);
-    child.tell("log m 1 30");
-    child.wait_for("accepted 30");
-    disk.cut_power();
-    child.kill();
-    disk.restart();
+    child.process.tell("log m 1 30");
+    child.process.wait_for("accepted 30");
+    cut_power(&disk, child);
 
     receiver.come_up();
     let mut child = start("child_that_logs_what_it_is_told", &receiver, &spool, "sync", &[]);
-    child.tell("log n 1 10");
-    child.tell("flush");
-    child.wait_for("flushed");
-    child.finish();
+    child.process.tell("log n 1 10");
+    child.process.tell("flush");
+    child.process.wait_for("flushed");
+    child.process.finish();
     // Another record may tell of those that are lost.
     let delivered: Vec<_> =
         receiver.delivered().into_iter().filter(|message| message.starts_with(['m', 'n'])).collect();
@@ -293,16 +293,14 @@ fn with_an_interval_a_power_cut_takes_nothing_that_was_accepted_before_the_last_
     let Some(disk) = Disk::create(DISK_MIB) else { return };
     let (spool, receiver) = (disk.path().join("spool"), Receiver::start_down());
     let mut child = start("child_that_logs_what_it_is_told", &receiver, &spool, "100", &[]);
-    child.wait_for("ready");
+    child.process.wait_for("ready");
     for number in 1..=5 {
         let Some(before) = disk.commits() else { return };
-        child.tell(&format!("log m {number} {number}"));
-        child.wait_for(&format!("accepted {number}"));
+        child.process.tell(&format!("log m {number} {number}"));
+        child.process.wait_for(&format!("accepted {number}"));
         disk.wait_for_commit_after(before);
     }
-    disk.cut_power();
-    child.kill();
-    disk.restart();
+    cut_power(&disk, child);
 
     receiver.come_up();
     let service = Service::batch(exporter(&receiver, &spool));

@@ -2,19 +2,22 @@
 //!
 //! ```text
 //! 'l' segment 8 partition 4   ->  acknowledged 8 | frozen until 8 | max records 8 | max bytes 8 | each cut 8
-//! 's' segment 8 chunk 4       ->  a piece of: crc32 4 | file bytes 8 | file crc 4 | frames 8 | lanes 4
+//! 's' segment 8 chunk 4       ->  a piece of: crc32 4 | frames 8 | lanes 4
 //!                                              | for each lane: records 8, timestamps 8 8, key length 4, key
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::bytes::{Fields, len32};
+use super::dir::io_error;
 use super::lock;
 use super::segment::{LaneSummary, Seal};
-use super::store::{LOCK_PATIENCE, Shape, Store};
+use super::store::{LOCK_PATIENCE, Shape, Store, file_path};
 use crate::error::SpoolError;
 
 /// Small log segments, since the same few keys are written again and again; a leaf of full chunks stays below the
@@ -97,6 +100,7 @@ type Key = [u8; 13];
 
 impl Cursor {
     pub(super) fn open(dir: &Path) -> Result<(Self, Loaded), SpoolError> {
+        check_readable(&file_path(dir))?;
         let store = Store::open(dir, SHAPE, LOCK_PATIENCE)?;
         let mut loaded = Loaded::default();
         let mut chunks: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
@@ -256,6 +260,15 @@ impl Kept {
     }
 }
 
+/// Where the engine cannot read a block, it writes zeros over what follows: it must not try.
+fn check_readable(path: &Path) -> Result<(), SpoolError> {
+    let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+    match read {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("read", path, error)),
+        _ => Ok(()),
+    }
+}
+
 fn key(kind: u8, segment: u64, number: u32) -> Key {
     let mut key = [kind; 13];
     // Big-endian: the order of the keys is the order of the numbers.
@@ -280,8 +293,6 @@ fn read_lane(value: &[u8]) -> Option<LaneCursor> {
 
 fn write_seal(seal: &Seal) -> Vec<u8> {
     let mut bytes = vec![0; 4];
-    bytes.extend_from_slice(&seal.file_bytes.to_le_bytes());
-    bytes.extend_from_slice(&seal.file_crc.to_le_bytes());
     bytes.extend_from_slice(&seal.frames.to_le_bytes());
     bytes.extend_from_slice(&len32(seal.lanes.len()).to_le_bytes());
     for lane in &seal.lanes {
@@ -301,14 +312,14 @@ fn read_seal(bytes: &[u8]) -> Option<Seal> {
     if fields.u32()? != crc32fast::hash(fields.0) {
         return None;
     }
-    let (file_bytes, file_crc, frames) = (fields.u64()?, fields.u32()?, fields.u64()?);
+    let frames = fields.u64()?;
     let mut lanes = Vec::new();
     for _ in 0..fields.u32()? {
         let (records, first_timestamp, last_timestamp) = (fields.u64()?, fields.u64()?, fields.u64()?);
         let len = fields.u32()? as usize;
         lanes.push(LaneSummary { key: Arc::from(fields.text(len)?), records, first_timestamp, last_timestamp });
     }
-    Some(Seal { file_bytes, file_crc, frames, lanes })
+    Some(Seal { frames, lanes })
 }
 
 #[cfg(test)]
@@ -346,7 +357,7 @@ mod tests {
         let frozen = Frozen { until: 9, max_records: 5, max_bytes: 1 << 40 };
         let lane = LaneCursor { acked: 7, frozen: Some(frozen), cuts: vec![9, 8] };
         let lanes = (0..1000).map(|n| summary(&format!("tenant-{n}"), n)).collect();
-        let seal = Seal { file_bytes: 1, file_crc: 2, frames: 3, lanes };
+        let seal = Seal { frames: 3, lanes };
         {
             let (cursor, _) = Cursor::open(dir.path()).unwrap();
             cursor.put_lane(1, 0, &lane).unwrap();
@@ -367,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_seal_that_is_not_whole_is_none() {
-        let seal = Seal { file_bytes: 1, file_crc: 2, frames: 3, lanes: vec![summary("a", 1)] };
+        let seal = Seal { frames: 3, lanes: vec![summary("a", 1)] };
         let bytes = write_seal(&seal);
         assert_eq!(read_seal(&bytes), Some(seal));
         for len in 0..bytes.len() {

@@ -111,7 +111,9 @@ impl Inner {
                     return Ok(Next::Wait(left));
                 }
             }
-            let collected = segment.collect(front.lane, &waiting, frozen.max_records, frozen.max_bytes)?;
+            let collected = self.reading(front.segment, |_| {
+                segment.collect(front.lane, &waiting, frozen.max_records, frozen.max_bytes)
+            })?;
             let Some(collected) = collected else {
                 // Damage took all of them. They are gone, so the lane goes on behind them.
                 self.lose(key, GapReason::Damaged, waiting.end - waiting.start, None);

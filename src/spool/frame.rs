@@ -134,17 +134,27 @@ pub(super) fn scan(segment: SegmentId, mut file: impl Read) -> io::Result<Vec<Pl
     Ok(places)
 }
 
-/// A file whose blocks that cannot be read are read as zeros: they cost what is in them, and nothing else.
+/// What to do about a block that the disk does not give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadErrors {
+    /// It may yet.
+    Fail,
+    /// It was asked often enough: the block costs what is in it, and nothing else.
+    Skip,
+}
+
+/// A file in which blocks that cannot be read may be read as zeros.
 #[derive(Debug)]
 pub(super) struct Patched<'a> {
     file: &'a mut File,
     at: u64,
+    errors: ReadErrors,
 }
 
 impl<'a> Patched<'a> {
     /// Reads from the start of a file.
-    pub(super) fn new(file: &'a mut File) -> Self {
-        Self { file, at: 0 }
+    pub(super) fn new(file: &'a mut File, errors: ReadErrors) -> Self {
+        Self { file, at: 0, errors }
     }
 }
 
@@ -153,7 +163,7 @@ impl Read for Patched<'_> {
         const EIO: i32 = 5;
         const BLOCK: u64 = 4096;
         let read = match self.file.read(buffer) {
-            Err(error) if cfg!(unix) && error.raw_os_error() == Some(EIO) => {
+            Err(error) if self.errors == ReadErrors::Skip && cfg!(unix) && error.raw_os_error() == Some(EIO) => {
                 let left_in_block = (BLOCK - self.at % BLOCK).min(self.file.metadata()?.len().saturating_sub(self.at));
                 let len = buffer.len().min(index(left_in_block));
                 buffer[..len].fill(0);

@@ -132,7 +132,10 @@ impl Inner {
     fn run_job(&self, job: &Job) -> Result<(), SpoolError> {
         match *job {
             Job::Spare => self.make_spare(),
-            Job::Seal { ref segment, frames } => self.seal(segment, frames),
+            Job::Seal { ref segment, frames } => {
+                self.seal(segment, frames);
+                Ok(())
+            }
             Job::Recover { number, accepted } => self.recover(number, accepted),
             Job::Prefetch(number) => {
                 // Who needs it opens it, and reports what is wrong.
@@ -162,17 +165,13 @@ impl Inner {
         Ok(())
     }
 
-    fn seal(&self, segment: &Segment, frames: u64) -> Result<(), SpoolError> {
+    fn seal(&self, segment: &Segment, frames: u64) {
         let number = segment.id.number;
         if let Err(error) = segment.sync() {
-            // What a power cut takes of it now is noticed by the checksum. Later syncs say nothing of this one.
+            // What a power cut takes of it now is missed when it is read. Later syncs say nothing of this one.
             otel_warn!(name: "Spool.SegmentNotSynced", segment = number, reason = error_chain(&error));
         }
-        let seal = match Seal::of(&self.dir.segment(number), frames, segment.lanes()) {
-            // Dropped meanwhile.
-            Err(_) if !lock(&self.state).segments.contains_key(&number) => return Ok(()),
-            seal => seal?,
-        };
+        let seal = Seal { frames, lanes: segment.lanes() };
         let _ = self.keep(|cursor| cursor.put_seal(number, &seal));
         let mut state = lock(&self.state);
         if let Some(segment) = state.segments.get_mut(&number) {
@@ -182,11 +181,11 @@ impl Inner {
         let unused = state.close_least_used(1);
         drop(state);
         drop(unused);
-        Ok(())
     }
 
     fn recover(&self, number: u64, accepted: u64) -> Result<(), SpoolError> {
-        let seal = Seal::recover(&self.dir.segment(number), self.segment_id(number), accepted)?;
+        let (path, id) = (self.dir.segment(number), self.segment_id(number));
+        let seal = self.reading(number, |errors| Seal::recover(&path, id, accepted, errors))?;
         let _ = self.keep(|cursor| cursor.put_seal(number, &seal));
         let cursors = self.cursor.lanes(number, seal.lanes.len());
         let mut state = lock(&self.state);

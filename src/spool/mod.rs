@@ -54,6 +54,7 @@ use crate::transport::error_chain;
 use append::Head;
 use cursor::Cursor;
 use dir::QueueDir;
+use frame::ReadErrors;
 use gap::Gaps;
 use housekeeper::Job;
 use segment::Segment;
@@ -69,6 +70,9 @@ pub(crate) use rejected::RejectedStore;
 
 /// Closed segments that are kept open for reading, besides the newest.
 const MAX_OPEN_SEGMENTS: usize = 2;
+
+/// For so long a segment is read again and again before what the disk does not give is given up.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the spool is told.
 #[derive(Clone, Debug)]
@@ -349,31 +353,47 @@ impl Inner {
         if let Some(segment) = self.already_open(number) {
             return Ok(segment);
         }
-        let known = lock(&self.state).segments.get(&number).map(|segment| (segment.seal.clone(), segment.intact));
-        let Some((Some(seal), intact)) = known else { return Err(SpoolError::Closed) };
-        let path = self.dir.segment(number);
-        let was_known = intact.is_some();
-        let intact = intact.unwrap_or_else(|| seal.holds(&path));
-        if !intact && !was_known {
+        let seal = lock(&self.state).segments.get(&number).and_then(|segment| segment.seal.clone());
+        let seal = seal.ok_or(SpoolError::Closed)?;
+        let (path, id) = (self.dir.segment(number), self.segment_id(number));
+        let (segment, whole) = self.reading(number, |errors| Segment::open(&path, id, seal.frames, errors))?;
+        if !whole {
             otel_warn!(
                 name: "Spool.SegmentDamaged",
                 segment = number,
-                message = "A segment of the spool is not what it was when it was sealed. What is whole in it is delivered."
+                message = "A segment of the spool is damaged. What is whole in it is delivered."
             );
         }
-        let segment = Arc::new(Segment::open(&path, self.segment_id(number), seal.frames, intact)?);
+        let segment = Arc::new(segment);
         let mut state = lock(&self.state);
         state.clock += 1;
         let now = state.clock;
         if let Some(entry) = state.segments.get_mut(&number) {
             entry.open = Some(segment.clone());
-            entry.intact = Some(intact);
+            entry.damaged |= !whole;
             entry.last_used = now;
         }
         let idle = state.close_least_used(MAX_OPEN_SEGMENTS);
         drop(state);
         drop(idle);
         Ok(segment)
+    }
+
+    /// Reads a segment. Errors of the disk are errors, until they have lasted for so long that it will hardly get well.
+    fn reading<T>(&self, number: u64, read: impl FnOnce(ReadErrors) -> Result<T, SpoolError>) -> Result<T, SpoolError> {
+        let since = lock(&self.state).segments.get(&number).and_then(|segment| segment.unreadable_since);
+        let given_up = since.is_some_and(|since| since.elapsed() >= READ_PATIENCE);
+        let result = read(if given_up { ReadErrors::Skip } else { ReadErrors::Fail });
+        if let Some(segment) = lock(&self.state).segments.get_mut(&number) {
+            if result.is_err() {
+                segment.unreadable_since.get_or_insert_with(Instant::now);
+                // To be looked through again: not all that was there may be.
+                segment.open.take_if(|_| segment.seal.is_some());
+            } else if !given_up {
+                segment.unreadable_since = None;
+            }
+        }
+        result
     }
 
     fn already_open(&self, number: u64) -> Option<Arc<Segment>> {
@@ -400,7 +420,7 @@ impl Inner {
         }
         let removed = state.segments.remove(&number);
         drop(state);
-        let damaged = removed.is_some_and(|segment| segment.intact == Some(false));
+        let damaged = removed.is_some_and(|segment| segment.damaged);
         // In this order, also after a power cut: what comes back must not come back without its cursors.
         if damaged {
             self.dir.quarantine(number, self.config.limits.max_bytes / 8)?;

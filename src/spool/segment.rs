@@ -5,13 +5,12 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use super::SegmentId;
 use super::bytes::index;
 use super::dir::io_error;
 use super::entry::{Entry, EntryBytes, EntryHead};
-use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place};
+use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place, ReadErrors};
 use super::lock;
 use super::store::{LOCK_PATIENCE, Shape, Store, file_path};
 use crate::batch::Framing;
@@ -20,9 +19,6 @@ use crate::error::SpoolError;
 
 /// A database holds a log segment or two in memory, so they are as small as [`MAX_PAYLOAD_BYTES`] lets them be.
 const SHAPE: Shape = Shape { log_segment_bytes: 4 << 20, cache_bytes: 8 << 20 };
-
-/// How long a reader waits for the lock of a handle that was dropped: then it does without the database.
-const READ_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Empty placeholder keys are kept at least this far ahead of the frames.
 ///
@@ -70,7 +66,7 @@ impl LaneIndex {
 #[derive(Debug)]
 enum Source {
     Database(Store),
-    /// The raw file of a damaged database, and where the whole frames are in it.
+    /// The raw file of a database that is closed, and where the whole frames are in it.
     Raw(Mutex<File>, Vec<Place>),
     /// There is no file any more.
     Missing,
@@ -119,32 +115,23 @@ impl Segment {
         Ok(Self { id, source: Source::Database(store), lanes: Mutex::default() })
     }
 
-    /// Opens a sealed segment that has `frames` frames. With `intact` false, and where the database does not give back
-    /// all of them, the raw file is read instead.
-    pub(super) fn open(dir: &Path, id: SegmentId, frames: u64, intact: bool) -> Result<Self, SpoolError> {
-        if intact {
-            let opened = Store::open(dir, SHAPE, READ_PATIENCE).and_then(|store| {
-                let segment = Self { id, source: Source::Database(store), lanes: Mutex::default() };
-                let found = segment.read_index(0..frames)?;
-                Ok((found == frames).then_some(segment))
-            });
-            if let Ok(Some(segment)) = opened {
-                return Ok(segment);
-            }
-        }
-        let segment = Self::scan(dir, id)?;
-        segment.read_index(0..frames)?;
-        Ok(segment)
+    /// Opens a sealed segment that has `frames` frames, and says whether all of them are there.
+    ///
+    /// The engine is not asked: it takes a block that could not be read for the end of its log, and writes zeros over
+    /// what follows.
+    pub(super) fn open(dir: &Path, id: SegmentId, frames: u64, errors: ReadErrors) -> Result<(Self, bool), SpoolError> {
+        let segment = Self::scan(dir, id, errors)?;
+        let found = segment.read_index(0..frames)?;
+        Ok((segment, found == frames))
     }
 
     /// A segment that is read from its raw file, without an index.
-    fn scan(dir: &Path, id: SegmentId) -> Result<Self, SpoolError> {
+    fn scan(dir: &Path, id: SegmentId, errors: ReadErrors) -> Result<Self, SpoolError> {
         let path = file_path(dir);
         let source = match File::open(&path) {
             Ok(mut file) => {
-                let places =
-                    frame::scan(id, Patched::new(&mut file)).map_err(|error| io_error("read", &path, error))?;
-                Source::Raw(Mutex::new(file), places)
+                let places = frame::scan(id, Patched::new(&mut file, errors));
+                Source::Raw(Mutex::new(file), places.map_err(|error| io_error("read", &path, error))?)
             }
             // Not if the whole queue is away: it may come back.
             Err(error) if error.kind() == io::ErrorKind::NotFound && dir.parent().is_some_and(Path::exists) => {
@@ -275,7 +262,7 @@ impl Segment {
                 let mut file = lock(file);
                 file.seek(SeekFrom::Start(places[at].offset))
                     .and_then(|_| file.read_exact(&mut bytes))
-                    .map_err(|error| io_error("read", Path::new("a damaged segment"), error))?;
+                    .map_err(|error| io_error("read", Path::new("a segment"), error))?;
                 Ok(Some(EntryBytes::Joined(bytes)))
             }
             Source::Missing => Ok(None),
@@ -421,63 +408,23 @@ impl EntryMeta {
     }
 }
 
-/// How much of a file is sealed. Where the engine locks its file against its own process, it cannot be read beside the
-/// engine: there only the frames' own checksums guard it.
-const SEALED_BYTES: u64 = if cfg!(unix) { u64::MAX } else { 0 };
-
-/// What is known of a segment that will not be written again: the guard against silent damage.
+/// What is known of a segment that will not be written again: what there should be in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seal {
-    /// The length of the database's file that the checksum covers. The engine may add to the file when it opens it.
-    pub(super) file_bytes: u64,
-    pub(super) file_crc: u32,
     /// Frames are numbered from 0 to this, exclusive.
     pub(super) frames: u64,
-    /// The key of each partition and how many records it has.
+    /// What each partition has.
     pub(super) lanes: Vec<LaneSummary>,
 }
 
 impl Seal {
-    /// Seals a segment whose writer is done with it.
-    pub(super) fn of(dir: &Path, frames: u64, lanes: Vec<LaneSummary>) -> Result<Self, SpoolError> {
-        let (file_bytes, file_crc) = checksum(dir, SEALED_BYTES)?;
-        Ok(Self { file_bytes, file_crc, frames, lanes })
-    }
-
     /// Seals a segment that a killed process left, from what a scan of the raw file finds. Of the frames from
     /// `accepted` on, no `export` was told that they are safe.
-    pub(super) fn recover(dir: &Path, id: SegmentId, accepted: u64) -> Result<Self, SpoolError> {
-        let scanned = Segment::scan(dir, id)?;
-        if matches!(scanned.source, Source::Missing) {
-            return Ok(Self { file_bytes: 0, file_crc: 0, frames: 0, lanes: Vec::new() });
-        }
+    pub(super) fn recover(dir: &Path, id: SegmentId, accepted: u64, errors: ReadErrors) -> Result<Self, SpoolError> {
+        let scanned = Segment::scan(dir, id, errors)?;
         let frames = scanned.frames().min(accepted);
         scanned.read_index(0..frames)?;
-        Self::of(dir, frames, scanned.lanes())
-    }
-
-    /// Whether the file is what it was when it was sealed.
-    pub(super) fn holds(&self, dir: &Path) -> bool {
-        checksum(dir, self.file_bytes).is_ok_and(|found| found == (self.file_bytes, self.file_crc))
-    }
-}
-
-fn checksum(dir: &Path, limit: u64) -> Result<(u64, u32), SpoolError> {
-    let path = file_path(dir);
-    let failed = |error| io_error("read", &path, error);
-    let mut file = File::open(&path).map_err(failed)?;
-    let mut file = Patched::new(&mut file).take(limit);
-    let mut hasher = crc32fast::Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
-    let mut bytes = 0;
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok((bytes, hasher.finalize())),
-            read => {
-                hasher.update(&buffer[..read]);
-                bytes += read as u64;
-            }
-        }
+        Ok(Self { frames, lanes: scanned.lanes() })
     }
 }
 

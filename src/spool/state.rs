@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::cursor::LaneCursor;
 use super::entry::{EntryHead, system_time};
@@ -44,8 +45,10 @@ pub(super) struct SegmentState {
     pub(super) open: Option<Arc<Segment>>,
     pub(super) last_used: u64,
     pub(super) seal: Option<Arc<Seal>>,
-    /// What came of comparing the seal.
-    pub(super) intact: Option<bool>,
+    /// Not all is there that should be.
+    pub(super) damaged: bool,
+    /// Since when it cannot be read.
+    pub(super) unreadable_since: Option<Instant>,
     /// The gaps that were told in it by this process, and which record of their partition does so.
     told: Vec<(u64, Gap)>,
     /// How many lanes are not delivered yet.
@@ -397,7 +400,7 @@ mod tests {
         };
         let cursors = vec![LaneCursor { acked, ..LaneCursor::default() }; lanes.len()];
         let lanes = lanes.iter().map(summary).collect();
-        let delivered = state.add_sealed(segment, Seal { file_bytes: 0, file_crc: 0, frames: 0, lanes }, cursors);
+        let delivered = state.add_sealed(segment, Seal { frames: 0, lanes }, cursors);
         state.enqueue_all();
         delivered
     }
