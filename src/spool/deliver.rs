@@ -223,6 +223,8 @@ impl Inner {
     }
 
     fn advance(&self, key: &str, segment: u64, lane: u32, span: &Range<u64>) {
+        // Whoever sees that it is delivered, and settles that, finds it written down.
+        let _advancing = lock(&self.advancing);
         // Of one that was dropped meanwhile there is nothing to write down.
         let Some((cursor, done)) = lock(&self.state).ack(key, segment, lane, span) else { return };
         self.cursor_dirty.store(true, Ordering::Release);
@@ -235,6 +237,8 @@ impl Inner {
 
     /// Makes every acknowledgement so far survive a kill of the process.
     pub(super) fn settle(&self) {
+        // Also waits for someone else who is at it.
+        let _advancing = lock(&self.advancing);
         if self.cursor_dirty.swap(false, Ordering::AcqRel) {
             let _ = self.keep(Cursor::flush);
         }

@@ -15,7 +15,7 @@
 //! | `rejected` | what the receiver refused for good |
 //! | this one | opening and closing |
 //!
-//! Lock order: `head`, `space`, `spare`, `state`, and last those of a segment, the cursor and the gaps. Apart from `head`
+//! Lock order: `head`, `space`, `spare`, `advancing`, `state`, and last those of a segment, the cursor and the gaps. Apart from `head`
 //! and `space`, none is held while a segment is opened, nor `state` during I/O.
 
 mod append;
@@ -118,6 +118,8 @@ struct Inner {
     spare: Mutex<Option<Arc<Segment>>>,
     /// Held while a segment is opened for reading, so that it is opened once.
     opening: Mutex<()>,
+    /// Held from when something is marked as delivered to when that is written to the cursor database.
+    advancing: Mutex<()>,
     cursor_dirty: AtomicBool,
     cursor_failing: AtomicBool,
     closed: AtomicBool,
@@ -202,6 +204,7 @@ impl Spool {
             progress: Condvar::new(),
             spare: Mutex::new(None),
             opening: Mutex::new(()),
+            advancing: Mutex::new(()),
             cursor_dirty: AtomicBool::new(false),
             cursor_failing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
