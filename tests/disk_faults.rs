@@ -71,8 +71,7 @@ fn open(endpoint: &str, spool: &Path) -> Result<(Service, Arc<Mutex<OTelSdkResul
         _ => Durability::Sync,
     };
     let exporter = exporter_to(endpoint, spool).with_durability(durability);
-    let batch = env::var("SPOOL_TEST_BATCH").map_or(7, |records| records.parse().expect("a number"));
-    let exporter = exporter.with_segment_bytes(SEGMENT_BYTES).with_max_batch_records(batch).build()?;
+    let exporter = exporter.with_segment_bytes(SEGMENT_BYTES).with_max_batch_records(7).build()?;
     let (handle, returned) = (exporter.handle(), Arc::new(Mutex::new(Ok(()))));
     let processor = Candid { exporter, returned: Arc::clone(&returned) };
     let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();

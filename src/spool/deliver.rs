@@ -63,8 +63,8 @@ pub(crate) enum Next {
 }
 
 impl Inner {
-    /// Whether it makes sense to wait for more records of a partition. If so, [`Spool::take_filled`](super::Spool::take_filled) will name it when
-    /// there are enough for a batch.
+    /// Whether it makes sense to wait for more records of a partition. If so,
+    /// [`Spool::take_filled`](super::Spool::take_filled) will name it when there are enough for a batch.
     pub(super) fn linger(&self, key: &str) -> bool {
         // With the lock of appending, so that nothing comes in between.
         let head = lock(&self.head);

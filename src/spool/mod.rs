@@ -15,8 +15,8 @@
 //! | `rejected` | what the receiver refused for good |
 //! | this one | opening and closing |
 //!
-//! Lock order: `head`, `space`, `spare`, `advancing`, `state`, and last those of a segment, the cursor and the gaps. Apart from `head`
-//! and `space`, none is held while a segment is opened, nor `state` during I/O.
+//! Lock order: `head`, `space`, `spare`, `advancing`, `state`, and last those of a segment, the cursor and the gaps.
+//! Apart from `opening`, none but `head` and `spare` is held while a segment is opened or made, nor `state` during I/O.
 
 mod append;
 mod bytes;
