@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    Answer, Child, Disk, PATIENCE, Receiver, Request, Service, by_tenant, commands, end_with_the_parent, exporter,
-    exporter_to, name, names, run, say, setting,
+    Answer, Child, Disk, PATIENCE, Receiver, Request, Service, by_tenant, check_runs, commands, end_with_the_parent,
+    exporter, exporter_to, name, names, run, say, setting,
 };
 use opentelemetry::logs::LogRecord as _;
 use opentelemetry_spool::{Durability, LogExporterBuilder};
@@ -182,24 +182,8 @@ fn power_cuts_at_random_moments_under_load_never_lose_an_accepted_record() {
     service.deliver();
     assert_eq!(service.handle.stats().pending_records, 0);
 
-    // What a run of a tenant delivered is 1, 2, 3, ... at least as far as was accepted, run after run.
     let delivered = receiver.delivered();
-    for tenant in TENANTS {
-        let mut messages = delivered.iter().filter(|message| message.starts_with(tenant)).peekable();
-        for (run, &accepted) in accepted.iter().enumerate() {
-            let prefix = format!("{tenant}-{run}");
-            let mut count: usize = 0;
-            while messages.next_if(|message| **message == name(&prefix, count + 1)).is_some() {
-                count += 1;
-            }
-            assert!(
-                count >= accepted,
-                "run {run} of tenant {tenant}: {accepted} accepted, {count} delivered in order, then came {:?}",
-                messages.peek()
-            );
-        }
-        assert_eq!(messages.next(), None, "tenant {tenant}");
-    }
+    check_runs(&delivered, &TENANTS, &accepted);
     let total: usize = accepted.iter().map(|accepted| accepted * TENANTS.len()).sum();
     let (requests, repeated) = receiver.look(|log| (log.requests.len(), log.repeated));
     println!(

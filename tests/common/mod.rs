@@ -15,7 +15,9 @@ pub use certificates::Authority;
 pub use child::{Child, commands, end_with_the_parent, say, setting};
 pub use disk::{Disk, run, skip};
 pub use receiver::{Answer, Log, PATIENCE, Receiver, Request};
-pub use service::{Careless, Service, by_tenant, exporter, exporter_to, impatient, in_time, name, names, patient};
+pub use service::{
+    Careless, Service, by_tenant, check_runs, exporter, exporter_to, impatient, in_time, name, names, patient,
+};
 
 /// An error with its causes.
 pub fn in_words(error: &dyn std::error::Error) -> String {

@@ -217,3 +217,24 @@ pub fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 
         }
     }
 }
+
+/// Fails unless what each run of a tenant delivered is 1, 2, 3, ... at least as far as was accepted, run after run. The
+/// messages are named after tenant and run.
+pub fn check_runs(delivered: &[String], tenants: &[&str], accepted: &[usize]) {
+    for tenant in tenants {
+        let mut messages = delivered.iter().filter(|message| message.starts_with(tenant)).peekable();
+        for (run, &accepted) in accepted.iter().enumerate() {
+            let prefix = format!("{tenant}-{run}");
+            let mut count: usize = 0;
+            while messages.next_if(|message| **message == name(&prefix, count + 1)).is_some() {
+                count += 1;
+            }
+            assert!(
+                count >= accepted,
+                "run {run} of tenant {tenant}: {accepted} accepted, {count} delivered in order, then came {:?}",
+                messages.peek()
+            );
+        }
+        assert_eq!(messages.next(), None, "tenant {tenant}");
+    }
+}
