@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use opentelemetry::otel_warn;
 
 use super::bytes::len32;
-use super::entry::{self, EntryHead, Group, MAX_RECORD_BYTES, nanos, stored_key};
+use super::entry::{self, Division, EntryHead, Group, MAX_RECORD_BYTES, nanos, stored_key};
 use super::gap::{Gap, GapReason};
 use super::housekeeper::Job;
 use super::segment::{EntryMeta, Segment, entry_budget};
@@ -134,6 +134,8 @@ impl Inner {
     fn write(&self, head: &mut Head, groups: &[(&str, &Group)], framing: &Framing) -> Result<Vec<Added>, SpoolError> {
         let mut added = Vec::with_capacity(groups.len());
         let appended_at = nanos(SystemTime::now());
+        let limits = self.config.batch;
+        let division = Division { max_records: limits.max_records, max_bytes: limits.max_bytes };
         let mut bytes = Vec::new();
         for (key, group) in groups {
             let (key, lane, mut first_record) = head.lane(stored_key(key));
@@ -145,6 +147,7 @@ impl Inner {
                     first_timestamp: group.first_timestamp.map_or(appended_at, nanos),
                     last_timestamp: group.last_timestamp.map_or(appended_at, nanos),
                     appended_at,
+                    division,
                 };
                 entry::write(&entry, &key, framing, part.ends, part.base, part.payload, &mut bytes);
                 let meta = EntryMeta::new(head.frames, &entry, part.payload.len());

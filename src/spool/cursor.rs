@@ -1,7 +1,7 @@
 //! The cursor database: what of each lane is delivered, and the seals of the segments.
 //!
 //! ```text
-//! 'l' segment 8 partition 4   ->  acknowledged 8 | frozen until 8 | max records 8 | max bytes 8 | each cut 8
+//! 'l' segment 8 partition 4   ->  acknowledged 8 | frozen until 8 | each cut 8
 //! 's' segment 8 chunk 4       ->  a piece of: crc32 4 | frames 8 | lanes 4
 //!                                              | for each lane: records 8, timestamps 8 8, key length 4, key
 //! ```
@@ -31,22 +31,14 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 const LANE: u8 = b'l';
 const SEAL: u8 = b's';
 
-/// How a lane's next records are divided into batches: fixed before the first of them is sent, so that a restart, also
-/// with other settings, makes the same batches again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frozen {
-    /// Records before this one are divided by the limits below, from the acknowledged one on.
-    pub(super) until: u64,
-    pub(super) max_records: u64,
-    pub(super) max_bytes: u64,
-}
-
 /// How far a lane is delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LaneCursor {
     /// Records before this one are delivered.
     pub(super) acked: u64,
-    pub(super) frozen: Option<Frozen>,
+    /// Where the next batch ends, if it was taken while more records could come. Those of a lane that is complete follow
+    /// from what is stored.
+    pub(super) frozen: Option<u64>,
     /// Where the batch that was refused is cut into smaller ones, the next cut last. One value holds all of it: a batch
     /// is either whole or cut, whenever the process ends.
     pub(super) cuts: Vec<u64>,
@@ -56,7 +48,7 @@ impl LaneCursor {
     /// Everything before `end` is delivered.
     pub(super) fn advance(&mut self, end: u64) {
         self.acked = end;
-        self.frozen = self.frozen.filter(|frozen| frozen.until > end);
+        self.frozen = self.frozen.filter(|until| *until > end);
         while self.cuts.pop_if(|cut| *cut <= end).is_some() {}
     }
 
@@ -144,8 +136,7 @@ impl Cursor {
     /// An error means that it is not in the database yet, not that it is forgotten: it is written as soon as that is
     /// possible.
     pub(super) fn put_lane(&self, segment: u64, partition: u32, lane: &LaneCursor) -> Result<(), SpoolError> {
-        let frozen = lane.frozen.unwrap_or(Frozen { until: lane.acked, max_records: 0, max_bytes: 0 });
-        let fields = [lane.acked, frozen.until, frozen.max_records, frozen.max_bytes];
+        let fields = [lane.acked, lane.frozen.unwrap_or(lane.acked)];
         let value: Vec<u8> = fields.iter().chain(&lane.cuts).copied().flat_map(u64::to_le_bytes).collect();
         self.with_store(
             |kept| kept.put(key(LANE, segment, partition), value),
@@ -286,9 +277,9 @@ fn parse_key(key: &[u8]) -> Option<(u8, u64)> {
 fn read_lane(value: &[u8]) -> Option<LaneCursor> {
     let mut fields = Fields(value);
     let acked = fields.u64()?;
-    let frozen = Frozen { until: fields.u64()?, max_records: fields.u64()?, max_bytes: fields.u64()? };
+    let frozen = Some(fields.u64()?).filter(|until| *until > acked);
     let cuts = std::iter::from_fn(|| fields.u64()).collect();
-    Some(LaneCursor { acked, frozen: (frozen.until > acked).then_some(frozen), cuts })
+    Some(LaneCursor { acked, frozen, cuts })
 }
 
 fn write_seal(seal: &Seal) -> Vec<u8> {
@@ -354,8 +345,7 @@ mod tests {
     #[test]
     fn what_is_written_is_there_after_reopening() {
         let dir = tempfile::tempdir().unwrap();
-        let frozen = Frozen { until: 9, max_records: 5, max_bytes: 1 << 40 };
-        let lane = LaneCursor { acked: 7, frozen: Some(frozen), cuts: vec![9, 8] };
+        let lane = LaneCursor { acked: 7, frozen: Some(9), cuts: vec![9, 8] };
         let lanes = (0..1000).map(|n| summary(&format!("tenant-{n}"), n)).collect();
         let seal = Seal { frames: 3, lanes };
         {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use opentelemetry::otel_warn;
 
 use super::bytes::index;
-use super::cursor::{Cursor, Frozen, LaneCursor};
+use super::cursor::{Cursor, LaneCursor};
 use super::entry::system_time;
 use super::gap::{Gap, GapReason};
 use super::housekeeper::Job;
@@ -94,16 +94,11 @@ impl Inner {
                 Err(SpoolError::Closed) if lock(&self.state).front(key).as_ref() != Some(&front) => continue,
                 segment => segment?,
             };
-            let limits = self.config.batch;
-            let (max_records, max_bytes) = (limits.max_records, limits.max_bytes);
-            let frozen = match front.cursor.frozen {
-                Some(frozen) => frozen,
-                None => Frozen { until: front.end, max_records, max_bytes },
-            };
-            let end = front.cursor.cuts.last().copied().unwrap_or(frozen.until);
+            let end = front.cursor.cuts.last().copied().or(front.cursor.frozen).unwrap_or(front.end);
             let waiting = front.cursor.acked..end.min(front.end);
-            let is_new = front.cursor.frozen.is_none();
-            if is_new && !front.complete && !force {
+            let may_grow = front.cursor.frozen.is_none() && !front.complete;
+            if may_grow && !force {
+                let limits = self.config.batch;
                 let available = segment.available(front.lane, &waiting);
                 let age = now.duration_since(system_time(available.oldest)).unwrap_or_default();
                 let left = limits.linger.saturating_sub(age);
@@ -111,9 +106,7 @@ impl Inner {
                     return Ok(Next::Wait(left));
                 }
             }
-            let collected = self.reading(front.segment, |_| {
-                segment.collect(front.lane, &waiting, frozen.max_records, frozen.max_bytes)
-            })?;
+            let collected = self.reading(front.segment, |_| segment.collect(front.lane, &waiting))?;
             let Some(collected) = collected else {
                 // Damage took all of them. They are gone, so the lane goes on behind them.
                 self.lose(key, GapReason::Damaged, waiting.end - waiting.start, None);
@@ -130,15 +123,10 @@ impl Inner {
                 self.advance(key, front.segment, front.lane, &span);
                 continue;
             }
-            if is_new {
-                // While more can come, only this batch is fixed; after that, all that there is.
-                let until = if front.complete { front.end } else { collected.end };
-                let kept = self.freeze(key, &front, Frozen { until, ..frozen });
-                if kept.is_err() && !front.complete {
-                    // It could be another batch after a restart. What is complete is divided the same way again.
-                    self.complete_head(front.segment);
-                    continue;
-                }
+            if may_grow && self.freeze(key, &front, collected.end).is_err() {
+                // It could be another batch after a restart. What is complete is divided the same way again.
+                self.complete_head(front.segment);
+                continue;
             }
             self.settle();
             let span = front.cursor.acked..collected.end;
@@ -159,17 +147,15 @@ impl Inner {
         }
     }
 
-    /// Fixes how a lane is divided into batches, before the first of them is sent.
-    fn freeze(&self, key: &str, front: &Front, frozen: Frozen) -> Result<(), SpoolError> {
-        let cursor = LaneCursor { frozen: Some(frozen), ..front.cursor.clone() };
-        let kept = self.keep_lane(front.segment, front.lane, &cursor);
-        if kept.is_ok() || front.complete {
-            lock(&self.state).set_cursor(key, front.segment, cursor);
-        }
-        kept
+    /// Fixes where the next batch ends, before it is sent.
+    fn freeze(&self, key: &str, front: &Front, end: u64) -> Result<(), SpoolError> {
+        let cursor = LaneCursor { frozen: Some(end), ..front.cursor.clone() };
+        self.keep_lane(front.segment, front.lane, &cursor)?;
+        lock(&self.state).set_cursor(key, front.segment, cursor);
+        Ok(())
     }
 
-    /// Keeps how a lane is divided, as safe as the records are: what is sent under an id must be the same ever after.
+    /// Keeps where a lane's batches end, as safe as the records are: what is sent under an id must be the same ever after.
     fn keep_lane(&self, segment: u64, lane: u32, cursor: &LaneCursor) -> Result<(), SpoolError> {
         let durable = self.config.durability == Durability::Sync;
         self.keep(|kept| {

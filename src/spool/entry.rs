@@ -1,7 +1,7 @@
 //! Entries: the records of one partition in one append, self-describing.
 //!
 //! ```text
-//! partition 4 | first record 8 | records 4 | first, last timestamp 8 8 | appended at 8
+//! partition 4 | first record 8 | records 4 | first, last timestamp 8 8 | appended at 8 | batches: records 8, bytes 8
 //! | lengths: key 4, content type 2, open 2, separator 2, close 2 | these five | where each record ends 4 each | records
 //! ```
 
@@ -43,6 +43,15 @@ pub(super) struct EntryHead {
     pub(super) first_timestamp: u64,
     pub(super) last_timestamp: u64,
     pub(super) appended_at: u64,
+    pub(super) division: Division,
+}
+
+/// How records are divided into batches. It is kept with them, so that a restart, also with other settings, makes the
+/// same batches again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Division {
+    pub(super) max_records: u64,
+    pub(super) max_bytes: u64,
 }
 
 pub(super) fn nanos(time: SystemTime) -> u64 {
@@ -77,8 +86,9 @@ pub(super) fn write(
     out.extend_from_slice(&head.partition.to_le_bytes());
     out.extend_from_slice(&head.first_record.to_le_bytes());
     out.extend_from_slice(&head.records.to_le_bytes());
-    for time in [head.first_timestamp, head.last_timestamp, head.appended_at] {
-        out.extend_from_slice(&time.to_le_bytes());
+    let Division { max_records, max_bytes } = head.division;
+    for field in [head.first_timestamp, head.last_timestamp, head.appended_at, max_records, max_bytes] {
+        out.extend_from_slice(&field.to_le_bytes());
     }
     out.extend_from_slice(&len32(key.len()).to_le_bytes());
     let parts = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()];
@@ -136,6 +146,7 @@ impl Entry {
             first_timestamp: fields.u64()?,
             last_timestamp: fields.u64()?,
             appended_at: fields.u64()?,
+            division: Division { max_records: fields.u64()?, max_bytes: fields.u64()? },
         };
         let key_len = fields.u32()? as usize;
         let lens = [fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?].map(usize::from);
@@ -226,6 +237,7 @@ mod tests {
             first_timestamp: 1,
             last_timestamp: 2,
             appended_at: 3,
+            division: Division { max_records: 4, max_bytes: 5 },
         };
         let mut out = Vec::new();
         write(&head, "acme", &Framing::json_array(), &[13, 18, 23], 10, b"\"a\",\"bb\",null", &mut out);
@@ -236,6 +248,8 @@ mod tests {
     fn an_entry_is_read_as_it_was_written() {
         let entry = entry();
         assert_eq!((entry.head.partition, entry.head.first_record, entry.head.records), (2, 100, 3));
+        assert_eq!((entry.head.first_timestamp, entry.head.last_timestamp, entry.head.appended_at), (1, 2, 3));
+        assert_eq!(entry.head.division, Division { max_records: 4, max_bytes: 5 });
         assert_eq!(entry.key, "acme");
         assert_eq!(entry.framing, Framing::json_array());
         assert_eq!(entry.slice(&(100..101)), b"\"a\"");

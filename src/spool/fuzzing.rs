@@ -39,7 +39,10 @@ fn id((queue, number): (u64, u64)) -> SegmentId {
 pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[Vec<u8>]) -> Vec<u8> {
     let group = group(records, framing.separator());
     let records = u32::try_from(records.len()).expect("a few records");
-    let head = EntryHead { partition: 1, first_record, records, first_timestamp: 1, last_timestamp: 2, appended_at: 3 };
+    let division = Division { max_records: 4, max_bytes: 5 };
+    let (first_timestamp, last_timestamp, appended_at) = (1, 2, 3);
+    let head =
+        EntryHead { partition: 1, first_record, records, first_timestamp, last_timestamp, appended_at, division };
     let mut out = Vec::new();
     entry::write(&head, key, framing, &group.ends, 0, &group.payload, &mut out);
     out

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::SegmentId;
 use super::bytes::index;
 use super::dir::io_error;
-use super::entry::{Entry, EntryBytes, EntryHead};
+use super::entry::{Division, Entry, EntryBytes, EntryHead};
 use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place, ReadErrors};
 use super::lock;
 use super::store::{LOCK_PATIENCE, Shape, Store, file_path};
@@ -157,7 +157,8 @@ impl Segment {
         while number < frames.end {
             let (parts, entry) = self.read_entry(number, frames.end)?;
             found += parts;
-            if let Some(entry) = entry {
+            // Every partition has a frame: a larger number is forged.
+            if let Some(entry) = entry.filter(|entry| u64::from(entry.head.partition) < frames.end) {
                 let meta = EntryMeta::new(number, &entry.head, entry.payload_len());
                 self.push(&entry.key, &entry.head, meta);
             }
@@ -323,22 +324,19 @@ impl Segment {
         lane.entries[first..].iter().take_while(|entry| entry.first_record < records.end).copied().collect()
     }
 
-    /// Takes records of a lane from the front of `records`: as many as fit `max_records` and a body of `max_bytes`,
-    /// at least one, all of one framing. A pure function of its arguments and of what is stored: asked again, also
-    /// after a restart, it gives the same bytes. `None` if damage left nothing there.
-    pub(super) fn collect(
-        &self,
-        partition: u32,
-        records: &Range<u64>,
-        max_records: u64,
-        max_bytes: u64,
-    ) -> Result<Option<Collected>, SpoolError> {
+    /// Takes a batch from the front of `records` of a lane: as many as their division allows, at least one, all of one
+    /// framing. A pure function of its arguments and of what is stored: asked again, also after a restart, it gives the
+    /// same bytes. `None` if damage left nothing there.
+    pub(super) fn collect(&self, partition: u32, records: &Range<u64>) -> Result<Option<Collected>, SpoolError> {
         let mut collected: Option<(Collected, Framing)> = None;
-        let mut left = max_records;
+        let mut left = u64::MAX;
         for meta in self.entries(partition, records) {
             let Some(entry) = self.read_entry(meta.first_frame, u64::MAX)?.1 else { continue };
             let from = meta.first_record.max(collected.as_ref().map_or(records.start, |(batch, _)| batch.end));
+            // The same in the whole segment: it is of one process.
+            let Division { max_records, max_bytes } = entry.head.division;
             let (batch, framing) = collected.get_or_insert_with(|| {
+                left = max_records;
                 let framing = entry.framing.clone();
                 (Collected::new(&entry.head, from, &framing, meta.payload_bytes.min(max_bytes)), framing)
             });
