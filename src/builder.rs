@@ -110,6 +110,7 @@ impl LogExporterBuilder {
     /// The directory of the spool, made if it is not there, readable by the owner alone. Required.
     ///
     /// It belongs on a local disk. Several exporters, also of several processes, may share one: each has its own part.
+    /// What one of them leaves behind is delivered by another, so they should have the same endpoint and headers.
     pub fn with_spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.spool_dir = Some(dir.into());
         self
@@ -308,7 +309,8 @@ impl LogExporterBuilder {
     /// How long a record may wait to be delivered. Default: for ever.
     ///
     /// A batch is given up when its newest record is older. That is counted in
-    /// [`SpoolStats::expired_records`](crate::SpoolStats::expired_records) and told in the stream.
+    /// [`SpoolStats::expired_records`](crate::SpoolStats::expired_records) and told in the stream. It goes by the system's
+    /// clock: if that jumps ahead by more than this, what waits is given up.
     pub fn with_max_age(mut self, age: Duration) -> Self {
         self.spool_limits.max_age = Some(age);
         self

@@ -102,6 +102,9 @@ pub enum SpoolError {
         /// Which limit is reached.
         reason: String,
     },
+    /// This process was forked from one that had built an exporter already.
+    #[error("the process was forked after an exporter was built: fork first, and build one in each process")]
+    Forked,
     /// The spool has been shut down.
     #[error("the spool is shut down")]
     Closed,

@@ -16,7 +16,7 @@ use crate::builder::LogExporterBuilder;
 use crate::encode::Encoder;
 use crate::error::{BoxError, SpoolError};
 use crate::handle::SpoolHandle;
-use crate::spool::Group;
+use crate::spool::{Group, check_process};
 use crate::stats::Counters;
 use crate::transport::error_chain;
 use crate::worker::Worker;
@@ -43,6 +43,8 @@ const MAX_KEPT_BUFFERS: usize = 64;
 /// - `SdkLoggerProvider::shutdown`: sends until all is delivered, but no longer than the SDK allows (5 s), and tries
 ///   what fails only once. The rest stays in the spool for the next start; that is success, not an error.
 /// - Dropping without a shutdown breaks off at once, and loses nothing either.
+/// - A process that forks builds its exporters afterwards, one in each process: the copy of one that was there before
+///   refuses every call with an error, and so does `build`.
 ///
 /// What happens on its threads, those of the storage engine included, is not logged through it: telemetry is suppressed
 /// there.
@@ -148,6 +150,11 @@ pub(crate) fn encode_into(
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn failure(error: SpoolError) -> OTelSdkError {
+    OTelSdkError::InternalFailure(error_chain(&error))
+}
+
 impl Groups {
     fn reset(&mut self) {
         self.keys.clear();
@@ -187,6 +194,7 @@ impl Groups {
 impl opentelemetry_sdk::logs::LogExporter for LogExporter {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
+        check_process().map_err(failure)?;
         if self.shut_down.load(Ordering::Acquire) {
             return Err(OTelSdkError::AlreadyShutdown);
         }
@@ -197,13 +205,14 @@ impl opentelemetry_sdk::logs::LogExporter for LogExporter {
             Err(SpoolError::Closed) => Err(OTelSdkError::AlreadyShutdown),
             Err(error) => {
                 self.counters.failed_exports.add(1);
-                Err(OTelSdkError::InternalFailure(error_chain(&error)))
+                Err(failure(error))
             }
         }
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
+        check_process().map_err(failure)?;
         if self.shut_down.swap(true, Ordering::AcqRel) {
             return Err(OTelSdkError::AlreadyShutdown);
         }
@@ -220,7 +229,7 @@ impl opentelemetry_sdk::logs::LogExporter for LogExporter {
 impl Drop for LogExporter {
     fn drop(&mut self) {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
-        if !*self.shut_down.get_mut() {
+        if !*self.shut_down.get_mut() && check_process().is_ok() {
             self.worker.control.stop(Duration::ZERO);
             self.worker.wait(DROP_PATIENCE);
         }

@@ -14,19 +14,15 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    Answer, Child, Disk, PATIENCE, Receiver, Service, commands, exporter_to, in_words, name, run, say, setting, skip,
-    spool_dir,
+    Answer, Child, Disk, PATIENCE, Receiver, Returned, Service, commands, exporter_to, in_words, name, run, say,
+    setting, skip, spool_dir,
 };
-use opentelemetry::InstrumentationScope;
-use opentelemetry::logs::{LogRecord as _, LoggerProvider as _};
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, LogProcessor, SdkLogRecord, SdkLoggerProvider};
-use opentelemetry_spool::{Durability, ExporterBuildError, LogExporter};
+use opentelemetry::logs::LogRecord as _;
+use opentelemetry_spool::{Durability, ExporterBuildError};
 
 /// Small, so that a few dozen records need several.
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -36,46 +32,13 @@ const MORE_THAN_A_SEGMENT: usize = 60;
 
 // --- the child ----------------------------------------------------------------------------------------------------
 
-/// Exports each record at once, on the thread that logs, and keeps what `export` returned.
-struct Candid {
-    exporter: LogExporter,
-    returned: Arc<Mutex<OTelSdkResult>>,
-}
-
-impl fmt::Debug for Candid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Candid")
-    }
-}
-
-impl LogProcessor for Candid {
-    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let records = [(&*record, scope)];
-        *self.returned.lock().unwrap() = runtime.block_on(self.exporter.export(LogBatch::new(&records)));
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
-/// A service over that processor, and what its last `export` returned.
-fn open(endpoint: &str, spool: &Path) -> Result<(Service, Arc<Mutex<OTelSdkResult>>), ExporterBuildError> {
+fn open(endpoint: &str, spool: &Path) -> Result<(Service, Returned), ExporterBuildError> {
     let durability = match env::var("SPOOL_TEST_DURABILITY").as_deref() {
         Ok("interval") => Durability::Interval(Duration::from_millis(5)),
         _ => Durability::Sync,
     };
     let exporter = exporter_to(endpoint, spool).with_durability(durability);
-    let exporter = exporter.with_segment_bytes(SEGMENT_BYTES).with_max_batch_records(7).build()?;
-    let (handle, returned) = (exporter.handle(), Arc::new(Mutex::new(Ok(()))));
-    let processor = Candid { exporter, returned: Arc::clone(&returned) };
-    let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
-    Ok((Service { logger: provider.logger("test"), handle, provider }, returned))
+    Service::candid(exporter.with_segment_bytes(SEGMENT_BYTES).with_max_batch_records(7))
 }
 
 /// A child process: opens a spool and logs when it is told, and says what came of it.

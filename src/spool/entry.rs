@@ -6,6 +6,7 @@
 //! ```
 
 use std::ops::{Deref, Range};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::bytes::{Fields, index, len32};
@@ -128,17 +129,35 @@ impl Deref for EntryBytes {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) head: EntryHead,
-    pub(super) key: String,
     pub(super) framing: Framing,
     bytes: EntryBytes,
     ends_at: usize,
     payload_at: usize,
 }
 
-impl Entry {
+/// What is needed to find an entry's records without having read them.
+#[derive(Clone, Debug)]
+pub(super) struct Summary {
+    pub(super) head: EntryHead,
+    pub(super) key: Arc<str>,
+    pub(super) payload_bytes: usize,
+}
+
+/// Where the parts of an entry are.
+struct Layout<'a> {
+    head: EntryHead,
+    key: &'a str,
+    content_type: &'a str,
+    /// Open, separator, close.
+    framing: [&'a [u8]; 3],
+    ends_at: usize,
+    payload_at: usize,
+}
+
+impl<'a> Layout<'a> {
     /// `None` if the bytes are no entry.
-    pub(super) fn read(bytes: EntryBytes) -> Option<Self> {
-        let mut fields = Fields(&bytes);
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut fields = Fields(bytes);
         let head = EntryHead {
             partition: fields.u32()?,
             first_record: fields.u64()?,
@@ -150,25 +169,38 @@ impl Entry {
         };
         let key_len = fields.u32()? as usize;
         let lens = [fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?].map(usize::from);
-        let key = fields.text(key_len)?.to_owned();
-        let framing = Framing::from_stored(
-            fields.text(lens[0])?.to_owned(),
-            fields.take(lens[1])?.to_vec(),
-            fields.take(lens[2])?.to_vec(),
-            fields.take(lens[3])?.to_vec(),
-        );
+        let (key, content_type) = (fields.text(key_len)?, fields.text(lens[0])?);
+        let framing = [fields.take(lens[1])?, fields.take(lens[2])?, fields.take(lens[3])?];
         let ends_at = bytes.len() - fields.0.len();
         let ends = fields.take((head.records as usize).checked_mul(4)?)?;
         let payload_at = bytes.len() - fields.0.len();
         head.first_record.checked_add(u64::from(head.records))?;
-        if !are_ends(ends, framing.separator().len(), fields.0.len()) {
-            return None;
-        }
-        Some(Self { head, key, framing, bytes, ends_at, payload_at })
+        are_ends(ends, framing[1].len(), fields.0.len()).then_some(Self {
+            head,
+            key,
+            content_type,
+            framing,
+            ends_at,
+            payload_at,
+        })
     }
+}
 
-    pub(super) fn payload_len(&self) -> usize {
-        self.bytes.len() - self.payload_at
+impl Summary {
+    /// `None` if the bytes are no entry.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let Layout { head, key, payload_at, .. } = Layout::read(bytes)?;
+        Some(Self { head, key: Arc::from(key), payload_bytes: bytes.len() - payload_at })
+    }
+}
+
+impl Entry {
+    /// `None` if the bytes are no entry.
+    pub(super) fn read(bytes: EntryBytes) -> Option<Self> {
+        let Layout { head, content_type, framing, ends_at, payload_at, .. } = Layout::read(&bytes)?;
+        let [open, separator, close] = framing.map(<[u8]>::to_vec);
+        let framing = Framing::from_stored(content_type.to_owned(), open, separator, close);
+        Some(Self { head, framing, bytes, ends_at, payload_at })
     }
 
     fn end(&self, record: usize) -> usize {
@@ -250,11 +282,11 @@ mod tests {
         assert_eq!((entry.head.partition, entry.head.first_record, entry.head.records), (2, 100, 3));
         assert_eq!((entry.head.first_timestamp, entry.head.last_timestamp, entry.head.appended_at), (1, 2, 3));
         assert_eq!(entry.head.division, Division { max_records: 4, max_bytes: 5 });
-        assert_eq!(entry.key, "acme");
         assert_eq!(entry.framing, Framing::json_array());
         assert_eq!(entry.slice(&(100..101)), b"\"a\"");
         assert_eq!(entry.slice(&(101..103)), b"\"bb\",null");
-        assert_eq!(entry.payload_len(), 13);
+        let summary = Summary::read(&entry.bytes).unwrap();
+        assert_eq!((&*summary.key, summary.payload_bytes, summary.head), ("acme", 13, entry.head));
     }
 
     #[test]

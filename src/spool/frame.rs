@@ -92,8 +92,13 @@ pub(super) struct Place {
     pub(super) len: usize,
 }
 
-/// Every whole frame of the segment in a database's file, by number, whatever lies between them.
-pub(super) fn scan(segment: SegmentId, mut file: impl Read) -> io::Result<Vec<Place>> {
+/// Every whole frame of the segment in a database's file, by number, whatever lies between them, and what `read` makes of
+/// it.
+pub(super) fn scan<T>(
+    segment: SegmentId,
+    mut file: impl Read,
+    read: impl Fn(Frame<'_>) -> T,
+) -> io::Result<Vec<(Place, T)>> {
     // Two frames long, and refilled while less than one is left: every frame is once whole in it.
     let mut window = vec![0; 2 * (HEADER_BYTES + MAX_PAYLOAD_BYTES)];
     let (mut filled, mut window_at, mut places) = (0, 0, Vec::new());
@@ -115,7 +120,7 @@ pub(super) fn scan(segment: SegmentId, mut file: impl Read) -> io::Result<Vec<Pl
             match Frame::read(segment, &bytes[at..]) {
                 Some(frame) => {
                     let len = HEADER_BYTES + frame.payload.len();
-                    places.push(Place { number: frame.number, offset: window_at + at as u64, len });
+                    places.push((Place { number: frame.number, offset: window_at + at as u64, len }, read(frame)));
                     at += len;
                 }
                 None => at += 1,
@@ -129,8 +134,8 @@ pub(super) fn scan(segment: SegmentId, mut file: impl Read) -> io::Result<Vec<Pl
         window_at += at as u64;
     }
     // The engine may have rewritten a value; either copy is whole and the same.
-    places.sort_by_key(|place| place.number);
-    places.dedup_by_key(|place| place.number);
+    places.sort_by_key(|(place, _)| place.number);
+    places.dedup_by_key(|(place, _)| place.number);
     Ok(places)
 }
 
@@ -214,6 +219,10 @@ mod tests {
         out
     }
 
+    fn places(file: impl Read) -> Vec<Place> {
+        scan(SEGMENT, file, |_| ()).unwrap().into_iter().map(|(place, ())| place).collect()
+    }
+
     #[test]
     fn a_frame_is_read_as_it_was_written() {
         let bytes = bytes_of(5, b"hello");
@@ -249,13 +258,13 @@ mod tests {
             let at = file.len() as u64;
             file.extend(bytes_of(number, format!("payload {number}").as_bytes()));
             file.extend(b"\xf5\xf5OSf");
-            assert!(scan(SEGMENT, &file[..]).unwrap().iter().any(|place| place.number == number && place.offset <= at));
+            assert!(places(&file[..]).iter().any(|place| place.number == number && place.offset <= at));
         }
         let damaged = file.len() + 40;
         file.extend(bytes_of(3, &[b'x'; 100]));
         file.extend(bytes_of(4, b"after"));
         file[damaged] ^= 1;
-        let numbers: Vec<_> = scan(SEGMENT, &file[..]).unwrap().iter().map(|place| place.number).collect();
+        let numbers: Vec<_> = places(&file[..]).iter().map(|place| place.number).collect();
         assert_eq!(numbers, [0, 1, 2, 4]);
     }
 
@@ -278,7 +287,7 @@ mod tests {
             file.extend(vec![0xf5; (nth * 7919) % 200_000]);
         }
         for piece in [997, 64 << 10, usize::MAX] {
-            let places = scan(SEGMENT, Pieces(&file, piece)).unwrap();
+            let places = places(Pieces(&file, piece));
             assert!(places.iter().map(|place| place.number).eq(0..60), "pieces of {piece} bytes");
             for place in places {
                 let at = usize::try_from(place.offset).unwrap();

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use super::entry::{Entry, EntryBytes, EntryHead};
+use super::entry::{self, Division, Entry, EntryBytes, EntryHead, Summary};
 use super::frame::{self, Frame};
-use super::{Group, Next, SegmentId, Spool, SpoolConfig, entry, lock};
+use super::{Group, Next, SegmentId, Spool, SpoolConfig, lock};
 use crate::batch::Framing;
 use crate::config::{BatchLimits, Durability, SpoolLimits};
 
@@ -27,8 +27,8 @@ pub fn read_frame(segment: (u64, u64), bytes: &[u8]) -> Option<Parts<'_>> {
 
 /// The number, the place and the length of every frame in a file.
 pub fn scan(segment: (u64, u64), file: &[u8]) -> Vec<(u64, u64, usize)> {
-    let places = frame::scan(id(segment), file).expect("memory can be read");
-    places.iter().map(|place| (place.number, place.offset, place.len)).collect()
+    let places = frame::scan(id(segment), file, |_| ()).expect("memory can be read");
+    places.iter().map(|(place, ())| (place.number, place.offset, place.len)).collect()
 }
 
 fn id((queue, number): (u64, u64)) -> SegmentId {
@@ -50,7 +50,10 @@ pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[V
 
 /// The key, the framing and the records of an entry: all that are within `most` from the first or the last.
 pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Vec<u8>>)> {
-    let entry = Entry::read(EntryBytes::Joined(bytes.to_vec()))?;
+    let summary = Summary::read(bytes);
+    let entry = Entry::read(EntryBytes::Joined(bytes.to_vec()));
+    assert_eq!(summary.is_some(), entry.is_some());
+    let (entry, key) = (entry?, summary?.key);
     let first = entry.head.first_record;
     let end = first + u64::from(entry.head.records);
     let mut records = Vec::new();
@@ -64,7 +67,7 @@ pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Vec<u
             }
         }
     }
-    Some((entry.key, entry.framing, records))
+    Some((key.to_string(), entry.framing, records))
 }
 
 fn group(records: &[Vec<u8>], separator: &[u8]) -> Group {

@@ -67,9 +67,7 @@ pub(crate) use gap::{Announcer, Gap, GapReason, Lost};
 pub(crate) use partition::Partition;
 pub use rejected::RejectedRecord;
 pub(crate) use rejected::RejectedStore;
-
-/// Closed segments that are kept open for reading, besides the newest.
-const MAX_OPEN_SEGMENTS: usize = 2;
+pub(crate) use store::check_process;
 
 /// For so long a segment is read again and again before what the disk does not give is given up.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
@@ -150,6 +148,7 @@ impl Spool {
     /// Takes over a queue that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
     /// on how much is in it.
     pub(crate) fn open(config: SpoolConfig, announcer: Arc<Announcer>, wake: Arc<Wake>) -> Result<Self, SpoolError> {
+        check_process()?;
         let spool = Self::open_queue(QueueDir::claim(&config.dir)?, config, announcer, wake)?;
         // Fails here rather than at the first record; but a full disk must not keep what is there from being delivered.
         match spool.inner.begin_head(&mut lock(&spool.inner.head)) {
@@ -376,7 +375,7 @@ impl Inner {
             entry.damaged |= !whole;
             entry.last_used = now;
         }
-        let idle = state.close_least_used(MAX_OPEN_SEGMENTS);
+        let idle = state.close_least_used(2);
         drop(state);
         drop(idle);
         Ok(segment)

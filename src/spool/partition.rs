@@ -111,13 +111,17 @@ impl Spool {
 
     /// Whether what was adopted is delivered.
     pub(crate) fn may_adopt(&self) -> bool {
-        lock(&self.adopted).as_ref().is_some_and(|adopted| lock(&adopted.inner.state).is_drained())
+        lock(&self.adopted).as_deref().is_some_and(Self::is_drained)
+    }
+
+    fn is_drained(&self) -> bool {
+        lock(&self.inner.state).is_drained()
     }
 
     /// Takes over a queue whose owner is gone, one after the other: what is in it is delivered as well.
     pub(crate) fn adopt(&self) {
         let mut adopted = lock(&self.adopted);
-        if adopted.as_ref().is_some_and(|adopted| !lock(&adopted.inner.state).is_drained()) {
+        if adopted.as_deref().is_some_and(|adopted| !adopted.is_drained()) {
             return;
         }
         let delivered = adopted.take();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::SegmentId;
 use super::bytes::index;
 use super::dir::io_error;
-use super::entry::{Division, Entry, EntryBytes, EntryHead};
+use super::entry::{Division, Entry, EntryBytes, EntryHead, Summary};
 use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place, ReadErrors};
 use super::lock;
 use super::store::{LOCK_PATIENCE, Shape, Store, file_path};
@@ -120,49 +120,73 @@ impl Segment {
     /// The engine is not asked: it takes a block that could not be read for the end of its log, and writes zeros over
     /// what follows.
     pub(super) fn open(dir: &Path, id: SegmentId, frames: u64, errors: ReadErrors) -> Result<(Self, bool), SpoolError> {
-        let segment = Self::scan(dir, id, errors)?;
-        let found = segment.read_index(0..frames)?;
+        let (segment, summaries) = Self::scan(dir, id, errors)?;
+        let found = segment.read_index(frames, summaries)?;
         Ok((segment, found == frames))
     }
 
-    /// A segment that is read from its raw file, without an index.
-    fn scan(dir: &Path, id: SegmentId, errors: ReadErrors) -> Result<Self, SpoolError> {
+    /// A segment that is read from its raw file, without an index, and what it takes to make that: of every frame that is
+    /// a whole entry its summary.
+    fn scan(dir: &Path, id: SegmentId, errors: ReadErrors) -> Result<(Self, Vec<Option<Summary>>), SpoolError> {
         let path = file_path(dir);
-        let source = match File::open(&path) {
+        let (source, summaries) = match File::open(&path) {
             Ok(mut file) => {
-                let places = frame::scan(id, Patched::new(&mut file, errors));
-                Source::Raw(Mutex::new(file), places.map_err(|error| io_error("read", &path, error))?)
+                let read = |frame: Frame<'_>| if frame.parts == 1 { Summary::read(frame.payload) } else { None };
+                let places = frame::scan(id, Patched::new(&mut file, errors), read);
+                let places = places.map_err(|error| io_error("read", &path, error))?;
+                let (places, summaries) = places.into_iter().unzip();
+                (Source::Raw(Mutex::new(file), places), summaries)
             }
             // Not if the whole queue is away: it may come back.
             Err(error) if error.kind() == io::ErrorKind::NotFound && dir.parent().is_some_and(Path::exists) => {
-                Source::Missing
+                (Source::Missing, Vec::new())
             }
             Err(error) => return Err(io_error("open", &path, error)),
         };
-        Ok(Self { id, source, lanes: Mutex::default() })
+        Ok((Self { id, source, lanes: Mutex::default() }, summaries))
     }
 
-    /// How many frames a raw file has, up to the last that is whole.
-    fn frames(&self) -> u64 {
+    /// How much memory it takes to keep it open, in frames of which it is known where they are. A database takes more than
+    /// any number of those.
+    pub(super) fn weight(&self) -> usize {
         match &self.source {
-            Source::Database(_) | Source::Missing => 0,
-            Source::Raw(_, places) => places.last().map_or(0, |place| place.number + 1),
+            Source::Database(_) => usize::MAX,
+            Source::Raw(_, places) => places.len(),
+            Source::Missing => 0,
         }
     }
 
-    /// Puts every entry of `frames` into the index; returns how many of the frames there were.
-    fn read_index(&self, frames: Range<u64>) -> Result<u64, SpoolError> {
-        let mut found = 0;
-        let mut number = frames.start;
-        while number < frames.end {
-            let (parts, entry) = self.read_entry(number, frames.end)?;
-            found += parts;
-            // Every partition has a frame: a larger number is forged.
-            if let Some(entry) = entry.filter(|entry| u64::from(entry.head.partition) < frames.end) {
-                let meta = EntryMeta::new(number, &entry.head, entry.payload_len());
-                self.push(&entry.key, &entry.head, meta);
+    /// The frames of a raw file that are whole, by number.
+    fn places(&self) -> &[Place] {
+        match &self.source {
+            Source::Database(_) | Source::Missing => &[],
+            Source::Raw(_, places) => places,
+        }
+    }
+
+    /// Puts every entry of the first `frames` frames into the index; returns how many of the frames there were.
+    fn read_index(&self, frames: u64, summaries: Vec<Option<Summary>>) -> Result<u64, SpoolError> {
+        let (mut found, mut next) = (0, 0);
+        for (place, summary) in self.places().iter().zip(summaries) {
+            if place.number >= frames {
+                break;
             }
-            number += parts.max(1);
+            if place.number < next {
+                continue;
+            }
+            let (parts, summary) = if summary.is_some() {
+                (1, summary)
+            } else {
+                let (parts, bytes) = self.entry_bytes(place.number, frames)?;
+                (parts, bytes.and_then(|bytes| Summary::read(&bytes)))
+            };
+            // Every partition has a frame: a larger number is forged.
+            if let Some(summary) = summary.filter(|summary| u64::from(summary.head.partition) < frames) {
+                let meta = EntryMeta::new(place.number, &summary.head, summary.payload_bytes);
+                self.push(&summary.key, &summary.head, meta);
+            }
+            found += parts;
+            next = place.number + parts.max(1);
         }
         Ok(found)
     }
@@ -270,9 +294,9 @@ impl Segment {
         }
     }
 
-    /// The entry that begins at frame `number`: how many whole frames were found for it, and the entry if none of them
-    /// is missing.
-    fn read_entry(&self, number: u64, end: u64) -> Result<(u64, Option<Entry>), SpoolError> {
+    /// The entry that begins at frame `number`: how many whole frames were found for it, and its bytes if none of them is
+    /// missing.
+    fn entry_bytes(&self, number: u64, end: u64) -> Result<(u64, Option<EntryBytes>), SpoolError> {
         let Some(first) = self.raw_frame(number)? else { return Ok((0, None)) };
         let Some(frame) = Frame::read(self.id, &first).filter(|frame| frame.number == number) else {
             return Ok((0, None));
@@ -282,14 +306,14 @@ impl Segment {
             return Ok((1, None));
         }
         if frame.parts == 1 {
-            let entry = match first {
-                EntryBytes::Stored(value, all) => Entry::read(EntryBytes::Stored(value, HEADER_BYTES..all.end)),
+            let bytes = match first {
+                EntryBytes::Stored(value, all) => EntryBytes::Stored(value, HEADER_BYTES..all.end),
                 EntryBytes::Joined(mut bytes) => {
                     bytes.drain(..HEADER_BYTES);
-                    Entry::read(EntryBytes::Joined(bytes))
+                    EntryBytes::Joined(bytes)
                 }
             };
-            return Ok((1, entry));
+            return Ok((1, Some(bytes)));
         }
         let parts = frame.parts;
         let mut joined = frame.payload.to_vec();
@@ -302,7 +326,7 @@ impl Segment {
                 None => return Ok((u64::from(part), None)),
             }
         }
-        Ok((u64::from(parts), Entry::read(EntryBytes::Joined(joined))))
+        Ok((u64::from(parts), Some(EntryBytes::Joined(joined))))
     }
 
     /// What waits between two records of a lane.
@@ -331,7 +355,8 @@ impl Segment {
         let mut collected: Option<(Collected, Framing)> = None;
         let mut left = u64::MAX;
         for meta in self.entries(partition, records) {
-            let Some(entry) = self.read_entry(meta.first_frame, u64::MAX)?.1 else { continue };
+            let (_, bytes) = self.entry_bytes(meta.first_frame, u64::MAX)?;
+            let Some(entry) = bytes.and_then(Entry::read) else { continue };
             let from = meta.first_record.max(collected.as_ref().map_or(records.start, |(batch, _)| batch.end));
             // The same in the whole segment: it is of one process.
             let Division { max_records, max_bytes } = entry.head.division;
@@ -419,9 +444,13 @@ impl Seal {
     /// Seals a segment that a killed process left, from what a scan of the raw file finds. Of the frames from
     /// `accepted` on, no `export` was told that they are safe.
     pub(super) fn recover(dir: &Path, id: SegmentId, accepted: u64, errors: ReadErrors) -> Result<Self, SpoolError> {
-        let scanned = Segment::scan(dir, id, errors)?;
-        let frames = scanned.frames().min(accepted);
-        scanned.read_index(0..frames)?;
+        let (scanned, summaries) = Segment::scan(dir, id, errors)?;
+        if let Source::Raw(file, _) = &scanned.source {
+            // Or a power cut could take what the seal says is there. A disk that takes nothing any more loses nothing.
+            let _ = lock(file).sync_data();
+        }
+        let frames = scanned.places().last().map_or(0, |place| place.number + 1).min(accepted);
+        scanned.read_index(frames, summaries)?;
         Ok(Self { frames, lanes: scanned.lanes() })
     }
 }

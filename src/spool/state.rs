@@ -3,6 +3,7 @@
 //! A *lane* is one partition in one segment. A partition's lanes are delivered one after the other, in the order of the
 //! segments; partitions do not wait for one another.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,6 +13,11 @@ use super::cursor::LaneCursor;
 use super::entry::{EntryHead, system_time};
 use super::gap::{Gap, GapReason};
 use super::segment::{LaneSummary, Seal, Segment};
+
+/// At most so many segments, with so many frames in all, stay open for reading besides those that are needed: some
+/// 20 MB.
+const MAX_OPEN_SEGMENTS: usize = 64;
+const MAX_OPEN_FRAMES: usize = 1 << 18;
 
 #[derive(Debug)]
 struct Lane {
@@ -130,8 +136,11 @@ impl State {
 
     /// Gives out every partition that waits.
     pub(super) fn enqueue_all(&mut self) {
-        let keys: Vec<_> = self.partitions.keys().cloned().collect();
-        for key in keys {
+        // One segment after the other, or each of them would be opened again for each partition.
+        let place = |partition: &Partition| partition.lanes.front().map(|lane| (lane.segment, lane.number));
+        let mut keys: Vec<_> = self.partitions.iter().map(|(key, partition)| (place(partition), key.clone())).collect();
+        keys.sort_unstable();
+        for (_, key) in keys {
             self.enqueue(&key);
         }
     }
@@ -356,15 +365,20 @@ impl State {
         Some((cursor, state.undelivered == 0))
     }
 
-    /// Closes the segments that were not read for the longest time, until at most `max` besides the newest are open.
-    /// They are returned, to be dropped without the lock.
-    pub(super) fn close_least_used(&mut self, max: usize) -> Vec<Arc<Segment>> {
-        let open = self.segments.iter().filter(|(_, segment)| segment.open.is_some() && segment.seal.is_some());
-        let mut open: Vec<_> = open.map(|(number, segment)| (segment.last_used, *number)).collect();
-        open.sort_unstable();
-        let excess = open.len().saturating_sub(max);
-        let close = |(_, number): &(u64, u64)| self.segments.get_mut(number).and_then(|segment| segment.open.take());
-        open[..excess].iter().filter_map(close).collect()
+    /// Closes the segments that were not read for the longest time, besides the newest: `least` stay open, and more while
+    /// they take little memory. What is closed is returned, to be dropped without the lock.
+    pub(super) fn close_least_used(&mut self, least: usize) -> Vec<Arc<Segment>> {
+        let mut open: Vec<_> = self.segments.values_mut().filter(|segment| segment.seal.is_some()).collect();
+        open.retain(|segment| segment.open.is_some());
+        open.sort_unstable_by_key(|segment| Reverse(segment.last_used));
+        let (mut closed, mut weight) = (Vec::new(), 0_usize);
+        for (at, segment) in open.into_iter().enumerate() {
+            weight = weight.saturating_add(segment.open.as_ref().map_or(0, |open| open.weight()));
+            if at >= least && (at >= MAX_OPEN_SEGMENTS || weight > MAX_OPEN_FRAMES) {
+                closed.extend(segment.open.take());
+            }
+        }
+        closed
     }
 
     pub(super) fn watermark(&self) -> Watermark {

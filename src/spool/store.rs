@@ -7,6 +7,7 @@
 //! - Its background flusher is off: it would sync at moments of its own and keep the process awake.
 //! - A damaged file can make it panic, in `open` or later. Every call is guarded.
 //! - An opening that failed on a full disk leaves `snap.*.generating` behind, which blocks the next one.
+//! - Its threads are not there after a fork, and nothing starts them again: all that waits for them hangs.
 //! - Its lock can outlive the handle by some milliseconds. Who may open a database at all is decided by the lock of the
 //!   queue's directory, so here it is only waited for.
 
@@ -15,6 +16,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,14 @@ use crate::error::SpoolError;
 
 /// Longer than the lock of a handle that was dropped in order outlives it.
 pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An error if this process was forked from the one that first opened a database. Takes no lock: another thread may have
+/// held it at that moment.
+pub(crate) fn check_process() -> Result<(), SpoolError> {
+    static PROCESS: OnceLock<u32> = OnceLock::new();
+    let process = std::process::id();
+    if *PROCESS.get_or_init(|| process) == process { Ok(()) } else { Err(SpoolError::Forked) }
+}
 
 /// The measures of a database. `log_segment_bytes` is part of the format: it cannot change for an existing one.
 #[derive(Clone, Copy, Debug)]

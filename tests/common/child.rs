@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{self, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -22,7 +23,21 @@ pub struct Child {
 impl Child {
     /// Starts the ignored test `test` in a process of its own, with these environment variables.
     pub fn start<'a>(test: &str, settings: impl IntoIterator<Item = (&'a str, &'a OsStr)>) -> Self {
-        let mut process = Command::new(env::current_exe().expect("the path of this test binary"))
+        Self::start_by(Command::new(Self::program()), test, settings)
+    }
+
+    /// The path of this test binary.
+    pub fn program() -> PathBuf {
+        env::current_exe().expect("the path of this test binary")
+    }
+
+    /// The same by a command that runs [`program`](Self::program) in some way.
+    pub fn start_by<'a>(
+        mut command: Command,
+        test: &str,
+        settings: impl IntoIterator<Item = (&'a str, &'a OsStr)>,
+    ) -> Self {
+        let mut process = command
             // More than one thread, or the harness prints the test's name on the line where the child's first begins.
             .args(["--ignored", "--exact", test, "--nocapture", "--test-threads=2"])
             .envs(settings)

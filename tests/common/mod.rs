@@ -16,7 +16,8 @@ pub use child::{Child, commands, end_with_the_parent, say, setting};
 pub use disk::{Disk, run, skip};
 pub use receiver::{Answer, Log, PATIENCE, Receiver, Request};
 pub use service::{
-    Careless, Service, by_tenant, check_runs, exporter, exporter_to, impatient, in_time, name, names, patient,
+    Careless, Returned, Service, by_tenant, check_runs, export, exporter, exporter_to, impatient, in_time, name, names,
+    patient,
 };
 
 /// An error with its causes.

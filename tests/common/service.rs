@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,7 +13,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{
     LogBatch, LogExporter as _, LogProcessor, LoggerProviderBuilder, SdkLogRecord, SdkLogger, SdkLoggerProvider,
 };
-use opentelemetry_spool::{LogExporter, LogExporterBuilder, RetryPolicy, SpoolHandle, SpoolStats};
+use opentelemetry_spool::{ExporterBuildError, LogExporter, LogExporterBuilder, RetryPolicy, SpoolHandle, SpoolStats};
 
 use super::receiver::{PATIENCE, Receiver};
 
@@ -89,6 +89,15 @@ impl Service {
         Self::build(exporter, SdkLoggerProvider::builder(), |provider, exporter| {
             provider.with_log_processor(Careless(exporter))
         })
+    }
+
+    /// Over a processor that keeps what the last `export` returned.
+    pub fn candid(exporter: LogExporterBuilder) -> Result<(Self, Returned), ExporterBuildError> {
+        let exporter = exporter.build()?;
+        let (handle, returned) = (exporter.handle(), Returned::new(Mutex::new(Ok(()))));
+        let processor = Candid { exporter, returned: Arc::clone(&returned) };
+        let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
+        Ok((Self { logger: provider.logger("test"), handle, provider }, returned))
     }
 
     pub fn build(
@@ -177,6 +186,35 @@ impl Service {
     }
 }
 
+/// What an `export` returned.
+pub type Returned = Arc<Mutex<OTelSdkResult>>;
+
+/// Exports each record at once, on the thread that logs, and keeps what `export` returned.
+struct Candid {
+    exporter: LogExporter,
+    returned: Returned,
+}
+
+impl fmt::Debug for Candid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Candid")
+    }
+}
+
+impl LogProcessor for Candid {
+    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
+        *self.returned.lock().unwrap() = export(&self.exporter, &[(&*record, scope)]);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
 /// Exports each record at once, on the thread that logs, and fails the test if `export` does.
 pub struct Careless(pub LogExporter);
 
@@ -188,9 +226,7 @@ impl fmt::Debug for Careless {
 
 impl LogProcessor for Careless {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let records = [(&*record, scope)];
-        runtime.block_on(self.0.export(LogBatch::new(&records))).expect("export accepts the record");
+        export(&self.0, &[(&*record, scope)]).expect("export accepts the record");
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -200,6 +236,12 @@ impl LogProcessor for Careless {
     fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
         Ok(())
     }
+}
+
+/// Calls `export` as a processor does.
+pub fn export(exporter: &LogExporter, records: &[(&SdkLogRecord, &InstrumentationScope)]) -> OTelSdkResult {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(exporter.export(LogBatch::new(records)))
 }
 
 /// Fails the test if `work` has not ended after [`PATIENCE`], instead of hanging with it.
