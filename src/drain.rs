@@ -9,7 +9,7 @@ use crate::hook::HeaderHook;
 use crate::retry::{Response, Verdict, parse_retry_after};
 use crate::spool::{Next, Partition, Spool};
 use crate::stats::Counters;
-use crate::transport::{Request, Transport, error_chain};
+use crate::transport::{Request, SendError, Transport, error_chain};
 
 /// A partition that is being delivered.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub(crate) struct Failure {
 pub(crate) enum Again {
     /// With the policy's delays.
     Backoff,
+    /// The same; but there is no connection, also for others.
+    Unreachable,
     /// After what the server said.
     After(Duration),
     /// Slowly: repeating alone will not help.
@@ -102,7 +104,11 @@ impl<T: Transport> Drain<T> {
             Ok(response) => response,
             Err(error) => {
                 self.counters.failed_requests.add(1);
-                return Step::Failed(failure(format!("the request failed: {}", error_chain(&*error)), Again::Backoff));
+                let (error, again) = match error {
+                    SendError::Unreachable(error) => (error, Again::Unreachable),
+                    SendError::Broken(error) => (error, Again::Backoff),
+                };
+                return Step::Failed(failure(format!("the request failed: {}", error_chain(&*error)), again));
             }
         };
         let verdict = (self.classifier)(&response);
@@ -167,23 +173,27 @@ mod tests {
     /// Answers by a script and keeps what it was sent.
     #[derive(Default)]
     struct Script {
-        answers: Mutex<VecDeque<Result<Response, BoxError>>>,
+        answers: Mutex<VecDeque<Result<Response, SendError>>>,
         sent: Mutex<Vec<Request>>,
     }
 
     impl Transport for Script {
-        async fn send(&self, request: Request) -> Result<Response, BoxError> {
+        async fn send(&self, request: Request) -> Result<Response, SendError> {
             self.sent.lock().unwrap().push(request);
             self.answers.lock().unwrap().pop_front().expect("one answer for each request")
         }
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "a script has errors as well")]
-    fn status(status: u16) -> Result<Response, BoxError> {
+    fn status(status: u16) -> Result<Response, SendError> {
         Ok(Response { status, retry_after: None, body: b"why".to_vec() })
     }
 
-    fn drain(dir: &Path, answers: impl IntoIterator<Item = Result<Response, BoxError>>) -> Drain<Script> {
+    fn reset() -> Result<Response, SendError> {
+        Err(SendError::Broken("reset".into()))
+    }
+
+    fn drain(dir: &Path, answers: impl IntoIterator<Item = Result<Response, SendError>>) -> Drain<Script> {
         let batch = BatchLimits { max_records: 2, max_bytes: 1 << 20, linger: Duration::ZERO };
         let config = SpoolConfig {
             dir: dir.to_owned(),
@@ -245,7 +255,7 @@ mod tests {
     #[test]
     fn whatever_is_not_a_success_sends_the_same_batch_again() {
         let dir = tempfile::tempdir().unwrap();
-        let failures = [status(503), status(429), Err("reset".into()), status(401), status(301), status(404)];
+        let failures = [status(503), status(429), reset(), status(401), status(301), status(404)];
         let count = failures.len();
         let drain = drain(dir.path(), failures.into_iter().chain([status(200)]));
         for attempt in 1..=count {
@@ -262,10 +272,12 @@ mod tests {
     fn the_servers_answer_says_how_it_is_repeated() {
         let dir = tempfile::tempdir().unwrap();
         let after = Ok(Response { status: 429, retry_after: Some("7".to_owned()), body: Vec::new() });
-        let drain = drain(dir.path(), [after, Err("refused".into()), status(403)]);
+        let unreachable = Err(SendError::Unreachable("refused".into()));
+        let drain = drain(dir.path(), [after, reset(), status(403), unreachable]);
         assert_eq!(again(step(&drain, 1)), Again::After(Duration::from_secs(7)));
         assert_eq!(again(step(&drain, 2)), Again::Backoff);
         assert_eq!(again(step(&drain, 3)), Again::Slowly);
+        assert_eq!(again(step(&drain, 4)), Again::Unreachable);
     }
 
     #[test]

@@ -24,6 +24,10 @@ const MAX_IN_FLIGHT: usize = 16;
 /// partition asks slowly. To find one record among 512 takes at most ten.
 const MAX_REFUSALS: u32 = 32;
 
+/// After so many requests in a row, of whichever partitions, that found no connection, the endpoint is taken to be down:
+/// until it answers, there is one request at a time.
+const MAX_UNREACHABLE: u32 = 16;
+
 /// How often it is looked for queues in the spool directory whose owner is gone.
 const ADOPT_EVERY: Duration = Duration::from_secs(10);
 
@@ -172,6 +176,11 @@ fn deliver<T: Transport>(
     drop(end);
 }
 
+/// A delay that no clock can hold is as good as none at all.
+fn later(delay: Duration) -> Instant {
+    Instant::now().checked_add(delay).unwrap_or_else(Instant::now)
+}
+
 /// Which partition is tried when.
 struct Schedule<'a, T> {
     drain: Arc<Drain<T>>,
@@ -187,6 +196,10 @@ struct Schedule<'a, T> {
     new_first: bool,
     /// When to look for queues whose owner is gone.
     adopt_at: Instant,
+    /// How many requests in a row found no connection.
+    unreachable: u32,
+    /// While the endpoint is down: when it is asked again.
+    probe_at: Option<Instant>,
     /// Where in `later` those are that wait for more records.
     lingering: HashMap<Partition, (Instant, u64)>,
     hurry: u64,
@@ -211,6 +224,8 @@ impl<'a, T: Transport> Schedule<'a, T> {
             ticket: 0,
             new_first: false,
             adopt_at: Instant::now(),
+            unreachable: 0,
+            probe_at: None,
             lingering: HashMap::new(),
             hurry: 0,
             failing: HashSet::new(),
@@ -229,6 +244,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
             }
             if std::mem::replace(&mut self.hurry, orders.hurry) != orders.hurry {
                 self.due.extend(std::mem::take(&mut self.later).into_values());
+                self.probe_at = self.probe_at.map(|at| at.min(now));
             }
             if !orders.stopping && (self.adopt_at <= now || self.drain.spool.may_adopt()) {
                 self.drain.spool.adopt();
@@ -246,8 +262,12 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 }
                 self.drain.spool.settle();
             }
-            let idle = !orders.paused && self.running.len() < MAX_IN_FLIGHT;
-            let next = self.later.keys().next().map(|(at, _)| *at).filter(|_| idle);
+            let idle = !orders.paused && self.running.len() < self.max_in_flight();
+            let next = match self.probe_at.filter(|at| *at > now) {
+                Some(probe_at) => Some(probe_at),
+                None => self.later.keys().next().map(|(at, _)| *at),
+            };
+            let next = next.filter(|_| idle);
             let wake_at =
                 [next, orders.stop_at, (!orders.stopping).then_some(self.adopt_at)].into_iter().flatten().min();
             tokio::select! {
@@ -260,8 +280,15 @@ impl<'a, T: Transport> Schedule<'a, T> {
         self.running.shutdown().await;
     }
 
+    fn max_in_flight(&self) -> usize {
+        if self.probe_at.is_some() { 1 } else { MAX_IN_FLIGHT }
+    }
+
     fn begin_steps(&mut self, now: Instant, force: bool) {
-        while self.running.len() < MAX_IN_FLIGHT && !self.control.is_paused() {
+        if self.probe_at.is_some_and(|at| at > now) {
+            return;
+        }
+        while self.running.len() < self.max_in_flight() && !self.control.is_paused() {
             let Some(task) = self.next_task(now) else { return };
             let (drain, step) = (self.drain.clone(), task.clone());
             let handle = self.running.spawn(async move { drain.step(&step, SystemTime::now(), force).await });
@@ -295,6 +322,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
         // Whoever flushes meanwhile wants one more attempt, and not when its time comes.
         let hurried = hurry != self.control.orders().hurry;
         self.lingering.remove(&task.partition);
+        self.note_reach(&step, hurried);
         match step {
             Step::Delivered | Step::Empty => {
                 self.refusals.remove(&task.partition);
@@ -322,7 +350,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 // On the way out each partition has one attempt; the rest stays for the next start.
                 if !stopping {
                     let delay = match failure.again {
-                        Again::Backoff => self.retry.backoff(task.attempt, fastrand::f64()),
+                        Again::Backoff | Again::Unreachable => self.retry.backoff(task.attempt, fastrand::f64()),
                         // A server that says "now", always, or whose clock is slow, shall not be asked without end.
                         Again::After(after) => {
                             let own = self.retry.backoff(task.attempt, fastrand::f64()).min(Duration::from_secs(1));
@@ -337,9 +365,23 @@ impl<'a, T: Transport> Schedule<'a, T> {
         }
     }
 
+    /// Notes whether the endpoint can be reached.
+    fn note_reach(&mut self, step: &Step, hurried: bool) {
+        match step {
+            Step::Failed(Failure { again: Again::Unreachable, .. }) => {
+                self.unreachable = self.unreachable.saturating_add(1);
+                if let Some(probes @ 1..) = self.unreachable.checked_sub(MAX_UNREACHABLE - 1) {
+                    let delay = if hurried { Duration::ZERO } else { self.retry.backoff(probes, fastrand::f64()) };
+                    self.probe_at = Some(later(delay));
+                }
+            }
+            Step::Delivered | Step::Refused(_) | Step::Failed(_) => (self.unreachable, self.probe_at) = (0, None),
+            Step::Empty | Step::Wait(_) => {}
+        }
+    }
+
     fn postpone(&mut self, task: Task, delay: Duration) -> (Instant, u64) {
-        // A delay that no clock can hold is as good as none at all.
-        let at = Instant::now().checked_add(delay).unwrap_or_else(Instant::now);
+        let at = later(delay);
         self.ticket += 1;
         self.later.insert((at, self.ticket), task);
         (at, self.ticket)

@@ -752,3 +752,22 @@ fn many_partitions_are_all_served() {
     assert_eq!(of_tenants.len(), 200);
     assert!(of_tenants.into_values().all(|numbers| numbers == ["000001", "000002", "000003", "000004", "000005"]));
 }
+
+#[test]
+fn an_endpoint_that_is_down_is_not_asked_by_every_partition() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let exporter = exporter(&receiver, &spool).with_retry_policy(patient());
+    let service = Service::batch(exporter.with_partition_key(by_tenant));
+    for tenant in 0..200 {
+        service.log_of(&format!("tenant{tenant}"), 1..=2);
+    }
+    service.sync();
+    service.wait_for_stats("requests", |stats| stats.requests >= 16);
+    service.handle.flush(Duration::from_millis(500)).expect_err("the endpoint is down");
+    let requests = service.handle.stats().requests;
+    assert!(requests < 64, "{requests} requests");
+
+    receiver.come_up();
+    service.deliver();
+    assert_eq!(receiver.delivered().len(), 400);
+}

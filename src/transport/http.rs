@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::{Certificate, Client, Identity, Proxy, Url, redirect, retry};
 
-use super::{Request, Transport};
+use super::{Request, SendError, Transport};
 use crate::error::{BoxError, ExporterBuildError};
 use crate::retry::Response;
 
@@ -157,7 +157,7 @@ pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
 }
 
 impl Transport for HttpTransport {
-    async fn send(&self, request: Request) -> Result<Response, BoxError> {
+    async fn send(&self, request: Request) -> Result<Response, SendError> {
         let sent = self
             .client
             .post(self.endpoint.clone())
@@ -166,7 +166,10 @@ impl Transport for HttpTransport {
             .body(request.body)
             .send()
             .await;
-        let mut answer = sent.map_err(reqwest::Error::without_url)?;
+        let mut answer = sent.map_err(|error| {
+            let kind = if error.is_connect() { SendError::Unreachable } else { SendError::Broken };
+            kind(error.without_url().into())
+        })?;
         let retry_after = answer.headers().get(::http::header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = answer.status().as_u16();

@@ -18,7 +18,16 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// There was no connection, which is so for every request.
+    Unreachable(BoxError),
+    /// It was broken off, or took too long.
+    Broken(BoxError),
+}
+
 /// Sends requests. No answer at all is an error; an answer, whatever it says, is not.
 pub(crate) trait Transport: Send + Sync + 'static {
-    fn send(&self, request: Request) -> impl Future<Output = Result<Response, BoxError>> + Send;
+    fn send(&self, request: Request) -> impl Future<Output = Result<Response, SendError>> + Send;
 }
