@@ -158,6 +158,9 @@ impl<T: Transport> Drain<T> {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
     use std::path::Path;

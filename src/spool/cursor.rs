@@ -180,7 +180,9 @@ impl Cursor {
 
     #[cfg(test)]
     pub(super) fn fail_writes(&self) {
-        lock(&self.kept).store.as_ref().unwrap().fail_writes();
+        if let Some(store) = &lock(&self.kept).store {
+            store.fail_writes();
+        }
     }
 
     /// Does not wait until it is time.

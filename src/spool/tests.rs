@@ -6,8 +6,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::SystemTime;
 
-use ::bytes::Bytes;
-
 use super::deliver::Batch;
 use super::*;
 use crate::batch::Framing;
@@ -90,6 +88,11 @@ impl Spool {
                 state = queue.progress.wait(state).unwrap();
             }
         }
+    }
+
+    /// From now on what is delivered cannot be written down, until the database is opened anew.
+    pub(crate) fn fail_cursor(&self) {
+        self.inner.cursor.fail_writes();
     }
 
     /// Ends a spool as a kill does: nothing is sealed or closed in order.
@@ -692,7 +695,7 @@ fn what_was_delivered_while_the_cursor_could_not_be_written_is_written_down_late
     append(&spool, "b", &["once"]);
     let key: Arc<str> = Arc::from("a");
     let once = next(&spool, &Arc::from("b")).unwrap();
-    spool.inner.cursor.fail_writes();
+    spool.fail_cursor();
     spool.ack(&once);
     let first = next(&spool, &key).unwrap();
     spool.ack(&first);
@@ -858,120 +861,4 @@ fn damage_is_told_in_the_stream() {
     let all = [before["a"].clone(), after.get("a").cloned().unwrap_or_default()].concat();
     assert_eq!(told_in(&all), 1);
     assert_eq!(spool.depth().lost.damaged, 1);
-}
-
-// --- a model -----------------------------------------------------------------------------------------------------
-
-mod model {
-    use std::collections::VecDeque;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Clone, Debug)]
-    enum Operation {
-        /// Append so many records of so many bytes each to a partition.
-        Append(usize, usize, usize),
-        /// Take the next batch of a partition, and acknowledge it or not.
-        Next(usize, bool),
-        Close,
-        Kill,
-    }
-
-    fn operation() -> impl Strategy<Value = Operation> {
-        prop_oneof![
-            6 => (0..3_usize, 1..40_usize, prop_oneof![Just(10_usize), Just(4000), Just(60_000)])
-                .prop_map(|(key, count, bytes)| Operation::Append(key, count, bytes)),
-            8 => (0..3_usize, prop::bool::weighted(0.8)).prop_map(|(key, ack)| Operation::Next(key, ack)),
-            1 => Just(Operation::Close),
-            1 => Just(Operation::Kill),
-        ]
-    }
-
-    #[derive(Default)]
-    struct Model {
-        waiting: VecDeque<String>,
-        /// What was handed out and not acknowledged: it must come again.
-        handed_out: Option<(String, Bytes)>,
-        appended: usize,
-    }
-
-    /// The same id always comes with the same bytes.
-    fn check_id(bodies: &mut HashMap<String, Bytes>, batch: &Batch) -> bool {
-        bodies.entry(batch.id.clone()).or_insert_with(|| batch.body.clone()) == &batch.body
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-        #[test]
-        fn the_spool_does_what_a_list_would(operations in prop::collection::vec(operation(), 1..60)) {
-            let dir = tempfile::tempdir().unwrap();
-            let mut config = config(dir.path());
-            config.batch.max_records = 17;
-            config.batch.max_bytes = 200_000;
-            let keys = ["a", "b", "c"].map(Arc::<str>::from);
-            let mut models: [Model; 3] = Default::default();
-            let mut bodies = HashMap::new();
-            let mut spool = open(&config);
-            for operation in operations {
-                match operation {
-                    Operation::Append(at, count, bytes) => {
-                        let model = &mut models[at];
-                        let records: Vec<_> = (model.appended..model.appended + count)
-                            .map(|n| format!("{}-{n}-{}", keys[at], "x".repeat(bytes)))
-                            .collect();
-                        model.appended += count;
-                        append(&spool, &keys[at], &records);
-                        model.waiting.extend(records);
-                    }
-                    Operation::Next(at, ack) => {
-                        let model = &mut models[at];
-                        recovered(&spool);
-                        let Some(batch) = next(&spool, &keys[at]) else {
-                            prop_assert!(model.waiting.is_empty());
-                            continue;
-                        };
-                        prop_assert!(check_id(&mut bodies, &batch), "{} came with other bytes", batch.id);
-                        if let Some((id, body)) = &model.handed_out {
-                            prop_assert_eq!(id, &batch.id);
-                            prop_assert!(*body == batch.body);
-                        }
-                        let body = String::from_utf8(batch.body.to_vec()).unwrap();
-                        prop_assert!(batch.records <= 17);
-                        prop_assert!(batch.body.len() <= 200_000);
-                        for (line, expected) in body.lines().zip(&model.waiting) {
-                            prop_assert_eq!(line, expected);
-                        }
-                        prop_assert!(body.lines().count() <= model.waiting.len());
-                        if ack {
-                            spool.ack(&batch);
-                            spool.settle();
-                            model.waiting.drain(..body.lines().count());
-                            model.handed_out = None;
-                        } else {
-                            model.handed_out = Some((batch.id.clone(), batch.body));
-                        }
-                    }
-                    Operation::Close => {
-                        drop(spool);
-                        spool = open(&config);
-                    }
-                    Operation::Kill => {
-                        kill(spool);
-                        spool = open(&config);
-                    }
-                }
-                recovered(&spool);
-                let waiting: usize = models.iter().map(|model| model.waiting.len()).sum();
-                prop_assert_eq!(spool.depth().pending_records, waiting as u64);
-            }
-            let (delivered, _) = drain(&spool);
-            for (key, model) in keys.iter().zip(&models) {
-                let empty = Vec::new();
-                prop_assert!(delivered.get(&**key).unwrap_or(&empty).iter().eq(&model.waiting));
-            }
-        }
-    }
 }
