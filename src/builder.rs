@@ -217,6 +217,9 @@ impl LogExporterBuilder {
     // --- how much at a time ---------------------------------------------------------------------------------------
 
     /// The most records of one request. Default: 512; at least 1.
+    ///
+    /// This and the next hold for what is logged from now on. What is in the spool already keeps the limits with which it
+    /// was logged, so that a batch that was sent once is the same after a restart.
     pub fn with_max_batch_records(mut self, max: usize) -> Self {
         self.limits.max_records = max;
         self

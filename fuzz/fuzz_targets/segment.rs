@@ -16,8 +16,8 @@ use tempfile::TempDir;
 struct Input {
     /// As a process leaves it that was killed, with its last segment not sealed.
     killed: bool,
-    max_records: u16,
-    max_bytes: u32,
+    /// It was written to be sent in small batches.
+    small: bool,
     /// The spool is closed and opened again after so many batches.
     reopened_after: Option<u8>,
     changes: Vec<(u8, Change)>,
@@ -69,12 +69,15 @@ enum Change {
 struct Template {
     dir: TempDir,
     lines: HashMap<String, Vec<String>>,
+    max_records: u64,
+    max_bytes: u64,
 }
 
 impl Template {
-    fn create(killed: bool) -> Self {
+    fn create(killed: bool, small: bool) -> Self {
         let (dir, kept) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let spool = LineSpool::open(dir.path(), 512, 1 << 20);
+        let (max_records, max_bytes) = if small { (3, 400) } else { (512, 1 << 20) };
+        let spool = LineSpool::open(dir.path(), max_records, max_bytes);
         let mut lines: HashMap<String, Vec<String>> = HashMap::new();
         for nth in 0..45 {
             let key = ["a", "b", ""][nth % 3];
@@ -92,15 +95,15 @@ impl Template {
         }
         if killed {
             copy(dir.path(), kept.path());
-            return Self { dir: kept, lines };
+            return Self { dir: kept, lines, max_records, max_bytes };
         }
         drop(spool);
-        Self { dir, lines }
+        Self { dir, lines, max_records, max_bytes }
     }
 
-    fn get(killed: bool) -> &'static Self {
-        static TEMPLATES: [OnceLock<Template>; 2] = [const { OnceLock::new() }; 2];
-        TEMPLATES[usize::from(killed)].get_or_init(|| Self::create(killed))
+    fn get(killed: bool, small: bool) -> &'static Self {
+        static TEMPLATES: [[OnceLock<Template>; 2]; 2] = [const { [const { OnceLock::new() }; 2] }; 2];
+        TEMPLATES[usize::from(killed)][usize::from(small)].get_or_init(|| Self::create(killed, small))
     }
 }
 
@@ -171,7 +174,7 @@ fn change(files: &[PathBuf], which: u8, change: &Change) {
 }
 
 fuzz_target!(|input: Input| {
-    let template = Template::get(input.killed);
+    let template = Template::get(input.killed, input.small);
     let dir = TempDir::new().unwrap();
     copy(template.dir.path(), dir.path());
     let files = segments(dir.path());
@@ -179,11 +182,12 @@ fuzz_target!(|input: Input| {
         change(&files, *which, what);
     }
 
-    let (max_records, max_bytes) = (u64::from(input.max_records) + 1, u64::from(input.max_bytes % 300_000) + 1);
+    let Template { max_records, max_bytes, .. } = *template;
     let (mut delivered, mut lost) = (Vec::new(), 0);
     let mut told: HashMap<String, u64> = HashMap::new();
     for most in input.reopened_after.map(usize::from).into_iter().chain([usize::MAX]) {
-        let spool = LineSpool::open(dir.path(), max_records, max_bytes);
+        // The limits of now are for what is appended.
+        let spool = LineSpool::open(dir.path(), 1, 1);
         delivered.extend(spool.deliver(most));
         let (pending, damaged) = spool.depth();
         lost += damaged;
