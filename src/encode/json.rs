@@ -1,7 +1,7 @@
 //! The default wire format: one JSON object per record, as Python's `http-logging` has made it known.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use opentelemetry::logs::{AnyValue, Severity};
@@ -143,7 +143,8 @@ pub struct JsonEncoder {
     with_resource: bool,
     max_depth: usize,
     started: SystemTime,
-    process_id: Option<i64>,
+    /// Looked up once: an exporter does not outlive a fork.
+    process_id: OnceLock<i64>,
     process_name: Option<String>,
     resource: Vec<(Key, AnyValue)>,
 }
@@ -161,7 +162,7 @@ impl Default for JsonEncoder {
             with_resource: false,
             max_depth: DEFAULT_MAX_DEPTH,
             started: SystemTime::now(),
-            process_id: None,
+            process_id: OnceLock::new(),
             process_name: executable_name(),
             resource: Vec::new(),
         }
@@ -357,8 +358,7 @@ impl JsonEncoder {
             code.member("line", attributes.int(&[Known::Line, Known::OldLine]))
         })?;
         json.object("process", |process| {
-            // Asked for each time: after a fork it is another one.
-            process.member("id", self.process_id.unwrap_or_else(|| std::process::id().into()))?;
+            process.member("id", self.process_id.get_or_init(|| std::process::id().into()))?;
             process.member("name", &self.process_name)
         })?;
         json.object("thread", |thread| {
@@ -403,7 +403,13 @@ impl JsonEncoder {
         if attributes.peek().is_none() {
             return Ok(());
         }
-        json.object(key, |json| attributes.try_for_each(|(key, value)| json.member(key.as_str(), self.value(value))))
+        json.any_key(key)?;
+        Object::write(json.out, |json| {
+            attributes.try_for_each(|(key, value)| {
+                json.any_key(key.as_str())?;
+                json.value(self.value(value))
+            })
+        })
     }
 
     fn value<'a>(&self, value: &'a AnyValue) -> JsonValue<'a> {
@@ -428,8 +434,8 @@ impl Encoder for JsonEncoder {
         let service = || text("service.name").filter(|name| !name.starts_with("unknown_service"));
         self.process_name = text("process.executable.name").or_else(service).or_else(executable_name);
         self.process_id = match resource.get_ref(&Key::from_static_str("process.pid")) {
-            Some(opentelemetry::Value::I64(id)) => Some(*id),
-            _ => None,
+            Some(opentelemetry::Value::I64(id)) => OnceLock::from(*id),
+            _ => OnceLock::new(),
         };
         self.resource = resource.iter().map(|(key, value)| (key.clone(), from_resource(value))).collect();
         // A resource is a hash map; records of one program should still look alike from run to run.
@@ -472,11 +478,11 @@ fn is_place(event: &str) -> bool {
 }
 
 fn write_trace(trace: &TraceContext, json: &mut Object<'_>) -> Result<(), BoxError> {
-    json.member("trace_id", format_args!("{}", trace.trace_id))?;
+    json.hex("trace_id", &trace.trace_id.to_bytes());
     if trace.span_id == SpanId::INVALID {
         json.member("span_id", ())?;
     } else {
-        json.member("span_id", format_args!("{}", trace.span_id))?;
+        json.hex("span_id", &trace.span_id.to_bytes());
     }
     json.member("flags", trace.trace_flags.map(opentelemetry::TraceFlags::to_u8))
 }
@@ -505,44 +511,78 @@ impl Object<'_> {
         Ok(())
     }
 
-    fn key(&mut self, key: &str) -> Result<(), BoxError> {
+    fn separate(&mut self) {
         if !std::mem::take(&mut self.is_empty) {
             self.out.push(b',');
         }
-        serde_json::to_writer(&mut *self.out, key)?;
+    }
+
+    /// A key of the schema, in which nothing is to be escaped.
+    fn key(&mut self, key: &'static str) {
+        self.separate();
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn any_key(&mut self, key: &str) -> Result<(), BoxError> {
+        self.separate();
+        self.value(key)?;
         self.out.push(b':');
         Ok(())
     }
 
-    fn member(&mut self, key: &str, value: impl Serialize) -> Result<(), BoxError> {
-        self.key(key)?;
+    fn value(&mut self, value: impl Serialize) -> Result<(), BoxError> {
         serde_json::to_writer(&mut *self.out, &value)?;
         Ok(())
     }
 
+    fn member(&mut self, key: &'static str, value: impl Serialize) -> Result<(), BoxError> {
+        self.key(key);
+        self.value(value)
+    }
+
     fn object(
         &mut self,
-        key: &str,
+        key: &'static str,
         members: impl FnOnce(&mut Object<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
-        self.key(key)?;
+        self.key(key);
         Object::write(self.out, members)
     }
 
+    fn hex(&mut self, key: &'static str, bytes: &[u8]) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        self.key(key);
+        self.out.push(b'"');
+        for byte in bytes {
+            self.out.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        self.out.push(b'"');
+    }
+
     /// Writes `value / 10^digits` exactly, or null.
-    fn decimal(&mut self, key: &str, value: Option<i128>, digits: usize) -> Result<(), BoxError> {
+    fn decimal(&mut self, key: &'static str, value: Option<i128>, digits: u32) -> Result<(), BoxError> {
         let Some(value) = value else {
             return self.member(key, ());
         };
-        self.key(key)?;
-        // Padded with zeros to one digit before the point at least.
-        let sign = if value < 0 { "-" } else { "" };
-        write!(self.out, "{sign}{:0width$}", value.unsigned_abs(), width = digits + 1)?;
-        self.out.insert(self.out.len() - digits, b'.');
-        while self.out.ends_with(b"0") && !self.out.ends_with(b".0") {
-            self.out.pop();
+        self.key(key);
+        if value < 0 {
+            self.out.push(b'-');
         }
-        Ok(())
+        let (value, scale) = (value.unsigned_abs(), 10_u128.pow(digits));
+        self.value(value / scale)?;
+        self.out.push(b'.');
+        let (mut rest, mut scale) = (value % scale, scale);
+        // One digit at least, and no zeros at the end.
+        loop {
+            scale /= 10;
+            self.out.push(b'0' + u8::try_from(rest / scale).unwrap_or(9));
+            rest %= scale;
+            if rest == 0 {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -1,0 +1,204 @@
+//! What it costs to encode a typical record, beside serde_json on a struct of the same shape and the encodings of
+//! `opentelemetry-otlp`.
+//!
+//! `cargo bench --bench encoding`
+
+use std::hint::black_box;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
+use opentelemetry::{InstrumentationScope, SpanId, TraceFlags, TraceId};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
+use opentelemetry_proto::transform::logs::tonic::group_logs_by_resource_and_scope;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{LogBatch, LogProcessor, SdkLogRecord, SdkLoggerProvider};
+use opentelemetry_spool::{Encoder, JsonEncoder};
+use prost::Message;
+use serde::Serialize;
+
+const RECORDS: usize = 512;
+
+/// Keeps what is logged: only a logger makes records.
+#[derive(Clone, Debug, Default)]
+struct Keep(Arc<Mutex<Vec<(SdkLogRecord, InstrumentationScope)>>>);
+
+impl LogProcessor for Keep {
+    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
+        self.0.lock().unwrap().push((record.clone(), scope.clone()));
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+/// A message, five attributes and a trace context each.
+fn records() -> Vec<(SdkLogRecord, InstrumentationScope)> {
+    let keep = Keep::default();
+    let provider = SdkLoggerProvider::builder().with_log_processor(keep.clone()).build();
+    let logger = provider.logger("checkout");
+    for number in 0..RECORDS {
+        let mut record = logger.create_log_record();
+        record.set_timestamp(UNIX_EPOCH + Duration::from_micros(1_763_000_000_123_456 + number as u64 * 1_001));
+        record.set_severity_number(Severity::Info);
+        record.set_severity_text("INFO");
+        record.set_target("checkout::orders");
+        record.set_body(AnyValue::from(format!("order {number} was paid and handed over to the warehouse")));
+        record.add_attribute("order.id", 8_000_000 + number as i64);
+        record.add_attribute("customer", format!("c-{:08}", number * 7919));
+        record.add_attribute("amount", number as f64 * 1.25 + 0.99);
+        record.add_attribute("retried", number % 3 == 0);
+        record.add_attribute("warehouse", "Zürich-West");
+        let trace_id = TraceId::from_bytes((number as u128 * 0x9e37_79b9_7f4a_7c15_f39c_0001 + 1).to_be_bytes());
+        let span_id = SpanId::from_bytes((number as u64 * 0x9e37_79b9_7f4a_7c15 + 1).to_be_bytes());
+        record.set_trace_context(trace_id, span_id, Some(TraceFlags::SAMPLED));
+        logger.emit(record);
+    }
+    let kept = std::mem::take(&mut *keep.0.lock().unwrap());
+    kept
+}
+
+/// What a service would write that has no need of OpenTelemetry.
+#[derive(Serialize)]
+struct Plain {
+    r#type: &'static str,
+    created: f64,
+    relative_created: f64,
+    message: String,
+    level: Level,
+    sourcecode: SourceCode,
+    process: Process,
+    thread: Thread,
+    extra: Extra,
+    logger: &'static str,
+    target: &'static str,
+    trace: Trace,
+}
+
+#[derive(Serialize)]
+struct Level {
+    number: u8,
+    name: &'static str,
+}
+
+#[derive(Serialize)]
+struct SourceCode {
+    pathname: Option<&'static str>,
+    function: Option<&'static str>,
+    line: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Process {
+    id: u32,
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Thread {
+    id: Option<u64>,
+    name: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Extra {
+    #[serde(rename = "order.id")]
+    order_id: i64,
+    customer: String,
+    amount: f64,
+    retried: bool,
+    warehouse: &'static str,
+}
+
+#[derive(Serialize)]
+struct Trace {
+    trace_id: String,
+    span_id: String,
+    flags: u8,
+}
+
+fn plain_of(record: &SdkLogRecord) -> Plain {
+    let attribute = |name: &str| record.attributes_iter().find(|(key, _)| key.as_str() == name).unwrap().1.clone();
+    let text = |value: &AnyValue| match value {
+        AnyValue::String(text) => text.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let trace = record.trace_context().unwrap();
+    let created = record.timestamp().unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    Plain {
+        r#type: "async-http-logging",
+        created,
+        relative_created: 1505.512,
+        message: text(record.body().unwrap()),
+        level: Level { number: 20, name: "INFO" },
+        sourcecode: SourceCode { pathname: None, function: None, line: None },
+        process: Process { id: std::process::id(), name: "encoding".to_owned() },
+        thread: Thread { id: None, name: None },
+        extra: Extra {
+            order_id: match attribute("order.id") {
+                AnyValue::Int(value) => value,
+                other => panic!("{other:?}"),
+            },
+            customer: text(&attribute("customer")),
+            amount: match attribute("amount") {
+                AnyValue::Double(value) => value,
+                other => panic!("{other:?}"),
+            },
+            retried: matches!(attribute("retried"), AnyValue::Boolean(true)),
+            warehouse: "Zürich-West",
+        },
+        logger: "checkout",
+        target: "checkout::orders",
+        trace: Trace { trace_id: trace.trace_id.to_string(), span_id: trace.span_id.to_string(), flags: 1 },
+    }
+}
+
+fn encoding(criterion: &mut Criterion) {
+    let records = records();
+    let plain: Vec<_> = records.iter().map(|(record, _)| plain_of(record)).collect();
+    let resource: ResourceAttributesWithSchema = (&Resource::builder().with_service_name("checkout").build()).into();
+    let references: Vec<_> = records.iter().map(|(record, scope)| (record, scope)).collect();
+    let request = || {
+        let resource_logs = group_logs_by_resource_and_scope(&LogBatch::new(&references), &resource);
+        ExportLogsServiceRequest { resource_logs }
+    };
+    let ours = JsonEncoder::default();
+
+    let mut group = criterion.benchmark_group("512 records");
+    group.throughput(Throughput::Elements(RECORDS as u64));
+    let mut out = Vec::new();
+    group.bench_function("JsonEncoder", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            for (record, scope) in &records {
+                ours.encode(record, scope, &mut out).unwrap();
+            }
+            black_box(&out);
+        });
+    });
+    let mut out = Vec::new();
+    group.bench_function("serde_json, derived", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            for record in &plain {
+                serde_json::to_writer(&mut out, record).unwrap();
+            }
+            black_box(&out);
+        });
+    });
+    group.bench_function("opentelemetry-otlp http-json", |bencher| {
+        bencher.iter(|| black_box(serde_json::to_string_pretty(&request()).unwrap()));
+    });
+    group.bench_function("opentelemetry-otlp http-protobuf", |bencher| {
+        bencher.iter(|| black_box(request().encode_to_vec()));
+    });
+    group.finish();
+    black_box(SystemTime::now());
+}
+
+criterion_group!(benches, encoding);
+criterion_main!(benches);
