@@ -53,6 +53,11 @@ impl Framing {
         Self::new("application/x-ndjson", "", "\n", "\n")
     }
 
+    /// How many bytes its parts have.
+    pub(crate) fn len(&self) -> usize {
+        self.content_type.len() + self.open.len() + self.separator.len() + self.close.len()
+    }
+
     pub(crate) fn from_stored(content_type: String, open: Vec<u8>, separator: Vec<u8>, close: Vec<u8>) -> Self {
         Self {
             content_type: Cow::Owned(content_type),

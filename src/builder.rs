@@ -18,7 +18,7 @@ use crate::exporter::{LogExporter, PartitionKey};
 use crate::gap;
 use crate::hook::HeaderHook;
 use crate::retry::{Response, Verdict};
-use crate::spool::{Spool, SpoolConfig};
+use crate::spool::{Spool, SpoolConfig, Wake};
 use crate::stats::Counters;
 use crate::transport::{HttpSettings, HttpTransport};
 use crate::worker::{Control, Worker};
@@ -405,7 +405,8 @@ impl LogExporterBuilder {
         let worker = Worker::start(control, self.retry, move || {
             let hook = hook.within(http.timeout);
             let transport = HttpTransport::build(&http)?;
-            let spool = Arc::new(Spool::open(config, announcer, Arc::new(move || wake.wake()))?);
+            let wake: Arc<Wake> = Arc::new(move || wake.wake());
+            let spool = Arc::new(Spool::open(&config, &announcer, &wake)?);
             Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
         })?;
         Ok(LogExporter {

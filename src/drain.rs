@@ -58,6 +58,8 @@ pub(crate) enum Again {
     Backoff,
     /// The same; but there is no connection, also for others.
     Unreachable,
+    /// The same; but nothing was asked.
+    Unasked,
     /// After what the server said.
     After(Duration),
     /// Slowly: repeating alone will not help.
@@ -77,13 +79,13 @@ pub(crate) struct Drain<T> {
 impl<T: Transport> Drain<T> {
     /// Tries to deliver the next batch of a partition. `force` does not wait for what lingers.
     pub(crate) async fn step(&self, task: &Task, now: SystemTime, force: bool) -> Step {
-        let batch = match self.spool.next(&task.partition, now, force || task.lingered) {
+        let batch = match task.partition.next(now, force || task.lingered) {
             Ok(Next::Batch(batch)) => batch,
             Ok(Next::Wait(left)) => return Step::Wait(left),
             Ok(Next::Empty) => return Step::Empty,
             Err(error) => {
                 let reason = format!("the spool could not be read: {}", error_chain(&error));
-                return Step::Failed(Failure { batch: String::new(), reason, again: Again::Backoff });
+                return Step::Failed(Failure { batch: String::new(), reason, again: Again::Unasked });
             }
         };
         let failure = |reason, again| Failure { batch: batch.id.clone(), reason, again };
@@ -96,7 +98,7 @@ impl<T: Transport> Drain<T> {
             Ok(headers) => headers.into_http(),
             Err(error) => {
                 let reason = format!("the header hook failed: {}", error_chain(&*error));
-                return Step::Failed(failure(reason, Again::Backoff));
+                return Step::Failed(failure(reason, Again::Unasked));
             }
         };
         self.counters.requests.add(1);
@@ -119,7 +121,7 @@ impl<T: Transport> Drain<T> {
         match verdict {
             Verdict::Delivered => {
                 self.counters.delivered_records.add(batch.records);
-                self.spool.ack(&batch);
+                batch.ack();
                 Step::Delivered
             }
             Verdict::Retry => {
@@ -127,17 +129,17 @@ impl<T: Transport> Drain<T> {
                 Step::Failed(failure(reason, after.map_or(Again::Backoff, Again::After)))
             }
             Verdict::Hold => Step::Failed(failure(reason, Again::Slowly)),
-            Verdict::TooLarge | Verdict::Refused if batch.records > 1 => match self.spool.cut(&batch) {
+            Verdict::TooLarge | Verdict::Refused if batch.records > 1 => match batch.cut() {
                 Ok(()) => Step::Refused(failure(reason, Again::Slowly)),
                 Err(error) => {
                     let reason = format!("{reason}; the batch could not be divided: {}", error_chain(&error));
                     Step::Failed(failure(reason, Again::Slowly))
                 }
             },
-            Verdict::TooLarge | Verdict::Refused => match self.spool.reject(&batch, &response, now) {
+            Verdict::TooLarge | Verdict::Refused => match batch.reject(&response, now) {
                 Ok(()) => {
                     self.counters.rejected_records.add(batch.records);
-                    self.spool.ack(&batch);
+                    batch.ack();
                     Step::Refused(failure(reason, Again::Slowly))
                 }
                 Err(error) => {
@@ -205,7 +207,7 @@ mod tests {
             batch,
             limits: SpoolLimits::default(),
         };
-        let spool = Spool::open(config, Arc::new(|_| None), Arc::new(|| ())).unwrap();
+        let spool = Spool::open_silent(&config).unwrap();
         let group = Group { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Group::default() };
         spool.append(&[("tenant", &group)], &Framing::json_array()).unwrap();
         let mut headers = HeaderMap::new();

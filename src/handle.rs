@@ -6,7 +6,7 @@ use std::time::Duration;
 use opentelemetry::Context;
 
 use crate::error::{FlushError, SpoolError};
-use crate::spool::{RejectedRecord, Spool};
+use crate::spool::{RejectedRecord, Spool, check_process};
 use crate::stats::{Counters, SpoolStats};
 use crate::worker::Control;
 
@@ -38,7 +38,7 @@ impl SpoolHandle {
     /// What was done so far and what the spool holds now. Reads the sizes of the spool's files.
     pub fn stats(&self) -> SpoolStats {
         let stats = self.counters.snapshot();
-        match self.spool.upgrade() {
+        match self.spool() {
             None => stats,
             Some(spool) => {
                 let depth = spool.depth();
@@ -67,7 +67,7 @@ impl SpoolHandle {
     /// If the time is up, delivery is paused or the exporter is shut down. Nothing is lost by that.
     pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
-        let Some(spool) = self.spool.upgrade() else { return Err(FlushError::ShutDown) };
+        let Some(spool) = self.spool() else { return Err(FlushError::ShutDown) };
         if self.control.is_paused() {
             return Err(FlushError::Paused);
         }
@@ -93,18 +93,30 @@ impl SpoolHandle {
     ///
     /// If the exporter is shut down or the directory cannot be read.
     pub fn rejected(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
-        let spool = self.spool.upgrade().ok_or(SpoolError::Closed)?;
+        let spool = self.spool().ok_or(SpoolError::Closed)?;
         spool.rejected().records()
     }
 
     /// Stops delivering, after the requests that are under way or just begin. Records are accepted and spooled as before.
     pub fn pause(&self) {
-        self.control.set_paused(true);
+        self.set_paused(true);
     }
 
     /// Goes on delivering after [`pause`](Self::pause).
     pub fn resume(&self) {
-        self.control.set_paused(false);
+        self.set_paused(false);
+    }
+
+    fn set_paused(&self, paused: bool) {
+        if check_process().is_ok() {
+            self.control.set_paused(paused);
+        }
+    }
+
+    /// `None` after the exporter is shut down, and in a process that was forked: there its locks may be held for ever.
+    fn spool(&self) -> Option<Arc<Spool>> {
+        check_process().ok()?;
+        self.spool.upgrade()
     }
 }
 

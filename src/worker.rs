@@ -315,7 +315,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
             Ok((id, step)) => (id, step),
             Err(error) => {
                 let (batch, reason) = (String::new(), format!("a hook panicked: {error}"));
-                (error.id(), Step::Failed(Failure { batch, reason, again: Again::Backoff }))
+                (error.id(), Step::Failed(Failure { batch, reason, again: Again::Unasked }))
             }
         };
         let Some((task, hurry)) = self.tasks.remove(&id) else { return };
@@ -327,9 +327,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
             Step::Delivered | Step::Empty => {
                 self.refusals.remove(&task.partition);
                 self.recover(&task.partition);
-                self.drain.spool.release(&task.partition);
+                task.partition.release();
             }
-            Step::Wait(left) if self.drain.spool.linger(&task.partition) => {
+            Step::Wait(left) if !hurried && task.partition.linger() => {
                 let partition = task.partition.clone();
                 // Timed by a clock that nobody sets.
                 let at = self.postpone(Task { lingered: true, ..task }, left);
@@ -350,7 +350,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 // On the way out each partition has one attempt; the rest stays for the next start.
                 if !stopping {
                     let delay = match failure.again {
-                        Again::Backoff | Again::Unreachable => self.retry.backoff(task.attempt, fastrand::f64()),
+                        Again::Backoff | Again::Unreachable | Again::Unasked => {
+                            self.retry.backoff(task.attempt, fastrand::f64())
+                        }
                         // A server that says "now", always, or whose clock is slow, shall not be asked without end.
                         Again::After(after) => {
                             let own = self.retry.backoff(task.attempt, fastrand::f64()).min(Duration::from_secs(1));
@@ -368,6 +370,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
     /// Notes whether the endpoint can be reached.
     fn note_reach(&mut self, step: &Step, hurried: bool) {
         match step {
+            // Of a request that was under way already.
+            Step::Failed(Failure { again: Again::Unreachable, .. })
+                if self.probe_at.is_some_and(|at| at > Instant::now()) => {}
             Step::Failed(Failure { again: Again::Unreachable, .. }) => {
                 self.unreachable = self.unreachable.saturating_add(1);
                 if let Some(probes @ 1..) = self.unreachable.checked_sub(MAX_UNREACHABLE - 1) {
@@ -375,8 +380,8 @@ impl<'a, T: Transport> Schedule<'a, T> {
                     self.probe_at = Some(later(delay));
                 }
             }
+            Step::Failed(Failure { again: Again::Unasked, .. }) | Step::Empty | Step::Wait(_) => {}
             Step::Delivered | Step::Refused(_) | Step::Failed(_) => (self.unreachable, self.probe_at) = (0, None),
-            Step::Empty | Step::Wait(_) => {}
         }
     }
 

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use common::{
-    Answer, PATIENCE, Receiver, Request, Service, by_tenant, exporter, exporter_to, name, names, patient, spool_dir,
+    Answer, PATIENCE, Receiver, Request, Service, by_tenant, exporter, exporter_to, impatient, name, names, patient,
+    spool_dir,
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _};
 use opentelemetry_sdk::logs::SdkLogRecord;
-use opentelemetry_spool::{BoxError, Encoder, FlushError, Framing};
+use opentelemetry_spool::{BoxError, Durability, Encoder, FlushError, Framing};
 
 /// Longer than any test lasts.
 const NEVER: Duration = Duration::from_secs(1_000 * 60 * 60);
@@ -475,6 +476,18 @@ fn a_batch_waits_for_more_records_while_it_lingers() {
 }
 
 #[test]
+fn nothing_that_lingers_escapes_a_flush_whenever_it_comes() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let exporter = exporter(&receiver, &spool).with_linger(NEVER).with_durability(Durability::Process);
+    let service = Service::simple(exporter);
+    for number in 1..=1_000 {
+        service.log(&name("m", number));
+        service.handle.flush(PATIENCE).expect("records are delivered");
+    }
+    assert_eq!(receiver.delivered(), names("m", 1..=1_000));
+}
+
+#[test]
 fn a_batch_lingers_until_it_has_max_batch_bytes() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let service = Service::simple(exporter(&receiver, &spool).with_linger(NEVER).with_max_batch_bytes(2_000));
@@ -770,4 +783,20 @@ fn an_endpoint_that_is_down_is_not_asked_by_every_partition() {
     receiver.come_up();
     service.deliver();
     assert_eq!(receiver.delivered().len(), 400);
+}
+
+#[test]
+fn many_partitions_that_find_no_endpoint_at_once_do_not_add_up_to_a_long_wait() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let mut policy = impatient();
+    policy.max_delay = NEVER;
+    let exporter = exporter(&receiver, &spool).with_retry_policy(policy).with_partition_key(by_tenant);
+    let service = Service::batch(exporter);
+    for tenant in 0..64 {
+        service.log_of(&format!("tenant{tenant}"), 1..=1);
+    }
+    service.sync();
+    service.wait_for_stats("requests", |stats| stats.failed_requests >= 17);
+    receiver.come_up();
+    receiver.wait_for_records(64);
 }

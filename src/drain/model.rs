@@ -123,7 +123,7 @@ fn open(dir: &Path, max_records: u64, link: &Link) -> Drain<Link> {
         batch: BatchLimits { max_records, max_bytes: 200_000, linger: Duration::ZERO },
         limits: SpoolLimits::default(),
     };
-    let spool = Arc::new(Spool::open(config, Arc::new(|_| None), Arc::new(|| ())).unwrap());
+    let spool = Arc::new(Spool::open_silent(&config).unwrap());
     spool.wait_recovered();
     Drain {
         spool,

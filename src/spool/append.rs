@@ -17,6 +17,9 @@ use crate::batch::Framing;
 use crate::config::Durability;
 use crate::error::SpoolError;
 
+/// More than the heads of an entry and of its frame take, and what the engine adds.
+const ENTRY_OVERHEAD: usize = 256;
+
 /// The newest segment, while it is written.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -89,7 +92,7 @@ impl Inner {
         if self.closed.load(Ordering::Acquire) {
             return Err(SpoolError::Closed);
         }
-        self.make_room(groups.iter().map(|(_, group)| group.payload.len() as u64).sum())?;
+        self.make_room(groups.iter().map(|(key, group)| stored_bytes(key, group, framing)).sum())?;
         if head.as_ref().is_some_and(|head| head.bytes >= self.config.segment_bytes) {
             self.seal_head(&mut head);
         }
@@ -224,6 +227,16 @@ impl Inner {
         self.ask(Job::Recover { number, accepted });
         self.dir.put_accepted(number, accepted)
     }
+}
+
+/// How many bytes records take in the spool, and a little more.
+fn stored_bytes(key: &str, group: &Group, framing: &Framing) -> u64 {
+    let key = stored_key(key);
+    let records = group.payload.len() + 4 * group.ends.len();
+    let entries = 1 + records / entry_budget(key, framing);
+    // The key stands in each entry, and in the seal.
+    let bytes = records + entries * (ENTRY_OVERHEAD + 2 * key.len() + framing.len());
+    (bytes + bytes / 32) as u64
 }
 
 fn check_sizes(group: &Group) -> Result<(), SpoolError> {

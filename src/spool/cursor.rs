@@ -1,35 +1,33 @@
-//! The cursor database: what of each lane is delivered, and the seals of the segments.
+//! The cursor database: what of each lane is delivered, and how much there is in each segment.
 //!
 //! ```text
 //! 'l' segment 8 partition 4   ->  acknowledged 8 | frozen until 8 | each cut 8
-//! 's' segment 8 chunk 4       ->  a piece of: crc32 4 | frames 8 | lanes 4
-//!                                              | for each lane: records 8, timestamps 8 8, key length 4, key
+//! 's' segment 8 0             ->  records 8 | first, last timestamp 8 8
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::bytes::{Fields, len32};
+use super::bytes::Fields;
 use super::dir::io_error;
+use super::entry::system_time;
+use super::gap::{Gap, GapReason};
 use super::lock;
-use super::segment::{LaneSummary, Seal};
 use super::store::{LOCK_PATIENCE, Shape, Store, file_path};
 use crate::error::SpoolError;
 
-/// Small log segments, since the same few keys are written again and again; a leaf of full chunks stays below the
-/// quarter of one that the engine keeps inline.
+/// Small log segments, since the same few keys are written again and again.
 const SHAPE: Shape = Shape { log_segment_bytes: 512 << 10, cache_bytes: 1 << 20 };
-const CHUNK_BYTES: usize = 4 << 10;
 
 /// How long after a failure the database is opened anew.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 const LANE: u8 = b'l';
-const SEAL: u8 = b's';
+const CONTENT: u8 = b's';
 
 /// How far a lane is delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,18 +59,39 @@ impl LaneCursor {
     }
 }
 
-/// What the cursor database held when it was opened.
-#[derive(Debug, Default)]
+/// How far the lanes of a segment are delivered, by their numbers. Of one that is not there nothing is delivered.
+pub(super) type LaneCursors = HashMap<u32, LaneCursor>;
+
+/// What the cursor database held of a segment when it was opened.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Loaded {
-    pub(super) seals: BTreeMap<u64, Seal>,
-    /// Every segment of which anything is kept.
-    pub(super) segments: BTreeSet<u64>,
+    pub(super) content: Option<Content>,
+    pub(super) lanes: LaneCursors,
+}
+
+/// How much there is in a segment that gets no more entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) records: u64,
+    /// Nanoseconds since the epoch.
+    pub(super) first_timestamp: u64,
+    pub(super) last_timestamp: u64,
+}
+
+impl Loaded {
+    /// What of a segment is missing that is not there any more: nobody knows from which partitions.
+    pub(super) fn missing(&self) -> Option<Gap> {
+        let Content { records, first_timestamp, last_timestamp } = self.content?;
+        let records = records.saturating_sub(self.lanes.values().map(|lane| lane.acked).sum());
+        let (first, last) = (Some(system_time(first_timestamp)), Some(system_time(last_timestamp)));
+        (records > 0).then(|| Gap { key: Arc::from(""), reason: GapReason::Damaged, records, first, last })
+    }
 }
 
 /// The database, and what could not be written to it.
 ///
 /// After a write error the engine's handle fails for ever. It is then opened anew, and what was written meanwhile waits
-/// here: at most a lane cursor for each lane and a seal for each segment.
+/// here: at most a lane cursor for each lane and a few bytes for each segment.
 #[derive(Debug)]
 pub(super) struct Cursor {
     dir: PathBuf,
@@ -91,22 +110,17 @@ struct Kept {
 type Key = [u8; 13];
 
 impl Cursor {
-    pub(super) fn open(dir: &Path) -> Result<(Self, Loaded), SpoolError> {
-        check_readable(&file_path(dir))?;
-        let store = Store::open(dir, SHAPE, LOCK_PATIENCE)?;
-        let mut loaded = Loaded::default();
-        let mut chunks: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+    /// Opens the database, and gives what it held of every segment.
+    pub(super) fn open(dir: &Path) -> Result<(Self, BTreeMap<u64, Loaded>), SpoolError> {
+        let store = open_store(dir, LOCK_PATIENCE)?;
+        let mut loaded: BTreeMap<u64, Loaded> = BTreeMap::new();
         for (key, value) in store.all()? {
-            let Some((kind, segment)) = parse_key(&key) else { continue };
-            loaded.segments.insert(segment);
-            if kind == SEAL {
-                chunks.entry(segment).or_default().extend_from_slice(&value);
-            }
-        }
-        for (segment, bytes) in chunks {
-            // A seal that is not whole is no seal: the segment is scanned and sealed again.
-            if let Some(seal) = read_seal(&bytes) {
-                loaded.seals.insert(segment, seal);
+            let Some((kind, segment, number)) = parse_key(&key) else { continue };
+            let loaded = loaded.entry(segment).or_default();
+            match kind {
+                CONTENT => loaded.content = read_content(&value),
+                LANE => loaded.lanes.extend(read_lane(&value).map(|lane| (number, lane))),
+                _ => {}
             }
         }
         let kept = Kept {
@@ -116,21 +130,6 @@ impl Cursor {
             reopen_at: Instant::now(),
         };
         Ok((Self { dir: dir.to_owned(), kept: Mutex::new(kept) }, loaded))
-    }
-
-    /// Zero and nothing frozen for a lane of which nothing is known.
-    pub(super) fn lane(&self, segment: u64, partition: u32) -> LaneCursor {
-        let (key, kept) = (key(LANE, segment, partition), lock(&self.kept));
-        if let Some(value) = kept.unwritten.get(&key).or_else(|| kept.unflushed.get(&key)) {
-            return read_lane(value).unwrap_or_default();
-        }
-        let stored = kept.store.as_ref().and_then(|store| store.get(&key).ok().flatten());
-        stored.and_then(|value| read_lane(&value)).unwrap_or_default()
-    }
-
-    /// The cursors of a segment's first `count` lanes.
-    pub(super) fn lanes(&self, segment: u64, count: usize) -> Vec<LaneCursor> {
-        (0..len32(count)).map(|lane| self.lane(segment, lane)).collect()
     }
 
     /// An error means that it is not in the database yet, not that it is forgotten: it is written as soon as that is
@@ -144,17 +143,16 @@ impl Cursor {
         )
     }
 
-    /// Synced when this returns; an error means what it means for [`put_lane`](Self::put_lane).
-    pub(super) fn put_seal(&self, segment: u64, seal: &Seal) -> Result<(), SpoolError> {
-        let bytes = write_seal(seal);
-        let chunks = (0..).zip(bytes.chunks(CHUNK_BYTES));
-        let put = |kept: &mut Kept| chunks.for_each(|(at, chunk)| kept.put(key(SEAL, segment, at), chunk.to_vec()));
-        self.with_store(put, Some(Store::sync))
+    /// Notes how much a segment has, should it vanish.
+    pub(super) fn put_content(&self, segment: u64, content: &Content) -> Result<(), SpoolError> {
+        let fields = [content.records, content.first_timestamp, content.last_timestamp];
+        let value = fields.into_iter().flat_map(u64::to_le_bytes).collect();
+        self.with_store(|kept| kept.put(key(CONTENT, segment, 0), value), None::<fn(&Store) -> Result<(), SpoolError>>)
     }
 
     /// Forgets a segment that is deleted. Syncs as well: so the database is never far behind.
     pub(super) fn forget(&self, segment: u64) -> Result<(), SpoolError> {
-        let kinds = [LANE, SEAL].map(|kind| key(kind, segment, 0));
+        let kinds = [LANE, CONTENT].map(|kind| key(kind, segment, 0));
         let of_segment = |key: &Key| kinds.iter().any(|kind| kind[..9] == key[..9]);
         // What is left in the database after an error is forgotten when it is opened.
         let forget = |kept: &mut Kept| {
@@ -238,7 +236,7 @@ impl Kept {
         let store = match self.store.take() {
             Some(store) => store,
             // The handle that failed may never give up its lock.
-            None => Store::open(dir, SHAPE, Duration::ZERO)?,
+            None => open_store(dir, Duration::ZERO)?,
         };
         let store = self.store.insert(store);
         for (key, value) in &self.unwritten {
@@ -253,12 +251,13 @@ impl Kept {
     }
 }
 
-/// Where the engine cannot read a block, it writes zeros over what follows: it must not try.
-fn check_readable(path: &Path) -> Result<(), SpoolError> {
-    let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+fn open_store(dir: &Path, patience: Duration) -> Result<Store, SpoolError> {
+    // Where the engine cannot read a block, it writes zeros over what follows: it must not try.
+    let path = file_path(dir);
+    let read = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
     match read {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("read", path, error)),
-        _ => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("read", &path, error)),
+        _ => Store::open(dir, SHAPE, patience),
     }
 }
 
@@ -270,10 +269,17 @@ fn key(kind: u8, segment: u64, number: u32) -> Key {
     key
 }
 
-/// The kind and the segment.
-fn parse_key(key: &[u8]) -> Option<(u8, u64)> {
+/// The kind, the segment and the number.
+fn parse_key(key: &[u8]) -> Option<(u8, u64, u32)> {
     let (&kind, rest) = key.split_first()?;
-    Some((kind, u64::from_be_bytes(*rest.first_chunk()?)))
+    let (segment, number) = rest.split_first_chunk()?;
+    Some((kind, u64::from_be_bytes(*segment), u32::from_be_bytes(*number.first_chunk()?)))
+}
+
+fn read_content(value: &[u8]) -> Option<Content> {
+    let mut fields = Fields(value);
+    let (records, first_timestamp, last_timestamp) = (fields.u64()?, fields.u64()?, fields.u64()?);
+    Some(Content { records, first_timestamp, last_timestamp })
 }
 
 fn read_lane(value: &[u8]) -> Option<LaneCursor> {
@@ -284,44 +290,9 @@ fn read_lane(value: &[u8]) -> Option<LaneCursor> {
     Some(LaneCursor { acked, frozen, cuts })
 }
 
-fn write_seal(seal: &Seal) -> Vec<u8> {
-    let mut bytes = vec![0; 4];
-    bytes.extend_from_slice(&seal.frames.to_le_bytes());
-    bytes.extend_from_slice(&len32(seal.lanes.len()).to_le_bytes());
-    for lane in &seal.lanes {
-        for field in [lane.records, lane.first_timestamp, lane.last_timestamp] {
-            bytes.extend_from_slice(&field.to_le_bytes());
-        }
-        bytes.extend_from_slice(&len32(lane.key.len()).to_le_bytes());
-        bytes.extend_from_slice(lane.key.as_bytes());
-    }
-    let crc = crc32fast::hash(&bytes[4..]);
-    bytes[..4].copy_from_slice(&crc.to_le_bytes());
-    bytes
-}
-
-fn read_seal(bytes: &[u8]) -> Option<Seal> {
-    let mut fields = Fields(bytes);
-    if fields.u32()? != crc32fast::hash(fields.0) {
-        return None;
-    }
-    let frames = fields.u64()?;
-    let mut lanes = Vec::new();
-    for _ in 0..fields.u32()? {
-        let (records, first_timestamp, last_timestamp) = (fields.u64()?, fields.u64()?, fields.u64()?);
-        let len = fields.u32()? as usize;
-        lanes.push(LaneSummary { key: Arc::from(fields.text(len)?), records, first_timestamp, last_timestamp });
-    }
-    Some(Seal { frames, lanes })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn summary(key: &str, records: u64) -> LaneSummary {
-        LaneSummary { key: Arc::from(key), records, first_timestamp: 1, last_timestamp: u64::MAX }
-    }
 
     fn delivered(acked: u64) -> LaneCursor {
         LaneCursor { acked, ..LaneCursor::default() }
@@ -348,34 +319,22 @@ mod tests {
     fn what_is_written_is_there_after_reopening() {
         let dir = tempfile::tempdir().unwrap();
         let lane = LaneCursor { acked: 7, frozen: Some(9), cuts: vec![9, 8] };
-        let lanes = (0..1000).map(|n| summary(&format!("tenant-{n}"), n)).collect();
-        let seal = Seal { frames: 3, lanes };
+        let content = Content { records: 12, first_timestamp: 1, last_timestamp: u64::MAX };
         {
             let (cursor, _) = Cursor::open(dir.path()).unwrap();
             cursor.put_lane(1, 0, &lane).unwrap();
             cursor.put_lane(1, 1, &delivered(3)).unwrap();
-            cursor.put_seal(1, &seal).unwrap();
-            cursor.put_seal(2, &seal).unwrap();
+            cursor.put_content(1, &content).unwrap();
+            cursor.put_content(2, &content).unwrap();
             cursor.put_lane(2, 7, &lane).unwrap();
             cursor.forget(2).unwrap();
             cursor.sync().unwrap();
         }
-        let (cursor, loaded) = Cursor::open(dir.path()).unwrap();
-        assert_eq!(loaded.seals, BTreeMap::from([(1, seal)]));
-        assert_eq!(loaded.segments, BTreeSet::from([1]));
-        assert_eq!(cursor.lane(1, 0), lane);
-        assert_eq!(cursor.lane(1, 1), delivered(3));
-        assert_eq!(cursor.lane(2, 0), LaneCursor::default());
-    }
-
-    #[test]
-    fn a_seal_that_is_not_whole_is_none() {
-        let seal = Seal { frames: 3, lanes: vec![summary("a", 1)] };
-        let bytes = write_seal(&seal);
-        assert_eq!(read_seal(&bytes), Some(seal));
-        for len in 0..bytes.len() {
-            assert_eq!(read_seal(&bytes[..len]), None);
-        }
+        let (_, loaded) = Cursor::open(dir.path()).unwrap();
+        let lanes = HashMap::from([(0, lane), (1, delivered(3))]);
+        let loaded_1 = Loaded { content: Some(content), lanes };
+        assert_eq!(loaded_1.missing().map(|gap| gap.records), Some(2));
+        assert_eq!(loaded, BTreeMap::from([(1, loaded_1)]));
     }
 
     /// The cursor of a lane is written once or twice a batch for as long as the process lives.

@@ -109,19 +109,17 @@ impl Inner {
             let collected = self.reading(front.segment, |_| segment.collect(front.lane, &waiting))?;
             let Some(collected) = collected else {
                 // Damage took all of them. They are gone, so the lane goes on behind them.
-                self.lose(key, GapReason::Damaged, waiting.end - waiting.start, None);
-                self.advance(key, front.segment, front.lane, &waiting);
-                continue;
+                self.pass(key, &front, &waiting, 0);
+                return Ok(Next::Empty);
             };
+            let span = front.cursor.acked..collected.end;
             let age = now.duration_since(system_time(collected.last_appended_at)).unwrap_or_default();
             if self.config.limits.max_age.is_some_and(|max_age| age > max_age) {
                 let between = (collected.first_timestamp, collected.last_timestamp);
-                let span = front.cursor.acked..collected.end;
-                let untold = lock(&self.state).take_told(front.segment, key, &span);
-                self.lose(key, GapReason::Expired, collected.records - untold.len() as u64, Some(between));
-                self.retell(untold);
-                self.advance(key, front.segment, front.lane, &span);
-                continue;
+                let untold = self.pass(key, &front, &span, collected.records);
+                self.lose(key, GapReason::Expired, collected.records.saturating_sub(untold), Some(between));
+                // One at a time, or the thread would be held by all that is too old.
+                return Ok(Next::Empty);
             }
             if may_grow && self.freeze(key, &front, collected.end).is_err() {
                 // It could be another batch after a restart. What is complete is divided the same way again.
@@ -129,7 +127,6 @@ impl Inner {
                 continue;
             }
             self.settle();
-            let span = front.cursor.acked..collected.end;
             self.prefetch(&front);
             return Ok(Next::Batch(Box::new(Batch {
                 id: self.batch_id(front.segment, front.lane, &span),
@@ -150,18 +147,24 @@ impl Inner {
     /// Fixes where the next batch ends, before it is sent.
     fn freeze(&self, key: &str, front: &Front, end: u64) -> Result<(), SpoolError> {
         let cursor = LaneCursor { frozen: Some(end), ..front.cursor.clone() };
-        self.keep_lane(front.segment, front.lane, &cursor)?;
-        lock(&self.state).set_cursor(key, front.segment, cursor);
-        Ok(())
+        self.keep_lane(key, front, cursor)
     }
 
     /// Keeps where a lane's batches end, as safe as the records are: what is sent under an id must be the same ever after.
-    fn keep_lane(&self, segment: u64, lane: u32, cursor: &LaneCursor) -> Result<(), SpoolError> {
+    /// After an error it is as it was.
+    fn keep_lane(&self, key: &str, front: &Front, cursor: LaneCursor) -> Result<(), SpoolError> {
         let durable = self.config.durability == Durability::Sync;
-        self.keep(|kept| {
-            kept.put_lane(segment, lane, cursor)?;
+        let kept = self.keep(|kept| {
+            kept.put_lane(front.segment, front.lane, &cursor)?;
             if durable { kept.sync() } else { kept.flush() }
-        })
+        });
+        if kept.is_ok() {
+            lock(&self.state).set_cursor(key, front.segment, front.lane, cursor);
+        } else {
+            // Or it would be written with what is written next.
+            let _ = self.cursor.put_lane(front.segment, front.lane, &front.cursor);
+        }
+        kept
     }
 
     /// Divides a batch that was refused: its halves come in its place, under ids of their own.
@@ -172,11 +175,10 @@ impl Inner {
     pub(super) fn cut(&self, batch: &Batch) -> Result<(), SpoolError> {
         let front = lock(&self.state).front(&batch.partition.key);
         let is_front = |front: &Front| front.segment == batch.segment && front.cursor.acked == batch.span.start;
-        let Some(Front { mut cursor, .. }) = front.filter(is_front) else { return Ok(()) };
+        let Some(front) = front.filter(is_front) else { return Ok(()) };
+        let mut cursor = front.cursor.clone();
         cursor.cut(batch.span.end);
-        self.keep_lane(batch.segment, batch.lane, &cursor)?;
-        lock(&self.state).set_cursor(&batch.partition.key, batch.segment, cursor);
-        Ok(())
+        self.keep_lane(&batch.partition.key, &front, cursor)
     }
 
     /// Ends the newest segment, if it is this one.
@@ -194,9 +196,22 @@ impl Inner {
 
     /// Marks a batch as delivered. That survives a kill once the next batch is taken or [`Inner::settle`] is called.
     pub(super) fn ack(&self, batch: &Batch) {
-        let damaged = batch.span.end - batch.span.start - batch.records;
-        self.lose(&batch.partition.key, GapReason::Damaged, damaged, None);
-        self.advance(&batch.partition.key, batch.segment, batch.lane, &batch.span);
+        let key = &batch.partition.key;
+        if self.advance(key, batch.segment, batch.lane, &batch.span) {
+            self.lose(key, GapReason::Damaged, batch.span.end - batch.span.start - batch.records, None);
+        }
+    }
+
+    /// Goes on behind records that will not be delivered, of which `whole` can be read. Returns how many of those told of
+    /// gaps; that is told again.
+    fn pass(&self, key: &Arc<str>, front: &Front, span: &Range<u64>, whole: u64) -> u64 {
+        let untold = lock(&self.state).take_told(front.segment, key, span);
+        let told = untold.len() as u64;
+        self.retell(untold);
+        if self.advance(key, front.segment, front.lane, span) {
+            self.lose(key, GapReason::Damaged, (span.end - span.start).saturating_sub(whole.max(told)), None);
+        }
+        told
     }
 
     /// Notes that records will not be delivered; `between` are their timestamps.
@@ -208,25 +223,27 @@ impl Inner {
         self.note_gap(Gap { key: key.clone(), reason, records, first, last });
     }
 
-    fn advance(&self, key: &str, segment: u64, lane: u32, span: &Range<u64>) {
+    /// False if it is not there any more.
+    fn advance(&self, key: &str, segment: u64, lane: u32, span: &Range<u64>) -> bool {
         // Whoever sees that it is delivered, and settles that, finds it written down.
         let _advancing = lock(&self.advancing);
         // Of one that was dropped meanwhile there is nothing to write down.
-        let Some((cursor, done)) = lock(&self.state).ack(key, segment, lane, span) else { return };
+        let Some((cursor, done)) = lock(&self.state).ack(key, segment, lane, span) else { return false };
         self.cursor_dirty.store(true, Ordering::Release);
         let _ = self.keep(|kept| kept.put_lane(segment, lane, &cursor));
         if done {
             self.ask(Job::Remove(segment));
         }
         self.progress.notify_all();
+        true
     }
 
     /// Makes every acknowledgement so far survive a kill of the process.
     pub(super) fn settle(&self) {
         // Also waits for someone else who is at it.
         let _advancing = lock(&self.advancing);
-        if self.cursor_dirty.swap(false, Ordering::AcqRel) {
-            let _ = self.keep(Cursor::flush);
+        if self.cursor_dirty.swap(false, Ordering::AcqRel) && self.keep(Cursor::flush).is_err() {
+            self.cursor_dirty.store(true, Ordering::Release);
         }
     }
 
@@ -235,7 +252,7 @@ impl Inner {
         if front.complete && front.cursor.acked >= front.end / 2 {
             let state = lock(&self.state);
             let next = state.segments.range(front.segment + 1..).next();
-            let closed = next.filter(|(_, next)| next.open.is_none() && next.seal.is_some());
+            let closed = next.filter(|(_, next)| next.open.is_none() && next.frames.is_some());
             let number = closed.map(|(number, _)| *number);
             drop(state);
             if let Some(number) = number {

@@ -6,8 +6,9 @@
 //!   3f9c1b2a77d0e4c1/           a queue: one exporter's, whoever holds its lock; deleted when it is empty
 //!     lock
 //!     ballast                   nothing: given back on a full disk
-//!     cursor/                   a database: what is delivered, and the seals
-//!     0000000012.segment/       a database: entries; `accepted` in one that was given up: how many of them count
+//!     cursor/                   a database: what is delivered
+//!     0000000012.segment/       a database: entries; `seal`: what should be in it; `accepted` in one that was given up:
+//!                               how many of them count
 //!     0000000011.dead/          delivered, being deleted
 //!   quarantine/                 segments that were damaged
 //!   rejected/                   what the receiver refused for good, a file for each record
@@ -86,27 +87,35 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
     Ok(())
 }
 
+/// Makes the directory of a spool, or sees that it is one.
+pub(super) fn prepare(root: &Path) -> Result<(), SpoolError> {
+    // Someone who may write to the directory above could have it point anywhere.
+    if fs::symlink_metadata(root).is_ok_and(|meta| meta.is_symlink()) {
+        let reason = io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link");
+        return Err(io_error("use", root, reason));
+    }
+    create(root)?;
+    check_format(root)
+}
+
 /// A queue's directory, owned through its lock file for as long as this lives.
 #[derive(Debug)]
 pub(super) struct QueueDir {
     pub(super) path: PathBuf,
     pub(super) id: u64,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for QueueDir {
+    fn drop(&mut self) {
+        // Or a process that was forked would keep it.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl QueueDir {
-    /// Takes a queue that nobody owns, or makes a new one. Never waits for another owner.
-    pub(super) fn claim(root: &Path) -> Result<Self, SpoolError> {
-        // Someone who may write to the directory above could have it point anywhere.
-        if fs::symlink_metadata(root).is_ok_and(|meta| meta.is_symlink()) {
-            let reason = io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link");
-            return Err(io_error("use", root, reason));
-        }
-        create(root)?;
-        check_format(root)?;
-        if let Some(queue) = Self::adopt(root)? {
-            return Ok(queue);
-        }
+    /// Makes a new queue.
+    pub(super) fn create(root: &Path) -> Result<Self, SpoolError> {
         loop {
             // Another process can lock the new directory first; then it is that process's.
             let id = fastrand::u64(..);
@@ -120,16 +129,29 @@ impl QueueDir {
         }
     }
 
-    /// Takes a queue that nobody owns, if there is one with anything in it.
-    pub(super) fn adopt(root: &Path) -> Result<Option<Self>, SpoolError> {
+    /// Takes a queue that nobody owns and that has anything in it, and opens it, if there is one. Never waits for another
+    /// owner. One that fails does not keep others from being taken.
+    pub(super) fn adopt<T>(root: &Path, open: impl Fn(Self) -> Result<T, SpoolError>) -> Result<Option<T>, SpoolError> {
+        let mut failed = None;
         for id in list_queues(root)? {
-            let Some(queue) = Self::try_lock(root, id, false)? else { continue };
-            if !queue.is_empty()? {
-                return Ok(Some(queue));
+            let opened = Self::take(root, id).and_then(|queue| queue.map(&open).transpose());
+            match opened {
+                Ok(None) => {}
+                Ok(opened) => return Ok(opened),
+                Err(error) => failed = failed.or(Some(error)),
             }
-            // Should that fail, it is left behind: its id has been used.
-            let _ = queue.remove();
         }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// `None` if it is someone else's or empty.
+    fn take(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
+        let Some(queue) = Self::try_lock(root, id, false)? else { return Ok(None) };
+        if !queue.is_empty()? {
+            return Ok(Some(queue));
+        }
+        // Should that fail, it is left behind: its id has been used.
+        let _ = queue.remove();
         Ok(None)
     }
 
@@ -148,7 +170,7 @@ impl QueueDir {
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path, error)),
         }
         // Its owner may have removed it before giving up the lock.
-        Ok(lock_path.exists().then_some(Self { path, id, _lock: lock }))
+        Ok(lock_path.exists().then_some(Self { path, id, lock }))
     }
 
     /// Whether no segment is left.
@@ -178,7 +200,7 @@ impl QueueDir {
     /// The numbers of the segments that are there, ascending. What an earlier deletion left over is removed.
     pub(super) fn segments(&self) -> Result<Vec<u64>, SpoolError> {
         let mut numbers = Vec::new();
-        for found in fs::read_dir(&self.path).map_err(|error| io_error("list", &self.path, error))?.flatten() {
+        for found in list(&self.path)? {
             let name = found.file_name();
             let name = name.to_string_lossy();
             if let Some(number) = name.strip_suffix(".segment").and_then(|number| number.parse().ok()) {
@@ -245,9 +267,13 @@ impl QueueDir {
     pub(super) fn drop_quarantined(&self) -> Result<bool, SpoolError> {
         let found = fs::read_dir(self.root().join(QUARANTINE)).into_iter().flatten().flatten();
         let oldest = found.min_by_key(|found| found.metadata().and_then(|meta| meta.modified()).ok());
-        let Some(oldest) = oldest else { return Ok(false) };
-        fs::remove_dir_all(oldest.path()).map_err(|error| io_error("remove", &oldest.path(), error))?;
-        Ok(true)
+        let Some(path) = oldest.map(|oldest| oldest.path()) else { return Ok(false) };
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            // Another process was faster.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path, error)),
+            _ => Ok(true),
+        }
     }
 
     fn root(&self) -> &Path {
@@ -289,6 +315,11 @@ impl QueueDir {
     }
 }
 
+/// All that is in a directory, or an error: what is not listed would be taken for gone.
+fn list(dir: &Path) -> Result<Vec<fs::DirEntry>, SpoolError> {
+    fs::read_dir(dir).and_then(Iterator::collect).map_err(|error| io_error("list", dir, error))
+}
+
 /// What the files below a directory take on disk, in bytes.
 fn walk(dir: &Path) -> u64 {
     let Ok(list) = fs::read_dir(dir) else { return 0 };
@@ -314,7 +345,7 @@ fn allocated(meta: &fs::Metadata) -> u64 {
 /// The ids of the queues that are there, ascending. What an earlier deletion left over is removed.
 fn list_queues(root: &Path) -> Result<Vec<u64>, SpoolError> {
     let mut ids = Vec::new();
-    for found in fs::read_dir(root).map_err(|error| io_error("list", root, error))?.flatten() {
+    for found in list(root)? {
         let name = found.file_name();
         let name = name.to_string_lossy();
         if let Some(id) = parse_queue(&name) {

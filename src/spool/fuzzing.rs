@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::entry::{self, Division, Entry, EntryBytes, EntryHead, Summary};
 use super::frame::{self, Frame};
-use super::{Group, Next, SegmentId, Spool, SpoolConfig, lock};
+use super::{Announcer, Group, Next, SegmentId, Spool, SpoolConfig, Wake, lock};
 use crate::batch::Framing;
 use crate::config::{BatchLimits, Durability, SpoolLimits};
 
@@ -115,7 +115,8 @@ impl LineSpool {
             *lock(&told).entry(gap.key.to_string()).or_default() += gap.records;
             None
         };
-        let spool = Spool::open(config, Arc::new(announcer), Arc::new(|| ())).expect("a spool that opens");
+        let (announcer, wake): (Arc<Announcer>, Arc<Wake>) = (Arc::new(announcer), Arc::new(|| ()));
+        let spool = Spool::open(&config, &announcer, &wake).expect("a spool that opens");
         Self { spool, gaps }
     }
 
@@ -132,14 +133,13 @@ impl LineSpool {
         let mut delivered = Vec::new();
         while let Some(partition) = self.spool.checkout() {
             while delivered.len() < most
-                && let Next::Batch(batch) =
-                    self.spool.next(&partition, SystemTime::now(), true).expect("a spool that can be read")
+                && let Next::Batch(batch) = partition.next(SystemTime::now(), true).expect("a spool that can be read")
             {
                 let (id, records, body) = (batch.id.clone(), batch.records, batch.body.to_vec());
                 delivered.push(Delivered { id, key: partition.to_string(), records, body });
-                self.spool.ack(&batch);
+                batch.ack();
             }
-            self.spool.release(&partition);
+            partition.release();
             if delivered.len() >= most {
                 break;
             }

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::otel_warn;
 
+use super::cursor::Content;
 use super::dir::io_error;
-use super::segment::{Seal, Segment};
+use super::seal::Seal;
+use super::segment::Segment;
 use super::{Inner, lock};
 use crate::config::Durability;
 use crate::error::SpoolError;
@@ -26,6 +28,8 @@ pub(super) enum Job {
         segment: Arc<Segment>,
         frames: u64,
     },
+    /// Write a seal that could not be written before.
+    KeepSeal(u64, Seal),
     /// Find out what is in a segment that has no seal, and seal it. Of its frames, `accepted` are known to be safe.
     Recover {
         number: u64,
@@ -136,6 +140,7 @@ impl Inner {
                 self.seal(segment, frames);
                 Ok(())
             }
+            Job::KeepSeal(number, ref seal) => self.keep_seal(number, seal),
             Job::Recover { number, accepted } => self.recover(number, accepted),
             Job::Prefetch(number) => {
                 // Who needs it opens it, and reports what is wrong.
@@ -172,24 +177,46 @@ impl Inner {
             otel_warn!(name: "Spool.SegmentNotSynced", segment = number, reason = error_chain(&error));
         }
         let seal = Seal { frames, lanes: segment.lanes() };
-        let _ = self.keep(|cursor| cursor.put_seal(number, &seal));
         let mut state = lock(&self.state);
         if let Some(segment) = state.segments.get_mut(&number) {
-            segment.seal = Some(Arc::new(Seal { lanes: Vec::new(), ..seal }));
+            segment.frames = Some(frames);
         }
         // With a backlog, nobody will read it for a while.
         let unused = state.close_least_used(1);
         drop(state);
         drop(unused);
+        self.keep_seal_or_ask(number, seal);
+    }
+
+    /// What cannot be kept now is kept later. Until then a restart scans the segment.
+    fn keep_seal_or_ask(&self, number: u64, seal: Seal) {
+        if self.keep_seal(number, &seal).is_err() {
+            self.ask(Job::KeepSeal(number, seal));
+        }
+    }
+
+    fn keep_seal(&self, number: u64, seal: &Seal) -> Result<(), SpoolError> {
+        if !lock(&self.state).segments.contains_key(&number) {
+            return Ok(());
+        }
+        seal.write(&self.dir.segment(number))?;
+        let lanes = || seal.lanes.iter();
+        let content = Content {
+            records: lanes().map(|lane| lane.records).sum(),
+            first_timestamp: lanes().map(|lane| lane.first_timestamp).min().unwrap_or_default(),
+            last_timestamp: lanes().map(|lane| lane.last_timestamp).max().unwrap_or_default(),
+        };
+        let _ = self.keep(|cursor| cursor.put_content(number, &content));
+        Ok(())
     }
 
     fn recover(&self, number: u64, accepted: u64) -> Result<(), SpoolError> {
         let (path, id) = (self.dir.segment(number), self.segment_id(number));
         let seal = self.reading(number, |errors| Seal::recover(&path, id, accepted, errors))?;
-        let _ = self.keep(|cursor| cursor.put_seal(number, &seal));
-        let cursors = self.cursor.lanes(number, seal.lanes.len());
+        // Before anything of it is delivered: a later scan may find less. On a disk that takes nothing it does without.
+        self.keep_seal_or_ask(number, seal.clone());
         let mut state = lock(&self.state);
-        let delivered = state.add_sealed(number, seal, cursors);
+        let delivered = state.add_sealed(number, seal);
         state.enqueue_all();
         drop(state);
         if delivered {

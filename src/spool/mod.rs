@@ -5,7 +5,7 @@
 //! | `dir` | which files there are, and who owns them |
 //! | `store`, `pool` | one database; the engine's threads |
 //! | `frame`, `entry` | what is in it |
-//! | `segment` | a database as a run of entries, with its index and its seal |
+//! | `segment`, `seal` | a database as a run of entries; what should be in it |
 //! | `cursor` | what of the segments is delivered |
 //! | `state` | what waits, in memory |
 //! | `housekeeper` | what is done ahead or afterwards, on a thread of its own |
@@ -32,6 +32,7 @@ mod housekeeper;
 mod partition;
 mod pool;
 mod rejected;
+mod seal;
 mod segment;
 mod space;
 mod state;
@@ -39,6 +40,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -52,11 +54,12 @@ use crate::config::{BatchLimits, Durability, SpoolLimits};
 use crate::error::SpoolError;
 use crate::transport::error_chain;
 use append::Head;
-use cursor::Cursor;
+use cursor::{Cursor, Loaded};
 use dir::QueueDir;
 use frame::ReadErrors;
 use gap::Gaps;
 use housekeeper::Job;
+use seal::Seal;
 use segment::Segment;
 use space::Space;
 use state::State;
@@ -138,6 +141,8 @@ pub(crate) struct Spool {
     /// losses in it.
     adopted: Mutex<Option<Box<Spool>>>,
     lost_in_adopted: Mutex<Lost>,
+    adoption_failing: AtomicBool,
+    own_first: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -147,9 +152,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Spool {
     /// Takes over a queue that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
     /// on how much is in it.
-    pub(crate) fn open(config: SpoolConfig, announcer: Arc<Announcer>, wake: Arc<Wake>) -> Result<Self, SpoolError> {
+    pub(crate) fn open(config: &SpoolConfig, announcer: &Arc<Announcer>, wake: &Arc<Wake>) -> Result<Self, SpoolError> {
         check_process()?;
-        let spool = Self::open_queue(QueueDir::claim(&config.dir)?, config, announcer, wake)?;
+        dir::prepare(&config.dir)?;
+        let open = |dir| Self::open_queue(dir, config.clone(), announcer.clone(), wake.clone());
+        // What is left is to come first: an error may have been for once.
+        let adopt = || QueueDir::adopt(&config.dir, open);
+        let spool = match adopt().or_else(|_| adopt()) {
+            Ok(Some(spool)) => spool,
+            Ok(None) => open(QueueDir::create(&config.dir)?)?,
+            Err(error) => {
+                // It is tried again later. What is new does not wait for it.
+                otel_warn!(name: "Spool.AdoptionFailed", reason = error_chain(&error));
+                QueueDir::create(&config.dir).and_then(open).map_err(|_| error)?
+            }
+        };
         // Fails here rather than at the first record; but a full disk must not keep what is there from being delivered.
         match spool.inner.begin_head(&mut lock(&spool.inner.head)) {
             Err(error) if error.is_full() => {
@@ -173,24 +190,25 @@ impl Spool {
         let numbers = dir.segments()?;
         let mut state = State::default();
         let mut jobs = Vec::new();
-        for &number in &numbers {
-            let Some(seal) = loaded.seals.remove(&number) else {
-                state.add_unrecovered(number);
-                jobs.push(Job::Recover { number, accepted: dir.accepted(number) });
-                continue;
-            };
-            let cursors = cursor.lanes(number, seal.lanes.len());
-            if state.add_sealed(number, seal, cursors) {
-                jobs.push(Job::Remove(number));
+        // Never one that was given out before.
+        let next_number = 1 + numbers.last().copied().max(loaded.keys().last().copied()).unwrap_or_default();
+        for number in numbers {
+            state.add_unrecovered(number, loaded.remove(&number).unwrap_or_default().lanes);
+            match Seal::read(&dir.segment(number)) {
+                None => jobs.push(Job::Recover { number, accepted: dir.accepted(number) }),
+                Some(seal) => jobs.extend(state.add_sealed(number, seal).then_some(Job::Remove(number))),
             }
         }
         state.enqueue_all();
-        for number in loaded.segments.iter().filter(|number| numbers.binary_search(number).is_err()) {
-            cursor.forget(*number)?;
+        let mut missing = Vec::new();
+        for (number, loaded) in loaded {
+            missing.extend(loaded.missing());
+            // On a disk that takes nothing it is done another time.
+            let _ = cursor.forget(number);
         }
         let (sender, receiver) = mpsc::channel();
         let inner = Arc::new(Inner {
-            next_number: Mutex::new(numbers.last().map_or(1, |last| last + 1)),
+            next_number: Mutex::new(next_number),
             rejected: Arc::new(RejectedStore::new(&config.dir, config.limits.max_rejected_bytes)),
             announcer,
             gaps: Mutex::default(),
@@ -214,8 +232,18 @@ impl Spool {
         for job in jobs {
             inner.ask(job);
         }
+        for gap in missing {
+            inner.note_gap(gap);
+        }
         let housekeeper = Mutex::new(Some(housekeeper::start(inner.clone(), receiver)?));
-        Ok(Self { inner, housekeeper, adopted: Mutex::default(), lost_in_adopted: Mutex::default() })
+        Ok(Self {
+            inner,
+            housekeeper,
+            adopted: Mutex::default(),
+            lost_in_adopted: Mutex::default(),
+            adoption_failing: AtomicBool::new(false),
+            own_first: AtomicBool::new(true),
+        })
     }
 
     pub(crate) fn depth(&self) -> Depth {
@@ -260,14 +288,14 @@ impl Spool {
     }
 
     /// Seals and closes everything and gives up the queue, so that it can be opened again; one that is delivered
-    /// altogether is deleted. Later calls do nothing.
-    pub(crate) fn close(&self) {
+    /// altogether is deleted: false if that fails. Later calls do nothing.
+    pub(crate) fn close(&self) -> bool {
         drop(lock(&self.adopted).take());
         // What was lost is told while that is possible.
         let told = self.inner.announce();
         let mut head = lock(&self.inner.head);
         if self.inner.closed.swap(true, Ordering::AcqRel) {
-            return;
+            return true;
         }
         if let Err(error) = told {
             otel_warn!(name: "Spool.GapNotTold", reason = error_chain(&error));
@@ -290,10 +318,11 @@ impl Spool {
             let _ = self.inner.dir.remove_segment(number);
         }
         let closed = if drained { self.inner.dir.remove() } else { self.inner.cursor.sync() };
-        if let Err(error) = closed {
-            otel_warn!(name: "Spool.CloseFailed", reason = error_chain(&error));
+        if let Err(error) = &closed {
+            otel_warn!(name: "Spool.CloseFailed", reason = error_chain(error));
         }
         self.inner.progress.notify_all();
+        closed.is_ok()
     }
 }
 
@@ -355,10 +384,10 @@ impl Inner {
         if let Some(segment) = self.already_open(number) {
             return Ok(segment);
         }
-        let seal = lock(&self.state).segments.get(&number).and_then(|segment| segment.seal.clone());
-        let seal = seal.ok_or(SpoolError::Closed)?;
+        let frames = lock(&self.state).segments.get(&number).and_then(|segment| segment.frames);
+        let frames = frames.ok_or(SpoolError::Closed)?;
         let (path, id) = (self.dir.segment(number), self.segment_id(number));
-        let (segment, whole) = self.reading(number, |errors| Segment::open(&path, id, seal.frames, errors))?;
+        let (segment, whole) = self.reading(number, |errors| Segment::open(&path, id, frames, errors))?;
         if !whole {
             otel_warn!(
                 name: "Spool.SegmentDamaged",
@@ -390,7 +419,7 @@ impl Inner {
             if result.is_err() {
                 segment.unreadable_since.get_or_insert_with(Instant::now);
                 // To be looked through again: not all that was there may be.
-                segment.open.take_if(|_| segment.seal.is_some());
+                segment.open.take_if(|_| segment.frames.is_some());
             } else if !given_up {
                 segment.unreadable_since = None;
             }
@@ -422,12 +451,17 @@ impl Inner {
         }
         let removed = state.segments.remove(&number);
         drop(state);
-        let damaged = removed.is_some_and(|segment| segment.damaged);
-        // In this order, also after a power cut: what comes back must not come back without its cursors.
-        if damaged {
-            self.dir.quarantine(number, self.config.limits.max_bytes / 8)?;
-        } else {
-            self.dir.remove_segment(number)?;
+        // In this order, also after a power cut: what goes must be known as delivered, and what comes back must not come
+        // back without its cursors.
+        let _ = self.keep(Cursor::sync);
+        let gone = match &removed {
+            Some(segment) if segment.damaged => self.dir.quarantine(number, self.config.limits.max_bytes / 8),
+            _ => self.dir.remove_segment(number),
+        };
+        if let Err(error) = gone {
+            // To be tried again.
+            lock(&self.state).segments.extend(removed.map(|removed| (number, removed)));
+            return Err(error);
         }
         let _ = self.keep(|cursor| cursor.forget(number));
         Ok(())
@@ -436,7 +470,7 @@ impl Inner {
 
 /// Opens the cursor database; one that is damaged is set aside. What it said of delivery is then not known: all that is in
 /// the spool is delivered, some of it again and in other batches. Better twice than never.
-fn open_cursor(dir: &QueueDir) -> Result<(Cursor, cursor::Loaded), SpoolError> {
+fn open_cursor(dir: &QueueDir) -> Result<(Cursor, BTreeMap<u64, Loaded>), SpoolError> {
     match Cursor::open(&dir.cursor()) {
         Err(error) if error.is_full() && dir.give_ballast() => Cursor::open(&dir.cursor()),
         // Not for an I/O error, which may be gone the next time.

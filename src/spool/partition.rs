@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use opentelemetry::otel_warn;
@@ -50,55 +51,58 @@ impl fmt::Debug for Partition {
     }
 }
 
+impl Partition {
+    /// Gives it back after [`Spool::checkout`].
+    pub(crate) fn release(&self) {
+        lock(&self.queue.state).release(&self.key);
+    }
+
+    /// See [`Inner::next`].
+    pub(crate) fn next(&self, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
+        self.queue.next(&self.key, now, force)
+    }
+
+    /// See [`Inner::linger`].
+    pub(crate) fn linger(&self) -> bool {
+        self.queue.linger(&self.key)
+    }
+}
+
+impl Batch {
+    /// See [`Inner::ack`].
+    pub(crate) fn ack(&self) {
+        self.partition.queue.ack(self);
+    }
+
+    /// See [`Inner::cut`].
+    pub(crate) fn cut(&self) -> Result<(), SpoolError> {
+        self.partition.queue.cut(self)
+    }
+
+    /// See [`Inner::reject`].
+    pub(crate) fn reject(&self, response: &Response, now: SystemTime) -> Result<(), SpoolError> {
+        self.partition.queue.reject(self, response, now)
+    }
+}
+
 impl Spool {
-    /// A partition that has something to deliver; it is not given out again before [`Spool::release`].
+    /// A partition that has something to deliver, of one's own queue and the adopted one by turns. It is not given out
+    /// again before [`Partition::release`].
     pub(crate) fn checkout(&self) -> Option<Partition> {
         let of = |queue: &Arc<Inner>| {
             let key = lock(&queue.state).checkout()?;
             Some(Partition { queue: queue.clone(), key })
         };
-        of(&self.inner).or_else(|| lock(&self.adopted).as_deref().and_then(|adopted| of(&adopted.inner)))
-    }
-
-    #[expect(clippy::unused_self, reason = "the other half of `checkout`")]
-    pub(crate) fn release(&self, partition: &Partition) {
-        lock(&partition.queue.state).release(&partition.key);
-    }
-
-    /// See [`Inner::next`].
-    #[expect(clippy::unused_self, reason = "a verb of the spool, like `append`")]
-    pub(crate) fn next(&self, partition: &Partition, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
-        partition.queue.next(&partition.key, now, force)
-    }
-
-    /// See [`Inner::linger`].
-    #[expect(clippy::unused_self, reason = "a verb of the spool, like `append`")]
-    pub(crate) fn linger(&self, partition: &Partition) -> bool {
-        partition.queue.linger(&partition.key)
+        let own = || of(&self.inner);
+        let adopted = || lock(&self.adopted).as_deref().and_then(|adopted| of(&adopted.inner));
+        let own_first = self.own_first.fetch_xor(true, Ordering::Relaxed);
+        if own_first { own().or_else(adopted) } else { adopted().or_else(own) }
     }
 
     /// The partitions that lingered and now have enough for a batch.
     pub(crate) fn take_filled(&self) -> Vec<Partition> {
         let keys = lock(&self.inner.state).take_filled();
         keys.into_iter().map(|key| Partition { queue: self.inner.clone(), key }).collect()
-    }
-
-    /// See [`Inner::ack`].
-    #[expect(clippy::unused_self, reason = "a verb of the spool, like `append`")]
-    pub(crate) fn ack(&self, batch: &Batch) {
-        batch.partition.queue.ack(batch);
-    }
-
-    /// See [`Inner::cut`].
-    #[expect(clippy::unused_self, reason = "a verb of the spool, like `append`")]
-    pub(crate) fn cut(&self, batch: &Batch) -> Result<(), SpoolError> {
-        batch.partition.queue.cut(batch)
-    }
-
-    /// See [`Inner::reject`].
-    #[expect(clippy::unused_self, reason = "a verb of the spool, like `append`")]
-    pub(crate) fn reject(&self, batch: &Batch, response: &Response, now: SystemTime) -> Result<(), SpoolError> {
-        batch.partition.queue.reject(batch, response, now)
     }
 
     /// Makes every acknowledgement so far survive a kill of the process.
@@ -127,24 +131,34 @@ impl Spool {
         let delivered = adopted.take();
         drop(adopted);
         if let Some(delivered) = delivered {
+            let gone = delivered.close();
             *lock(&self.lost_in_adopted) += lock(&delivered.inner.gaps).lost;
-            // Closed now, and deleted, since it is delivered.
-            drop(delivered);
+            if !gone {
+                // It would be found again at once.
+                return;
+            }
         }
-        let config = self.inner.config.clone();
-        let opened = QueueDir::adopt(&config.dir).and_then(|dir| {
+        let opened = QueueDir::adopt(&self.inner.config.dir, |dir| {
             let (announcer, wake) = (self.inner.announcer.clone(), self.inner.wake.clone());
-            dir.map(|dir| Self::open_queue(dir, config, announcer, wake)).transpose()
+            Self::open_queue(dir, self.inner.config.clone(), announcer, wake)
         });
         match opened {
-            Ok(None) => {}
-            Ok(Some(opened)) => {
-                *lock(&self.inner.elder) = Arc::downgrade(&opened.inner);
-                *lock(&self.adopted) = Some(Box::new(opened));
-                self.inner.wake();
+            Ok(opened) => {
+                if let Some(opened) = opened {
+                    *lock(&self.inner.elder) = Arc::downgrade(&opened.inner);
+                    *lock(&self.adopted) = Some(Box::new(opened));
+                    self.inner.wake();
+                }
+                self.adoption_failing.store(false, Ordering::Relaxed);
             }
             Err(error) => {
-                otel_warn!(name: "Spool.AdoptionFailed", reason = error_chain(&error));
+                if !self.adoption_failing.swap(true, Ordering::Relaxed) {
+                    otel_warn!(
+                        name: "Spool.AdoptionFailed",
+                        reason = error_chain(&error),
+                        message = "What an exporter that is gone has left cannot be delivered. It is tried again every ten seconds."
+                    );
+                }
             }
         }
     }

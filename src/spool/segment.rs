@@ -125,6 +125,23 @@ impl Segment {
         Ok((segment, found == frames))
     }
 
+    /// Opens a segment that a killed process left, and says how many frames it has. Those from `accepted` on are left out.
+    pub(super) fn recover(
+        dir: &Path,
+        id: SegmentId,
+        accepted: u64,
+        errors: ReadErrors,
+    ) -> Result<(Self, u64), SpoolError> {
+        let (segment, summaries) = Self::scan(dir, id, errors)?;
+        if let Source::Raw(file, _) = &segment.source {
+            // Or a power cut could take what a seal says is there. A disk that takes nothing any more loses nothing.
+            let _ = lock(file).sync_data();
+        }
+        let frames = segment.places().last().map_or(0, |place| place.number + 1).min(accepted);
+        segment.read_index(frames, summaries)?;
+        Ok((segment, frames))
+    }
+
     /// A segment that is read from its raw file, without an index, and what it takes to make that: of every frame that is
     /// a whole entry its summary.
     fn scan(dir: &Path, id: SegmentId, errors: ReadErrors) -> Result<(Self, Vec<Option<Summary>>), SpoolError> {
@@ -151,7 +168,10 @@ impl Segment {
     pub(super) fn weight(&self) -> usize {
         match &self.source {
             Source::Database(_) => usize::MAX,
-            Source::Raw(_, places) => places.len(),
+            Source::Raw(_, places) => {
+                let of_lane = |lane: &LaneIndex| 3 + lane.key.len() / 64;
+                places.len() + lock(&self.lanes).iter().map(of_lane).sum::<usize>()
+            }
             Source::Missing => 0,
         }
     }
@@ -431,34 +451,9 @@ impl EntryMeta {
     }
 }
 
-/// What is known of a segment that will not be written again: what there should be in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seal {
-    /// Frames are numbered from 0 to this, exclusive.
-    pub(super) frames: u64,
-    /// What each partition has.
-    pub(super) lanes: Vec<LaneSummary>,
-}
-
-impl Seal {
-    /// Seals a segment that a killed process left, from what a scan of the raw file finds. Of the frames from
-    /// `accepted` on, no `export` was told that they are safe.
-    pub(super) fn recover(dir: &Path, id: SegmentId, accepted: u64, errors: ReadErrors) -> Result<Self, SpoolError> {
-        let (scanned, summaries) = Segment::scan(dir, id, errors)?;
-        if let Source::Raw(file, _) = &scanned.source {
-            // Or a power cut could take what the seal says is there. A disk that takes nothing any more loses nothing.
-            let _ = lock(file).sync_data();
-        }
-        let frames = scanned.places().last().map_or(0, |place| place.number + 1).min(accepted);
-        scanned.read_index(frames, summaries)?;
-        Ok(Self { frames, lanes: scanned.lanes() })
-    }
-}
-
 /// How many bytes of records, and of where they end, an entry has room for if it is to fit one frame.
 pub(super) fn entry_budget(key: &str, framing: &Framing) -> usize {
-    let framing = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()];
-    let head = 64 + key.len() + framing.iter().map(|part| part.len()).sum::<usize>();
+    let head = 64 + key.len() + framing.len();
     // A very long key makes entries of several frames rather than many that hold little but the key.
     MAX_PAYLOAD_BYTES.saturating_sub(head).max(MAX_PAYLOAD_BYTES / 4)
 }

@@ -47,13 +47,17 @@ impl Inner {
 
     /// Drops the oldest segment; false if there is none but the newest.
     fn drop_oldest(&self) -> Result<bool, SpoolError> {
-        let oldest = lock(&self.state).drop_oldest();
-        let Some((number, lost, untold)) = oldest else { return Ok(false) };
+        // Nobody opens it meanwhile. What cannot be deleted stays.
+        let opening = lock(&self.opening);
+        let Some(number) = lock(&self.state).oldest() else { return Ok(false) };
+        self.dir.remove_segment(number)?;
+        let (lost, untold) = lock(&self.state).drop_segment(number);
+        drop(opening);
         for gap in lost {
             self.note_gap(gap);
         }
         self.retell(untold);
-        self.remove_segment(number)?;
+        let _ = self.keep(|cursor| cursor.forget(number));
         self.progress.notify_all();
         Ok(true)
     }

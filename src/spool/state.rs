@@ -9,10 +9,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::cursor::LaneCursor;
+use super::cursor::{LaneCursor, LaneCursors};
 use super::entry::{EntryHead, system_time};
 use super::gap::{Gap, GapReason};
-use super::segment::{LaneSummary, Seal, Segment};
+use super::seal::Seal;
+use super::segment::{LaneSummary, Segment};
 
 /// At most so many segments, with so many frames in all, stay open for reading besides those that are needed: some
 /// 20 MB.
@@ -50,7 +51,8 @@ struct Partition {
 pub(super) struct SegmentState {
     pub(super) open: Option<Arc<Segment>>,
     pub(super) last_used: u64,
-    pub(super) seal: Option<Arc<Seal>>,
+    /// Once it is sealed: how many frames it should have.
+    pub(super) frames: Option<u64>,
     /// Not all is there that should be.
     pub(super) damaged: bool,
     /// Since when it cannot be read.
@@ -59,8 +61,8 @@ pub(super) struct SegmentState {
     told: Vec<(u64, Gap)>,
     /// How many lanes are not delivered yet.
     undelivered: u32,
-    /// While it is given up and not recovered: how far its lanes are delivered.
-    given_up: HashMap<u32, LaneCursor>,
+    /// Before it is known what is in it: how far its lanes are delivered.
+    cursors: LaneCursors,
 }
 
 /// The next lane of a partition.
@@ -97,9 +99,9 @@ pub(super) struct State {
 }
 
 impl State {
-    /// A segment that a killed process left open: see [`State::add_sealed`].
-    pub(super) fn add_unrecovered(&mut self, segment: u64) {
-        self.segments.insert(segment, SegmentState::default());
+    /// A segment of which it is not known yet what is in it, and how far it is delivered: see [`State::add_sealed`].
+    pub(super) fn add_unrecovered(&mut self, segment: u64, cursors: LaneCursors) {
+        self.segments.entry(segment).or_default().cursors = cursors;
         self.unrecovered.insert(segment);
     }
 
@@ -109,14 +111,13 @@ impl State {
 
     /// A segment whose seal is known. True if all of it is delivered already.
     /// The partitions are not given out before [`State::enqueue_all`].
-    pub(super) fn add_sealed(&mut self, number: u64, mut seal: Seal, cursors: Vec<LaneCursor>) -> bool {
+    pub(super) fn add_sealed(&mut self, number: u64, seal: Seal) -> bool {
         self.unrecovered.remove(&number);
-        // What this process knows is newer than what could be written down.
-        let mut given_up = self.segments.get_mut(&number).map(|segment| std::mem::take(&mut segment.given_up));
+        let mut cursors = std::mem::take(&mut self.segments.entry(number).or_default().cursors);
         let mut undelivered = 0;
-        for (lane, (summary, cursor)) in (0..).zip(std::mem::take(&mut seal.lanes).into_iter().zip(cursors)) {
+        for (lane, summary) in (0..).zip(seal.lanes) {
             let LaneSummary { key, records, first_timestamp, last_timestamp } = summary;
-            let cursor = given_up.as_mut().and_then(|cursors| cursors.remove(&lane)).unwrap_or(cursor);
+            let cursor = cursors.remove(&lane).unwrap_or_default();
             let lane = Lane { segment: number, number: lane, end: records, cursor, first_timestamp, last_timestamp };
             let pending = lane.pending();
             if pending == 0 {
@@ -130,7 +131,7 @@ impl State {
         }
         let segment = self.segments.entry(number).or_default();
         segment.undelivered = undelivered;
-        segment.seal = Some(Arc::new(seal));
+        segment.frames = Some(seal.frames);
         undelivered == 0
     }
 
@@ -145,13 +146,14 @@ impl State {
         }
     }
 
-    /// Takes out the oldest segment, unless it is the only one or not known yet. What is missing then, and the gaps that
-    /// were told there and are not delivered.
-    pub(super) fn drop_oldest(&mut self) -> Option<(u64, Vec<Gap>, Vec<Gap>)> {
+    /// The oldest segment, unless it is the only one or not known yet.
+    pub(super) fn oldest(&self) -> Option<u64> {
         let (&oldest, _) = self.segments.first_key_value()?;
-        if self.is_newest(oldest) || self.unrecovered.contains(&oldest) {
-            return None;
-        }
+        (!self.is_newest(oldest) && !self.unrecovered.contains(&oldest)).then_some(oldest)
+    }
+
+    /// Takes out the oldest segment. What is missing then, and the gaps that were told there and are not delivered.
+    pub(super) fn drop_segment(&mut self, oldest: u64) -> (Vec<Gap>, Vec<Gap>) {
         let mut lanes = Vec::new();
         self.partitions.retain(|key, partition| {
             if partition.lanes.front().is_some_and(|lane| lane.segment == oldest) {
@@ -170,7 +172,8 @@ impl State {
                 dropped.push(Gap { key, reason: GapReason::Dropped, records, first: Some(first), last: Some(last) });
             }
         }
-        Some((oldest, dropped, untold))
+        self.segments.remove(&oldest);
+        (dropped, untold)
     }
 
     /// The last record of the gap's partition tells of it.
@@ -227,17 +230,18 @@ impl State {
     /// Takes the newest segment out, because its database failed: what was accepted of it is found by a scan.
     pub(super) fn abandon_head(&mut self) {
         let Some(head) = self.head.take() else { return };
-        let mut given_up = HashMap::new();
+        let mut cursors = LaneCursors::new();
         for partition in self.partitions.values_mut() {
             if partition.lanes.back().is_some_and(|lane| lane.segment == head)
                 && let Some(lane) = partition.lanes.pop_back()
             {
                 self.pending_records -= lane.pending();
-                given_up.insert(lane.number, lane.cursor);
+                cursors.insert(lane.number, lane.cursor);
             }
         }
-        self.segments.insert(head, SegmentState { given_up, ..SegmentState::default() });
-        self.unrecovered.insert(head);
+        let told = self.segments.remove(&head).map(|segment| segment.told).unwrap_or_default();
+        self.segments.insert(head, SegmentState { told, ..SegmentState::default() });
+        self.add_unrecovered(head, cursors);
     }
 
     /// Records were added to a lane of the newest segment.
@@ -327,7 +331,11 @@ impl State {
     }
 
     /// Replaces the cursor of a partition's first lane.
-    pub(super) fn set_cursor(&mut self, key: &str, segment: u64, cursor: LaneCursor) {
+    pub(super) fn set_cursor(&mut self, key: &str, segment: u64, lane: u32, cursor: LaneCursor) {
+        if let Some(given_up) = self.segments.get_mut(&segment).and_then(|segment| segment.cursors.get_mut(&lane)) {
+            *given_up = cursor;
+            return;
+        }
         let lane = self.partitions.get_mut(key).and_then(|partition| partition.lanes.front_mut());
         if let Some(lane) = lane.filter(|lane| lane.segment == segment) {
             lane.cursor = cursor;
@@ -344,7 +352,7 @@ impl State {
         delivered: &Range<u64>,
     ) -> Option<(LaneCursor, bool)> {
         let head = self.head;
-        if let Some(cursor) = self.segments.get_mut(&segment).and_then(|segment| segment.given_up.get_mut(&lane)) {
+        if let Some(cursor) = self.segments.get_mut(&segment).and_then(|segment| segment.cursors.get_mut(&lane)) {
             cursor.advance(delivered.end);
             return Some((cursor.clone(), false));
         }
@@ -368,7 +376,7 @@ impl State {
     /// Closes the segments that were not read for the longest time, besides the newest: `least` stay open, and more while
     /// they take little memory. What is closed is returned, to be dropped without the lock.
     pub(super) fn close_least_used(&mut self, least: usize) -> Vec<Arc<Segment>> {
-        let mut open: Vec<_> = self.segments.values_mut().filter(|segment| segment.seal.is_some()).collect();
+        let mut open: Vec<_> = self.segments.values_mut().filter(|segment| segment.frames.is_some()).collect();
         open.retain(|segment| segment.open.is_some());
         open.sort_unstable_by_key(|segment| Reverse(segment.last_used));
         let (mut closed, mut weight) = (Vec::new(), 0_usize);
@@ -412,9 +420,12 @@ mod tests {
             first_timestamp: segment,
             last_timestamp: segment,
         };
-        let cursors = vec![LaneCursor { acked, ..LaneCursor::default() }; lanes.len()];
+        let cursors = (0..8).map(|lane| (lane, LaneCursor { acked, ..LaneCursor::default() })).collect();
         let lanes = lanes.iter().map(summary).collect();
-        let delivered = state.add_sealed(segment, Seal { frames: 0, lanes }, cursors);
+        if !state.unrecovered.contains(&segment) {
+            state.add_unrecovered(segment, cursors);
+        }
+        let delivered = state.add_sealed(segment, Seal { frames: 0, lanes });
         state.enqueue_all();
         delivered
     }
@@ -448,7 +459,7 @@ mod tests {
     fn nothing_overtakes_a_segment_that_is_not_recovered() {
         let mut state = State::default();
         add(&mut state, 1, &[("a", 1)], 0);
-        state.add_unrecovered(2);
+        state.add_unrecovered(2, LaneCursors::new());
         add(&mut state, 3, &[("b", 1)], 0);
         assert_eq!(state.front("b"), None);
         add(&mut state, 2, &[("b", 7)], 0);
@@ -476,13 +487,13 @@ mod tests {
         state.segments.get_mut(&1).unwrap().told = vec![(1, told.clone()), (4, told.clone())];
         let time = Some(system_time(1));
         let missing = Gap { key: Arc::from("a"), reason: GapReason::Dropped, records: 2, first: time, last: time };
-        assert_eq!(state.drop_oldest(), Some((1, vec![missing], vec![told])), "the other one was delivered");
-        state.segments.remove(&1);
+        assert_eq!(state.oldest(), Some(1));
+        assert_eq!(state.drop_segment(1), (vec![missing], vec![told]), "the other one was delivered");
         assert_eq!(state.pending_records, 7);
         assert_eq!(state.front("a").map(|front| front.segment), Some(2));
         // An answer to what was under way changes nothing.
         assert_eq!(state.ack("a", 1, 0, &(2..5)), None);
-        assert!(state.drop_oldest().is_none(), "the newest stays");
+        assert_eq!(state.oldest(), None, "the newest stays");
     }
 
     #[test]

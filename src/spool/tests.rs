@@ -28,11 +28,6 @@ fn no_wake() -> Arc<Wake> {
     Arc::new(|| ())
 }
 
-/// Tells of no gap in the stream.
-fn announcer() -> Arc<Announcer> {
-    Arc::new(|_| None)
-}
-
 /// A spool that tells of a gap in a line like `gap: 3 Dropped`, and all the gaps that it told of.
 fn open_telling(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
     let told: Arc<Mutex<Vec<Gap>>> = Arc::default();
@@ -41,11 +36,12 @@ fn open_telling(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
         tell.lock().unwrap().push(gap.clone());
         Some((group(&[format!("gap: {} {:?}", gap.records, gap.reason)]), FRAMING))
     };
-    (Spool::open(config.clone(), Arc::new(announcer), no_wake()).unwrap(), told)
+    let announcer: Arc<Announcer> = Arc::new(announcer);
+    (Spool::open(config, &announcer, &no_wake()).unwrap(), told)
 }
 
 fn open(config: &SpoolConfig) -> Spool {
-    Spool::open(config.clone(), announcer(), no_wake()).unwrap()
+    Spool::open_silent(config).unwrap()
 }
 
 fn group(records: &[impl AsRef<[u8]>]) -> Group {
@@ -76,6 +72,12 @@ fn next_of(partition: &Partition) -> Option<Box<Batch>> {
 }
 
 impl Spool {
+    /// Tells of no gap in the stream.
+    pub(crate) fn open_silent(config: &SpoolConfig) -> Result<Self, SpoolError> {
+        let announcer: Arc<Announcer> = Arc::new(|_| None);
+        Self::open(config, &announcer, &no_wake())
+    }
+
     pub(crate) fn partition(&self, key: &str) -> Partition {
         Partition { queue: self.inner.clone(), key: Arc::from(key) }
     }
@@ -118,9 +120,9 @@ fn drain(spool: &Spool) -> (HashMap<String, Vec<String>>, Vec<String>) {
             assert_eq!(body.lines().count() as u64, batch.records);
             lines.entry(partition.to_string()).or_default().extend(body.lines().map(str::to_owned));
             ids.push(batch.id.clone());
-            spool.ack(&batch);
+            batch.ack();
         }
-        spool.release(&partition);
+        partition.release();
     }
     (lines, ids)
 }
@@ -177,7 +179,7 @@ fn a_batch_is_the_same_until_it_is_acknowledged_also_after_a_kill_and_with_other
     append(&spool, "a", &lines(20..30));
     let again = next(&spool, &key).unwrap();
     assert_eq!((&first.id, &first.body, first.records), (&again.id, &again.body, 7));
-    spool.ack(&first);
+    first.ack();
     let second = next(&spool, &key).unwrap();
     assert_ne!(second.id, first.id);
     let sent = (second.id.clone(), second.body.clone());
@@ -189,7 +191,7 @@ fn a_batch_is_the_same_until_it_is_acknowledged_also_after_a_kill_and_with_other
     recovered(&spool);
     let again = next(&spool, &key).unwrap();
     assert_eq!(sent, (again.id.clone(), again.body.clone()));
-    spool.ack(&again);
+    again.ack();
     let (delivered, _) = drain(&spool);
     assert_eq!(delivered["a"], lines(14..30));
 }
@@ -207,7 +209,7 @@ fn a_body_keeps_to_the_limits() {
     let mut bodies = Vec::new();
     while let Some(batch) = next(&spool, &key) {
         bodies.push(batch.body.len());
-        spool.ack(&batch);
+        batch.ack();
     }
     // 49 + 1 + 49 + 1, 50 + 1, 200 + 1 alone, and the rest of two entries together.
     assert_eq!(bodies, [100, 51, 201, 4]);
@@ -261,7 +263,7 @@ fn framings_are_not_mixed_in_a_body_and_survive_a_restart() {
     let key = spool.checkout().unwrap().key;
     let first = next(&spool, &key).unwrap();
     assert_eq!((&first.body[..], &*first.content_type), (&b"1\n2\n"[..], "application/x-ndjson"));
-    spool.ack(&first);
+    first.ack();
     let second = next(&spool, &key).unwrap();
     assert_eq!((&second.body[..], &*second.content_type), (&b"[[3]]"[..], "application/json"));
 }
@@ -329,7 +331,7 @@ fn the_number_of_a_segment_is_not_used_again_while_an_older_one_is_left() {
         append(&spool, "a", &[format!("round {round}")]);
         let (_, ids) = drain(&spool);
         assert!(ids.into_iter().all(|id| used.insert(id)), "round {round}");
-        spool.release(&spool.partition("stuck"));
+        spool.partition("stuck").release();
     }
 }
 
@@ -346,7 +348,7 @@ fn a_partition_that_is_stuck_does_not_hold_the_others_nor_their_disk() {
     assert_eq!(spool.checkout().as_deref(), Some("stuck"));
     let (delivered, _) = drain(&spool);
     assert_eq!(delivered["a"].len(), 80);
-    spool.release(&spool.partition("stuck"));
+    spool.partition("stuck").release();
     drop(spool);
     assert_eq!(segment_dirs(dir.path()).len(), 2);
     let (delivered, _) = drain(&open(&config));
@@ -406,10 +408,10 @@ fn queues_whose_owners_are_gone_are_adopted_one_after_the_other() {
 fn a_newer_format_is_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("format"), "opentelemetry-spool 2\n").unwrap();
-    let error = Spool::open(config(dir.path()), announcer(), no_wake()).map(drop).unwrap_err();
+    let error = Spool::open_silent(&config(dir.path())).map(drop).unwrap_err();
     assert!(error.to_string().ends_with("has spool format 2; this version reads formats up to 1"), "{error}");
     fs::write(dir.path().join("format"), "something else\n").unwrap();
-    assert!(matches!(Spool::open(config(dir.path()), announcer(), no_wake()), Err(SpoolError::NotASpool { .. })));
+    assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::NotASpool { .. })));
 }
 
 #[cfg(unix)]
@@ -443,7 +445,7 @@ fn a_symbolic_link_in_place_of_the_spool_is_refused() {
     let elsewhere = tempfile::tempdir().unwrap();
     let link = dir.path().join("spool");
     std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
-    let error = Spool::open(config(&link), announcer(), no_wake()).map(drop).unwrap_err();
+    let error = Spool::open_silent(&config(&link)).map(drop).unwrap_err();
     assert!(crate::transport::error_chain(&error).contains("it is a symbolic link"), "{error}");
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
@@ -671,6 +673,7 @@ fn a_segment_that_cannot_be_read_for_a_while_is_delivered_afterwards() {
     assert_eq!(delivered["a"], lines(0..10));
 }
 
+/// Nor does it keep a new exporter from working, or the other queues from being adopted.
 #[test]
 fn a_cursor_that_cannot_be_opened_for_a_while_is_not_set_aside() {
     let dir = tempfile::tempdir().unwrap();
@@ -678,11 +681,43 @@ fn a_cursor_that_cannot_be_opened_for_a_while_is_not_set_aside() {
     let file = store::file_path(&sealed_segment(&config).with_file_name("cursor"));
     fs::rename(&file, file.with_extension("away")).unwrap();
     fs::create_dir(&file).unwrap();
-    assert!(matches!(Spool::open(config.clone(), announcer(), no_wake()), Err(SpoolError::Io { .. })));
+    let (spool, other) = (open(&config), open(&config));
+    append(&spool, "a", &["new"]);
+    append(&other, "a", &["of another"]);
+    drop(other);
+    for expected in [&["new", "of another"][..], &[]] {
+        spool.adopt();
+        let (mut delivered, _) = drain(&spool);
+        assert_eq!(delivered.remove("a").unwrap_or_default(), expected);
+    }
     fs::remove_dir(&file).unwrap();
     fs::rename(file.with_extension("away"), &file).unwrap();
-    let (delivered, _) = drain(&open(&config));
+    spool.adopt();
+    let (delivered, _) = drain(&spool);
     assert_eq!(delivered["a"], lines(0..100));
+}
+
+#[test]
+fn a_segment_whose_directory_is_gone_is_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let gone = sealed_segment(&config);
+    let spool = open(&config);
+    append(&spool, "a", &["next"]);
+    drop(spool);
+    fs::remove_dir_all(&gone).unwrap();
+    let (spool, told) = open_telling(&config);
+    all_told(&spool);
+    drain(&spool);
+    assert_eq!(told.lock().unwrap().iter().map(|gap| gap.records).sum::<u64>(), 100);
+    assert_eq!(spool.depth().lost.damaged, 100);
+    append(&spool, "a", &["more"]);
+    assert_ne!(segment_dirs(dir.path()).last(), Some(&gone), "its number is not used again");
+    drain(&spool);
+    drop(spool);
+    let (spool, told) = open_telling(&config);
+    all_told(&spool);
+    assert_eq!((spool.depth().lost.damaged, told.lock().unwrap().len()), (0, 0), "it is missed once");
 }
 
 #[test]
@@ -696,13 +731,13 @@ fn what_was_delivered_while_the_cursor_could_not_be_written_is_written_down_late
     let key: Arc<str> = Arc::from("a");
     let once = next(&spool, &Arc::from("b")).unwrap();
     spool.fail_cursor();
-    spool.ack(&once);
+    once.ack();
     let first = next(&spool, &key).unwrap();
-    spool.ack(&first);
+    first.ack();
     spool.settle();
     let second = next(&spool, &key).unwrap();
     assert_ne!(first.id, second.id);
-    spool.ack(&second);
+    second.ack();
     spool.inner.cursor.reopen_now();
     let third = next(&spool, &key).unwrap();
     let sent = (third.id.clone(), third.body.clone());
@@ -810,6 +845,36 @@ fn with_drop_newest_what_was_accepted_stays_and_there_is_room_again_after_a_deli
     }
 }
 
+/// Their keys are in every entry.
+#[test]
+fn long_keys_count_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    let spool = open(&config);
+    for n in 0..500 {
+        append(&spool, &format!("{n}{}", "x".repeat(60_000)), &["short"]);
+        let used = spool.inner.dir.root_bytes();
+        assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
+    }
+    assert!(spool.depth().lost.dropped > 0);
+}
+
+#[test]
+fn whatever_lies_in_the_quarantine_gives_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    let spool = open(&config);
+    let quarantine = dir.path().join("quarantine");
+    fs::create_dir_all(quarantine.join("of a person")).unwrap();
+    for file in ["notes.txt", "of a person/more.txt"] {
+        fs::write(quarantine.join(file), "x").unwrap();
+    }
+    for n in 0..40 {
+        append(&spool, "a", &[format!("{n:04}{}", "x".repeat(500_000))]);
+    }
+    assert_eq!(fs::read_dir(&quarantine).unwrap().count(), 0);
+}
+
 #[test]
 fn what_is_to_be_left_free_is_left_free() {
     let dir = tempfile::tempdir().unwrap();
@@ -839,10 +904,33 @@ fn what_is_too_old_is_given_up_a_batch_at_a_time() {
         all_told(&spool);
     }
     assert_eq!(spool.depth().lost.expired, 10);
-    spool.release(&spool.partition(&key));
+    spool.partition(&key).release();
     let (delivered, _) = drain(&spool);
     assert_eq!(told_in(&delivered["a"]), 10);
     assert!(!told.lock().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_too_old_and_damaged_is_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    let file = store::file_path(&sealed_segment(&config));
+    let mut bytes = fs::read(&file).unwrap();
+    let at = place_of_line_50(&bytes);
+    bytes[at] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    config.limits.max_age = Some(Duration::from_nanos(1));
+    let (spool, _) = open_telling(&config);
+    let later = SystemTime::now() + Duration::from_secs(60);
+    while let Some(partition) = spool.checkout() {
+        assert!(matches!(partition.next(later, true), Ok(Next::Empty)));
+        partition.release();
+        if spool.depth().lost.expired > 0 {
+            break;
+        }
+    }
+    let lost = spool.depth().lost;
+    assert_eq!((lost.expired, lost.damaged), (99, 1));
 }
 
 #[test]
