@@ -455,6 +455,22 @@ mod tests {
         assert_eq!(state.front("a").map(|front| front.segment), Some(3));
     }
 
+    /// Or each segment would be opened again for each partition.
+    #[test]
+    fn partitions_are_given_out_in_the_order_of_their_segments() {
+        let mut state = State::default();
+        let keys: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+        for (segment, keys) in [(2, &keys[50..]), (1, &keys[..50])] {
+            let lanes: Vec<_> = keys.iter().map(|key| (&**key, 1)).collect();
+            add(&mut state, segment, &lanes, 0);
+            state.ready.clear();
+            state.partitions.values_mut().for_each(|partition| partition.taken = false);
+        }
+        state.enqueue_all();
+        let given_out = std::iter::from_fn(|| state.checkout());
+        assert!(given_out.map(|key| key.to_string()).eq(keys));
+    }
+
     #[test]
     fn nothing_overtakes_a_segment_that_is_not_recovered() {
         let mut state = State::default();
