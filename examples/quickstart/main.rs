@@ -94,7 +94,7 @@ fn tell() -> Result<bool, BoxError> {
     screen.chapter(&format!(
         "kill -9. Process {killed_pid} is gone, with no chance to say goodbye.\n\
          {} accepted records are on disk, undelivered.\n\
-         {} more were in the SDK's queue, in memory: never accepted, lost.",
+         {} more were in the SDK's queue, in memory (here for up to 0.2 s, by default 1 s): never accepted, lost.",
         count(on_disk),
         count(in_memory),
     ));
