@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
@@ -489,12 +489,12 @@ fn write_trace(trace: &TraceContext, json: &mut Object<'_>) -> Result<(), BoxErr
 
 /// Microseconds from one time to another, rounded down; negative if `time` is the earlier one.
 fn micros_since(origin: SystemTime, time: SystemTime) -> i128 {
-    let nanos = |duration: std::time::Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
-    match time.duration_since(origin) {
-        Ok(after) => nanos(after),
-        Err(before) => -nanos(before.duration()),
+    let micros = |duration: Duration| i128::try_from(duration.as_micros()).unwrap_or(i128::MAX);
+    match time.duration_since(origin).map_err(|error| error.duration()) {
+        Ok(after) => micros(after),
+        Err(before) if before.subsec_nanos() % 1000 == 0 => -micros(before),
+        Err(before) => -micros(before) - 1,
     }
-    .div_euclid(1000)
 }
 
 /// One JSON object, written member by member: `created` needs decimals that no type of serde holds exactly.
@@ -570,14 +570,20 @@ impl Object<'_> {
         if value < 0 {
             self.out.push(b'-');
         }
-        let (value, scale) = (value.unsigned_abs(), 10_u128.pow(digits));
-        self.value(value / scale)?;
+        let (value, mut scale) = (value.unsigned_abs(), 10_u64.pow(digits));
+        // 128 bits are slow, and only needed for years beyond 500,000.
+        let mut rest = if let Ok(value) = u64::try_from(value) {
+            self.value(value / scale)?;
+            value % scale
+        } else {
+            self.value(value / u128::from(scale))?;
+            u64::try_from(value % u128::from(scale)).unwrap_or_default()
+        };
         self.out.push(b'.');
-        let (mut rest, mut scale) = (value % scale, scale);
         // One digit at least, and no zeros at the end.
         loop {
             scale /= 10;
-            self.out.push(b'0' + u8::try_from(rest / scale).unwrap_or(9));
+            self.out.push(b'0' + u8::try_from(rest / scale).unwrap_or_default());
             rest %= scale;
             if rest == 0 {
                 return Ok(());
