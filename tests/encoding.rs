@@ -42,6 +42,31 @@ impl LogProcessor for Capture {
     }
 }
 
+/// Counts what encoding allocates.
+#[derive(Debug, Default)]
+struct Count {
+    encoder: JsonEncoder,
+    allocations: Arc<Mutex<Option<u64>>>,
+}
+
+impl LogProcessor for Count {
+    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
+        let mut out = Vec::new();
+        self.encoder.encode(record, scope, &mut out).unwrap();
+        out.clear();
+        let measured = allocation_counter::measure(|| self.encoder.encode(record, scope, &mut out).unwrap());
+        *self.allocations.lock().unwrap() = Some(measured.count_total);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
 /// What `emit` logs through a provider of `resource`, encoded.
 fn texts_of(encoder: JsonEncoder, resource: Resource, emit: impl FnOnce(&SdkLoggerProvider)) -> Vec<String> {
     let texts = Arc::default();
@@ -228,6 +253,28 @@ fn a_full_record_is_this_text() {
         r#""resource":{"process.executable.name":"checkout","process.pid":1234,"service.name":"shop"}}"#,
     ];
     assert_eq!(texts[0], expected.concat());
+}
+
+#[test]
+fn encoding_allocates_nothing() {
+    let count = Count::default();
+    let allocations = Arc::clone(&count.allocations);
+    let provider = SdkLoggerProvider::builder().with_log_processor(count).build();
+    let logger = provider.logger("checkout");
+    let mut record = logger.create_log_record();
+    record.set_timestamp(UNIX_EPOCH + micros(1_610_393_068_365_492));
+    record.set_severity_number(Severity::Info);
+    record.set_body(AnyValue::from("a \"quoted\" message\n"));
+    record.set_trace_context(TraceId::from(7), SpanId::from(8), Some(TraceFlags::SAMPLED));
+    record.add_attribute("exception.type", "ValueError");
+    record.add_attribute("exception.message", "no such order");
+    record.add_attribute("code.line.number", 12);
+    record.add_attribute("order", 17);
+    record.add_attribute("amount", 17.25);
+    record.add_attribute("raw", AnyValue::Bytes(Box::new(vec![0, 255, 3])));
+    record.add_attribute("list", vec![1, 2, 3].into_iter().collect::<AnyValue>());
+    logger.emit(record);
+    assert_eq!(*allocations.lock().unwrap(), Some(0));
 }
 
 #[test]

@@ -638,17 +638,22 @@ struct Attributes<'a> {
     record: &'a SdkLogRecord,
     named: [Option<&'a AnyValue>; Known::COUNT],
     used: [bool; Known::COUNT],
+    /// Which of the first attributes have a key of their own.
+    known: [Option<Known>; COMPARED_ATTRIBUTES],
     /// Where each name occurs last, for a record with many attributes.
     last: Option<HashMap<&'a str, usize>>,
 }
 
 impl<'a> Attributes<'a> {
     fn of(record: &'a SdkLogRecord) -> Self {
-        let mut named = [None; Known::COUNT];
+        let (mut named, mut known) = ([None; Known::COUNT], [None; COMPARED_ATTRIBUTES]);
         let mut count = 0;
         for (key, value) in record.attributes_iter() {
             if let Some(name) = Known::of(key) {
                 named[name as usize] = Some(value);
+                if let Some(known) = known.get_mut(count) {
+                    *known = Some(name);
+                }
             }
             count += 1;
         }
@@ -656,7 +661,7 @@ impl<'a> Attributes<'a> {
             let keys = record.attributes_iter().map(|(key, _)| key.as_str());
             keys.enumerate().map(|(at, key)| (key, at)).collect()
         });
-        Self { record, named, used: [false; Known::COUNT], last }
+        Self { record, named, used: [false; Known::COUNT], known, last }
     }
 
     /// The first of `names` that has a usable value. It is used up, and so is any other that only repeats it.
@@ -705,7 +710,12 @@ impl<'a> Attributes<'a> {
     /// What was not taken: of each name, the last attribute.
     fn rest(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
         let attributes = self.record.attributes_iter().enumerate();
-        attributes.filter(|(at, (key, _))| !self.is_used(key) && self.is_last(*at, key)).map(|(_, attribute)| attribute)
+        let is_used = |at: usize, key: &Key| match self.known.get(at) {
+            Some(known) => known.is_some_and(|name| self.used[name as usize]),
+            None => self.is_used(key),
+        };
+        let is_rest = move |(at, (key, _)): &(usize, &(Key, AnyValue))| !is_used(*at, key) && self.is_last(*at, key);
+        attributes.filter(is_rest).map(|(_, attribute)| attribute)
     }
 
     fn in_rest(&self, key: &Key) -> bool {
