@@ -36,6 +36,8 @@ pub(crate) enum Step {
     Delivered,
     /// The batch was refused: it was divided, or its only record rejected. What is left comes next.
     Refused(Failure),
+    /// Records were given up. What is left comes next.
+    Passed,
     /// There was nothing to deliver.
     Empty,
     /// There is something that lingers for so much longer.
@@ -82,6 +84,7 @@ impl<T: Transport> Drain<T> {
         let batch = match task.partition.next(now, force || task.lingered) {
             Ok(Next::Batch(batch)) => batch,
             Ok(Next::Wait(left)) => return Step::Wait(left),
+            Ok(Next::Passed) => return Step::Passed,
             Ok(Next::Empty) => return Step::Empty,
             Err(error) => {
                 let reason = format!("the spool could not be read: {}", error_chain(&error));

@@ -335,7 +335,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 let at = self.postpone(Task { lingered: true, ..task }, left);
                 self.lingering.insert(partition, at);
             }
-            Step::Wait(_) => self.due.push_back(task),
+            Step::Wait(_) | Step::Passed => self.due.push_back(Task { lingered: false, ..task }),
             Step::Refused(failure) => {
                 let refusals = self.count_refusal(&task.partition, &failure);
                 let task = Task::new(task.partition);
@@ -380,7 +380,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
                     self.probe_at = Some(later(delay));
                 }
             }
-            Step::Failed(Failure { again: Again::Unasked, .. }) | Step::Empty | Step::Wait(_) => {}
+            Step::Failed(Failure { again: Again::Unasked, .. }) | Step::Passed | Step::Empty | Step::Wait(_) => {}
             Step::Delivered | Step::Refused(_) | Step::Failed(_) => (self.unreachable, self.probe_at) = (0, None),
         }
     }

@@ -1,21 +1,18 @@
-//! The cursor database: what of each lane is delivered, and how much there is in each segment.
+//! The cursor database: what of each lane is delivered.
 //!
 //! ```text
 //! 'l' segment 8 partition 4   ->  acknowledged 8 | frozen until 8 | each cut 8
-//! 's' segment 8 0             ->  records 8 | first, last timestamp 8 8
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::bytes::Fields;
 use super::dir::io_error;
-use super::entry::system_time;
-use super::gap::{Gap, GapReason};
 use super::lock;
 use super::store::{LOCK_PATIENCE, Shape, Store, file_path};
 use crate::error::SpoolError;
@@ -27,7 +24,6 @@ const SHAPE: Shape = Shape { log_segment_bytes: 512 << 10, cache_bytes: 1 << 20 
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 const LANE: u8 = b'l';
-const CONTENT: u8 = b's';
 
 /// How far a lane is delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,36 +58,10 @@ impl LaneCursor {
 /// How far the lanes of a segment are delivered, by their numbers. Of one that is not there nothing is delivered.
 pub(super) type LaneCursors = HashMap<u32, LaneCursor>;
 
-/// What the cursor database held of a segment when it was opened.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Loaded {
-    pub(super) content: Option<Content>,
-    pub(super) lanes: LaneCursors,
-}
-
-/// How much there is in a segment that gets no more entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) records: u64,
-    /// Nanoseconds since the epoch.
-    pub(super) first_timestamp: u64,
-    pub(super) last_timestamp: u64,
-}
-
-impl Loaded {
-    /// What of a segment is missing that is not there any more: nobody knows from which partitions.
-    pub(super) fn missing(&self) -> Option<Gap> {
-        let Content { records, first_timestamp, last_timestamp } = self.content?;
-        let records = records.saturating_sub(self.lanes.values().map(|lane| lane.acked).sum());
-        let (first, last) = (Some(system_time(first_timestamp)), Some(system_time(last_timestamp)));
-        (records > 0).then(|| Gap { key: Arc::from(""), reason: GapReason::Damaged, records, first, last })
-    }
-}
-
 /// The database, and what could not be written to it.
 ///
 /// After a write error the engine's handle fails for ever. It is then opened anew, and what was written meanwhile waits
-/// here: at most a lane cursor for each lane and a few bytes for each segment.
+/// here: at most a cursor for each lane.
 #[derive(Debug)]
 pub(super) struct Cursor {
     dir: PathBuf,
@@ -111,16 +81,12 @@ type Key = [u8; 13];
 
 impl Cursor {
     /// Opens the database, and gives what it held of every segment.
-    pub(super) fn open(dir: &Path) -> Result<(Self, BTreeMap<u64, Loaded>), SpoolError> {
+    pub(super) fn open(dir: &Path) -> Result<(Self, BTreeMap<u64, LaneCursors>), SpoolError> {
         let store = open_store(dir, LOCK_PATIENCE)?;
-        let mut loaded: BTreeMap<u64, Loaded> = BTreeMap::new();
+        let mut loaded: BTreeMap<u64, LaneCursors> = BTreeMap::new();
         for (key, value) in store.all()? {
-            let Some((kind, segment, number)) = parse_key(&key) else { continue };
-            let loaded = loaded.entry(segment).or_default();
-            match kind {
-                CONTENT => loaded.content = read_content(&value),
-                LANE => loaded.lanes.extend(read_lane(&value).map(|lane| (number, lane))),
-                _ => {}
+            if let Some((segment, lane)) = parse_key(&key) {
+                loaded.entry(segment).or_default().extend(read_lane(&value).map(|cursor| (lane, cursor)));
             }
         }
         let kept = Kept {
@@ -137,30 +103,20 @@ impl Cursor {
     pub(super) fn put_lane(&self, segment: u64, partition: u32, lane: &LaneCursor) -> Result<(), SpoolError> {
         let fields = [lane.acked, lane.frozen.unwrap_or(lane.acked)];
         let value: Vec<u8> = fields.iter().chain(&lane.cuts).copied().flat_map(u64::to_le_bytes).collect();
-        self.with_store(
-            |kept| kept.put(key(LANE, segment, partition), value),
-            None::<fn(&Store) -> Result<(), SpoolError>>,
-        )
-    }
-
-    /// Notes how much a segment has, should it vanish.
-    pub(super) fn put_content(&self, segment: u64, content: &Content) -> Result<(), SpoolError> {
-        let fields = [content.records, content.first_timestamp, content.last_timestamp];
-        let value = fields.into_iter().flat_map(u64::to_le_bytes).collect();
-        self.with_store(|kept| kept.put(key(CONTENT, segment, 0), value), None::<fn(&Store) -> Result<(), SpoolError>>)
+        self.with_store(|kept| kept.put(key(segment, partition), value), None::<fn(&Store) -> Result<(), SpoolError>>)
     }
 
     /// Forgets a segment that is deleted. Syncs as well: so the database is never far behind.
     pub(super) fn forget(&self, segment: u64) -> Result<(), SpoolError> {
-        let kinds = [LANE, CONTENT].map(|kind| key(kind, segment, 0));
-        let of_segment = |key: &Key| kinds.iter().any(|kind| kind[..9] == key[..9]);
+        let key = key(segment, 0);
+        let prefix = &key[..9];
         // What is left in the database after an error is forgotten when it is opened.
         let forget = |kept: &mut Kept| {
-            kept.unwritten.retain(|key, _| !of_segment(key));
-            kept.unflushed.retain(|key, _| !of_segment(key));
+            kept.unwritten.retain(|key, _| !key.starts_with(prefix));
+            kept.unflushed.retain(|key, _| !key.starts_with(prefix));
         };
         let remove = |store: &Store| {
-            kinds.iter().try_for_each(|kind| store.remove_all(&kind[..9]))?;
+            store.remove_all(prefix)?;
             store.sync()
         };
         self.with_store(forget, Some(remove))
@@ -261,25 +217,18 @@ fn open_store(dir: &Path, patience: Duration) -> Result<Store, SpoolError> {
     }
 }
 
-fn key(kind: u8, segment: u64, number: u32) -> Key {
-    let mut key = [kind; 13];
+fn key(segment: u64, lane: u32) -> Key {
+    let mut key = [LANE; 13];
     // Big-endian: the order of the keys is the order of the numbers.
     key[1..9].copy_from_slice(&segment.to_be_bytes());
-    key[9..].copy_from_slice(&number.to_be_bytes());
+    key[9..].copy_from_slice(&lane.to_be_bytes());
     key
 }
 
-/// The kind, the segment and the number.
-fn parse_key(key: &[u8]) -> Option<(u8, u64, u32)> {
-    let (&kind, rest) = key.split_first()?;
-    let (segment, number) = rest.split_first_chunk()?;
-    Some((kind, u64::from_be_bytes(*segment), u32::from_be_bytes(*number.first_chunk()?)))
-}
-
-fn read_content(value: &[u8]) -> Option<Content> {
-    let mut fields = Fields(value);
-    let (records, first_timestamp, last_timestamp) = (fields.u64()?, fields.u64()?, fields.u64()?);
-    Some(Content { records, first_timestamp, last_timestamp })
+/// The segment and the lane.
+fn parse_key(key: &[u8]) -> Option<(u64, u32)> {
+    let (segment, lane) = key.strip_prefix(&[LANE])?.split_first_chunk()?;
+    Some((u64::from_be_bytes(*segment), u32::from_be_bytes(*lane.first_chunk()?)))
 }
 
 fn read_lane(value: &[u8]) -> Option<LaneCursor> {
@@ -319,22 +268,17 @@ mod tests {
     fn what_is_written_is_there_after_reopening() {
         let dir = tempfile::tempdir().unwrap();
         let lane = LaneCursor { acked: 7, frozen: Some(9), cuts: vec![9, 8] };
-        let content = Content { records: 12, first_timestamp: 1, last_timestamp: u64::MAX };
         {
             let (cursor, _) = Cursor::open(dir.path()).unwrap();
             cursor.put_lane(1, 0, &lane).unwrap();
             cursor.put_lane(1, 1, &delivered(3)).unwrap();
-            cursor.put_content(1, &content).unwrap();
-            cursor.put_content(2, &content).unwrap();
             cursor.put_lane(2, 7, &lane).unwrap();
             cursor.forget(2).unwrap();
             cursor.sync().unwrap();
         }
         let (_, loaded) = Cursor::open(dir.path()).unwrap();
         let lanes = HashMap::from([(0, lane), (1, delivered(3))]);
-        let loaded_1 = Loaded { content: Some(content), lanes };
-        assert_eq!(loaded_1.missing().map(|gap| gap.records), Some(2));
-        assert_eq!(loaded, BTreeMap::from([(1, loaded_1)]));
+        assert_eq!(loaded, BTreeMap::from([(1, lanes)]));
     }
 
     /// The cursor of a lane is written once or twice a batch for as long as the process lives.

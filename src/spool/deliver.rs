@@ -59,6 +59,8 @@ pub(crate) enum Next {
     Batch(Box<Batch>),
     /// There are records, but they linger for so much longer.
     Wait(Duration),
+    /// Records were given up. There may be others.
+    Passed,
     Empty,
 }
 
@@ -110,16 +112,16 @@ impl Inner {
             let Some(collected) = collected else {
                 // Damage took all of them. They are gone, so the lane goes on behind them.
                 self.pass(key, &front, &waiting, 0);
-                return Ok(Next::Empty);
+                return Ok(Next::Passed);
             };
             let span = front.cursor.acked..collected.end;
             let age = now.duration_since(system_time(collected.last_appended_at)).unwrap_or_default();
             if self.config.limits.max_age.is_some_and(|max_age| age > max_age) {
                 let between = (collected.first_timestamp, collected.last_timestamp);
-                let untold = self.pass(key, &front, &span, collected.records);
-                self.lose(key, GapReason::Expired, collected.records.saturating_sub(untold), Some(between));
+                let expired = self.pass(key, &front, &span, collected.records);
+                self.lose(key, GapReason::Expired, expired, Some(between));
                 // One at a time, or the thread would be held by all that is too old.
-                return Ok(Next::Empty);
+                return Ok(Next::Passed);
             }
             if may_grow && self.freeze(key, &front, collected.end).is_err() {
                 // It could be another batch after a restart. What is complete is divided the same way again.
@@ -163,6 +165,7 @@ impl Inner {
         } else {
             // Or it would be written with what is written next.
             let _ = self.cursor.put_lane(front.segment, front.lane, &front.cursor);
+            self.cursor_dirty.store(true, Ordering::Release);
         }
         kept
     }
@@ -202,16 +205,19 @@ impl Inner {
         }
     }
 
-    /// Goes on behind records that will not be delivered, of which `whole` can be read. Returns how many of those told of
-    /// gaps; that is told again.
+    /// Goes on behind records that will not be delivered, of which `whole` can be read. Returns how many of those did not
+    /// just tell of gaps, which is told again.
     fn pass(&self, key: &Arc<str>, front: &Front, span: &Range<u64>, whole: u64) -> u64 {
-        let untold = lock(&self.state).take_told(front.segment, key, span);
+        let _advancing = lock(&self.advancing);
+        let mut state = lock(&self.state);
+        let Some(acked) = state.ack(key, front.segment, front.lane, span) else { return 0 };
+        let untold = state.take_told(front.segment, key, span);
+        drop(state);
+        self.write_down(front.segment, front.lane, acked);
         let told = untold.len() as u64;
         self.retell(untold);
-        if self.advance(key, front.segment, front.lane, span) {
-            self.lose(key, GapReason::Damaged, (span.end - span.start).saturating_sub(whole.max(told)), None);
-        }
-        told
+        self.lose(key, GapReason::Damaged, (span.end - span.start).saturating_sub(whole.max(told)), None);
+        whole.saturating_sub(told)
     }
 
     /// Notes that records will not be delivered; `between` are their timestamps.
@@ -228,14 +234,18 @@ impl Inner {
         // Whoever sees that it is delivered, and settles that, finds it written down.
         let _advancing = lock(&self.advancing);
         // Of one that was dropped meanwhile there is nothing to write down.
-        let Some((cursor, done)) = lock(&self.state).ack(key, segment, lane, span) else { return false };
+        let acked = lock(&self.state).ack(key, segment, lane, span);
+        acked.map(|acked| self.write_down(segment, lane, acked)).is_some()
+    }
+
+    /// Writes down how far a lane is delivered, and has its segment deleted if that is `done`.
+    fn write_down(&self, segment: u64, lane: u32, (cursor, done): (LaneCursor, bool)) {
         self.cursor_dirty.store(true, Ordering::Release);
         let _ = self.keep(|kept| kept.put_lane(segment, lane, &cursor));
         if done {
             self.ask(Job::Remove(segment));
         }
         self.progress.notify_all();
-        true
     }
 
     /// Makes every acknowledgement so far survive a kill of the process.

@@ -206,20 +206,26 @@ impl QueueDir {
             if let Some(number) = name.strip_suffix(".segment").and_then(|number| number.parse().ok()) {
                 numbers.push(number);
             } else if name.ends_with(".dead") {
-                fs::remove_dir_all(found.path()).map_err(|error| io_error("remove", &found.path(), error))?;
+                // What cannot be removed hinders nobody.
+                let _ = fs::remove_dir_all(found.path());
             }
         }
         numbers.sort_unstable();
         Ok(numbers)
     }
 
-    /// Deletes a segment. It is renamed first, so that half of one is never taken for a segment.
-    pub(super) fn remove_segment(&self, number: u64) -> Result<(), SpoolError> {
-        let (path, dead) = (self.segment(number), self.dead(number));
-        match fs::rename(&path, &dead) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("rename", &path, error)),
-            _ => sync_dir(&self.path)?,
+    /// Renames a segment that is to be deleted, so that half of one is never taken for a segment.
+    pub(super) fn retire(&self, number: u64) -> Result<(), SpoolError> {
+        let path = self.segment(number);
+        match fs::rename(&path, self.dead(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("rename", &path, error)),
+            _ => Ok(()),
         }
+    }
+
+    pub(super) fn delete_retired(&self, number: u64) -> Result<(), SpoolError> {
+        sync_dir(&self.path)?;
+        let dead = self.dead(number);
         match fs::remove_dir_all(&dead) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &dead, error)),
             _ => Ok(()),

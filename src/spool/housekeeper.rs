@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::otel_warn;
 
-use super::cursor::Content;
 use super::dir::io_error;
 use super::seal::Seal;
 use super::segment::Segment;
@@ -196,18 +195,12 @@ impl Inner {
     }
 
     fn keep_seal(&self, number: u64, seal: &Seal) -> Result<(), SpoolError> {
+        // Not deleted meanwhile.
+        let _opening = lock(&self.opening);
         if !lock(&self.state).segments.contains_key(&number) {
             return Ok(());
         }
-        seal.write(&self.dir.segment(number))?;
-        let lanes = || seal.lanes.iter();
-        let content = Content {
-            records: lanes().map(|lane| lane.records).sum(),
-            first_timestamp: lanes().map(|lane| lane.first_timestamp).min().unwrap_or_default(),
-            last_timestamp: lanes().map(|lane| lane.last_timestamp).max().unwrap_or_default(),
-        };
-        let _ = self.keep(|cursor| cursor.put_content(number, &content));
-        Ok(())
+        seal.write(&self.dir.segment(number))
     }
 
     fn recover(&self, number: u64, accepted: u64) -> Result<(), SpoolError> {

@@ -15,8 +15,9 @@
 //! | `rejected` | what the receiver refused for good |
 //! | this one | opening and closing |
 //!
-//! Lock order: `head`, `space`, `spare`, `advancing`, `state`, and last those of a segment, the cursor and the gaps.
-//! Apart from `opening`, none but `head` and `spare` is held while a segment is opened or made, nor `state` during I/O.
+//! Lock order: `head`, `space`, `opening`, `spare`, `advancing`, `state`, and last those of a segment, the cursor and the
+//! gaps. None but `opening`, and in an append `head` and `spare`, is held while a segment is opened or made, nor `state`
+//! during I/O.
 
 mod append;
 mod bytes;
@@ -54,7 +55,7 @@ use crate::config::{BatchLimits, Durability, SpoolLimits};
 use crate::error::SpoolError;
 use crate::transport::error_chain;
 use append::Head;
-use cursor::{Cursor, Loaded};
+use cursor::{Cursor, LaneCursors};
 use dir::QueueDir;
 use frame::ReadErrors;
 use gap::Gaps;
@@ -117,7 +118,7 @@ struct Inner {
     next_number: Mutex<u64>,
     /// The next segment, made ahead of its time.
     spare: Mutex<Option<Arc<Segment>>>,
-    /// Held while a segment is opened for reading, so that it is opened once.
+    /// Held while a segment is opened for reading, so that it is opened once, and while one is sealed or deleted.
     opening: Mutex<()>,
     /// Held from when something is marked as delivered to when that is written to the cursor database.
     advancing: Mutex<()>,
@@ -193,16 +194,14 @@ impl Spool {
         // Never one that was given out before.
         let next_number = 1 + numbers.last().copied().max(loaded.keys().last().copied()).unwrap_or_default();
         for number in numbers {
-            state.add_unrecovered(number, loaded.remove(&number).unwrap_or_default().lanes);
+            state.add_unrecovered(number, loaded.remove(&number).unwrap_or_default());
             match Seal::read(&dir.segment(number)) {
                 None => jobs.push(Job::Recover { number, accepted: dir.accepted(number) }),
                 Some(seal) => jobs.extend(state.add_sealed(number, seal).then_some(Job::Remove(number))),
             }
         }
         state.enqueue_all();
-        let mut missing = Vec::new();
-        for (number, loaded) in loaded {
-            missing.extend(loaded.missing());
+        for number in loaded.into_keys() {
             // On a disk that takes nothing it is done another time.
             let _ = cursor.forget(number);
         }
@@ -231,9 +230,6 @@ impl Spool {
         });
         for job in jobs {
             inner.ask(job);
-        }
-        for gap in missing {
-            inner.note_gap(gap);
         }
         let housekeeper = Mutex::new(Some(housekeeper::start(inner.clone(), receiver)?));
         Ok(Self {
@@ -315,7 +311,7 @@ impl Spool {
         if let Some(spare) = spare {
             let number = spare.id.number;
             drop(spare);
-            let _ = self.inner.dir.remove_segment(number);
+            let _ = self.inner.dir.retire(number).and_then(|()| self.inner.dir.delete_retired(number));
         }
         let closed = if drained { self.inner.dir.remove() } else { self.inner.cursor.sync() };
         if let Err(error) = &closed {
@@ -370,7 +366,7 @@ impl Inner {
         let segment = Segment::create(&self.dir.segment(number), self.segment_id(number));
         if segment.is_err() {
             // Nobody knows of what there is of it.
-            let _ = self.dir.remove_segment(number);
+            let _ = self.dir.retire(number).and_then(|()| self.dir.delete_retired(number));
         }
         segment
     }
@@ -444,25 +440,25 @@ impl Inner {
 
     /// Deletes a segment that is delivered.
     fn remove_segment(&self, number: u64) -> Result<(), SpoolError> {
-        let mut state = lock(&self.state);
+        // Nobody opens it meanwhile, and nobody drops another one for want of space.
+        let opening = lock(&self.opening);
+        let state = lock(&self.state);
         if state.is_newest(number) {
             // Or its number would be given out again after a restart, and with it the ids of its batches.
             return Ok(());
         }
-        let removed = state.segments.remove(&number);
+        let damaged = state.segments.get(&number).is_some_and(|segment| segment.damaged);
         drop(state);
-        // In this order, also after a power cut: what goes must be known as delivered, and what comes back must not come
-        // back without its cursors.
-        let _ = self.keep(Cursor::sync);
-        let gone = match &removed {
-            Some(segment) if segment.damaged => self.dir.quarantine(number, self.config.limits.max_bytes / 8),
-            _ => self.dir.remove_segment(number),
-        };
-        if let Err(error) = gone {
-            // To be tried again.
-            lock(&self.state).segments.extend(removed.map(|removed| (number, removed)));
-            return Err(error);
+        // In this order, also after a power cut: what comes back must not come back without its cursors.
+        if damaged {
+            self.dir.quarantine(number, self.config.limits.max_bytes / 8)?;
+        } else {
+            self.dir.retire(number)?;
+            self.dir.delete_retired(number)?;
         }
+        let removed = lock(&self.state).segments.remove(&number);
+        drop(opening);
+        drop(removed);
         let _ = self.keep(|cursor| cursor.forget(number));
         Ok(())
     }
@@ -470,7 +466,7 @@ impl Inner {
 
 /// Opens the cursor database; one that is damaged is set aside. What it said of delivery is then not known: all that is in
 /// the spool is delivered, some of it again and in other batches. Better twice than never.
-fn open_cursor(dir: &QueueDir) -> Result<(Cursor, BTreeMap<u64, Loaded>), SpoolError> {
+fn open_cursor(dir: &QueueDir) -> Result<(Cursor, BTreeMap<u64, LaneCursors>), SpoolError> {
     match Cursor::open(&dir.cursor()) {
         Err(error) if error.is_full() && dir.give_ballast() => Cursor::open(&dir.cursor()),
         // Not for an I/O error, which may be gone the next time.

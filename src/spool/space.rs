@@ -1,5 +1,6 @@
 //! How much the spool takes, and what gives way when that is too much.
 
+use super::housekeeper::Job;
 use super::{Inner, lock};
 use crate::config::FullPolicy;
 use crate::error::SpoolError;
@@ -22,7 +23,9 @@ impl Inner {
             self.measure(&mut space);
         }
         while let Some(reason) = self.lacks_room(&space, bytes) {
-            // What was delivered meanwhile may do.
+            let elder = lock(&self.elder).upgrade();
+            // What is delivered, and may do, is not just being deleted.
+            let _opening = (elder.as_deref().map(|elder| lock(&elder.opening)), lock(&self.opening));
             self.measure(&mut space);
             if self.lacks_room(&space, bytes).is_none() {
                 break;
@@ -30,10 +33,9 @@ impl Inner {
             if self.dir.drop_quarantined()? {
                 continue;
             }
-            let elder = lock(&self.elder).upgrade();
             let dropped = match self.config.limits.when_full {
                 FullPolicy::DropOldest => {
-                    elder.map_or(Ok(false), |elder| elder.drop_oldest())? || self.drop_oldest()?
+                    elder.as_deref().map_or(Ok(false), Self::drop_oldest)? || self.drop_oldest()?
                 }
                 FullPolicy::DropNewest => false,
             };
@@ -45,21 +47,24 @@ impl Inner {
         Ok(())
     }
 
-    /// Drops the oldest segment; false if there is none but the newest.
+    /// Drops the oldest segment; false if there is none but the newest. With `opening` locked: nobody opens it meanwhile.
     fn drop_oldest(&self) -> Result<bool, SpoolError> {
-        // Nobody opens it meanwhile. What cannot be deleted stays.
-        let opening = lock(&self.opening);
         let Some(number) = lock(&self.state).oldest() else { return Ok(false) };
-        self.dir.remove_segment(number)?;
-        let (lost, untold) = lock(&self.state).drop_segment(number);
-        drop(opening);
+        self.dir.retire(number)?;
+        let (dropped, lost, untold) = lock(&self.state).drop_segment(number);
+        drop(dropped);
         for gap in lost {
             self.note_gap(gap);
         }
         self.retell(untold);
+        let deleted = self.dir.delete_retired(number);
+        if deleted.is_err() {
+            // To be tried again.
+            self.ask(Job::Remove(number));
+        }
         let _ = self.keep(|cursor| cursor.forget(number));
         self.progress.notify_all();
-        Ok(true)
+        deleted.map(|()| true)
     }
 
     fn measure(&self, space: &mut Space) {

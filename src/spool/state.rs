@@ -152,8 +152,9 @@ impl State {
         (!self.is_newest(oldest) && !self.unrecovered.contains(&oldest)).then_some(oldest)
     }
 
-    /// Takes out the oldest segment. What is missing then, and the gaps that were told there and are not delivered.
-    pub(super) fn drop_segment(&mut self, oldest: u64) -> (Vec<Gap>, Vec<Gap>) {
+    /// Takes out the oldest segment, to be dropped without the lock. What is missing then, and the gaps that were told there
+    /// and are not delivered.
+    pub(super) fn drop_segment(&mut self, oldest: u64) -> (Option<SegmentState>, Vec<Gap>, Vec<Gap>) {
         let mut lanes = Vec::new();
         self.partitions.retain(|key, partition| {
             if partition.lanes.front().is_some_and(|lane| lane.segment == oldest) {
@@ -172,8 +173,7 @@ impl State {
                 dropped.push(Gap { key, reason: GapReason::Dropped, records, first: Some(first), last: Some(last) });
             }
         }
-        self.segments.remove(&oldest);
-        (dropped, untold)
+        (self.segments.remove(&oldest), dropped, untold)
     }
 
     /// The last record of the gap's partition tells of it.
@@ -361,8 +361,10 @@ impl State {
         if lane.segment != segment || lane.cursor.acked != delivered.start {
             return None;
         }
+        let pending = lane.pending();
         lane.cursor.advance(delivered.end);
-        self.pending_records -= delivered.end - delivered.start;
+        // A segment that was given up may have been found with less.
+        self.pending_records -= pending - lane.pending();
         let cursor = lane.cursor.clone();
         if lane.pending() > 0 || head == Some(segment) {
             return Some((cursor, false));
@@ -504,7 +506,8 @@ mod tests {
         let time = Some(system_time(1));
         let missing = Gap { key: Arc::from("a"), reason: GapReason::Dropped, records: 2, first: time, last: time };
         assert_eq!(state.oldest(), Some(1));
-        assert_eq!(state.drop_segment(1), (vec![missing], vec![told]), "the other one was delivered");
+        let (_, lost, untold) = state.drop_segment(1);
+        assert_eq!((lost, untold), (vec![missing], vec![told]), "the other one was delivered");
         assert_eq!(state.pending_records, 7);
         assert_eq!(state.front("a").map(|front| front.segment), Some(2));
         // An answer to what was under way changes nothing.
