@@ -10,47 +10,31 @@
     reason = "figures for people"
 )]
 
+mod records;
+
 use std::fs::File;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use opentelemetry::InstrumentationScope;
-use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, LogProcessor, SdkLogRecord, SdkLoggerProvider};
+use opentelemetry::logs::{AnyValue, LogRecord, Logger, Severity};
+use opentelemetry_sdk::logs::{LogBatch, LogExporter as _};
 use opentelemetry_spool::{Encoder, JsonEncoder, LogExporter};
+use records::{Record, logged};
 
 const RECORDS: u64 = 512;
 
-/// Keeps what is logged: only a logger makes records.
-#[derive(Clone, Debug, Default)]
-struct Keep(Arc<Mutex<Vec<(SdkLogRecord, InstrumentationScope)>>>);
-
-impl LogProcessor for Keep {
-    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        self.0.lock().unwrap().push((record.clone(), scope.clone()));
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
-fn records() -> Vec<(SdkLogRecord, InstrumentationScope)> {
-    let keep = Keep::default();
-    let provider = SdkLoggerProvider::builder().with_log_processor(keep.clone()).build();
-    let logger = provider.logger("append");
-    for number in 0..RECORDS {
-        let mut record = logger.create_log_record();
-        record.set_timestamp(SystemTime::now());
-        record.set_severity_number(Severity::Info);
-        record.set_body(AnyValue::from(format!("order {number} was paid and handed over to the warehouse")));
-        record.add_attribute("customer", format!("c-{:08}", number * 7919));
-        record.add_attribute("amount", number as f64 * 1.25);
-        logger.emit(record);
-    }
-    std::mem::take(&mut *keep.0.lock().unwrap())
+fn records() -> Vec<Record> {
+    logged(|logger| {
+        for number in 0..RECORDS {
+            let mut record = logger.create_log_record();
+            record.set_timestamp(SystemTime::now());
+            record.set_severity_number(Severity::Info);
+            record.set_body(AnyValue::from(format!("order {number} was paid and handed over to the warehouse")));
+            record.add_attribute("customer", format!("c-{:08}", number * 7919));
+            record.add_attribute("amount", number as f64 * 1.25);
+            logger.emit(record);
+        }
+    })
 }
 
 /// Batches a second, and percentiles.

@@ -5,62 +5,47 @@
 
 #![allow(clippy::cast_possible_wrap, clippy::cast_precision_loss, clippy::struct_field_names)]
 
+mod records;
+
 use std::hint::black_box;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
-use opentelemetry::{InstrumentationScope, SpanId, TraceFlags, TraceId};
+use opentelemetry::logs::{AnyValue, LogRecord, Logger, Severity};
+use opentelemetry::{SpanId, TraceFlags, TraceId};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_proto::transform::logs::tonic::group_logs_by_resource_and_scope;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{LogBatch, LogProcessor, SdkLogRecord, SdkLoggerProvider};
+use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 use opentelemetry_spool::{Encoder, JsonEncoder};
 use prost::Message;
+use records::{Record, logged};
 use serde::Serialize;
 
 const RECORDS: usize = 512;
 
-/// Keeps what is logged: only a logger makes records.
-#[derive(Clone, Debug, Default)]
-struct Keep(Arc<Mutex<Vec<(SdkLogRecord, InstrumentationScope)>>>);
-
-impl LogProcessor for Keep {
-    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        self.0.lock().unwrap().push((record.clone(), scope.clone()));
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
 /// A message, five attributes and a trace context each.
-fn records() -> Vec<(SdkLogRecord, InstrumentationScope)> {
-    let keep = Keep::default();
-    let provider = SdkLoggerProvider::builder().with_log_processor(keep.clone()).build();
-    let logger = provider.logger("checkout");
-    for number in 0..RECORDS {
-        let mut record = logger.create_log_record();
-        record.set_timestamp(UNIX_EPOCH + Duration::from_micros(1_763_000_000_123_456 + number as u64 * 1_001));
-        record.set_severity_number(Severity::Info);
-        record.set_severity_text("INFO");
-        record.set_target("checkout::orders");
-        record.set_body(AnyValue::from(format!("order {number} was paid and handed over to the warehouse")));
-        record.add_attribute("order.id", 8_000_000 + number as i64);
-        record.add_attribute("customer", format!("c-{:08}", number * 7919));
-        record.add_attribute("amount", number as f64 * 1.25 + 0.99);
-        record.add_attribute("retried", number % 3 == 0);
-        record.add_attribute("warehouse", "Zürich-West");
-        let trace_id = TraceId::from_bytes((number as u128 * 0x9e37_79b9_7f4a_7c15_f39c_0001 + 1).to_be_bytes());
-        let span_id = SpanId::from_bytes((number as u64 * 0x9e37_79b9_7f4a_7c15 + 1).to_be_bytes());
-        record.set_trace_context(trace_id, span_id, Some(TraceFlags::SAMPLED));
-        logger.emit(record);
-    }
-    std::mem::take(&mut *keep.0.lock().unwrap())
+fn records() -> Vec<Record> {
+    logged(|logger| {
+        for number in 0..RECORDS {
+            let mut record = logger.create_log_record();
+            record.set_timestamp(UNIX_EPOCH + Duration::from_micros(1_763_000_000_123_456 + number as u64 * 1_001));
+            record.set_severity_number(Severity::Info);
+            record.set_severity_text("INFO");
+            record.set_target("checkout::orders");
+            record.set_body(AnyValue::from(format!("order {number} was paid and handed over to the warehouse")));
+            record.add_attribute("order.id", 8_000_000 + number as i64);
+            record.add_attribute("customer", format!("c-{:08}", number * 7919));
+            record.add_attribute("amount", number as f64 * 1.25 + 0.99);
+            record.add_attribute("retried", number % 3 == 0);
+            record.add_attribute("warehouse", "Zürich-West");
+            let trace_id = TraceId::from_bytes((number as u128 * 0x9e37_79b9_7f4a_7c15_f39c_0001 + 1).to_be_bytes());
+            let span_id = SpanId::from_bytes((number as u64 * 0x9e37_79b9_7f4a_7c15 + 1).to_be_bytes());
+            record.set_trace_context(trace_id, span_id, Some(TraceFlags::SAMPLED));
+            logger.emit(record);
+        }
+    })
 }
 
 /// What a service would write that has no need of OpenTelemetry.
