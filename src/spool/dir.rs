@@ -214,6 +214,12 @@ impl QueueDir {
         Ok(numbers)
     }
 
+    /// Deletes a segment.
+    pub(super) fn remove_segment(&self, number: u64) -> Result<(), SpoolError> {
+        self.retire(number)?;
+        self.delete_retired(number)
+    }
+
     /// Renames a segment that is to be deleted, so that half of one is never taken for a segment.
     pub(super) fn retire(&self, number: u64) -> Result<(), SpoolError> {
         let path = self.segment(number);

@@ -311,7 +311,7 @@ impl Spool {
         if let Some(spare) = spare {
             let number = spare.id.number;
             drop(spare);
-            let _ = self.inner.dir.retire(number).and_then(|()| self.inner.dir.delete_retired(number));
+            let _ = self.inner.dir.remove_segment(number);
         }
         let closed = if drained { self.inner.dir.remove() } else { self.inner.cursor.sync() };
         if let Err(error) = &closed {
@@ -366,7 +366,7 @@ impl Inner {
         let segment = Segment::create(&self.dir.segment(number), self.segment_id(number));
         if segment.is_err() {
             // Nobody knows of what there is of it.
-            let _ = self.dir.retire(number).and_then(|()| self.dir.delete_retired(number));
+            let _ = self.dir.remove_segment(number);
         }
         segment
     }
@@ -453,8 +453,7 @@ impl Inner {
         if damaged {
             self.dir.quarantine(number, self.config.limits.max_bytes / 8)?;
         } else {
-            self.dir.retire(number)?;
-            self.dir.delete_retired(number)?;
+            self.dir.remove_segment(number)?;
         }
         let removed = lock(&self.state).segments.remove(&number);
         drop(opening);
