@@ -61,10 +61,6 @@ impl LogProcessor for Count {
     fn force_flush(&self) -> OTelSdkResult {
         Ok(())
     }
-
-    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
-        Ok(())
-    }
 }
 
 /// What `emit` logs through a provider of `resource`, encoded.
