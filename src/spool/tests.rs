@@ -697,6 +697,28 @@ fn a_cursor_that_cannot_be_opened_for_a_while_is_not_set_aside() {
     assert_eq!(delivered["a"], lines(0..100));
 }
 
+#[test]
+fn what_is_foreign_or_half_deleted_hinders_nothing_and_a_missing_file_is_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let segment = sealed_segment(&config);
+    let half_deleted = segment.with_file_name("0000000009.dead");
+    fs::create_dir(&half_deleted).unwrap();
+    for foreign in [half_deleted.join("db"), segment.join("notes"), segment.with_file_name("notes.segment")] {
+        fs::write(foreign, "x").unwrap();
+    }
+    let spool = open(&config);
+    assert_eq!(drain(&spool).0["a"], lines(0..100));
+    assert!(!half_deleted.exists());
+    drop(spool);
+
+    let segment = sealed_segment(&config);
+    fs::remove_file(store::file_path(&segment)).unwrap();
+    let spool = open(&config);
+    assert_eq!(drain(&spool).0.get("a"), None);
+    assert_eq!(spool.depth().lost.damaged, 100);
+}
+
 /// Or its batches would have the ids of others.
 #[test]
 fn the_number_of_a_segment_whose_directory_is_gone_is_not_used_again() {
