@@ -7,7 +7,7 @@ use crate::batch::HeaderMap;
 use crate::error::BoxError;
 use crate::hook::HeaderHook;
 use crate::retry::{Response, Verdict, parse_retry_after};
-use crate::spool::{Next, Partition, Spool};
+use crate::spool::{Batch, Next, Partition, Spool};
 use crate::stats::Counters;
 use crate::transport::{Request, SendError, Transport, error_chain};
 
@@ -93,7 +93,7 @@ impl<T: Transport> Drain<T> {
         };
         let failure = |reason, again| Failure { batch: batch.id.clone(), reason, again };
         let context = batch.context(task.attempt, now);
-        let headers = match self.headers_for(&batch.content_type, &batch.id) {
+        let headers = match self.headers_for(&batch) {
             Ok(headers) => self.hook.call(&context, headers).await,
             Err(error) => Err(error),
         };
@@ -153,10 +153,13 @@ impl<T: Transport> Drain<T> {
         }
     }
 
-    fn headers_for(&self, content_type: &str, id: &str) -> Result<HeaderMap, BoxError> {
+    fn headers_for(&self, batch: &Batch) -> Result<HeaderMap, BoxError> {
         let mut headers = HeaderMap::new();
-        headers.insert("content-type", content_type)?;
-        headers.insert("idempotency-key", id)?;
+        headers.insert("content-type", &batch.content_type)?;
+        if let Some(encoding) = batch.content_encoding {
+            headers.insert("content-encoding", encoding)?;
+        }
+        headers.insert("idempotency-key", &batch.id)?;
         headers.extend(&self.headers);
         Ok(headers)
     }
@@ -176,7 +179,7 @@ mod tests {
     use super::*;
     use crate::batch::Framing;
     use crate::config::{BatchLimits, Durability, SpoolLimits};
-    use crate::spool::{Group, SpoolConfig};
+    use crate::spool::{Coding, Group, SpoolConfig};
 
     /// Answers by a script and keeps what it was sent.
     #[derive(Default)]
@@ -206,6 +209,7 @@ mod tests {
         let config = SpoolConfig {
             dir: dir.to_owned(),
             durability: Durability::Process,
+            coding: Coding::Lz4,
             segment_bytes: 1 << 20,
             batch,
             limits: SpoolLimits::default(),

@@ -102,6 +102,14 @@ pub enum SpoolError {
         /// Which limit is reached.
         reason: String,
     },
+    /// This build of the crate lacks something that an earlier one had.
+    #[error("to {action} takes the feature `{feature}` of this crate")]
+    MissingFeature {
+        /// What was attempted.
+        action: &'static str,
+        /// What it takes.
+        feature: &'static str,
+    },
     /// This process was forked from one that had built an exporter already.
     #[error("the process was forked after an exporter was built: fork first, and build one in each process")]
     Forked,

@@ -49,7 +49,7 @@
 //! - [`SpoolHandle`]: what is in the spool; flush, pause and resume.
 //! - [`BatchContext`] and [`HeaderMap`]: what a header hook sees and sets.
 //! - [`JsonEncoder`], [`Encoder`] and [`Framing`]: the wire format, and how to write another.
-//! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`]; [`FullPolicy`].
+//! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`]; [`FullPolicy`]; [`Compression`].
 //! - The README: guarantees, answers and retries, what it costs.
 
 mod background;
@@ -72,7 +72,7 @@ mod worker;
 
 pub use batch::{BatchContext, Framing, HeaderMap};
 pub use builder::LogExporterBuilder;
-pub use config::{Durability, FullPolicy, RetryPolicy};
+pub use config::{Compression, Durability, FullPolicy, RetryPolicy, SpoolCompression};
 pub use encode::{Encoder, JsonEncoder, LevelScale, SourceCodeKey};
 pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolError};
 pub use exporter::LogExporter;

@@ -13,7 +13,7 @@ use crate::batch::{Framing, HeaderMap};
 use crate::config::{BatchLimits, Durability, SpoolLimits};
 use crate::hook::HeaderHook;
 use crate::retry::{Response, Verdict};
-use crate::spool::{Group, Spool, SpoolConfig};
+use crate::spool::{Coding, Group, Spool, SpoolConfig};
 use crate::transport::{Request, SendError, Transport};
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -28,8 +28,8 @@ enum Operation {
     /// What is delivered cannot be written down from now on, for a second.
     CursorFails,
     Settle,
-    /// Close or kill, and open with so many records in a batch.
-    Restart(bool, u64),
+    /// Close or kill, and open with so many records in a batch, stored in this way.
+    Restart(bool, u64, Coding),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +57,13 @@ fn operation() -> impl Strategy<Value = Operation> {
         16 => (0..3_usize, answer()).prop_map(|(key, answer)| Operation::Step(key, answer)),
         1 => Just(Operation::CursorFails),
         1 => Just(Operation::Settle),
-        2 => (any::<bool>(), 1..30_u64).prop_map(|(kill, max)| Operation::Restart(kill, max)),
+        2 => (any::<bool>(), 1..30_u64, coding()).prop_map(|(kill, max, coding)| Operation::Restart(kill, max, coding)),
     ]
+}
+
+fn coding() -> impl Strategy<Value = Coding> {
+    let compressed = if cfg!(feature = "gzip-http") { Coding::Deflate } else { Coding::Lz4 };
+    prop_oneof![Just(Coding::Identity), Just(Coding::Lz4), Just(compressed)]
 }
 
 /// A receiver that remembers ids.
@@ -82,6 +87,24 @@ impl Receiver {
     }
 }
 
+#[cfg(feature = "gzip-http")]
+fn plain(request: &Request) -> Bytes {
+    if !request.headers.contains_key("content-encoding") {
+        return request.body.clone();
+    }
+    let mut plain = Vec::new();
+    // One member, and nothing behind it.
+    let mut decoder = flate2::bufread::GzDecoder::new(&request.body[..]);
+    std::io::Read::read_to_end(&mut decoder, &mut plain).unwrap();
+    assert!(decoder.into_inner().is_empty());
+    plain.into()
+}
+
+#[cfg(not(feature = "gzip-http"))]
+fn plain(request: &Request) -> Bytes {
+    request.body.clone()
+}
+
 /// The receiver outlives the drains.
 #[derive(Clone, Default)]
 struct Link(Arc<Mutex<Receiver>>);
@@ -93,7 +116,8 @@ impl Transport for Link {
         let body = receiver.bodies.entry(id.clone()).or_insert_with(|| request.body.clone());
         assert!(*body == request.body, "{id} came with other bytes");
         receiver.last = Some((id.clone(), request.body.clone()));
-        let alone = request.body.split(|byte| *byte == b'\n').count() == 2;
+        let plain = plain(&request);
+        let alone = plain.split(|byte| *byte == b'\n').count() == 2;
         let answer = match receiver.answer.take().expect("one answer for each request") {
             // It sticks to what it said, though the sender may not have heard it.
             Answer::Status(_) if receiver.refused_alone.contains(&id) => Answer::Status(422),
@@ -102,7 +126,7 @@ impl Transport for Link {
         };
         match answer {
             Answer::Status(200..300) | Answer::Broken(true) if !receiver.refused_alone.contains(&id) => {
-                receiver.receive(&id, &request.body);
+                receiver.receive(&id, &plain);
             }
             Answer::Status(400 | 413 | 415 | 422) if alone => drop(receiver.refused_alone.insert(id)),
             _ => {}
@@ -115,10 +139,11 @@ impl Transport for Link {
     }
 }
 
-fn open(dir: &Path, max_records: u64, link: &Link) -> Drain<Link> {
+fn open(dir: &Path, max_records: u64, coding: Coding, link: &Link) -> Drain<Link> {
     let config = SpoolConfig {
         dir: dir.to_owned(),
         durability: Durability::Process,
+        coding,
         segment_bytes: 1 << 20,
         batch: BatchLimits { max_records, max_bytes: 200_000, linger: Duration::ZERO },
         limits: SpoolLimits::default(),
@@ -145,6 +170,12 @@ fn append(spool: &Spool, key: &str, lines: &[String]) {
     spool.append(&[(key, &group)], &FRAMING).unwrap();
 }
 
+/// What does not get much smaller.
+fn noise(seed: usize, len: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(seed as u64);
+    std::iter::repeat_with(|| random.alphanumeric()).take(len).collect()
+}
+
 fn step(drain: &Drain<Link>, key: &str, answer: Answer) -> Step {
     drain.transport.0.lock().unwrap().answer = Some(answer);
     let task = Task::new(drain.spool.partition(key));
@@ -158,9 +189,10 @@ proptest! {
     #[test]
     fn whatever_is_answered_every_record_arrives_once_in_order_or_is_set_aside(
         operations in prop::collection::vec(operation(), 1..80),
+        first_coding in coding(),
     ) {
         let (dir, link) = (tempfile::tempdir().unwrap(), Link::default());
-        let mut drain = open(dir.path(), 17, &link);
+        let mut drain = open(dir.path(), 17, first_coding, &link);
         let mut appended: [Vec<String>; 3] = Default::default();
         // What was sent last of a partition and neither delivered nor divided: it comes again.
         let mut held: [Option<(String, Bytes)>; 3] = Default::default();
@@ -186,7 +218,7 @@ proptest! {
             match operation {
                 Operation::Append(at, count, bytes) => {
                     let first = appended[at].len();
-                    let line = |n| format!("{} {n} {}", KEYS[at], "x".repeat(bytes));
+                    let line = |n| format!("{} {n} {}", KEYS[at], noise(n, bytes));
                     let lines: Vec<_> = (first..first + count).map(line).collect();
                     append(&drain.spool, KEYS[at], &lines);
                     appended[at].extend(lines);
@@ -201,12 +233,12 @@ proptest! {
                 }
                 Operation::CursorFails => drain.spool.fail_cursor(),
                 Operation::Settle => drain.spool.settle(),
-                Operation::Restart(kill, max_records) => {
+                Operation::Restart(kill, max_records, coding) => {
                     if kill {
                         drain.spool.kill();
                     }
                     drop(drain);
-                    drain = open(dir.path(), max_records, &link);
+                    drain = open(dir.path(), max_records, coding, &link);
                 }
             }
         }

@@ -7,8 +7,9 @@ use std::time::SystemTime;
 
 use opentelemetry::otel_warn;
 
-use super::bytes::len32;
-use super::entry::{self, Division, EntryHead, Group, MAX_RECORD_BYTES, nanos, stored_key};
+use super::bytes::{index, len32};
+use super::coding::Coding;
+use super::entry::{self, Division, EntryHead, Group, MAX_RECORD_BYTES, Part, nanos, stored_key};
 use super::gap::{Gap, GapReason};
 use super::housekeeper::Job;
 use super::segment::{EntryMeta, Segment, entry_budget};
@@ -19,6 +20,9 @@ use crate::error::SpoolError;
 
 /// More than the heads of an entry and of its frame take, and what the engine adds.
 const ENTRY_OVERHEAD: usize = 256;
+
+/// So many times as much as fits a frame is compressed together.
+const COMPRESSED_TOGETHER: usize = 4;
 
 /// The newest segment, while it is written.
 #[derive(Debug)]
@@ -142,7 +146,7 @@ impl Inner {
         let mut bytes = Vec::new();
         for (key, group) in groups {
             let (key, lane, mut first_record) = head.lane(stored_key(key));
-            for part in split(group, entry_budget(&key, framing), framing.separator().len()) {
+            for part in split(group, self.entry_limits(&key, framing), framing.separator().len()) {
                 let entry = EntryHead {
                     partition: lane,
                     first_record,
@@ -152,7 +156,7 @@ impl Inner {
                     appended_at,
                     division,
                 };
-                entry::write(&entry, &key, framing, part.ends, part.base, part.payload, &mut bytes);
+                entry::write(&entry, &key, framing, part, self.config.coding, &mut bytes);
                 let meta = EntryMeta::new(head.frames, &entry, part.payload.len());
                 head.frames += head.segment.write(head.frames, &mut head.runway, &bytes)?;
                 head.bytes += bytes.len() as u64;
@@ -229,6 +233,34 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// How much an entry of a partition holds.
+    fn entry_limits(&self, key: &str, framing: &Framing) -> EntryLimits {
+        let bytes = entry_budget(key, framing);
+        match self.config.coding {
+            Coding::Identity => EntryLimits { bytes, records: usize::MAX, payload: usize::MAX },
+            // Together they get smaller. What is not much smaller then takes several frames.
+            Coding::Lz4 => EntryLimits { bytes: COMPRESSED_TOGETHER * bytes, records: usize::MAX, payload: usize::MAX },
+            // A batch consists of whole ones.
+            Coding::Deflate => EntryLimits {
+                bytes: COMPRESSED_TOGETHER * bytes,
+                records: index(self.config.batch.max_records),
+                payload: index(self.config.batch.max_bytes).saturating_sub(framing.open().len() + framing.close().len()),
+            },
+        }
+    }
+}
+
+/// The most that goes into one entry; a single record always does.
+#[derive(Clone, Copy, Debug)]
+struct EntryLimits {
+    /// Of the records, and of where they end.
+    bytes: usize,
+    records: usize,
+    /// Of the records alone.
+    payload: usize,
+}
+
 /// How many bytes records take in the spool, and a little more.
 fn stored_bytes(key: &str, group: &Group, framing: &Framing) -> u64 {
     let key = stored_key(key);
@@ -250,21 +282,16 @@ fn check_sizes(group: &Group) -> Result<(), SpoolError> {
     Ok(())
 }
 
-/// A run of a group's records.
-struct Part<'a> {
-    /// Where the payload begins in the group's.
-    base: usize,
-    ends: &'a [usize],
-    payload: &'a [u8],
-}
-
-/// Cuts a group between records, so that each part takes at most `budget` bytes, unless it is a single record.
-fn split(group: &Group, budget: usize, separator: usize) -> Vec<Part<'_>> {
+/// Cuts a group between records, so that each part keeps to the limits.
+fn split(group: &Group, limits: EntryLimits, separator: usize) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut first = 0;
     while first < group.ends.len() {
         let base = if first == 0 { 0 } else { group.ends[first - 1] + separator };
-        let fits = |at: usize| group.ends[at] - base + 4 * (at + 1 - first) <= budget;
+        let fits = |at: usize| {
+            let (payload, records) = (group.ends[at] - base, at + 1 - first);
+            payload + 4 * records <= limits.bytes && records <= limits.records && payload <= limits.payload
+        };
         let mut last = first;
         while last + 1 < group.ends.len() && fits(last + 1) {
             last += 1;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use opentelemetry::otel_warn;
 
+use super::body;
 use super::bytes::index;
 use super::cursor::{Cursor, LaneCursor};
 use super::entry::system_time;
@@ -30,6 +31,7 @@ pub(crate) struct Batch {
     pub(crate) records: u64,
     pub(crate) body: Bytes,
     pub(crate) content_type: String,
+    pub(crate) content_encoding: Option<&'static str>,
     pub(super) segment: u64,
     lane: u32,
     span: Range<u64>,
@@ -39,6 +41,12 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// The body before it was compressed; as it is, if this build cannot read it.
+    pub(super) fn plain_body(&self) -> Vec<u8> {
+        let plain = self.content_encoding.and_then(|_| body::gunzip(&self.body));
+        plain.unwrap_or_else(|| self.body.to_vec())
+    }
+
     pub(crate) fn context(&self, attempt: u32, now: SystemTime) -> BatchContext {
         BatchContext {
             id: self.id.clone(),
@@ -134,7 +142,8 @@ impl Inner {
                 id: self.batch_id(front.segment, front.lane, &span),
                 partition: Partition { queue: self.clone(), key: key.clone() },
                 records: collected.records,
-                body: collected.body.into(),
+                content_encoding: collected.body.is_gzip().then_some("gzip"),
+                body: collected.body.finish().into(),
                 content_type: collected.content_type,
                 segment: front.segment,
                 lane: front.lane,

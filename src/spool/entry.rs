@@ -2,16 +2,23 @@
 //!
 //! ```text
 //! partition 4 | first record 8 | records 4 | first, last timestamp 8 8 | appended at 8 | batches: records 8, bytes 8
+//! | coding 1 | of the records without it: length 4, crc32 4
 //! | lengths: key 4, content type 2, open 2, separator 2, close 2 | these five | where each record ends 4 each | records
 //! ```
 
+use std::borrow::Cow;
+use std::io;
 use std::ops::{Deref, Range};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::bytes::{Fields, index, len32};
+use super::coding::Coding;
+use super::dir::io_error;
 use super::store::Value;
 use crate::batch::Framing;
+use crate::error::SpoolError;
 
 /// The largest record that the spool takes, so that every length fits the format with room to spare.
 pub(crate) const MAX_RECORD_BYTES: usize = 1 << 30;
@@ -73,14 +80,23 @@ pub(super) fn stored_key(key: &str) -> &str {
     &key[..end]
 }
 
-/// Writes an entry with `payload`, whose records end at `ends`, both counted from `base`.
+/// A run of a group's records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'a> {
+    /// Where the payload begins in the group's.
+    pub(super) base: usize,
+    /// Where each record ends in the group's.
+    pub(super) ends: &'a [usize],
+    pub(super) payload: &'a [u8],
+}
+
+/// Writes an entry.
 pub(super) fn write(
     head: &EntryHead,
     key: &str,
     framing: &Framing,
-    ends: &[usize],
-    base: usize,
-    payload: &[u8],
+    records: Part<'_>,
+    coding: Coding,
     out: &mut Vec<u8>,
 ) {
     out.clear();
@@ -91,6 +107,12 @@ pub(super) fn write(
     for field in [head.first_timestamp, head.last_timestamp, head.appended_at, max_records, max_bytes] {
         out.extend_from_slice(&field.to_le_bytes());
     }
+    let coding_at = out.len();
+    out.push(coding.byte());
+    out.extend_from_slice(&len32(records.payload.len()).to_le_bytes());
+    // Only where it is asked for: a request that is compressed says it of the whole.
+    let crc = if coding == Coding::Deflate { crc32fast::hash(records.payload) } else { 0 };
+    out.extend_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(&len32(key.len()).to_le_bytes());
     let parts = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()];
     for part in parts {
@@ -101,17 +123,24 @@ pub(super) fn write(
     for part in parts {
         out.extend_from_slice(&part[..part.len().min(usize::from(u16::MAX))]);
     }
-    for end in ends {
-        out.extend_from_slice(&len32(end - base).to_le_bytes());
+    for end in records.ends {
+        out.extend_from_slice(&len32(end - records.base).to_le_bytes());
     }
-    out.extend_from_slice(payload);
+    out[coding_at] = coding.encode(records.payload, out).byte();
 }
 
 /// The bytes of an entry: as the store gave them, or put together from several frames.
 #[derive(Debug)]
 pub(super) enum EntryBytes {
     Stored(Value, Range<usize>),
-    Joined(Vec<u8>),
+    Joined(Vec<u8>, Range<usize>),
+}
+
+impl EntryBytes {
+    pub(super) fn joined(bytes: Vec<u8>) -> Self {
+        let all = 0..bytes.len();
+        Self::Joined(bytes, all)
+    }
 }
 
 impl Deref for EntryBytes {
@@ -120,7 +149,7 @@ impl Deref for EntryBytes {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Stored(value, range) => &value[range.clone()],
-            Self::Joined(bytes) => bytes,
+            Self::Joined(bytes, range) => &bytes[range.clone()],
         }
     }
 }
@@ -130,7 +159,12 @@ impl Deref for EntryBytes {
 pub(super) struct Entry {
     pub(super) head: EntryHead,
     pub(super) framing: Framing,
+    pub(super) coding: Coding,
     bytes: EntryBytes,
+    /// The records, where they have to be decoded for the wire.
+    decoded: Option<Vec<u8>>,
+    plain_len: usize,
+    plain_crc: u32,
     ends_at: usize,
     payload_at: usize,
 }
@@ -140,12 +174,16 @@ pub(super) struct Entry {
 pub(super) struct Summary {
     pub(super) head: EntryHead,
     pub(super) key: Arc<str>,
+    /// Without compression.
     pub(super) payload_bytes: usize,
 }
 
 /// Where the parts of an entry are.
 struct Layout<'a> {
     head: EntryHead,
+    coding: Coding,
+    plain_len: usize,
+    plain_crc: u32,
     key: &'a str,
     content_type: &'a str,
     /// Open, separator, close.
@@ -167,6 +205,8 @@ impl<'a> Layout<'a> {
             appended_at: fields.u64()?,
             division: Division { max_records: fields.u64()?, max_bytes: fields.u64()? },
         };
+        let coding = Coding::from_byte(fields.u8()?)?;
+        let (plain_len, plain_crc) = (fields.u32()? as usize, fields.u32()?);
         let key_len = fields.u32()? as usize;
         let lens = [fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?].map(usize::from);
         let (key, content_type) = (fields.text(key_len)?, fields.text(lens[0])?);
@@ -175,8 +215,14 @@ impl<'a> Layout<'a> {
         let ends = fields.take((head.records as usize).checked_mul(4)?)?;
         let payload_at = bytes.len() - fields.0.len();
         head.first_record.checked_add(u64::from(head.records))?;
-        are_ends(ends, framing[1].len(), fields.0.len()).then_some(Self {
+        if coding == Coding::Identity && fields.0.len() != plain_len {
+            return None;
+        }
+        are_ends(ends, framing[1].len(), plain_len).then_some(Self {
             head,
+            coding,
+            plain_len,
+            plain_crc,
             key,
             content_type,
             framing,
@@ -189,18 +235,24 @@ impl<'a> Layout<'a> {
 impl Summary {
     /// `None` if the bytes are no entry.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let Layout { head, key, payload_at, .. } = Layout::read(bytes)?;
-        Some(Self { head, key: Arc::from(key), payload_bytes: bytes.len() - payload_at })
+        let Layout { head, key, plain_len, .. } = Layout::read(bytes)?;
+        Some(Self { head, key: Arc::from(key), payload_bytes: plain_len })
     }
 }
 
 impl Entry {
     /// `None` if the bytes are no entry.
     pub(super) fn read(bytes: EntryBytes) -> Option<Self> {
-        let Layout { head, content_type, framing, ends_at, payload_at, .. } = Layout::read(&bytes)?;
+        let Layout { head, content_type, framing, coding, plain_len, plain_crc, ends_at, payload_at, .. } =
+            Layout::read(&bytes)?;
         let [open, separator, close] = framing.map(<[u8]>::to_vec);
         let framing = Framing::from_stored(content_type.to_owned(), open, separator, close);
-        Some(Self { head, framing, bytes, ends_at, payload_at })
+        let mut entry =
+            Self { head, framing, coding, bytes, decoded: None, plain_len, plain_crc, ends_at, payload_at };
+        if coding == Coding::Lz4 {
+            entry.decoded = Some(coding.decode(entry.stored(), plain_len).ok()??.into_owned());
+        }
+        Some(entry)
     }
 
     fn end(&self, record: usize) -> usize {
@@ -208,18 +260,46 @@ impl Entry {
         Fields(&self.bytes[at..]).u32().map_or(0, |end| end as usize)
     }
 
-    /// Where records lie in the payload, `records` counted from the start of the lane.
-    fn span(&self, records: &Range<u64>) -> Range<usize> {
+    /// Where records lie among all of the entry's, `records` counted from the start of the lane.
+    pub(super) fn span(&self, records: &Range<u64>) -> Range<usize> {
         let first = index(records.start - self.head.first_record);
         let last = index(records.end - self.head.first_record) - 1;
         let start = if first == 0 { 0 } else { self.end(first - 1) + self.framing.separator().len() };
         start..self.end(last)
     }
 
-    /// The bytes of `records`, joined as they are stored.
-    pub(super) fn slice(&self, records: &Range<u64>) -> &[u8] {
-        let span = self.span(records);
-        &self.bytes[self.payload_at..][span]
+    /// Whether `records` are all of them.
+    pub(super) fn is_whole(&self, records: &Range<u64>) -> bool {
+        let EntryHead { first_record, records: count, .. } = self.head;
+        *records == (first_record..first_record + u64::from(count))
+    }
+
+    /// The records as they are stored.
+    pub(super) fn stored(&self) -> &[u8] {
+        &self.bytes[self.payload_at..]
+    }
+
+    /// How long the records are without compression.
+    pub(super) fn plain_len(&self) -> usize {
+        self.plain_len
+    }
+
+    /// The checksum of the records without compression, of those that were compressed for the wire.
+    pub(super) fn plain_crc(&self) -> u32 {
+        self.plain_crc
+    }
+
+    /// The records without compression, joined.
+    ///
+    /// # Errors
+    ///
+    /// If they are not what was written, or this build has not what it takes to read them.
+    pub(super) fn plain(&self) -> Result<Cow<'_, [u8]>, SpoolError> {
+        if let Some(decoded) = &self.decoded {
+            return Ok(Cow::Borrowed(decoded));
+        }
+        let plain = self.coding.decode(self.stored(), self.plain_len)?;
+        plain.ok_or_else(|| io_error("decode", Path::new("a segment"), io::ErrorKind::InvalidData.into()))
     }
 
     /// The end of the longest run of records from `from`, at most to `until`, that takes no more than `max_records`
@@ -272,8 +352,9 @@ mod tests {
             division: Division { max_records: 4, max_bytes: 5 },
         };
         let mut out = Vec::new();
-        write(&head, "acme", &Framing::json_array(), &[13, 18, 23], 10, b"\"a\",\"bb\",null", &mut out);
-        Entry::read(EntryBytes::Joined(out)).unwrap()
+        let records = Part { base: 10, ends: &[13, 18, 23], payload: b"\"a\",\"bb\",null" };
+        write(&head, "acme", &Framing::json_array(), records, Coding::Identity, &mut out);
+        Entry::read(EntryBytes::joined(out)).unwrap()
     }
 
     #[test]
@@ -283,8 +364,10 @@ mod tests {
         assert_eq!((entry.head.first_timestamp, entry.head.last_timestamp, entry.head.appended_at), (1, 2, 3));
         assert_eq!(entry.head.division, Division { max_records: 4, max_bytes: 5 });
         assert_eq!(entry.framing, Framing::json_array());
-        assert_eq!(entry.slice(&(100..101)), b"\"a\"");
-        assert_eq!(entry.slice(&(101..103)), b"\"bb\",null");
+        let plain = entry.plain().unwrap();
+        assert_eq!(&plain[entry.span(&(100..101))], b"\"a\"");
+        assert_eq!(&plain[entry.span(&(101..103))], b"\"bb\",null");
+        assert!(entry.is_whole(&(100..103)) && !entry.is_whole(&(100..102)) && !entry.is_whole(&(101..103)));
         let summary = Summary::read(&entry.bytes).unwrap();
         assert_eq!((&*summary.key, summary.payload_bytes, summary.head), ("acme", 13, entry.head));
     }
@@ -302,27 +385,27 @@ mod tests {
 
     #[test]
     fn cut_or_longer_bytes_are_no_entry() {
-        let EntryBytes::Joined(bytes) = entry().bytes else { unreachable!() };
+        let EntryBytes::Joined(bytes, _) = entry().bytes else { unreachable!() };
         for len in 0..bytes.len() {
-            assert!(Entry::read(EntryBytes::Joined(bytes[..len].to_vec())).is_none(), "{len} bytes");
+            assert!(Entry::read(EntryBytes::joined(bytes[..len].to_vec())).is_none(), "{len} bytes");
         }
-        assert!(Entry::read(EntryBytes::Joined([&bytes[..], b"x"].concat())).is_none());
+        assert!(Entry::read(EntryBytes::joined([&bytes[..], b"x"].concat())).is_none());
     }
 
     /// Found by fuzzing.
     #[test]
     fn records_that_do_not_follow_one_another_are_no_entry() {
-        let EntryBytes::Joined(bytes) = entry().bytes else { unreachable!() };
+        let EntryBytes::Joined(bytes, _) = entry().bytes else { unreachable!() };
         let ends_at = bytes.len() - 13 - 3 * 4;
         // The first may end where the second's separator begins, and no later.
         for (end, is_entry) in [(0_u32, true), (3, true), (7, true), (8, false), (6_684_672, false)] {
             let mut changed = bytes.clone();
             changed[ends_at..ends_at + 4].copy_from_slice(&end.to_le_bytes());
-            assert_eq!(Entry::read(EntryBytes::Joined(changed)).is_some(), is_entry, "an end at {end}");
+            assert_eq!(Entry::read(EntryBytes::joined(changed)).is_some(), is_entry, "an end at {end}");
         }
         let mut changed = bytes;
         changed[4..12].fill(0xff);
-        assert!(Entry::read(EntryBytes::Joined(changed)).is_none(), "records that cannot be counted");
+        assert!(Entry::read(EntryBytes::joined(changed)).is_none(), "records that cannot be counted");
     }
 
     #[test]

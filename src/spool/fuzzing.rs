@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use super::entry::{self, Division, Entry, EntryBytes, EntryHead, Summary};
+use super::coding::Coding;
+use super::entry::{self, Division, Entry, EntryBytes, EntryHead, Part, Summary};
 use super::frame::{self, Frame};
 use super::{Announcer, Group, Next, SegmentId, Spool, SpoolConfig, Wake, lock};
 use crate::batch::Framing;
@@ -36,34 +37,42 @@ fn id((queue, number): (u64, u64)) -> SegmentId {
 }
 
 /// An entry with records that are joined by `framing`'s separator.
-pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[Vec<u8>]) -> Vec<u8> {
+pub fn write_entry(
+    first_record: u64,
+    key: &str,
+    framing: &Framing,
+    records: &[Vec<u8>],
+    compressed: bool,
+) -> Vec<u8> {
     let group = group(records, framing.separator());
     let records = u32::try_from(records.len()).expect("a few records");
     let division = Division { max_records: 4, max_bytes: 5 };
     let (first_timestamp, last_timestamp, appended_at) = (1, 2, 3);
     let head =
         EntryHead { partition: 1, first_record, records, first_timestamp, last_timestamp, appended_at, division };
+    let coding = if compressed { Coding::Lz4 } else { Coding::Identity };
     let mut out = Vec::new();
-    entry::write(&head, key, framing, &group.ends, 0, &group.payload, &mut out);
+    let records = Part { base: 0, ends: &group.ends, payload: &group.payload };
+    entry::write(&head, key, framing, records, coding, &mut out);
     out
 }
 
 /// The key, the framing and the records of an entry: all that are within `most` from the first or the last.
 pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Vec<u8>>)> {
     let summary = Summary::read(bytes);
-    let entry = Entry::read(EntryBytes::Joined(bytes.to_vec()));
-    assert_eq!(summary.is_some(), entry.is_some());
+    let entry = Entry::read(EntryBytes::joined(bytes.to_vec()));
+    assert!(summary.is_some() || entry.is_none());
     let (entry, key) = (entry?, summary?.key);
     let first = entry.head.first_record;
     let end = first + u64::from(entry.head.records);
     let mut records = Vec::new();
     for at in (first..end).filter(|at| at - first < most || end - at <= most) {
-        records.push(entry.slice(&(at..at + 1)).to_vec());
+        records.push(entry.plain().ok()?[entry.span(&(at..at + 1))].to_vec());
         for max_bytes in [0, 10, u64::MAX] {
             let fits = entry.fit(at, end, u64::MAX, max_bytes);
             assert!(fits >= at && fits <= end);
             if fits > at {
-                assert!(entry.slice(&(at..fits)).len() as u64 <= max_bytes);
+                assert!(entry.span(&(at..fits)).len() as u64 <= max_bytes);
             }
         }
     }
@@ -105,6 +114,7 @@ impl LineSpool {
         let config = SpoolConfig {
             dir: dir.to_owned(),
             durability: Durability::Process,
+            coding: Coding::Lz4,
             segment_bytes: 10_000,
             batch: BatchLimits { max_records, max_bytes, linger: Duration::ZERO },
             limits: SpoolLimits::default(),

@@ -5,6 +5,7 @@
 //! | `dir` | which files there are, and who owns them |
 //! | `store`, `pool` | one database; the engine's threads |
 //! | `frame`, `entry` | what is in it |
+//! | `coding`, `body` | records made smaller; a request body put together from them |
 //! | `segment`, `seal` | a database as a run of entries; what should be in it |
 //! | `cursor` | what of the segments is delivered |
 //! | `state` | what waits, in memory |
@@ -20,7 +21,9 @@
 //! during I/O.
 
 mod append;
+mod body;
 mod bytes;
+mod coding;
 mod cursor;
 mod deliver;
 mod dir;
@@ -65,7 +68,8 @@ use segment::Segment;
 use space::Space;
 use state::State;
 
-pub(crate) use deliver::Next;
+pub(crate) use coding::Coding;
+pub(crate) use deliver::{Batch, Next};
 pub(crate) use entry::Group;
 pub(crate) use gap::{Announcer, Gap, GapReason, Lost};
 pub(crate) use partition::Partition;
@@ -81,6 +85,8 @@ const READ_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct SpoolConfig {
     pub(crate) dir: PathBuf,
     pub(crate) durability: Durability,
+    /// Of what is appended.
+    pub(crate) coding: Coding,
     /// A segment that has this many bytes gets no more.
     pub(crate) segment_bytes: u64,
     pub(crate) batch: BatchLimits,

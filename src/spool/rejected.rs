@@ -39,7 +39,7 @@ pub struct RejectedRecord {
     pub rejected_at: SystemTime,
     /// The `Content-Type` of the request.
     pub content_type: String,
-    /// The request's body: the record as it was sent, alone in its framing.
+    /// The request's body before it was compressed: the record, alone in its framing.
     pub body: Vec<u8>,
 }
 
@@ -53,7 +53,7 @@ impl RejectedRecord {
             answer: String::from_utf8_lossy(answer).into_owned(),
             rejected_at: now,
             content_type: batch.content_type.clone(),
-            body: batch.body.to_vec(),
+            body: batch.plain_body(),
         }
     }
 

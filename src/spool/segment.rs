@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::SegmentId;
+use super::body::Body;
 use super::bytes::index;
+use super::coding::Coding;
 use super::dir::io_error;
 use super::entry::{Division, Entry, EntryBytes, EntryHead, Summary};
 use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place, ReadErrors};
@@ -93,7 +95,7 @@ pub(super) struct Collected {
     pub(super) end: u64,
     /// How many there are: fewer than up to `end` only where damage took some.
     pub(super) records: u64,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Body,
     pub(super) content_type: String,
     pub(super) first_timestamp: u64,
     pub(super) last_timestamp: u64,
@@ -308,7 +310,7 @@ impl Segment {
                 file.seek(SeekFrom::Start(places[at].offset))
                     .and_then(|_| file.read_exact(&mut bytes))
                     .map_err(|error| io_error("read", Path::new("a segment"), error))?;
-                Ok(Some(EntryBytes::Joined(bytes)))
+                Ok(Some(EntryBytes::joined(bytes)))
             }
             Source::Missing => Ok(None),
         }
@@ -328,10 +330,7 @@ impl Segment {
         if frame.parts == 1 {
             let bytes = match first {
                 EntryBytes::Stored(value, all) => EntryBytes::Stored(value, HEADER_BYTES..all.end),
-                EntryBytes::Joined(mut bytes) => {
-                    bytes.drain(..HEADER_BYTES);
-                    EntryBytes::Joined(bytes)
-                }
+                EntryBytes::Joined(bytes, all) => EntryBytes::Joined(bytes, HEADER_BYTES..all.end),
             };
             return Ok((1, Some(bytes)));
         }
@@ -346,7 +345,7 @@ impl Segment {
                 None => return Ok((u64::from(part), None)),
             }
         }
-        Ok((u64::from(parts), Some(EntryBytes::Joined(joined))))
+        Ok((u64::from(parts), Some(EntryBytes::joined(joined))))
     }
 
     /// What waits between two records of a lane.
@@ -383,14 +382,15 @@ impl Segment {
             let (batch, framing) = collected.get_or_insert_with(|| {
                 left = max_records;
                 let framing = entry.framing.clone();
-                (Collected::new(&entry.head, from, &framing, meta.payload_bytes.min(max_bytes)), framing)
+                (Collected::new(&entry, from, meta.payload_bytes.min(max_bytes)), framing)
             });
-            if *framing != entry.framing {
+            let gzip = entry.coding == Coding::Deflate;
+            if *framing != entry.framing || batch.body.is_gzip() != gzip {
                 break;
             }
             let empty = batch.records == 0;
             let separator = if empty { &[][..] } else { framing.separator() };
-            let taken = (batch.body.len() + separator.len() + framing.close().len()) as u64;
+            let taken = (batch.body.plain_len() + separator.len() + framing.close().len()) as u64;
             let mut end = entry.fit(from, records.end, left, max_bytes.saturating_sub(taken));
             if end == from {
                 if !empty {
@@ -399,8 +399,12 @@ impl Segment {
                 // A record that is too large for any body goes alone.
                 end = from + 1;
             }
-            batch.body.extend_from_slice(separator);
-            batch.body.extend_from_slice(entry.slice(&(from..end)));
+            if gzip && !empty && !entry.is_whole(&(from..end)) {
+                // It would have to be compressed again; the next batch has it whole.
+                break;
+            }
+            batch.body.text(separator);
+            batch.body.records(&entry, &(from..end))?;
             batch.end = end;
             batch.records += end - from;
             batch.first_timestamp = batch.first_timestamp.min(entry.head.first_timestamp);
@@ -412,16 +416,17 @@ impl Segment {
             }
         }
         Ok(collected.map(|(mut batch, framing)| {
-            batch.body.extend_from_slice(framing.close());
+            batch.body.text(framing.close());
             batch
         }))
     }
 }
 
 impl Collected {
-    fn new(head: &EntryHead, from: u64, framing: &Framing, expected_bytes: u64) -> Self {
-        let mut body = Vec::with_capacity(index(expected_bytes) + framing.open().len() + framing.close().len());
-        body.extend_from_slice(framing.open());
+    fn new(entry: &Entry, from: u64, expected_bytes: u64) -> Self {
+        let (head, framing) = (&entry.head, &entry.framing);
+        let mut body = Body::new(entry.coding, index(expected_bytes) + framing.open().len() + framing.close().len());
+        body.text(framing.open());
         Self {
             end: from,
             records: 0,

@@ -18,6 +18,7 @@ fn config(dir: &Path) -> SpoolConfig {
     SpoolConfig {
         dir: dir.to_owned(),
         durability: Durability::Process,
+        coding: Coding::Identity,
         segment_bytes: 1 << 20,
         batch,
         limits: SpoolLimits::default(),
@@ -213,6 +214,60 @@ fn a_body_keeps_to_the_limits() {
     }
     // 49 + 1 + 49 + 1, 50 + 1, 200 + 1 alone, and the rest of two entries together.
     assert_eq!(bodies, [100, 51, 201, 4]);
+}
+
+/// However records are stored, they arrive as they are.
+#[test]
+fn what_is_compressed_in_the_spool_is_sent_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SpoolConfig { coding: Coding::Lz4, ..config(dir.path()) };
+    let spool = open(&config);
+    let long: Vec<_> = (0..30).map(|n| format!("{n} {}", "long ".repeat(20_000))).collect();
+    append(&spool, "a", &long);
+    append(&spool, "a", &lines(0..2000));
+    let (delivered, _) = drain(&spool);
+    assert_eq!(delivered["a"], [long, lines(0..2000)].concat());
+    kill(spool);
+    let bytes = fs::metadata(segment_dirs(dir.path())[0].join("db")).unwrap().len();
+    assert!(bytes < 1 << 20, "{bytes} bytes for 3 MB");
+}
+
+#[cfg(feature = "gzip-http")]
+#[test]
+fn what_is_compressed_for_the_wire_is_one_gzip_member_of_whole_pieces() {
+    use std::io::Read;
+
+    let dir = tempfile::tempdir().unwrap();
+    let config = SpoolConfig { coding: Coding::Deflate, ..config(dir.path()) };
+    let spool = open(&config);
+    for n in 0..10 {
+        append(&spool, "a", &lines(n * 300..n * 300 + 300));
+    }
+    append(&spool, "a", &lines(3000..5000));
+    let (mut arrived, mut counts) = (Vec::new(), Vec::new());
+    let key = spool.checkout().unwrap().key;
+    while let Some(batch) = next(&spool, &key) {
+        assert_eq!(batch.content_encoding, Some("gzip"));
+        let mut plain = String::new();
+        flate2::read::MultiGzDecoder::new(&batch.body[..]).read_to_string(&mut plain).unwrap();
+        assert_eq!(batch.plain_body(), plain.as_bytes());
+        let len = batch.body.len();
+        assert!(len * 4 < plain.len(), "{len} bytes for {}", plain.len());
+        arrived.extend(plain.lines().map(str::to_owned));
+        counts.push(batch.records);
+        if counts.len() == 2 {
+            // As if it were refused: its halves are made of a part each.
+            batch.cut().unwrap();
+            arrived.truncate(300);
+            counts.pop();
+            counts.push(0);
+            continue;
+        }
+        batch.ack();
+    }
+    assert_eq!(arrived, lines(0..5000));
+    // Never a part of a piece, unless that was divided.
+    assert_eq!(counts, [&[300, 0, 150, 150][..], &[300; 8], &[512, 512, 512, 464]].concat());
 }
 
 #[test]

@@ -1,0 +1,114 @@
+//! A request body that is put together from what is stored: bytes joined, decoded at most, never encoded again.
+//!
+//! With `Content-Encoding: gzip` it is one member (RFC 1952): a header, the pieces of a deflate stream, each ended at a
+//! byte, and a trailer with the checksum that follows from those of the pieces. What stands between them goes into
+//! deflate's stored blocks.
+
+use std::ops::Range;
+
+use super::bytes::Fields;
+use super::coding::{Coding, deflate};
+use super::entry::Entry;
+use crate::error::SpoolError;
+
+/// Deflate, no name, no time, no system.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// The last block of a deflate stream, with nothing in it.
+const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
+
+/// The most that one stored block holds.
+const MAX_STORED: usize = u16::MAX as usize;
+
+#[derive(Debug)]
+pub(super) struct Body {
+    bytes: Vec<u8>,
+    /// How many bytes it has without compression.
+    plain_len: usize,
+    /// The checksum so far, of one that is compressed.
+    gzip: Option<crc32fast::Hasher>,
+}
+
+impl Body {
+    /// An empty one, of about so many bytes, for entries that are stored in this way.
+    pub(super) fn new(coding: Coding, expected_bytes: usize) -> Self {
+        let gzip = (coding == Coding::Deflate).then(crc32fast::Hasher::new);
+        let mut bytes = Vec::with_capacity(if gzip.is_some() { expected_bytes / 8 } else { expected_bytes });
+        if gzip.is_some() {
+            bytes.extend_from_slice(&GZIP_HEADER);
+        }
+        Self { bytes, plain_len: 0, gzip }
+    }
+
+    pub(super) fn is_gzip(&self) -> bool {
+        self.gzip.is_some()
+    }
+
+    pub(super) fn plain_len(&self) -> usize {
+        self.plain_len
+    }
+
+    /// Adds a part of the framing.
+    pub(super) fn text(&mut self, text: &[u8]) {
+        self.plain_len += text.len();
+        let Some(crc) = &mut self.gzip else { return self.bytes.extend_from_slice(text) };
+        crc.update(text);
+        for block in text.chunks(MAX_STORED) {
+            let len = u16::try_from(block.len()).unwrap_or(u16::MAX);
+            self.bytes.push(0);
+            self.bytes.extend_from_slice(&len.to_le_bytes());
+            self.bytes.extend_from_slice(&(!len).to_le_bytes());
+            self.bytes.extend_from_slice(block);
+        }
+    }
+
+    /// Adds records of an entry.
+    ///
+    /// # Errors
+    ///
+    /// If they are a part of those that were compressed together, and this build cannot take them apart.
+    pub(super) fn records(&mut self, entry: &Entry, records: &Range<u64>) -> Result<(), SpoolError> {
+        let Some(crc) = &mut self.gzip else {
+            let plain = entry.plain()?;
+            let records = &plain[entry.span(records)];
+            self.plain_len += records.len();
+            self.bytes.extend_from_slice(records);
+            return Ok(());
+        };
+        if entry.is_whole(records) {
+            self.plain_len += entry.plain_len();
+            self.bytes.extend_from_slice(entry.stored());
+            crc.combine(&crc32fast::Hasher::new_with_initial_len(entry.plain_crc(), entry.plain_len() as u64));
+            return Ok(());
+        }
+        // One that was divided, because it was refused.
+        let plain = entry.plain()?;
+        let records = &plain[entry.span(records)];
+        let start = self.bytes.len();
+        if deflate(records, &mut self.bytes) {
+            self.plain_len += records.len();
+            crc.update(records);
+        } else {
+            self.bytes.truncate(start);
+            self.text(records);
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        if let Some(crc) = self.gzip {
+            self.bytes.extend_from_slice(&LAST_BLOCK);
+            self.bytes.extend_from_slice(&crc.finalize().to_le_bytes());
+            // Modulo 2^32, as the format has it.
+            self.bytes.extend_from_slice(&(self.plain_len as u64).to_le_bytes()[..4]);
+        }
+        self.bytes
+    }
+}
+
+/// What is in a body that was compressed; `None` if it is none, or this build cannot read it.
+pub(super) fn gunzip(body: &[u8]) -> Option<Vec<u8>> {
+    let (stream, trailer) = body.strip_prefix(&GZIP_HEADER)?.split_last_chunk::<8>()?;
+    let len = Fields(&trailer[4..]).u32()? as usize;
+    Some(Coding::Deflate.decode(stream, len).ok()??.into_owned())
+}

@@ -1,0 +1,179 @@
+//! How the records of an entry are stored: as they are, smaller, or ready for a request that is compressed.
+
+use std::borrow::Cow;
+
+use crate::error::SpoolError;
+
+/// How the records of an entry are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// As they are.
+    #[default]
+    Identity,
+    /// An LZ4 block: smaller on disk, the same on the wire.
+    Lz4,
+    /// A piece of a raw deflate stream that ends at a byte and refers to nothing before it: what goes as it is into the
+    /// body of a request with `Content-Encoding: gzip`.
+    Deflate,
+}
+
+impl Coding {
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Identity, Self::Lz4, Self::Deflate].into_iter().find(|coding| coding.byte() == byte)
+    }
+
+    pub(super) fn byte(self) -> u8 {
+        match self {
+            Self::Identity => 0,
+            Self::Lz4 => 1,
+            Self::Deflate => 2,
+        }
+    }
+
+    /// Appends `plain` to `out`, and says how: as it is where it would not get smaller.
+    pub(super) fn encode(self, plain: &[u8], out: &mut Vec<u8>) -> Self {
+        let start = out.len();
+        let coded = match self {
+            Self::Identity => false,
+            Self::Lz4 => compress_lz4(plain, out) && out.len() - start < plain.len(),
+            // Also where it is larger: it is sent like the rest.
+            Self::Deflate => deflate(plain, out),
+        };
+        if coded {
+            return self;
+        }
+        out.truncate(start);
+        out.extend_from_slice(plain);
+        Self::Identity
+    }
+
+    /// The `plain_len` bytes that were encoded; `None` if there were other ones.
+    ///
+    /// # Errors
+    ///
+    /// If this build of the crate has not what it takes.
+    pub(super) fn decode(self, stored: &[u8], plain_len: usize) -> Result<Option<Cow<'_, [u8]>>, SpoolError> {
+        // What is forged shall not take more memory than what is not could.
+        if plain_len / 1100 > stored.len() {
+            return Ok(None);
+        }
+        let plain = match self {
+            Self::Identity => return Ok((stored.len() == plain_len).then_some(Cow::Borrowed(stored))),
+            Self::Lz4 => decompress_lz4(stored, plain_len),
+            Self::Deflate => inflate(stored, plain_len)?,
+        };
+        Ok(plain.map(Cow::Owned))
+    }
+}
+
+fn compress_lz4(plain: &[u8], out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    out.resize(start + lz4_flex::block::get_maximum_output_size(plain.len()), 0);
+    let Ok(len) = lz4_flex::block::compress_into(plain, &mut out[start..]) else { return false };
+    out.truncate(start + len);
+    true
+}
+
+fn decompress_lz4(stored: &[u8], plain_len: usize) -> Option<Vec<u8>> {
+    let mut plain = vec![0; plain_len];
+    let len = lz4_flex::block::decompress_into(stored, &mut plain).ok()?;
+    (len == plain_len).then_some(plain)
+}
+
+#[cfg(feature = "gzip-http")]
+pub(super) fn deflate(plain: &[u8], out: &mut Vec<u8>) -> bool {
+    use std::cell::RefCell;
+
+    use flate2::{Compress, Compression, FlushCompress};
+
+    thread_local! {
+        /// Used again: it takes more to make one than to compress a batch.
+        static DEFLATE: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(3), false));
+    }
+    DEFLATE.with_borrow_mut(|compress| {
+        compress.reset();
+        loop {
+            let done = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
+            let rest = plain.get(done..).unwrap_or_default();
+            // More than the mark of a flush takes, or there could be a second one.
+            out.reserve(rest.len() / 4 + 64);
+            if compress.compress_vec(rest, out, FlushCompress::Sync).is_err() {
+                return false;
+            }
+            if compress.total_in() == plain.len() as u64 && out.len() < out.capacity() {
+                return true;
+            }
+        }
+    })
+}
+
+#[cfg(feature = "gzip-http")]
+fn inflate(stored: &[u8], plain_len: usize) -> Result<Option<Vec<u8>>, SpoolError> {
+    use flate2::{Decompress, FlushDecompress};
+
+    // One more, so that a longer one is noticed.
+    let mut plain = Vec::with_capacity(plain_len + 1);
+    let inflated = Decompress::new(false).decompress_vec(stored, &mut plain, FlushDecompress::Sync);
+    Ok((inflated.is_ok() && plain.len() == plain_len).then_some(plain))
+}
+
+#[cfg(not(feature = "gzip-http"))]
+pub(super) fn deflate(_plain: &[u8], _out: &mut Vec<u8>) -> bool {
+    false
+}
+
+#[cfg(not(feature = "gzip-http"))]
+fn inflate(_stored: &[u8], _plain_len: usize) -> Result<Option<Vec<u8>>, SpoolError> {
+    Err(SpoolError::MissingFeature { action: "take apart records that were compressed for gzip", feature: "gzip-http" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codings() -> impl Iterator<Item = Coding> {
+        [Coding::Identity, Coding::Lz4, Coding::Deflate]
+            .into_iter()
+            .filter(|coding| cfg!(feature = "gzip-http") || *coding != Coding::Deflate)
+    }
+
+    #[test]
+    fn what_was_encoded_is_decoded() {
+        let text = "the quick brown fox ".repeat(10_000);
+        let mut random = fastrand::Rng::with_seed(1);
+        let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(100_000).collect();
+        for plain in [&b""[..], b"x", text.as_bytes(), &noise] {
+            for coding in codings() {
+                let mut out = b"before".to_vec();
+                let coded = coding.encode(plain, &mut out);
+                let stored = &out[b"before".len()..];
+                assert!(out.starts_with(b"before"));
+                assert_eq!(&*coded.decode(stored, plain.len()).unwrap().unwrap(), plain, "{coding:?}");
+                assert!(stored.len() <= plain.len() + plain.len() / 1000 + 64, "{coding:?}: {}", stored.len());
+                assert_eq!(coded.decode(stored, plain.len() + 1).unwrap(), None, "{coding:?}");
+                if plain.len() > 1 {
+                    assert_eq!(coded.decode(stored, plain.len() - 1).unwrap(), None, "{coding:?}");
+                }
+                assert_eq!(Coding::from_byte(coded.byte()), Some(coded));
+            }
+        }
+    }
+
+    #[test]
+    fn repetition_makes_it_smaller_and_noise_leaves_it_as_it_is() {
+        let text = "the quick brown fox ".repeat(10_000);
+        for coding in codings().skip(1) {
+            let mut out = Vec::new();
+            assert_eq!(coding.encode(text.as_bytes(), &mut out), coding);
+            assert!(out.len() < text.len() / 10, "{coding:?}: {}", out.len());
+        }
+        assert_eq!(Coding::Lz4.encode(b"no two alike", &mut Vec::new()), Coding::Identity);
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_takes_no_memory() {
+        for coding in codings() {
+            assert_eq!(coding.decode(b"short", usize::MAX / 2).unwrap(), None);
+        }
+    }
+}
