@@ -173,7 +173,7 @@ fn append(spool: &Spool, key: &str, lines: &[String]) {
 /// What does not get much smaller.
 fn noise(seed: usize, len: usize) -> String {
     let mut random = fastrand::Rng::with_seed(seed as u64);
-    std::iter::repeat_with(|| random.alphanumeric()).take(len).collect()
+    std::iter::repeat_with(|| format!("{:016x}", random.u64(..))).take(len / 16).collect()
 }
 
 fn step(drain: &Drain<Link>, key: &str, answer: Answer) -> Step {

@@ -143,9 +143,11 @@ pub struct JsonEncoder {
     with_resource: bool,
     max_depth: usize,
     started: SystemTime,
-    /// Looked up once: an exporter does not outlive a fork.
-    process_id: OnceLock<i64>,
+    /// Of the resource, else the real one.
+    process_id: Option<i64>,
     process_name: Option<String>,
+    /// The object made of these, the same for every record. Made once: an exporter does not outlive a fork.
+    process: OnceLock<Vec<u8>>,
     resource: Vec<(Key, AnyValue)>,
 }
 
@@ -162,8 +164,9 @@ impl Default for JsonEncoder {
             with_resource: false,
             max_depth: DEFAULT_MAX_DEPTH,
             started: SystemTime::now(),
-            process_id: OnceLock::new(),
+            process_id: None,
             process_name: executable_name(),
+            process: OnceLock::new(),
             resource: Vec::new(),
         }
     }
@@ -339,31 +342,34 @@ impl JsonEncoder {
         let mut attributes = Attributes::of(record);
         let stack_trace = attributes.stack_trace();
 
-        json.member("type", &self.message_type)?;
+        json.text("type", Some(&self.message_type))?;
         let time = record.timestamp().or(record.observed_timestamp());
         json.decimal("created", time.map(|time| micros_since(UNIX_EPOCH, time)), 6)?;
         json.decimal("relative_created", time.map(|time| micros_since(self.started, time)), 3)?;
-        json.member("message", record.body().map(|body| JsonText(self.value(body))))?;
-        json.object("level", |level| {
-            let (number, name) = level_of(record, self.level_scale);
-            level.member("number", number)?;
-            level.member("name", name)
-        })?;
+        match record.body() {
+            Some(AnyValue::String(body)) => json.text("message", Some(body.as_str()))?,
+            body => json.member("message", body.map(|body| JsonText(self.value(body))))?,
+        }
+        match self.level_scale {
+            LevelScale::Python => json.raw("level", python_level(record.severity_number()).as_bytes()),
+            LevelScale::OpenTelemetry => json.object("level", |level| {
+                let severity = record.severity_number();
+                level.member("number", severity.map_or(0, |severity| severity as u8))?;
+                level.text("name", record.severity_text().or(severity.as_ref().map(Severity::name)))
+            })?,
+        }
         if self.always_stack_trace {
             json.member("stack_trace", stack_trace.unwrap_or_default())?;
         }
         json.object(self.source_code_key.as_str(), |code| {
-            code.member("pathname", attributes.path())?;
-            code.member("function", attributes.text(&[Known::Function, Known::OldFunction, Known::Namespace]))?;
+            code.text("pathname", attributes.path())?;
+            code.text("function", attributes.text(&[Known::Function, Known::OldFunction, Known::Namespace]))?;
             code.member("line", attributes.int(&[Known::Line, Known::OldLine]))
         })?;
-        json.object("process", |process| {
-            process.member("id", self.process_id.get_or_init(|| std::process::id().into()))?;
-            process.member("name", &self.process_name)
-        })?;
+        json.raw("process", self.process.get_or_init(|| self.process_object()));
         json.object("thread", |thread| {
             thread.member("id", attributes.int(&[Known::ThreadId]))?;
-            thread.member("name", attributes.text(&[Known::ThreadName]))
+            thread.text("name", attributes.text(&[Known::ThreadName]))
         })?;
 
         if let Some(stack_trace) = stack_trace.filter(|_| !self.always_stack_trace) {
@@ -375,13 +381,13 @@ impl JsonEncoder {
         let fixed = self.extra_fields.iter().filter(|(key, _)| !attributes.in_rest(key));
         self.write_attributes(json, &self.extra_key, fixed.chain(attributes.rest()))?;
         if !scope.name().is_empty() {
-            json.member("logger", scope.name())?;
+            json.text("logger", Some(scope.name()))?;
         }
         if let Some(target) = record.target().filter(|target| !target.is_empty()) {
-            json.member("target", target)?;
+            json.text("target", Some(target))?;
         }
         if let Some(event) = record.event_name().filter(|event| !event.is_empty() && !is_place(event)) {
-            json.member("event", event)?;
+            json.text("event", Some(event))?;
         }
         if let Some(trace) = record.trace_context().filter(|trace| trace.trace_id != TraceId::INVALID) {
             json.object("trace", |json| write_trace(trace, json))?;
@@ -407,9 +413,21 @@ impl JsonEncoder {
         Object::write(json.out, |json| {
             attributes.try_for_each(|(key, value)| {
                 json.any_key(key.as_str())?;
-                json.value(self.value(value))
+                match value {
+                    AnyValue::String(text) => write_text(json.out, text.as_str()),
+                    value => json.value(self.value(value)),
+                }
             })
         })
+    }
+
+    fn process_object(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let _ = Object::write(&mut out, |process| {
+            process.member("id", self.process_id.unwrap_or_else(|| std::process::id().into()))?;
+            process.text("name", self.process_name.as_deref())
+        });
+        out
     }
 
     fn value<'a>(&self, value: &'a AnyValue) -> JsonValue<'a> {
@@ -434,9 +452,10 @@ impl Encoder for JsonEncoder {
         let service = || text("service.name").filter(|name| !name.starts_with("unknown_service"));
         self.process_name = text("process.executable.name").or_else(service).or_else(executable_name);
         self.process_id = match resource.get_ref(&Key::from_static_str("process.pid")) {
-            Some(opentelemetry::Value::I64(id)) => OnceLock::from(*id),
-            _ => OnceLock::new(),
+            Some(opentelemetry::Value::I64(id)) => Some(*id),
+            _ => None,
         };
+        self.process = OnceLock::new();
         self.resource = resource.iter().map(|(key, value)| (key.clone(), from_resource(value))).collect();
         // A resource is a hash map; records of one program should still look alike from run to run.
         self.resource.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
@@ -448,27 +467,30 @@ fn executable_name() -> Option<String> {
     Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
-fn level_of(record: &SdkLogRecord, scale: LevelScale) -> (u8, Option<&'static str>) {
-    let severity = record.severity_number();
-    match scale {
-        LevelScale::Python => {
-            let (number, name) = match severity {
-                None => (0, "NOTSET"),
-                Some(severity) if severity <= Severity::Trace4 => (5, "TRACE"),
-                Some(severity) if severity <= Severity::Debug4 => (10, "DEBUG"),
-                Some(severity) if severity <= Severity::Info4 => (20, "INFO"),
-                Some(severity) if severity <= Severity::Warn4 => (30, "WARNING"),
-                Some(severity) if severity <= Severity::Error4 => (40, "ERROR"),
-                Some(_) => (50, "CRITICAL"),
-            };
-            (number, Some(name))
-        }
-        LevelScale::OpenTelemetry => {
-            let number = severity.map_or(0, |severity| severity as u8);
-            let short_name = severity.as_ref().map(Severity::name);
-            (number, record.severity_text().or(short_name))
-        }
+/// A severity as Python's scale has it.
+fn python_level(severity: Option<Severity>) -> &'static str {
+    match severity {
+        None => r#"{"number":0,"name":"NOTSET"}"#,
+        Some(severity) if severity <= Severity::Trace4 => r#"{"number":5,"name":"TRACE"}"#,
+        Some(severity) if severity <= Severity::Debug4 => r#"{"number":10,"name":"DEBUG"}"#,
+        Some(severity) if severity <= Severity::Info4 => r#"{"number":20,"name":"INFO"}"#,
+        Some(severity) if severity <= Severity::Warn4 => r#"{"number":30,"name":"WARNING"}"#,
+        Some(severity) if severity <= Severity::Error4 => r#"{"number":40,"name":"ERROR"}"#,
+        Some(_) => r#"{"number":50,"name":"CRITICAL"}"#,
     }
+}
+
+/// Writes a string. Most have nothing to escape, which is seen many bytes at a time.
+fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), BoxError> {
+    let is_escaped = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    if text.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
+        serde_json::to_writer(out, text)?;
+    } else {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    }
+    Ok(())
 }
 
 /// Whether a name is what `tracing` calls an event that was not given one: `event src/main.rs:12`.
@@ -478,11 +500,11 @@ fn is_place(event: &str) -> bool {
 }
 
 fn write_trace(trace: &TraceContext, json: &mut Object<'_>) -> Result<(), BoxError> {
-    json.hex("trace_id", &trace.trace_id.to_bytes());
+    json.hex("trace_id", trace.trace_id.to_bytes());
     if trace.span_id == SpanId::INVALID {
         json.member("span_id", ())?;
     } else {
-        json.hex("span_id", &trace.span_id.to_bytes());
+        json.hex("span_id", trace.span_id.to_bytes());
     }
     json.member("flags", trace.trace_flags.map(opentelemetry::TraceFlags::to_u8))
 }
@@ -527,7 +549,7 @@ impl Object<'_> {
 
     fn any_key(&mut self, key: &str) -> Result<(), BoxError> {
         self.separate();
-        self.value(key)?;
+        write_text(self.out, key)?;
         self.out.push(b':');
         Ok(())
     }
@@ -542,6 +564,20 @@ impl Object<'_> {
         self.value(value)
     }
 
+    fn text(&mut self, key: &'static str, text: Option<&str>) -> Result<(), BoxError> {
+        self.key(key);
+        match text {
+            Some(text) => write_text(self.out, text),
+            None => self.value(()),
+        }
+    }
+
+    /// A member whose value is JSON already.
+    fn raw(&mut self, key: &'static str, json: &[u8]) {
+        self.key(key);
+        self.out.extend_from_slice(json);
+    }
+
     fn object(
         &mut self,
         key: &'static str,
@@ -551,13 +587,12 @@ impl Object<'_> {
         Object::write(self.out, members)
     }
 
-    fn hex(&mut self, key: &'static str, bytes: &[u8]) {
+    fn hex<const LEN: usize>(&mut self, key: &'static str, bytes: [u8; LEN]) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         self.key(key);
         self.out.push(b'"');
-        for byte in bytes {
-            self.out.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        }
+        let digits = bytes.map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        self.out.extend_from_slice(digits.as_flattened());
         self.out.push(b'"');
     }
 
@@ -579,13 +614,16 @@ impl Object<'_> {
             self.value(value / u128::from(scale))?;
             u64::try_from(value % u128::from(scale)).unwrap_or_default()
         };
-        self.out.push(b'.');
+        let mut decimals = [b'.'; 8];
+        let mut len = 1;
         // One digit at least, and no zeros at the end.
         loop {
             scale /= 10;
-            self.out.push(b'0' + u8::try_from(rest / scale).unwrap_or_default());
+            decimals[len] = b'0' + u8::try_from(rest / scale).unwrap_or_default();
+            len += 1;
             rest %= scale;
             if rest == 0 {
+                self.out.extend_from_slice(&decimals[..len]);
                 return Ok(());
             }
         }

@@ -32,7 +32,6 @@ pub(super) struct Head {
     frames: u64,
     accepted: u64,
     runway: u64,
-    bytes: u64,
     /// The number of each partition, and how many records it has.
     lanes: HashMap<Arc<str>, (u32, u64)>,
     spare_asked: bool,
@@ -96,8 +95,9 @@ impl Inner {
         if self.closed.load(Ordering::Acquire) {
             return Err(SpoolError::Closed);
         }
-        self.make_room(groups.iter().map(|(key, group)| stored_bytes(key, group, framing)).sum())?;
-        if head.as_ref().is_some_and(|head| head.bytes >= self.config.segment_bytes) {
+        let unwritten = head.as_ref().map_or(0, |head| head.segment.unwritten());
+        self.make_room(groups.iter().map(|(key, group)| stored_bytes(key, group, framing)).sum(), unwritten)?;
+        if head.as_ref().is_some_and(|head| head.segment.written() >= self.full_at(head)) {
             self.seal_head(&mut head);
         }
         // After a write error a database fails for ever, also when the cause is gone: the entries go to a new one.
@@ -135,7 +135,7 @@ impl Inner {
             self.ask(Job::Remove(number));
         }
         let lanes = HashMap::new();
-        Ok(head.insert(Head { segment, frames: 0, accepted: 0, runway: 0, bytes: 0, lanes, spare_asked: false }))
+        Ok(head.insert(Head { segment, frames: 0, accepted: 0, runway: 0, lanes, spare_asked: false }))
     }
 
     fn write(&self, head: &mut Head, groups: &[(&str, &Group)], framing: &Framing) -> Result<Vec<Added>, SpoolError> {
@@ -159,7 +159,6 @@ impl Inner {
                 entry::write(&entry, &key, framing, part, self.config.coding, &mut bytes);
                 let meta = EntryMeta::new(head.frames, &entry, part.payload.len());
                 head.frames += head.segment.write(head.frames, &mut head.runway, &bytes)?;
-                head.bytes += bytes.len() as u64;
                 first_record += u64::from(entry.records);
                 added.push(Added { key: key.clone(), entry, meta });
             }
@@ -191,10 +190,16 @@ impl Inner {
             state.told(gap.clone());
         }
         drop(state);
-        if head.bytes >= self.config.segment_bytes / 2 && !std::mem::replace(&mut head.spare_asked, true) {
+        if head.segment.written() >= self.full_at(head) / 2 && !std::mem::replace(&mut head.spare_asked, true) {
             self.ask(Job::Spare);
         }
         self.wake();
+    }
+
+    /// At how many bytes a segment gets no more. One that has not taken its disk ahead makes way early for one that has.
+    fn full_at(&self, head: &Head) -> u64 {
+        let bytes = self.config.segment_bytes;
+        if head.segment.is_reserved() || !self.reserves() { bytes } else { bytes / 16 }
     }
 
     /// Tells of a partition that lingers and now has enough for a batch.

@@ -108,6 +108,7 @@ pub(super) fn deflate(plain: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 #[cfg(feature = "gzip-http")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature there is an error")]
 fn inflate(stored: &[u8], plain_len: usize) -> Result<Option<Vec<u8>>, SpoolError> {
     use flate2::{Decompress, FlushDecompress};
 

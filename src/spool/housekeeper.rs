@@ -159,10 +159,15 @@ impl Inner {
     }
 
     fn make_spare(&self) -> Result<(), SpoolError> {
+        let reserves = self.reserves();
         // Locked while it is made: who needs it meanwhile waits instead of making another.
         let mut spare = lock(&self.spare);
         if spare.is_none() && !self.closed.load(Ordering::Acquire) {
-            *spare = Some(Arc::new(self.create_segment()?));
+            let mut segment = self.create_segment()?;
+            if reserves {
+                segment.reserve(self.config.segment_bytes);
+            }
+            *spare = Some(Arc::new(segment));
         }
         drop(spare);
         self.dir.take_ballast();
@@ -175,6 +180,7 @@ impl Inner {
             // What a power cut takes of it now is missed when it is read. Later syncs say nothing of this one.
             otel_warn!(name: "Spool.SegmentNotSynced", segment = number, reason = error_chain(&error));
         }
+        segment.trim();
         let seal = Seal { frames, lanes: segment.lanes() };
         let mut state = lock(&self.state);
         if let Some(segment) = state.segments.get_mut(&number) {

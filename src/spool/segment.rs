@@ -1,9 +1,10 @@
 //! A segment: one database of numbered frames, written once from front to back, then only read.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::SegmentId;
@@ -14,7 +15,7 @@ use super::dir::io_error;
 use super::entry::{Division, Entry, EntryBytes, EntryHead, Summary};
 use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place, ReadErrors};
 use super::lock;
-use super::store::{LOCK_PATIENCE, Shape, Store, file_path};
+use super::store::{self, LOCK_PATIENCE, Shape, Store, file_path};
 use crate::batch::Framing;
 use crate::config::BatchLimits;
 use crate::error::SpoolError;
@@ -108,13 +109,52 @@ pub(super) struct Segment {
     pub(super) id: SegmentId,
     source: Source,
     lanes: Mutex<Vec<LaneIndex>>,
+    /// How many bytes of its file were filled with zeros ahead, and how many were written since.
+    reserved: u64,
+    written: AtomicU64,
 }
 
 impl Segment {
     /// Makes an empty segment, ready to be written.
     pub(super) fn create(dir: &Path, id: SegmentId) -> Result<Self, SpoolError> {
         let store = Store::open(dir, SHAPE, LOCK_PATIENCE)?;
-        Ok(Self { id, source: Source::Database(store), lanes: Mutex::default() })
+        Ok(Self::new(id, Source::Database(store)))
+    }
+
+    fn new(id: SegmentId, source: Source) -> Self {
+        Self { id, source, lanes: Mutex::default(), reserved: 0, written: AtomicU64::new(0) }
+    }
+
+    /// Takes the disk that it will have before it is written: see [`Store::reserve`].
+    pub(super) fn reserve(&mut self, bytes: u64) {
+        if let Source::Database(store) = &self.source
+            && store.reserve(bytes)
+        {
+            self.reserved = bytes;
+        }
+    }
+
+    pub(super) fn is_reserved(&self) -> bool {
+        self.reserved > 0
+    }
+
+    /// How many bytes were written.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// How much of the disk that it took ahead is free yet.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.reserved.saturating_sub(self.written())
+    }
+
+    /// Gives back the disk that it took ahead and did not need. It is not to be written any more.
+    pub(super) fn trim(&self) {
+        if let Source::Database(store) = &self.source
+            && self.unwritten() > 0
+        {
+            store.trim();
+        }
     }
 
     /// Opens a sealed segment that has `frames` frames, and says whether all of them are there.
@@ -138,6 +178,8 @@ impl Segment {
         if let Source::Raw(file, _) = &segment.source {
             // Or a power cut could take what a seal says is there. A disk that takes nothing any more loses nothing.
             let _ = lock(file).sync_data();
+            // What was taken ahead of a kill.
+            let _ = OpenOptions::new().read(true).write(true).open(file_path(dir)).map(|file| store::trim(&file));
         }
         let frames = segment.places().last().map_or(0, |place| place.number + 1).min(accepted);
         segment.read_index(frames, summaries)?;
@@ -162,7 +204,7 @@ impl Segment {
             }
             Err(error) => return Err(io_error("open", &path, error)),
         };
-        Ok((Self { id, source, lanes: Mutex::default() }, summaries))
+        Ok((Self::new(id, source), summaries))
     }
 
     /// How much memory it takes to keep it open, in frames of which it is known where they are. A database takes more than
@@ -264,6 +306,7 @@ impl Segment {
             };
             frame.write(self.id, &mut bytes);
             store.put(&number.to_be_bytes(), &bytes)?;
+            self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         Ok(parts)
     }

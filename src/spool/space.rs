@@ -2,7 +2,7 @@
 
 use super::housekeeper::Job;
 use super::{Inner, lock};
-use crate::config::FullPolicy;
+use crate::config::{Durability, FullPolicy};
 use crate::error::SpoolError;
 
 /// What was last measured of the directory, and what was written since.
@@ -15,18 +15,18 @@ pub(super) struct Space {
 }
 
 impl Inner {
-    /// Makes room for so many bytes, or says why there is none.
-    pub(super) fn make_room(&self, bytes: u64) -> Result<(), SpoolError> {
+    /// Makes room for so many bytes, or says why there is none. `unwritten` bytes are taken for them already.
+    pub(super) fn make_room(&self, bytes: u64, unwritten: u64) -> Result<(), SpoolError> {
         let mut space = lock(&self.space);
         // Other processes write as well, and deliveries give space back: measured anew every few appends.
         if !space.is_measured || space.written >= self.config.segment_bytes / 8 {
-            self.measure(&mut space);
+            self.measure(&mut space, unwritten);
         }
         while let Some(reason) = self.lacks_room(&space, bytes) {
             let elder = lock(&self.elder).upgrade();
             // What is delivered, and may do, is not just being deleted.
             let _opening = (elder.as_deref().map(|elder| lock(&elder.opening)), lock(&self.opening));
-            self.measure(&mut space);
+            self.measure(&mut space, unwritten);
             if self.lacks_room(&space, bytes).is_none() {
                 break;
             }
@@ -67,13 +67,22 @@ impl Inner {
         deleted.map(|()| true)
     }
 
-    fn measure(&self, space: &mut Space) {
+    fn measure(&self, space: &mut Space, unwritten: u64) {
         *space = Space {
             is_measured: true,
-            used: self.dir.root_bytes(),
-            free: fs2::available_space(&self.config.dir).unwrap_or(u64::MAX),
+            used: self.dir.root_bytes().saturating_sub(unwritten),
+            free: fs2::available_space(&self.config.dir).unwrap_or(u64::MAX).saturating_add(unwritten),
             written: 0,
         };
+    }
+
+    /// Whether segments take their disk before they are written: only where they are synced, and where there is enough.
+    pub(super) fn reserves(&self) -> bool {
+        let (limits, least) = (&self.config.limits, 4 * self.config.segment_bytes);
+        let space = lock(&self.space);
+        self.config.durability == Durability::Sync
+            && limits.max_bytes.saturating_sub(space.used + space.written) >= least
+            && space.free.saturating_sub(limits.min_free_bytes) >= least
     }
 
     fn lacks_room(&self, space: &Space, bytes: u64) -> Option<String> {

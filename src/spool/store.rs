@@ -12,6 +12,7 @@
 //!   queue's directory, so here it is only waited for.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +21,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::bytes::index;
 use super::dir::{create_in, io_error, make_private, sync_dir};
 use super::pool;
 use crate::error::SpoolError;
@@ -121,6 +123,28 @@ impl Store {
         Ok(store)
     }
 
+    /// Fills the file with zeros up to so many bytes: what is written there later changes no length, and syncing it takes
+    /// half the time. Not while the engine writes. If there is no room, the file is as it was. Says whether it is done.
+    pub(super) fn reserve(&self, bytes: u64) -> bool {
+        let Ok(len) = self.file.metadata().map(|meta| meta.len()) else { return false };
+        let fill = || {
+            let mut file = &self.file;
+            file.seek(SeekFrom::Start(len))?;
+            io::copy(&mut io::repeat(0).take(bytes.saturating_sub(len)), &mut file)?;
+            file.sync_all()
+        };
+        let reserved = fill();
+        if reserved.is_err() {
+            let _ = self.file.set_len(len);
+        }
+        reserved.is_ok()
+    }
+
+    /// Gives back the zeros at the end that were not overwritten, but for a few. The engine is not to write any more.
+    pub(super) fn trim(&self) {
+        trim(&self.file);
+    }
+
     pub(super) fn put(&self, key: &[u8], value: &[u8]) -> Result<(), SpoolError> {
         self.write("write to", |db| db.insert(key, value)).map(drop)
     }
@@ -203,6 +227,28 @@ impl Drop for Store {
         // Dropping the handle of a database that failed can hang. Should there be no thread to do it on, it is leaked.
         let db = ManuallyDrop::new(db);
         let _ = crate::background::spawn("drop", move || drop_guarded(ManuallyDrop::into_inner(db)));
+    }
+}
+
+/// Cuts off the zeros at the end of a file, but for more than the longest value. On a disk that fails it stays as it is.
+pub(super) fn trim(mut file: &File) {
+    const LEAVE: u64 = 128 << 10;
+    let mut block = vec![0; 64 << 10];
+    let Ok(len) = file.metadata().map(|meta| meta.len()) else { return };
+    let mut end = len;
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let block = &mut block[..index(end - start)];
+        if file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(block)).is_err() {
+            return;
+        }
+        if block.iter().any(|byte| *byte != 0) {
+            break;
+        }
+        end = start;
+    }
+    if end + LEAVE < len {
+        let _ = file.set_len(end + LEAVE);
     }
 }
 
