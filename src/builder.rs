@@ -11,7 +11,7 @@ use opentelemetry_sdk::logs::SdkLogRecord;
 
 use crate::batch::{BatchContext, HeaderMap};
 use crate::config::{
-    BatchLimits, Compression, Durability, FullPolicy, RetryPolicy, SpoolCompression, SpoolLimits,
+    BatchLimits, Compression, Durability, FullPolicy, Pace, RetryPolicy, SpoolCompression, SpoolLimits,
 };
 use crate::drain::{Classifier, Drain};
 use crate::encode::{Encoder, JsonEncoder};
@@ -64,6 +64,7 @@ pub struct LogExporterBuilder {
     hook: HeaderHook,
     encoder: Box<dyn Encoder>,
     retry: RetryPolicy,
+    max_in_flight: usize,
     classifier: Box<Classifier>,
     http: HttpSettings,
 }
@@ -91,6 +92,7 @@ impl Default for LogExporterBuilder {
             hook: HeaderHook::None,
             encoder: Box::new(JsonEncoder::default()),
             retry: RetryPolicy::default(),
+            max_in_flight: 1,
             classifier: Box::new(Verdict::of),
             http: HttpSettings::default(),
         }
@@ -268,6 +270,26 @@ impl LogExporterBuilder {
         self
     }
 
+    /// How many requests of one partition may be under way at the same time. Default: 1, which keeps the order; at most
+    /// 1024.
+    ///
+    /// With more, a slow network does not bound what is delivered, but the records of one request can arrive after those
+    /// of the next. It is the most that there are: beginning with one, there are more for as long as the answers do not
+    /// take longer for it, and half as many when the endpoint answers 429 or 5xx or does not answer in time. Requests of
+    /// different partitions go in parallel in any case, up to 16.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_max_in_flight(8);
+    /// ```
+    pub fn with_max_in_flight(mut self, max: usize) -> Self {
+        self.max_in_flight = max;
+        self
+    }
+
     /// How failed requests are repeated. Default: [`RetryPolicy::default`].
     pub fn with_retry_policy(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
@@ -431,14 +453,14 @@ impl LogExporterBuilder {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let headers = self.static_headers()?;
         let config = self.spool_config()?;
-        self.check_retry_policy()?;
+        let pace = self.pace()?;
         let counters = Arc::new(Counters::default());
         let control = Arc::new(Control::default());
         let (http, hook, classifier, for_drain) = (self.http, self.hook, self.classifier, counters.clone());
         let wake = control.clone();
         let encoder = Arc::new(RwLock::new(self.encoder));
         let announcer = gap::announcer(encoder.clone());
-        let worker = Worker::start(control, self.retry, move || {
+        let worker = Worker::start(control, pace, move || {
             let hook = hook.within(http.timeout);
             let transport = HttpTransport::build(&http)?;
             let wake: Arc<Wake> = Arc::new(move || wake.wake());
@@ -520,17 +542,16 @@ impl LogExporterBuilder {
     fn coding(&self) -> Result<Coding, ExporterBuildError> {
         match (self.compression, self.spool_compression) {
             (Some(Compression::Gzip), _) if cfg!(feature = "gzip-http") => Ok(Coding::Deflate),
-            (Some(Compression::Gzip), _) => Err(ExporterBuildError::Invalid {
-                setting: "with_compression",
-                reason: "gzip takes the feature `gzip-http` of opentelemetry-spool".to_owned(),
-                source: None,
-            }),
+            (Some(Compression::Gzip), _) => {
+                let reason = "gzip takes the feature `gzip-http` of opentelemetry-spool";
+                Err(invalid("with_compression", reason.to_owned()))
+            }
             (None, SpoolCompression::Lz4) => Ok(Coding::Lz4),
             (None, SpoolCompression::None) => Ok(Coding::Identity),
         }
     }
 
-    fn check_retry_policy(&self) -> Result<(), ExporterBuildError> {
+    fn pace(&self) -> Result<Pace, ExporterBuildError> {
         let RetryPolicy { initial_delay, max_delay, .. } = self.retry;
         if initial_delay.is_zero() || max_delay < initial_delay {
             let reason = format!(
@@ -539,7 +560,10 @@ impl LogExporterBuilder {
             );
             return Err(invalid("with_retry_policy", reason));
         }
-        Ok(())
+        match u16::try_from(self.max_in_flight) {
+            Ok(max_in_flight @ 1..=1024) => Ok(Pace { retry: self.retry.clone(), max_in_flight }),
+            _ => Err(invalid("with_max_in_flight", format!("{} is not from 1 to 1024", self.max_in_flight))),
+        }
     }
 }
 

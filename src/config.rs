@@ -80,6 +80,14 @@ impl Default for RetryPolicy {
     }
 }
 
+/// How fast what waits is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    pub(crate) retry: RetryPolicy,
+    /// Requests of one partition at the same time; at least 1.
+    pub(crate) max_in_flight: u16,
+}
+
 /// How much the spool may take, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpoolLimits {

@@ -1,4 +1,4 @@
-//! One delivery step: take the next batch, ask the hook, send, act on the answer. No thread, no clock, no sleep.
+//! One delivery step: take a batch, ask the hook, send, act on the answer. No thread, no clock, no sleep.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,7 +7,7 @@ use crate::batch::HeaderMap;
 use crate::error::BoxError;
 use crate::hook::HeaderHook;
 use crate::retry::{Response, Verdict, parse_retry_after};
-use crate::spool::{Batch, Next, Partition, Spool};
+use crate::spool::{Batch, Next, Partition, Slot, Spool};
 use crate::stats::Counters;
 use crate::transport::{Request, SendError, Transport, error_chain};
 
@@ -15,7 +15,9 @@ use crate::transport::{Request, SendError, Transport, error_chain};
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     pub(crate) partition: Partition,
-    /// Of its next batch, from 1.
+    /// Its batch, once it has one.
+    pub(crate) slot: Option<Slot>,
+    /// Of that batch, from 1.
     pub(crate) attempt: u32,
     /// It has lingered long enough.
     pub(crate) lingered: bool,
@@ -23,7 +25,24 @@ pub(crate) struct Task {
 
 impl Task {
     pub(crate) fn new(partition: Partition) -> Self {
-        Self { partition, attempt: 1, lingered: false }
+        Self { partition, slot: None, attempt: 1, lingered: false }
+    }
+
+    /// Takes its batch, or says why there is none. `force` does not wait for what lingers.
+    pub(crate) fn take(&mut self, now: SystemTime, force: bool) -> Result<Box<Batch>, Step> {
+        match self.partition.next(self.slot, now, force || self.lingered) {
+            Ok(Next::Batch(batch)) => {
+                self.slot = Some(batch.slot());
+                Ok(batch)
+            }
+            Ok(Next::Wait(left)) => Err(Step::Wait(left)),
+            Ok(Next::Passed) => Err(Step::Passed),
+            Ok(Next::Empty) => Err(Step::Empty),
+            Err(error) => {
+                let reason = format!("the spool could not be read: {}", error_chain(&error));
+                Err(Step::Failed(Failure { batch: String::new(), reason, again: Again::Unasked }))
+            }
+        }
     }
 }
 
@@ -79,20 +98,10 @@ pub(crate) struct Drain<T> {
 }
 
 impl<T: Transport> Drain<T> {
-    /// Tries to deliver the next batch of a partition. `force` does not wait for what lingers.
-    pub(crate) async fn step(&self, task: &Task, now: SystemTime, force: bool) -> Step {
-        let batch = match task.partition.next(now, force || task.lingered) {
-            Ok(Next::Batch(batch)) => batch,
-            Ok(Next::Wait(left)) => return Step::Wait(left),
-            Ok(Next::Passed) => return Step::Passed,
-            Ok(Next::Empty) => return Step::Empty,
-            Err(error) => {
-                let reason = format!("the spool could not be read: {}", error_chain(&error));
-                return Step::Failed(Failure { batch: String::new(), reason, again: Again::Unasked });
-            }
-        };
+    /// Tries to deliver a batch.
+    pub(crate) async fn send(&self, batch: Box<Batch>, attempt: u32, now: SystemTime) -> Step {
         let failure = |reason, again| Failure { batch: batch.id.clone(), reason, again };
-        let context = batch.context(task.attempt, now);
+        let context = batch.context(attempt, now);
         let headers = match self.headers_for(&batch) {
             Ok(headers) => self.hook.call(&context, headers).await,
             Err(error) => Err(error),
@@ -230,9 +239,12 @@ mod tests {
     }
 
     fn step(drain: &Drain<Script>, attempt: u32) -> Step {
-        let task = Task { attempt, ..Task::new(drain.spool.partition("tenant")) };
+        let mut task = Task::new(drain.spool.partition("tenant"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(drain.step(&task, SystemTime::now(), false))
+        match task.take(SystemTime::now(), false) {
+            Ok(batch) => runtime.block_on(drain.send(batch, attempt, SystemTime::now())),
+            Err(step) => step,
+        }
     }
 
     /// Bodies and ids of what was sent.

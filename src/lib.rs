@@ -63,6 +63,7 @@ mod exporter;
 mod gap;
 mod handle;
 mod hook;
+mod limit;
 mod processor;
 mod retry;
 mod spool;

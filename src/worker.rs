@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::OccupiedEntry;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -11,13 +12,14 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::RetryPolicy;
+use crate::config::{Pace, RetryPolicy};
 use crate::drain::{Again, Drain, Failure, Step, Task};
 use crate::error::ExporterBuildError;
+use crate::limit::Limit;
 use crate::spool::{Partition, Spool};
 use crate::transport::Transport;
 
-/// So many partitions are delivered at the same time, one request each.
+/// So many requests are under way at the same time, of all partitions together, unless a single one may have more.
 const MAX_IN_FLIGHT: usize = 16;
 
 /// After so many refusals in a row, without a success in between, the server seems to refuse everything: from then on a
@@ -118,13 +120,13 @@ impl Worker {
     /// neither may be dropped inside another one.
     pub(crate) fn start<T: Transport>(
         control: Arc<Control>,
-        retry: RetryPolicy,
+        pace: Pace,
         build: impl FnOnce() -> Result<Drain<T>, ExporterBuildError> + Send + 'static,
     ) -> Result<Self, ExporterBuildError> {
         let (outcome, started) = sync_channel(1);
         let (end, ended) = sync_channel(0);
         let for_thread = control.clone();
-        crate::background::spawn("deliver", move || deliver(&for_thread, retry, build, &outcome, end))
+        crate::background::spawn("deliver", move || deliver(&for_thread, pace, build, &outcome, end))
             .map_err(ExporterBuildError::Thread)?;
         match started.recv() {
             Ok(result) => result.map(|spool| Self { control, spool, ended: Mutex::new(ended) }),
@@ -141,7 +143,7 @@ impl Worker {
 
 fn deliver<T: Transport>(
     control: &Control,
-    retry: RetryPolicy,
+    pace: Pace,
     build: impl FnOnce() -> Result<Drain<T>, ExporterBuildError>,
     outcome: &SyncSender<Result<Weak<Spool>, ExporterBuildError>>,
     end: SyncSender<()>,
@@ -168,7 +170,7 @@ fn deliver<T: Transport>(
     let drain = Arc::new(drain);
     let spool = drain.spool.clone();
     let _ = outcome.send(Ok(Arc::downgrade(&spool)));
-    runtime.block_on(Schedule::new(drain, control, retry).run());
+    runtime.block_on(Schedule::new(drain, control, pace).run());
     // A name that is being resolved cannot be waited for.
     runtime.shutdown_background();
     spool.close();
@@ -176,9 +178,22 @@ fn deliver<T: Transport>(
     drop(end);
 }
 
+fn panicked(what: &str) -> Step {
+    let (batch, reason) = (String::new(), format!("{what} panicked"));
+    Step::Failed(Failure { batch, reason, again: Again::Unasked })
+}
+
 /// A delay that no clock can hold is as good as none at all.
 fn later(delay: Duration) -> Instant {
     Instant::now().checked_add(delay).unwrap_or_else(Instant::now)
+}
+
+/// A task whose batch is on its way.
+struct Begun {
+    task: Task,
+    at: Instant,
+    /// How often there had been a hurry.
+    hurry: u64,
 }
 
 /// Which partition is tried when.
@@ -186,9 +201,12 @@ struct Schedule<'a, T> {
     drain: Arc<Drain<T>>,
     control: &'a Control,
     retry: RetryPolicy,
+    /// Of each partition.
+    limit: Limit,
+    /// Of all partitions together.
+    most_in_flight: usize,
     running: JoinSet<Step>,
-    /// What runs, and how often there had been a hurry when it began.
-    tasks: HashMap<Id, (Task, u64)>,
+    begun: HashMap<Id, Begun>,
     due: VecDeque<Task>,
     later: BTreeMap<(Instant, u64), Task>,
     /// Makes the keys of `later` differ.
@@ -212,13 +230,15 @@ struct Schedule<'a, T> {
 }
 
 impl<'a, T: Transport> Schedule<'a, T> {
-    fn new(drain: Arc<Drain<T>>, control: &'a Control, retry: RetryPolicy) -> Self {
+    fn new(drain: Arc<Drain<T>>, control: &'a Control, pace: Pace) -> Self {
         Self {
             drain,
             control,
-            retry,
+            retry: pace.retry,
+            limit: Limit::new(pace.max_in_flight),
+            most_in_flight: MAX_IN_FLIGHT.max(pace.max_in_flight.into()),
             running: JoinSet::new(),
-            tasks: HashMap::new(),
+            begun: HashMap::new(),
             due: VecDeque::new(),
             later: BTreeMap::new(),
             ticket: 0,
@@ -254,9 +274,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 self.due.extend(self.lingering.remove(&partition).and_then(|at| self.later.remove(&at)));
             }
             if !orders.paused {
-                self.begin_steps(now, orders.flushing > 0 || orders.stopping);
+                self.begin_steps(now, orders);
             }
-            if self.running.is_empty() {
+            if self.running.is_empty() && self.due.is_empty() {
                 if orders.stopping && (orders.paused || self.drain.spool.is_recovered()) {
                     break;
                 }
@@ -281,18 +301,31 @@ impl<'a, T: Transport> Schedule<'a, T> {
     }
 
     fn max_in_flight(&self) -> usize {
-        if self.probe_at.is_some() { 1 } else { MAX_IN_FLIGHT }
+        if self.probe_at.is_some() { 1 } else { self.most_in_flight }
     }
 
-    fn begin_steps(&mut self, now: Instant, force: bool) {
+    fn begin_steps(&mut self, now: Instant, orders: Orders) {
+        let force = orders.flushing > 0 || orders.stopping;
         if self.probe_at.is_some_and(|at| at > now) {
             return;
         }
         while self.running.len() < self.max_in_flight() && !self.control.is_paused() {
-            let Some(task) = self.next_task(now) else { return };
-            let (drain, step) = (self.drain.clone(), task.clone());
-            let handle = self.running.spawn(async move { drain.step(&step, SystemTime::now(), force).await });
-            self.tasks.insert(handle.id(), (task, self.hurry));
+            let Some(mut task) = self.next_task(now) else { return };
+            task.partition.allow(self.limit.get());
+            let take = || task.take(SystemTime::now(), force);
+            let taken = catch_unwind(AssertUnwindSafe(take)).unwrap_or_else(|_| Err(panicked("reading the spool")));
+            match taken {
+                Ok(batch) => {
+                    let (drain, attempt) = (self.drain.clone(), task.attempt);
+                    let handle = self.running.spawn(async move { drain.send(batch, attempt, SystemTime::now()).await });
+                    self.begun.insert(handle.id(), Begun { task, at: now, hurry: self.hurry });
+                }
+                Err(step) => {
+                    self.finish(task, step, self.hurry, orders.stopping);
+                    // One at a time, or what is under way would wait for all that comes to nothing.
+                    return self.control.wake();
+                }
+            }
         }
     }
 
@@ -311,14 +344,19 @@ impl<'a, T: Transport> Schedule<'a, T> {
     }
 
     fn end_step(&mut self, ended: Result<(Id, Step), JoinError>, stopping: bool) {
-        let (id, step) = match ended {
-            Ok((id, step)) => (id, step),
-            Err(error) => {
-                let (batch, reason) = (String::new(), format!("a hook panicked: {error}"));
-                (error.id(), Step::Failed(Failure { batch, reason, again: Again::Unasked }))
+        let (id, step) = ended.unwrap_or_else(|error| (error.id(), panicked("a hook")));
+        let Some(Begun { task, at, hurry }) = self.begun.remove(&id) else { return };
+        match &step {
+            Step::Delivered | Step::Refused(_) => self.limit.answered(at.elapsed()),
+            Step::Failed(Failure { again: Again::Backoff | Again::After(_), .. }) => {
+                self.limit.overloaded(at.into_std(), std::time::Instant::now());
             }
-        };
-        let Some((task, hurry)) = self.tasks.remove(&id) else { return };
+            _ => {}
+        }
+        self.finish(task, step, hurry, stopping);
+    }
+
+    fn finish(&mut self, task: Task, step: Step, hurry: u64, stopping: bool) {
         // Whoever flushes meanwhile wants one more attempt, and not when its time comes.
         let hurried = hurry != self.control.orders().hurry;
         self.lingering.remove(&task.partition);
@@ -327,7 +365,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
             Step::Delivered | Step::Empty => {
                 self.refusals.remove(&task.partition);
                 self.recover(&task.partition);
-                task.partition.release();
+                task.partition.release(task.slot.is_some());
             }
             Step::Wait(left) if !hurried && task.partition.linger() => {
                 let partition = task.partition.clone();
@@ -338,7 +376,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
             Step::Wait(_) | Step::Passed => self.due.push_back(Task { lingered: false, ..task }),
             Step::Refused(failure) => {
                 let refusals = self.count_refusal(&task.partition, &failure);
-                let task = Task::new(task.partition);
+                let task = Task { attempt: 1, lingered: false, ..task };
                 if refusals < MAX_REFUSALS {
                     self.due.push_back(task);
                 } else if !stopping {

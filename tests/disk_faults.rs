@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    Answer, Child, Disk, PATIENCE, Receiver, Returned, Service, commands, exporter_to, in_words, name, run, say,
+    Answer, Child, Disk, PATIENCE, Receiver, Returned, Service, commands, exporter_to, in_words, name, noise, run, say,
     setting, skip, spool_dir,
 };
 use opentelemetry::logs::LogRecord as _;
@@ -64,7 +64,7 @@ fn child_that_says_what_came_of_it() {
                 for number in first.parse().expect("a number")..=last.parse::<usize>().expect("a number") {
                     let begun = Instant::now();
                     service.log_with(&name("m", number), |record| {
-                        record.add_attribute("padding", "x".repeat(PADDING_BYTES));
+                        record.add_attribute("padding", noise(PADDING_BYTES));
                     });
                     longest = longest.max(begun.elapsed());
                     match &*returned.lock().unwrap() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{
     Answer, Child, Disk, PATIENCE, Receiver, Request, Service, by_tenant, check_runs, commands, end_with_the_parent,
-    exporter, exporter_to, name, names, run, say, setting,
+    exporter, exporter_to, name, names, noise, run, say, setting,
 };
 use opentelemetry::logs::LogRecord as _;
 use opentelemetry_spool::{Durability, LogExporterBuilder};
@@ -115,7 +115,7 @@ fn child_that_logs_what_it_is_told() {
                 let numbers = first.parse().expect("a number")..=last.parse::<usize>().expect("a number");
                 for number in numbers {
                     service.log_with(&name(prefix, number), |record| {
-                        record.add_attribute("padding", "x".repeat(10_000));
+                        record.add_attribute("padding", noise(10_000));
                     });
                 }
                 say(&format!("accepted {last}"));

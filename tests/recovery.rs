@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{
     Answer, Child, Receiver, Service, by_tenant, check_runs, commands, end_with_the_parent, exporter, exporter_to,
-    name, names, say, setting, spool_dir,
+    name, names, noise, say, setting, spool_dir,
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _};
@@ -340,7 +340,7 @@ fn segments_that_are_delivered_give_their_disk_space_back() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
     let store = |service: &Service, prefix: &str| {
         for number in 1..=40 {
-            service.log_with(&name(prefix, number), |record| record.add_attribute("padding", "x".repeat(200_000)));
+            service.log_with(&name(prefix, number), |record| record.add_attribute("padding", noise(200_000)));
             service.sync();
         }
     };

@@ -204,8 +204,8 @@ impl Inner {
 
     /// Tells of a partition that lingers and now has enough for a batch.
     fn end_linger(&self, state: &mut State, head: &Head, added: &Added) {
-        let Some(front) = state.front(&added.key).filter(|_| state.lingers(&added.key)) else { return };
-        let available = head.segment.available(added.entry.partition, &(front.cursor.acked..front.end));
+        let Some(front) = state.front(&added.key, None).filter(|_| state.lingers(&added.key)) else { return };
+        let available = head.segment.available(added.entry.partition, &(front.start..front.end));
         if front.segment != head.segment.id.number || available.fills(&self.config.batch) {
             state.fill(&added.key);
         }
@@ -250,7 +250,8 @@ impl Inner {
             Coding::Deflate => EntryLimits {
                 bytes: COMPRESSED_TOGETHER * bytes,
                 records: index(self.config.batch.max_records),
-                payload: index(self.config.batch.max_bytes).saturating_sub(framing.open().len() + framing.close().len()),
+                payload: index(self.config.batch.max_bytes)
+                    .saturating_sub(framing.open().len() + framing.close().len()),
             },
         }
     }

@@ -1,12 +1,13 @@
 //! The cursor database: what of each lane is delivered.
 //!
 //! ```text
-//! 'l' segment 8 partition 4   ->  acknowledged 8 | frozen until 8 | each cut 8
+//! 'l' segment 8 partition 4   ->  acknowledged 8 | where each batch ends 8
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -30,28 +31,37 @@ const LANE: u8 = b'l';
 pub(super) struct LaneCursor {
     /// Records before this one are delivered.
     pub(super) acked: u64,
-    /// Where the next batch ends, if it was taken while more records could come. Those of a lane that is complete follow
-    /// from what is stored.
-    pub(super) frozen: Option<u64>,
-    /// Where the batch that was refused is cut into smaller ones, the next cut last. One value holds all of it: a batch
-    /// is either whole or cut, whenever the process ends.
-    pub(super) cuts: Vec<u64>,
+    /// Where batches end, the last first: those that were taken while more records could come, and those that were cut.
+    /// Where others of a lane that is complete end follows from what is stored. One value holds all of it: a batch is
+    /// either whole or cut, whenever the process ends.
+    pub(super) ends: Vec<u64>,
 }
 
 impl LaneCursor {
     /// Everything before `end` is delivered.
     pub(super) fn advance(&mut self, end: u64) {
         self.acked = end;
-        self.frozen = self.frozen.filter(|until| *until > end);
-        while self.cuts.pop_if(|cut| *cut <= end).is_some() {}
+        while self.ends.pop_if(|other| *other <= end).is_some() {}
     }
 
-    /// Cuts the next batch, which ends at `end`, in two.
-    pub(super) fn cut(&mut self, end: u64) {
-        if self.cuts.is_empty() {
-            self.cuts.push(end);
+    /// A batch ends here, whatever comes.
+    pub(super) fn freeze(&mut self, end: u64) {
+        if let Err(at) = self.ends.binary_search_by(|other| end.cmp(other)) {
+            self.ends.insert(at, end);
         }
-        self.cuts.push(self.acked + (end - self.acked) / 2);
+    }
+
+    /// Cuts a batch in two; says where.
+    pub(super) fn cut(&mut self, batch: &Range<u64>) -> u64 {
+        let middle = batch.start + (batch.end - batch.start) / 2;
+        self.freeze(batch.end);
+        self.freeze(middle);
+        middle
+    }
+
+    /// Where the batch that begins at `start` ends, if that is fixed.
+    pub(super) fn end_of(&self, start: u64) -> Option<u64> {
+        self.ends.iter().rev().find(|end| **end > start).copied()
     }
 }
 
@@ -101,8 +111,8 @@ impl Cursor {
     /// An error means that it is not in the database yet, not that it is forgotten: it is written as soon as that is
     /// possible.
     pub(super) fn put_lane(&self, segment: u64, partition: u32, lane: &LaneCursor) -> Result<(), SpoolError> {
-        let fields = [lane.acked, lane.frozen.unwrap_or(lane.acked)];
-        let value: Vec<u8> = fields.iter().chain(&lane.cuts).copied().flat_map(u64::to_le_bytes).collect();
+        let fields = std::iter::once(&lane.acked).chain(&lane.ends);
+        let value: Vec<u8> = fields.copied().flat_map(u64::to_le_bytes).collect();
         self.with_store(|kept| kept.put(key(segment, partition), value), None::<fn(&Store) -> Result<(), SpoolError>>)
     }
 
@@ -234,9 +244,7 @@ fn parse_key(key: &[u8]) -> Option<(u64, u32)> {
 fn read_lane(value: &[u8]) -> Option<LaneCursor> {
     let mut fields = Fields(value);
     let acked = fields.u64()?;
-    let frozen = Some(fields.u64()?).filter(|until| *until > acked);
-    let cuts = std::iter::from_fn(|| fields.u64()).collect();
-    Some(LaneCursor { acked, frozen, cuts })
+    Some(LaneCursor { acked, ends: std::iter::from_fn(|| fields.u64()).collect() })
 }
 
 #[cfg(test)]
@@ -252,22 +260,38 @@ mod tests {
         let mut cursor = LaneCursor { acked: 10, ..LaneCursor::default() };
         let mut singles = Vec::new();
         while cursor.acked < 17 {
-            let end = cursor.cuts.last().copied().unwrap_or(17);
+            let end = cursor.end_of(cursor.acked).unwrap_or(17);
             if end - cursor.acked > 1 {
-                cursor.cut(end);
+                cursor.cut(&(cursor.acked..end));
             } else {
                 singles.push(cursor.acked);
                 cursor.advance(end);
             }
         }
         assert_eq!(singles, [10, 11, 12, 13, 14, 15, 16]);
-        assert!(cursor.cuts.is_empty());
+        assert!(cursor.ends.is_empty());
+    }
+
+    #[test]
+    fn a_later_batch_is_cut_without_touching_an_earlier_one() {
+        let mut cursor = delivered(0);
+        for end in [30, 10, 20] {
+            cursor.freeze(end);
+        }
+        cursor.cut(&(10..20));
+        assert_eq!(cursor.ends, [30, 20, 15, 10]);
+        assert_eq!(
+            [0, 10, 15, 20, 30].map(|start| cursor.end_of(start)),
+            [Some(10), Some(15), Some(20), Some(30), None]
+        );
+        cursor.advance(10);
+        assert_eq!(cursor.ends, [30, 20, 15]);
     }
 
     #[test]
     fn what_is_written_is_there_after_reopening() {
         let dir = tempfile::tempdir().unwrap();
-        let lane = LaneCursor { acked: 7, frozen: Some(9), cuts: vec![9, 8] };
+        let lane = LaneCursor { acked: 7, ends: vec![9, 8] };
         {
             let (cursor, _) = Cursor::open(dir.path()).unwrap();
             cursor.put_lane(1, 0, &lane).unwrap();

@@ -15,7 +15,7 @@ use super::entry::system_time;
 use super::gap::{Gap, GapReason};
 use super::housekeeper::Job;
 use super::rejected::RejectedRecord;
-use super::state::Front;
+use super::state::{Front, Slot};
 use super::{Inner, Partition, lock};
 use crate::batch::BatchContext;
 use crate::config::Durability;
@@ -45,6 +45,10 @@ impl Batch {
     pub(super) fn plain_body(&self) -> Vec<u8> {
         let plain = self.content_encoding.and_then(|_| body::gunzip(&self.body));
         plain.unwrap_or_else(|| self.body.to_vec())
+    }
+
+    pub(crate) fn slot(&self) -> Slot {
+        (self.segment, self.span.start)
     }
 
     pub(crate) fn context(&self, attempt: u32, now: SystemTime) -> BatchContext {
@@ -79,10 +83,10 @@ impl Inner {
         // With the lock of appending, so that nothing comes in between.
         let head = lock(&self.head);
         let mut state = lock(&self.state);
-        let front = state.front(key).filter(|front| !front.complete);
+        let front = state.front(key, None).filter(|front| !front.complete);
         let lingers = match (&*head, front) {
             (Some(head), Some(front)) => {
-                let available = head.segment.available(front.lane, &(front.cursor.acked..front.end));
+                let available = head.segment.available(front.lane, &(front.start..front.end));
                 !available.fills(&self.config.batch)
             }
             // The next one is yet to be made.
@@ -95,18 +99,24 @@ impl Inner {
         lingers
     }
 
-    /// The next batch of a partition: the same one until it is acknowledged. `force` sends what lingers.
-    pub(super) fn next(self: &Arc<Self>, key: &Arc<str>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
+    /// A batch of a partition: the one at `slot` again, if it is not acknowledged, else the next one. Unless several may be
+    /// under way, that is the same one until it is acknowledged. `force` sends what lingers.
+    pub(super) fn next(
+        self: &Arc<Self>,
+        key: &Arc<str>,
+        slot: Option<Slot>,
+        now: SystemTime,
+        force: bool,
+    ) -> Result<Next, SpoolError> {
         loop {
-            let Some(front) = lock(&self.state).front(key) else { return Ok(Next::Empty) };
+            let Some(front) = lock(&self.state).front(key, slot) else { return Ok(Next::Empty) };
             let segment = match self.reader(front.segment) {
                 // Dropped or given up meanwhile.
-                Err(SpoolError::Closed) if lock(&self.state).front(key).as_ref() != Some(&front) => continue,
+                Err(SpoolError::Closed) if lock(&self.state).front(key, slot).as_ref() != Some(&front) => continue,
                 segment => segment?,
             };
-            let end = front.cursor.cuts.last().copied().or(front.cursor.frozen).unwrap_or(front.end);
-            let waiting = front.cursor.acked..end.min(front.end);
-            let may_grow = front.cursor.frozen.is_none() && !front.complete;
+            let waiting = front.start..front.fixed_end.unwrap_or(front.end).min(front.end);
+            let may_grow = front.fixed_end.is_none() && !front.complete;
             if may_grow && !force {
                 let limits = self.config.batch;
                 let available = segment.available(front.lane, &waiting);
@@ -122,7 +132,7 @@ impl Inner {
                 self.pass(key, &front, &waiting, 0);
                 return Ok(Next::Passed);
             };
-            let span = front.cursor.acked..collected.end;
+            let span = front.start..collected.end;
             let age = now.duration_since(system_time(collected.last_appended_at)).unwrap_or_default();
             if self.config.limits.max_age.is_some_and(|max_age| age > max_age) {
                 let between = (collected.first_timestamp, collected.last_timestamp);
@@ -135,6 +145,15 @@ impl Inner {
                 // It could be another batch after a restart. What is complete is divided the same way again.
                 self.complete_head(front.segment);
                 continue;
+            }
+            let mut state = lock(&self.state);
+            if !state.take(key, front.segment, &span) {
+                continue;
+            }
+            let more = state.has_ready();
+            drop(state);
+            if more {
+                self.wake();
             }
             self.settle();
             self.prefetch(&front);
@@ -157,7 +176,8 @@ impl Inner {
 
     /// Fixes where the next batch ends, before it is sent.
     fn freeze(&self, key: &str, front: &Front, end: u64) -> Result<(), SpoolError> {
-        let cursor = LaneCursor { frozen: Some(end), ..front.cursor.clone() };
+        let mut cursor = front.cursor.clone();
+        cursor.freeze(end);
         self.keep_lane(key, front, cursor)
     }
 
@@ -185,12 +205,15 @@ impl Inner {
     ///
     /// If that cannot be kept: it is not done then, or after a restart the whole could follow its half.
     pub(super) fn cut(&self, batch: &Batch) -> Result<(), SpoolError> {
-        let front = lock(&self.state).front(&batch.partition.key);
-        let is_front = |front: &Front| front.segment == batch.segment && front.cursor.acked == batch.span.start;
-        let Some(front) = front.filter(is_front) else { return Ok(()) };
+        let key = &batch.partition.key;
+        let front = lock(&self.state).front(key, Some(batch.slot()));
+        let is_batch = |front: &Front| (front.segment, front.start) == batch.slot();
+        let Some(front) = front.filter(is_batch) else { return Ok(()) };
         let mut cursor = front.cursor.clone();
-        cursor.cut(batch.span.end);
-        self.keep_lane(&batch.partition.key, &front, cursor)
+        let middle = cursor.cut(&batch.span);
+        self.keep_lane(key, &front, cursor)?;
+        lock(&self.state).divide(key, batch.slot(), middle);
+        Ok(())
     }
 
     /// Ends the newest segment, if it is this one.

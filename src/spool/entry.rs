@@ -247,8 +247,7 @@ impl Entry {
             Layout::read(&bytes)?;
         let [open, separator, close] = framing.map(<[u8]>::to_vec);
         let framing = Framing::from_stored(content_type.to_owned(), open, separator, close);
-        let mut entry =
-            Self { head, framing, coding, bytes, decoded: None, plain_len, plain_crc, ends_at, payload_at };
+        let mut entry = Self { head, framing, coding, bytes, decoded: None, plain_len, plain_crc, ends_at, payload_at };
         if coding == Coding::Lz4 {
             entry.decoded = Some(coding.decode(entry.stored(), plain_len).ok()??.into_owned());
         }

@@ -37,13 +37,7 @@ fn id((queue, number): (u64, u64)) -> SegmentId {
 }
 
 /// An entry with records that are joined by `framing`'s separator.
-pub fn write_entry(
-    first_record: u64,
-    key: &str,
-    framing: &Framing,
-    records: &[Vec<u8>],
-    compressed: bool,
-) -> Vec<u8> {
+pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[Vec<u8>], compressed: bool) -> Vec<u8> {
     let group = group(records, framing.separator());
     let records = u32::try_from(records.len()).expect("a few records");
     let division = Division { max_records: 4, max_bytes: 5 };
@@ -143,13 +137,14 @@ impl LineSpool {
         let mut delivered = Vec::new();
         while let Some(partition) = self.spool.checkout() {
             while delivered.len() < most
-                && let Next::Batch(batch) = partition.next(SystemTime::now(), true).expect("a spool that can be read")
+                && let Next::Batch(batch) =
+                    partition.next(None, SystemTime::now(), true).expect("a spool that can be read")
             {
                 let (id, records, body) = (batch.id.clone(), batch.records, batch.body.to_vec());
                 delivered.push(Delivered { id, key: partition.to_string(), records, body });
                 batch.ack();
             }
-            partition.release();
+            partition.release(true);
             if delivered.len() >= most {
                 break;
             }

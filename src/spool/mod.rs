@@ -75,6 +75,7 @@ pub(crate) use gap::{Announcer, Gap, GapReason, Lost};
 pub(crate) use partition::Partition;
 pub use rejected::RejectedRecord;
 pub(crate) use rejected::RejectedStore;
+pub(crate) use state::Slot;
 pub(crate) use store::check_process;
 
 /// For so long a segment is read again and again before what the disk does not give is given up.

@@ -11,6 +11,7 @@ use opentelemetry::otel_warn;
 
 use super::deliver::{Batch, Next};
 use super::dir::QueueDir;
+use super::state::Slot;
 use super::{Inner, Spool, lock};
 use crate::error::SpoolError;
 use crate::retry::Response;
@@ -52,14 +53,19 @@ impl fmt::Debug for Partition {
 }
 
 impl Partition {
-    /// Gives it back after [`Spool::checkout`].
-    pub(crate) fn release(&self) {
-        lock(&self.queue.state).release(&self.key);
+    /// Gives it back after [`Spool::checkout`]. `formed` is whether a batch was taken since.
+    pub(crate) fn release(&self, formed: bool) {
+        lock(&self.queue.state).release(&self.key, formed);
+    }
+
+    /// Lets so many batches be under way at the same time, at least one.
+    pub(crate) fn allow(&self, in_flight: usize) {
+        lock(&self.queue.state).allow(&self.key, in_flight.saturating_sub(1));
     }
 
     /// See [`Inner::next`].
-    pub(crate) fn next(&self, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
-        self.queue.next(&self.key, now, force)
+    pub(crate) fn next(&self, slot: Option<Slot>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
+        self.queue.next(&self.key, slot, now, force)
     }
 
     /// See [`Inner::linger`].
@@ -87,7 +93,7 @@ impl Batch {
 
 impl Spool {
     /// A partition that has something to deliver, of one's own queue and the adopted one by turns. It is not given out
-    /// again before [`Partition::release`].
+    /// again before [`Partition::release`], unless several batches of it may be under way.
     pub(crate) fn checkout(&self) -> Option<Partition> {
         let of = |queue: &Arc<Inner>| {
             let key = lock(&queue.state).checkout()?;

@@ -28,21 +28,66 @@ struct Lane {
     /// How many records the lane has; grows while the segment is the newest.
     end: u64,
     cursor: LaneCursor,
+    /// The batches that were given out and are not acknowledged, by where they begin.
+    taken: BTreeMap<u64, u64>,
+    /// The parts of those that were divided.
+    returned: BTreeMap<u64, u64>,
+    /// Those that were acknowledged before an earlier one.
+    acked_early: BTreeMap<u64, u64>,
     first_timestamp: u64,
     last_timestamp: u64,
 }
 
 impl Lane {
+    fn new(segment: u64, number: u32, end: u64, cursor: LaneCursor, between: (u64, u64)) -> Self {
+        let (first_timestamp, last_timestamp) = between;
+        let (taken, returned, acked_early) = Default::default();
+        Self { segment, number, end, cursor, taken, returned, acked_early, first_timestamp, last_timestamp }
+    }
+
     fn pending(&self) -> u64 {
-        self.end.saturating_sub(self.cursor.acked)
+        let acked_early: u64 = self.acked_early.iter().map(|(start, end)| end - start).sum();
+        self.end.saturating_sub(self.cursor.acked + acked_early)
+    }
+
+    /// Where the next batch begins that never was given out.
+    fn frontier(&self) -> u64 {
+        let last = |batches: &BTreeMap<u64, u64>| batches.last_key_value().map_or(0, |(_, end)| *end);
+        [&self.taken, &self.returned, &self.acked_early].into_iter().map(last).fold(self.cursor.acked, u64::max)
+    }
+
+    /// Whether there is something that was not given out.
+    fn has_more(&self) -> bool {
+        !self.returned.is_empty() || self.frontier() < self.end
+    }
+
+    /// Notes that a batch is delivered; false if it is none of those that are not.
+    fn ack(&mut self, delivered: &Range<u64>) -> bool {
+        let taken = self.taken.remove(&delivered.start).or(self.returned.remove(&delivered.start)).is_some();
+        if delivered.start == self.cursor.acked {
+            self.cursor.advance(delivered.end);
+            while let Some(end) = self.acked_early.remove(&self.cursor.acked) {
+                self.cursor.advance(end);
+            }
+            true
+        } else {
+            taken && self.acked_early.insert(delivered.start, delivered.end).is_none()
+        }
     }
 }
+
+/// A batch that was given out, and is to be given out again: the segment, and where it begins in its lane.
+pub(crate) type Slot = (u64, u64);
 
 #[derive(Debug, Default)]
 struct Partition {
     lanes: VecDeque<Lane>,
-    /// A delivery step has it, or it waits in the queue of those that are ready.
-    taken: bool,
+    /// How many delivery steps have it, those that wait in the queue of what is ready included.
+    tasks: usize,
+    /// One of them has no batch yet.
+    forming: bool,
+    /// How many batches may be under way besides the first.
+    more_in_flight: usize,
     /// It waits for more records. To be told when there are enough for a batch.
     lingers: bool,
 }
@@ -65,11 +110,15 @@ pub(super) struct SegmentState {
     cursors: LaneCursors,
 }
 
-/// The next lane of a partition.
+/// The next batch of a partition, and its lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Front {
     pub(super) segment: u64,
     pub(super) lane: u32,
+    /// Where the batch begins, and where it ends, if that is fixed.
+    pub(super) start: u64,
+    pub(super) fixed_end: Option<u64>,
+    /// How many records there are in the lane.
     pub(super) end: u64,
     pub(super) cursor: LaneCursor,
     /// Nothing will be added to the lane any more.
@@ -118,7 +167,7 @@ impl State {
         for (lane, summary) in (0..).zip(seal.lanes) {
             let LaneSummary { key, records, first_timestamp, last_timestamp } = summary;
             let cursor = cursors.remove(&lane).unwrap_or_default();
-            let lane = Lane { segment: number, number: lane, end: records, cursor, first_timestamp, last_timestamp };
+            let lane = Lane::new(number, lane, records, cursor, (first_timestamp, last_timestamp));
             let pending = lane.pending();
             if pending == 0 {
                 continue;
@@ -160,13 +209,13 @@ impl State {
             if partition.lanes.front().is_some_and(|lane| lane.segment == oldest) {
                 lanes.extend(partition.lanes.pop_front().map(|lane| (key.clone(), lane)));
             }
-            !partition.lanes.is_empty() || partition.taken
+            !partition.lanes.is_empty() || partition.tasks > 0
         });
         let (mut dropped, mut untold) = (Vec::new(), Vec::new());
         for (key, lane) in lanes {
             self.pending_records -= lane.pending();
             let gaps = self.take_told(oldest, &key, &(lane.cursor.acked..lane.end));
-            let records = lane.pending() - gaps.len() as u64;
+            let records = lane.pending().saturating_sub(gaps.len() as u64);
             untold.extend(gaps);
             if records > 0 {
                 let (first, last) = (system_time(lane.first_timestamp), system_time(lane.last_timestamp));
@@ -214,7 +263,7 @@ impl State {
                     segment.undelivered -= 1;
                 }
             }
-            !partition.lanes.is_empty() || partition.taken
+            !partition.lanes.is_empty() || partition.tasks > 0
         });
     }
 
@@ -259,7 +308,7 @@ impl State {
             _ => {
                 let cursor = LaneCursor::default();
                 let (number, end) = (entry.partition, records);
-                let lane = Lane { segment: head, number, end, cursor, first_timestamp, last_timestamp };
+                let lane = Lane::new(head, number, end, cursor, (first_timestamp, last_timestamp));
                 partition.lanes.push_back(lane);
                 if let Some(segment) = self.segments.get_mut(&head) {
                     segment.undelivered += 1;
@@ -273,26 +322,50 @@ impl State {
     fn enqueue(&mut self, key: &Arc<str>) {
         let barrier = self.unrecovered.first().copied().unwrap_or(u64::MAX);
         let Some(partition) = self.partitions.get_mut(key) else { return };
-        let waits = partition.lanes.iter().take(2).any(|lane| lane.pending() > 0 && lane.segment < barrier);
-        if waits && !partition.taken {
-            partition.taken = true;
+        let first = partition.lanes.iter().take(2).find(|lane| lane.pending() > 0);
+        let waits = first.is_some_and(|lane| lane.has_more() && lane.segment < barrier);
+        if waits && !partition.forming && partition.tasks <= partition.more_in_flight {
+            partition.tasks += 1;
+            partition.forming = true;
             self.ready.push_back(key.clone());
         }
     }
 
-    /// A partition that has something to deliver. It is not given out again before [`State::release`].
+    /// A partition that has something to deliver. It is given out again when a batch of it is taken, if another one may
+    /// be under way, and after [`State::release`].
     pub(super) fn checkout(&mut self) -> Option<Arc<str>> {
         self.ready.pop_front()
     }
 
-    pub(super) fn release(&mut self, key: &Arc<str>) {
+    /// `formed` is whether a batch was taken since.
+    pub(super) fn release(&mut self, key: &Arc<str>, formed: bool) {
         let Some(partition) = self.partitions.get_mut(key) else { return };
-        partition.taken = false;
-        if partition.lanes.is_empty() {
+        partition.tasks = partition.tasks.saturating_sub(1);
+        partition.forming &= formed;
+        if partition.lanes.is_empty() && partition.tasks == 0 {
             self.partitions.remove(key);
         } else {
             self.enqueue(key);
         }
+    }
+
+    /// Sets how many batches of a partition may be under way besides the first.
+    pub(super) fn allow(&mut self, key: &str, more_in_flight: usize) {
+        if let Some(partition) = self.partitions.get_mut(key) {
+            partition.more_in_flight = more_in_flight;
+        }
+    }
+
+    /// Notes that a batch is given out; false if its lane is not there any more. Others may then come before it is
+    /// acknowledged.
+    pub(super) fn take(&mut self, key: &Arc<str>, segment: u64, batch: &Range<u64>) -> bool {
+        let Some(partition) = self.partitions.get_mut(key) else { return false };
+        let Some(lane) = partition.lanes.front_mut().filter(|lane| lane.segment == segment) else { return false };
+        lane.returned.remove(&batch.start);
+        lane.taken.insert(batch.start, batch.end);
+        partition.forming = false;
+        self.enqueue(key);
+        true
     }
 
     /// Notes that a partition lingers.
@@ -318,12 +391,37 @@ impl State {
         std::mem::take(&mut self.filled)
     }
 
-    pub(super) fn front(&self, key: &str) -> Option<Front> {
+    /// A batch that was given out is divided at `middle`: its halves come in its place.
+    pub(super) fn divide(&mut self, key: &str, (segment, start): Slot, middle: u64) {
+        let lane = self.partitions.get_mut(key).and_then(|partition| partition.lanes.front_mut());
+        let Some(lane) = lane.filter(|lane| lane.segment == segment) else { return };
+        if let Some(end) = lane.taken.remove(&start) {
+            lane.returned.extend([(start, middle), (middle, end)]);
+        }
+    }
+
+    /// Whether a partition waits to be checked out.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The batch at `slot`, if it is still there, else the next one that may be given out: the first of those that are
+    /// under way, if there may be no more of them.
+    pub(super) fn front(&self, key: &str, slot: Option<Slot>) -> Option<Front> {
         let barrier = self.unrecovered.first().copied().unwrap_or(u64::MAX);
-        let lane = self.partitions.get(key)?.lanes.front()?;
-        (lane.pending() > 0 && lane.segment < barrier).then(|| Front {
+        let partition = self.partitions.get(key)?;
+        let lane = partition.lanes.front().filter(|lane| lane.pending() > 0 && lane.segment < barrier)?;
+        let again = slot.filter(|(segment, start)| *segment == lane.segment && lane.taken.contains_key(start));
+        let first = lane.taken.first_key_value().filter(|_| lane.taken.len() > partition.more_in_flight);
+        let again = again.map(|(_, start)| start).or(first.map(|(start, _)| *start));
+        let returned = || lane.returned.first_key_value().map(|(start, _)| *start);
+        let start = again.or_else(returned).unwrap_or_else(|| lane.frontier());
+        let known = [lane.taken.get(&start).copied(), lane.returned.get(&start).copied(), lane.cursor.end_of(start)];
+        (start < lane.end).then(|| Front {
             segment: lane.segment,
             lane: lane.number,
+            start,
+            fixed_end: known.into_iter().flatten().min(),
             end: lane.end,
             cursor: lane.cursor.clone(),
             complete: self.head != Some(lane.segment),
@@ -353,16 +451,18 @@ impl State {
     ) -> Option<(LaneCursor, bool)> {
         let head = self.head;
         if let Some(cursor) = self.segments.get_mut(&segment).and_then(|segment| segment.cursors.get_mut(&lane)) {
+            if cursor.acked != delivered.start {
+                return None;
+            }
             cursor.advance(delivered.end);
             return Some((cursor.clone(), false));
         }
         let partition = self.partitions.get_mut(key)?;
         let lane = partition.lanes.front_mut()?;
-        if lane.segment != segment || lane.cursor.acked != delivered.start {
+        let pending = lane.pending();
+        if lane.segment != segment || !lane.ack(delivered) {
             return None;
         }
-        let pending = lane.pending();
-        lane.cursor.advance(delivered.end);
         // A segment that was given up may have been found with less.
         self.pending_records -= pending - lane.pending();
         let cursor = lane.cursor.clone();
@@ -439,10 +539,10 @@ mod tests {
         let key = state.checkout().unwrap();
         assert_eq!(state.checkout(), None);
         state.ack("a", 1, 0, &(0..1));
-        state.release(&key);
+        state.release(&key, false);
         assert_eq!(state.checkout().as_deref(), Some("a"));
         assert_eq!(state.ack("a", 1, 0, &(1..2)).map(|(_, done)| done), Some(true));
-        state.release(&key);
+        state.release(&key, false);
         assert_eq!(state.checkout(), None);
         assert_eq!(state.pending_records, 0);
     }
@@ -452,9 +552,9 @@ mod tests {
         let mut state = State::default();
         add(&mut state, 3, &[("a", 1)], 0);
         add(&mut state, 2, &[("b", 1), ("a", 4)], 0);
-        assert_eq!(state.front("a").map(|front| (front.segment, front.lane, front.end)), Some((2, 1, 4)));
+        assert_eq!(state.front("a", None).map(|front| (front.segment, front.lane, front.end)), Some((2, 1, 4)));
         state.ack("a", 2, 0, &(0..4));
-        assert_eq!(state.front("a").map(|front| front.segment), Some(3));
+        assert_eq!(state.front("a", None).map(|front| front.segment), Some(3));
     }
 
     /// Or each segment would be opened again for each partition.
@@ -466,7 +566,7 @@ mod tests {
             let lanes: Vec<_> = keys.iter().map(|key| (&**key, 1)).collect();
             add(&mut state, segment, &lanes, 0);
             state.ready.clear();
-            state.partitions.values_mut().for_each(|partition| partition.taken = false);
+            state.partitions.values_mut().for_each(|partition| (partition.tasks, partition.forming) = (0, false));
         }
         state.enqueue_all();
         let given_out = std::iter::from_fn(|| state.checkout());
@@ -479,9 +579,9 @@ mod tests {
         add(&mut state, 1, &[("a", 1)], 0);
         state.add_unrecovered(2, LaneCursors::new());
         add(&mut state, 3, &[("b", 1)], 0);
-        assert_eq!(state.front("b"), None);
+        assert_eq!(state.front("b", None), None);
         add(&mut state, 2, &[("b", 7)], 0);
-        assert_eq!(state.front("b").map(|front| front.segment), Some(2));
+        assert_eq!(state.front("b", None).map(|front| front.segment), Some(2));
         let ready: BTreeSet<_> = std::iter::from_fn(|| state.checkout()).collect();
         assert_eq!(ready, BTreeSet::from([Arc::from("a"), Arc::from("b")]));
     }
@@ -509,7 +609,7 @@ mod tests {
         let (_, lost, untold) = state.drop_segment(1);
         assert_eq!((lost, untold), (vec![missing], vec![told]), "the other one was delivered");
         assert_eq!(state.pending_records, 7);
-        assert_eq!(state.front("a").map(|front| front.segment), Some(2));
+        assert_eq!(state.front("a", None).map(|front| front.segment), Some(2));
         // An answer to what was under way changes nothing.
         assert_eq!(state.ack("a", 1, 0, &(2..5)), None);
         assert_eq!(state.oldest(), None, "the newest stays");
@@ -540,7 +640,7 @@ mod tests {
         // The answer to what was under way.
         assert_eq!(state.ack("a", 1, 0, &(2..3)).map(|(cursor, _)| cursor.acked), Some(3));
         add(&mut state, 1, &[("a", 5)], 0);
-        assert_eq!(state.front("a").map(|front| front.cursor.acked), Some(3));
+        assert_eq!(state.front("a", None).map(|front| front.cursor.acked), Some(3));
         assert_eq!(state.pending_records, 2);
     }
 

@@ -66,7 +66,7 @@ fn next(spool: &Spool, key: &Arc<str>) -> Option<Box<Batch>> {
 }
 
 fn next_of(partition: &Partition) -> Option<Box<Batch>> {
-    match partition.queue.next(&partition.key, SystemTime::now(), false).unwrap() {
+    match partition.next(None, SystemTime::now(), false).unwrap() {
         Next::Batch(batch) => Some(batch),
         Next::Wait(_) | Next::Passed | Next::Empty => None,
     }
@@ -123,7 +123,7 @@ fn drain(spool: &Spool) -> (HashMap<String, Vec<String>>, Vec<String>) {
             ids.push(batch.id.clone());
             batch.ack();
         }
-        partition.release();
+        partition.release(true);
     }
     (lines, ids)
 }
@@ -280,15 +280,19 @@ fn what_lingers_waits_until_it_is_full_old_or_forced() {
     let key: Arc<str> = Arc::from("a");
     append(&spool, "a", &lines(0..2));
     let now = SystemTime::now();
-    assert!(matches!(spool.inner.next(&key, now, false), Ok(Next::Wait(left)) if left <= Duration::from_secs(60)));
-    assert!(matches!(spool.inner.next(&key, now + Duration::from_secs(61), false), Ok(Next::Batch(_))));
+    assert!(
+        matches!(spool.inner.next(&key, None, now, false), Ok(Next::Wait(left)) if left <= Duration::from_secs(60))
+    );
+    assert!(matches!(spool.inner.next(&key, None, now + Duration::from_secs(61), false), Ok(Next::Batch(_))));
     let spool_dir = tempfile::tempdir().unwrap();
     config.dir = spool_dir.path().to_owned();
     let spool = open(&config);
     append(&spool, "a", &lines(0..2));
-    assert!(matches!(spool.inner.next(&key, now, true), Ok(Next::Batch(batch)) if batch.records == 2));
+    assert!(matches!(spool.inner.next(&key, None, now, true), Ok(Next::Batch(batch)) if batch.records == 2));
     append(&spool, "b", &lines(0..4));
-    assert!(matches!(spool.inner.next(&Arc::from("b"), now, false), Ok(Next::Batch(batch)) if batch.records == 3));
+    assert!(
+        matches!(spool.inner.next(&Arc::from("b"), None, now, false), Ok(Next::Batch(batch)) if batch.records == 3)
+    );
 }
 
 #[test]
@@ -386,7 +390,7 @@ fn the_number_of_a_segment_is_not_used_again_while_an_older_one_is_left() {
         append(&spool, "a", &[format!("round {round}")]);
         let (_, ids) = drain(&spool);
         assert!(ids.into_iter().all(|id| used.insert(id)), "round {round}");
-        spool.partition("stuck").release();
+        spool.partition("stuck").release(true);
     }
 }
 
@@ -403,7 +407,7 @@ fn a_partition_that_is_stuck_does_not_hold_the_others_nor_their_disk() {
     assert_eq!(spool.checkout().as_deref(), Some("stuck"));
     let (delivered, _) = drain(&spool);
     assert_eq!(delivered["a"].len(), 80);
-    spool.partition("stuck").release();
+    spool.partition("stuck").release(true);
     drop(spool);
     assert_eq!(segment_dirs(dir.path()).len(), 2);
     let (delivered, _) = drain(&open(&config));
@@ -970,15 +974,15 @@ fn what_is_too_old_is_given_up_a_batch_at_a_time() {
     let key = spool.checkout().unwrap().key;
     let later = SystemTime::now() + Duration::from_secs(3601);
     assert!(
-        matches!(spool.inner.next(&key, later - Duration::from_secs(60), false), Ok(Next::Batch(batch)) if batch.records == 4)
+        matches!(spool.inner.next(&key, None, later - Duration::from_secs(60), false), Ok(Next::Batch(batch)) if batch.records == 4)
     );
     // What tells of it is as old by this clock: it is told again, and counted once.
     for _ in 0..5 {
-        assert!(matches!(spool.inner.next(&key, later, false), Ok(Next::Passed)));
+        assert!(matches!(spool.inner.next(&key, None, later, false), Ok(Next::Passed)));
         all_told(&spool);
     }
     assert_eq!(spool.depth().lost.expired, 10);
-    spool.partition(&key).release();
+    spool.partition(&key).release(true);
     let (delivered, _) = drain(&spool);
     assert_eq!(told_in(&delivered["a"]), 10);
     assert!(!told.lock().unwrap().is_empty());
@@ -997,8 +1001,8 @@ fn what_is_too_old_and_damaged_is_counted_once() {
     let (spool, _) = open_telling(&config);
     let later = SystemTime::now() + Duration::from_secs(60);
     while let Some(partition) = spool.checkout() {
-        assert!(matches!(partition.next(later, true), Ok(Next::Passed)));
-        partition.release();
+        assert!(matches!(partition.next(None, later, true), Ok(Next::Passed)));
+        partition.release(true);
         if spool.depth().lost.expired > 0 {
             break;
         }

@@ -17,7 +17,7 @@ pub use disk::{Disk, run, skip};
 pub use receiver::{Answer, Log, PATIENCE, Receiver, Request};
 pub use service::{
     Careless, Returned, Service, by_tenant, check_runs, export, exporter, exporter_to, impatient, in_time, name, names,
-    patient,
+    noise, patient,
 };
 
 /// An error with its causes.

@@ -57,6 +57,11 @@ pub fn by_tenant(record: &SdkLogRecord, _scope: &InstrumentationScope) -> String
         .unwrap_or_default()
 }
 
+/// Text that does not get smaller in the spool.
+pub fn noise(bytes: usize) -> String {
+    std::iter::repeat_with(fastrand::alphanumeric).take(bytes).collect()
+}
+
 /// `m-000001`, `m-000002`, ...
 pub fn names(prefix: &str, numbers: RangeInclusive<usize>) -> Vec<String> {
     numbers.map(|number| name(prefix, number)).collect()
