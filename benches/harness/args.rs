@@ -143,13 +143,13 @@ impl Outage {
 impl Args {
     /// What no single option can know to be wrong.
     pub(crate) fn check(&self) -> Result<(), BoxError> {
-        if !(self.seconds >= 1.0 && self.drain >= 0.0) {
-            return Err("--seconds has to be 1 or more, --drain 0 or more".into());
+        if !((1.0..=3600.0).contains(&self.seconds) && (0.0..=3600.0).contains(&self.drain)) {
+            return Err("--seconds has to be from 1 to 3600, --drain from 0 to 3600".into());
         }
         if self.rate == Some(0) {
             return Err("--rate has to be 1 or more".into());
         }
-        if (self.queue as u64) < self.in_queue {
+        if self.in_queue().is_some_and(|most| most > self.queue as u64) {
             return Err("--in-queue is more than fits into --queue".into());
         }
         Ok(())

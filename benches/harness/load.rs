@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::Args;
 use crate::child::{Order, Orders, Told, tell};
+use crate::latency::{Latency, histogram};
 use crate::mark::Messages;
-use crate::receiver::{Latency, histogram};
 use crate::sample;
-use crate::systems::{Pipeline, PlainFile, Start, System, record};
+use crate::systems::{Pipeline, PlainFile, Start, System, Taken, record};
 
 /// How long the emitter sleeps when it is ahead of its rate or of the exporter.
 const NAP: Duration = Duration::from_micros(500);
@@ -113,11 +113,11 @@ fn emit_and_settle(args: &Args, pipeline: &Pipeline, counts: &Counts, begin: u64
     }
 
     let emitted = counts.emitted.load(Ordering::Relaxed);
-    let exported = pipeline.exported.as_deref();
+    let taken = pipeline.taken.as_deref();
     Loaded {
         emitted,
-        dropped_by_queue: exported.map_or(0, |exported| emitted - exported.records()),
-        failed: exported.map_or(0, |exported| exported.failed()),
+        dropped_by_queue: taken.map_or(0, |taken| emitted - taken.records()),
+        failed: taken.map_or(0, Taken::failed),
         waiting: (pipeline.waiting)(),
         emit: Some(Latency::of(&emit)),
         stalled_micros: counts.stalled_micros.load(Ordering::Relaxed) / args.threads,
@@ -131,28 +131,28 @@ fn emit_records(args: &Args, pipeline: &Pipeline, counts: &Counts, begin: u64, t
     let mut nanos = histogram();
     let messages = Messages::of_bytes(args.record_bytes);
     let logger = pipeline.provider.logger("harness");
-    let queue = pipeline.exported.as_deref().zip(args.in_queue());
+    let queue = pipeline.taken.as_deref().zip(args.in_queue());
     let interval = args.rate.map(|rate| Duration::from_secs_f64(args.threads as f64 / rate as f64));
     sleep(sample::until(begin));
-    let begun = Instant::now();
+    let started = Instant::now();
     for turn in 0u32.. {
         if let Some(interval) = interval {
             let due = interval.mul_f64(f64::from(turn));
-            while begun.elapsed() < due.min(args.load()) {
+            while started.elapsed() < due.min(args.load()) {
                 sleep(NAP);
             }
         }
-        if let Some((exported, most)) = queue {
+        if let Some((taken, most)) = queue {
             let waiting = Instant::now();
-            let is_full = || counts.emitted.load(Ordering::Relaxed) - exported.records() >= most;
-            while is_full() && begun.elapsed() < args.load() {
+            let is_full = || counts.emitted.load(Ordering::Relaxed).saturating_sub(taken.records()) >= most;
+            while is_full() && started.elapsed() < args.load() {
                 sleep(NAP);
             }
             let waited = waiting.elapsed().as_micros() as u64;
             counts.stalled_micros.fetch_add(waited, Ordering::Relaxed);
             counts.longest_stall_micros.fetch_max(waited, Ordering::Relaxed);
         }
-        if begun.elapsed() >= args.load() {
+        if started.elapsed() >= args.load() {
             break;
         }
         let number = u64::from(turn) * args.threads + thread;
@@ -170,12 +170,12 @@ fn emit_records(args: &Args, pipeline: &Pipeline, counts: &Counts, begin: u64, t
 /// The yardstick: batch after batch.
 fn append(args: &Args, mut file: PlainFile, counts: &Counts, begin: u64) -> Loaded {
     sleep(sample::until(begin));
-    let begun = Instant::now();
-    while begun.elapsed() < args.load() {
+    let started = Instant::now();
+    while started.elapsed() < args.load() {
         let emitted = counts.emitted.load(Ordering::Relaxed);
         if args
             .rate
-            .is_some_and(|rate| (emitted + PlainFile::BATCH) as f64 > begun.elapsed().as_secs_f64() * rate as f64)
+            .is_some_and(|rate| (emitted + PlainFile::BATCH) as f64 > started.elapsed().as_secs_f64() * rate as f64)
         {
             sleep(NAP);
             continue;

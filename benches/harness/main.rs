@@ -24,6 +24,7 @@
 //! | `child.rs` | starting, ordering about and hearing of the two child processes |
 //! | `measure.rs` | one round of one system, seen from outside |
 //! | `sample.rs` | the clock, `/proc` and the disk |
+//! | `latency.rs` | percentiles |
 //! | `figures.rs` | **what is reported**: a line for each figure |
 //! | `progress.rs` | bars in a terminal, a line a second elsewhere |
 //! | `report/` | the tables, the charts, the page, the machine |
@@ -38,6 +39,7 @@
 mod args;
 mod child;
 mod figures;
+mod latency;
 mod load;
 mod mark;
 mod measure;
@@ -58,7 +60,7 @@ use opentelemetry_spool::BoxError;
 use crate::args::Args;
 use crate::measure::Measurement;
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::{Machine, Report};
 
 /// Set by the first Ctrl-C; everything returns then, and takes its files and processes with it.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -85,6 +87,7 @@ fn compare(args: &Args) -> Result<(), BoxError> {
     args.check()?;
     note_interruptions()?;
     std::fs::create_dir_all(&args.out)?;
+    let machine = Machine::look(&args.out)?;
     let systems = args.systems();
     let progress = Progress::new(args, &systems);
     let mut measurements: Vec<Measurement> = Vec::new();
@@ -94,7 +97,7 @@ fn compare(args: &Args) -> Result<(), BoxError> {
         }
     }
     progress.finish();
-    Report::new(args, &systems, measurements)?.publish(args)
+    Report::new(args, machine, &systems, measurements).publish(args)
 }
 
 /// Lets Ctrl-C and a request to end be noticed instead of killing this process: a kill would leave the scratch files.

@@ -1,5 +1,6 @@
 //! One round of one system, seen from outside.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::thread::sleep;
 
@@ -24,6 +25,9 @@ pub(crate) struct Measurement {
     pub(crate) system: &'static str,
     pub(crate) round: u32,
     pub(crate) load_seconds: f64,
+    /// When the endpoint was down.
+    #[serde(skip)]
+    outage: Option<Range<f64>>,
     pub(crate) loaded: Loaded,
     pub(crate) arrivals: Arrivals,
     /// From the beginning to the last arrival.
@@ -92,8 +96,17 @@ pub(crate) fn measure(
     };
     let (system, disk_left_bytes) = (system.name, sample::disk_bytes(dir));
     progress.end();
-    let load_seconds = args.seconds;
-    Ok(Measurement { system, round, load_seconds, loaded, arrivals, end_to_end_seconds, disk_left_bytes, samples })
+    Ok(Measurement {
+        system,
+        round,
+        load_seconds: args.seconds,
+        outage: args.outage(),
+        loaded,
+        arrivals,
+        end_to_end_seconds,
+        disk_left_bytes,
+        samples,
+    })
 }
 
 impl Measurement {
@@ -104,8 +117,22 @@ impl Measurement {
 
     /// What had arrived when the load ended.
     pub(crate) fn arrived_under_load(&self) -> u64 {
-        let last = self.samples.iter().take_while(|sample| sample.seconds <= self.load_seconds + 0.05).last();
-        last.map_or(0, |sample| sample.arrived)
+        self.at(self.load_seconds).arrived
+    }
+
+    /// How much of the load the application got rid of while the endpoint was down, per second.
+    pub(crate) fn emitted_while_down(&self) -> Option<f64> {
+        let outage = self.outage.as_ref()?;
+        let (from, to) = (self.at(outage.start), self.at(outage.end.min(self.load_seconds)));
+        let seconds = to.seconds - from.seconds;
+        (seconds > 0.0).then(|| to.emitted.saturating_sub(from.emitted) as f64 / seconds)
+    }
+
+    /// The sample nearest to a moment.
+    fn at(&self, seconds: f64) -> Sample {
+        let distance = |sample: &&Sample| (sample.seconds - seconds).abs();
+        let nearest = self.samples.iter().min_by(|one, other| distance(one).total_cmp(&distance(other)));
+        nearest.cloned().unwrap_or_default()
     }
 
     pub(crate) fn peak_disk_bytes(&self) -> u64 {

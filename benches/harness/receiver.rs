@@ -20,6 +20,7 @@ use tokio::time::sleep;
 
 use crate::args::{Args, OutageKind};
 use crate::child::{Order, Orders, Told, tell};
+use crate::latency::{Latency, histogram};
 use crate::mark::Finder;
 use crate::sample;
 
@@ -27,29 +28,6 @@ use crate::sample;
 const TAKEN_JSON: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
 const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
 const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
-
-/// Percentiles, in whatever unit they were recorded.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Latency {
-    pub(crate) p50: u64,
-    pub(crate) p90: u64,
-    pub(crate) p99: u64,
-    pub(crate) p999: u64,
-    pub(crate) max: u64,
-}
-
-/// A histogram of three digits for up to ten minutes in microseconds, or half a second in nanoseconds; what took longer
-/// counts as that.
-pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_max(600_000_000, 3).expect("bounds that are allowed")
-}
-
-impl Latency {
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
-        let [p50, p90, p99, p999] = [0.5, 0.9, 0.99, 0.999].map(|share| histogram.value_at_quantile(share));
-        Self { p50, p90, p99, p999, max: histogram.max() }
-    }
-}
 
 /// What has arrived when all is done.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

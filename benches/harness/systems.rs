@@ -45,7 +45,7 @@ pub(crate) enum Start {
     File(fn(&Args) -> Result<PlainFile, BoxError>),
 }
 
-pub(crate) static SYSTEMS: [System; 4] = [
+pub(crate) static SYSTEMS: &[System] = &[
     System {
         name: "spool",
         ours: true,
@@ -56,7 +56,7 @@ pub(crate) static SYSTEMS: [System; 4] = [
     System {
         name: "otlp-json",
         ours: false,
-        guarantee: "Keeps nothing on disk. A batch that fails is tried again for some seconds in memory, then dropped; \
+        guarantee: "Keeps nothing on disk. A batch that fails is tried again a few times within about a second, then dropped; \
                     what the queue has no room for meanwhile is dropped too, and a kill takes all of it.",
         start: Start::Provider(|args| otlp(args, Protocol::HttpJson)),
     },
@@ -93,8 +93,8 @@ impl System {
 /// A provider, and what can be known of its records besides what arrives.
 pub(crate) struct Pipeline {
     pub(crate) provider: SdkLoggerProvider,
-    /// What left the SDK's queue; `None` where there is no such queue to wait for.
-    pub(crate) exported: Option<Arc<Exported>>,
+    /// What was taken from the SDK's queue; `None` where there is no such queue to wait for.
+    pub(crate) taken: Option<Arc<Taken>>,
     /// How many records wait outside the SDK's queue.
     pub(crate) waiting: Box<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -127,22 +127,22 @@ fn behind_batches(
     exporter: impl SdkLogExporter + 'static,
     waiting: impl Fn() -> u64 + Send + Sync + 'static,
 ) -> Pipeline {
-    let exported = Arc::new(Exported::default());
-    let exporter = Counted { exporter, exported: exported.clone() };
+    let taken = Arc::new(Taken::default());
+    let exporter = Counted { exporter, taken: taken.clone() };
     let config = BatchConfigBuilder::default().with_max_queue_size(args.queue).build();
     let processor = BatchLogProcessor::builder(exporter).with_batch_config(config).build();
     let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
-    Pipeline { provider, exported: Some(exported), waiting: Box::new(waiting) }
+    Pipeline { provider, taken: Some(taken), waiting: Box::new(waiting) }
 }
 
-/// What an exporter was given by the SDK's queue, in records.
+/// What was taken from the SDK's queue and exported, in records.
 #[derive(Debug, Default)]
-pub(crate) struct Exported {
+pub(crate) struct Taken {
     records: AtomicU64,
     failed: AtomicU64,
 }
 
-impl Exported {
+impl Taken {
     pub(crate) fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
     }
@@ -157,16 +157,16 @@ impl Exported {
 #[derive(Debug)]
 struct Counted<E> {
     exporter: E,
-    exported: Arc<Exported>,
+    taken: Arc<Taken>,
 }
 
 impl<E: SdkLogExporter> SdkLogExporter for Counted<E> {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let records = batch.iter().count() as u64;
         let result = self.exporter.export(batch).await;
-        self.exported.records.fetch_add(records, Ordering::Relaxed);
+        self.taken.records.fetch_add(records, Ordering::Relaxed);
         if result.is_err() {
-            self.exported.failed.fetch_add(records, Ordering::Relaxed);
+            self.taken.failed.fetch_add(records, Ordering::Relaxed);
         }
         result
     }

@@ -21,8 +21,8 @@ pub(super) struct Series {
 
 /// What is along the bottom.
 pub(super) enum Bottom {
-    /// Seconds, with the outage and the end of the load.
-    Time { outage: Option<Range<f64>>, load: f64 },
+    /// Seconds up to `end`, with the outage and the end of the load.
+    Time { outage: Option<Range<f64>>, load: f64, end: f64 },
     /// Names at 0, 1, 2, ...
     Names(&'static [&'static str]),
 }
@@ -74,8 +74,7 @@ fn short(value: f64) -> String {
 
 impl Chart {
     fn scale(&self) -> (Scale, Vec<f64>) {
-        let points = || self.series.iter().flat_map(|series| &series.points);
-        let values = || points().map(|(_, y)| *y);
+        let values = || self.series.iter().flat_map(|series| &series.points).map(|(_, y)| *y);
         let (y, ticks) = if self.is_log {
             let positive = || values().filter(|value| *value > 0.0);
             let low = positive().fold(f64::INFINITY, f64::min).log10().floor();
@@ -89,7 +88,7 @@ impl Chart {
             (0.0..steps * step, (0..=steps as u32).map(|at| f64::from(at) * step).collect())
         };
         let x = match &self.bottom {
-            Bottom::Time { load, .. } => 0.0..points().map(|(x, _)| *x).fold(*load, f64::max),
+            Bottom::Time { end, .. } => 0.0..*end,
             Bottom::Names(names) => -0.4..names.len() as f64 - 0.6,
         };
         (Scale { x, y, is_log: self.is_log }, ticks)
@@ -132,7 +131,7 @@ impl Chart {
                     label(out, scale.x(at as f64), name);
                 }
             }
-            Bottom::Time { outage, load } => {
+            Bottom::Time { outage, load, .. } => {
                 if let Some(outage) = outage {
                     let (from, to) = (scale.x(outage.start), scale.x(outage.end.min(scale.x.end)));
                     let _ = write!(

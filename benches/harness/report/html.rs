@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use super::chart::{Bottom, Chart, Series};
 use super::{Report, table};
+use crate::latency::Latency;
 use crate::measure::Measurement;
-use crate::receiver::Latency;
 use crate::sample::Sample;
+use crate::systems::{self, System};
 
 /// Over how many samples a rate is taken: half a second.
 const SMOOTHED: usize = 5;
@@ -38,7 +39,7 @@ polyline { fill: none; stroke-width: 2; stroke-linejoin: round } .touch { fill: 
   background: var(--c) }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .25rem .9rem; border-bottom: 1px solid var(--line); white-space: nowrap }
-th:first-child, td:nth-child(2) { text-align: left } tbody th { font-weight: 400 } td:nth-child(2) { color: var(--faint) }
+th:first-child, :is(th, td):nth-child(2) { text-align: left } tbody th { font-weight: 400 } td:nth-child(2) { color: var(--faint) }
 dt { font-weight: 600 } dd { margin: 0 0 .6rem }
 ";
 
@@ -64,13 +65,14 @@ pub(super) fn page(report: &Report<'_>) -> String {
         let _ = write!(out, "<figure><figcaption>{title}<span>{remark}</span></figcaption>{picture}</figure>");
     }
     out.push_str("</div>");
-    for (title, table) in [("Figures", table::figures(report)), ("Ratios", table::ratios(report))] {
+    for (title, table) in [("Figures", Some(table::figures(report))), ("Ratios", table::ratios(report))] {
         if let Some(table) = table {
             let _ = write!(out, "<h2>{title}</h2>{}", table.html());
         }
     }
     out.push_str(
-        "<p class=faint>Lost is what was emitted, did not arrive and does not wait on disk either. What an export gave up \
+        "<p class=faint>Without --rate the emitter waits for the exporter: where it waits through an outage, little is lost \
+         because little is logged. With a rate it never waits. Lost is what was emitted, did not arrive and does not wait on disk either. What an export gave up \
          may have arrived all the same. Latencies are those of what arrived: who loses what an outage holds up has short \
          ones. CPU time and memory are those of the process under test, with the load generator, without the receiver. \
          The lines are those of the first round, rates over half a second.</p><h2>What each one promises</h2><dl>",
@@ -82,12 +84,12 @@ pub(super) fn page(report: &Report<'_>) -> String {
     let machine = &report.machine;
     let crates: Vec<_> = machine.crates.iter().map(|(name, version)| format!("{name} {version}")).collect();
     for (term, description) in [
-        ("finished", machine.finished.clone()),
+        ("begun", machine.begun.clone()),
         ("processor", format!("{} cores, {}", machine.cores, machine.processor)),
         ("memory", format!("{} GB", machine.memory_gb)),
         ("kernel", machine.kernel.clone()),
         ("file system", machine.file_system.clone()),
-        ("load average at the end, this run's own included", machine.load_average.clone()),
+        ("load average before", machine.load_average.clone()),
         ("crates", crates.join(", ")),
     ] {
         let _ = write!(out, "<dt>{term}</dt><dd>{}</dd>", text(&description));
@@ -98,12 +100,13 @@ pub(super) fn page(report: &Report<'_>) -> String {
 
 /// Every chart and what there is to say about it.
 fn charts(report: &Report<'_>) -> Vec<(Chart, &'static str)> {
+    let samples = report.measurements.iter().flat_map(|measurement| &measurement.samples);
+    let end = samples.map(|sample| sample.seconds).fold(report.settings.seconds, f64::max);
     let over_time = |title, unit, files: bool, points: fn(&[Sample]) -> Vec<(f64, f64)>| {
         let shown = |measurement: &Measurement| {
-            let samples = &measurement.samples;
-            (files || measurement.arrivals.latency.is_some() || !is_file(report, measurement)).then(|| points(samples))
+            (files || systems::named(measurement.system).delivers()).then(|| points(&measurement.samples))
         };
-        let bottom = Bottom::Time { outage: report.outage.clone(), load: report.settings.seconds };
+        let bottom = Bottom::Time { outage: report.outage.clone(), load: report.settings.seconds, end };
         Chart { title, unit, bottom, is_log: false, series: series(report, shown) }
     };
     let percentiles = |title, unit, latency: fn(&Measurement) -> Option<Vec<f64>>| {
@@ -143,8 +146,8 @@ fn charts(report: &Report<'_>) -> Vec<(Chart, &'static str)> {
             "Of the process under test, with the load generator.",
         ),
         (
-            percentiles("One emit", "ns, logarithmic", |measurement| {
-                Some(values(measurement.loaded.emit.as_ref()?, 1.0))
+            percentiles("One emit", "µs, logarithmic", |measurement| {
+                Some(values(measurement.loaded.emit.as_ref()?, 1e3))
             }),
             "What it costs the thread that logs.",
         ),
@@ -157,13 +160,9 @@ fn charts(report: &Report<'_>) -> Vec<(Chart, &'static str)> {
     ]
 }
 
-fn is_file(report: &Report<'_>, measurement: &Measurement) -> bool {
-    report.systems.iter().any(|system| system.name == measurement.system && !system.delivers())
-}
-
 /// A line for each system that has one, of its first round.
 fn series(report: &Report<'_>, points: impl Fn(&Measurement) -> Option<Vec<(f64, f64)>>) -> Vec<Series> {
-    let of_system = |(colour, system): (usize, &&'static crate::systems::System)| {
+    let of_system = |(colour, system): (usize, &&'static System)| {
         let measurement = report.measurements.iter().find(|measurement| measurement.system == system.name)?;
         Some(Series { name: system.name, colour, points: points(measurement)? })
     };
@@ -179,7 +178,10 @@ fn rate(samples: &[Sample], count: fn(&Sample) -> u64) -> Vec<(f64, f64)> {
     let between = |pair: &[Sample]| {
         let (first, last) = (&pair[0], &pair[pair.len() - 1]);
         let seconds = last.seconds - first.seconds;
-        (last.seconds, count(last).saturating_sub(count(first)) as f64 / seconds.max(1e-3))
+        (
+            f64::midpoint(first.seconds, last.seconds),
+            count(last).saturating_sub(count(first)) as f64 / seconds.max(1e-3),
+        )
     };
     samples.windows(SMOOTHED + 1).map(between).collect()
 }

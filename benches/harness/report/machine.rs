@@ -19,21 +19,21 @@ const CRATES: [&str; 7] = [
 ];
 
 #[derive(Debug, Serialize)]
-pub(super) struct Machine {
-    pub(super) finished: String,
+pub(crate) struct Machine {
+    pub(super) begun: String,
     pub(super) cores: usize,
     pub(super) processor: String,
     pub(super) memory_gb: f64,
     pub(super) kernel: String,
     /// Of the scratch directory.
     pub(super) file_system: String,
-    /// At the end, over the last one, five and fifteen minutes: whether the machine had other things to do.
+    /// Before, over the last one, five and fifteen minutes: whether the machine had other things to do.
     pub(super) load_average: String,
     pub(super) crates: BTreeMap<&'static str, String>,
 }
 
 impl Machine {
-    pub(super) fn look(scratch: &Path) -> Result<Self, BoxError> {
+    pub(crate) fn look(scratch: &Path) -> Result<Self, BoxError> {
         let field = |file: &str, name: &str| {
             let text = std::fs::read_to_string(file).unwrap_or_default();
             let line = text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(':'));
@@ -42,7 +42,7 @@ impl Machine {
         let memory_kb: f64 = field("/proc/meminfo", "MemTotal").split(' ').next().unwrap_or("0").parse().unwrap_or(0.0);
         let load = std::fs::read_to_string("/proc/loadavg")?;
         Ok(Self {
-            finished: httpdate::fmt_http_date(SystemTime::now()),
+            begun: httpdate::fmt_http_date(SystemTime::now()),
             cores: std::thread::available_parallelism()?.get(),
             processor: field("/proc/cpuinfo", "model name"),
             memory_gb: (memory_kb / 1e5).round() / 10.0,

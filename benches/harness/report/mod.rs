@@ -6,6 +6,7 @@ mod machine;
 mod table;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use opentelemetry_spool::BoxError;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::args::Args;
 use crate::figures::FIGURES;
 use crate::measure::Measurement;
 use crate::systems::System;
-use machine::Machine;
+pub(crate) use machine::Machine;
 
 #[derive(Serialize)]
 pub(crate) struct Report<'a> {
@@ -40,23 +41,24 @@ struct Row {
 impl<'a> Report<'a> {
     pub(crate) fn new(
         args: &'a Args,
+        machine: Machine,
         systems: &[&'static System],
         measurements: Vec<Measurement>,
-    ) -> Result<Self, BoxError> {
+    ) -> Self {
         let figures = FIGURES.iter().map(|figure| Row {
             figure: figure.name,
             unit: figure.unit,
             median: systems.iter().map(|system| (system.name, figure.median(&measurements, system))).collect(),
         });
-        Ok(Self {
-            machine: Machine::look(&args.out)?,
+        Self {
+            machine,
             settings: args,
             outage: args.outage(),
             guarantees: systems.iter().map(|system| (system.name, system.guarantee)).collect(),
             figures: figures.collect(),
             measurements,
             systems: systems.to_vec(),
-        })
+        }
     }
 
     /// Writes the files and prints the tables.
@@ -64,20 +66,20 @@ impl<'a> Report<'a> {
         let (json, page) = (args.out.join("harness.json"), args.out.join("harness.html"));
         let text = serde_json::to_string(self)?;
         std::fs::write(&json, &text)?;
-        if args.json {
-            println!("{text}");
-            return Ok(());
-        }
-        std::fs::write(&page, html::page(self))?;
-        println!("{}\n", self.caption());
-        for table in [table::figures(self), table::ratios(self)].into_iter().flatten() {
-            println!("{}", table.markdown());
-        }
-        for system in &self.systems {
-            println!("- `{}`: {}", system.name, system.guarantee);
-        }
-        println!("\n{}\n{}", page.display(), json.display());
-        Ok(())
+        let printed = if args.json {
+            text
+        } else {
+            std::fs::write(&page, html::page(self))?;
+            format!("{}\n{}\n{}\n", self.markdown(), page.display(), json.display())
+        };
+        Ok(std::io::stdout().write_all(printed.as_bytes())?)
+    }
+
+    fn markdown(&self) -> String {
+        let tables = std::iter::once(table::figures(self)).chain(table::ratios(self)).map(|table| table.markdown());
+        let guarantees = self.systems.iter().map(|system| format!("- `{}`: {}", system.name, system.guarantee));
+        let parts = std::iter::once(self.caption() + "\n").chain(tables).chain(guarantees);
+        parts.collect::<Vec<_>>().join("\n") + "\n"
     }
 
     /// What was done, in a sentence or two.

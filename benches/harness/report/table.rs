@@ -12,14 +12,14 @@ pub(super) struct Table {
 }
 
 /// Every figure of every system.
-pub(super) fn figures(report: &Report<'_>) -> Option<Table> {
+pub(super) fn figures(report: &Report<'_>) -> Table {
     let head = ["", "unit"].into_iter().chain(report.systems.iter().map(|system| system.name));
     let rows = FIGURES.iter().map(|figure| {
         let values = report.systems.iter().map(|system| figure.median(&report.measurements, system));
         let cells = values.map(|value| value.map_or("–".to_owned(), number));
         [figure.name.to_owned(), figure.unit.to_owned()].into_iter().chain(cells).collect()
     });
-    Some(Table { head: head.map(str::to_owned).collect(), rows: rows.collect() })
+    Table { head: head.map(str::to_owned).collect(), rows: rows.collect() }
 }
 
 /// Ours divided by each of the others, where there is anything to divide.
@@ -51,8 +51,7 @@ pub(super) fn ratios(report: &Report<'_>) -> Option<Table> {
 /// Three digits that count, more where they stand before the point.
 pub(super) fn number(value: f64) -> String {
     let decimals = match value.abs() {
-        0.0 => 0,
-        value if value >= 100.0 => 0,
+        value if value >= 100.0 || value.fract() == 0.0 => 0,
         value if value >= 10.0 => 1,
         _ => 2,
     };
