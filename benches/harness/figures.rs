@@ -1,9 +1,9 @@
 //! What is reported. Another figure is a line in [`FIGURES`].
 
-use crate::measure::Measurement;
 use Better::{Less, More, Neither};
 
 use crate::latency::Latency;
+use crate::measure::Measurement;
 use crate::systems::System;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,10 +13,9 @@ pub(crate) struct Latency {
     pub(crate) max: u64,
 }
 
-/// A histogram of three digits for up to ten minutes in microseconds, or half a second in nanoseconds; what took longer
-/// counts as that.
+/// A histogram of three digits for up to ten minutes in nanoseconds; what took longer counts as that.
 pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_max(600_000_000, 3).expect("bounds that are allowed")
+    Histogram::new_with_max(600_000_000_000, 3).expect("bounds that are allowed")
 }
 
 impl Latency {

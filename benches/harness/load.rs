@@ -173,10 +173,8 @@ fn append(args: &Args, mut file: PlainFile, counts: &Counts, begin: u64) -> Load
     let started = Instant::now();
     while started.elapsed() < args.load() {
         let emitted = counts.emitted.load(Ordering::Relaxed);
-        if args
-            .rate
-            .is_some_and(|rate| (emitted + PlainFile::BATCH) as f64 > started.elapsed().as_secs_f64() * rate as f64)
-        {
+        let due = args.rate.map(|rate| started.elapsed().as_secs_f64() * rate as f64);
+        if due.is_some_and(|due| ((emitted + PlainFile::BATCH) as f64) > due) {
             sleep(NAP);
             continue;
         }
