@@ -1,0 +1,196 @@
+//! The options.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Parser, ValueEnum};
+use opentelemetry_spool::{BoxError, Durability};
+use serde::Serialize;
+
+use crate::systems::{self, System};
+
+/// Compares log exporters end to end, under the same load and through the same outage.
+#[derive(Clone, Debug, Parser, Serialize)]
+#[command(name = "harness", bin_name = "cargo bench --bench harness --")]
+pub(crate) struct Args {
+    /// What is compared [default: all]
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',', value_parser = PossibleValuesParser::new(systems::names()))]
+    systems: Vec<String>,
+
+    /// How long each system is under load
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+
+    /// How often each system is measured; they take turns, and the figures are medians
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+
+    /// Records per second, whatever becomes of them [default: as many as are taken]
+    #[arg(long)]
+    pub(crate) rate: Option<u64>,
+
+    /// Without a rate: how many records may be in the SDK's queue before the emitter waits; 0 never waits, and what the
+    /// queue has no room for is lost
+    #[arg(long, value_name = "RECORDS", default_value_t = 8192)]
+    in_queue: u64,
+
+    /// Threads that emit
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) threads: u64,
+
+    /// Bytes of a record's message, besides its attributes; at least 48
+    #[arg(long, value_name = "BYTES", default_value_t = 200)]
+    pub(crate) record_bytes: usize,
+
+    /// Partitions that the records are spread over, where a system knows partitions
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) partitions: u64,
+
+    /// What an accepted record survives: a power cut (sync), a kill (process), a power cut after 100 ms (interval)
+    #[arg(long, value_enum, default_value_t = Survives::Sync)]
+    durability: Survives,
+
+    /// Size of the SDK's queue, in records; large, so that it is not what is measured
+    #[arg(long, value_name = "RECORDS", default_value_t = 200_000)]
+    pub(crate) queue: usize,
+
+    /// When the endpoint is down, in seconds from the beginning, or `none` [default: the middle third of the load]
+    #[arg(long, value_name = "START..END", value_parser = Outage::parse)]
+    outage: Option<Outage>,
+
+    /// How it is down: connections are refused, requests are never answered, or answered with 503
+    #[arg(long, value_enum, default_value_t = OutageKind::Refuse)]
+    pub(crate) outage_kind: OutageKind,
+
+    /// How much disk a system may take, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(8..))]
+    max_disk: u64,
+
+    /// How long to wait for delivery after the load, at most, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    drain: f64,
+
+    /// Where the report goes, and the scratch files while it runs: its file system is the one that is measured
+    #[arg(long, value_name = "DIR", default_value = "target/harness")]
+    pub(crate) out: PathBuf,
+
+    /// Only JSON: the file, and on standard output instead of the tables
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    // --- for the child processes ------------------------------------------------------------------------------------
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    pub(crate) role: Option<String>,
+
+    #[arg(long, hide = true, default_value_t = 0)]
+    #[serde(skip)]
+    pub(crate) port: u16,
+
+    #[arg(long, hide = true, default_value = ".")]
+    #[serde(skip)]
+    pub(crate) dir: PathBuf,
+
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    bench: bool,
+}
+
+/// The values of `--durability`.
+#[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Survives {
+    Sync,
+    Process,
+    Interval,
+}
+
+/// How an endpoint is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OutageKind {
+    Refuse,
+    Hang,
+    #[value(name = "503")]
+    #[serde(rename = "503")]
+    Unavailable,
+}
+
+#[derive(Clone, Debug, Serialize)]
+enum Outage {
+    None,
+    Seconds(Range<f64>),
+}
+
+impl Outage {
+    fn parse(text: &str) -> Result<Self, BoxError> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let (start, end) = text.split_once("..").ok_or("expected START..END or `none`")?;
+        let seconds: Range<f64> = start.parse()?..end.parse()?;
+        if seconds.start >= 0.0 && seconds.start < seconds.end {
+            Ok(Self::Seconds(seconds))
+        } else {
+            Err("it has to end after it has begun".into())
+        }
+    }
+}
+
+impl Args {
+    /// What no single option can know to be wrong.
+    pub(crate) fn check(&self) -> Result<(), BoxError> {
+        if !((1.0..=3600.0).contains(&self.seconds) && (0.0..=3600.0).contains(&self.drain)) {
+            return Err("--seconds has to be from 1 to 3600, --drain from 0 to 3600".into());
+        }
+        if self.rate == Some(0) {
+            return Err("--rate has to be 1 or more".into());
+        }
+        if self.in_queue().is_some_and(|most| most > self.queue as u64) {
+            return Err("--in-queue is more than fits into --queue".into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn systems(&self) -> Vec<&'static System> {
+        let chosen = |system: &&System| self.systems.is_empty() || self.systems.iter().any(|name| name == system.name);
+        systems::SYSTEMS.iter().filter(chosen).collect()
+    }
+
+    /// When the endpoint is down, in seconds from the beginning of the load.
+    pub(crate) fn outage(&self) -> Option<Range<f64>> {
+        match &self.outage {
+            None => Some(self.seconds / 3.0..self.seconds * 2.0 / 3.0),
+            Some(Outage::None) => None,
+            Some(Outage::Seconds(seconds)) => Some(seconds.clone()),
+        }
+    }
+
+    /// How many records the emitter runs ahead of the exporter; `None` if it never waits.
+    pub(crate) fn in_queue(&self) -> Option<u64> {
+        (self.rate.is_none() && self.in_queue > 0).then_some(self.in_queue)
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        match self.durability {
+            Survives::Sync => Durability::Sync,
+            Survives::Process => Durability::Process,
+            Survives::Interval => Durability::Interval(Duration::from_millis(100)),
+        }
+    }
+
+    pub(crate) fn max_disk_bytes(&self) -> u64 {
+        self.max_disk << 20
+    }
+
+    pub(crate) fn load(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_secs_f64(self.drain)
+    }
+}

@@ -1,0 +1,122 @@
+//! Several systems side by side, end to end: from `emit` over HTTP to a receiver that counts, under the same load and
+//! through the same outage. What arrives, how fast, what it costs, and what is lost.
+//!
+//! ```text
+//! cargo bench --bench harness
+//! cargo bench --bench harness -- --seconds 30 --rate 50000 --outage 5..20 --outage-kind 503
+//! cargo bench --bench harness -- --help
+//! ```
+//!
+//! Prints tables and leaves `harness.html` and `harness.json` in `target/harness`; nothing else stays. Linux only: the
+//! figures are from `/proc`.
+//!
+//! This program starts itself twice for every system, so that memory and CPU time are the system's own (with the load
+//! generator, which is the same for all): once as the receiver, once as the system under test. The three share a clock
+//! and the ticks at which each notes what it sees, every 100 ms from the moment when the load begins.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `args.rs` | the options |
+//! | `systems.rs` | **what is compared**: a line and a function for each system |
+//! | `load.rs` | the process under test: emits, waits for delivery, says what it cost |
+//! | `receiver.rs` | the endpoint: goes down by script, counts what arrives, whatever the format |
+//! | `mark.rs` | what a message carries so that it can be recognised |
+//! | `child.rs` | starting, ordering about and hearing of the two child processes |
+//! | `measure.rs` | one round of one system, seen from outside |
+//! | `sample.rs` | the clock, `/proc` and the disk |
+//! | `latency.rs` | percentiles |
+//! | `figures.rs` | **what is reported**: a line for each figure |
+//! | `progress.rs` | bars in a terminal, a line a second elsewhere |
+//! | `report/` | the tables, the charts, the page, the machine |
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "figures for people"
+)]
+
+mod args;
+mod child;
+mod figures;
+mod latency;
+mod load;
+mod mark;
+mod measure;
+mod progress;
+mod receiver;
+#[path = "../records/mod.rs"]
+mod records;
+mod report;
+mod sample;
+mod systems;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+use opentelemetry_spool::BoxError;
+
+use crate::args::Args;
+use crate::measure::Measurement;
+use crate::progress::Progress;
+use crate::report::{Machine, Report};
+
+/// Set by the first Ctrl-C; everything returns then, and takes its files and processes with it.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = match args.role.as_deref() {
+        None => compare(&args),
+        Some(child::RECEIVER) => receiver::main(&args),
+        Some(system) => load::main(&args, systems::named(system)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if INTERRUPTED.load(Ordering::Relaxed) => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("harness: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Every system in every round, by turns; then the report.
+fn compare(args: &Args) -> Result<(), BoxError> {
+    args.check()?;
+    note_interruptions()?;
+    std::fs::create_dir_all(&args.out)?;
+    let machine = Machine::look(&args.out)?;
+    let systems = args.systems();
+    let progress = Progress::new(args, &systems);
+    let mut measurements: Vec<Measurement> = Vec::new();
+    for round in 1..=args.rounds {
+        for system in &systems {
+            measurements.push(measure::measure(args, system, round, &progress)?);
+        }
+    }
+    progress.finish();
+    Report::new(args, machine, &systems, measurements).publish(args)
+}
+
+/// Lets Ctrl-C and a request to end be noticed instead of killing this process: a kill would leave the scratch files.
+fn note_interruptions() -> Result<(), BoxError> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    });
+    Ok(())
+}
