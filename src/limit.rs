@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// What an answer may take longer than the fastest one did without a sign of too much.
-const TOLERANCE: Duration = Duration::from_millis(10);
+const TOLERANCE: Duration = Duration::from_millis(25);
 
 /// Grows by one for each answer until the first sign that it is too much, and then by one a round; shrinks by one a round
 /// while answers take twice as long as they can, and by half when the endpoint says that it has too much.

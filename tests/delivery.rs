@@ -431,6 +431,60 @@ fn one_record_per_request_is_possible() {
     assert_eq!(receiver.requests().len(), 20);
 }
 
+/// So many requests that are held.
+fn held(log: &common::Log) -> usize {
+    log.requests.iter().filter(|request| request.answered.is_none()).count()
+}
+
+#[test]
+fn several_requests_of_a_partition_are_under_way_where_that_is_allowed() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let builder = exporter(&receiver, &spool).with_max_batch_records(1).with_max_in_flight(4).with_timeout(NEVER);
+    let service = Service::batch(builder);
+    service.log_all("m", 1..=100);
+    service.deliver();
+    // By now it knows that the endpoint answers fast.
+    receiver.answer_always(Answer::hang());
+    service.log_all("m", 101..=200);
+    service.sync();
+    receiver.wait_until("several requests that are held", |log| (held(log) >= 2).then_some(()));
+    assert!(receiver.look(held) <= 4);
+    // They are acknowledged in any order.
+    receiver.answer_always(Answer::ok());
+    receiver.release();
+    service.deliver();
+
+    let mut delivered = receiver.delivered();
+    assert_eq!(receiver.look(held), 0);
+    delivered.sort();
+    assert_eq!(delivered, names("m", 1..=200));
+    assert_eq!(receiver.requests().len(), 200);
+}
+
+#[test]
+fn what_was_under_way_behind_a_request_that_hung_comes_again_under_the_same_ids_after_a_restart() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let builder = || exporter(&receiver, &spool).with_max_batch_records(1).with_max_in_flight(4).with_timeout(NEVER);
+    let service = Service::batch(builder());
+    service.log_all("m", 1..=100);
+    service.deliver();
+    // Of those that are under way, the first one stays so.
+    receiver.answer_by(|request| if request.messages[0] == name("m", 101) { Answer::hang() } else { Answer::ok() });
+    service.log_all("m", 101..=120);
+    service.sync();
+    receiver.wait_for_records(119);
+    let before: Vec<_> = receiver.requests().iter().map(|request| request.key().to_owned()).collect();
+    drop(service);
+    receiver.answer_always(Answer::ok());
+    let service = Service::batch(builder());
+    service.deliver();
+
+    let again: Vec<_> = receiver.requests()[before.len()..].iter().map(|request| request.key().to_owned()).collect();
+    assert!(again.len() >= 20 && again.iter().all(|key| before.contains(key)), "{again:?} after {before:?}");
+    let delivered: HashSet<_> = receiver.delivered().into_iter().collect();
+    assert_eq!(delivered.len(), 120);
+}
+
 #[test]
 fn a_body_is_never_longer_than_max_batch_bytes_unless_a_single_record_is() {
     let (receiver, spool) = (Receiver::start(), spool_dir());

@@ -405,15 +405,20 @@ impl State {
         !self.ready.is_empty()
     }
 
-    /// The batch at `slot`, if it is still there, else the next one that may be given out: the first of those that are
-    /// under way, if there may be no more of them.
+    /// The batch at `slot`, if it is still there, else the next one that may be given out: the first of those that were
+    /// given out, if there may be no more of them and it is nobody's.
     pub(super) fn front(&self, key: &str, slot: Option<Slot>) -> Option<Front> {
         let barrier = self.unrecovered.first().copied().unwrap_or(u64::MAX);
         let partition = self.partitions.get(key)?;
         let lane = partition.lanes.front().filter(|lane| lane.pending() > 0 && lane.segment < barrier)?;
         let again = slot.filter(|(segment, start)| *segment == lane.segment && lane.taken.contains_key(start));
-        let first = lane.taken.first_key_value().filter(|_| lane.taken.len() > partition.more_in_flight);
-        let again = again.map(|(_, start)| start).or(first.map(|(start, _)| *start));
+        let again = match again {
+            None if lane.taken.len() <= partition.more_in_flight => None,
+            // Each of them is someone else's.
+            None if lane.taken.len() < partition.tasks => return None,
+            None => lane.taken.first_key_value().map(|(start, _)| *start),
+            Some((_, start)) => Some(start),
+        };
         let returned = || lane.returned.first_key_value().map(|(start, _)| *start);
         let start = again.or_else(returned).unwrap_or_else(|| lane.frontier());
         let known = [lane.taken.get(&start).copied(), lane.returned.get(&start).copied(), lane.cursor.end_of(start)];
@@ -642,6 +647,34 @@ mod tests {
         add(&mut state, 1, &[("a", 5)], 0);
         assert_eq!(state.front("a", None).map(|front| front.cursor.acked), Some(3));
         assert_eq!(state.pending_records, 2);
+    }
+
+    #[test]
+    fn batches_are_acknowledged_in_any_order() {
+        let mut state = State::default();
+        add(&mut state, 1, &[("a", 12)], 0);
+        state.allow("a", 2);
+        let key = state.checkout().unwrap();
+        let start = |state: &State, slot| state.front("a", slot).map(|front| front.start);
+        for batch in [0..3, 3..6, 6..9] {
+            assert_eq!(start(&state, None), Some(batch.start));
+            assert!(state.take(&key, 1, &batch));
+            state.checkout();
+        }
+        assert_eq!(state.checkout(), None, "three are under way");
+        let acked = |state: &mut State, batch| state.ack("a", 1, 0, &batch).map(|(cursor, _)| cursor.acked);
+        assert_eq!(acked(&mut state, 3..6), Some(0));
+        assert_eq!(acked(&mut state, 3..6), None, "once");
+        assert_eq!((start(&state, Some((1, 0))), state.pending_records), (Some(0), 9));
+        // The halves of what was refused come before what was never given out.
+        state.divide("a", (1, 6), 7);
+        assert_eq!((start(&state, Some((1, 6))), start(&state, None)), (Some(6), Some(6)));
+        assert!(state.take(&key, 1, &(6..7)));
+        assert_eq!(start(&state, None), Some(7));
+        assert_eq!(acked(&mut state, 0..3), Some(6));
+        assert_eq!(acked(&mut state, 7..9), Some(6));
+        assert_eq!(acked(&mut state, 6..7), Some(9));
+        assert_eq!((start(&state, None), state.pending_records), (Some(9), 3));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! One scripted HTTP server: it records every request, answers by a script, goes down and comes up again.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::io;
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,9 +65,23 @@ impl Request {
 
     /// The body as a JSON array.
     pub fn records(&self) -> Vec<Value> {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
-            panic!("not a JSON array: {error} in {}", String::from_utf8_lossy(&self.body));
+        serde_json::from_slice(&self.plain()).unwrap_or_else(|error| {
+            panic!("not a JSON array: {error} in {}", String::from_utf8_lossy(&self.plain()));
         })
+    }
+
+    /// The body without its `Content-Encoding`.
+    pub fn plain(&self) -> Cow<'_, [u8]> {
+        match self.header("content-encoding") {
+            None => Cow::Borrowed(&self.body),
+            Some("gzip") => {
+                let (mut plain, mut gzip) = (Vec::new(), flate2::bufread::GzDecoder::new(&self.body[..]));
+                gzip.read_to_end(&mut plain).expect("a gzip member");
+                assert!(gzip.into_inner().is_empty(), "more than one member");
+                Cow::Owned(plain)
+            }
+            Some(other) => panic!("nobody asked for {other}"),
+        }
     }
 }
 
@@ -155,7 +171,7 @@ impl Log {
         match key.and_then(|key| self.bodies.get(key)) {
             Some((body, messages)) if *body == request.body => Arc::clone(messages),
             _ => {
-                let records: Vec<Value> = serde_json::from_slice(&request.body).unwrap_or_default();
+                let records: Vec<Value> = serde_json::from_slice(&request.plain()).unwrap_or_default();
                 records.iter().filter_map(|record| Some(record.get("message")?.as_str()?.to_owned())).collect()
             }
         }
