@@ -44,7 +44,7 @@ fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters
             otel_warn!(
                 name: "Spool.CommitFailed",
                 reason = reason.clone(),
-                message = "Records could not be written to the spool. They are kept in memory, and it is tried again."
+                message = "Records could not be written to the spool. They are kept in memory and tried again, until the shutdown."
             );
         }
         if last || matches!(error, SpoolError::Closed) {

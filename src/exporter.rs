@@ -41,7 +41,8 @@ thread_local! {
 /// A log exporter that never loses a record it has accepted.
 ///
 /// `export` returns once the records are in the spool, on disk; a thread of the exporter's own sends them from there.
-/// It works with `BatchLogProcessor` and `SimpleLogProcessor`, inside and outside an async runtime.
+/// It works with `BatchLogProcessor`, `SimpleLogProcessor` and, for bursts, [`SpoolProcessor`](crate::SpoolProcessor),
+/// inside and outside an async runtime.
 ///
 /// - `SdkLoggerProvider::force_flush`: what was logged is *on disk*.
 /// - [`SpoolHandle::flush`]: what was logged is *delivered*.

@@ -97,3 +97,46 @@ impl Groups {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn push(groups: &mut Groups, key: &str, bytes: &[u8], at: u64) {
+        let timestamp = Some(UNIX_EPOCH + Duration::from_secs(at));
+        groups.push(key, Encoded { bytes, timestamp }, b",");
+    }
+
+    #[test]
+    fn records_are_joined_by_key_and_nothing_is_left_of_them_after_a_clear() {
+        let mut groups = Groups::default();
+        for round in 0..2 {
+            push(&mut groups, "b", b"1", 5);
+            push(&mut groups, "a", b"2", 7);
+            push(&mut groups, "b", b"33", 3);
+            let all = groups.all();
+            let found: Vec<_> = all.iter().map(|(key, group)| (*key, &*group.payload, &*group.ends)).collect();
+            assert_eq!(found, [("b", &b"1,33"[..], &[1, 4][..]), ("a", b"2", &[1])], "round {round}");
+            let times = [all[0].1.first_timestamp, all[0].1.last_timestamp];
+            assert_eq!(times, [3, 5].map(|at| Some(UNIX_EPOCH + Duration::from_secs(at))));
+            assert_eq!(groups.records(), 3);
+            groups.clear();
+            assert_eq!((groups.records(), groups.bytes(), groups.all().len()), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn what_was_large_once_is_not_kept() {
+        let mut groups = Groups::default();
+        for key in 0..1_000 {
+            push(&mut groups, &key.to_string(), &vec![b'x'; 100_000], 0);
+        }
+        push(&mut groups, "large", &vec![b'x'; 2 * MAX_KEPT_BYTES], 0);
+        assert!(groups.bytes() > 100_000 * 1_000);
+        groups.clear();
+        let kept: usize = groups.buffers.iter().map(|group| group.payload.capacity()).sum();
+        assert!((1..=MAX_KEPT_BYTES).contains(&kept), "{kept}");
+    }
+}

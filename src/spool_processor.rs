@@ -84,13 +84,21 @@ impl SpoolProcessor {
     }
 
     /// Commits what there is, for as long as `patience`.
-    fn stop(&self, patience: Duration) -> OTelSdkResult {
+    fn stop(&self, patience: Duration) -> Result<(), Unflushed> {
         self.buffer.stop();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-            return Err(OTelSdkError::Timeout(patience));
+            return Err(Unflushed::Timeout);
         }
-        self.buffer.failure().map_or(Ok(()), |reason| Err(OTelSdkError::InternalFailure(reason)))
+        self.buffer.failure().map_or(Ok(()), |reason| Err(Unflushed::Failed(reason)))
+    }
+}
+
+fn sdk_error(error: Unflushed, timeout: Duration) -> OTelSdkError {
+    match error {
+        Unflushed::Stopped => OTelSdkError::AlreadyShutdown,
+        Unflushed::Timeout => OTelSdkError::Timeout(timeout),
+        Unflushed::Failed(reason) => OTelSdkError::InternalFailure(reason),
     }
 }
 
@@ -115,11 +123,7 @@ impl LogProcessor for SpoolProcessor {
     fn force_flush(&self) -> OTelSdkResult {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         check_process().map_err(failure)?;
-        self.buffer.flush(FLUSH_PATIENCE).map_err(|error| match error {
-            Unflushed::Stopped => OTelSdkError::AlreadyShutdown,
-            Unflushed::Timeout => OTelSdkError::Timeout(FLUSH_PATIENCE),
-            Unflushed::Failed(reason) => OTelSdkError::InternalFailure(reason),
-        })
+        self.buffer.flush(FLUSH_PATIENCE).map_err(|error| sdk_error(error, FLUSH_PATIENCE))
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
@@ -132,7 +136,7 @@ impl LogProcessor for SpoolProcessor {
         // Some of the time is the exporter's, also when the disk hangs.
         let committed = self.stop(timeout.mul_f64(0.8));
         let shut_down = self.exporter.shutdown_with_timeout(timeout.saturating_sub(begun.elapsed()));
-        committed.and(shut_down)
+        committed.map_err(|error| sdk_error(error, timeout)).and(shut_down)
     }
 
     fn set_resource(&mut self, resource: &Resource) {

@@ -301,34 +301,49 @@ fn settings<'a>(endpoint: &'a str, spool: &'a Path) -> [(&'a str, &'a OsStr); 2]
 #[ignore = "a child process's part"]
 fn child_that_logs_and_flushes() {
     let exporter = exporter_to(&setting("SPOOL_TEST_ENDPOINT"), setting("SPOOL_TEST_DIR"));
-    let service = service(exporter, |it| lossless(it).with_max_buffer_bytes(256 << 10));
+    let service = service(exporter, |it| lossless(it).with_commit_delay(NEVER));
     for command in commands() {
         match command.split_once(' ') {
-            Some(("log", prefix)) => service.log_all(prefix, 1..=2_000),
+            Some(("log", prefix)) => service.log_all(prefix, 1..=FEW),
+            Some(("burst", prefix)) => service.log_all(prefix, 1..=MANY),
             _ => service.sync(),
         }
         say("done");
     }
 }
 
-#[test]
-fn a_kill_takes_nothing_that_was_flushed_and_leaves_no_hole_in_what_was_not() {
-    for _ in 0..3 {
-        let (receiver, spool) = (Receiver::start_down(), spool_dir());
-        let mut child = Child::start("child_that_logs_and_flushes", settings(&receiver.url("/"), spool.path()));
-        for command in ["log kept", "flush", "log more"] {
-            child.tell(command);
-            child.wait_for("done");
-        }
-        child.kill();
+/// Less than is worth a commit before its time, and enough for many.
+const FEW: usize = 500;
+const MANY: usize = 50_000;
 
-        receiver.come_up();
-        Service::batch(exporter(&receiver, &spool)).deliver();
-        let delivered = receiver.delivered();
-        let expected = [names("kept", 1..=2_000), names("more", 1..=2_000)].concat();
-        assert!(delivered.len() >= 2_000, "{} records", delivered.len());
-        assert!(delivered == expected[..delivered.len()]);
+/// What is delivered of what a child had logged that was killed after these commands, or during another one.
+fn killed_after(commands: &[&str], during: Option<&str>) -> Vec<String> {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let mut child = Child::start("child_that_logs_and_flushes", settings(&receiver.url("/"), spool.path()));
+    for command in commands {
+        child.tell(command);
+        child.wait_for("done");
     }
+    if let Some(command) = during {
+        child.tell(command);
+    }
+    child.kill();
+    receiver.come_up();
+    Service::batch(exporter(&receiver, &spool)).deliver();
+    receiver.delivered()
+}
+
+#[test]
+fn a_kill_takes_what_was_not_flushed_and_nothing_else() {
+    assert_eq!(killed_after(&["log kept", "flush", "log more"], None), names("kept", 1..=FEW));
+}
+
+#[test]
+fn a_kill_in_a_burst_leaves_no_hole() {
+    let delivered = killed_after(&["log kept", "flush", "burst first"], Some("burst second"));
+    let expected = [names("kept", 1..=FEW), names("first", 1..=MANY), names("second", 1..=MANY)].concat();
+    assert!(delivered.len() > FEW, "{} records", delivered.len());
+    assert!(delivered == expected[..delivered.len()]);
 }
 
 /// A processor to call oneself, and a record for it.
