@@ -335,6 +335,7 @@ fn killed_after(commands: &[&str], during: Option<&str>) -> Vec<String> {
 
 #[test]
 fn a_kill_takes_what_was_not_flushed_and_nothing_else() {
+    assert_eq!(killed_after(&["log kept", "flush"], None), names("kept", 1..=FEW));
     assert_eq!(killed_after(&["log kept", "flush", "log more"], None), names("kept", 1..=FEW));
 }
 
