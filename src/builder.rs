@@ -137,8 +137,8 @@ impl LogExporterBuilder {
     /// Which records may share a request: those for which this returns the same key. Default: all of them.
     ///
     /// The key is stored with the records and is what the header hook goes by. Keys are delivered independently of each
-    /// other; within a key the order is kept. At most 64 KiB of a key count. Called once per record, in `export`. The empty
-    /// key can also come with a record that tells of losses in very many partitions at once.
+    /// other; within a key the order is kept. At most 64 KiB of a key count. Called once per record, in `export`, or on the
+    /// thread that logs with a [`SpoolProcessor`](crate::SpoolProcessor). The empty key can also come with a record that tells of losses in very many partitions at once.
     ///
     /// # Examples
     ///

@@ -1,6 +1,6 @@
 //! The exporter: partitions a batch, encodes it and appends it to the spool.
 
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +12,13 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 
+use crate::batch::Framing;
 use crate::builder::LogExporterBuilder;
 use crate::encode::Encoder;
 use crate::error::{BoxError, SpoolError};
+use crate::groups::{Encoded, Groups};
 use crate::handle::SpoolHandle;
-use crate::spool::{Group, check_process};
+use crate::spool::{MAX_RECORD_BYTES, check_process};
 use crate::stats::Counters;
 use crate::transport::error_chain;
 use crate::worker::Worker;
@@ -27,16 +29,20 @@ pub(crate) type PartitionKey = dyn Fn(&SdkLogRecord, &InstrumentationScope) -> S
 pub(crate) type SharedEncoder = Arc<RwLock<Box<dyn Encoder>>>;
 
 /// How long dropping an exporter that was not shut down waits for its threads.
-const DROP_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Buffers larger than this are given back after an export.
-const MAX_KEPT_BYTES: usize = 4 << 20;
-const MAX_KEPT_BUFFERS: usize = 64;
+/// What a thread keeps at most to encode its next record in.
+const MAX_KEPT_SCRATCH: usize = 64 << 10;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A log exporter that never loses a record it has accepted.
 ///
 /// `export` returns once the records are in the spool, on disk; a thread of the exporter's own sends them from there.
-/// It works with `BatchLogProcessor` and `SimpleLogProcessor`, inside and outside an async runtime.
+/// It works with `BatchLogProcessor`, `SimpleLogProcessor` and, for bursts, [`SpoolProcessor`](crate::SpoolProcessor),
+/// inside and outside an async runtime.
 ///
 /// - `SdkLoggerProvider::force_flush`: what was logged is *on disk*.
 /// - [`SpoolHandle::flush`]: what was logged is *delivered*.
@@ -58,15 +64,6 @@ pub struct LogExporter {
     pub(crate) warned_of_encoder: AtomicBool,
 }
 
-/// The records of one export by partition, in buffers that are used again.
-#[derive(Debug, Default)]
-pub(crate) struct Groups {
-    /// Which buffer a key has. Not used without a partition key function.
-    keys: HashMap<String, usize>,
-    buffers: Vec<Group>,
-    used: usize,
-}
-
 impl LogExporter {
     /// Begins to configure an exporter.
     pub fn builder() -> LogExporterBuilder {
@@ -84,28 +81,56 @@ impl LogExporter {
 
     fn append(&self, batch: &LogBatch<'_>) -> Result<(), SpoolError> {
         let spool = self.worker.spool.upgrade().ok_or(SpoolError::Closed)?;
-        let encoder = self.encoder.read().unwrap_or_else(PoisonError::into_inner);
-        let framing = encoder.framing();
+        let framing = self.framing();
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.reset();
-        let mut records = 0;
+        groups.clear();
         for (record, scope) in batch.iter() {
-            let outcome = self.key_of(record, scope).and_then(|key| {
-                let group = groups.group(key);
-                encode_into(&**encoder, record, scope, framing.separator(), group)
-            });
-            match outcome {
-                Ok(()) => records += 1,
-                Err(error) => self.count_unencodable(&error),
-            }
+            self.encoded(record, scope, |key, encoded| groups.push(key, encoded, framing.separator()));
         }
-        drop(encoder);
-        let filled = groups.filled();
-        if !filled.is_empty() {
-            spool.append(&filled, &framing)?;
-            self.counters.accepted_records.add(records);
+        if groups.records() > 0 {
+            let all = groups.all();
+            spool.append(&all, &framing).inspect_err(|error| {
+                if !matches!(error, SpoolError::Closed) {
+                    spool.forgo(&all);
+                }
+            })?;
+            self.counters.accepted_records.add(groups.records());
         }
         Ok(())
+    }
+
+    pub(crate) fn framing(&self) -> Framing {
+        self.encoder.read().unwrap_or_else(PoisonError::into_inner).framing()
+    }
+
+    /// Gives `add` a record's partition key and what it is on the wire. A record that has none is counted.
+    pub(crate) fn encoded<T>(
+        &self,
+        record: &SdkLogRecord,
+        scope: &InstrumentationScope,
+        add: impl FnOnce(&str, Encoded<'_>) -> T,
+    ) -> Option<T> {
+        // Taken, not borrowed: whatever an encoder does, it may come back here.
+        let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        let key = self.key_of(record, scope).and_then(|key| {
+            let encoder = self.encoder.read().unwrap_or_else(PoisonError::into_inner);
+            encode(&**encoder, record, scope, &mut bytes).map(|()| key)
+        });
+        let result = match key {
+            Ok(key) => {
+                let timestamp = record.timestamp().or(record.observed_timestamp());
+                Some(add(&key, Encoded { bytes: &bytes, timestamp }))
+            }
+            Err(error) => {
+                self.count_unencodable(&error);
+                None
+            }
+        };
+        if bytes.capacity() <= MAX_KEPT_SCRATCH {
+            // Not while the thread's own storage is being torn down.
+            let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
+        }
+        result
     }
 
     /// A record whose key is not known is in nobody's partition: it could go out with another one's headers.
@@ -126,69 +151,31 @@ impl LogExporter {
     }
 }
 
-/// Adds a record to those of its partition; nothing of it is left there after an error.
-pub(crate) fn encode_into(
+/// Puts a record into `out`, and nothing else.
+pub(crate) fn encode(
     encoder: &dyn Encoder,
     record: &SdkLogRecord,
     scope: &InstrumentationScope,
-    separator: &[u8],
-    group: &mut Group,
+    out: &mut Vec<u8>,
 ) -> Result<(), BoxError> {
-    // An encoder sees a buffer of its own: whatever it does there costs no other record.
-    group.scratch.clear();
-    let encode = || encoder.encode(record, scope, &mut group.scratch);
+    out.clear();
+    let encode = || encoder.encode(record, scope, &mut *out);
     catch_unwind(AssertUnwindSafe(encode)).unwrap_or_else(|_| Err("the encoder panicked".into()))?;
-    if !group.ends.is_empty() {
-        group.payload.extend_from_slice(separator);
-    }
-    group.payload.extend_from_slice(&group.scratch);
-    group.ends.push(group.payload.len());
-    if let Some(time) = record.timestamp().or(record.observed_timestamp()) {
-        group.first_timestamp = Some(group.first_timestamp.map_or(time, |first| first.min(time)));
-        group.last_timestamp = Some(group.last_timestamp.map_or(time, |last| last.max(time)));
+    if out.len() > MAX_RECORD_BYTES {
+        return Err(SpoolError::RecordTooLarge { bytes: out.len(), max_bytes: MAX_RECORD_BYTES }.into());
     }
     Ok(())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn failure(error: SpoolError) -> OTelSdkError {
-    OTelSdkError::InternalFailure(error_chain(&error))
+/// Appends records. The processor's thread does not survive a panic.
+pub(crate) fn contained(append: impl FnOnce() -> Result<(), SpoolError>) -> Result<(), SpoolError> {
+    let panicked = |_| Err(SpoolError::Panicked { action: "append to", path: PathBuf::from("the spool") });
+    catch_unwind(AssertUnwindSafe(append)).unwrap_or_else(panicked)
 }
 
-impl Groups {
-    fn reset(&mut self) {
-        self.keys.clear();
-        self.used = 0;
-        self.buffers.truncate(MAX_KEPT_BUFFERS);
-        for group in &mut self.buffers {
-            if group.payload.capacity().max(group.scratch.capacity()) > MAX_KEPT_BYTES {
-                *group = Group::default();
-            }
-            group.payload.clear();
-            group.ends.clear();
-            (group.first_timestamp, group.last_timestamp) = (None, None);
-        }
-    }
-
-    fn group(&mut self, key: String) -> &mut Group {
-        let used = &mut self.used;
-        let at = *self.keys.entry(key).or_insert_with(|| {
-            *used += 1;
-            *used - 1
-        });
-        if at == self.buffers.len() {
-            self.buffers.push(Group::default());
-        }
-        &mut self.buffers[at]
-    }
-
-    /// Every key that has records, with them, in the order in which the keys were first seen.
-    fn filled(&self) -> Vec<(&str, &Group)> {
-        let mut keys: Vec<_> = self.keys.iter().collect();
-        keys.sort_unstable_by_key(|(_, at)| **at);
-        let all = keys.into_iter().map(|(key, at)| (key.as_str(), &self.buffers[*at]));
-        all.filter(|(_, group)| !group.ends.is_empty()).collect()
-    }
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(crate) fn failure(error: SpoolError) -> OTelSdkError {
+    OTelSdkError::InternalFailure(error_chain(&error))
 }
 
 impl opentelemetry_sdk::logs::LogExporter for LogExporter {
@@ -198,9 +185,7 @@ impl opentelemetry_sdk::logs::LogExporter for LogExporter {
         if self.shut_down.load(Ordering::Acquire) {
             return Err(OTelSdkError::AlreadyShutdown);
         }
-        // The processor's thread does not survive a panic.
-        let panicked = |_| Err(SpoolError::Panicked { action: "append to", path: PathBuf::from("the spool") });
-        match catch_unwind(AssertUnwindSafe(|| self.append(&batch))).unwrap_or_else(panicked) {
+        match contained(|| self.append(&batch)) {
             Ok(()) => Ok(()),
             Err(SpoolError::Closed) => Err(OTelSdkError::AlreadyShutdown),
             Err(error) => {

@@ -14,7 +14,8 @@ use opentelemetry::logs::{LogRecord, Logger, LoggerProvider, Severity};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 
-use crate::exporter::{SharedEncoder, encode_into};
+use crate::exporter::{SharedEncoder, encode};
+use crate::groups::Encoded;
 use crate::spool::{Announcer, Gap, GapReason, Group};
 
 /// Turns gaps into encoded records.
@@ -22,9 +23,11 @@ pub(crate) fn announcer(encoder: SharedEncoder) -> Arc<Announcer> {
     Arc::new(move |gap| {
         let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
         let framing = encoder.framing();
-        let mut group = Group::default();
+        let (record, mut bytes) = (record(gap), Vec::new());
         // An encoder that refuses such a record has its reasons; the gap is counted all the same.
-        encode_into(&**encoder, &record(gap), &scope(), framing.separator(), &mut group).ok()?;
+        encode(&**encoder, &record, &scope(), &mut bytes).ok()?;
+        let mut group = Group::default();
+        group.push(Encoded { bytes: &bytes, timestamp: record.timestamp() }, framing.separator());
         Some((group, framing))
     })
 }

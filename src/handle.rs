@@ -47,7 +47,7 @@ impl SpoolHandle {
                     recovering: !spool.is_recovered(),
                     segments: depth.segments,
                     disk_bytes: depth.disk_bytes,
-                    dropped_records: depth.lost.dropped,
+                    dropped_records: depth.lost.dropped + self.counters.dropped_records.get(),
                     expired_records: depth.lost.expired,
                     damaged_records: depth.lost.damaged,
                     ..stats

@@ -33,7 +33,7 @@
 //! ```text
 //! Logger::emit
 //!   -> CallerThreadProcessor   optional: which thread logged
-//!   -> BatchLogProcessor       the SDK's own
+//!   -> BatchLogProcessor       the SDK's own; or SpoolProcessor, for bursts
 //!   -> LogExporter::export     partition, encode, append, sync; only now Ok
 //! ------------------------------------------------------------------ on disk
 //!   -> the next batch          of one partition, under one id until it is acknowledged
@@ -46,6 +46,7 @@
 //!
 //! - [`LogExporterBuilder`]: every setting with its default.
 //! - [`LogExporter`]: what flushing, shutting down and dropping mean.
+//! - [`SpoolProcessor`]: a processor for bursts, in place of the SDK's.
 //! - [`SpoolHandle`]: what is in the spool; flush, pause and resume.
 //! - [`BatchContext`] and [`HeaderMap`]: what a header hook sees and sets.
 //! - [`JsonEncoder`], [`Encoder`] and [`Framing`]: the wire format, and how to write another.
@@ -54,19 +55,23 @@
 
 mod background;
 mod batch;
+mod buffer;
 mod builder;
+mod commit;
 mod config;
 mod drain;
 mod encode;
 mod error;
 mod exporter;
 mod gap;
+mod groups;
 mod handle;
 mod hook;
 mod limit;
 mod processor;
 mod retry;
 mod spool;
+mod spool_processor;
 mod stats;
 mod transport;
 mod worker;
@@ -84,6 +89,7 @@ pub use spool::RejectedRecord;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use spool::fuzzing;
+pub use spool_processor::{SpoolProcessor, SpoolProcessorBuilder};
 pub use stats::SpoolStats;
 
 /// The README's code is tested as well.

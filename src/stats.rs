@@ -12,7 +12,7 @@ impl Counter {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -22,6 +22,8 @@ pub(crate) struct Counters {
     pub(crate) accepted_records: Counter,
     pub(crate) unencodable_records: Counter,
     pub(crate) failed_exports: Counter,
+    /// Those that found no room in a processor's buffer.
+    pub(crate) dropped_records: Counter,
     pub(crate) delivered_records: Counter,
     pub(crate) rejected_records: Counter,
     pub(crate) requests: Counter,
@@ -54,7 +56,7 @@ impl Counters {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpoolStats {
-    /// Records that `export` put into the spool.
+    /// Records that `export` or a [`SpoolProcessor`](crate::SpoolProcessor) put into the spool.
     pub accepted_records: u64,
     /// Records that the endpoint took, also those that an earlier process accepted.
     pub delivered_records: u64,
@@ -65,16 +67,18 @@ pub struct SpoolStats {
     pub pending_records: u64,
     /// What a crash left in the last segment is still being looked through: for some milliseconds after `build`.
     pub recovering: bool,
-    /// Records that the encoder refused; they are lost.
+    /// Records that the encoder refused, or that are larger than 1 GiB; they are lost.
     pub unencodable_records: u64,
-    /// Records that gave way because the spool was full, and those of a failed `export`: none of them is in the spool.
-    /// Zero after shutdown, as the next two.
+    /// Records that gave way because the spool was full, those of a failed `export`, and those for which a
+    /// [`SpoolProcessor`](crate::SpoolProcessor) had no room: none of them is in the spool. Zero after shutdown, as the
+    /// next two.
     pub dropped_records: u64,
     /// Records that waited longer than [`with_max_age`](crate::LogExporterBuilder::with_max_age) allows.
     pub expired_records: u64,
     /// Records that were accepted and could not be read again.
     pub damaged_records: u64,
-    /// Calls of `export` that returned an error: none of their records is in the spool.
+    /// Calls of `export` that returned an error: none of their records is in the spool. With a
+    /// [`SpoolProcessor`](crate::SpoolProcessor), commits that failed: they are tried again.
     pub failed_exports: u64,
     /// Requests that were begun.
     pub requests: u64,

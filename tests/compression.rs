@@ -4,7 +4,7 @@ mod common;
 
 use common::{Receiver, Service, exporter, name, names, spool_dir};
 use opentelemetry::logs::LogRecord as _;
-use opentelemetry_spool::{ExporterBuildError, SpoolCompression};
+use opentelemetry_spool::SpoolCompression;
 
 fn log(service: &Service, numbers: std::ops::RangeInclusive<usize>) {
     for number in numbers {
@@ -48,7 +48,10 @@ fn gzip_without_its_feature_is_refused_in_words() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let builder = exporter(&receiver, &spool).with_compression(opentelemetry_spool::Compression::Gzip);
     let error = builder.build().expect_err("no gzip");
-    assert!(matches!(&error, ExporterBuildError::Invalid { setting: "with_compression", .. }), "{error:?}");
+    assert!(
+        matches!(&error, opentelemetry_spool::ExporterBuildError::Invalid { setting: "with_compression", .. }),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("`gzip-http`"), "{error}");
 }
 

@@ -15,7 +15,7 @@ pub use json::{JsonEncoder, LevelScale, SourceCodeKey};
 ///
 /// A format is an encoder for one record plus the [`Framing`] that joins records into a body.
 pub trait Encoder: Send + Sync + 'static {
-    /// How the encoded records are joined. Asked once per export.
+    /// How the encoded records are joined. Asked once per export, or once before the first record.
     fn framing(&self) -> Framing;
 
     /// Appends one encoded record to `out`.

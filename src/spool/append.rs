@@ -62,21 +62,22 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// None of the records is then accepted; the next call begins with a new segment.
+    /// None of the records is then accepted: they may be appended again, or [given up](Self::forgo). The next call begins with a new segment.
     pub(crate) fn append(&self, groups: &[(&str, &Group)], framing: &Framing) -> Result<(), SpoolError> {
-        let result = self.inner.append(groups, framing, None);
-        if matches!(&result, Err(error) if !matches!(error, SpoolError::Closed)) {
-            for (key, group) in groups {
-                self.inner.note_gap(Gap {
-                    key: Arc::from(stored_key(key)),
-                    reason: GapReason::NotAccepted,
-                    records: group.ends.len() as u64,
-                    first: group.first_timestamp,
-                    last: group.last_timestamp,
-                });
-            }
+        self.inner.append(groups, framing, None)
+    }
+
+    /// Gives up records that could not be appended: counts them, and has it told.
+    pub(crate) fn forgo(&self, groups: &[(&str, &Group)]) {
+        for (key, group) in groups {
+            self.inner.note_gap(Gap {
+                key: Arc::from(stored_key(key)),
+                reason: GapReason::NotAccepted,
+                records: group.ends.len() as u64,
+                first: group.first_timestamp,
+                last: group.last_timestamp,
+            });
         }
-        result
     }
 }
 

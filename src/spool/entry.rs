@@ -35,8 +35,6 @@ pub(crate) struct Group {
     pub(crate) ends: Vec<usize>,
     pub(crate) first_timestamp: Option<SystemTime>,
     pub(crate) last_timestamp: Option<SystemTime>,
-    /// Where a record is encoded.
-    pub(crate) scratch: Vec<u8>,
 }
 
 /// What an entry says before its records.

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use opentelemetry::otel_warn;
 
-use super::entry::Group;
+use super::entry::{Group, stored_key};
 use super::housekeeper::Job;
-use super::{Inner, lock};
+use super::{Inner, Spool, lock};
 use crate::batch::Framing;
 use crate::error::SpoolError;
 
@@ -57,24 +57,45 @@ impl std::ops::AddAssign for Lost {
     }
 }
 
+/// Gaps that wait to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Untold(Vec<Gap>);
+
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    waiting: Vec<Gap>,
+    waiting: Untold,
     pub(super) lost: Lost,
 }
 
-impl Gaps {
+impl Untold {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds a record that was not accepted.
+    pub(crate) fn add_record(&mut self, key: &str, time: Option<SystemTime>) {
+        let key = Arc::from(stored_key(key));
+        self.add(Gap { key, reason: GapReason::NotAccepted, records: 1, first: time, last: time });
+    }
+
     fn add(&mut self, gap: Gap) {
         let same = |other: &&mut Gap| other.reason == gap.reason && other.key == gap.key;
-        if let Some(other) = self.waiting.iter_mut().find(same) {
+        if let Some(other) = self.0.iter_mut().find(same) {
             other.records += gap.records;
             other.first = [other.first, gap.first].into_iter().flatten().min();
             other.last = [other.last, gap.last].into_iter().flatten().max();
-        } else if self.waiting.len() < MAX_WAITING || gap.key.is_empty() {
-            self.waiting.push(gap);
+        } else if self.0.len() < MAX_WAITING || gap.key.is_empty() {
+            self.0.push(gap);
         } else {
             self.add(Gap { key: Arc::from(""), ..gap });
         }
+    }
+}
+
+impl Spool {
+    /// Has what was counted already told.
+    pub(crate) fn tell(&self, untold: Untold) {
+        self.inner.retell(untold.0);
     }
 }
 
@@ -98,7 +119,7 @@ impl Inner {
         self.tell(&mut gaps, gap);
     }
 
-    /// Has something told again that was told in records which are lost themselves.
+    /// Has something told that is counted already: again, if the records which told it are lost themselves.
     pub(super) fn retell(&self, untold: Vec<Gap>) {
         let mut gaps = lock(&self.gaps);
         for gap in untold {
@@ -110,17 +131,17 @@ impl Inner {
         if gaps.waiting.is_empty() {
             self.ask(Job::Announce);
         }
-        gaps.add(gap);
+        gaps.waiting.add(gap);
     }
 
     /// Tells of what was lost, in the partitions that it is missing from.
     pub(super) fn announce(&self) -> Result<(), SpoolError> {
-        let mut waiting = std::mem::take(&mut lock(&self.gaps).waiting).into_iter();
+        let mut waiting = std::mem::take(&mut lock(&self.gaps).waiting).0.into_iter();
         while let Some(gap) = waiting.next() {
             let Some((group, framing)) = (self.announcer)(&gap) else { continue };
             if let Err(error) = self.append(&[(&gap.key, &group)], &framing, Some(&gap)) {
                 let mut gaps = lock(&self.gaps);
-                std::iter::once(gap).chain(waiting).for_each(|gap| gaps.add(gap));
+                std::iter::once(gap).chain(waiting).for_each(|gap| gaps.waiting.add(gap));
                 return Err(error);
             }
         }
@@ -141,25 +162,25 @@ mod tests {
 
     #[test]
     fn gaps_of_one_kind_are_told_together() {
-        let mut gaps = Gaps::default();
+        let mut gaps = Untold::default();
         for at in [5, 3, 9] {
             gaps.add(gap("a", GapReason::Dropped, at));
         }
         gaps.add(gap("a", GapReason::Expired, 1));
         gaps.add(gap("b", GapReason::Dropped, 1));
-        assert_eq!(gaps.waiting.len(), 3);
+        assert_eq!(gaps.0.len(), 3);
         let seconds = |time: Option<SystemTime>| time.unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let first = &gaps.waiting[0];
+        let first = &gaps.0[0];
         assert_eq!((first.records, seconds(first.first), seconds(first.last)), (6, 3, 9));
     }
 
     #[test]
     fn any_number_of_partitions_takes_bounded_memory_and_loses_no_count() {
-        let mut gaps = Gaps::default();
+        let mut gaps = Untold::default();
         for n in 0..5000 {
             gaps.add(gap(&n.to_string(), GapReason::Dropped, n));
         }
-        assert_eq!(gaps.waiting.len(), MAX_WAITING + 1);
-        assert_eq!(gaps.waiting.iter().map(|gap| gap.records).sum::<u64>(), 10_000);
+        assert_eq!(gaps.0.len(), MAX_WAITING + 1);
+        assert_eq!(gaps.0.iter().map(|gap| gap.records).sum::<u64>(), 10_000);
     }
 }

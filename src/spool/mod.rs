@@ -70,8 +70,8 @@ use state::State;
 
 pub(crate) use coding::Coding;
 pub(crate) use deliver::{Batch, Next};
-pub(crate) use entry::Group;
-pub(crate) use gap::{Announcer, Gap, GapReason, Lost};
+pub(crate) use entry::{Group, MAX_RECORD_BYTES};
+pub(crate) use gap::{Announcer, Gap, GapReason, Lost, Untold};
 pub(crate) use partition::Partition;
 pub use rejected::RejectedRecord;
 pub(crate) use rejected::RejectedStore;

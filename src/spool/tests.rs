@@ -905,7 +905,11 @@ fn with_drop_newest_what_was_accepted_stays_and_there_is_room_again_after_a_deli
     let mut config = limited(dir.path());
     config.limits.when_full = FullPolicy::DropNewest;
     let (spool, _) = open_telling(&config);
-    let try_append = |n: usize| spool.append(&[("a", &group(&[format!("{n:04}{}", "x".repeat(100_000))]))], &FRAMING);
+    let try_append = |n: usize| {
+        let group = group(&[format!("{n:04}{}", "x".repeat(100_000))]);
+        let records = [("a", &group)];
+        spool.append(&records, &FRAMING).inspect_err(|_| spool.forgo(&records))
+    };
     let mut accepted = Vec::new();
     for n in 0..120 {
         match try_append(n) {

@@ -1,0 +1,337 @@
+//! What was emitted and is not on disk yet: filled by the threads that log, emptied by the one that commits.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use crate::batch::Framing;
+use crate::groups::{Encoded, Groups};
+use crate::spool::{Untold, check_process};
+
+/// So many bytes are worth a commit of their own before the delay is over.
+const WORTH_A_COMMIT: usize = 1 << 20;
+
+/// How long until what failed is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BufferLimits {
+    pub(crate) max_bytes: usize,
+    pub(crate) commit_delay: Duration,
+    pub(crate) max_wait: Duration,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    Kept,
+    /// There was no room: the first one since there was some, or a further one.
+    Dropped {
+        first: bool,
+    },
+    /// Nobody would commit it.
+    Ignored,
+}
+
+/// Why a flush failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unflushed {
+    Stopped,
+    Timeout,
+    Failed(String),
+}
+
+/// What is committed together.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) groups: Groups,
+    pub(crate) framing: Framing,
+    /// What was dropped meanwhile.
+    pub(crate) untold: Untold,
+}
+
+pub(crate) struct Buffer {
+    limits: BufferLimits,
+    state: Mutex<State>,
+    /// For the thread that commits: there is something to do.
+    work: Condvar,
+    /// For those that emit: there may be room.
+    room: Condvar,
+    /// For those that flush: something was committed, or could not be.
+    outcome: Condvar,
+}
+
+struct State {
+    groups: Groups,
+    framing: Framing,
+    /// When the first of `groups` came.
+    since: Option<Instant>,
+    /// What the load takes that is being committed.
+    committing: usize,
+    /// How many records there were up to now: added, of these taken to be committed, and of these done with.
+    added: u64,
+    taken: u64,
+    done: u64,
+    /// With so many bytes in `groups`, the committing thread wants to be woken.
+    wake_at: usize,
+    /// How many emitting threads wait for room.
+    waiting: usize,
+    /// One of them waited in vain, and nothing was committed since.
+    stalled: bool,
+    /// How often a commit failed; why, if the last one did.
+    failures: u64,
+    failure: Option<String>,
+    /// Somebody wants what was added up to this to be committed.
+    flush_to: u64,
+    /// Counted up whenever what failed is to be tried at once.
+    flushes: u64,
+    /// What was dropped and is not told yet.
+    untold: Untold,
+    /// Also not before the load that is being committed.
+    dropping: bool,
+    stopping: bool,
+}
+
+impl State {
+    fn has_room(&self, bytes: usize, max_bytes: usize) -> bool {
+        let held = self.groups.bytes() + self.committing;
+        held == 0 || held.saturating_add(bytes) <= max_bytes
+    }
+
+    /// Whether it makes sense to wait for room.
+    fn moves(&self) -> bool {
+        !self.stalled && !self.stopping && self.failure.is_none()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.groups.records() == 0 && self.untold.is_empty()
+    }
+}
+
+impl Buffer {
+    pub(crate) fn new(limits: BufferLimits, framing: Framing) -> Self {
+        let state = State {
+            groups: Groups::default(),
+            framing,
+            since: None,
+            committing: 0,
+            added: 0,
+            taken: 0,
+            done: 0,
+            wake_at: usize::MAX,
+            waiting: 0,
+            stalled: false,
+            failures: 0,
+            failure: None,
+            flush_to: 0,
+            flushes: 0,
+            untold: Untold::default(),
+            dropping: false,
+            stopping: false,
+        };
+        Self { limits, state: Mutex::new(state), work: Condvar::new(), room: Condvar::new(), outcome: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- the threads that log -----------------------------------------------------------------------------------------
+
+    pub(crate) fn add(&self, key: &str, record: Encoded<'_>) -> Added {
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            // After a fork it may be held for ever.
+            Err(TryLockError::WouldBlock) if check_process().is_err() => return Added::Ignored,
+            Err(TryLockError::WouldBlock) => self.lock(),
+        };
+        if state.stopping {
+            return Added::Ignored;
+        }
+        let bytes = record.bytes.len();
+        if !state.has_room(bytes, self.limits.max_bytes) {
+            state = self.wait_for_room(state, bytes);
+            // Who stops does not wait for those that waited.
+            if state.stopping || !state.has_room(bytes, self.limits.max_bytes) {
+                state.untold.add_record(key, record.timestamp);
+                let first = !std::mem::replace(&mut state.dropping, true);
+                drop(state);
+                if first {
+                    self.work.notify_one();
+                }
+                return Added::Dropped { first };
+            }
+        }
+        if state.since.is_none() {
+            state.since = Some(Instant::now());
+        }
+        let State { groups, framing, .. } = &mut *state;
+        groups.push(key, record, framing.separator());
+        state.added += 1;
+        if state.groups.bytes() >= state.wake_at {
+            state.wake_at = usize::MAX;
+            drop(state);
+            self.work.notify_one();
+        }
+        Added::Kept
+    }
+
+    fn wait_for_room<'a>(&'a self, mut state: MutexGuard<'a, State>, bytes: usize) -> MutexGuard<'a, State> {
+        // In a process that was forked nobody makes room.
+        if self.limits.max_wait.is_zero() || check_process().is_err() {
+            return state;
+        }
+        let deadline = Instant::now().checked_add(self.limits.max_wait);
+        state.waiting += 1;
+        self.work.notify_one();
+        while state.moves() && !state.has_room(bytes, self.limits.max_bytes) {
+            let left = left_until(deadline);
+            if left.is_zero() {
+                state.stalled = true;
+                break;
+            }
+            state = self.room.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.waiting -= 1;
+        state
+    }
+
+    /// Waits until what was added before is committed.
+    pub(crate) fn flush(&self, timeout: Duration) -> Result<(), Unflushed> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.lock();
+        if state.stopping {
+            return Err(Unflushed::Stopped);
+        }
+        let (target, failures) = (state.added, state.failures);
+        state.flush_to = target;
+        state.flushes += 1;
+        self.work.notify_one();
+        loop {
+            if let Some(reason) = state.failure.as_ref().filter(|_| state.failures != failures) {
+                return Err(Unflushed::Failed(reason.clone()));
+            }
+            if state.done >= target {
+                return Ok(());
+            }
+            let left = left_until(deadline);
+            if left.is_zero() {
+                return Err(Unflushed::Timeout);
+            }
+            state = self.outcome.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Has the committing thread commit what there is, and end. Nothing is added any more.
+    pub(crate) fn stop(&self) {
+        self.lock().stopping = true;
+        self.work.notify_one();
+        self.room.notify_all();
+    }
+
+    /// How the records are joined from now on. Before the first one.
+    pub(crate) fn set_framing(&self, framing: Framing) {
+        self.lock().framing = framing;
+    }
+
+    // --- the thread that commits --------------------------------------------------------------------------------------
+
+    /// Waits for something to commit; `None` when there is nothing and will be nothing. `spare` is filled next.
+    pub(crate) fn take(&self, spare: Groups) -> Option<Load> {
+        let mut state = self.lock();
+        loop {
+            if state.is_empty() {
+                if state.stopping {
+                    return None;
+                }
+                state.wake_at = 1;
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let left = self.time_to_fill(&state);
+            if left.is_zero() {
+                break;
+            }
+            state.wake_at = self.worth_a_commit();
+            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.wake_at = usize::MAX;
+        state.since = None;
+        state.taken = state.added;
+        state.committing = state.groups.bytes();
+        state.dropping = !state.untold.is_empty();
+        let groups = std::mem::replace(&mut state.groups, spare);
+        Some(Load { groups, framing: state.framing.clone(), untold: std::mem::take(&mut state.untold) })
+    }
+
+    fn worth_a_commit(&self) -> usize {
+        (self.limits.max_bytes / 4).min(WORTH_A_COMMIT)
+    }
+
+    /// How long records may still gather.
+    fn time_to_fill(&self, state: &State) -> Duration {
+        let now = state.groups.bytes() >= self.worth_a_commit()
+            || state.waiting > 0
+            || state.flush_to > state.taken
+            || state.stopping
+            || !state.untold.is_empty();
+        let waited = state.since.map_or(Duration::ZERO, |since| since.elapsed());
+        if now { Duration::ZERO } else { self.limits.commit_delay.saturating_sub(waited) }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
+    /// The load that was taken is on disk.
+    pub(crate) fn committed(&self) {
+        let mut state = self.lock();
+        state.failure = None;
+        self.be_done(state);
+    }
+
+    /// The load that was taken is given up.
+    pub(crate) fn given_up(&self, reason: String) {
+        let mut state = self.lock();
+        state.failures += 1;
+        state.failure = Some(reason);
+        self.be_done(state);
+    }
+
+    fn be_done(&self, mut state: MutexGuard<'_, State>) {
+        state.done = state.taken;
+        state.committing = 0;
+        state.stalled = false;
+        drop(state);
+        self.room.notify_all();
+        self.outcome.notify_all();
+    }
+
+    /// The load that was taken could not be committed. Returns when it is time to try again.
+    pub(crate) fn failed(&self, reason: String) {
+        let again_at = Instant::now() + AGAIN_AFTER;
+        let mut state = self.lock();
+        state.failures += 1;
+        state.failure = Some(reason);
+        self.room.notify_all();
+        self.outcome.notify_all();
+        let flushes = state.flushes;
+        while !state.stopping && state.flushes == flushes {
+            let left = left_until(Some(again_at));
+            if left.is_zero() {
+                return;
+            }
+            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Why the last commit failed, if it did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.lock().failure.clone()
+    }
+}
+
+/// A deadline that no clock can hold is none.
+fn left_until(deadline: Option<Instant>) -> Duration {
+    deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
+}

@@ -1,0 +1,63 @@
+//! The thread that commits: from the buffer of a [`SpoolProcessor`](crate::SpoolProcessor) to the spool.
+
+use std::sync::Weak;
+
+use opentelemetry::{otel_info, otel_warn};
+
+use crate::buffer::{Buffer, Load};
+use crate::error::SpoolError;
+use crate::exporter::contained;
+use crate::groups::Groups;
+use crate::spool::Spool;
+use crate::stats::Counters;
+use crate::transport::error_chain;
+
+/// Commits until the buffer is stopped and empty.
+pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters) {
+    let mut spare = Groups::default();
+    while let Some(load) = buffer.take(spare) {
+        commit(&load, buffer, spool, counters);
+        if let Some(spool) = spool.upgrade().filter(|_| !load.untold.is_empty()) {
+            spool.tell(load.untold);
+        }
+        spare = load.groups;
+        spare.clear();
+    }
+}
+
+/// Tries until it succeeds. What then waits is bounded by the buffer.
+fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters) {
+    let groups = load.groups.all();
+    let append = || match spool.upgrade() {
+        // Only something to tell.
+        Some(_) if groups.is_empty() => Ok(()),
+        Some(spool) => spool.append(&groups, &load.framing),
+        None => Err(SpoolError::Closed),
+    };
+    let mut failing = false;
+    loop {
+        let last = buffer.is_stopping();
+        let Err(error) = contained(append) else { break };
+        let reason = error_chain(&error);
+        counters.failed_exports.add(1);
+        if !std::mem::replace(&mut failing, true) {
+            otel_warn!(
+                name: "Spool.CommitFailed",
+                reason = reason.clone(),
+                message = "Records could not be written to the spool. They are kept in memory and tried again, until the shutdown."
+            );
+        }
+        if last || matches!(error, SpoolError::Closed) {
+            if let Some(spool) = spool.upgrade() {
+                spool.forgo(&groups);
+            }
+            return buffer.given_up(reason);
+        }
+        buffer.failed(reason);
+    }
+    counters.accepted_records.add(load.groups.records());
+    if failing {
+        otel_info!(name: "Spool.CommitRecovered");
+    }
+    buffer.committed();
+}

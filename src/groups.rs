@@ -1,0 +1,142 @@
+//! Encoded records by partition, in buffers that are used again.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use crate::spool::Group;
+
+/// Buffers beyond this are given back.
+const MAX_KEPT_BYTES: usize = 4 << 20;
+const MAX_KEPT_BUFFERS: usize = 64;
+
+/// What a record or a partition takes beside its bytes.
+const RECORD_OVERHEAD: usize = size_of::<usize>();
+const PARTITION_OVERHEAD: usize = size_of::<Group>() + 2 * size_of::<(String, usize)>();
+
+/// A record as it goes over the wire.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encoded<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) timestamp: Option<SystemTime>,
+}
+
+/// Records by partition, those of each in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    /// Which buffer a key has.
+    keys: HashMap<String, usize>,
+    buffers: Vec<Group>,
+    records: u64,
+    bytes: usize,
+}
+
+impl Group {
+    pub(crate) fn push(&mut self, record: Encoded<'_>, separator: &[u8]) {
+        if !self.ends.is_empty() {
+            self.payload.extend_from_slice(separator);
+        }
+        self.payload.extend_from_slice(record.bytes);
+        self.ends.push(self.payload.len());
+        if let Some(time) = record.timestamp {
+            self.first_timestamp = Some(self.first_timestamp.map_or(time, |first| first.min(time)));
+            self.last_timestamp = Some(self.last_timestamp.map_or(time, |last| last.max(time)));
+        }
+    }
+}
+
+impl Groups {
+    pub(crate) fn push(&mut self, key: &str, record: Encoded<'_>, separator: &[u8]) {
+        let at = self.keys.get(key).copied().unwrap_or_else(|| self.add_key(key));
+        self.buffers[at].push(record, separator);
+        self.records += 1;
+        self.bytes += record.bytes.len() + separator.len() + RECORD_OVERHEAD;
+    }
+
+    #[cold]
+    fn add_key(&mut self, key: &str) -> usize {
+        let at = self.keys.len();
+        self.keys.insert(key.to_owned(), at);
+        self.bytes += key.len() + PARTITION_OVERHEAD;
+        if at == self.buffers.len() {
+            self.buffers.push(Group::default());
+        }
+        at
+    }
+
+    /// How many records there are.
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// What they take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Every key with its records, in the order in which the keys were first seen.
+    pub(crate) fn all(&self) -> Vec<(&str, &Group)> {
+        let mut keys: Vec<_> = self.keys.iter().collect();
+        keys.sort_unstable_by_key(|(_, at)| **at);
+        keys.into_iter().map(|(key, at)| (key.as_str(), &self.buffers[*at])).collect()
+    }
+
+    /// Removes all records, and keeps what memory the next ones will hardly do without.
+    pub(crate) fn clear(&mut self) {
+        self.keys.clear();
+        (self.records, self.bytes) = (0, 0);
+        self.buffers.truncate(MAX_KEPT_BUFFERS);
+        let mut kept = 0;
+        self.buffers.retain_mut(|group| {
+            group.payload.clear();
+            group.ends.clear();
+            (group.first_timestamp, group.last_timestamp) = (None, None);
+            let bytes = group.payload.capacity() + group.ends.capacity() * size_of::<usize>();
+            let keep = kept + bytes <= MAX_KEPT_BYTES;
+            kept += if keep { bytes } else { 0 };
+            keep
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn push(groups: &mut Groups, key: &str, bytes: &[u8], at: u64) {
+        let timestamp = Some(UNIX_EPOCH + Duration::from_secs(at));
+        groups.push(key, Encoded { bytes, timestamp }, b",");
+    }
+
+    #[test]
+    fn records_are_joined_by_key_and_nothing_is_left_of_them_after_a_clear() {
+        let mut groups = Groups::default();
+        for round in 0..2 {
+            push(&mut groups, "b", b"1", 5);
+            push(&mut groups, "a", b"2", 7);
+            push(&mut groups, "b", b"33", 3);
+            let all = groups.all();
+            let found: Vec<_> = all.iter().map(|(key, group)| (*key, &*group.payload, &*group.ends)).collect();
+            assert_eq!(found, [("b", &b"1,33"[..], &[1, 4][..]), ("a", b"2", &[1])], "round {round}");
+            let times = [all[0].1.first_timestamp, all[0].1.last_timestamp];
+            assert_eq!(times, [3, 5].map(|at| Some(UNIX_EPOCH + Duration::from_secs(at))));
+            assert_eq!(groups.records(), 3);
+            groups.clear();
+            assert_eq!((groups.records(), groups.bytes(), groups.all().len()), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn what_was_large_once_is_not_kept() {
+        let mut groups = Groups::default();
+        for key in 0..1_000 {
+            push(&mut groups, &key.to_string(), &vec![b'x'; 100_000], 0);
+        }
+        push(&mut groups, "large", &vec![b'x'; 2 * MAX_KEPT_BYTES], 0);
+        assert!(groups.bytes() > 100_000 * 1_000);
+        groups.clear();
+        let kept: usize = groups.buffers.iter().map(|group| group.payload.capacity()).sum();
+        assert!((1..=MAX_KEPT_BYTES).contains(&kept), "{kept}");
+    }
+}
