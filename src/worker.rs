@@ -276,11 +276,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
             if !orders.paused {
                 self.begin_steps(now, orders);
             }
-            if self.running.is_empty() && self.due.is_empty() {
-                if orders.stopping && (orders.paused || self.drain.spool.is_recovered()) {
-                    break;
-                }
-                self.drain.spool.settle();
+            let nothing_left = orders.paused || self.drain.spool.is_recovered();
+            if orders.stopping && self.running.is_empty() && self.due.is_empty() && nothing_left {
+                break;
             }
             let idle = !orders.paused && self.running.len() < self.max_in_flight();
             let next = match self.probe_at.filter(|at| *at > now) {

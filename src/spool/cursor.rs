@@ -75,6 +75,8 @@ pub(super) type LaneCursors = HashMap<u32, LaneCursor>;
 #[derive(Debug)]
 pub(super) struct Cursor {
     dir: PathBuf,
+    /// What is to be written. Apart from the database, so that nobody waits for a disk to put something here.
+    changes: Mutex<BTreeMap<Key, Vec<u8>>>,
     kept: Mutex<Kept>,
 }
 
@@ -105,15 +107,14 @@ impl Cursor {
             unflushed: BTreeMap::new(),
             reopen_at: Instant::now(),
         };
-        Ok((Self { dir: dir.to_owned(), kept: Mutex::new(kept) }, loaded))
+        Ok((Self { dir: dir.to_owned(), changes: Mutex::default(), kept: Mutex::new(kept) }, loaded))
     }
 
-    /// An error means that it is not in the database yet, not that it is forgotten: it is written as soon as that is
-    /// possible.
-    pub(super) fn put_lane(&self, segment: u64, partition: u32, lane: &LaneCursor) -> Result<(), SpoolError> {
+    /// It is in the database after the next [`Cursor::flush`] or [`Cursor::sync`] that succeeds.
+    pub(super) fn put_lane(&self, segment: u64, partition: u32, lane: &LaneCursor) {
         let fields = std::iter::once(&lane.acked).chain(&lane.ends);
         let value: Vec<u8> = fields.copied().flat_map(u64::to_le_bytes).collect();
-        self.with_store(|kept| kept.put(key(segment, partition), value), None::<fn(&Store) -> Result<(), SpoolError>>)
+        lock(&self.changes).insert(key(segment, partition), value);
     }
 
     /// Forgets a segment that is deleted. Syncs as well: so the database is never far behind.
@@ -129,17 +130,17 @@ impl Cursor {
             store.remove_all(prefix)?;
             store.sync()
         };
-        self.with_store(forget, Some(remove))
+        self.with_store(forget, remove)
     }
 
     /// What was put survives a kill of the process.
     pub(super) fn flush(&self) -> Result<(), SpoolError> {
-        self.with_store(|_| (), Some(Store::flush))
+        self.with_store(|_| (), Store::flush)
     }
 
     /// What was put survives a power cut.
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
-        self.with_store(|_| (), Some(Store::sync))
+        self.with_store(|_| (), Store::sync)
     }
 
     #[cfg(test)]
@@ -153,7 +154,7 @@ impl Cursor {
     #[cfg(test)]
     pub(super) fn reopen_now(&self) {
         let mut kept = lock(&self.kept);
-        while kept.write(&self.dir, Some(Store::flush)).is_err() {
+        while kept.write(&self.dir, Store::flush).is_err() {
             std::thread::sleep(Duration::from_millis(1));
             kept.reopen_at = Instant::now();
         }
@@ -163,9 +164,10 @@ impl Cursor {
     fn with_store(
         &self,
         change: impl FnOnce(&mut Kept),
-        flush: Option<impl FnOnce(&Store) -> Result<(), SpoolError>>,
+        flush: impl FnOnce(&Store) -> Result<(), SpoolError>,
     ) -> Result<(), SpoolError> {
         let mut kept = lock(&self.kept);
+        kept.unwritten.append(&mut lock(&self.changes));
         change(&mut kept);
         let written = kept.write(&self.dir, flush);
         if written.is_err() {
@@ -183,15 +185,7 @@ impl Cursor {
 }
 
 impl Kept {
-    fn put(&mut self, key: Key, value: Vec<u8>) {
-        self.unwritten.insert(key, value);
-    }
-
-    fn write(
-        &mut self,
-        dir: &Path,
-        flush: Option<impl FnOnce(&Store) -> Result<(), SpoolError>>,
-    ) -> Result<(), SpoolError> {
+    fn write(&mut self, dir: &Path, flush: impl FnOnce(&Store) -> Result<(), SpoolError>) -> Result<(), SpoolError> {
         if self.store.is_none() {
             if Instant::now() < self.reopen_at {
                 let message = "an earlier write failed".to_owned();
@@ -209,10 +203,8 @@ impl Kept {
             store.put(key, value)?;
         }
         self.unflushed.append(&mut self.unwritten);
-        if let Some(flush) = flush {
-            flush(store)?;
-            self.unflushed.clear();
-        }
+        flush(store)?;
+        self.unflushed.clear();
         Ok(())
     }
 }
@@ -294,9 +286,9 @@ mod tests {
         let lane = LaneCursor { acked: 7, ends: vec![9, 8] };
         {
             let (cursor, _) = Cursor::open(dir.path()).unwrap();
-            cursor.put_lane(1, 0, &lane).unwrap();
-            cursor.put_lane(1, 1, &delivered(3)).unwrap();
-            cursor.put_lane(2, 7, &lane).unwrap();
+            cursor.put_lane(1, 0, &lane);
+            cursor.put_lane(1, 1, &delivered(3));
+            cursor.put_lane(2, 7, &lane);
             cursor.forget(2).unwrap();
             cursor.sync().unwrap();
         }
@@ -311,7 +303,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (cursor, _) = Cursor::open(dir.path()).unwrap();
         for n in 0..200_000 {
-            cursor.put_lane(n / 1000, 0, &delivered(n)).unwrap();
+            cursor.put_lane(n / 1000, 0, &delivered(n));
+            if n % 10 == 9 {
+                cursor.flush().unwrap();
+            }
             if n % 1000 == 999 {
                 cursor.forget(n / 1000).unwrap();
                 cursor.flush().unwrap();

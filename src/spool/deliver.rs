@@ -155,7 +155,6 @@ impl Inner {
             if more {
                 self.wake();
             }
-            self.settle();
             self.prefetch(&front);
             return Ok(Next::Batch(Box::new(Batch {
                 id: self.batch_id(front.segment, front.lane, &span),
@@ -186,15 +185,14 @@ impl Inner {
     fn keep_lane(&self, key: &str, front: &Front, cursor: LaneCursor) -> Result<(), SpoolError> {
         let durable = self.config.durability == Durability::Sync;
         let kept = self.keep(|kept| {
-            kept.put_lane(front.segment, front.lane, &cursor)?;
+            kept.put_lane(front.segment, front.lane, &cursor);
             if durable { kept.sync() } else { kept.flush() }
         });
         if kept.is_ok() {
             lock(&self.state).set_cursor(key, front.segment, front.lane, cursor);
         } else {
             // Or it would be written with what is written next.
-            let _ = self.cursor.put_lane(front.segment, front.lane, &front.cursor);
-            self.cursor_dirty.store(true, Ordering::Release);
+            self.cursor.put_lane(front.segment, front.lane, &front.cursor);
         }
         kept
     }
@@ -229,7 +227,7 @@ impl Inner {
         self.rejected.put(&RejectedRecord::new(batch, response, now))
     }
 
-    /// Marks a batch as delivered. That survives a kill once the next batch is taken or [`Inner::settle`] is called.
+    /// Marks a batch as delivered. That survives a kill some milliseconds later, or after [`Inner::settle`].
     pub(super) fn ack(&self, batch: &Batch) {
         let key = &batch.partition.key;
         if self.advance(key, batch.segment, batch.lane, &batch.span) {
@@ -272,8 +270,10 @@ impl Inner {
 
     /// Writes down how far a lane is delivered, and has its segment deleted if that is `done`.
     fn write_down(&self, segment: u64, lane: u32, (cursor, done): (LaneCursor, bool)) {
-        self.cursor_dirty.store(true, Ordering::Release);
-        let _ = self.keep(|kept| kept.put_lane(segment, lane, &cursor));
+        self.cursor.put_lane(segment, lane, &cursor);
+        if !self.settling.swap(true, Ordering::AcqRel) {
+            self.ask(Job::SettleSoon);
+        }
         if done {
             self.ask(Job::Remove(segment));
         }
@@ -281,12 +281,10 @@ impl Inner {
     }
 
     /// Makes every acknowledgement so far survive a kill of the process.
-    pub(super) fn settle(&self) {
-        // Also waits for someone else who is at it.
-        let _advancing = lock(&self.advancing);
-        if self.cursor_dirty.swap(false, Ordering::AcqRel) && self.keep(Cursor::flush).is_err() {
-            self.cursor_dirty.store(true, Ordering::Release);
-        }
+    pub(super) fn settle(&self) -> Result<(), SpoolError> {
+        self.settling.store(false, Ordering::Release);
+        drop(lock(&self.advancing));
+        self.keep(Cursor::flush)
     }
 
     /// Has the segment after this one opened in time.

@@ -41,6 +41,9 @@ pub(super) enum Job {
     /// Sync the newest segment when the interval is over, and now.
     SyncSoon,
     Sync,
+    /// Make acknowledgements survive a kill in a moment, and now.
+    SettleSoon,
+    Settle,
     /// Tell of what was lost.
     Announce,
     /// Say that everything before was done.
@@ -52,6 +55,9 @@ pub(super) enum Job {
 
 /// How long until something that failed is tried again: a disk that is full or broken does not get well in a moment.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// For so long acknowledgements gather before they are written down together: what a kill has sent again.
+const SETTLE_AFTER: Duration = Duration::from_millis(10);
 
 /// Starts the thread. It ends with [`Job::Finish`].
 pub(super) fn start(inner: Arc<Inner>, jobs: Receiver<Job>) -> Result<JoinHandle<()>, SpoolError> {
@@ -69,6 +75,10 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
         };
         let job = match next {
             Ok(Job::Finish) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Job::SettleSoon) => {
+                later.settle_at = later.settle_at.or_else(|| Instant::now().checked_add(SETTLE_AFTER));
+                continue;
+            }
             Ok(Job::SyncSoon) => {
                 later.sync_at = later.sync_at.or_else(|| Instant::now().checked_add(inner.sync_interval()));
                 continue;
@@ -90,6 +100,7 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
 #[derive(Debug, Default)]
 struct Later {
     sync_at: Option<Instant>,
+    settle_at: Option<Instant>,
     /// What failed, in the order in which it did.
     failed: VecDeque<(Instant, Job)>,
     failing: bool,
@@ -98,7 +109,7 @@ struct Later {
 impl Later {
     fn wait(&self) -> Option<Duration> {
         let again_at = self.failed.front().map(|(at, _)| *at);
-        let at = [self.sync_at, again_at].into_iter().flatten().min()?;
+        let at = [self.sync_at, self.settle_at, again_at].into_iter().flatten().min()?;
         Some(at.saturating_duration_since(Instant::now()))
     }
 
@@ -106,6 +117,9 @@ impl Later {
         let now = Instant::now();
         if self.sync_at.take_if(|at| *at <= now).is_some() {
             return Some(Job::Sync);
+        }
+        if self.settle_at.take_if(|at| *at <= now).is_some() {
+            return Some(Job::Settle);
         }
         let is_due = self.failed.front().is_some_and(|(at, _)| *at <= now);
         is_due.then(|| self.failed.pop_front()).flatten().map(|(_, job)| job)
@@ -148,13 +162,14 @@ impl Inner {
             }
             Job::Remove(number) => self.remove_segment(number),
             Job::Sync => self.sync_head(),
+            Job::Settle => self.settle(),
             Job::Announce => self.announce(),
             #[cfg(test)]
             Job::Tell(ref sender) => {
                 let _ = sender.send(());
                 Ok(())
             }
-            Job::SyncSoon | Job::Finish => Ok(()),
+            Job::SyncSoon | Job::SettleSoon | Job::Finish => Ok(()),
         }
     }
 

