@@ -206,8 +206,9 @@ impl Inner {
     /// Tells of a partition that lingers and now has enough for a batch.
     fn end_linger(&self, state: &mut State, head: &Head, added: &Added) {
         let Some(front) = state.front(&added.key, None).filter(|_| state.lingers(&added.key)) else { return };
-        let available = head.segment.available(added.entry.partition, &(front.start..front.end));
-        if front.segment != head.segment.id.number || available.fills(&self.config.batch) {
+        let limits = &self.config.batch;
+        let available = head.segment.available(added.entry.partition, &(front.start..front.end), limits);
+        if front.segment != head.segment.id.number || available.fills(limits) {
             state.fill(&added.key);
         }
     }

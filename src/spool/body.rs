@@ -30,10 +30,12 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// An empty one, of about so many bytes, for entries that are stored in this way.
-    pub(super) fn new(coding: Coding, expected_bytes: usize) -> Self {
+    /// An empty one, of about so many bytes, for entries that are stored in this way. The memory of `buffer` is used.
+    pub(super) fn new(coding: Coding, expected_bytes: usize, buffer: Vec<u8>) -> Self {
         let gzip = (coding == Coding::Deflate).then(crc32fast::Hasher::new);
-        let mut bytes = Vec::with_capacity(if gzip.is_some() { expected_bytes / 8 } else { expected_bytes });
+        let mut bytes = buffer;
+        bytes.clear();
+        bytes.reserve(if gzip.is_some() { expected_bytes / 8 } else { expected_bytes });
         if gzip.is_some() {
             bytes.extend_from_slice(&GZIP_HEADER);
         }
@@ -62,37 +64,45 @@ impl Body {
         }
     }
 
-    /// Adds records of an entry.
+    /// Adds records of an entry, and the separator before them; false, and nothing, if they are not what was written.
     ///
     /// # Errors
     ///
     /// If they are a part of those that were compressed together, and this build cannot take them apart.
-    pub(super) fn records(&mut self, entry: &Entry, records: &Range<u64>) -> Result<(), SpoolError> {
-        let Some(crc) = &mut self.gzip else {
-            let plain = entry.plain()?;
-            let records = &plain[entry.span(records)];
-            self.plain_len += records.len();
-            self.bytes.extend_from_slice(records);
-            return Ok(());
-        };
-        if entry.is_whole(records) {
+    pub(super) fn records(
+        &mut self,
+        separator: &[u8],
+        entry: &Entry,
+        records: &Range<u64>,
+    ) -> Result<bool, SpoolError> {
+        if self.gzip.is_none() {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(separator);
+            let whole = entry.plain(records, &mut self.bytes)?;
+            self.bytes.truncate(if whole { self.bytes.len() } else { start });
+            self.plain_len += self.bytes.len() - start;
+            return Ok(whole);
+        }
+        let mut plain = Vec::new();
+        // A part of them only where a batch was divided, because it was refused.
+        let whole = entry.is_whole(records);
+        if !whole && !entry.plain(records, &mut plain)? {
+            return Ok(false);
+        }
+        self.text(separator);
+        let (start, Some(crc)) = (self.bytes.len(), &mut self.gzip) else { return Ok(false) };
+        if whole {
             self.plain_len += entry.plain_len();
             self.bytes.extend_from_slice(entry.stored());
             crc.combine(&crc32fast::Hasher::new_with_initial_len(entry.plain_crc(), entry.plain_len() as u64));
-            return Ok(());
-        }
-        // One that was divided, because it was refused.
-        let plain = entry.plain()?;
-        let records = &plain[entry.span(records)];
-        let start = self.bytes.len();
-        if deflate(records, &mut self.bytes) {
-            self.plain_len += records.len();
-            crc.update(records);
+        } else if deflate(&plain, &mut self.bytes) {
+            self.plain_len += plain.len();
+            crc.update(&plain);
         } else {
             self.bytes.truncate(start);
-            self.text(records);
+            self.text(&plain);
         }
-        Ok(())
+        Ok(true)
     }
 
     pub(super) fn finish(mut self) -> Vec<u8> {
@@ -109,6 +119,6 @@ impl Body {
 /// What is in a body that was compressed; `None` if it is none, or this build cannot read it.
 pub(super) fn gunzip(body: &[u8]) -> Option<Vec<u8>> {
     let (stream, trailer) = body.strip_prefix(&GZIP_HEADER)?.split_last_chunk::<8>()?;
-    let len = Fields(&trailer[4..]).u32()? as usize;
-    Some(Coding::Deflate.decode(stream, len).ok()??.into_owned())
+    let (len, mut plain) = (Fields(&trailer[4..]).u32()? as usize, Vec::new());
+    Coding::Deflate.decode(stream, len, &mut plain).is_ok_and(|whole| whole).then_some(plain)
 }

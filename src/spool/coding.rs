@@ -1,7 +1,5 @@
 //! How the records of an entry are stored: as they are, smaller, or ready for a request that is compressed.
 
-use std::borrow::Cow;
-
 use crate::error::SpoolError;
 
 /// How the records of an entry are stored.
@@ -47,22 +45,32 @@ impl Coding {
         Self::Identity
     }
 
-    /// The `plain_len` bytes that were encoded; `None` if there were other ones.
+    /// Appends the `plain_len` bytes that were encoded; false, and nothing, if there were other ones.
     ///
     /// # Errors
     ///
     /// If this build of the crate has not what it takes.
-    pub(super) fn decode(self, stored: &[u8], plain_len: usize) -> Result<Option<Cow<'_, [u8]>>, SpoolError> {
+    pub(super) fn decode(self, stored: &[u8], plain_len: usize, out: &mut Vec<u8>) -> Result<bool, SpoolError> {
         // What is forged shall not take more memory than what is not could.
         if plain_len / 1100 > stored.len() {
-            return Ok(None);
+            return Ok(false);
         }
-        let plain = match self {
-            Self::Identity => return Ok((stored.len() == plain_len).then_some(Cow::Borrowed(stored))),
-            Self::Lz4 => decompress_lz4(stored, plain_len),
-            Self::Deflate => inflate(stored, plain_len)?,
+        let start = out.len();
+        let decoded = match self {
+            Self::Identity => {
+                out.extend_from_slice(stored);
+                stored.len() == plain_len
+            }
+            Self::Lz4 => {
+                out.resize(start + plain_len, 0);
+                lz4_flex::block::decompress_into(stored, &mut out[start..]).is_ok_and(|len| len == plain_len)
+            }
+            Self::Deflate => inflate(stored, plain_len, out)?,
         };
-        Ok(plain.map(Cow::Owned))
+        if !decoded {
+            out.truncate(start);
+        }
+        Ok(decoded)
     }
 }
 
@@ -72,12 +80,6 @@ fn compress_lz4(plain: &[u8], out: &mut Vec<u8>) -> bool {
     let Ok(len) = lz4_flex::block::compress_into(plain, &mut out[start..]) else { return false };
     out.truncate(start + len);
     true
-}
-
-fn decompress_lz4(stored: &[u8], plain_len: usize) -> Option<Vec<u8>> {
-    let mut plain = vec![0; plain_len];
-    let len = lz4_flex::block::decompress_into(stored, &mut plain).ok()?;
-    (len == plain_len).then_some(plain)
 }
 
 #[cfg(feature = "gzip-http")]
@@ -109,13 +111,14 @@ pub(super) fn deflate(plain: &[u8], out: &mut Vec<u8>) -> bool {
 
 #[cfg(feature = "gzip-http")]
 #[expect(clippy::unnecessary_wraps, reason = "without the feature there is an error")]
-fn inflate(stored: &[u8], plain_len: usize) -> Result<Option<Vec<u8>>, SpoolError> {
+fn inflate(stored: &[u8], plain_len: usize, out: &mut Vec<u8>) -> Result<bool, SpoolError> {
     use flate2::{Decompress, FlushDecompress};
 
+    let start = out.len();
     // One more, so that a longer one is noticed.
-    let mut plain = Vec::with_capacity(plain_len + 1);
-    let inflated = Decompress::new(false).decompress_vec(stored, &mut plain, FlushDecompress::Sync);
-    Ok((inflated.is_ok() && plain.len() == plain_len).then_some(plain))
+    out.reserve(plain_len + 1);
+    let inflated = Decompress::new(false).decompress_vec(stored, out, FlushDecompress::Sync);
+    Ok(inflated.is_ok() && out.len() - start == plain_len)
 }
 
 #[cfg(not(feature = "gzip-http"))]
@@ -124,7 +127,7 @@ pub(super) fn deflate(_plain: &[u8], _out: &mut Vec<u8>) -> bool {
 }
 
 #[cfg(not(feature = "gzip-http"))]
-fn inflate(_stored: &[u8], _plain_len: usize) -> Result<Option<Vec<u8>>, SpoolError> {
+fn inflate(_stored: &[u8], _plain_len: usize, _out: &mut Vec<u8>) -> Result<bool, SpoolError> {
     Err(SpoolError::MissingFeature { action: "take apart records that were compressed for gzip", feature: "gzip-http" })
 }
 
@@ -138,6 +141,14 @@ mod tests {
             .filter(|coding| cfg!(feature = "gzip-http") || *coding != Coding::Deflate)
     }
 
+    fn decode(coding: Coding, stored: &[u8], plain_len: usize) -> Option<Vec<u8>> {
+        let mut out = b"before".to_vec();
+        let decoded = coding.decode(stored, plain_len, &mut out).unwrap();
+        let plain = out.strip_prefix(b"before").unwrap().to_vec();
+        assert!(decoded || plain.is_empty());
+        decoded.then_some(plain)
+    }
+
     #[test]
     fn what_was_encoded_is_decoded() {
         let text = "the quick brown fox ".repeat(10_000);
@@ -149,11 +160,11 @@ mod tests {
                 let coded = coding.encode(plain, &mut out);
                 let stored = &out[b"before".len()..];
                 assert!(out.starts_with(b"before"));
-                assert_eq!(&*coded.decode(stored, plain.len()).unwrap().unwrap(), plain, "{coding:?}");
+                assert_eq!(decode(coded, stored, plain.len()).unwrap(), plain, "{coding:?}");
                 assert!(stored.len() <= plain.len() + plain.len() / 1000 + 64, "{coding:?}: {}", stored.len());
-                assert_eq!(coded.decode(stored, plain.len() + 1).unwrap(), None, "{coding:?}");
+                assert_eq!(decode(coded, stored, plain.len() + 1), None, "{coding:?}");
                 if plain.len() > 1 {
-                    assert_eq!(coded.decode(stored, plain.len() - 1).unwrap(), None, "{coding:?}");
+                    assert_eq!(decode(coded, stored, plain.len() - 1), None, "{coding:?}");
                 }
                 assert_eq!(Coding::from_byte(coded.byte()), Some(coded));
             }
@@ -174,7 +185,7 @@ mod tests {
     #[test]
     fn a_length_that_cannot_be_takes_no_memory() {
         for coding in codings() {
-            assert_eq!(coding.decode(b"short", usize::MAX / 2).unwrap(), None);
+            assert_eq!(decode(coding, b"short", usize::MAX / 2), None);
         }
     }
 }

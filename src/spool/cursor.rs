@@ -154,6 +154,7 @@ impl Cursor {
     #[cfg(test)]
     pub(super) fn reopen_now(&self) {
         let mut kept = lock(&self.kept);
+        kept.unwritten.append(&mut lock(&self.changes));
         while kept.write(&self.dir, Store::flush).is_err() {
             std::thread::sleep(Duration::from_millis(1));
             kept.reopen_at = Instant::now();

@@ -23,6 +23,13 @@ use crate::error::SpoolError;
 use crate::retry::Response;
 use crate::transport::error_chain;
 
+/// The memory of so many bodies is kept for the next ones: of the one that is under way and the one that is made ahead.
+const MAX_SPARE_BODIES: usize = 2;
+const MAX_SPARE_BYTES: usize = 2 << 20;
+
+/// Where a batch begins: segment, lane and record.
+pub(super) type Place = (u64, u32, u64);
+
 /// Records of one partition, ready to be sent. Until it is acknowledged, the same batch comes again.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -65,6 +72,18 @@ impl Batch {
     }
 }
 
+impl Drop for Batch {
+    /// Gives the memory of the body back, to be used for the next one, if nobody else has it any more.
+    fn drop(&mut self) {
+        let Ok(mut body) = std::mem::take(&mut self.body).try_into_mut() else { return };
+        body.clear();
+        let mut spare = lock(&self.partition.queue.spare_bodies);
+        if body.capacity() <= MAX_SPARE_BYTES && spare.len() < MAX_SPARE_BODIES {
+            spare.push(body.into());
+        }
+    }
+}
+
 /// What [`Inner::next`] has for a partition.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -86,8 +105,8 @@ impl Inner {
         let front = state.front(key, None).filter(|front| !front.complete);
         let lingers = match (&*head, front) {
             (Some(head), Some(front)) => {
-                let available = head.segment.available(front.lane, &(front.start..front.end));
-                !available.fills(&self.config.batch)
+                let limits = &self.config.batch;
+                !head.segment.available(front.lane, &(front.start..front.end), limits).fills(limits)
             }
             // The next one is yet to be made.
             (None, Some(_)) => true,
@@ -119,14 +138,21 @@ impl Inner {
             let may_grow = front.fixed_end.is_none() && !front.complete;
             if may_grow && !force {
                 let limits = self.config.batch;
-                let available = segment.available(front.lane, &waiting);
+                let available = segment.available(front.lane, &waiting, &limits);
                 let age = now.duration_since(system_time(available.oldest)).unwrap_or_default();
                 let left = limits.linger.saturating_sub(age);
                 if !available.fills(&limits) && !left.is_zero() {
                     return Ok(Next::Wait(left));
                 }
             }
-            let collected = self.reading(front.segment, |_| segment.collect(front.lane, &waiting))?;
+            let place = (front.segment, front.lane, front.start);
+            let ahead = lock(&self.ahead).take_if(|ahead| ahead.0 == place && ahead.1.end <= waiting.end);
+            let collected = if let Some((_, collected)) = ahead {
+                Some(collected)
+            } else {
+                let buffer = lock(&self.spare_bodies).pop().unwrap_or_default();
+                self.reading(front.segment, |_| segment.collect(front.lane, &waiting, buffer))?
+            };
             let Some(collected) = collected else {
                 // Damage took all of them. They are gone, so the lane goes on behind them.
                 self.pass(key, &front, &waiting, 0);
@@ -150,10 +176,14 @@ impl Inner {
             if !state.take(key, front.segment, &span) {
                 continue;
             }
-            let more = state.has_ready();
+            let (more, only) = (state.has_ready(), state.is_only(key));
             drop(state);
             if more {
                 self.wake();
+            }
+            if only && front.complete && span.end < front.end {
+                // While the request is under way.
+                self.ask(Job::ReadAhead((front.segment, front.lane, span.end), front.end));
             }
             self.prefetch(&front);
             return Ok(Next::Batch(Box::new(Batch {
@@ -171,6 +201,18 @@ impl Inner {
                 appended_at: collected.appended_at,
             })));
         }
+    }
+
+    /// Makes the body that will be asked for next, up to the record `end`.
+    pub(super) fn read_ahead(&self, place: Place, end: u64) {
+        let (segment, lane, start) = place;
+        // Who needs it waits for it.
+        let mut ahead = lock(&self.ahead);
+        let Some(segment) = self.already_open(segment) else { return };
+        let buffer = lock(&self.spare_bodies).pop().unwrap_or_default();
+        // What is wrong is reported by who needs it.
+        let collected = segment.collect(lane, &(start..end), buffer);
+        *ahead = collected.ok().flatten().map(|collected| (place, collected));
     }
 
     /// Fixes where the next batch ends, before it is sent.

@@ -6,16 +6,12 @@
 //! | lengths: key 4, content type 2, open 2, separator 2, close 2 | these five | where each record ends 4 each | records
 //! ```
 
-use std::borrow::Cow;
-use std::io;
 use std::ops::{Deref, Range};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::bytes::{Fields, index, len32};
 use super::coding::Coding;
-use super::dir::io_error;
 use super::store::Value;
 use crate::batch::Framing;
 use crate::error::SpoolError;
@@ -159,8 +155,6 @@ pub(super) struct Entry {
     pub(super) framing: Framing,
     pub(super) coding: Coding,
     bytes: EntryBytes,
-    /// The records, where they have to be decoded for the wire.
-    decoded: Option<Vec<u8>>,
     plain_len: usize,
     plain_crc: u32,
     ends_at: usize,
@@ -245,11 +239,7 @@ impl Entry {
             Layout::read(&bytes)?;
         let [open, separator, close] = framing.map(<[u8]>::to_vec);
         let framing = Framing::from_stored(content_type.to_owned(), open, separator, close);
-        let mut entry = Self { head, framing, coding, bytes, decoded: None, plain_len, plain_crc, ends_at, payload_at };
-        if coding == Coding::Lz4 {
-            entry.decoded = Some(coding.decode(entry.stored(), plain_len).ok()??.into_owned());
-        }
-        Some(entry)
+        Some(Self { head, framing, coding, bytes, plain_len, plain_crc, ends_at, payload_at })
     }
 
     fn end(&self, record: usize) -> usize {
@@ -258,7 +248,7 @@ impl Entry {
     }
 
     /// Where records lie among all of the entry's, `records` counted from the start of the lane.
-    pub(super) fn span(&self, records: &Range<u64>) -> Range<usize> {
+    fn span(&self, records: &Range<u64>) -> Range<usize> {
         let first = index(records.start - self.head.first_record);
         let last = index(records.end - self.head.first_record) - 1;
         let start = if first == 0 { 0 } else { self.end(first - 1) + self.framing.separator().len() };
@@ -286,17 +276,24 @@ impl Entry {
         self.plain_crc
     }
 
-    /// The records without compression, joined.
+    /// Appends `records` without compression, joined; false, and nothing, if they are not what was written.
     ///
     /// # Errors
     ///
-    /// If they are not what was written, or this build has not what it takes to read them.
-    pub(super) fn plain(&self) -> Result<Cow<'_, [u8]>, SpoolError> {
-        if let Some(decoded) = &self.decoded {
-            return Ok(Cow::Borrowed(decoded));
+    /// If this build has not what it takes to read them.
+    pub(super) fn plain(&self, records: &Range<u64>, out: &mut Vec<u8>) -> Result<bool, SpoolError> {
+        let span = self.span(records);
+        if self.coding == Coding::Identity {
+            out.extend_from_slice(&self.stored()[span]);
+            return Ok(true);
         }
-        let plain = self.coding.decode(self.stored(), self.plain_len)?;
-        plain.ok_or_else(|| io_error("decode", Path::new("a segment"), io::ErrorKind::InvalidData.into()))
+        let start = out.len();
+        let decoded = self.coding.decode(self.stored(), self.plain_len, out)?;
+        if decoded {
+            out.truncate(start + span.end);
+            out.drain(start..start + span.start);
+        }
+        Ok(decoded)
     }
 
     /// The end of the longest run of records from `from`, at most to `until`, that takes no more than `max_records`
@@ -361,9 +358,9 @@ mod tests {
         assert_eq!((entry.head.first_timestamp, entry.head.last_timestamp, entry.head.appended_at), (1, 2, 3));
         assert_eq!(entry.head.division, Division { max_records: 4, max_bytes: 5 });
         assert_eq!(entry.framing, Framing::json_array());
-        let plain = entry.plain().unwrap();
-        assert_eq!(&plain[entry.span(&(100..101))], b"\"a\"");
-        assert_eq!(&plain[entry.span(&(101..103))], b"\"bb\",null");
+        let mut plain = Vec::new();
+        assert!(entry.plain(&(100..101), &mut plain).unwrap() && entry.plain(&(101..103), &mut plain).unwrap());
+        assert_eq!(plain, b"\"a\"\"bb\",null");
         assert!(entry.is_whole(&(100..103)) && !entry.is_whole(&(100..102)) && !entry.is_whole(&(101..103)));
         let summary = Summary::read(&entry.bytes).unwrap();
         assert_eq!((&*summary.key, summary.payload_bytes, summary.head), ("acme", 13, entry.head));

@@ -61,12 +61,17 @@ pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Vec<u
     let end = first + u64::from(entry.head.records);
     let mut records = Vec::new();
     for at in (first..end).filter(|at| at - first < most || end - at <= most) {
-        records.push(entry.plain().ok()?[entry.span(&(at..at + 1))].to_vec());
+        let mut record = Vec::new();
+        if !entry.plain(&(at..at + 1), &mut record).ok()? {
+            return None;
+        }
+        records.push(record);
         for max_bytes in [0, 10, u64::MAX] {
             let fits = entry.fit(at, end, u64::MAX, max_bytes);
             assert!(fits >= at && fits <= end);
             if fits > at {
-                assert!(entry.span(&(at..fits)).len() as u64 <= max_bytes);
+                let mut plain = Vec::new();
+                assert!(entry.plain(&(at..fits), &mut plain).is_ok() && plain.len() as u64 <= max_bytes);
             }
         }
     }

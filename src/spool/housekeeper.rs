@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::otel_warn;
 
+use super::deliver::Place;
 use super::dir::io_error;
 use super::seal::Seal;
 use super::segment::Segment;
@@ -36,6 +37,8 @@ pub(super) enum Job {
     },
     /// Open a segment for reading.
     Prefetch(u64),
+    /// Make the body of the batch that begins there, of records up to that one.
+    ReadAhead(Place, u64),
     /// Delete a segment that is delivered.
     Remove(u64),
     /// Sync the newest segment when the interval is over, and now.
@@ -158,6 +161,10 @@ impl Inner {
             Job::Prefetch(number) => {
                 // Who needs it opens it, and reports what is wrong.
                 let _ = self.reader(number);
+                Ok(())
+            }
+            Job::ReadAhead(place, end) => {
+                self.read_ahead(place, end);
                 Ok(())
             }
             Job::Remove(number) => self.remove_segment(number),

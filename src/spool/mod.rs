@@ -16,9 +16,9 @@
 //! | `rejected` | what the receiver refused for good |
 //! | this one | opening and closing |
 //!
-//! Lock order: `head`, `space`, `opening`, `spare`, `advancing`, `state`, and last those of a segment, the cursor and the
-//! gaps. None but `opening`, and in an append `head` and `spare`, is held while a segment is opened or made, nor `state`
-//! during I/O.
+//! Lock order: `head`, `space`, `opening`, `spare`, `advancing`, `ahead`, `state`, and last those of a segment, the cursor
+//! and the gaps. None but `opening`, and in an append `head` and `spare`, is held while a segment is opened or made, nor
+//! `state` during I/O.
 
 mod append;
 mod body;
@@ -59,12 +59,13 @@ use crate::error::SpoolError;
 use crate::transport::error_chain;
 use append::Head;
 use cursor::{Cursor, LaneCursors};
+use deliver::Place;
 use dir::QueueDir;
 use frame::ReadErrors;
 use gap::Gaps;
 use housekeeper::Job;
 use seal::Seal;
-use segment::Segment;
+use segment::{Collected, Segment};
 use space::Space;
 use state::State;
 
@@ -129,6 +130,10 @@ struct Inner {
     opening: Mutex<()>,
     /// Held from when something is marked as delivered to when the cursors have it.
     advancing: Mutex<()>,
+    /// What will be asked for next.
+    ahead: Mutex<Option<(Place, Collected)>>,
+    /// The memory of bodies that were delivered.
+    spare_bodies: Mutex<Vec<Vec<u8>>>,
     /// The housekeeper is asked to settle.
     settling: AtomicBool,
     cursor_failing: AtomicBool,
@@ -229,6 +234,8 @@ impl Spool {
             spare: Mutex::new(None),
             opening: Mutex::new(()),
             advancing: Mutex::new(()),
+            ahead: Mutex::default(),
+            spare_bodies: Mutex::default(),
             settling: AtomicBool::new(false),
             cursor_failing: AtomicBool::new(false),
             closed: AtomicBool::new(false),

@@ -391,32 +391,44 @@ impl Segment {
         Ok((u64::from(parts), Some(EntryBytes::joined(joined))))
     }
 
-    /// What waits between two records of a lane.
-    pub(super) fn available(&self, partition: u32, records: &Range<u64>) -> Available {
+    /// How much waits between two records of a lane, as far as it takes to fill a batch.
+    pub(super) fn available(&self, partition: u32, records: &Range<u64>, limits: &BatchLimits) -> Available {
         let mut available =
             Available { records: records.end.saturating_sub(records.start), bytes: 0, oldest: u64::MAX };
-        for entry in self.entries(partition, records) {
+        let mut from = records.start;
+        while !available.fills(limits)
+            && let Some(entry) = self.first_entry(partition, &(from..records.end))
+        {
             available.bytes += entry.payload_bytes;
             available.oldest = available.oldest.min(entry.appended_at);
+            from = entry.end();
         }
         available
     }
 
-    /// The entries that have any of `records`, in order.
-    fn entries(&self, partition: u32, records: &Range<u64>) -> Vec<EntryMeta> {
+    /// The first entry that has any of `records`.
+    fn first_entry(&self, partition: u32, records: &Range<u64>) -> Option<EntryMeta> {
         let lanes = lock(&self.lanes);
-        let Some(lane) = lanes.get(partition as usize) else { return Vec::new() };
-        let first = lane.entries.partition_point(|entry| entry.end() <= records.start);
-        lane.entries[first..].iter().take_while(|entry| entry.first_record < records.end).copied().collect()
+        let entries = &lanes.get(partition as usize)?.entries;
+        let first = entries.partition_point(|entry| entry.end() <= records.start);
+        entries.get(first).filter(|entry| entry.first_record < records.end).copied()
     }
 
     /// Takes a batch from the front of `records` of a lane: as many as their division allows, at least one, all of one
     /// framing. A pure function of its arguments and of what is stored: asked again, also after a restart, it gives the
     /// same bytes. `None` if damage left nothing there.
-    pub(super) fn collect(&self, partition: u32, records: &Range<u64>) -> Result<Option<Collected>, SpoolError> {
+    pub(super) fn collect(
+        &self,
+        partition: u32,
+        records: &Range<u64>,
+        buffer: Vec<u8>,
+    ) -> Result<Option<Collected>, SpoolError> {
         let mut collected: Option<(Collected, Framing)> = None;
+        let mut buffer = Some(buffer);
         let mut left = u64::MAX;
-        for meta in self.entries(partition, records) {
+        let mut rest = records.clone();
+        while let Some(meta) = self.first_entry(partition, &rest) {
+            rest.start = meta.end();
             let (_, bytes) = self.entry_bytes(meta.first_frame, u64::MAX)?;
             let Some(entry) = bytes.and_then(Entry::read) else { continue };
             let from = meta.first_record.max(collected.as_ref().map_or(records.start, |(batch, _)| batch.end));
@@ -425,7 +437,8 @@ impl Segment {
             let (batch, framing) = collected.get_or_insert_with(|| {
                 left = max_records;
                 let framing = entry.framing.clone();
-                (Collected::new(&entry, from, meta.payload_bytes.min(max_bytes)), framing)
+                let buffer = buffer.take().unwrap_or_default();
+                (Collected::new(&entry, from, meta.payload_bytes.min(max_bytes), buffer), framing)
             });
             let gzip = entry.coding == Coding::Deflate;
             if *framing != entry.framing || batch.body.is_gzip() != gzip {
@@ -446,8 +459,9 @@ impl Segment {
                 // It would have to be compressed again; the next batch has it whole.
                 break;
             }
-            batch.body.text(separator);
-            batch.body.records(&entry, &(from..end))?;
+            if !batch.body.records(separator, &entry, &(from..end))? {
+                continue;
+            }
             batch.end = end;
             batch.records += end - from;
             batch.first_timestamp = batch.first_timestamp.min(entry.head.first_timestamp);
@@ -458,7 +472,7 @@ impl Segment {
                 break;
             }
         }
-        Ok(collected.map(|(mut batch, framing)| {
+        Ok(collected.filter(|(batch, _)| batch.records > 0).map(|(mut batch, framing)| {
             batch.body.text(framing.close());
             batch
         }))
@@ -466,9 +480,10 @@ impl Segment {
 }
 
 impl Collected {
-    fn new(entry: &Entry, from: u64, expected_bytes: u64) -> Self {
+    fn new(entry: &Entry, from: u64, expected_bytes: u64, buffer: Vec<u8>) -> Self {
         let (head, framing) = (&entry.head, &entry.framing);
-        let mut body = Body::new(entry.coding, index(expected_bytes) + framing.open().len() + framing.close().len());
+        let expected_bytes = index(expected_bytes) + framing.open().len() + framing.close().len();
+        let mut body = Body::new(entry.coding, expected_bytes, buffer);
         body.text(framing.open());
         Self {
             end: from,

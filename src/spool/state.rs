@@ -400,6 +400,11 @@ impl State {
         }
     }
 
+    /// Whether there is no other partition.
+    pub(super) fn is_only(&self, key: &str) -> bool {
+        self.partitions.len() == 1 && self.partitions.contains_key(key)
+    }
+
     /// Whether a partition waits to be checked out.
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty()

@@ -125,6 +125,7 @@ fn drain(spool: &Spool) -> (HashMap<String, Vec<String>>, Vec<String>) {
         }
         partition.release(true);
     }
+    spool.settle();
     (lines, ids)
 }
 
