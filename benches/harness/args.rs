@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, ValueEnum};
-use opentelemetry_spool::{BoxError, Durability};
+use opentelemetry_spool::{BoxError, Compression, Durability, SpoolCompression};
 use serde::Serialize;
 
 use crate::systems::{self, System};
@@ -51,6 +51,14 @@ pub(crate) struct Args {
     /// What an accepted record survives: a power cut (sync), a kill (process), a power cut after 100 ms (interval)
     #[arg(long, value_enum, default_value_t = Survives::Sync)]
     durability: Survives,
+
+    /// How records are compressed: not at all, in the spool alone, or for the wire as well (takes `--features gzip-http`)
+    #[arg(long, value_enum, default_value_t = Compressed::Lz4)]
+    compression: Compressed,
+
+    /// Requests of one partition at the same time
+    #[arg(long, default_value_t = 1)]
+    pub(crate) max_in_flight: usize,
 
     /// Size of the SDK's queue, in records; large, so that it is not what is measured
     #[arg(long, value_name = "RECORDS", default_value_t = 200_000)]
@@ -106,6 +114,15 @@ enum Survives {
     Sync,
     Process,
     Interval,
+}
+
+/// The values of `--compression`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Compressed {
+    None,
+    Lz4,
+    Gzip,
 }
 
 /// How an endpoint is down.
@@ -180,6 +197,14 @@ impl Args {
             Survives::Process => Durability::Process,
             Survives::Interval => Durability::Interval(Duration::from_millis(100)),
         }
+    }
+
+    pub(crate) fn spool_compression(&self) -> SpoolCompression {
+        if self.compression == Compressed::None { SpoolCompression::None } else { SpoolCompression::Lz4 }
+    }
+
+    pub(crate) fn compression(&self) -> Option<Compression> {
+        (self.compression == Compressed::Gzip).then_some(Compression::Gzip)
     }
 
     pub(crate) fn max_disk_bytes(&self) -> u64 {

@@ -24,6 +24,9 @@ const SHAPE: Shape = Shape { log_segment_bytes: 512 << 10, cache_bytes: 1 << 20 
 /// How long after a failure the database is opened anew.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
+/// How long to wait for the lock of a handle that failed, to read what it has written.
+const READ_PATIENCE: Duration = Duration::from_millis(100);
+
 const LANE: u8 = b'l';
 
 /// How far a lane is delivered.
@@ -115,6 +118,18 @@ impl Cursor {
         let fields = std::iter::once(&lane.acked).chain(&lane.ends);
         let value: Vec<u8> = fields.copied().flat_map(u64::to_le_bytes).collect();
         lock(&self.changes).insert(key(segment, partition), value);
+    }
+
+    /// What a restart would find of a lane, after a flush that failed: it may have reached the file. `None` if that cannot
+    /// be told.
+    pub(super) fn written_lane(&self, segment: u64, partition: u32) -> Option<LaneCursor> {
+        let mut kept = lock(&self.kept);
+        let store = match kept.store.take() {
+            Some(store) => store,
+            None => open_store(&self.dir, READ_PATIENCE).ok()?,
+        };
+        let value = kept.store.insert(store).get(&key(segment, partition)).ok()?;
+        Some(value.and_then(|value| read_lane(&value)).unwrap_or_default())
     }
 
     /// Forgets a segment that is deleted. Syncs as well: so the database is never far behind.

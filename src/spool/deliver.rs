@@ -225,12 +225,18 @@ impl Inner {
     /// Keeps where a lane's batches end, as safe as the records are: what is sent under an id must be the same ever after.
     /// After an error it is as it was.
     fn keep_lane(&self, key: &str, front: &Front, cursor: LaneCursor) -> Result<(), SpoolError> {
-        let durable = self.config.durability == Durability::Sync;
-        let kept = self.keep(|kept| {
+        let mut kept = self.keep(|kept| {
             kept.put_lane(front.segment, front.lane, &cursor);
-            if durable { kept.sync() } else { kept.flush() }
+            kept.flush()
         });
+        if kept.is_err() && self.cursor.written_lane(front.segment, front.lane).as_ref() == Some(&cursor) {
+            kept = Ok(());
+        }
         if kept.is_ok() {
+            if self.config.durability == Durability::Sync {
+                // Without that it survives a kill all the same, so there is no way back.
+                let _ = self.keep(Cursor::sync);
+            }
             lock(&self.state).set_cursor(key, front.segment, front.lane, cursor);
         } else {
             // Or it would be written with what is written next.
