@@ -1,4 +1,5 @@
-//! A backlog of a million records: what it costs to write, to open after a kill, to hold and to deliver.
+//! A backlog of a million records: what it costs to write, to open after a kill, to hold and to deliver, and whether the
+//! last tenth of it goes as fast as the first.
 //!
 //! `cargo bench --bench backlog [-- RECORDS]` starts itself twice as a child process: one that logs to a dead endpoint
 //! and is killed, one that delivers what that left. Linux only: the figures are from `/proc`.
@@ -35,7 +36,8 @@ fn main() {
 
 fn exporter(dir: &Path, port: &str) -> LogExporter {
     let endpoint = format!("http://127.0.0.1:{port}/");
-    LogExporter::builder().with_endpoint(endpoint).with_spool_dir(dir).build().unwrap()
+    let builder = LogExporter::builder().with_endpoint(endpoint).with_spool_dir(dir);
+    builder.with_max_spool_bytes(64 << 30).build().unwrap()
 }
 
 /// A field of a file of this process under `/proc`.
@@ -53,6 +55,7 @@ fn fill(dir: &Path, records: u64) {
     let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
     let logger = provider.logger("backlog");
     let begun = Instant::now();
+    let mut tenths = [Duration::ZERO; 2];
     for number in 0..records {
         let mut record = logger.create_log_record();
         record.set_severity_number(Severity::Info);
@@ -62,14 +65,21 @@ fn fill(dir: &Path, records: u64) {
         logger.emit(record);
         if number % 4096 == 4095 {
             provider.force_flush().unwrap();
+            for (tenth, time) in [1, 9].into_iter().zip(&mut tenths) {
+                if (number + 1) * 10 <= tenth * records {
+                    *time = begun.elapsed();
+                }
+            }
         }
     }
     provider.force_flush().unwrap();
     let stats = handle.stats();
     println!(
-        "{} {} {} {} {}",
+        "{} {} {} {} {} {} {}",
         stats.accepted_records,
         begun.elapsed().as_millis(),
+        tenths[0].as_millis(),
+        (begun.elapsed() - tenths[1]).as_millis(),
         proc_field("io", "write_bytes:"),
         stats.disk_bytes,
         proc_field("status", "VmHWM:"),
@@ -107,9 +117,23 @@ struct Arrived {
     out_of_order: AtomicU64,
 }
 
+impl Arrived {
+    /// How long the first and the last tenth take.
+    fn watch(&self, records: u64) -> [Duration; 2] {
+        let wait_for = |count: u64| {
+            while self.records.load(Ordering::Relaxed) < count {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Instant::now()
+        };
+        let [begun, first, last, ended] = [1, records / 10, records * 9 / 10, records].map(wait_for);
+        [first - begun, ended - last]
+    }
+}
+
 async fn receive(State(arrived): State<Arc<Arrived>>, body: Bytes) {
     let key = b"\"message\":\"";
-    for at in body.windows(key.len()).enumerate().filter(|(_, window)| window == key).map(|(at, _)| at + key.len()) {
+    for at in memchr::memmem::find_iter(&body, key).map(|at| at + key.len()) {
         let number: u64 = std::str::from_utf8(&body[at..at + 10]).unwrap().parse().unwrap();
         if number != arrived.records.fetch_add(1, Ordering::Relaxed) {
             arrived.out_of_order.fetch_add(1, Ordering::Relaxed);
@@ -133,7 +157,9 @@ fn measure(records: u64) {
     let (mut logging, figures) = child(&["fill", dir, &records.to_string()]);
     logging.kill().unwrap();
     logging.wait().unwrap();
-    let [accepted, fill_ms, written, disk, fill_peak_kb] = figures[..] else { panic!("the child failed") };
+    let [accepted, fill_ms, fill_first_ms, fill_last_ms, written, disk, fill_peak_kb] = figures[..] else {
+        panic!("the child failed")
+    };
     println!("killed; delivering what it left ...");
 
     let arrived = Arc::new(Arrived::default());
@@ -143,17 +169,30 @@ fn measure(records: u64) {
     let app = Router::new().route("/", post(receive)).layer(DefaultBodyLimit::disable()).with_state(arrived.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.spawn(async move { axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await });
+    let watched = std::thread::spawn({
+        let arrived = arrived.clone();
+        move || arrived.watch(records)
+    });
     let (mut delivering, figures) = child(&["deliver", dir, &port]);
     delivering.wait().unwrap();
     let [open_us, deliver_ms, deliver_peak_kb, segments, left] = figures[..] else { panic!("the child failed") };
 
     let payload = arrived.bytes.load(Ordering::Relaxed) as f64;
     let rate = |millis: u64| records as f64 * 1000.0 / millis as f64;
+    let [deliver_first, deliver_last] = watched.join().unwrap();
     println!("accepted                 {accepted:>12}  ({:.0} records/s)", rate(fill_ms));
     println!(
         "arrived                  {:>12}  ({:.0} records/s)",
         arrived.records.load(Ordering::Relaxed),
         rate(deliver_ms)
+    );
+    println!(
+        "last tenth, logging       {:>11.0} % as fast as the first",
+        100.0 * fill_first_ms as f64 / fill_last_ms as f64
+    );
+    println!(
+        "last tenth, delivering    {:>11.0} % as fast as the first",
+        100.0 * deliver_first.as_secs_f64() / deliver_last.as_secs_f64()
     );
     println!("out of order             {:>12}", arrived.out_of_order.load(Ordering::Relaxed));
     println!("payload                  {:>12.1} MB", payload / 1e6);
