@@ -79,7 +79,7 @@ fn fill(dir: &Path, records: u64) {
         stats.accepted_records,
         begun.elapsed().as_millis(),
         tenths[0].as_millis(),
-        (begun.elapsed() - tenths[1]).as_millis(),
+        begun.elapsed().saturating_sub(tenths[1]).as_millis(),
         proc_field("io", "write_bytes:"),
         stats.disk_bytes,
         proc_field("status", "VmHWM:"),

@@ -275,7 +275,8 @@ impl LogExporterBuilder {
     ///
     /// With more, a slow network does not bound what is delivered, but the records of one request can arrive after those
     /// of the next. It is the most that there are: beginning with one, there are more for as long as the answers do not
-    /// take longer for it, and half as many when the endpoint answers 429 or 5xx or does not answer in time. Requests of
+    /// take longer for it, and half as many when the endpoint answers 429 or 5xx or does not answer in time; what failed is
+    /// repeated beside them, each after its own delay. Requests of
     /// different partitions go in parallel in any case, up to 16.
     ///
     /// # Examples

@@ -273,8 +273,10 @@ impl<'a, T: Transport> Schedule<'a, T> {
             for partition in self.drain.spool.take_filled() {
                 self.due.extend(self.lingering.remove(&partition).and_then(|at| self.later.remove(&at)));
             }
-            if !orders.paused {
-                self.begin_steps(now, orders);
+            if !orders.paused && self.begin_steps(now, orders) {
+                // What is under way does not wait for all that comes to nothing.
+                self.control.wake();
+                tokio::task::yield_now().await;
             }
             let nothing_left = orders.paused || self.drain.spool.is_recovered();
             if orders.stopping && self.running.is_empty() && self.due.is_empty() && nothing_left {
@@ -302,13 +304,14 @@ impl<'a, T: Transport> Schedule<'a, T> {
         if self.probe_at.is_some() { 1 } else { self.most_in_flight }
     }
 
-    fn begin_steps(&mut self, now: Instant, orders: Orders) {
+    /// Begins what may be begun. True if a step came to nothing: there may be more to begin then.
+    fn begin_steps(&mut self, now: Instant, orders: Orders) -> bool {
         let force = orders.flushing > 0 || orders.stopping;
         if self.probe_at.is_some_and(|at| at > now) {
-            return;
+            return false;
         }
         while self.running.len() < self.max_in_flight() && !self.control.is_paused() {
-            let Some(mut task) = self.next_task(now) else { return };
+            let Some(mut task) = self.next_task(now) else { return false };
             task.partition.allow(self.limit.get());
             let take = || task.take(SystemTime::now(), force);
             let taken = catch_unwind(AssertUnwindSafe(take)).unwrap_or_else(|_| Err(panicked("reading the spool")));
@@ -320,11 +323,12 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 }
                 Err(step) => {
                     self.finish(task, step, self.hurry, orders.stopping);
-                    // One at a time, or what is under way would wait for all that comes to nothing.
-                    return self.control.wake();
+                    // One at a time: it can be many.
+                    return true;
                 }
             }
         }
+        false
     }
 
     /// What is due by turns with what is new: endpoints that hang must not take every place, again and again.
@@ -357,7 +361,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
     fn finish(&mut self, task: Task, step: Step, hurry: u64, stopping: bool) {
         // Whoever flushes meanwhile wants one more attempt, and not when its time comes.
         let hurried = hurry != self.control.orders().hurry;
-        self.lingering.remove(&task.partition);
+        if task.lingered {
+            self.lingering.remove(&task.partition);
+        }
         self.note_reach(&step, hurried);
         match step {
             Step::Delivered | Step::Empty => {
@@ -374,7 +380,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
             Step::Wait(_) | Step::Passed => self.due.push_back(Task { lingered: false, ..task }),
             Step::Refused(failure) => {
                 let refusals = self.count_refusal(&task.partition, &failure);
-                let task = Task { attempt: 1, lingered: false, ..task };
+                let task = Task::new(task.partition);
                 if refusals < MAX_REFUSALS {
                     self.due.push_back(task);
                 } else if !stopping {

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 
     /// Without a rate: how many records may be in the SDK's queue before the emitter waits; 0 never waits, and what the
     /// queue has no room for is lost
-    #[arg(long, value_name = "RECORDS", default_value_t = 8192)]
+    #[arg(long, value_name = "RECORDS", default_value_t = 100_000)]
     in_queue: u64,
 
     /// Threads that emit

@@ -51,7 +51,7 @@ fn answer() -> impl Strategy<Value = Answer> {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let bytes = prop_oneof![Just(10_usize), Just(4000), Just(60_000)];
+    let bytes = prop_oneof![Just(10_usize), Just(4000), Just(20_000)];
     prop_oneof![
         6 => (0..3_usize, 1..40_usize, bytes).prop_map(|(key, count, bytes)| Operation::Append(key, count, bytes)),
         16 => (0..3_usize, 0..4_usize, answer()).prop_map(|(key, which, answer)| Operation::Step(key, which, answer)),

@@ -13,6 +13,7 @@ use super::entry::{self, Division, EntryHead, Group, MAX_RECORD_BYTES, Part, nan
 use super::gap::{Gap, GapReason};
 use super::housekeeper::Job;
 use super::segment::{EntryMeta, Segment, entry_budget};
+use super::state::Front;
 use super::{Inner, Spool, State, lock};
 use crate::batch::Framing;
 use crate::config::Durability;
@@ -98,7 +99,7 @@ impl Inner {
         }
         let unwritten = head.as_ref().map_or(0, |head| head.segment.unwritten());
         self.make_room(groups.iter().map(|(key, group)| stored_bytes(key, group, framing)).sum(), unwritten)?;
-        if head.as_ref().is_some_and(|head| head.segment.written() >= self.full_at(head)) {
+        if head.as_ref().is_some_and(|head| self.is_full(head)) {
             self.seal_head(&mut head);
         }
         // After a write error a database fails for ever, also when the cause is gone: the entries go to a new one.
@@ -191,24 +192,42 @@ impl Inner {
             state.told(gap.clone());
         }
         drop(state);
-        if head.segment.written() >= self.full_at(head) / 2 && !std::mem::replace(&mut head.spare_asked, true) {
+        if self.needs_spare(head) && !std::mem::replace(&mut head.spare_asked, true) {
             self.ask(Job::Spare);
         }
         self.wake();
     }
 
-    /// At how many bytes a segment gets no more. One that has not taken its disk ahead makes way early for one that has.
-    fn full_at(&self, head: &Head) -> u64 {
-        let bytes = self.config.segment_bytes;
-        if head.segment.is_reserved() || !self.reserves() { bytes } else { bytes / 16 }
+    /// Whether a segment gets no more. One that has not taken its disk ahead makes way early for one that has.
+    fn is_full(&self, head: &Head) -> bool {
+        let (written, bytes) = (head.segment.written(), self.config.segment_bytes);
+        written >= bytes || (!head.segment.is_reserved() && written >= bytes / 16 && self.has_reserved_spare())
+    }
+
+    /// Whether it is time to make the next segment.
+    fn needs_spare(&self, head: &Head) -> bool {
+        let share = if head.segment.is_reserved() || !self.reserves() { 2 } else { 32 };
+        head.segment.written() >= self.config.segment_bytes / share
+    }
+
+    /// Does not wait while one is made.
+    fn has_reserved_spare(&self) -> bool {
+        let spare = self.spare.try_lock();
+        spare.is_ok_and(|spare| spare.as_ref().is_some_and(|segment| segment.is_reserved()))
     }
 
     /// Tells of a partition that lingers and now has enough for a batch.
     fn end_linger(&self, state: &mut State, head: &Head, added: &Added) {
-        let Some(front) = state.front(&added.key, None).filter(|_| state.lingers(&added.key)) else { return };
+        if !state.lingers(&added.key) {
+            return;
+        }
         let limits = &self.config.batch;
-        let available = head.segment.available(added.entry.partition, &(front.start..front.end), limits);
-        if front.segment != head.segment.id.number || available.fills(limits) {
+        let fills = |front: Front| {
+            let waiting = front.start..front.end;
+            front.segment != head.segment.id.number
+                || head.segment.available(added.entry.partition, &waiting, limits).fills(limits)
+        };
+        if state.front(&added.key, None).is_none_or(fills) {
             state.fill(&added.key);
         }
     }

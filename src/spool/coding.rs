@@ -45,21 +45,29 @@ impl Coding {
         Self::Identity
     }
 
+    /// Whether so many bytes could have been stored in so many: what is forged shall take no more memory than what is not.
+    pub(super) fn could_hold(self, stored_len: usize, plain_len: usize) -> bool {
+        match self {
+            Self::Identity => stored_len == plain_len,
+            Self::Lz4 => plain_len / 256 <= stored_len,
+            Self::Deflate => plain_len / 1040 <= stored_len,
+        }
+    }
+
     /// Appends the `plain_len` bytes that were encoded; false, and nothing, if there were other ones.
     ///
     /// # Errors
     ///
     /// If this build of the crate has not what it takes.
     pub(super) fn decode(self, stored: &[u8], plain_len: usize, out: &mut Vec<u8>) -> Result<bool, SpoolError> {
-        // What is forged shall not take more memory than what is not could.
-        if plain_len / 1100 > stored.len() {
+        if !self.could_hold(stored.len(), plain_len) {
             return Ok(false);
         }
         let start = out.len();
         let decoded = match self {
             Self::Identity => {
                 out.extend_from_slice(stored);
-                stored.len() == plain_len
+                true
             }
             Self::Lz4 => {
                 out.resize(start + plain_len, 0);
@@ -92,21 +100,16 @@ pub(super) fn deflate(plain: &[u8], out: &mut Vec<u8>) -> bool {
         /// Used again: it takes more to make one than to compress a batch.
         static DEFLATE: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(3), false));
     }
-    DEFLATE.with_borrow_mut(|compress| {
+    // More than it takes at most: one call writes all of it, the same bytes for the same records.
+    out.reserve(plain.len() + plain.len() / 1000 + 64);
+    // A thread that ends has none any more.
+    let deflated = DEFLATE.try_with(|compress| {
+        let mut compress = compress.borrow_mut();
         compress.reset();
-        loop {
-            let done = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
-            let rest = plain.get(done..).unwrap_or_default();
-            // More than the mark of a flush takes, or there could be a second one.
-            out.reserve(rest.len() / 4 + 64);
-            if compress.compress_vec(rest, out, FlushCompress::Sync).is_err() {
-                return false;
-            }
-            if compress.total_in() == plain.len() as u64 && out.len() < out.capacity() {
-                return true;
-            }
-        }
-    })
+        let written = compress.compress_vec(plain, out, FlushCompress::Sync);
+        written.is_ok() && compress.total_in() == plain.len() as u64 && out.len() < out.capacity()
+    });
+    deflated.unwrap_or(false)
 }
 
 #[cfg(feature = "gzip-http")]

@@ -146,7 +146,9 @@ impl Inner {
                 }
             }
             let place = (front.segment, front.lane, front.start);
-            let ahead = lock(&self.ahead).take_if(|ahead| ahead.0 == place && ahead.1.end <= waiting.end);
+            // What was made for something else is of no use any more.
+            let ahead = lock(&self.ahead).take();
+            let ahead = ahead.filter(|(of, collected)| *of == place && collected.end <= waiting.end);
             let collected = if let Some((_, collected)) = ahead {
                 Some(collected)
             } else {
@@ -155,12 +157,18 @@ impl Inner {
             };
             let Some(collected) = collected else {
                 // Damage took all of them. They are gone, so the lane goes on behind them.
+                if !lock(&self.state).take(key, front.segment, &waiting) {
+                    continue;
+                }
                 self.pass(key, &front, &waiting, 0);
                 return Ok(Next::Passed);
             };
             let span = front.start..collected.end;
             let age = now.duration_since(system_time(collected.last_appended_at)).unwrap_or_default();
             if self.config.limits.max_age.is_some_and(|max_age| age > max_age) {
+                if !lock(&self.state).take(key, front.segment, &span) {
+                    continue;
+                }
                 let between = (collected.first_timestamp, collected.last_timestamp);
                 let expired = self.pass(key, &front, &span, collected.records);
                 self.lose(key, GapReason::Expired, expired, Some(between));
@@ -223,7 +231,7 @@ impl Inner {
     }
 
     /// Keeps where a lane's batches end, as safe as the records are: what is sent under an id must be the same ever after.
-    /// After an error it is as it was.
+    /// On a disk that takes it and does not sync it, it survives a kill only. After an error it is as it was.
     fn keep_lane(&self, key: &str, front: &Front, cursor: LaneCursor) -> Result<(), SpoolError> {
         let mut kept = self.keep(|kept| {
             kept.put_lane(front.segment, front.lane, &cursor);

@@ -207,7 +207,7 @@ impl<'a> Layout<'a> {
         let ends = fields.take((head.records as usize).checked_mul(4)?)?;
         let payload_at = bytes.len() - fields.0.len();
         head.first_record.checked_add(u64::from(head.records))?;
-        if coding == Coding::Identity && fields.0.len() != plain_len {
+        if !coding.could_hold(fields.0.len(), plain_len) {
             return None;
         }
         are_ends(ends, framing[1].len(), plain_len).then_some(Self {

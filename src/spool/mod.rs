@@ -17,8 +17,8 @@
 //! | this one | opening and closing |
 //!
 //! Lock order: `head`, `space`, `opening`, `spare`, `advancing`, `ahead`, `state`, and last those of a segment, the cursor
-//! and the gaps. None but `opening`, and in an append `head` and `spare`, is held while a segment is opened or made, nor
-//! `state` during I/O.
+//! (`kept`, then `changes`) and the gaps; nothing is locked with `next_number`, `elder` or `spare_bodies`. None but
+//! `opening`, and in an append `head` and `spare`, is held while a segment is opened or made, nor `state` during I/O.
 
 mod append;
 mod body;

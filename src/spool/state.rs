@@ -15,6 +15,10 @@ use super::gap::{Gap, GapReason};
 use super::seal::Seal;
 use super::segment::{LaneSummary, Segment};
 
+/// With so many batches of a lane acknowledged before an earlier one, others wait for that one: the cursor says where each
+/// of them ends.
+const MAX_ACKED_EARLY: usize = 256;
+
 /// At most so many segments, with so many frames in all, stay open for reading besides those that are needed: some
 /// 20 MB.
 const MAX_OPEN_SEGMENTS: usize = 64;
@@ -58,20 +62,27 @@ impl Lane {
 
     /// Whether there is something that was not given out.
     fn has_more(&self) -> bool {
-        !self.returned.is_empty() || self.frontier() < self.end
+        !self.returned.is_empty() || (self.frontier() < self.end && self.acked_early.len() < MAX_ACKED_EARLY)
     }
 
     /// Notes that a batch is delivered; false if it is none of those that are not.
     fn ack(&mut self, delivered: &Range<u64>) -> bool {
-        let taken = self.taken.remove(&delivered.start).or(self.returned.remove(&delivered.start)).is_some();
-        if delivered.start == self.cursor.acked {
-            self.cursor.advance(delivered.end);
-            while let Some(end) = self.acked_early.remove(&self.cursor.acked) {
-                self.cursor.advance(end);
-            }
-            true
-        } else {
-            taken && self.acked_early.insert(delivered.start, delivered.end).is_none()
+        if self.taken.get(&delivered.start) != Some(&delivered.end) {
+            return false;
+        }
+        self.taken.remove(&delivered.start);
+        self.acked_early.insert(delivered.start, delivered.end);
+        while let Some(end) = self.acked_early.remove(&self.cursor.acked) {
+            self.cursor.advance(end);
+        }
+        true
+    }
+
+    /// Notes that a batch is given out. What was to be given out with it comes again by itself.
+    fn take(&mut self, batch: &Range<u64>) {
+        let before = [self.returned.remove(&batch.start), self.taken.insert(batch.start, batch.end)];
+        if let Some(end) = before.into_iter().flatten().max().filter(|end| *end > batch.end) {
+            self.returned.insert(batch.end, end);
         }
     }
 }
@@ -361,8 +372,7 @@ impl State {
     pub(super) fn take(&mut self, key: &Arc<str>, segment: u64, batch: &Range<u64>) -> bool {
         let Some(partition) = self.partitions.get_mut(key) else { return false };
         let Some(lane) = partition.lanes.front_mut().filter(|lane| lane.segment == segment) else { return false };
-        lane.returned.remove(&batch.start);
-        lane.taken.insert(batch.start, batch.end);
+        lane.take(batch);
         partition.forming = false;
         self.enqueue(key);
         true
@@ -425,7 +435,11 @@ impl State {
             Some((_, start)) => Some(start),
         };
         let returned = || lane.returned.first_key_value().map(|(start, _)| *start);
-        let start = again.or_else(returned).unwrap_or_else(|| lane.frontier());
+        let start = match again.or_else(returned) {
+            Some(start) => start,
+            None if lane.acked_early.len() >= MAX_ACKED_EARLY => return None,
+            None => lane.frontier(),
+        };
         let known = [lane.taken.get(&start).copied(), lane.returned.get(&start).copied(), lane.cursor.end_of(start)];
         (start < lane.end).then(|| Front {
             segment: lane.segment,
@@ -542,16 +556,22 @@ mod tests {
         delivered
     }
 
+    /// Takes a batch and acknowledges it.
+    fn deliver(state: &mut State, key: &str, segment: u64, lane: u32, batch: Range<u64>) -> Option<(LaneCursor, bool)> {
+        state.take(&Arc::from(key), segment, &batch);
+        state.ack(key, segment, lane, &batch)
+    }
+
     #[test]
     fn a_partition_is_given_out_once_until_it_is_released() {
         let mut state = State::default();
         add(&mut state, 1, &[("a", 2)], 0);
         let key = state.checkout().unwrap();
         assert_eq!(state.checkout(), None);
-        state.ack("a", 1, 0, &(0..1));
+        deliver(&mut state, "a", 1, 0, 0..1);
         state.release(&key, false);
         assert_eq!(state.checkout().as_deref(), Some("a"));
-        assert_eq!(state.ack("a", 1, 0, &(1..2)).map(|(_, done)| done), Some(true));
+        assert_eq!(deliver(&mut state, "a", 1, 0, 1..2).map(|(_, done)| done), Some(true));
         state.release(&key, false);
         assert_eq!(state.checkout(), None);
         assert_eq!(state.pending_records, 0);
@@ -563,7 +583,7 @@ mod tests {
         add(&mut state, 3, &[("a", 1)], 0);
         add(&mut state, 2, &[("b", 1), ("a", 4)], 0);
         assert_eq!(state.front("a", None).map(|front| (front.segment, front.lane, front.end)), Some((2, 1, 4)));
-        state.ack("a", 2, 0, &(0..4));
+        deliver(&mut state, "a", 2, 0, 0..4);
         assert_eq!(state.front("a", None).map(|front| front.segment), Some(3));
     }
 
@@ -609,8 +629,8 @@ mod tests {
         let mut state = State::default();
         add(&mut state, 1, &[("a", 5), ("b", 1)], 0);
         add(&mut state, 2, &[("a", 7)], 0);
-        state.ack("a", 1, 0, &(0..2));
-        state.ack("b", 1, 1, &(0..1));
+        deliver(&mut state, "a", 1, 0, 0..2);
+        deliver(&mut state, "b", 1, 1, 0..1);
         let told = Gap { key: Arc::from("a"), reason: GapReason::Expired, records: 9, first: None, last: None };
         state.segments.get_mut(&1).unwrap().told = vec![(1, told.clone()), (4, told.clone())];
         let time = Some(system_time(1));
@@ -621,7 +641,7 @@ mod tests {
         assert_eq!(state.pending_records, 7);
         assert_eq!(state.front("a", None).map(|front| front.segment), Some(2));
         // An answer to what was under way changes nothing.
-        assert_eq!(state.ack("a", 1, 0, &(2..5)), None);
+        assert_eq!(deliver(&mut state, "a", 1, 0, 2..5), None);
         assert_eq!(state.oldest(), None, "the newest stays");
     }
 
@@ -635,7 +655,7 @@ mod tests {
         assert!(!state.has_delivered(&watermark));
         add(&mut state, 1, &[("a", 2)], 0);
         assert!(!state.has_delivered(&watermark));
-        state.ack("a", 1, 0, &(0..2));
+        deliver(&mut state, "a", 1, 0, 0..2);
         assert!(state.has_delivered(&watermark));
     }
 
@@ -644,11 +664,11 @@ mod tests {
         let mut state = State::default();
         add(&mut state, 1, &[("a", 5)], 0);
         state.head = Some(1);
-        state.ack("a", 1, 0, &(0..2));
+        deliver(&mut state, "a", 1, 0, 0..2);
         state.abandon_head();
         assert_eq!(state.pending_records, 0);
         // The answer to what was under way.
-        assert_eq!(state.ack("a", 1, 0, &(2..3)).map(|(cursor, _)| cursor.acked), Some(3));
+        assert_eq!(deliver(&mut state, "a", 1, 0, 2..3).map(|(cursor, _)| cursor.acked), Some(3));
         add(&mut state, 1, &[("a", 5)], 0);
         assert_eq!(state.front("a", None).map(|front| front.cursor.acked), Some(3));
         assert_eq!(state.pending_records, 2);
@@ -676,6 +696,7 @@ mod tests {
         assert_eq!((start(&state, Some((1, 6))), start(&state, None)), (Some(6), Some(6)));
         assert!(state.take(&key, 1, &(6..7)));
         assert_eq!(start(&state, None), Some(7));
+        assert!(state.take(&key, 1, &(7..9)));
         assert_eq!(acked(&mut state, 0..3), Some(6));
         assert_eq!(acked(&mut state, 7..9), Some(6));
         assert_eq!(acked(&mut state, 6..7), Some(9));
@@ -688,9 +709,9 @@ mod tests {
         add(&mut state, 1, &[("a", 2), ("b", 1)], 0);
         let watermark = state.watermark();
         add(&mut state, 2, &[("a", 9)], 0);
-        state.ack("a", 1, 0, &(0..2));
+        deliver(&mut state, "a", 1, 0, 0..2);
         assert!(!state.has_delivered(&watermark));
-        state.ack("b", 1, 1, &(0..1));
+        deliver(&mut state, "b", 1, 1, 0..1);
         assert!(state.has_delivered(&watermark));
     }
 }

@@ -271,6 +271,123 @@ fn what_is_compressed_for_the_wire_is_one_gzip_member_of_whole_pieces() {
     assert_eq!(counts, [&[300, 0, 150, 150][..], &[300; 8], &[512, 512, 512, 464]].concat());
 }
 
+/// Delivers what is left of a partition: every record once. The ids are told in the order of delivery.
+fn deliver_rest(spool: &Spool, partition: &Partition, mut arrived: Vec<String>) -> Vec<String> {
+    while let Some(batch) = next_of(partition) {
+        let body = batch.plain_body();
+        arrived.extend(std::str::from_utf8(&body).unwrap().lines().map(str::to_owned));
+        batch.ack();
+    }
+    assert_eq!(spool.depth().pending_records, 0, "{arrived:?}");
+    arrived
+}
+
+/// A half can end where an entry does, before the middle.
+#[cfg(feature = "gzip-http")]
+#[test]
+fn a_batch_of_several_pieces_that_is_divided_leaves_nothing_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&SpoolConfig { coding: Coding::Deflate, ..config(dir.path()) });
+    for part in [0..3, 3..6, 6..10] {
+        append(&spool, "a", &lines(part));
+    }
+    let partition = spool.checkout().unwrap();
+    next_of(&partition).unwrap().cut().unwrap();
+    assert_eq!(deliver_rest(&spool, &partition, Vec::new()), lines(0..10));
+}
+
+#[test]
+fn a_batch_that_is_divided_where_an_entry_is_damaged_leaves_nothing_else_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    for part in [48..50, 50..51, 51..56] {
+        append(&spool, "a", &lines(part));
+    }
+    drop(spool);
+    let path = segment_dirs(dir.path())[0].join("db");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = place_of_line_50(&bytes);
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let spool = open(&config(dir.path()));
+    recovered(&spool);
+    let partition = spool.checkout().unwrap();
+    let batch = next_of(&partition).unwrap();
+    assert_eq!(batch.records, 7);
+    // Its middle lies behind what is missing.
+    let half = lock(&spool.inner.state).front("a", None).map(|front| front.start);
+    assert_eq!(half, Some(0));
+    batch.cut().unwrap();
+    drop(batch);
+    let expected = [lines(48..50), lines(51..56)].concat();
+    assert_eq!(deliver_rest(&spool, &partition, Vec::new()), expected);
+}
+
+#[test]
+fn what_expires_behind_a_request_that_is_under_way_is_given_up_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let limits = SpoolLimits { max_age: Some(hour), ..SpoolLimits::default() };
+    let batch = BatchLimits { max_records: 2, max_bytes: 1 << 20, linger: Duration::ZERO };
+    let spool = open(&SpoolConfig { limits, batch, ..config(dir.path()) });
+    append(&spool, "a", &lines(0..3));
+    let partition = spool.checkout().unwrap();
+    partition.allow(2);
+    let first = next_of(&partition).unwrap();
+    let later = SystemTime::now() + 2 * hour;
+    assert!(matches!(partition.next(None, later, true), Ok(Next::Passed)));
+    assert_eq!(spool.depth().lost.expired, 1);
+    first.ack();
+    assert_eq!(deliver_rest(&spool, &partition, Vec::new()), Vec::<String>::new());
+}
+
+#[test]
+fn batches_that_are_refused_in_any_order_are_divided_and_all_is_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let batch = BatchLimits { max_records: 8, max_bytes: 1 << 20, linger: Duration::ZERO };
+    let spool = open(&SpoolConfig { batch, ..config(dir.path()) });
+    append(&spool, "a", &lines(0..26));
+    let partition = spool.checkout().unwrap();
+    partition.allow(2);
+    let (one, other) = (next_of(&partition).unwrap(), next_of(&partition).unwrap());
+    other.cut().unwrap();
+    one.cut().unwrap();
+    let (half, next_half) = (next_of(&partition).unwrap(), next_of(&partition).unwrap());
+    assert_ne!(half.id, next_half.id);
+    half.cut().unwrap();
+    next_half.ack();
+    // What was divided meanwhile is not acknowledged by a late answer.
+    half.ack();
+    let arrived = next_half.plain_body();
+    let arrived = std::str::from_utf8(&arrived).unwrap().lines().map(str::to_owned).collect();
+    let mut arrived = deliver_rest(&spool, &partition, arrived);
+    arrived.sort_by_key(|line| line[5..].parse::<usize>().unwrap());
+    assert_eq!(arrived, lines(0..26));
+}
+
+#[test]
+fn a_batch_that_is_never_taken_does_not_let_the_cursor_grow() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    append(&spool, "a", &["stuck"]);
+    let partition = spool.checkout().unwrap();
+    partition.allow(2);
+    let stuck = next_of(&partition).unwrap();
+    let mut delivered = 0;
+    for _ in 0..400 {
+        append(&spool, "a", &["passes"]);
+        delivered += next_of(&partition).filter(|batch| batch.id != stuck.id).map_or(0, |batch| {
+            batch.ack();
+            1
+        });
+    }
+    assert_eq!(delivered, 256);
+    let front = lock(&spool.inner.state).front("a", Some(stuck.slot())).unwrap();
+    assert_eq!(front.cursor.ends.len(), 257);
+    stuck.ack();
+    assert_eq!(deliver_rest(&spool, &partition, Vec::new()).len(), 400 - 256);
+}
+
 #[test]
 fn what_lingers_waits_until_it_is_full_old_or_forced() {
     let dir = tempfile::tempdir().unwrap();
