@@ -51,7 +51,8 @@
 //! - [`BatchContext`] and [`HeaderMap`]: what a header hook sees and sets.
 //! - [`JsonEncoder`], [`Encoder`] and [`Framing`]: the wire format, and how to write another.
 //! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`]; [`FullPolicy`]; [`Compression`].
-//! - The README: guarantees, answers and retries, what it costs.
+//! - [`cost`]: what a record costs in CPU, memory, disk and network, and which setting to turn.
+//! - The README: guarantees, answers and retries.
 
 mod background;
 mod batch;
@@ -91,6 +92,10 @@ pub use spool::RejectedRecord;
 pub use spool::fuzzing;
 pub use spool_processor::{SpoolProcessor, SpoolProcessorBuilder};
 pub use stats::SpoolStats;
+
+#[cfg(doc)]
+#[doc = include_str!("docs/cost.md")]
+pub mod cost {}
 
 /// The README's code is tested as well.
 #[cfg(doctest)]

@@ -24,6 +24,7 @@ enum Input<'a> {
         key: &'a str,
         framing: u8,
         records: Vec<Vec<u8>>,
+        compressed: bool,
         changes: Vec<(u16, u8)>,
         cut: Option<u16>,
     },
@@ -80,12 +81,12 @@ fn check_file(pieces: &[Piece<'_>]) {
 
 fuzz_target!(|input: Input<'_>| match input {
     Input::Any(bytes) => read_any(bytes),
-    Input::Entry { first_record, key, framing, records, changes, cut } => {
+    Input::Entry { first_record, key, framing, records, compressed, changes, cut } => {
         if records.is_empty() {
             return;
         }
         let framing = &FRAMINGS[usize::from(framing) % FRAMINGS.len()];
-        let mut bytes = fuzzing::write_entry(first_record % (1 << 60), key, framing, &records);
+        let mut bytes = fuzzing::write_entry(first_record % (1 << 60), key, framing, &records, compressed);
         let read = fuzzing::read_entry(&bytes, u64::MAX).expect("what was written is an entry");
         assert_eq!((&*read.0, &read.1, &read.2), (key, framing, &records));
         for (at, by) in changes {

@@ -329,7 +329,7 @@ fn what_expires_behind_a_request_that_is_under_way_is_given_up_once() {
     let hour = Duration::from_secs(3600);
     let limits = SpoolLimits { max_age: Some(hour), ..SpoolLimits::default() };
     let batch = BatchLimits { max_records: 2, max_bytes: 1 << 20, linger: Duration::ZERO };
-    let spool = open(&SpoolConfig { limits, batch, ..config(dir.path()) });
+    let spool = open(&SpoolConfig { batch, limits, ..config(dir.path()) });
     append(&spool, "a", &lines(0..3));
     let partition = spool.checkout().unwrap();
     partition.allow(2);
