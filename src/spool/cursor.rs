@@ -123,12 +123,10 @@ impl Cursor {
     /// What a restart would find of a lane, after a flush that failed: it may have reached the file. `None` if that cannot
     /// be told.
     pub(super) fn written_lane(&self, segment: u64, partition: u32) -> Option<LaneCursor> {
-        let mut kept = lock(&self.kept);
-        let store = match kept.store.take() {
-            Some(store) => store,
-            None => open_store(&self.dir, READ_PATIENCE).ok()?,
-        };
-        let value = kept.store.insert(store).get(&key(segment, partition)).ok()?;
+        // Nobody else opens it meanwhile.
+        let _kept = lock(&self.kept);
+        let store = Store::open_unsynced(&self.dir, SHAPE, READ_PATIENCE).ok()?;
+        let value = store.get(&key(segment, partition)).ok()?;
         Some(value.and_then(|value| read_lane(&value)).unwrap_or_default())
     }
 

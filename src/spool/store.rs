@@ -77,6 +77,21 @@ impl Store {
     /// themselves survive a power cut. Waits up to `patience` for an earlier handle to be gone.
     pub(super) fn open(dir: &Path, shape: Shape, patience: Duration) -> Result<Self, SpoolError> {
         create_in(dir)?;
+        let store = Self::open_unsynced(dir, shape, patience)?;
+        let conf = dir.join("conf");
+        make_private(&file_path(dir))?;
+        make_private(&conf)?;
+        File::open(&conf).and_then(|conf| conf.sync_all()).map_err(|error| io_error("sync", &conf, error))?;
+        store.sync()?;
+        sync_dir(dir)?;
+        if let Some(parent) = dir.parent() {
+            sync_dir(parent)?;
+        }
+        Ok(store)
+    }
+
+    /// Opens a database that is there, to look into it.
+    pub(super) fn open_unsynced(dir: &Path, shape: Shape, patience: Duration) -> Result<Self, SpoolError> {
         remove_unfinished_snapshots(dir)?;
         let config = sled::Config::new()
             .path(dir)
@@ -103,24 +118,14 @@ impl Store {
             }
         };
         pool::silence(&db);
-        let store = Self {
+        Ok(Self {
             db: Some(db),
             failed: AtomicBool::new(false),
             file,
             dir: dir.to_owned(),
             #[cfg(test)]
             failing_syncs: AtomicBool::new(false),
-        };
-        let conf = dir.join("conf");
-        make_private(&path)?;
-        make_private(&conf)?;
-        File::open(&conf).and_then(|conf| conf.sync_all()).map_err(|error| io_error("sync", &conf, error))?;
-        store.sync()?;
-        sync_dir(dir)?;
-        if let Some(parent) = dir.parent() {
-            sync_dir(parent)?;
-        }
-        Ok(store)
+        })
     }
 
     /// Fills the file with zeros up to so many bytes: what is written there later changes no length, and syncing it takes
