@@ -205,7 +205,7 @@ impl QueueDir {
             let name = name.to_string_lossy();
             if let Some(number) = name.strip_suffix(".segment").and_then(|number| number.parse().ok()) {
                 numbers.push(number);
-            } else if name.ends_with(".dead") {
+            } else if name.ends_with(".dead") || name.ends_with(".new") {
                 // What cannot be removed hinders nobody.
                 let _ = fs::remove_dir_all(found.path());
             }

@@ -45,6 +45,7 @@ mod store;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -381,6 +382,7 @@ impl Inner {
         let segment = Segment::create(&self.dir.segment(number), self.segment_id(number));
         if segment.is_err() {
             // Nobody knows of what there is of it.
+            let _ = fs::remove_dir_all(store::new_path(&self.dir.segment(number)));
             let _ = self.dir.remove_segment(number);
         }
         segment

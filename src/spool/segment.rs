@@ -15,7 +15,7 @@ use super::dir::io_error;
 use super::entry::{Division, Entry, EntryBytes, EntryHead, Summary};
 use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place, ReadErrors};
 use super::lock;
-use super::store::{self, LOCK_PATIENCE, Shape, Store, file_path};
+use super::store::{self, Shape, Store, file_path};
 use crate::batch::Framing;
 use crate::config::BatchLimits;
 use crate::error::SpoolError;
@@ -117,7 +117,7 @@ pub(super) struct Segment {
 impl Segment {
     /// Makes an empty segment, ready to be written.
     pub(super) fn create(dir: &Path, id: SegmentId) -> Result<Self, SpoolError> {
-        let store = Store::open(dir, SHAPE, LOCK_PATIENCE)?;
+        let store = Store::create_once(dir, SHAPE)?;
         Ok(Self::new(id, Source::Database(store)))
     }
 

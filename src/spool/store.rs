@@ -4,6 +4,9 @@
 //!
 //! - `flush()` hands data to the operating system (`sync_file_range`), it does not sync. [`Store::sync`] also calls
 //!   `fdatasync` on the database's file, opened a second time.
+//! - That wait is in vain where `fdatasync` follows. What is called temporary is not waited for, nor synced when it is
+//!   dropped; but then its directory is deleted. So a database that is never opened again ([`Store::create_once`]) is made
+//!   under another name: by the time it is dropped there is nothing of that name.
 //! - Its background flusher is off: it would sync at moments of its own and keep the process awake.
 //! - A damaged file can make it panic, in `open` or later. Every call is guarded.
 //! - An opening that failed on a full disk leaves `snap.*.generating` behind, which blocks the next one.
@@ -68,6 +71,11 @@ pub(super) struct Store {
     failing_syncs: AtomicBool,
 }
 
+/// Where what will be `dir` is made.
+pub(super) fn new_path(dir: &Path) -> PathBuf {
+    dir.with_extension("new")
+}
+
 pub(super) fn file_path(dir: &Path) -> PathBuf {
     dir.join("db")
 }
@@ -78,26 +86,50 @@ impl Store {
     pub(super) fn open(dir: &Path, shape: Shape, patience: Duration) -> Result<Self, SpoolError> {
         create_in(dir)?;
         let store = Self::open_unsynced(dir, shape, patience)?;
-        let conf = dir.join("conf");
-        make_private(&file_path(dir))?;
+        store.make_safe()?;
+        dir.parent().map_or(Ok(()), sync_dir)?;
+        Ok(store)
+    }
+
+    /// Makes its files private, and survive a power cut.
+    fn make_safe(&self) -> Result<(), SpoolError> {
+        let conf = self.dir.join("conf");
+        make_private(&file_path(&self.dir))?;
         make_private(&conf)?;
         File::open(&conf).and_then(|conf| conf.sync_all()).map_err(|error| io_error("sync", &conf, error))?;
-        store.sync()?;
-        sync_dir(dir)?;
-        if let Some(parent) = dir.parent() {
-            sync_dir(parent)?;
+        self.sync()?;
+        sync_dir(&self.dir)
+    }
+
+    /// Makes a database that is written once and never opened again. Its files survive a power cut when this returns.
+    pub(super) fn create_once(dir: &Path, shape: Shape) -> Result<Self, SpoolError> {
+        if !cfg!(unix) {
+            // Nothing that is open can be renamed.
+            return Self::open(dir, shape, LOCK_PATIENCE);
         }
+        let new = new_path(dir);
+        create_in(&new)?;
+        let mut store = Self::open_with(&new, shape, LOCK_PATIENCE, true)?;
+        store.make_safe()?;
+        fs::rename(&new, dir).map_err(|error| io_error("rename", &new, error))?;
+        dir.clone_into(&mut store.dir);
+        dir.parent().map_or(Ok(()), sync_dir)?;
         Ok(store)
     }
 
     /// Opens a database that is there, to look into it.
     pub(super) fn open_unsynced(dir: &Path, shape: Shape, patience: Duration) -> Result<Self, SpoolError> {
+        Self::open_with(dir, shape, patience, false)
+    }
+
+    fn open_with(dir: &Path, shape: Shape, patience: Duration, once: bool) -> Result<Self, SpoolError> {
         remove_unfinished_snapshots(dir)?;
         let config = sled::Config::new()
             .path(dir)
             .segment_size(shape.log_segment_bytes)
             .cache_capacity(shape.cache_bytes)
-            .flush_every_ms(None);
+            .flush_every_ms(None)
+            .temporary(once);
         let begun = Instant::now();
         let db = loop {
             match guarded("open", dir, || config.open()) {
