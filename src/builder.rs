@@ -30,7 +30,8 @@ const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 
 /// Configures a [`LogExporter`].
 ///
-/// Where `opentelemetry_otlp` has a setting, it has the same name here. Two have no default:
+/// Where `opentelemetry_otlp` has a setting, it has the same name here; its environment variables are not read. Two have no
+/// default:
 /// [`with_endpoint`](Self::with_endpoint) and [`with_spool_dir`](Self::with_spool_dir).
 ///
 /// # Examples
@@ -158,7 +159,8 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Headers of every request. Default: none but `Content-Type`, `Idempotency-Key` and what HTTP itself needs.
+    /// Headers of every request. Default: none but `Content-Type`, `Content-Encoding` with gzip, `Idempotency-Key` and
+    /// what HTTP itself needs.
     ///
     /// # Examples
     ///
@@ -227,8 +229,8 @@ impl LogExporterBuilder {
     ///
     /// Records are compressed once, when they are logged; the pieces lie in the spool and are joined to one gzip member
     /// when they are sent. An endpoint that does not take `Content-Encoding: gzip` answers 415 or 400: the records would go
-    /// to the rejected store, so leave it off there. Holds for what is logged from now on, and takes the crate's feature
-    /// `gzip-http`.
+    /// to the rejected store, one by one. Try it with a fresh spool first: leaving it off later does not change what is in
+    /// the spool. Takes the crate's feature `gzip-http`.
     ///
     /// # Examples
     ///
@@ -275,8 +277,8 @@ impl LogExporterBuilder {
     ///
     /// With more, a slow network does not bound what is delivered, but the records of one request can arrive after those
     /// of the next. It is the most that there are: beginning with one, there are more for as long as the answers do not
-    /// take longer for it, and half as many when the endpoint answers 429 or 5xx or does not answer in time; what failed is
-    /// repeated beside them, each after its own delay. Requests of
+    /// take longer for it, and half as many after 408, 429, 5xx, a broken connection or a timeout; what failed is repeated
+    /// beside them, each after its own delay. This is adapted for all partitions together. Requests of
     /// different partitions go in parallel in any case, up to 16.
     ///
     /// # Examples

@@ -29,7 +29,7 @@ pub enum Compression {
 pub enum SpoolCompression {
     /// They lie there as they are sent.
     None,
-    /// LZ4: a tenth of the disk for typical logs, at some 0.2 µs a record. This is the default.
+    /// LZ4: a tenth of the disk for typical logs, at some 0.15 µs a record. This is the default.
     #[default]
     Lz4,
 }

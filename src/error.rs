@@ -78,6 +78,14 @@ pub enum SpoolError {
         /// The newest format that this version reads.
         supported: u32,
     },
+    /// The spool was written by a version of this crate from before its first release.
+    #[error("`{}` has spool format {found}, of a development version: deliver it with that one", path.display())]
+    OlderFormat {
+        /// The spool directory.
+        path: PathBuf,
+        /// The format that was found.
+        found: u32,
+    },
     /// The directory has a format file that is not a spool's.
     #[error("`{}` is not a spool: its format file reads {found:?}", path.display())]
     NotASpool {

@@ -83,7 +83,8 @@ impl SpoolHandle {
         }
     }
 
-    /// What the receiver refused for good, the oldest first: with its answer, and as it was sent.
+    /// What the receiver refused for good, the oldest first: with its answer, and as it was
+    /// before compression.
     ///
     /// The records lie in the directory `rejected` of the spool, a JSON file each; who has dealt with one may delete its
     /// file. Reads all of them: at most what

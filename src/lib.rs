@@ -1,6 +1,7 @@
 //! A log exporter for the OpenTelemetry SDK that never loses a record it has accepted.
 //!
-//! [`LogExporter`] takes batches from the SDK's log processors, writes them to a spool on disk, and returns. A thread of
+//! [`LogExporter`] takes batches from the SDK's log processors, writes them to a spool on disk, and returns; [`SpoolProcessor`]
+//! does so without the SDK's queue. A thread of
 //! its own sends them from there over HTTP, in order, until the endpoint has taken them: across outages, restarts, kills
 //! and power cuts.
 //!
@@ -50,7 +51,8 @@
 //! - [`SpoolHandle`]: what is in the spool; flush, pause and resume.
 //! - [`BatchContext`] and [`HeaderMap`]: what a header hook sees and sets.
 //! - [`JsonEncoder`], [`Encoder`] and [`Framing`]: the wire format, and how to write another.
-//! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`]; [`FullPolicy`]; [`Compression`].
+//! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`]; [`FullPolicy`]; [`Compression`];
+//!   [`SpoolCompression`].
 //! - [`cost`]: what a record costs in CPU, memory, disk and network, and which setting to turn.
 //! - The README: guarantees, answers and retries.
 

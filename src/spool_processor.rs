@@ -32,7 +32,7 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 ///   is lost: an error says so.
 /// - Dropping without a shutdown commits the rest as well, for two seconds at most.
 /// - A kill takes what is in memory: what was logged within [`with_commit_delay`](SpoolProcessorBuilder::with_commit_delay)
-///   and the time that a commit takes.
+///   and the time that a commit takes; while the disk is slow or refuses, up to the whole buffer.
 /// - A copy in a process that was forked keeps nothing and waits for nothing; `force_flush` and `shutdown` are errors
 ///   there.
 ///
@@ -201,8 +201,8 @@ impl SpoolProcessorBuilder {
     /// How long a record waits in memory for others to be committed with. Default: 100 ms; zero commits as soon as the
     /// commit before is done.
     ///
-    /// It is what a kill of the process can take, with the time of the commit itself. A quarter of the buffer, or 1 MiB, is
-    /// committed earlier.
+    /// It is what a kill of the process can take, with the time of the commit itself. Once a quarter of the buffer or 1 MiB,
+    /// whichever is less, has come together, it is committed earlier.
     pub fn with_commit_delay(mut self, delay: Duration) -> Self {
         self.limits.commit_delay = delay;
         self

@@ -52,7 +52,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Survives::Sync)]
     durability: Survives,
 
-    /// How records are compressed: not at all, in the spool alone, or for the wire as well (takes `--features gzip-http`)
+    /// How records are compressed: not at all, in the spool alone, or for the wire as well (takes `--features gzip-http`);
+    /// this crate's systems only
     #[arg(long, value_enum, default_value_t = Compressed::Lz4)]
     compression: Compressed,
 

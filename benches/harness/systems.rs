@@ -56,8 +56,8 @@ pub(crate) static SYSTEMS: &[System] = &[
     System {
         name: "spool-processor",
         ours: true,
-        guarantee: "As spool, but without the SDK's queue: what was emitted is on disk within a tenth of a second, and \
-                    `emit` waits for a moment while the disk falls behind.",
+        guarantee: "As spool, but without the SDK's queue: what was emitted is on disk within a tenth of a second and \
+                    the time of a commit, and `emit` waits for a moment while the disk falls behind.",
         start: Start::Provider(spool_processor),
     },
     System {

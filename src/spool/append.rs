@@ -22,6 +22,9 @@ use crate::error::SpoolError;
 /// More than the heads of an entry and of its frame take, and what the engine adds.
 const ENTRY_OVERHEAD: usize = 256;
 
+/// More than a partition without its key takes in a seal.
+const SEAL_OVERHEAD: u64 = 32;
+
 /// So many times as much as fits a frame is compressed together.
 const COMPRESSED_TOGETHER: usize = 4;
 
@@ -35,6 +38,8 @@ pub(super) struct Head {
     runway: u64,
     /// The number of each partition, and how many records it has.
     lanes: HashMap<Arc<str>, (u32, u64)>,
+    /// How many bytes its seal will take.
+    seal_bytes: u64,
     spare_asked: bool,
 }
 
@@ -46,6 +51,10 @@ struct Added {
 }
 
 impl Head {
+    pub(super) fn seal_bytes(&self) -> u64 {
+        self.seal_bytes
+    }
+
     /// A partition's key, its number and how many records it has.
     fn lane(&mut self, key: &str) -> (Arc<str>, u32, u64) {
         if let Some((key, (lane, records))) = self.lanes.get_key_value(key) {
@@ -53,6 +62,7 @@ impl Head {
         }
         let (key, lane) = (Arc::from(key), len32(self.lanes.len()));
         self.lanes.insert(Arc::clone(&key), (lane, 0));
+        self.seal_bytes += SEAL_OVERHEAD + key.len() as u64;
         (key, lane, 0)
     }
 }
@@ -97,8 +107,8 @@ impl Inner {
         if self.closed.load(Ordering::Acquire) {
             return Err(SpoolError::Closed);
         }
-        let unwritten = head.as_ref().map_or(0, |head| head.segment.unwritten());
-        self.make_room(groups.iter().map(|(key, group)| stored_bytes(key, group, framing)).sum(), unwritten)?;
+        let bytes = groups.iter().map(|(key, group)| stored_bytes(key, group, framing)).sum();
+        self.make_room(bytes, head.as_ref())?;
         if head.as_ref().is_some_and(|head| self.is_full(head)) {
             self.seal_head(&mut head);
         }
@@ -137,7 +147,7 @@ impl Inner {
             self.ask(Job::Remove(number));
         }
         let lanes = HashMap::new();
-        Ok(head.insert(Head { segment, frames: 0, accepted: 0, runway: 0, lanes, spare_asked: false }))
+        Ok(head.insert(Head { segment, frames: 0, accepted: 0, runway: 0, lanes, seal_bytes: 0, spare_asked: false }))
     }
 
     fn write(&self, head: &mut Head, groups: &[(&str, &Group)], framing: &Framing) -> Result<Vec<Added>, SpoolError> {
@@ -235,7 +245,8 @@ impl Inner {
     pub(super) fn seal_head(&self, head: &mut Option<Head>) {
         if let Some(old) = head.take() {
             lock(&self.state).complete_head();
-            self.ask(Job::Seal { segment: old.segment, frames: old.frames });
+            self.seals_owed.fetch_add(old.seal_bytes, Ordering::AcqRel);
+            self.ask(Job::Seal { segment: old.segment, frames: old.frames, seal_bytes: old.seal_bytes });
         }
     }
 

@@ -1,4 +1,5 @@
-//! A request body that is put together from what is stored: bytes joined, decoded at most, never encoded again.
+//! A request body that is put together from what is stored: bytes joined, decoded at most. Only a part of what was
+//! compressed together is compressed again.
 //!
 //! With `Content-Encoding: gzip` it is one member (RFC 1952): a header, the pieces of a deflate stream, each ended at a
 //! byte, and a trailer with the checksum that follows from those of the pieces. What stands between them goes into

@@ -22,7 +22,7 @@ use super::bytes::index;
 use crate::error::SpoolError;
 
 /// The format that this version writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FORMAT_NAME: &str = "opentelemetry-spool";
 
 const BALLAST: &str = "ballast";
@@ -388,6 +388,7 @@ fn check_format(root: &Path) -> Result<(), SpoolError> {
         Some(found) if found > FORMAT => {
             Err(SpoolError::NewerFormat { path: root.to_owned(), found, supported: FORMAT })
         }
+        Some(found) if found < FORMAT => Err(SpoolError::OlderFormat { path: root.to_owned(), found }),
         Some(_) => Ok(()),
     }
 }

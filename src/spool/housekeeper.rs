@@ -27,6 +27,7 @@ pub(super) enum Job {
     Seal {
         segment: Arc<Segment>,
         frames: u64,
+        seal_bytes: u64,
     },
     /// Write a seal that could not be written before.
     KeepSeal(u64, Seal),
@@ -152,8 +153,9 @@ impl Inner {
     fn run_job(&self, job: &Job) -> Result<(), SpoolError> {
         match *job {
             Job::Spare => self.make_spare(),
-            Job::Seal { ref segment, frames } => {
+            Job::Seal { ref segment, frames, seal_bytes } => {
                 self.seal(segment, frames);
+                self.seals_owed.fetch_sub(seal_bytes, Ordering::AcqRel);
                 Ok(())
             }
             Job::KeepSeal(number, ref seal) => self.keep_seal(number, seal),

@@ -1,5 +1,8 @@
 //! How much the spool takes, and what gives way when that is too much.
 
+use std::sync::atomic::Ordering;
+
+use super::append::Head;
 use super::housekeeper::Job;
 use super::{Inner, lock};
 use crate::config::{Durability, FullPolicy};
@@ -15,18 +18,18 @@ pub(super) struct Space {
 }
 
 impl Inner {
-    /// Makes room for so many bytes, or says why there is none. `unwritten` bytes are taken for them already.
-    pub(super) fn make_room(&self, bytes: u64, unwritten: u64) -> Result<(), SpoolError> {
+    /// Makes room for so many bytes, or says why there is none.
+    pub(super) fn make_room(&self, bytes: u64, head: Option<&Head>) -> Result<(), SpoolError> {
         let mut space = lock(&self.space);
         // Other processes write as well, and deliveries give space back: measured anew every few appends.
         if !space.is_measured || space.written >= self.config.segment_bytes / 8 {
-            self.measure(&mut space, unwritten);
+            self.measure(&mut space, head);
         }
         while let Some(reason) = self.lacks_room(&space, bytes) {
             let elder = lock(&self.elder).upgrade();
             // What is delivered, and may do, is not just being deleted.
             let _opening = (elder.as_deref().map(|elder| lock(&elder.opening)), lock(&self.opening));
-            self.measure(&mut space, unwritten);
+            self.measure(&mut space, head);
             if self.lacks_room(&space, bytes).is_none() {
                 break;
             }
@@ -67,10 +70,13 @@ impl Inner {
         deleted.map(|()| true)
     }
 
-    fn measure(&self, space: &mut Space, unwritten: u64) {
+    fn measure(&self, space: &mut Space, head: Option<&Head>) {
+        // What is taken for the newest segment already, and what is yet to be written of those that are full.
+        let unwritten = head.map_or(0, |head| head.segment.unwritten());
+        let owed = head.map_or(0, Head::seal_bytes) + self.seals_owed.load(Ordering::Acquire);
         *space = Space {
             is_measured: true,
-            used: self.dir.root_bytes().saturating_sub(unwritten),
+            used: (self.dir.root_bytes() + owed).saturating_sub(unwritten),
             free: fs2::available_space(&self.config.dir).unwrap_or(u64::MAX).saturating_add(unwritten),
             written: 0,
         };
