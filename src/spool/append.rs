@@ -244,9 +244,11 @@ impl Inner {
 
     pub(super) fn seal_head(&self, head: &mut Option<Head>) {
         if let Some(old) = head.take() {
-            lock(&self.state).complete_head();
-            self.seals_owed.fetch_add(old.seal_bytes, Ordering::AcqRel);
-            self.ask(Job::Seal { segment: old.segment, frames: old.frames, seal_bytes: old.seal_bytes });
+            let mut state = lock(&self.state);
+            state.complete_head();
+            state.owe_seal(old.segment.id.number, old.seal_bytes);
+            drop(state);
+            self.ask(Job::Seal { segment: old.segment, frames: old.frames });
         }
     }
 

@@ -27,7 +27,6 @@ pub(super) enum Job {
     Seal {
         segment: Arc<Segment>,
         frames: u64,
-        seal_bytes: u64,
     },
     /// Write a seal that could not be written before.
     KeepSeal(u64, Seal),
@@ -153,9 +152,9 @@ impl Inner {
     fn run_job(&self, job: &Job) -> Result<(), SpoolError> {
         match *job {
             Job::Spare => self.make_spare(),
-            Job::Seal { ref segment, frames, seal_bytes } => {
+            Job::Seal { ref segment, frames } => {
                 self.seal(segment, frames);
-                self.seals_owed.fetch_sub(seal_bytes, Ordering::AcqRel);
+                lock(&self.state).owe_seal(segment.id.number, 0);
                 Ok(())
             }
             Job::KeepSeal(number, ref seal) => self.keep_seal(number, seal),

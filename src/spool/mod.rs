@@ -47,7 +47,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -125,8 +125,6 @@ struct Inner {
     /// With `state`: something was delivered, recovered, or the spool was closed.
     progress: Condvar,
     next_number: Mutex<u64>,
-    /// How many bytes the seals take that are not written yet.
-    seals_owed: AtomicU64,
     /// The next segment, made ahead of its time.
     spare: Mutex<Option<Arc<Segment>>>,
     /// Held while a segment is opened for reading, so that it is opened once, and while one is sealed or deleted.
@@ -234,7 +232,6 @@ impl Spool {
             head: Mutex::new(None),
             state: Mutex::new(state),
             progress: Condvar::new(),
-            seals_owed: AtomicU64::new(0),
             spare: Mutex::new(None),
             opening: Mutex::new(()),
             advancing: Mutex::new(()),

@@ -1,7 +1,5 @@
 //! How much the spool takes, and what gives way when that is too much.
 
-use std::sync::atomic::Ordering;
-
 use super::append::Head;
 use super::housekeeper::Job;
 use super::{Inner, lock};
@@ -73,7 +71,7 @@ impl Inner {
     fn measure(&self, space: &mut Space, head: Option<&Head>) {
         // What is taken for the newest segment already, and what is yet to be written of those that are full.
         let unwritten = head.map_or(0, |head| head.segment.unwritten());
-        let owed = head.map_or(0, Head::seal_bytes) + self.seals_owed.load(Ordering::Acquire);
+        let owed = head.map_or(0, Head::seal_bytes) + lock(&self.state).seals_owed();
         *space = Space {
             is_measured: true,
             used: (self.dir.root_bytes() + owed).saturating_sub(unwritten),

@@ -109,6 +109,8 @@ pub(super) struct SegmentState {
     pub(super) last_used: u64,
     /// Once it is sealed: how many frames it should have.
     pub(super) frames: Option<u64>,
+    /// How many bytes its seal will take that is not written yet.
+    seal_owed: u64,
     /// Not all is there that should be.
     pub(super) damaged: bool,
     /// Since when it cannot be read.
@@ -276,6 +278,18 @@ impl State {
             }
             !partition.lanes.is_empty() || partition.tasks > 0
         });
+    }
+
+    /// Notes how many bytes a segment's seal will take; zero once it is written.
+    pub(super) fn owe_seal(&mut self, segment: u64, bytes: u64) {
+        if let Some(segment) = self.segments.get_mut(&segment) {
+            segment.seal_owed = bytes;
+        }
+    }
+
+    /// How many bytes the seals take that are not written yet.
+    pub(super) fn seals_owed(&self) -> u64 {
+        self.segments.values().map(|segment| segment.seal_owed).sum()
     }
 
     /// Whether all that ever came is delivered.
