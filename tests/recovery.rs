@@ -460,7 +460,7 @@ fn a_spool_of_a_newer_format_is_left_alone_and_named_in_the_error() {
         panic!("{error:?}");
     };
     assert!(path.starts_with(spool.path()));
-    assert_eq!((*found, *supported), (2, 1));
+    assert_eq!((*found, *supported), (3, 2));
     let cause = std::error::Error::source(&error).expect("a cause").to_string();
     assert!(cause.contains("format 3") && cause.contains(&spool.path().display().to_string()), "{cause}");
 
