@@ -39,7 +39,7 @@ pub(super) struct Head {
     /// The number of each partition, and how many records it has.
     lanes: HashMap<Arc<str>, (u32, u64)>,
     /// How many bytes its seal will take.
-    seal_bytes: u64,
+    pub(super) seal_bytes: u64,
     spare_asked: bool,
 }
 
@@ -51,10 +51,6 @@ struct Added {
 }
 
 impl Head {
-    pub(super) fn seal_bytes(&self) -> u64 {
-        self.seal_bytes
-    }
-
     /// A partition's key, its number and how many records it has.
     fn lane(&mut self, key: &str) -> (Arc<str>, u32, u64) {
         if let Some((key, (lane, records))) = self.lanes.get_key_value(key) {
@@ -73,7 +69,8 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// None of the records is then accepted: they may be appended again, or [given up](Self::forgo). The next call begins with a new segment.
+    /// None of the records is then accepted: they may be appended again, or [given up](Self::forgo). The next call begins
+    /// with a new segment.
     pub(crate) fn append(&self, groups: &[(&str, &Group)], framing: &Framing) -> Result<(), SpoolError> {
         self.inner.append(groups, framing, None)
     }
@@ -202,7 +199,8 @@ impl Inner {
             state.told(gap.clone());
         }
         drop(state);
-        if self.needs_spare(head) && !std::mem::replace(&mut head.spare_asked, true) {
+        if !head.spare_asked && self.needs_spare(head) {
+            head.spare_asked = true;
             self.ask(Job::Spare);
         }
         self.wake();
@@ -270,9 +268,7 @@ impl Inner {
         self.ask(Job::Recover { number, accepted });
         self.dir.put_accepted(number, accepted)
     }
-}
 
-impl Inner {
     /// How much an entry of a partition holds.
     fn entry_limits(&self, key: &str, framing: &Framing) -> EntryLimits {
         let bytes = entry_budget(key, framing);

@@ -15,6 +15,7 @@ use super::entry::system_time;
 use super::gap::{Gap, GapReason};
 use super::housekeeper::Job;
 use super::rejected::RejectedRecord;
+use super::segment::{Collected, Segment};
 use super::state::{Front, Slot};
 use super::{Inner, Partition, lock};
 use crate::batch::BatchContext;
@@ -152,23 +153,16 @@ impl Inner {
             let collected = if let Some((_, collected)) = ahead {
                 Some(collected)
             } else {
-                let buffer = lock(&self.spare_bodies).pop().unwrap_or_default();
-                self.reading(front.segment, |_| segment.collect(front.lane, &waiting, buffer))?
+                self.reading(front.segment, |_| self.collect(&segment, front.lane, &waiting))?
             };
             let Some(collected) = collected else {
                 // Damage took all of them. They are gone, so the lane goes on behind them.
-                if !lock(&self.state).take(key, front.segment, &waiting) {
-                    continue;
-                }
                 self.pass(key, &front, &waiting, 0);
                 return Ok(Next::Passed);
             };
             let span = front.start..collected.end;
             let age = now.duration_since(system_time(collected.last_appended_at)).unwrap_or_default();
             if self.config.limits.max_age.is_some_and(|max_age| age > max_age) {
-                if !lock(&self.state).take(key, front.segment, &span) {
-                    continue;
-                }
                 let between = (collected.first_timestamp, collected.last_timestamp);
                 let expired = self.pass(key, &front, &span, collected.records);
                 self.lose(key, GapReason::Expired, expired, Some(between));
@@ -217,10 +211,15 @@ impl Inner {
         // Who needs it waits for it.
         let mut ahead = lock(&self.ahead);
         let Some(segment) = self.already_open(segment) else { return };
-        let buffer = lock(&self.spare_bodies).pop().unwrap_or_default();
         // What is wrong is reported by who needs it.
-        let collected = segment.collect(lane, &(start..end), buffer);
+        let collected = self.collect(&segment, lane, &(start..end));
         *ahead = collected.ok().flatten().map(|collected| (place, collected));
+    }
+
+    /// See [`Segment::collect`]; in the memory of a body that was delivered.
+    fn collect(&self, segment: &Segment, lane: u32, records: &Range<u64>) -> Result<Option<Collected>, SpoolError> {
+        let buffer = lock(&self.spare_bodies).pop().unwrap_or_default();
+        segment.collect(lane, records, buffer)
     }
 
     /// Fixes where the next batch ends, before it is sent.
@@ -296,6 +295,8 @@ impl Inner {
     fn pass(&self, key: &Arc<str>, front: &Front, span: &Range<u64>, whole: u64) -> u64 {
         let _advancing = lock(&self.advancing);
         let mut state = lock(&self.state);
+        // Given out first, as what is delivered: others of the lane may be under way.
+        state.take(key, front.segment, span);
         let Some(acked) = state.ack(key, front.segment, front.lane, span) else { return 0 };
         let untold = state.take_told(front.segment, key, span);
         drop(state);

@@ -154,7 +154,6 @@ impl Inner {
             Job::Spare => self.make_spare(),
             Job::Seal { ref segment, frames } => {
                 self.seal(segment, frames);
-                lock(&self.state).owe_seal(segment.id.number, 0);
                 Ok(())
             }
             Job::KeepSeal(number, ref seal) => self.keep_seal(number, seal),
@@ -229,7 +228,9 @@ impl Inner {
         if !lock(&self.state).segments.contains_key(&number) {
             return Ok(());
         }
-        seal.write(&self.dir.segment(number))
+        seal.write(&self.dir.segment(number))?;
+        lock(&self.state).owe_seal(number, 0);
+        Ok(())
     }
 
     fn recover(&self, number: u64, accepted: u64) -> Result<(), SpoolError> {

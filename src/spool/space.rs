@@ -71,7 +71,7 @@ impl Inner {
     fn measure(&self, space: &mut Space, head: Option<&Head>) {
         // What is taken for the newest segment already, and what is yet to be written of those that are full.
         let unwritten = head.map_or(0, |head| head.segment.unwritten());
-        let owed = head.map_or(0, Head::seal_bytes) + lock(&self.state).seals_owed();
+        let owed = head.map_or(0, |head| head.seal_bytes) + lock(&self.state).seals_owed();
         *space = Space {
             is_measured: true,
             used: (self.dir.root_bytes() + owed).saturating_sub(unwritten),
