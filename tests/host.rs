@@ -8,7 +8,7 @@ mod common;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use common::{
     Answer, Child, PATIENCE, Receiver, Returned, Service, by_tenant, commands, export, exporter, exporter_to, in_time,
-    name, names, run, say, setting, skip, spool_dir,
+    name, names, run, say, setting, settings, skip, spool_dir,
 };
 use fork::Fork;
 use opentelemetry::InstrumentationScope;
@@ -25,11 +25,6 @@ use opentelemetry_sdk::logs::SdkLogRecord;
 use opentelemetry_spool::{
     BoxError, Durability, Encoder, ExporterBuildError, Framing, JsonEncoder, SpoolError, Verdict,
 };
-
-/// The settings of a child process.
-fn settings<'a>(endpoint: &'a str, spool: &'a Path) -> [(&'a str, &'a OsStr); 2] {
-    [("SPOOL_TEST_ENDPOINT", endpoint.as_ref()), ("SPOOL_TEST_DIR", spool.as_ref())]
-}
 
 /// A child process: a service that logs what it is told.
 #[test]

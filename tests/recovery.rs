@@ -4,16 +4,14 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use common::{
     Answer, Child, Receiver, Service, by_tenant, check_runs, commands, end_with_the_parent, exporter, exporter_to,
-    name, names, noise, say, setting, spool_dir,
+    name, names, noise, say, setting, settings, spool_dir,
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _};
@@ -22,11 +20,6 @@ use opentelemetry_spool::{BoxError, Durability, Encoder, ExporterBuildError, Fra
 
 const NEVER: Duration = Duration::from_secs(1_000 * 60 * 60);
 const MIB: usize = 1 << 20;
-
-/// The settings of a child process.
-fn settings<'a>(endpoint: &'a str, spool: &'a Path) -> [(&'a str, &'a OsStr); 2] {
-    [("SPOOL_TEST_ENDPOINT", endpoint.as_ref()), ("SPOOL_TEST_DIR", spool.as_ref())]
-}
 
 /// A child process: a service that logs what it is told.
 #[test]

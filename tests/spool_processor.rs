@@ -5,7 +5,6 @@
 mod common;
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::path::Path;
 use std::process;
 use std::sync::{Arc, OnceLock};
@@ -14,7 +13,7 @@ use std::time::Duration;
 
 use common::{
     Child, Disk, PATIENCE, Receiver, Service, by_tenant, commands, exporter, exporter_to, in_time, name, names, say,
-    setting, spool_dir,
+    setting, settings, spool_dir,
 };
 use fork::Fork;
 use opentelemetry::InstrumentationScope;
@@ -289,11 +288,6 @@ fn what_was_flushed_is_on_disk_and_what_was_not_is_not() {
     receiver.come_up();
     service.deliver();
     assert_eq!(receiver.delivered(), names("m", 1..=100));
-}
-
-/// The settings of a child process.
-fn settings<'a>(endpoint: &'a str, spool: &'a Path) -> [(&'a str, &'a OsStr); 2] {
-    [("SPOOL_TEST_ENDPOINT", endpoint.as_ref()), ("SPOOL_TEST_DIR", spool.as_ref())]
 }
 
 /// A child process: logs and flushes as it is told.

@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -12,6 +12,11 @@ use super::receiver::PATIENCE;
 
 /// Marks the child's lines among what the test harness prints.
 const MARK: &str = "@@ ";
+
+/// Where a child's exporter sends its records, and where its spool is.
+pub fn settings<'a>(endpoint: &'a str, spool: &'a Path) -> [(&'a str, &'a OsStr); 2] {
+    [("SPOOL_TEST_ENDPOINT", endpoint.as_ref()), ("SPOOL_TEST_DIR", spool.as_ref())]
+}
 
 /// The parent's end. The child is killed when this is dropped, and ends itself when the parent is gone.
 pub struct Child {

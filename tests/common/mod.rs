@@ -12,7 +12,7 @@ mod receiver;
 mod service;
 
 pub use certificates::Authority;
-pub use child::{Child, commands, end_with_the_parent, say, setting};
+pub use child::{Child, commands, end_with_the_parent, say, setting, settings};
 pub use disk::{Disk, run, skip};
 pub use receiver::{Answer, Log, PATIENCE, Receiver, Request};
 pub use service::{
