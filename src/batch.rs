@@ -1,4 +1,4 @@
-//! Plain data about batches: what a header hook sees and how a request body is framed.
+//! Plain data about batches: what a header hook sees, how a request body is framed and how its answer is read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::HeaderError;
 
-/// How encoded records are put together into one request body.
+/// How encoded records are put together into one request body, and how what the endpoint says to it is read.
 ///
 /// A body is `open`, the records joined by `separator`, `close`. The framing is stored with the records, so a
 /// spool can be drained by a program that does not have the encoder that filled it.
@@ -16,6 +16,26 @@ pub struct Framing {
     open: Cow<'static, [u8]>,
     separator: Cow<'static, [u8]>,
     close: Cow<'static, [u8]>,
+    answers: Answers,
+    single: bool,
+}
+
+/// What an endpoint's answer says, beyond its status: what *its* protocol calls success.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Answers {
+    /// The status says it all: see [`Verdict`](crate::Verdict). This is the default.
+    #[default]
+    Status,
+    /// OTLP: a success can be partial, and then says how many records were refused, and why, but not which.
+    Otlp,
+    /// Elasticsearch's and OpenSearch's `_bulk`: every record has a status of its own. One whose document exists already
+    /// was delivered before; one that is refused goes to the rejected store alone; others come again.
+    Bulk,
+    /// Splunk's HTTP Event Collector: a code says what of a 400 is the records' fault and what that of the settings.
+    SplunkHec,
+    /// ClickHouse over HTTP: the code of the exception says whether the rows, the table or the load is to blame.
+    ClickHouse,
 }
 
 impl Framing {
@@ -40,7 +60,31 @@ impl Framing {
             open: Cow::Borrowed(open.as_bytes()),
             separator: Cow::Borrowed(separator.as_bytes()),
             close: Cow::Borrowed(close.as_bytes()),
+            answers: Answers::Status,
+            single: false,
         }
+    }
+
+    /// A body that is one record, as it was encoded: each record has a request of its own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::Framing;
+    ///
+    /// let form = Framing::single("application/x-www-form-urlencoded");
+    /// assert!(form.is_single());
+    /// ```
+    pub const fn single(content_type: &'static str) -> Self {
+        let mut framing = Self::new(content_type, "", "", "");
+        framing.single = true;
+        framing
+    }
+
+    /// How the endpoint's answers are read. Default: [`Answers::Status`].
+    pub const fn with_answers(mut self, answers: Answers) -> Self {
+        self.answers = answers;
+        self
     }
 
     /// One JSON array per request: `[` `,` `]`, `application/json`. The default encoder's framing.
@@ -58,13 +102,10 @@ impl Framing {
         self.content_type.len() + self.open.len() + self.separator.len() + self.close.len()
     }
 
-    pub(crate) fn from_stored(content_type: String, open: Vec<u8>, separator: Vec<u8>, close: Vec<u8>) -> Self {
-        Self {
-            content_type: Cow::Owned(content_type),
-            open: Cow::Owned(open),
-            separator: Cow::Owned(separator),
-            close: Cow::Owned(close),
-        }
+    pub(crate) fn from_stored(content_type: String, parts: [Vec<u8>; 3], answers: Answers) -> Self {
+        let [open, separator, close] = parts.map(Cow::Owned);
+        // Into how many records it is divided is stored beside it.
+        Self { content_type: Cow::Owned(content_type), open, separator, close, answers, single: false }
     }
 
     /// The value of the `Content-Type` header.
@@ -85,6 +126,16 @@ impl Framing {
     /// What a body ends with.
     pub fn close(&self) -> &[u8] {
         &self.close
+    }
+
+    /// How the endpoint's answers are read.
+    pub fn answers(&self) -> Answers {
+        self.answers
+    }
+
+    /// Whether each record has a request of its own.
+    pub fn is_single(&self) -> bool {
+        self.single
     }
 }
 

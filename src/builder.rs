@@ -66,7 +66,7 @@ pub struct LogExporterBuilder {
     encoder: Box<dyn Encoder>,
     retry: RetryPolicy,
     max_in_flight: usize,
-    classifier: Box<Classifier>,
+    classifier: Option<Box<Classifier>>,
     http: HttpSettings,
 }
 
@@ -94,7 +94,7 @@ impl Default for LogExporterBuilder {
             encoder: Box::new(JsonEncoder::default()),
             retry: RetryPolicy::default(),
             max_in_flight: 1,
-            classifier: Box::new(Verdict::of),
+            classifier: None,
             http: HttpSettings::default(),
         }
     }
@@ -299,7 +299,7 @@ impl LogExporterBuilder {
         self
     }
 
-    /// What an answer means. Default: [`Verdict::of`].
+    /// What an answer means. Default: [`Verdict::of`], refined by the framing's [`Answers`](crate::Answers).
     ///
     /// # Examples
     ///
@@ -316,7 +316,7 @@ impl LogExporterBuilder {
     where
         F: Fn(&Response) -> Verdict + Send + Sync + 'static,
     {
-        self.classifier = Box::new(classifier);
+        self.classifier = Some(Box::new(classifier));
         self
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::answer::Judgement;
 use crate::batch::HeaderMap;
 use crate::error::BoxError;
 use crate::hook::HeaderHook;
@@ -53,6 +54,8 @@ pub(crate) type Classifier = dyn Fn(&Response) -> Verdict + Send + Sync;
 #[derive(Debug)]
 pub(crate) enum Step {
     Delivered,
+    /// The same, but for some of its records.
+    DeliveredInPart(Failure),
     /// The batch was refused: it was divided, or its only record rejected. What is left comes next.
     Refused(Failure),
     /// Records were given up. What is left comes next.
@@ -93,7 +96,8 @@ pub(crate) struct Drain<T> {
     /// Sent with every request.
     pub(crate) headers: HeaderMap,
     pub(crate) hook: HeaderHook,
-    pub(crate) classifier: Box<Classifier>,
+    /// In place of what the answer says by itself.
+    pub(crate) classifier: Option<Box<Classifier>>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -114,7 +118,8 @@ impl<T: Transport> Drain<T> {
             }
         };
         self.counters.requests.add(1);
-        let response = match self.transport.send(Request { headers, body: batch.body.clone() }).await {
+        let (body, max_answer_bytes) = (batch.body.clone(), batch.answers.max_bytes());
+        let response = match self.transport.send(Request { headers, body, max_answer_bytes }).await {
             Ok(response) => response,
             Err(error) => {
                 self.counters.failed_requests.add(1);
@@ -125,41 +130,65 @@ impl<T: Transport> Drain<T> {
                 return Step::Failed(failure(format!("the request failed: {}", error_chain(&*error)), again));
             }
         };
-        let verdict = (self.classifier)(&response);
+        let Judgement { verdict, reason } = match &self.classifier {
+            Some(classifier) => Judgement::new(classifier(&response), &response, ""),
+            None => batch.answers.judge(&response, batch.records),
+        };
         if verdict != Verdict::Delivered {
             self.counters.failed_requests.add(1);
         }
-        let reason = format!("the server answered {}", response.status);
         match verdict {
             Verdict::Delivered => {
-                self.counters.delivered_records.add(batch.records);
-                batch.ack();
+                self.deliver(&batch, 0);
                 Step::Delivered
             }
+            Verdict::DeliveredBut { refused } => {
+                self.deliver(&batch, refused);
+                Step::DeliveredInPart(failure(reason, Again::Slowly))
+            }
+            Verdict::DeliveredExcept(refusals) => match batch.reject_some(&refusals, response.status, now) {
+                Ok(true) => {
+                    self.deliver(&batch, refusals.len() as u64);
+                    Step::DeliveredInPart(failure(reason, Again::Slowly))
+                }
+                Ok(false) => self.refuse(&batch, &response, reason, now),
+                Err(error) => {
+                    let reason = format!("{reason}; what is refused could not be set aside: {}", error_chain(&error));
+                    Step::Failed(failure(reason, Again::Slowly))
+                }
+            },
             Verdict::Retry => {
                 let after = response.retry_after.as_deref().and_then(|value| parse_retry_after(value, now));
                 Step::Failed(failure(reason, after.map_or(Again::Backoff, Again::After)))
             }
             Verdict::Hold => Step::Failed(failure(reason, Again::Slowly)),
-            Verdict::TooLarge | Verdict::Refused if batch.records > 1 => match batch.cut() {
-                Ok(()) => Step::Refused(failure(reason, Again::Slowly)),
-                Err(error) => {
-                    let reason = format!("{reason}; the batch could not be divided: {}", error_chain(&error));
-                    Step::Failed(failure(reason, Again::Slowly))
-                }
-            },
-            Verdict::TooLarge | Verdict::Refused => match batch.reject(&response, now) {
-                Ok(()) => {
-                    self.counters.rejected_records.add(batch.records);
-                    batch.ack();
-                    Step::Refused(failure(reason, Again::Slowly))
-                }
-                Err(error) => {
-                    let reason = format!("{reason}; the record could not be set aside: {}", error_chain(&error));
-                    Step::Failed(failure(reason, Again::Slowly))
-                }
-            },
+            Verdict::TooLarge | Verdict::Refused => self.refuse(&batch, &response, reason, now),
         }
+    }
+
+    /// The endpoint has the batch, but for so many records.
+    fn deliver(&self, batch: &Batch, refused: u64) {
+        let refused = refused.min(batch.records);
+        self.counters.delivered_records.add(batch.records - refused);
+        self.counters.rejected_records.add(refused);
+        batch.ack();
+    }
+
+    /// Divides a batch, or puts its only record into the rejected store.
+    fn refuse(&self, batch: &Batch, response: &Response, reason: String, now: SystemTime) -> Step {
+        let (what, done) = if batch.records > 1 {
+            ("the batch could not be divided", batch.cut())
+        } else {
+            ("the record could not be set aside", batch.reject(response, now))
+        };
+        if let Err(error) = done {
+            let reason = format!("{reason}; {what}: {}", error_chain(&error));
+            return Step::Failed(Failure { batch: batch.id.clone(), reason, again: Again::Slowly });
+        }
+        if batch.records == 1 {
+            self.deliver(batch, 1);
+        }
+        Step::Refused(Failure { batch: batch.id.clone(), reason, again: Again::Slowly })
     }
 
     fn headers_for(&self, batch: &Batch) -> Result<HeaderMap, BoxError> {
@@ -186,7 +215,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::batch::Framing;
+    use crate::batch::{Answers, Framing};
     use crate::config::{BatchLimits, Durability, SpoolLimits};
     use crate::spool::{Coding, Group, SpoolConfig};
 
@@ -214,18 +243,27 @@ mod tests {
     }
 
     fn drain(dir: &Path, answers: impl IntoIterator<Item = Result<Response, SendError>>) -> Drain<Script> {
+        drain_of(dir, &Framing::json_array(), Coding::Lz4, answers)
+    }
+
+    fn drain_of(
+        dir: &Path,
+        framing: &Framing,
+        coding: Coding,
+        answers: impl IntoIterator<Item = Result<Response, SendError>>,
+    ) -> Drain<Script> {
         let batch = BatchLimits { max_records: 2, max_bytes: 1 << 20, linger: Duration::ZERO };
         let config = SpoolConfig {
             dir: dir.to_owned(),
             durability: Durability::Process,
-            coding: Coding::Lz4,
+            coding,
             segment_bytes: 1 << 20,
             batch,
             limits: SpoolLimits::default(),
         };
         let spool = Spool::open_silent(&config).unwrap();
         let group = Group { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Group::default() };
-        spool.append(&[("tenant", &group)], &Framing::json_array()).unwrap();
+        spool.append(&[("tenant", &group)], framing).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("x-static", "always").unwrap();
         Drain {
@@ -233,7 +271,7 @@ mod tests {
             transport: Script { answers: Mutex::new(answers.into_iter().collect()), ..Script::default() },
             headers,
             hook: HeaderHook::None,
-            classifier: Box::new(Verdict::of),
+            classifier: None,
             counters: Arc::default(),
         }
     }
@@ -327,6 +365,48 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "a script has errors as well")]
+    fn answered(body: &str) -> Result<Response, SendError> {
+        Ok(Response { status: 200, retry_after: None, body: body.into() })
+    }
+
+    #[test]
+    fn a_bulk_sets_aside_only_the_records_that_are_refused() {
+        for coding in [Coding::Identity, Coding::Lz4, Coding::Deflate] {
+            let dir = tempfile::tempdir().unwrap();
+            let refused = r#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":400,"error":{"type":"t","reason":"r"}}}]}"#;
+            let drain = drain_of(
+                dir.path(),
+                &Framing::json_array().with_answers(Answers::Bulk),
+                coding,
+                [answered(refused), answered(r#"{"errors":false,"items":[{"create":{"status":201}}]}"#)],
+            );
+            assert!(matches!(step(&drain, 1), Step::DeliveredInPart(_)));
+            assert!(matches!(step(&drain, 1), Step::Delivered));
+            assert!(matches!(step(&drain, 1), Step::Empty));
+            let rejected = drain.spool.rejected().records().unwrap();
+            assert_eq!(rejected.len(), 1);
+            assert_eq!((&*rejected[0].body, rejected[0].status, &*rejected[0].answer), (&b"[2]"[..], 200, "400 t: r"));
+            assert!(rejected[0].batch_id.ends_with("-0-1-1"), "as if it had been sent alone: {}", rejected[0].batch_id);
+            let stats = drain.counters.snapshot();
+            assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));
+        }
+    }
+
+    #[test]
+    fn a_partial_success_is_counted_and_not_repeated() {
+        let dir = tempfile::tempdir().unwrap();
+        let partial = r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"no body"}}"#;
+        let framing = Framing::json_array().with_answers(Answers::Otlp);
+        let drain = drain_of(dir.path(), &framing, Coding::Lz4, [answered(partial), answered("{}")]);
+        let Step::DeliveredInPart(failure) = step(&drain, 1) else { panic!() };
+        assert_eq!(failure.reason, "the server answered 200: no body");
+        assert!(matches!(step(&drain, 1), Step::Delivered));
+        assert_eq!(sent(&drain).iter().map(|(body, _)| &**body).collect::<Vec<_>>(), ["[1,2]", "[3]"]);
+        let stats = drain.counters.snapshot();
+        assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));
+    }
+
     #[test]
     fn how_a_batch_was_divided_survives_a_kill() {
         let dir = tempfile::tempdir().unwrap();
@@ -350,10 +430,10 @@ mod tests {
     fn a_classifier_of_ones_own_decides() {
         let dir = tempfile::tempdir().unwrap();
         let mut drain = drain(dir.path(), [status(200), status(403)]);
-        drain.classifier = Box::new(|response| match (response.status(), response.body()) {
+        drain.classifier = Some(Box::new(|response| match (response.status(), response.body()) {
             (403, b"why") => Verdict::Delivered,
             _ => Verdict::Retry,
-        });
+        }));
         assert_eq!(again(step(&drain, 1)), Again::Backoff);
         assert!(matches!(step(&drain, 2), Step::Delivered));
     }

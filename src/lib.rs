@@ -56,6 +56,7 @@
 //! - [`cost`]: what a record costs in CPU, memory, disk and network, and which setting to turn.
 //! - The README: guarantees, answers and retries.
 
+mod answer;
 mod background;
 mod batch;
 mod buffer;
@@ -79,7 +80,7 @@ mod stats;
 mod transport;
 mod worker;
 
-pub use batch::{BatchContext, Framing, HeaderMap};
+pub use batch::{Answers, BatchContext, Framing, HeaderMap};
 pub use builder::LogExporterBuilder;
 pub use config::{Compression, Durability, FullPolicy, RetryPolicy, SpoolCompression};
 pub use encode::{Encoder, JsonEncoder, LevelScale, SourceCodeKey};
@@ -87,7 +88,7 @@ pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolErro
 pub use exporter::LogExporter;
 pub use handle::SpoolHandle;
 pub use processor::CallerThreadProcessor;
-pub use retry::{Response, Verdict};
+pub use retry::{Refusal, Response, Verdict};
 pub use spool::RejectedRecord;
 #[cfg(fuzzing)]
 #[doc(hidden)]

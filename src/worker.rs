@@ -349,7 +349,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
         let (id, step) = ended.unwrap_or_else(|error| (error.id(), panicked("a hook")));
         let Some(Begun { task, at, hurry }) = self.begun.remove(&id) else { return };
         match &step {
-            Step::Delivered | Step::Refused(_) => self.limit.answered(at.elapsed()),
+            Step::Delivered | Step::DeliveredInPart(_) | Step::Refused(_) => self.limit.answered(at.elapsed()),
             Step::Failed(Failure { again: Again::Backoff | Again::After(_), .. }) => {
                 self.limit.overloaded(at.into_std(), std::time::Instant::now());
             }
@@ -365,8 +365,11 @@ impl<'a, T: Transport> Schedule<'a, T> {
             self.lingering.remove(&task.partition);
         }
         self.note_reach(&step, hurried);
+        if let Step::DeliveredInPart(failure) = &step {
+            self.report_refusal(failure);
+        }
         match step {
-            Step::Delivered | Step::Empty => {
+            Step::Delivered | Step::DeliveredInPart(_) | Step::Empty => {
                 self.refusals.remove(&task.partition);
                 self.recover(&task.partition);
                 task.partition.release(task.slot.is_some());
@@ -423,7 +426,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 }
             }
             Step::Failed(Failure { again: Again::Unasked, .. }) | Step::Passed | Step::Empty | Step::Wait(_) => {}
-            Step::Delivered | Step::Refused(_) | Step::Failed(_) => (self.unreachable, self.probe_at) = (0, None),
+            Step::Delivered | Step::DeliveredInPart(_) | Step::Refused(_) | Step::Failed(_) => {
+                (self.unreachable, self.probe_at) = (0, None);
+            }
         }
     }
 
@@ -434,25 +439,31 @@ impl<'a, T: Transport> Schedule<'a, T> {
         (at, self.ticket)
     }
 
-    /// Warns of the first refusal, and once when a partition seems to be refused altogether.
-    fn count_refusal(&mut self, partition: &Partition, failure: &Failure) -> u32 {
-        let refusals = self.refusals.entry(partition.clone()).or_default();
-        *refusals = refusals.saturating_add(1);
+    /// Warns of the first refusal.
+    fn report_refusal(&mut self, failure: &Failure) {
+        self.drain.counters.set_last_error(failure.reason.clone());
         if !std::mem::replace(&mut self.warned_of_refusal, true) {
             otel_warn!(
                 name: "Spool.RecordsRefused",
                 batch = failure.batch.clone(),
                 reason = failure.reason.clone(),
-                message = "The endpoint refuses a batch. It is divided until what is refused is found, which is set aside in the rejected store. Further ones are counted only."
+                message = "The endpoint refuses records. What is refused is found, if need be by dividing the batch, and set aside in the rejected store. Further ones are counted only."
             );
-        } else if *refusals == MAX_REFUSALS {
+        }
+    }
+
+    /// Also warns when a partition seems to be refused altogether.
+    fn count_refusal(&mut self, partition: &Partition, failure: &Failure) -> u32 {
+        self.report_refusal(failure);
+        let refusals = self.refusals.entry(partition.clone()).or_default();
+        *refusals = refusals.saturating_add(1);
+        if *refusals == MAX_REFUSALS {
             otel_warn!(
                 name: "Spool.EverythingRefused",
                 reason = failure.reason.clone(),
                 message = "The endpoint refuses everything. It is asked slowly until it takes something again."
             );
         }
-        self.drain.counters.set_last_error(failure.reason.clone());
         *refusals
     }
 

@@ -12,7 +12,7 @@ use super::{Again, Drain, Step, Task};
 use crate::batch::{Framing, HeaderMap};
 use crate::config::{BatchLimits, Durability, SpoolLimits};
 use crate::hook::HeaderHook;
-use crate::retry::{Response, Verdict};
+use crate::retry::Response;
 use crate::spool::{Coding, Group, Spool, SpoolConfig};
 use crate::transport::{Request, SendError, Transport};
 
@@ -155,7 +155,7 @@ fn open(dir: &Path, max_records: u64, coding: Coding, link: &Link) -> Drain<Link
         transport: link.clone(),
         headers: HeaderMap::new(),
         hook: HeaderHook::None,
-        classifier: Box::new(Verdict::of),
+        classifier: None,
         counters: Arc::default(),
     }
 }

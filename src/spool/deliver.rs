@@ -18,10 +18,10 @@ use super::rejected::RejectedRecord;
 use super::segment::{Collected, Segment};
 use super::state::{Front, Slot};
 use super::{Inner, Partition, lock};
-use crate::batch::BatchContext;
+use crate::batch::{Answers, BatchContext};
 use crate::config::Durability;
 use crate::error::SpoolError;
-use crate::retry::Response;
+use crate::retry::Refusal;
 use crate::transport::error_chain;
 
 /// The memory of so many bodies is kept for the next ones: of the one that is under way and the one that is made ahead.
@@ -40,6 +40,7 @@ pub(crate) struct Batch {
     pub(crate) body: Bytes,
     pub(crate) content_type: String,
     pub(crate) content_encoding: Option<&'static str>,
+    pub(crate) answers: Answers,
     pub(super) segment: u64,
     lane: u32,
     span: Range<u64>,
@@ -188,20 +189,27 @@ impl Inner {
                 self.ask(Job::ReadAhead((front.segment, front.lane, span.end), front.end));
             }
             self.prefetch(&front);
-            return Ok(Next::Batch(Box::new(Batch {
-                id: self.batch_id(front.segment, front.lane, &span),
-                partition: Partition { queue: self.clone(), key: key.clone() },
-                records: collected.records,
-                content_encoding: collected.body.is_gzip().then_some("gzip"),
-                body: collected.body.finish().into(),
-                content_type: collected.content_type,
-                segment: front.segment,
-                lane: front.lane,
-                span,
-                first_timestamp: collected.first_timestamp,
-                last_timestamp: collected.last_timestamp,
-                appended_at: collected.appended_at,
-            })));
+            let partition = Partition { queue: self.clone(), key: key.clone() };
+            return Ok(Next::Batch(Box::new(self.batch(partition, place, collected))));
+        }
+    }
+
+    fn batch(&self, partition: Partition, (segment, lane, start): Place, collected: Collected) -> Batch {
+        let span = start..collected.end;
+        Batch {
+            id: self.batch_id(segment, lane, &span),
+            partition,
+            records: collected.records,
+            content_encoding: collected.body.is_gzip().then_some("gzip"),
+            body: collected.body.finish().into(),
+            content_type: collected.content_type,
+            answers: collected.answers,
+            segment,
+            lane,
+            span,
+            first_timestamp: collected.first_timestamp,
+            last_timestamp: collected.last_timestamp,
+            appended_at: collected.appended_at,
         }
     }
 
@@ -278,8 +286,31 @@ impl Inner {
     }
 
     /// Puts a batch of one record into the rejected store. Until it is acknowledged, it still comes again.
-    pub(super) fn reject(&self, batch: &Batch, response: &Response, now: SystemTime) -> Result<(), SpoolError> {
-        self.rejected.put(&RejectedRecord::new(batch, response, now))
+    pub(super) fn reject(&self, batch: &Batch, status: u16, answer: &str, now: SystemTime) -> Result<(), SpoolError> {
+        self.rejected.put(&RejectedRecord::new(batch, status, answer, now))
+    }
+
+    /// Does so with some of a batch's records, each as if it had been sent alone. False, and nothing, if it is not known
+    /// which they are, because damage took others.
+    pub(super) fn reject_some(
+        &self,
+        batch: &Batch,
+        refusals: &[Refusal],
+        status: u16,
+        now: SystemTime,
+    ) -> Result<bool, SpoolError> {
+        if batch.records != batch.span.end - batch.span.start {
+            return Ok(false);
+        }
+        let segment = self.reader(batch.segment)?;
+        for Refusal { record, answer } in refusals {
+            let number = batch.span.start + *record as u64;
+            let collected = segment.collect(batch.lane, &(number..number + 1), Vec::new())?;
+            let Some(collected) = collected.filter(|_| batch.span.contains(&number)) else { return Ok(false) };
+            let alone = self.batch(batch.partition.clone(), (batch.segment, batch.lane, number), collected);
+            self.reject(&alone, status, answer, now)?;
+        }
+        Ok(true)
     }
 
     /// Marks a batch as delivered. That survives a kill some milliseconds later, or after [`Inner::settle`].

@@ -22,7 +22,7 @@ use super::bytes::index;
 use crate::error::SpoolError;
 
 /// The format that this version writes, and the newest that it reads.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const FORMAT_NAME: &str = "opentelemetry-spool";
 
 const BALLAST: &str = "ballast";

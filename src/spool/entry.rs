@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! partition 4 | first record 8 | records 4 | first, last timestamp 8 8 | appended at 8 | batches: records 8, bytes 8
-//! | coding 1 | of the records without it: length 4, crc32 4
+//! | answers 1 | coding 1 | of the records without it: length 4, crc32 4
 //! | lengths: key 4, content type 2, open 2, separator 2, close 2 | these five | where each record ends 4 each | records
 //! ```
 
@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::bytes::{Fields, index, len32};
 use super::coding::Coding;
 use super::store::Value;
-use crate::batch::Framing;
+use crate::batch::{Answers, Framing};
 use crate::error::SpoolError;
 
 /// The largest record that the spool takes, so that every length fits the format with room to spare.
@@ -101,6 +101,7 @@ pub(super) fn write(
     for field in [head.first_timestamp, head.last_timestamp, head.appended_at, max_records, max_bytes] {
         out.extend_from_slice(&field.to_le_bytes());
     }
+    out.push(framing.answers().byte());
     let coding_at = out.len();
     out.push(coding.byte());
     out.extend_from_slice(&len32(records.payload.len()).to_le_bytes());
@@ -180,6 +181,7 @@ struct Layout<'a> {
     content_type: &'a str,
     /// Open, separator, close.
     framing: [&'a [u8]; 3],
+    answers: Answers,
     ends_at: usize,
     payload_at: usize,
 }
@@ -197,6 +199,7 @@ impl<'a> Layout<'a> {
             appended_at: fields.u64()?,
             division: Division { max_records: fields.u64()?, max_bytes: fields.u64()? },
         };
+        let answers = Answers::from_byte(fields.u8()?)?;
         let coding = Coding::from_byte(fields.u8()?)?;
         let (plain_len, plain_crc) = (fields.u32()? as usize, fields.u32()?);
         let key_len = fields.u32()? as usize;
@@ -218,6 +221,7 @@ impl<'a> Layout<'a> {
             key,
             content_type,
             framing,
+            answers,
             ends_at,
             payload_at,
         })
@@ -235,10 +239,9 @@ impl Summary {
 impl Entry {
     /// `None` if the bytes are no entry.
     pub(super) fn read(bytes: EntryBytes) -> Option<Self> {
-        let Layout { head, content_type, framing, coding, plain_len, plain_crc, ends_at, payload_at, .. } =
+        let Layout { head, content_type, framing, answers, coding, plain_len, plain_crc, ends_at, payload_at, .. } =
             Layout::read(&bytes)?;
-        let [open, separator, close] = framing.map(<[u8]>::to_vec);
-        let framing = Framing::from_stored(content_type.to_owned(), open, separator, close);
+        let framing = Framing::from_stored(content_type.to_owned(), framing.map(<[u8]>::to_vec), answers);
         Some(Self { head, framing, coding, bytes, plain_len, plain_crc, ends_at, payload_at })
     }
 

@@ -14,7 +14,7 @@ use super::dir::QueueDir;
 use super::state::Slot;
 use super::{Inner, Spool, lock};
 use crate::error::SpoolError;
-use crate::retry::Response;
+use crate::retry::{Refusal, Response};
 use crate::transport::error_chain;
 
 /// A partition of the exporter's own queue or of the one that it has adopted. As text, it is its key.
@@ -87,7 +87,12 @@ impl Batch {
 
     /// See [`Inner::reject`].
     pub(crate) fn reject(&self, response: &Response, now: SystemTime) -> Result<(), SpoolError> {
-        self.partition.queue.reject(self, response, now)
+        self.partition.queue.reject(self, response.status, &String::from_utf8_lossy(&response.body), now)
+    }
+
+    /// See [`Inner::reject_some`].
+    pub(crate) fn reject_some(&self, refusals: &[Refusal], status: u16, now: SystemTime) -> Result<bool, SpoolError> {
+        self.partition.queue.reject_some(self, refusals, status, now)
     }
 }
 

@@ -18,7 +18,6 @@ use serde_json::Value;
 use super::deliver::Batch;
 use super::dir::{create_in, io_error, private_file, sync_dir};
 use crate::error::SpoolError;
-use crate::retry::Response;
 
 /// How much of the server's answer is kept.
 const MAX_ANSWER_BYTES: usize = 4 << 10;
@@ -27,7 +26,7 @@ const MAX_ANSWER_BYTES: usize = 4 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RejectedRecord {
-    /// The `Idempotency-Key` of the request that was refused.
+    /// The `Idempotency-Key` of the request that was refused, or that it would have had if the record had been sent alone.
     pub batch_id: String,
     /// The record's partition key.
     pub partition_key: String,
@@ -44,13 +43,12 @@ pub struct RejectedRecord {
 }
 
 impl RejectedRecord {
-    pub(super) fn new(batch: &Batch, response: &Response, now: SystemTime) -> Self {
-        let answer = &response.body[..response.body.len().min(MAX_ANSWER_BYTES)];
+    pub(super) fn new(batch: &Batch, status: u16, answer: &str, now: SystemTime) -> Self {
         Self {
             batch_id: batch.id.clone(),
             partition_key: batch.partition.to_string(),
-            status: response.status,
-            answer: String::from_utf8_lossy(answer).into_owned(),
+            status,
+            answer: String::from_utf8_lossy(&answer.as_bytes()[..answer.len().min(MAX_ANSWER_BYTES)]).into_owned(),
             rejected_at: now,
             content_type: batch.content_type.clone(),
             body: batch.plain_body(),

@@ -16,7 +16,7 @@ use super::entry::{Division, Entry, EntryBytes, EntryHead, Summary};
 use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place, ReadErrors};
 use super::lock;
 use super::store::{self, Shape, Store, file_path};
-use crate::batch::Framing;
+use crate::batch::{Answers, Framing};
 use crate::config::BatchLimits;
 use crate::error::SpoolError;
 
@@ -98,6 +98,7 @@ pub(super) struct Collected {
     pub(super) records: u64,
     pub(super) body: Body,
     pub(super) content_type: String,
+    pub(super) answers: Answers,
     pub(super) first_timestamp: u64,
     pub(super) last_timestamp: u64,
     pub(super) appended_at: u64,
@@ -490,6 +491,7 @@ impl Collected {
             records: 0,
             body,
             content_type: framing.content_type().to_owned(),
+            answers: framing.answers(),
             first_timestamp: head.first_timestamp,
             last_timestamp: head.last_timestamp,
             appended_at: head.appended_at,

@@ -9,9 +9,6 @@ use super::{Request, SendError, Transport};
 use crate::error::{BoxError, ExporterBuildError};
 use crate::retry::Response;
 
-/// How much of an answer is read: to be classified, and so that its connection can be used again.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
-
 /// The settings of the client, as they were given.
 #[derive(Clone)]
 pub(crate) struct HttpSettings {
@@ -174,10 +171,10 @@ impl Transport for HttpTransport {
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = answer.status().as_u16();
         let mut body = Vec::new();
-        while body.len() < MAX_ANSWER_BYTES
+        while body.len() < request.max_answer_bytes
             && let Ok(Some(chunk)) = answer.chunk().await
         {
-            let room = MAX_ANSWER_BYTES - body.len();
+            let room = request.max_answer_bytes - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
         Ok(Response { status, retry_after, body })

@@ -16,6 +16,8 @@ pub(crate) use self::http::{HttpSettings, HttpTransport, error_chain};
 pub(crate) struct Request {
     pub(crate) headers: ::http::HeaderMap,
     pub(crate) body: Bytes,
+    /// How much of the answer is read: to be understood, and so that its connection can be used again.
+    pub(crate) max_answer_bytes: usize,
 }
 
 /// Why there is no answer.

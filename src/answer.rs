@@ -1,0 +1,381 @@
+//! What an answer says, protocol by protocol: pure functions from an answer to a verdict and its reason.
+
+use serde_json::Value;
+
+use crate::batch::Answers;
+use crate::retry::{Refusal, Response, Verdict};
+
+/// A verdict, and why it is not simply a success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: String,
+}
+
+/// How much of an error's text goes into a reason.
+const MAX_REASON_CHARS: usize = 500;
+
+impl Judgement {
+    /// By the status alone.
+    pub(crate) fn of_status(response: &Response) -> Self {
+        Self::new(Verdict::of(response), response, "")
+    }
+
+    pub(crate) fn new(verdict: Verdict, response: &Response, detail: &str) -> Self {
+        let mut reason = format!("the server answered {}", response.status);
+        if !detail.is_empty() {
+            reason.push_str(": ");
+            reason.extend(detail.chars().take(MAX_REASON_CHARS));
+        }
+        Self { verdict, reason }
+    }
+}
+
+impl Answers {
+    /// The most of an answer that is looked at: a `_bulk` has something to say on every record.
+    pub(crate) fn max_bytes(self) -> usize {
+        match self {
+            Self::Bulk => 16 << 20,
+            _ => 64 << 10,
+        }
+    }
+
+    /// How it is stored.
+    pub(crate) fn byte(self) -> u8 {
+        match self {
+            Self::Status => 0,
+            Self::Otlp => 1,
+            Self::Bulk => 2,
+            Self::SplunkHec => 3,
+            Self::ClickHouse => 4,
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Status, Self::Otlp, Self::Bulk, Self::SplunkHec, Self::ClickHouse]
+            .into_iter()
+            .find(|answers| answers.byte() == byte)
+    }
+
+    /// What the answer to a batch of so many records says.
+    pub(crate) fn judge(self, response: &Response, records: u64) -> Judgement {
+        let succeeded = (200..300).contains(&response.status);
+        match self {
+            Self::Otlp if succeeded => otlp(response, records),
+            Self::Bulk if succeeded => bulk(response, records),
+            Self::SplunkHec => splunk(response),
+            Self::ClickHouse => clickhouse(response),
+            Self::Status | Self::Otlp | Self::Bulk => Judgement::of_status(response),
+        }
+    }
+}
+
+/// A success, unless it says that it is a partial one. What cannot be read is a success: the status says so, and the
+/// specification asks for nothing in the body.
+fn otlp(response: &Response, records: u64) -> Judgement {
+    let (rejected, message) = otlp_partial_success(&response.body).unwrap_or_default();
+    if rejected == 0 {
+        // A message alone is a warning.
+        return Judgement::new(Verdict::Delivered, response, &message);
+    }
+    Judgement::new(Verdict::DeliveredBut { refused: rejected.min(records) }, response, &message)
+}
+
+/// How many records were rejected, and why.
+fn otlp_partial_success(body: &[u8]) -> Option<(u64, String)> {
+    if body.first() != Some(&b'{') {
+        return protobuf_partial_success(body);
+    }
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let partial = answer.get("partialSuccess")?;
+    // A 64-bit integer is a string in OTLP's JSON; not all servers know.
+    let rejected = partial.get("rejectedLogRecords").and_then(|number| match number {
+        Value::String(text) => text.parse().ok(),
+        number => number.as_u64(),
+    });
+    Some((rejected.unwrap_or_default(), text(partial, "errorMessage")))
+}
+
+/// `ExportLogsServiceResponse { 1: partial_success { 1: rejected_log_records, 2: error_message } }`. Read here, because what
+/// was spooled with the feature `otlp` can be delivered without it.
+fn protobuf_partial_success(body: &[u8]) -> Option<(u64, String)> {
+    let (mut rejected, mut message) = (0, String::new());
+    for field in Protobuf(body) {
+        let (1, Field::Bytes(partial)) = field? else { continue };
+        for field in Protobuf(partial) {
+            match field? {
+                (1, Field::Varint(count)) => rejected = count,
+                (2, Field::Bytes(text)) => message = String::from_utf8_lossy(text).into_owned(),
+                _ => {}
+            }
+        }
+    }
+    Some((rejected, message))
+}
+
+/// The fields of a message; `None` where it is none.
+struct Protobuf<'a>(&'a [u8]);
+
+enum Field<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+    /// Of a fixed width.
+    Other,
+}
+
+impl<'a> Protobuf<'a> {
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, len: u64) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(usize::try_from(len).ok()?)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn field(&mut self) -> Option<(u64, Field<'a>)> {
+        let tag = self.varint()?;
+        let field = match tag & 7 {
+            0 => Field::Varint(self.varint()?),
+            1 => self.take(8).map(|_| Field::Other)?,
+            2 => {
+                let len = self.varint()?;
+                Field::Bytes(self.take(len)?)
+            }
+            5 => self.take(4).map(|_| Field::Other)?,
+            _ => return None,
+        };
+        Some((tag >> 3, field))
+    }
+}
+
+impl<'a> Iterator for Protobuf<'a> {
+    type Item = Option<(u64, Field<'a>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_none() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+/// Each item has a status of its own. Items that are to come again have all of them come again: the others are then there
+/// already, and say so.
+fn bulk(response: &Response, records: u64) -> Judgement {
+    let strange = |detail: &str| Judgement::new(Verdict::Hold, response, detail);
+    let Ok(answer) = serde_json::from_slice::<Value>(&response.body) else {
+        return strange("no answer of a _bulk; is the endpoint's path the right one?");
+    };
+    if answer.get("errors") == Some(&Value::Bool(false)) {
+        return Judgement::new(Verdict::Delivered, response, "");
+    }
+    let items = answer.get("items").and_then(Value::as_array);
+    let Some(items) = items.filter(|items| items.len() as u64 == records) else {
+        return strange("a _bulk's answer without an item for each record");
+    };
+    let (mut refusals, mut again, mut held) = (Vec::new(), None, None);
+    for (record, item) in items.iter().enumerate() {
+        let Some(item) = item.as_object().and_then(|item| item.values().next()) else {
+            return strange("a _bulk's answer with an item that says nothing");
+        };
+        let status = item.get("status").and_then(Value::as_u64).unwrap_or_default();
+        let reason = || format!("{status} {}", bulk_error(item));
+        match status {
+            // It is there already.
+            200..=299 | 409 => {}
+            408 | 429 | 500..=599 => again = again.or_else(|| Some(reason())),
+            400 | 413 | 415 | 422 => refusals.push(Refusal { record, answer: reason() }),
+            _ => held = held.or_else(|| Some(reason())),
+        }
+    }
+    match (again, held) {
+        (Some(reason), _) => Judgement::new(Verdict::Retry, response, &reason),
+        (None, Some(reason)) => Judgement::new(Verdict::Hold, response, &reason),
+        (None, None) if refusals.is_empty() => Judgement::new(Verdict::Delivered, response, ""),
+        (None, None) => {
+            let reason = refusals[0].answer.clone();
+            Judgement::new(Verdict::DeliveredExcept(refusals), response, &reason)
+        }
+    }
+}
+
+fn bulk_error(item: &Value) -> String {
+    match item.get("error") {
+        Some(Value::String(error)) => error.clone(),
+        Some(error) => {
+            let cause = error.get("caused_by").map(|cause| text(cause, "reason")).unwrap_or_default();
+            let words = [text(error, "type"), text(error, "reason"), cause];
+            words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(": ")
+        }
+        None => String::new(),
+    }
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// `{"text": "...", "code": 0}`.
+fn splunk(response: &Response) -> Judgement {
+    let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let code = answer.get("code").and_then(Value::as_u64);
+    let verdict = match (response.status, code) {
+        // Others that speak its protocol are not as particular about the body.
+        (200..=299, None | Some(0)) => Verdict::Delivered,
+        // The token, the index and the channel are settings; so is what they call indexer acknowledgement.
+        (200..=299, _) | (400, Some(1..=4 | 7 | 10 | 11 | 14..)) => Verdict::Hold,
+        _ => Verdict::of(response),
+    };
+    let detail = code.map(|code| format!("code {code}, {}", text(&answer, "text"))).unwrap_or_default();
+    Judgement::new(verdict, response, &detail)
+}
+
+/// What is wrong with the rows themselves: text that cannot be parsed, values that do not fit their column.
+const CLICKHOUSE_ROWS: [u32; 18] = [6, 26, 27, 32, 33, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 376, 675, 676];
+
+/// What somebody has to mend: a column, a table, a database, the statement, a setting, the user, his rights.
+const CLICKHOUSE_SETTINGS: [u32; 14] = [10, 16, 20, 46, 60, 62, 73, 81, 115, 164, 192, 193, 497, 516];
+
+/// `Code: 60. DB::Exception: ...`, under whatever status, even 200 where the exception came late.
+fn clickhouse(response: &Response) -> Judgement {
+    let body = String::from_utf8_lossy(&response.body);
+    let at = body.find("Code: ").filter(|_| body.contains("DB::"));
+    let code = at.and_then(|at| {
+        let digits: String = body[at + 6..].chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u32>().ok()
+    });
+    let verdict = match code {
+        Some(code) if CLICKHOUSE_ROWS.contains(&code) => Verdict::Refused,
+        Some(code) if CLICKHOUSE_SETTINGS.contains(&code) => Verdict::Hold,
+        // Too many parts, too little memory, a replica that is read-only.
+        Some(_) if !matches!(response.status, 401 | 403) => Verdict::Retry,
+        _ => Verdict::of(response),
+    };
+    let detail = at.map(|at| body[at..].lines().next().unwrap_or_default()).unwrap_or_default();
+    Judgement::new(verdict, response, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: impl AsRef<[u8]>) -> Response {
+        Response { status, retry_after: None, body: body.as_ref().to_vec() }
+    }
+
+    fn judge(answers: Answers, status: u16, body: impl AsRef<[u8]>) -> (Verdict, String) {
+        let Judgement { verdict, reason } = answers.judge(&answer(status, body), 3);
+        (verdict, reason)
+    }
+
+    #[test]
+    fn every_protocol_has_a_byte_of_its_own() {
+        for byte in 0..=255 {
+            assert!(Answers::from_byte(byte).is_none_or(|answers| answers.byte() == byte));
+        }
+        assert_eq!(Answers::from_byte(Answers::ClickHouse.byte()), Some(Answers::ClickHouse));
+        assert_eq!(Answers::from_byte(5), None);
+    }
+
+    #[test]
+    fn an_otlp_success_can_be_partial() {
+        let message = "the server answered 200: no body";
+        // As protobuf's own library writes { partial_success { rejected_log_records: 2, error_message: "no body" } }.
+        let protobuf = b"\x0a\x0b\x08\x02\x12\x07no body";
+        let json = br#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"no body"}}"#;
+        let number = br#"{"partialSuccess":{"rejectedLogRecords":2,"errorMessage":"no body"}}"#;
+        for body in [&protobuf[..], json, number] {
+            assert_eq!(judge(Answers::Otlp, 200, body), (Verdict::DeliveredBut { refused: 2 }, message.to_owned()));
+        }
+        let all = br#"{"partialSuccess":{"rejectedLogRecords":"9"}}"#;
+        assert_eq!(judge(Answers::Otlp, 200, all).0, Verdict::DeliveredBut { refused: 3 }, "no more than were sent");
+    }
+
+    #[test]
+    fn any_other_otlp_success_is_one() {
+        let warning = br#"{"partialSuccess":{"errorMessage":"deprecated"}}"#;
+        let bodies = [&b""[..], b"{}", b"\x0a\x00", b"<html>", b"\xff\xff\xff", b"\x0a\x7fshort", warning];
+        for body in bodies {
+            assert_eq!(judge(Answers::Otlp, 200, body).0, Verdict::Delivered, "{body:?}");
+        }
+        assert_eq!(judge(Answers::Otlp, 503, b"").0, Verdict::Retry);
+        assert_eq!(judge(Answers::Otlp, 400, b"").0, Verdict::Refused);
+    }
+
+    fn items(statuses: [u16; 3]) -> String {
+        let item = |status: u16| match status {
+            201 => r#"{"create":{"_index":"logs","_id":"a","status":201,"result":"created"}}"#.to_owned(),
+            status => format!(
+                r#"{{"create":{{"_id":"a","status":{status},"error":{{"type":"t{status}","reason":"why","caused_by":{{"reason":"deep"}}}}}}}}"#
+            ),
+        };
+        format!(r#"{{"took":3,"errors":true,"items":[{}]}}"#, statuses.map(item).join(","))
+    }
+
+    #[test]
+    fn every_item_of_a_bulk_counts() {
+        let bulk = |statuses| judge(Answers::Bulk, 200, items(statuses));
+        assert_eq!(bulk([201, 409, 201]).0, Verdict::Delivered, "what exists already was delivered before");
+        assert_eq!(bulk([201, 429, 400]), (Verdict::Retry, "the server answered 200: 429 t429: why: deep".to_owned()));
+        assert_eq!(bulk([201, 404, 400]).0, Verdict::Hold);
+        let refusal = Refusal { record: 2, answer: "400 t400: why: deep".to_owned() };
+        assert_eq!(bulk([201, 409, 400]).0, Verdict::DeliveredExcept(vec![refusal]));
+        assert_eq!(judge(Answers::Bulk, 200, r#"{"took":1,"errors":false,"items":[]}"#).0, Verdict::Delivered);
+    }
+
+    #[test]
+    fn what_is_not_a_bulks_answer_is_no_success() {
+        for body in ["<html>sign in</html>", "", "{}", r#"{"errors":true,"items":[]}"#] {
+            assert_eq!(judge(Answers::Bulk, 200, body).0, Verdict::Hold, "{body}");
+        }
+        assert_eq!(judge(Answers::Bulk, 429, "").0, Verdict::Retry);
+    }
+
+    #[test]
+    fn splunks_code_tells_the_settings_from_the_events() {
+        let code = |status, code| judge(Answers::SplunkHec, status, format!(r#"{{"text":"why","code":{code}}}"#)).0;
+        assert_eq!(code(200, 0), Verdict::Delivered);
+        assert_eq!(code(200, 17), Verdict::Hold);
+        assert_eq!(code(400, 6), Verdict::Refused, "invalid data format");
+        assert_eq!(code(400, 7), Verdict::Hold, "incorrect index");
+        assert_eq!(code(403, 4), Verdict::Hold, "invalid token");
+        assert_eq!(code(503, 9), Verdict::Retry, "server is busy");
+        assert_eq!(judge(Answers::SplunkHec, 200, "ok").0, Verdict::Delivered);
+        assert_eq!(
+            judge(Answers::SplunkHec, 400, r#"{"text":"Incorrect index","code":7}"#).1,
+            "the server answered 400: code 7, Incorrect index"
+        );
+    }
+
+    #[test]
+    fn clickhouses_code_counts_more_than_its_status() {
+        let exception = |status, code| {
+            let body = format!("Code: {code}. DB::Exception: why. (NAME) (version 25.8)\n");
+            judge(Answers::ClickHouse, status, body).0
+        };
+        assert_eq!(exception(500, 27), Verdict::Refused, "older versions say 500 where a row cannot be parsed");
+        assert_eq!(exception(400, 62), Verdict::Hold, "the statement is in the endpoint's URL");
+        assert_eq!(exception(404, 60), Verdict::Hold);
+        assert_eq!(exception(403, 516), Verdict::Hold);
+        assert_eq!(exception(500, 241), Verdict::Retry);
+        assert_eq!(exception(400, 252), Verdict::Retry);
+        assert_eq!(exception(200, 241), Verdict::Retry, "an exception that came late");
+        assert_eq!(judge(Answers::ClickHouse, 200, "").0, Verdict::Delivered);
+        assert_eq!(judge(Answers::ClickHouse, 502, "Bad Gateway").0, Verdict::Retry);
+    }
+}
