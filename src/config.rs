@@ -23,6 +23,28 @@ pub enum Compression {
     Gzip,
 }
 
+/// In which encoding OTLP is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Protobuf: `http/protobuf`, `application/x-protobuf`.
+    HttpBinary,
+    /// JSON: `http/json`, `application/json`.
+    HttpJson,
+}
+
+/// With which method requests are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Method {
+    /// The records are the body. This is the default.
+    #[default]
+    Post,
+    /// A record's fields are the query of the URL. Takes a [`FormEncoder`](crate::FormEncoder); what is in the spool
+    /// already and is no form is posted.
+    Get,
+}
+
 /// How records are compressed in the spool, where they are not compressed for the wire already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

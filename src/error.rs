@@ -165,6 +165,26 @@ pub enum HeaderError {
     },
 }
 
+/// Why a [`Template`](crate::Template) was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TemplateError {
+    /// There is no field of this name.
+    #[error("there is no field `{field}`; there are {known}, attributes[NAME] and resource[NAME]")]
+    UnknownField {
+        /// What stands between the braces.
+        field: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// A brace has no other one.
+    #[error("the brace at byte {at} has no other one; one that is text is written twice")]
+    Unbalanced {
+        /// Where it stands.
+        at: usize,
+    },
+}
+
 /// Why [`SpoolHandle::flush`](crate::SpoolHandle::flush) returned before everything was delivered.
 ///
 /// Nothing is lost: what is not delivered stays in the spool.

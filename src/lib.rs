@@ -82,9 +82,14 @@ mod worker;
 
 pub use batch::{Answers, BatchContext, Framing, HeaderMap};
 pub use builder::LogExporterBuilder;
-pub use config::{Compression, Durability, FullPolicy, RetryPolicy, SpoolCompression};
-pub use encode::{Encoder, JsonEncoder, LevelScale, SourceCodeKey};
-pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolError};
+pub use config::{Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, SpoolCompression};
+#[cfg(feature = "otlp")]
+pub use encode::OtlpEncoder;
+pub use encode::{
+    BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, JsonEncoder, LevelScale, LokiEncoder, SourceCodeKey,
+    SplunkEncoder, Template, TextEncoder,
+};
+pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
 pub use exporter::LogExporter;
 pub use handle::SpoolHandle;
 pub use processor::CallerThreadProcessor;

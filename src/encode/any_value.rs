@@ -10,7 +10,7 @@ use opentelemetry::{Array, Value};
 use serde::{Serialize, Serializer};
 
 /// What stands for a list or a map that is nested too deeply.
-const TOO_DEEP: &str = "[nested too deeply]";
+pub(super) const TOO_DEEP: &str = "[nested too deeply]";
 
 /// A value as JSON, with at most `depth` lists and maps inside one another.
 ///
@@ -48,14 +48,17 @@ impl Serialize for JsonValue<'_> {
 
 /// JSON has no number for these; `serde_json` would make them null.
 fn serialize_double<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if value.is_finite() {
-        serializer.serialize_f64(value)
-    } else if value.is_nan() {
-        serializer.serialize_str("NaN")
+    if value.is_finite() { serializer.serialize_f64(value) } else { serializer.serialize_str(non_finite(value)) }
+}
+
+/// What stands for a number that JSON has not.
+pub(super) fn non_finite(value: f64) -> &'static str {
+    if value.is_nan() {
+        "NaN"
     } else if value > 0.0 {
-        serializer.serialize_str("Infinity")
+        "Infinity"
     } else {
-        serializer.serialize_str("-Infinity")
+        "-Infinity"
     }
 }
 

@@ -1,6 +1,5 @@
 //! The default wire format: one JSON object per record, as Python's `http-logging` has made it known.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,10 +7,13 @@ use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::logs::SdkLogRecord;
 use opentelemetry_sdk::{Resource, logs::TraceContext};
-use serde::{Serialize, Serializer};
 
 use super::Encoder;
-use super::any_value::{JsonText, JsonValue, from_resource};
+use super::any_value::{JsonText, JsonValue};
+use super::attributes::{Attributes, Known};
+use super::level::python_level;
+use super::object::{Object, write_text};
+use super::origin::Origin;
 use crate::batch::Framing;
 use crate::error::BoxError;
 
@@ -20,9 +22,6 @@ const DEFAULT_MAX_DEPTH: usize = 64;
 
 /// The most that [`JsonEncoder::with_max_depth`] gives: deep enough for any data, shallow enough for any stack.
 const LARGEST_MAX_DEPTH: usize = 256;
-
-/// Above this many attributes, duplicates are looked for in a map and no longer by comparing each with the rest.
-const COMPARED_ATTRIBUTES: usize = 32;
 
 /// The keys of the schema, in either spelling, that [`JsonEncoder::with_extra_key`] may not take.
 const RESERVED_KEYS: [&str; 16] = [
@@ -143,12 +142,10 @@ pub struct JsonEncoder {
     with_resource: bool,
     max_depth: usize,
     started: SystemTime,
-    /// Of the resource, else the real one.
-    process_id: Option<i64>,
-    process_name: Option<String>,
-    /// The object made of these, the same for every record. Made once: an exporter does not outlive a fork.
+    framing: Framing,
+    origin: Origin,
+    /// The object made of the process, the same for every record. Made once: an exporter does not outlive a fork.
     process: OnceLock<Vec<u8>>,
-    resource: Vec<(Key, AnyValue)>,
 }
 
 impl Default for JsonEncoder {
@@ -164,10 +161,9 @@ impl Default for JsonEncoder {
             with_resource: false,
             max_depth: DEFAULT_MAX_DEPTH,
             started: SystemTime::now(),
-            process_id: None,
-            process_name: executable_name(),
+            framing: Framing::json_array(),
+            origin: Origin::default(),
             process: OnceLock::new(),
-            resource: Vec::new(),
         }
     }
 }
@@ -333,6 +329,21 @@ impl JsonEncoder {
         self
     }
 
+    /// Sets how records are joined. The default is [`Framing::json_array`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{Encoder, Framing, JsonEncoder};
+    ///
+    /// let lines = JsonEncoder::default().with_framing(Framing::ndjson());
+    /// assert_eq!(lines.framing().content_type(), "application/x-ndjson");
+    /// ```
+    pub fn with_framing(mut self, framing: Framing) -> Self {
+        self.framing = framing;
+        self
+    }
+
     fn write_record(
         &self,
         record: &SdkLogRecord,
@@ -351,7 +362,7 @@ impl JsonEncoder {
             body => json.member("message", body.map(|body| JsonText(self.value(body))))?,
         }
         match self.level_scale {
-            LevelScale::Python => json.raw("level", python_level(record.severity_number()).as_bytes()),
+            LevelScale::Python => json.raw("level", python_level(record.severity_number()).json.as_bytes()),
             LevelScale::OpenTelemetry => json.object("level", |level| {
                 let severity = record.severity_number();
                 level.member("number", severity.map_or(0, |severity| severity as u8))?;
@@ -393,7 +404,7 @@ impl JsonEncoder {
             json.object("trace", |json| write_trace(trace, json))?;
         }
         if self.with_resource {
-            self.write_attributes(json, "resource", self.resource.iter())?;
+            self.write_attributes(json, "resource", self.origin.resource.iter())?;
         }
         Ok(())
     }
@@ -424,8 +435,8 @@ impl JsonEncoder {
     fn process_object(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let _ = Object::write(&mut out, |process| {
-            process.member("id", self.process_id.unwrap_or_else(|| std::process::id().into()))?;
-            process.text("name", self.process_name.as_deref())
+            process.member("id", self.origin.process_id())?;
+            process.text("name", self.origin.process_name.as_deref())
         });
         out
     }
@@ -437,7 +448,7 @@ impl JsonEncoder {
 
 impl Encoder for JsonEncoder {
     fn framing(&self) -> Framing {
-        Framing::json_array()
+        self.framing.clone()
     }
 
     fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
@@ -445,53 +456,9 @@ impl Encoder for JsonEncoder {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        let text = |name| {
-            let value = resource.get_ref(&Key::from_static_str(name))?;
-            Some(value.as_str().into_owned()).filter(|text| !text.is_empty())
-        };
-        let service = || text("service.name").filter(|name| !name.starts_with("unknown_service"));
-        self.process_name = text("process.executable.name").or_else(service).or_else(executable_name);
-        self.process_id = match resource.get_ref(&Key::from_static_str("process.pid")) {
-            Some(opentelemetry::Value::I64(id)) => Some(*id),
-            _ => None,
-        };
+        self.origin = Origin::of(resource);
         self.process = OnceLock::new();
-        self.resource = resource.iter().map(|(key, value)| (key.clone(), from_resource(value))).collect();
-        // A resource is a hash map; records of one program should still look alike from run to run.
-        self.resource.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
     }
-}
-
-fn executable_name() -> Option<String> {
-    let path = std::env::current_exe().ok()?;
-    Some(path.file_name()?.to_string_lossy().into_owned())
-}
-
-/// A severity as Python's scale has it.
-fn python_level(severity: Option<Severity>) -> &'static str {
-    match severity {
-        None => r#"{"number":0,"name":"NOTSET"}"#,
-        Some(severity) if severity <= Severity::Trace4 => r#"{"number":5,"name":"TRACE"}"#,
-        Some(severity) if severity <= Severity::Debug4 => r#"{"number":10,"name":"DEBUG"}"#,
-        Some(severity) if severity <= Severity::Info4 => r#"{"number":20,"name":"INFO"}"#,
-        Some(severity) if severity <= Severity::Warn4 => r#"{"number":30,"name":"WARNING"}"#,
-        Some(severity) if severity <= Severity::Error4 => r#"{"number":40,"name":"ERROR"}"#,
-        Some(_) => r#"{"number":50,"name":"CRITICAL"}"#,
-    }
-}
-
-/// Writes a string. Most have nothing to escape, which is seen many bytes at a time.
-fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), BoxError> {
-    // Without a branch, so that the compiler looks at many at a time.
-    let is_escaped = |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\');
-    if text.bytes().fold(0, |any, byte| any | is_escaped(byte)) != 0 {
-        serde_json::to_writer(out, text)?;
-    } else {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    }
-    Ok(())
 }
 
 /// Whether a name is what `tracing` calls an event that was not given one: `event src/main.rs:12`.
@@ -511,277 +478,11 @@ fn write_trace(trace: &TraceContext, json: &mut Object<'_>) -> Result<(), BoxErr
 }
 
 /// Microseconds from one time to another, rounded down; negative if `time` is the earlier one.
-fn micros_since(origin: SystemTime, time: SystemTime) -> i128 {
+pub(super) fn micros_since(origin: SystemTime, time: SystemTime) -> i128 {
     let micros = |duration: Duration| i128::try_from(duration.as_micros()).unwrap_or(i128::MAX);
     match time.duration_since(origin).map_err(|error| error.duration()) {
         Ok(after) => micros(after),
         Err(before) if before.subsec_nanos() % 1000 == 0 => -micros(before),
         Err(before) => -micros(before) - 1,
-    }
-}
-
-/// One JSON object, written member by member: `created` needs decimals that no type of serde holds exactly.
-struct Object<'a> {
-    out: &'a mut Vec<u8>,
-    is_empty: bool,
-}
-
-impl Object<'_> {
-    fn write(out: &mut Vec<u8>, members: impl FnOnce(&mut Object<'_>) -> Result<(), BoxError>) -> Result<(), BoxError> {
-        out.push(b'{');
-        members(&mut Object { out, is_empty: true })?;
-        out.push(b'}');
-        Ok(())
-    }
-
-    fn separate(&mut self) {
-        if !std::mem::take(&mut self.is_empty) {
-            self.out.push(b',');
-        }
-    }
-
-    /// A key of the schema, in which nothing is to be escaped.
-    fn key(&mut self, key: &'static str) {
-        self.separate();
-        self.out.push(b'"');
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
-    }
-
-    fn any_key(&mut self, key: &str) -> Result<(), BoxError> {
-        self.separate();
-        write_text(self.out, key)?;
-        self.out.push(b':');
-        Ok(())
-    }
-
-    fn value(&mut self, value: impl Serialize) -> Result<(), BoxError> {
-        serde_json::to_writer(&mut *self.out, &value)?;
-        Ok(())
-    }
-
-    fn member(&mut self, key: &'static str, value: impl Serialize) -> Result<(), BoxError> {
-        self.key(key);
-        self.value(value)
-    }
-
-    fn text(&mut self, key: &'static str, text: Option<&str>) -> Result<(), BoxError> {
-        self.key(key);
-        match text {
-            Some(text) => write_text(self.out, text),
-            None => self.value(()),
-        }
-    }
-
-    /// A member whose value is JSON already.
-    fn raw(&mut self, key: &'static str, json: &[u8]) {
-        self.key(key);
-        self.out.extend_from_slice(json);
-    }
-
-    fn object(
-        &mut self,
-        key: &'static str,
-        members: impl FnOnce(&mut Object<'_>) -> Result<(), BoxError>,
-    ) -> Result<(), BoxError> {
-        self.key(key);
-        Object::write(self.out, members)
-    }
-
-    fn hex<const LEN: usize>(&mut self, key: &'static str, bytes: [u8; LEN]) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        self.key(key);
-        self.out.push(b'"');
-        let digits = bytes.map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        self.out.extend_from_slice(digits.as_flattened());
-        self.out.push(b'"');
-    }
-
-    /// Writes `value / 10^digits` exactly, or null.
-    fn decimal(&mut self, key: &'static str, value: Option<i128>, digits: u32) -> Result<(), BoxError> {
-        let Some(value) = value else {
-            return self.member(key, ());
-        };
-        self.key(key);
-        if value < 0 {
-            self.out.push(b'-');
-        }
-        let (value, mut scale) = (value.unsigned_abs(), 10_u64.pow(digits));
-        // 128 bits are slow, and only needed for years beyond 500,000.
-        let mut rest = if let Ok(value) = u64::try_from(value) {
-            self.value(value / scale)?;
-            value % scale
-        } else {
-            self.value(value / u128::from(scale))?;
-            u64::try_from(value % u128::from(scale)).unwrap_or_default()
-        };
-        let mut decimals = [b'.'; 8];
-        let mut len = 1;
-        // One digit at least, and no zeros at the end.
-        loop {
-            scale /= 10;
-            decimals[len] = b'0' + u8::try_from(rest / scale).unwrap_or_default();
-            len += 1;
-            rest %= scale;
-            if rest == 0 {
-                self.out.extend_from_slice(&decimals[..len]);
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// The attributes that have a key of their own in the schema.
-#[derive(Clone, Copy)]
-enum Known {
-    Path,
-    OldPath,
-    FileName,
-    Function,
-    OldFunction,
-    Namespace,
-    Line,
-    OldLine,
-    ThreadId,
-    ThreadName,
-    StackTrace,
-    ExceptionType,
-    ExceptionMessage,
-}
-
-impl Known {
-    const COUNT: usize = Self::ExceptionMessage as usize + 1;
-
-    fn of(key: &Key) -> Option<Self> {
-        Some(match key.as_str() {
-            "code.file.path" => Self::Path,
-            "code.filepath" => Self::OldPath,
-            "code.filename" => Self::FileName,
-            "code.function.name" => Self::Function,
-            "code.function" => Self::OldFunction,
-            "code.namespace" => Self::Namespace,
-            "code.line.number" => Self::Line,
-            "code.lineno" => Self::OldLine,
-            "thread.id" => Self::ThreadId,
-            "thread.name" => Self::ThreadName,
-            "exception.stacktrace" => Self::StackTrace,
-            "exception.type" => Self::ExceptionType,
-            "exception.message" => Self::ExceptionMessage,
-            _ => return None,
-        })
-    }
-}
-
-/// A record's attributes, to be taken by name first and then all the rest.
-struct Attributes<'a> {
-    record: &'a SdkLogRecord,
-    named: [Option<&'a AnyValue>; Known::COUNT],
-    used: [bool; Known::COUNT],
-    /// Which of the first attributes have a key of their own.
-    known: [Option<Known>; COMPARED_ATTRIBUTES],
-    /// Where each name occurs last, for a record with many attributes.
-    last: Option<HashMap<&'a str, usize>>,
-}
-
-impl<'a> Attributes<'a> {
-    fn of(record: &'a SdkLogRecord) -> Self {
-        let (mut named, mut known) = ([None; Known::COUNT], [None; COMPARED_ATTRIBUTES]);
-        let mut count = 0;
-        for (key, value) in record.attributes_iter() {
-            if let Some(name) = Known::of(key) {
-                named[name as usize] = Some(value);
-                if let Some(known) = known.get_mut(count) {
-                    *known = Some(name);
-                }
-            }
-            count += 1;
-        }
-        let last = (count > COMPARED_ATTRIBUTES).then(|| {
-            let keys = record.attributes_iter().map(|(key, _)| key.as_str());
-            keys.enumerate().map(|(at, key)| (key, at)).collect()
-        });
-        Self { record, named, used: [false; Known::COUNT], known, last }
-    }
-
-    /// The first of `names` that has a usable value. It is used up, and so is any other that only repeats it.
-    fn take<T>(&mut self, names: &[Known], read: impl Fn(&'a AnyValue) -> Option<T>) -> Option<T> {
-        let (value, taken) = names.iter().find_map(|name| {
-            let value = self.named[*name as usize]?;
-            Some((value, read(value)?))
-        })?;
-        for name in names {
-            self.used[*name as usize] |= self.named[*name as usize] == Some(value);
-        }
-        Some(taken)
-    }
-
-    fn text(&mut self, names: &[Known]) -> Option<&'a str> {
-        self.take(names, |value| match value {
-            AnyValue::String(text) => Some(text.as_str()),
-            _ => None,
-        })
-    }
-
-    fn int(&mut self, names: &[Known]) -> Option<i64> {
-        self.take(names, |value| match value {
-            AnyValue::Int(number) => Some(*number),
-            _ => None,
-        })
-    }
-
-    fn path(&mut self) -> Option<&'a str> {
-        let path = self.text(&[Known::Path, Known::OldPath])?;
-        // The file's name is the end of its path.
-        self.used[Known::FileName as usize] = true;
-        Some(path)
-    }
-
-    fn stack_trace(&mut self) -> Option<StackTrace<'a>> {
-        if let Some(text) = self.text(&[Known::StackTrace]) {
-            return Some(StackTrace(text, None));
-        }
-        match (self.text(&[Known::ExceptionType]), self.text(&[Known::ExceptionMessage])) {
-            (Some(kind), message) => Some(StackTrace(kind, message)),
-            (None, message) => Some(StackTrace(message?, None)),
-        }
-    }
-
-    /// What was not taken: of each name, the last attribute.
-    fn rest(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
-        let attributes = self.record.attributes_iter().enumerate();
-        let is_used = |at: usize, key: &Key| match self.known.get(at) {
-            Some(known) => known.is_some_and(|name| self.used[name as usize]),
-            None => self.is_used(key),
-        };
-        let is_rest = move |(at, (key, _)): &(usize, &(Key, AnyValue))| !is_used(*at, key) && self.is_last(*at, key);
-        attributes.filter(is_rest).map(|(_, attribute)| attribute)
-    }
-
-    fn in_rest(&self, key: &Key) -> bool {
-        !self.is_used(key) && self.record.attributes_iter().any(|(other, _)| other == key)
-    }
-
-    fn is_used(&self, key: &Key) -> bool {
-        Known::of(key).is_some_and(|name| self.used[name as usize])
-    }
-
-    fn is_last(&self, at: usize, key: &Key) -> bool {
-        match &self.last {
-            Some(last) => last.get(key.as_str()) == Some(&at),
-            None => !self.record.attributes_iter().skip(at + 1).any(|(other, _)| other == key),
-        }
-    }
-}
-
-/// A stack trace, or an exception's type and message, joined as Python does.
-#[derive(Clone, Copy, Default)]
-struct StackTrace<'a>(&'a str, Option<&'a str>);
-
-impl Serialize for StackTrace<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self(text, None) => serializer.serialize_str(text),
-            Self(kind, Some(message)) => serializer.collect_str(&format_args!("{kind}: {message}")),
-        }
     }
 }

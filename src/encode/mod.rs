@@ -1,7 +1,20 @@
 //! From records to bytes: the [`Encoder`] trait and one file per wire format.
 
 mod any_value;
+mod attributes;
+mod bulk;
+mod clickhouse;
+mod form;
 mod json;
+mod level;
+mod loki;
+mod object;
+mod origin;
+#[cfg(feature = "otlp")]
+mod otlp;
+mod splunk;
+mod template;
+mod text;
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
@@ -9,7 +22,17 @@ use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 use crate::batch::Framing;
 use crate::error::BoxError;
 
+pub use bulk::BulkEncoder;
+pub use clickhouse::ClickHouseEncoder;
+pub(crate) use form::FORM;
+pub use form::FormEncoder;
 pub use json::{JsonEncoder, LevelScale, SourceCodeKey};
+pub use loki::LokiEncoder;
+#[cfg(feature = "otlp")]
+pub use otlp::OtlpEncoder;
+pub use splunk::SplunkEncoder;
+pub use template::Template;
+pub use text::TextEncoder;
 
 /// Turns one record into the bytes that go over the wire.
 ///

@@ -1,0 +1,179 @@
+//! A record's attributes, told apart: those that have a key of their own in most formats, and the rest.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use opentelemetry::Key;
+use opentelemetry::logs::AnyValue;
+use opentelemetry_sdk::logs::SdkLogRecord;
+use serde::{Serialize, Serializer};
+
+/// Above this many attributes, duplicates are looked for in a map and no longer by comparing each with the rest.
+const COMPARED_ATTRIBUTES: usize = 32;
+
+/// The attributes that have a key of their own in the schema.
+#[derive(Clone, Copy)]
+pub(super) enum Known {
+    Path,
+    OldPath,
+    FileName,
+    Function,
+    OldFunction,
+    Namespace,
+    Line,
+    OldLine,
+    ThreadId,
+    ThreadName,
+    StackTrace,
+    ExceptionType,
+    ExceptionMessage,
+}
+
+impl Known {
+    pub(super) const COUNT: usize = Self::ExceptionMessage as usize + 1;
+
+    pub(super) fn of(key: &Key) -> Option<Self> {
+        Some(match key.as_str() {
+            "code.file.path" => Self::Path,
+            "code.filepath" => Self::OldPath,
+            "code.filename" => Self::FileName,
+            "code.function.name" => Self::Function,
+            "code.function" => Self::OldFunction,
+            "code.namespace" => Self::Namespace,
+            "code.line.number" => Self::Line,
+            "code.lineno" => Self::OldLine,
+            "thread.id" => Self::ThreadId,
+            "thread.name" => Self::ThreadName,
+            "exception.stacktrace" => Self::StackTrace,
+            "exception.type" => Self::ExceptionType,
+            "exception.message" => Self::ExceptionMessage,
+            _ => return None,
+        })
+    }
+}
+
+/// A record's attributes, to be taken by name first and then all the rest.
+pub(super) struct Attributes<'a> {
+    record: &'a SdkLogRecord,
+    named: [Option<&'a AnyValue>; Known::COUNT],
+    used: [bool; Known::COUNT],
+    /// Which of the first attributes have a key of their own.
+    known: [Option<Known>; COMPARED_ATTRIBUTES],
+    /// Where each name occurs last, for a record with many attributes.
+    last: Option<HashMap<&'a str, usize>>,
+}
+
+impl<'a> Attributes<'a> {
+    pub(super) fn of(record: &'a SdkLogRecord) -> Self {
+        let (mut named, mut known) = ([None; Known::COUNT], [None; COMPARED_ATTRIBUTES]);
+        let mut count = 0;
+        for (key, value) in record.attributes_iter() {
+            if let Some(name) = Known::of(key) {
+                named[name as usize] = Some(value);
+                if let Some(known) = known.get_mut(count) {
+                    *known = Some(name);
+                }
+            }
+            count += 1;
+        }
+        let last = (count > COMPARED_ATTRIBUTES).then(|| {
+            let keys = record.attributes_iter().map(|(key, _)| key.as_str());
+            keys.enumerate().map(|(at, key)| (key, at)).collect()
+        });
+        Self { record, named, used: [false; Known::COUNT], known, last }
+    }
+
+    /// The first of `names` that has a usable value. It is used up, and so is any other that only repeats it.
+    pub(super) fn take<T>(&mut self, names: &[Known], read: impl Fn(&'a AnyValue) -> Option<T>) -> Option<T> {
+        let (value, taken) = names.iter().find_map(|name| {
+            let value = self.named[*name as usize]?;
+            Some((value, read(value)?))
+        })?;
+        for name in names {
+            self.used[*name as usize] |= self.named[*name as usize] == Some(value);
+        }
+        Some(taken)
+    }
+
+    pub(super) fn text(&mut self, names: &[Known]) -> Option<&'a str> {
+        self.take(names, |value| match value {
+            AnyValue::String(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn int(&mut self, names: &[Known]) -> Option<i64> {
+        self.take(names, |value| match value {
+            AnyValue::Int(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    pub(super) fn path(&mut self) -> Option<&'a str> {
+        let path = self.text(&[Known::Path, Known::OldPath])?;
+        // The file's name is the end of its path.
+        self.used[Known::FileName as usize] = true;
+        Some(path)
+    }
+
+    pub(super) fn stack_trace(&mut self) -> Option<StackTrace<'a>> {
+        if let Some(text) = self.text(&[Known::StackTrace]) {
+            return Some(StackTrace(text, None));
+        }
+        match (self.text(&[Known::ExceptionType]), self.text(&[Known::ExceptionMessage])) {
+            (Some(kind), message) => Some(StackTrace(kind, message)),
+            (None, message) => Some(StackTrace(message?, None)),
+        }
+    }
+
+    /// What was not taken: of each name, the last attribute.
+    pub(super) fn rest(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
+        let attributes = self.record.attributes_iter().enumerate();
+        let is_used = |at: usize, key: &Key| match self.known.get(at) {
+            Some(known) => known.is_some_and(|name| self.used[name as usize]),
+            None => self.is_used(key),
+        };
+        let is_rest = move |(at, (key, _)): &(usize, &(Key, AnyValue))| !is_used(*at, key) && self.is_last(*at, key);
+        attributes.filter(is_rest).map(|(_, attribute)| attribute)
+    }
+
+    /// Every attribute; of each name, the last one.
+    pub(super) fn last_of_each(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
+        let attributes = self.record.attributes_iter().enumerate();
+        attributes.filter(|(at, (key, _))| self.is_last(*at, key)).map(|(_, attribute)| attribute)
+    }
+
+    pub(super) fn in_rest(&self, key: &Key) -> bool {
+        !self.is_used(key) && self.record.attributes_iter().any(|(other, _)| other == key)
+    }
+
+    pub(super) fn is_used(&self, key: &Key) -> bool {
+        Known::of(key).is_some_and(|name| self.used[name as usize])
+    }
+
+    pub(super) fn is_last(&self, at: usize, key: &Key) -> bool {
+        match &self.last {
+            Some(last) => last.get(key.as_str()) == Some(&at),
+            None => !self.record.attributes_iter().skip(at + 1).any(|(other, _)| other == key),
+        }
+    }
+}
+
+/// A stack trace, or an exception's type and message, joined as Python does.
+#[derive(Clone, Copy, Default)]
+pub(super) struct StackTrace<'a>(&'a str, Option<&'a str>);
+
+impl fmt::Display for StackTrace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(text, None) => f.write_str(text),
+            Self(kind, Some(message)) => write!(f, "{kind}: {message}"),
+        }
+    }
+}
+
+impl Serialize for StackTrace<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

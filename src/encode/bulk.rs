@@ -1,0 +1,95 @@
+//! Elasticsearch's and OpenSearch's `_bulk`.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+
+use super::Encoder;
+use super::json::JsonEncoder;
+use super::object::write_text;
+use crate::batch::{Answers, Framing};
+use crate::error::BoxError;
+
+/// Encodes records for the `_bulk` of Elasticsearch and OpenSearch, into an index or a data stream.
+///
+/// A document is what [`JsonEncoder`] makes of a record, with an `@timestamp` in milliseconds. Its id is given to it when it
+/// is logged and stays with it in the spool: a document that comes again, also in another batch or after a restart, is
+/// refused by the endpoint as one that exists, so that each is there once. Every document's own status is read: see
+/// [`Answers::Bulk`].
+///
+/// # Examples
+///
+/// ```
+/// use opentelemetry_spool::{BulkEncoder, JsonEncoder, LogExporter};
+///
+/// let builder = LogExporter::builder()
+///     .with_endpoint("https://search.example.com/logs-checkout/_bulk")
+///     .with_headers([("authorization", "ApiKey bm90IGEga2V5")])
+///     .with_encoder(BulkEncoder::new(JsonEncoder::default().with_resource(true)));
+/// ```
+#[derive(Debug)]
+pub struct BulkEncoder {
+    document: JsonEncoder,
+    index: Option<String>,
+    /// Drawn once, so that no two exporters give the same ids.
+    id: u64,
+    next: AtomicU64,
+}
+
+impl Default for BulkEncoder {
+    fn default() -> Self {
+        Self::new(JsonEncoder::default())
+    }
+}
+
+impl BulkEncoder {
+    /// An encoder of documents that are made by `document`.
+    pub fn new(document: JsonEncoder) -> Self {
+        Self { document, index: None, id: fastrand::u64(..), next: AtomicU64::new(0) }
+    }
+
+    /// Names the index or data stream in every action. By default it is the one in the endpoint's path.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::BulkEncoder;
+    ///
+    /// let encoder = BulkEncoder::default().with_index("logs-checkout");
+    /// ```
+    pub fn with_index(mut self, index: impl Into<String>) -> Self {
+        self.index = Some(index.into());
+        self
+    }
+}
+
+impl Encoder for BulkEncoder {
+    fn framing(&self) -> Framing {
+        Framing::ndjson().with_answers(Answers::Bulk)
+    }
+
+    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        out.extend_from_slice(b"{\"create\":{");
+        if let Some(index) = &self.index {
+            out.extend_from_slice(b"\"_index\":");
+            write_text(out, index)?;
+            out.push(b',');
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let time = record.timestamp().or(record.observed_timestamp()).unwrap_or_else(std::time::SystemTime::now);
+        let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        write!(out, "\"_id\":\"{:016x}-{number:x}\"}}}}\n{{\"@timestamp\":{millis}", self.id)?;
+        let document = out.len();
+        self.document.encode(record, scope, out)?;
+        // The rest of an object that is begun already; it is never empty.
+        out[document] = b',';
+        Ok(())
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.document.set_resource(resource);
+    }
+}

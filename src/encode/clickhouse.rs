@@ -1,0 +1,115 @@
+//! ClickHouse's `JSONEachRow`.
+
+use std::time::UNIX_EPOCH;
+
+use opentelemetry::logs::{AnyValue, Severity};
+use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
+use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+
+use super::Encoder;
+use super::any_value::{JsonText, JsonValue, from_resource};
+use super::attributes::Attributes;
+use super::object::Object;
+use super::origin::Origin;
+use crate::batch::{Answers, Framing};
+use crate::error::BoxError;
+
+/// How many lists and maps of one value are written inside one another.
+const MAX_DEPTH: usize = 64;
+
+/// Encodes records as rows for ClickHouse, in `JSONEachRow`, for the table that the OpenTelemetry Collector's exporter makes.
+///
+/// The endpoint's query says where they go; columns that the table has not are refused, unless
+/// `input_format_skip_unknown_fields=1` is in it as well. How the answers are read: [`Answers::ClickHouse`].
+///
+/// ```sql
+/// CREATE TABLE otel_logs (
+///     Timestamp DateTime64(9), TraceId String, SpanId String, TraceFlags UInt8,
+///     SeverityText LowCardinality(String), SeverityNumber UInt8, ServiceName LowCardinality(String), Body String,
+///     ResourceSchemaUrl String, ResourceAttributes Map(LowCardinality(String), String),
+///     ScopeSchemaUrl String, ScopeName String, ScopeVersion String, ScopeAttributes Map(LowCardinality(String), String),
+///     LogAttributes Map(LowCardinality(String), String), EventName String
+/// ) ENGINE = MergeTree PARTITION BY toDate(Timestamp) ORDER BY (ServiceName, Timestamp)
+/// ```
+///
+/// For a table of one's own: [`JsonEncoder::with_framing`](crate::JsonEncoder::with_framing) with
+/// [`Framing::ndjson`] and these answers.
+///
+/// # Examples
+///
+/// ```
+/// use opentelemetry_spool::{ClickHouseEncoder, LogExporter};
+///
+/// let builder = LogExporter::builder()
+///     .with_endpoint("http://127.0.0.1:8123/?query=INSERT%20INTO%20otel_logs%20FORMAT%20JSONEachRow")
+///     .with_headers([("x-clickhouse-user", "logs"), ("x-clickhouse-key", "s3cret")])
+///     .with_encoder(ClickHouseEncoder::default());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ClickHouseEncoder {
+    origin: Origin,
+    schema_url: String,
+}
+
+impl Encoder for ClickHouseEncoder {
+    fn framing(&self) -> Framing {
+        Framing::ndjson().with_answers(Answers::ClickHouse)
+    }
+
+    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        Object::write(out, |row| {
+            let time = record.timestamp().or(record.observed_timestamp()).unwrap_or_else(std::time::SystemTime::now);
+            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            row.member("Timestamp", format!("{}.{:09}", since.as_secs(), since.subsec_nanos()))?;
+            if let Some(trace) = record.trace_context().filter(|trace| trace.trace_id != TraceId::INVALID) {
+                row.hex("TraceId", trace.trace_id.to_bytes());
+                if trace.span_id != SpanId::INVALID {
+                    row.hex("SpanId", trace.span_id.to_bytes());
+                }
+                row.member("TraceFlags", trace.trace_flags.map_or(0, opentelemetry::TraceFlags::to_u8))?;
+            }
+            let severity = record.severity_number();
+            row.text("SeverityText", record.severity_text().or(severity.as_ref().map(Severity::name)).or(Some("")))?;
+            row.member("SeverityNumber", severity.map_or(0, |severity| severity as u8))?;
+            if let Some(service) = self.origin.get("service.name") {
+                row.member("ServiceName", text(service))?;
+            }
+            if let Some(body) = record.body() {
+                row.member("Body", text(body))?;
+            }
+            row.text("ResourceSchemaUrl", Some(&self.schema_url))?;
+            write_map(row, "ResourceAttributes", self.origin.resource.iter().map(|(key, value)| (key, value)))?;
+            row.text("ScopeSchemaUrl", scope.schema_url().or(Some("")))?;
+            row.text("ScopeName", Some(scope.name()))?;
+            row.text("ScopeVersion", scope.version().or(Some("")))?;
+            let of_scope: Vec<_> = scope.attributes().map(|kv| (&kv.key, from_resource(&kv.value))).collect();
+            write_map(row, "ScopeAttributes", of_scope.iter().map(|(key, value)| (*key, value)))?;
+            let attributes = Attributes::of(record);
+            write_map(row, "LogAttributes", attributes.last_of_each().map(|(key, value)| (key, value)))?;
+            row.text("EventName", record.event_name().or(Some("")))
+        })
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.origin = Origin::of(resource);
+        self.schema_url = resource.schema_url().unwrap_or_default().to_owned();
+    }
+}
+
+fn text(value: &AnyValue) -> JsonText<'_> {
+    JsonText(JsonValue { value, depth: MAX_DEPTH })
+}
+
+/// An object of strings.
+fn write_map<'a>(
+    row: &mut Object<'_>,
+    key: &'static str,
+    mut attributes: impl Iterator<Item = (&'a Key, &'a AnyValue)>,
+) -> Result<(), BoxError> {
+    row.object(key, |map| {
+        attributes.try_for_each(|(key, value)| {
+            map.any_key(key.as_str())?;
+            map.value(text(value))
+        })
+    })
+}

@@ -1,0 +1,27 @@
+//! Severities on the scale of Python's `logging`.
+
+use opentelemetry::logs::Severity;
+
+pub(super) struct Level {
+    pub(super) number: u8,
+    pub(super) name: &'static str,
+    /// Both, as an object.
+    pub(super) json: &'static str,
+}
+
+const LEVELS: [(Severity, Level); 6] = [
+    (Severity::Trace4, Level { number: 5, name: "TRACE", json: r#"{"number":5,"name":"TRACE"}"# }),
+    (Severity::Debug4, Level { number: 10, name: "DEBUG", json: r#"{"number":10,"name":"DEBUG"}"# }),
+    (Severity::Info4, Level { number: 20, name: "INFO", json: r#"{"number":20,"name":"INFO"}"# }),
+    (Severity::Warn4, Level { number: 30, name: "WARNING", json: r#"{"number":30,"name":"WARNING"}"# }),
+    (Severity::Error4, Level { number: 40, name: "ERROR", json: r#"{"number":40,"name":"ERROR"}"# }),
+    (Severity::Fatal4, Level { number: 50, name: "CRITICAL", json: r#"{"number":50,"name":"CRITICAL"}"# }),
+];
+
+const NOT_SET: Level = Level { number: 0, name: "NOTSET", json: r#"{"number":0,"name":"NOTSET"}"# };
+
+/// A severity as Python's scale has it.
+pub(super) fn python_level(severity: Option<Severity>) -> &'static Level {
+    let level = severity.and_then(|severity| LEVELS.iter().find(|(last, _)| severity <= *last));
+    level.map_or(&NOT_SET, |(_, level)| level)
+}

@@ -1,0 +1,109 @@
+//! Loki's push API.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+
+use super::Encoder;
+use super::json::JsonEncoder;
+use super::object::{Object, write_text};
+use super::origin::Origin;
+use super::template::{Rendering, Template};
+use crate::batch::Framing;
+use crate::error::{BoxError, TemplateError};
+
+/// Encodes records for Loki's push API, `/loki/api/v1/push`.
+///
+/// The line is what another encoder makes of a record, by default [`JsonEncoder`], which LogQL takes apart with `| json`. The
+/// labels are `service_name`, of the resource, and `level`; further ones come from templates. Keep them few: every
+/// combination is a stream of its own. A label whose value is empty is left out.
+///
+/// Loki tells lines of one stream apart by their time and text: what comes twice is stored once.
+///
+/// # Examples
+///
+/// ```
+/// use opentelemetry_spool::{LogExporter, LokiEncoder, TextEncoder};
+///
+/// let encoder = LokiEncoder::new(TextEncoder::new("{target}: {message}")?)
+///     .with_label("environment", "{resource[deployment.environment.name]}")?;
+/// let builder = LogExporter::builder()
+///     .with_endpoint("https://loki.example.com/loki/api/v1/push")
+///     .with_headers([("x-scope-orgid", "acme")])
+///     .with_encoder(encoder);
+/// # Ok::<(), opentelemetry_spool::TemplateError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LokiEncoder<E = JsonEncoder> {
+    line: E,
+    labels: Vec<(String, Template)>,
+    origin: Origin,
+    started: SystemTime,
+}
+
+impl Default for LokiEncoder {
+    fn default() -> Self {
+        Self::new(JsonEncoder::default())
+    }
+}
+
+impl<E: Encoder> LokiEncoder<E> {
+    /// An encoder of lines that are made by `line`.
+    pub fn new(line: E) -> Self {
+        let service = Template::field("resource[service.name]");
+        let labels = vec![("service_name".to_owned(), service), ("level".to_owned(), Template::field("levelname"))];
+        Self { line, labels, origin: Origin::default(), started: SystemTime::now() }
+    }
+
+    /// Adds a label, or puts another one in the place of that with the same name. What a label's name may not have becomes
+    /// an underscore.
+    ///
+    /// # Errors
+    ///
+    /// If the template has a field that there is not, or a single brace.
+    pub fn with_label(mut self, name: &str, template: &str) -> Result<Self, TemplateError> {
+        let mut name: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+            name.insert(0, '_');
+        }
+        self.labels.retain(|(other, _)| *other != name);
+        self.labels.push((name, template.parse()?));
+        Ok(self)
+    }
+}
+
+impl<E: Encoder> Encoder for LokiEncoder<E> {
+    fn framing(&self) -> Framing {
+        Framing::new("application/json", "{\"streams\":[", ",", "]}")
+    }
+
+    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let mut text = Vec::new();
+        Object::write(out, |json| {
+            json.object("stream", |labels| {
+                let mut rendering = Rendering::new(record, scope, &self.origin, self.started);
+                for (name, template) in &self.labels {
+                    text.clear();
+                    template.write(&mut rendering, &mut text)?;
+                    if !text.is_empty() {
+                        labels.any_key(name)?;
+                        write_text(labels.out, &String::from_utf8_lossy(&text))?;
+                    }
+                }
+                Ok(())
+            })?;
+            text.clear();
+            self.line.encode(record, scope, &mut text)?;
+            let time = record.timestamp().or(record.observed_timestamp()).unwrap_or_else(SystemTime::now);
+            let nanos = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+            json.member("values", [[nanos.to_string().into(), String::from_utf8_lossy(&text)]])
+        })
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.origin = Origin::of(resource);
+        self.line.set_resource(resource);
+    }
+}

@@ -1,0 +1,184 @@
+//! OTLP, in protobuf and in JSON.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use opentelemetry::logs::AnyValue;
+use opentelemetry::{InstrumentationScope, SpanId, TraceId};
+use opentelemetry_proto::tonic::common::v1::{self as proto, any_value::Value};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
+use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
+
+use super::Encoder;
+use super::any_value::{TOO_DEEP, from_resource, non_finite};
+use super::object::Object;
+use crate::batch::{Answers, Framing};
+use crate::config::Protocol;
+use crate::error::BoxError;
+
+/// How many lists and maps of one value are written inside one another. Protobuf's usual bound is 100 messages, of which a map
+/// inside a map takes three.
+const MAX_DEPTH: usize = 24;
+
+/// The numbers of fields: `ExportLogsServiceRequest.resource_logs`, `ResourceLogs.scope_logs`.
+const RESOURCE_LOGS: u32 = 1;
+const SCOPE_LOGS: u32 = 2;
+
+/// Encodes records as OTLP: what [`with_protocol`](crate::LogExporterBuilder::with_protocol) chooses.
+///
+/// Each record brings its resource and scope: that is what lets batches be put together and divided without being decoded. It
+/// makes a request larger before it is compressed, and hardly so afterwards. A partial success is counted, and not repeated:
+/// see [`Answers::Otlp`]. Lists and maps that are nested more than 24 deep are cut; in JSON, the floats that it has no number
+/// for become strings.
+///
+/// # Examples
+///
+/// ```
+/// use opentelemetry_spool::{LogExporter, OtlpEncoder, Protocol};
+///
+/// // The same as `with_protocol(Protocol::HttpBinary)`.
+/// let builder = LogExporter::builder().with_encoder(OtlpEncoder::new(Protocol::HttpBinary));
+/// ```
+#[derive(Clone, Debug)]
+pub struct OtlpEncoder {
+    protocol: Protocol,
+    /// A `ResourceLogs` but for its scopes: the start of every record's.
+    resource: Vec<u8>,
+}
+
+impl OtlpEncoder {
+    /// An encoder of protobuf or JSON.
+    pub fn new(protocol: Protocol) -> Self {
+        let mut encoder = Self { protocol, resource: Vec::new() };
+        encoder.set_resource(&Resource::builder_empty().build());
+        encoder
+    }
+
+    fn write_json(&self, logs: &ScopeLogs, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        Object::write(out, |json| {
+            json.out.extend_from_slice(&self.resource);
+            json.is_empty = false;
+            json.member("scopeLogs", [logs])
+        })
+    }
+
+    fn write_protobuf(&self, logs: &ScopeLogs, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let (mut head, len) = (Vec::with_capacity(16), logs.encoded_len());
+        encode_key(SCOPE_LOGS, WireType::LengthDelimited, &mut head);
+        encode_varint(len as u64, &mut head);
+        encode_key(RESOURCE_LOGS, WireType::LengthDelimited, out);
+        encode_varint((self.resource.len() + head.len() + len) as u64, out);
+        out.extend_from_slice(&self.resource);
+        out.extend_from_slice(&head);
+        Ok(logs.encode(out)?)
+    }
+
+    fn value(&self, value: &AnyValue, depth: usize) -> proto::AnyValue {
+        let value = match value {
+            AnyValue::Double(value) if self.protocol == Protocol::HttpJson && !value.is_finite() => {
+                Value::StringValue(non_finite(*value).to_owned())
+            }
+            AnyValue::Double(value) => Value::DoubleValue(*value),
+            AnyValue::Int(value) => Value::IntValue(*value),
+            AnyValue::String(value) => Value::StringValue(value.as_str().to_owned()),
+            AnyValue::Boolean(value) => Value::BoolValue(*value),
+            AnyValue::Bytes(value) => Value::BytesValue(value.to_vec()),
+            AnyValue::ListAny(_) | AnyValue::Map(_) if depth == 0 => Value::StringValue(TOO_DEEP.to_owned()),
+            AnyValue::ListAny(items) => {
+                let values = items.iter().map(|item| self.value(item, depth - 1)).collect();
+                Value::ArrayValue(proto::ArrayValue { values })
+            }
+            AnyValue::Map(entries) => {
+                let entry = |(key, value): (&opentelemetry::Key, &AnyValue)| self.attribute(key, value, depth - 1);
+                Value::KvlistValue(proto::KeyValueList { values: entries.iter().map(entry).collect() })
+            }
+            other => Value::StringValue(format!("{other:?}")),
+        };
+        proto::AnyValue { value: Some(value) }
+    }
+
+    fn attribute(&self, key: &opentelemetry::Key, value: &AnyValue, depth: usize) -> proto::KeyValue {
+        proto::KeyValue { key: key.as_str().to_owned(), value: Some(self.value(value, depth)), ..Default::default() }
+    }
+
+    fn attributes<'a>(
+        &self,
+        attributes: impl Iterator<Item = (&'a opentelemetry::Key, &'a opentelemetry::Value)>,
+    ) -> Vec<proto::KeyValue> {
+        attributes.map(|(key, value)| self.attribute(key, &from_resource(value), MAX_DEPTH)).collect()
+    }
+
+    fn record(&self, record: &SdkLogRecord) -> LogRecord {
+        let trace = record.trace_context().filter(|trace| trace.trace_id != TraceId::INVALID);
+        let span = trace.filter(|trace| trace.span_id != SpanId::INVALID);
+        LogRecord {
+            time_unix_nano: record.timestamp().map(nanos).unwrap_or_default(),
+            observed_time_unix_nano: record.observed_timestamp().map(nanos).unwrap_or_default(),
+            severity_number: record.severity_number().map_or(0, |severity| severity as i32),
+            severity_text: record.severity_text().unwrap_or_default().to_owned(),
+            body: record.body().map(|body| self.value(body, MAX_DEPTH)),
+            attributes: record.attributes_iter().map(|(key, value)| self.attribute(key, value, MAX_DEPTH)).collect(),
+            dropped_attributes_count: 0,
+            flags: trace.and_then(|trace| trace.trace_flags).map_or(0, |flags| flags.to_u8().into()),
+            trace_id: trace.map(|trace| trace.trace_id.to_bytes().to_vec()).unwrap_or_default(),
+            span_id: span.map(|trace| trace.span_id.to_bytes().to_vec()).unwrap_or_default(),
+            event_name: record.event_name().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl Encoder for OtlpEncoder {
+    fn framing(&self) -> Framing {
+        match self.protocol {
+            // Messages that follow one another are one message with all their repeated fields.
+            Protocol::HttpBinary => Framing::new("application/x-protobuf", "", "", ""),
+            Protocol::HttpJson => Framing::new("application/json", "{\"resourceLogs\":[", ",", "]}"),
+        }
+        .with_answers(Answers::Otlp)
+    }
+
+    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let logs = ScopeLogs {
+            scope: Some(proto::InstrumentationScope {
+                // As the OTLP exporter has it: the target is the name of who logged.
+                name: record.target().map_or_else(|| scope.name().to_owned(), ToString::to_string),
+                version: scope.version().unwrap_or_default().to_owned(),
+                attributes: self.attributes(scope.attributes().map(|kv| (&kv.key, &kv.value))),
+                dropped_attributes_count: 0,
+            }),
+            log_records: vec![self.record(record)],
+            schema_url: scope.schema_url().unwrap_or_default().to_owned(),
+        };
+        match self.protocol {
+            Protocol::HttpBinary => self.write_protobuf(&logs, out),
+            Protocol::HttpJson => self.write_json(&logs, out),
+        }
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        let logs = ResourceLogs {
+            resource: Some(ProtoResource { attributes: self.attributes(resource.iter()), ..Default::default() }),
+            scope_logs: Vec::new(),
+            schema_url: resource.schema_url().unwrap_or_default().to_owned(),
+        };
+        self.resource = match self.protocol {
+            Protocol::HttpBinary => logs.encode_to_vec(),
+            Protocol::HttpJson => {
+                let mut members = Vec::new();
+                // It has nothing that JSON does not know.
+                let _ = Object::write(&mut members, |json| {
+                    json.member("resource", &logs.resource)?;
+                    json.text("schemaUrl", Some(&logs.schema_url))
+                });
+                members.get(1..members.len().saturating_sub(1)).unwrap_or_default().to_vec()
+            }
+        };
+    }
+}
+
+fn nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

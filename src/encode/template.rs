@@ -1,0 +1,365 @@
+//! Templates: text with the fields of a record in it.
+
+use std::io::Write;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use opentelemetry::logs::AnyValue;
+use opentelemetry::{InstrumentationScope, SpanId, TraceId};
+use opentelemetry_sdk::logs::SdkLogRecord;
+
+use super::any_value::JsonValue;
+use super::attributes::{Attributes, Known};
+use super::level::python_level;
+use super::object::Object;
+use super::origin::Origin;
+use crate::error::{BoxError, TemplateError};
+
+/// How many lists and maps of one value are written inside one another.
+const MAX_DEPTH: usize = 64;
+
+/// Text with fields of a record in it: `"{asctime} {levelname} {message}"`.
+///
+/// The fields have the names that Python's `logging` gives them in its `{` style, so that a format string comes over as it
+/// is; OpenTelemetry's own stand beside them. What a record does not know is empty. `{{` and `}}` are braces.
+///
+/// | field | |
+/// |---|---|
+/// | `message` | the body; what is not a string as compact JSON |
+/// | `timestamp` | the record's time, else when it was observed: `2021-01-11T19:24:28.365492Z` |
+/// | `asctime` | the same as Python writes it, in UTC: `2021-01-11 19:24:28,365` |
+/// | `created`, `msecs`, `relativeCreated` | seconds since 1970; the milliseconds among them; milliseconds since the encoder was made |
+/// | `levelname`, `levelno` | the severity on Python's scale: `WARNING`, `30` |
+/// | `severity_text`, `severity_number` | as OpenTelemetry has it: `WARN`, `13` |
+/// | `name` | the instrumentation scope |
+/// | `target`, `event` | the record's target and event name |
+/// | `pathname`, `filename`, `module`, `funcName`, `lineno` | where it was logged: `src/orders.rs`, `orders.rs`, `orders`, `shop::orders`, `12` |
+/// | `process`, `processName` | number and name of the process |
+/// | `thread`, `threadName` | which thread logged, with [`CallerThreadProcessor`](crate::CallerThreadProcessor) |
+/// | `exc_text` | the stack trace, else the exception's type and message |
+/// | `trace_id`, `span_id` | in hexadecimal |
+/// | `attributes` | every attribute that has no field here, as a JSON object |
+/// | `attributes[NAME]`, `resource[NAME]` | one attribute, of the record or of its resource |
+///
+/// # Examples
+///
+/// ```
+/// use opentelemetry_spool::Template;
+///
+/// let template: Template = "{asctime} {levelname} {message} {attributes[tenant]}".parse()?;
+/// assert!("{asctime} {tenant}".parse::<Template>().unwrap_err().to_string().contains("no field `tenant`"));
+/// # Ok::<(), opentelemetry_spool::TemplateError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Field(Field),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Field {
+    Message,
+    Timestamp,
+    AscTime,
+    Created,
+    Millis,
+    RelativeCreated,
+    LevelName,
+    LevelNumber,
+    SeverityText,
+    SeverityNumber,
+    Name,
+    Target,
+    Event,
+    Path,
+    FileName,
+    Module,
+    Function,
+    Line,
+    Process,
+    ProcessName,
+    Thread,
+    ThreadName,
+    StackTrace,
+    TraceId,
+    SpanId,
+    Attributes,
+    Attribute(String),
+    Resource(String),
+}
+
+const FIELDS: [(&str, Field); 26] = [
+    ("message", Field::Message),
+    ("timestamp", Field::Timestamp),
+    ("asctime", Field::AscTime),
+    ("created", Field::Created),
+    ("msecs", Field::Millis),
+    ("relativeCreated", Field::RelativeCreated),
+    ("levelname", Field::LevelName),
+    ("levelno", Field::LevelNumber),
+    ("severity_text", Field::SeverityText),
+    ("severity_number", Field::SeverityNumber),
+    ("name", Field::Name),
+    ("target", Field::Target),
+    ("event", Field::Event),
+    ("pathname", Field::Path),
+    ("filename", Field::FileName),
+    ("module", Field::Module),
+    ("funcName", Field::Function),
+    ("lineno", Field::Line),
+    ("process", Field::Process),
+    ("processName", Field::ProcessName),
+    ("thread", Field::Thread),
+    ("threadName", Field::ThreadName),
+    ("exc_text", Field::StackTrace),
+    ("trace_id", Field::TraceId),
+    ("span_id", Field::SpanId),
+    ("attributes", Field::Attributes),
+];
+
+impl Field {
+    fn parse(name: &str) -> Option<Self> {
+        let of = |list: &str| Some(name.strip_prefix(list)?.strip_prefix('[')?.strip_suffix(']')?.to_owned());
+        let named = FIELDS.iter().find(|(field, _)| *field == name).map(|(_, field)| field.clone());
+        named.or_else(|| of("attributes").map(Self::Attribute)).or_else(|| of("resource").map(Self::Resource))
+    }
+}
+
+impl FromStr for Template {
+    type Err = TemplateError;
+
+    fn from_str(template: &str) -> Result<Self, TemplateError> {
+        let (mut parts, mut text, mut rest) = (Vec::new(), String::new(), template);
+        while let Some(at) = rest.find(['{', '}']) {
+            text.push_str(&rest[..at]);
+            let brace = &rest[at..=at];
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix(brace) {
+                text.push_str(brace);
+                rest = after;
+                continue;
+            }
+            let at = template.len() - rest.len() - 1;
+            let (field, after) =
+                rest.split_once('}').filter(|_| brace == "{").ok_or(TemplateError::Unbalanced { at })?;
+            let known = || FIELDS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+            let parsed = Field::parse(field)
+                .ok_or_else(|| TemplateError::UnknownField { field: field.to_owned(), known: known() })?;
+            if !text.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut text)));
+            }
+            parts.push(Part::Field(parsed));
+            rest = after;
+        }
+        text.push_str(rest);
+        if !text.is_empty() {
+            parts.push(Part::Text(text));
+        }
+        Ok(Self(parts))
+    }
+}
+
+impl From<Field> for Template {
+    fn from(field: Field) -> Self {
+        Self(vec![Part::Field(field)])
+    }
+}
+
+impl Template {
+    /// The body alone: `{message}`.
+    pub fn message() -> Self {
+        Field::Message.into()
+    }
+
+    /// One known field, alone.
+    pub(super) fn field(name: &str) -> Self {
+        Field::parse(name).map_or_else(|| Self(vec![Part::Text(name.to_owned())]), Self::from)
+    }
+
+    /// Text without a field.
+    pub(super) fn text(text: &str) -> Self {
+        Self(vec![Part::Text(text.to_owned())])
+    }
+
+    /// Appends the text that it gives for a record.
+    pub(super) fn write(&self, record: &mut Rendering<'_>, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => {
+                out.extend_from_slice(text.as_bytes());
+                Ok(())
+            }
+            Part::Field(field) => record.write(field, out),
+        })
+    }
+}
+
+/// A record whose fields are written.
+pub(super) struct Rendering<'a> {
+    record: &'a SdkLogRecord,
+    scope: &'a InstrumentationScope,
+    origin: &'a Origin,
+    started: SystemTime,
+    pub(super) attributes: Attributes<'a>,
+}
+
+impl<'a> Rendering<'a> {
+    pub(super) fn new(
+        record: &'a SdkLogRecord,
+        scope: &'a InstrumentationScope,
+        origin: &'a Origin,
+        started: SystemTime,
+    ) -> Self {
+        Self { record, scope, origin, started, attributes: Attributes::of(record) }
+    }
+
+    fn time(&self) -> Option<SystemTime> {
+        self.record.timestamp().or(self.record.observed_timestamp())
+    }
+
+    fn write(&mut self, field: &Field, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let (record, level) = (self.record, python_level(self.record.severity_number()));
+        let text: &str = match field {
+            Field::Message => return record.body().map_or(Ok(()), |body| write_value(body, out)),
+            Field::Attribute(name) => {
+                let found = record.attributes_iter().filter(|(key, _)| key.as_str() == name).last();
+                return found.map_or(Ok(()), |(_, value)| write_value(value, out));
+            }
+            Field::Resource(name) => return self.origin.get(name).map_or(Ok(()), |value| write_value(value, out)),
+            Field::Attributes => return self.write_attributes(out),
+            Field::Timestamp | Field::AscTime | Field::Created | Field::Millis | Field::RelativeCreated => {
+                return self.time().map_or(Ok(()), |time| write_time(field, time, self.started, out));
+            }
+            Field::LevelNumber => return number(out, level.number),
+            Field::SeverityNumber => {
+                return record.severity_number().map_or(Ok(()), |number_of| number(out, number_of as u8));
+            }
+            Field::Line => {
+                return self.attributes.int(&[Known::Line, Known::OldLine]).map_or(Ok(()), |line| number(out, line));
+            }
+            Field::Thread => return self.attributes.int(&[Known::ThreadId]).map_or(Ok(()), |id| number(out, id)),
+            Field::Process => return number(out, self.origin.process_id()),
+            Field::StackTrace => {
+                return self.attributes.stack_trace().map_or(Ok(()), |trace| Ok(write!(out, "{trace}")?));
+            }
+            Field::TraceId | Field::SpanId => return self.write_id(field, out),
+            Field::LevelName => level.name,
+            Field::SeverityText => record
+                .severity_text()
+                .or_else(|| record.severity_number().map(|severity| severity.name()))
+                .unwrap_or_default(),
+            Field::Name => self.scope.name(),
+            Field::Target => record.target().map_or("", |target| target),
+            Field::Event => record.event_name().unwrap_or_default(),
+            Field::Path => self.attributes.path().unwrap_or_default(),
+            Field::FileName => file_name(self.attributes.path().unwrap_or_default()),
+            Field::Module => {
+                let name = file_name(self.attributes.path().unwrap_or_default());
+                name.rsplit_once('.').map_or(name, |(module, _)| module)
+            }
+            Field::Function => {
+                self.attributes.text(&[Known::Function, Known::OldFunction, Known::Namespace]).unwrap_or_default()
+            }
+            Field::ProcessName => self.origin.process_name.as_deref().unwrap_or_default(),
+            Field::ThreadName => self.attributes.text(&[Known::ThreadName]).unwrap_or_default(),
+        };
+        out.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    /// Every attribute without a field of its own.
+    pub(super) fn others(&self) -> impl Iterator<Item = (&'a str, &'a AnyValue)> {
+        let others = self.attributes.last_of_each().filter(|(key, _)| Known::of(key).is_none());
+        others.map(|(key, value)| (key.as_str(), value))
+    }
+
+    fn write_attributes(&self, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let mut others = self.others().peekable();
+        if others.peek().is_none() {
+            return Ok(());
+        }
+        Object::write(out, |json| {
+            others.try_for_each(|(key, value)| {
+                json.any_key(key)?;
+                json.value(JsonValue { value, depth: MAX_DEPTH })
+            })
+        })
+    }
+
+    fn write_id(&self, field: &Field, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let Some(trace) = self.record.trace_context() else { return Ok(()) };
+        match field {
+            Field::TraceId if trace.trace_id != TraceId::INVALID => write!(out, "{}", trace.trace_id)?,
+            Field::SpanId if trace.span_id != SpanId::INVALID => write!(out, "{}", trace.span_id)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn number(out: &mut Vec<u8>, number: impl std::fmt::Display) -> Result<(), BoxError> {
+    Ok(write!(out, "{number}")?)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
+/// A string as it is, anything else as compact JSON.
+pub(super) fn write_value(value: &AnyValue, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    match value {
+        AnyValue::String(text) => out.extend_from_slice(text.as_str().as_bytes()),
+        value => serde_json::to_writer(out, &JsonValue { value, depth: MAX_DEPTH })?,
+    }
+    Ok(())
+}
+
+fn write_time(field: &Field, time: SystemTime, started: SystemTime, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (micros, millis) = (since.subsec_micros(), since.subsec_millis());
+    match (field, Date::of(time)) {
+        (Field::Timestamp, Some(Date { year, month, day, time })) => {
+            write!(out, "{year}-{month:02}-{day}T{time}.{micros:06}Z")?;
+        }
+        (Field::AscTime, Some(Date { year, month, day, time })) => {
+            write!(out, "{year}-{month:02}-{day} {time},{millis:03}")?;
+        }
+        (Field::Millis, _) => write!(out, "{millis}")?,
+        (Field::RelativeCreated, _) => {
+            let since = time
+                .duration_since(started)
+                .map_or_else(|before| -before.duration().as_secs_f64(), |since| since.as_secs_f64());
+            write!(out, "{:.3}", since * 1e3)?;
+        }
+        // Also what no calendar has.
+        _ => write!(out, "{}.{micros:06}", since.as_secs())?,
+    }
+    Ok(())
+}
+
+/// A date, and the time of that day, in UTC.
+struct Date {
+    year: String,
+    month: usize,
+    day: String,
+    time: String,
+}
+
+impl Date {
+    /// `None` before 1970 and after 9999.
+    fn of(time: SystemTime) -> Option<Self> {
+        const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        const LAST_SECOND: u64 = 253_402_300_799;
+        let since = time.duration_since(UNIX_EPOCH).ok()?;
+        if since.as_secs() > LAST_SECOND {
+            return None;
+        }
+        // `Sun, 06 Nov 1994 08:49:37 GMT`: the calendar is the library's.
+        let date = httpdate::fmt_http_date(time);
+        let mut words = date.split(' ').skip(1).map(str::to_owned);
+        let (day, month, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        Some(Self { year, month: MONTHS.find(&month)? / 3 + 1, day, time })
+    }
+}

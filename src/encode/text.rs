@@ -1,0 +1,108 @@
+//! Lines of text.
+
+use std::time::SystemTime;
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+
+use super::Encoder;
+use super::origin::Origin;
+use super::template::{Rendering, Template};
+use crate::batch::Framing;
+use crate::error::{BoxError, TemplateError};
+
+/// Encodes a record as text made from a [`Template`], a batch as these joined by newlines: `text/plain; charset=utf-8`.
+///
+/// A record whose message has several lines has several lines here as well, unless
+/// [`with_escaped_newlines`](Self::with_escaped_newlines) is on.
+///
+/// # Examples
+///
+/// ```
+/// use opentelemetry_spool::{LogExporter, TextEncoder};
+///
+/// let builder = LogExporter::builder().with_encoder(TextEncoder::new("{asctime} {levelname} {name}: {message}")?);
+/// # Ok::<(), opentelemetry_spool::TemplateError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TextEncoder {
+    template: Template,
+    framing: Framing,
+    escaped_newlines: bool,
+    origin: Origin,
+    started: SystemTime,
+}
+
+impl TextEncoder {
+    /// An encoder of lines made from a template.
+    ///
+    /// # Errors
+    ///
+    /// If the template has a field that there is not, or a single brace.
+    pub fn new(template: &str) -> Result<Self, TemplateError> {
+        Ok(Self {
+            template: template.parse()?,
+            framing: Framing::new("text/plain; charset=utf-8", "", "\n", ""),
+            escaped_newlines: false,
+            origin: Origin::default(),
+            started: SystemTime::now(),
+        })
+    }
+
+    /// Sets how records are joined. The default is by newlines, as `text/plain; charset=utf-8`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{Framing, TextEncoder};
+    ///
+    /// // Only the message, each in a request of its own.
+    /// let encoder = TextEncoder::new("{message}")?.with_framing(Framing::single("text/plain; charset=utf-8"));
+    /// # Ok::<(), opentelemetry_spool::TemplateError>(())
+    /// ```
+    pub fn with_framing(mut self, framing: Framing) -> Self {
+        self.framing = framing;
+        self
+    }
+
+    /// Sets whether a record is one line whatever is in it: line feeds and carriage returns become `\n` and `\r`. The default
+    /// is `false`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::TextEncoder;
+    ///
+    /// let encoder = TextEncoder::new("{message}")?.with_escaped_newlines(true);
+    /// # Ok::<(), opentelemetry_spool::TemplateError>(())
+    /// ```
+    pub fn with_escaped_newlines(mut self, escaped: bool) -> Self {
+        self.escaped_newlines = escaped;
+        self
+    }
+}
+
+impl Encoder for TextEncoder {
+    fn framing(&self) -> Framing {
+        self.framing.clone()
+    }
+
+    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let start = out.len();
+        self.template.write(&mut Rendering::new(record, scope, &self.origin, self.started), out)?;
+        if self.escaped_newlines && out[start..].iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            for byte in out.split_off(start) {
+                match byte {
+                    b'\n' => out.extend_from_slice(b"\\n"),
+                    b'\r' => out.extend_from_slice(b"\\r"),
+                    byte => out.push(byte),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.origin = Origin::of(resource);
+    }
+}
