@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::HeaderError;
 
+/// The content type of a form. Such a body can also be the query of a GET.
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
 /// How encoded records are put together into one request body, and how what the endpoint says to it is read.
 ///
 /// A body is `open`, the records joined by `separator`, `close`. The framing is stored with the records, so a

@@ -1,4 +1,4 @@
-//! The builder: every setting, its unit, its default and what is allowed.
+//! The builder: every setting, its unit and its default.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -10,29 +10,28 @@ use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::logs::SdkLogRecord;
 
 use crate::batch::{BatchContext, HeaderMap};
-use crate::config::{
-    BatchLimits, Compression, Durability, FullPolicy, Pace, RetryPolicy, SpoolCompression, SpoolLimits,
-};
+use crate::config::{Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, SpoolCompression};
 use crate::drain::{Classifier, Drain};
-use crate::encode::{Encoder, JsonEncoder};
+use crate::encode::Encoder;
 use crate::error::{BoxError, ExporterBuildError};
 use crate::exporter::{LogExporter, PartitionKey};
 use crate::gap;
 use crate::hook::HeaderHook;
+use crate::plan::Plan;
 use crate::retry::{Response, Verdict};
-use crate::spool::{Coding, Spool, SpoolConfig, Wake};
+use crate::settings::{Given, Settings};
+use crate::spool::{Spool, Wake};
 use crate::stats::Counters;
-use crate::transport::{HttpSettings, HttpTransport};
+use crate::transport::HttpTransport;
 use crate::worker::{Control, Worker};
-
-const MIN_SEGMENT_BYTES: u64 = 1 << 20;
-const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 
 /// Configures a [`LogExporter`].
 ///
-/// Where `opentelemetry_otlp` has a setting, it has the same name here; its environment variables are not read. Two have no
-/// default:
-/// [`with_endpoint`](Self::with_endpoint) and [`with_spool_dir`](Self::with_spool_dir).
+/// Where `opentelemetry_otlp` has a setting, it has the same name here. Two have no default:
+/// [`with_spool_dir`](Self::with_spool_dir) and, unless OTLP is sent, [`with_endpoint`](Self::with_endpoint).
+///
+/// What is not set in code is taken from the environment; the chapter on [configuration](crate::configuration) names the
+/// variable of every setting.
 ///
 /// # Examples
 ///
@@ -53,51 +52,41 @@ const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct LogExporterBuilder {
-    spool_dir: Option<PathBuf>,
-    durability: Durability,
-    compression: Option<Compression>,
-    spool_compression: SpoolCompression,
-    segment_bytes: Option<u64>,
-    limits: Limits,
-    spool_limits: SpoolLimits,
-    headers: Vec<(String, String)>,
-    partition_key: Option<Box<PartitionKey>>,
-    hook: HeaderHook,
-    encoder: Box<dyn Encoder>,
-    retry: RetryPolicy,
-    max_in_flight: usize,
-    classifier: Option<Box<Classifier>>,
-    http: HttpSettings,
-}
-
-/// The batch limits as they were given.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    max_records: usize,
-    max_bytes: usize,
-    linger: Duration,
+    /// What was given in code.
+    pub(crate) settings: Settings,
+    /// What was given in a file; else the environment is asked.
+    pub(crate) outside: Option<Result<Settings, ExporterBuildError>>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) partition_key: Option<Box<PartitionKey>>,
+    pub(crate) hook: HeaderHook,
+    pub(crate) encoder: Option<Box<dyn Encoder>>,
+    pub(crate) classifier: Option<Box<Classifier>>,
+    pub(crate) root_certificates: Vec<Given<Vec<u8>>>,
+    pub(crate) client_identity: Option<Given<Vec<u8>>>,
+    pub(crate) client: Option<reqwest::Client>,
 }
 
 impl Default for LogExporterBuilder {
     fn default() -> Self {
         Self {
-            spool_dir: None,
-            durability: Durability::default(),
-            compression: None,
-            spool_compression: SpoolCompression::default(),
-            segment_bytes: None,
-            spool_limits: SpoolLimits::default(),
-            limits: Limits { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO },
+            settings: Settings::default(),
+            outside: None,
             headers: Vec::new(),
             partition_key: None,
             hook: HeaderHook::None,
-            encoder: Box::new(JsonEncoder::default()),
-            retry: RetryPolicy::default(),
-            max_in_flight: 1,
+            encoder: None,
             classifier: None,
-            http: HttpSettings::default(),
+            root_certificates: Vec::new(),
+            client_identity: None,
+            client: None,
         }
     }
+}
+
+/// A value that was given in code.
+#[expect(clippy::unnecessary_wraps, reason = "each setting is one that may be given")]
+fn given<T>(value: T, method: &str) -> Option<Given<T>> {
+    Some(Given::new(value, method))
 }
 
 impl LogExporterBuilder {
@@ -108,11 +97,12 @@ impl LogExporterBuilder {
 
     // --- where to -------------------------------------------------------------------------------------------------
 
-    /// The URL that batches are posted to, with its path and query. Required.
+    /// The URL that batches are sent to, with its path and query, taken as it is. Required, but for OTLP, whose default is
+    /// `http://localhost:4318/v1/logs`.
     ///
     /// A user and password in it are sent as basic authentication and never shown.
     pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
-        self.http.endpoint = Some(endpoint.into());
+        self.settings.endpoint = given(endpoint.into(), "with_endpoint");
         self
     }
 
@@ -121,7 +111,7 @@ impl LogExporterBuilder {
     /// It belongs on a local disk. Several exporters, also of several processes, may share one: each has its own part.
     /// What one of them leaves behind is delivered by another, so they should have the same endpoint and headers.
     pub fn with_spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.spool_dir = Some(dir.into());
+        self.settings.spool_dir = given(dir.into(), "with_spool_dir");
         self
     }
 
@@ -129,9 +119,46 @@ impl LogExporterBuilder {
 
     /// How a record is encoded. Default: [`JsonEncoder::default`].
     ///
-    /// Records that are in the spool already stay as they are.
+    /// Records that are in the spool already stay as they are. The later of this and [`with_protocol`](Self::with_protocol)
+    /// counts.
     pub fn with_encoder(mut self, encoder: impl Encoder) -> Self {
-        self.encoder = Box::new(encoder);
+        self.encoder = Some(Box::new(encoder));
+        self.settings.protocol = None;
+        self
+    }
+
+    /// Sends OTLP, in protobuf or in JSON. Default: none, the encoder's own format. Takes the crate's feature `otlp`.
+    ///
+    /// The same as [`with_encoder`](Self::with_encoder) with an `OtlpEncoder`; the later of the two counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{LogExporter, Protocol};
+    ///
+    /// let builder = LogExporter::builder().with_protocol(Protocol::HttpBinary);
+    /// ```
+    pub fn with_protocol(mut self, protocol: Protocol) -> Self {
+        self.settings.protocol = given(Some(protocol), "with_protocol");
+        self.encoder = None;
+        self
+    }
+
+    /// With which method requests are made. Default: [`Method::Post`].
+    ///
+    /// [`Method::Get`] sends each record as the query of the URL, and takes a [`FormEncoder`](crate::FormEncoder).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{FormEncoder, LogExporter, Method};
+    ///
+    /// let form = FormEncoder::new().with_field("msg", "{message}")?;
+    /// let builder = LogExporter::builder().with_encoder(form).with_method(Method::Get);
+    /// # Ok::<(), opentelemetry_spool::TemplateError>(())
+    /// ```
+    pub fn with_method(mut self, method: Method) -> Self {
+        self.settings.method = given(method, "with_method");
         self
     }
 
@@ -240,7 +267,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_compression(Compression::Gzip);
     /// ```
     pub fn with_compression(mut self, compression: Compression) -> Self {
-        self.compression = Some(compression);
+        self.settings.compression = given(Some(compression), "with_compression");
         self
     }
 
@@ -251,7 +278,7 @@ impl LogExporterBuilder {
     /// This and the next hold for what is logged from now on. What is in the spool already keeps the limits with which it
     /// was logged, so that a batch that was sent once is the same after a restart.
     pub fn with_max_batch_records(mut self, max: usize) -> Self {
-        self.limits.max_records = max;
+        self.settings.max_batch_records = given(max, "with_max_batch_records");
         self
     }
 
@@ -260,7 +287,7 @@ impl LogExporterBuilder {
     ///
     /// A single record that is larger goes alone.
     pub fn with_max_batch_bytes(mut self, max: usize) -> Self {
-        self.limits.max_bytes = max;
+        self.settings.max_batch_bytes = given(max as u64, "with_max_batch_bytes");
         self
     }
 
@@ -268,7 +295,7 @@ impl LogExporterBuilder {
     ///
     /// While a request is under way, the next one gathers in any case.
     pub fn with_linger(mut self, linger: Duration) -> Self {
-        self.limits.linger = linger;
+        self.settings.linger = given(linger, "with_linger");
         self
     }
 
@@ -289,13 +316,16 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_max_in_flight(8);
     /// ```
     pub fn with_max_in_flight(mut self, max: usize) -> Self {
-        self.max_in_flight = max;
+        self.settings.max_in_flight = given(max, "with_max_in_flight");
         self
     }
 
     /// How failed requests are repeated. Default: [`RetryPolicy::default`].
     pub fn with_retry_policy(mut self, policy: RetryPolicy) -> Self {
-        self.retry = policy;
+        const SETTING: &str = "with_retry_policy";
+        self.settings.retry_initial_delay = given(policy.initial_delay, SETTING);
+        self.settings.retry_max_delay = given(policy.max_delay, SETTING);
+        self.settings.retry_max_retry_after = given(policy.max_retry_after, SETTING);
         self
     }
 
@@ -324,7 +354,7 @@ impl LogExporterBuilder {
 
     /// What an accepted record survives. Default: [`Durability::Sync`], a power cut.
     pub fn with_durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
+        self.settings.durability = given(durability, "with_durability");
         self
     }
 
@@ -333,7 +363,7 @@ impl LogExporterBuilder {
     /// They are sent as if they were not. With [`with_compression`](Self::with_compression) this does not count: they lie
     /// there as they are sent.
     pub fn with_spool_compression(mut self, compression: SpoolCompression) -> Self {
-        self.spool_compression = compression;
+        self.settings.spool_compression = given(compression, "with_spool_compression");
         self
     }
 
@@ -342,7 +372,7 @@ impl LogExporterBuilder {
     ///
     /// Disk is given back a segment at a time, and memory grows with the segment's size, not with the backlog.
     pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
-        self.segment_bytes = Some(bytes);
+        self.settings.segment_bytes = given(bytes, "with_segment_bytes");
         self
     }
 
@@ -351,13 +381,13 @@ impl LogExporterBuilder {
     ///
     /// Never more than this and one segment. [`with_full_policy`](Self::with_full_policy) says what gives way.
     pub fn with_max_spool_bytes(mut self, bytes: u64) -> Self {
-        self.spool_limits.max_bytes = bytes;
+        self.settings.max_spool_bytes = given(bytes, "with_max_spool_bytes");
         self
     }
 
     /// How much is to be left free on the spool's file system, in bytes. Default: zero.
     pub fn with_min_free_bytes(mut self, bytes: u64) -> Self {
-        self.spool_limits.min_free_bytes = bytes;
+        self.settings.min_free_bytes = given(bytes, "with_min_free_bytes");
         self
     }
 
@@ -366,7 +396,7 @@ impl LogExporterBuilder {
     /// What is dropped is counted in [`SpoolStats::dropped_records`](crate::SpoolStats::dropped_records) and told in the
     /// stream, by a record of its own in each partition.
     pub fn with_full_policy(mut self, policy: FullPolicy) -> Self {
-        self.spool_limits.when_full = policy;
+        self.settings.full_policy = given(policy, "with_full_policy");
         self
     }
 
@@ -376,7 +406,7 @@ impl LogExporterBuilder {
     /// [`SpoolStats::expired_records`](crate::SpoolStats::expired_records) and told in the stream. It goes by the system's
     /// clock: if that jumps ahead by more than this, what waits is given up.
     pub fn with_max_age(mut self, age: Duration) -> Self {
-        self.spool_limits.max_age = Some(age);
+        self.settings.max_age = given(age, "with_max_age");
         self
     }
 
@@ -384,7 +414,7 @@ impl LogExporterBuilder {
     ///
     /// It keeps what the receiver refused for good: see [`SpoolHandle::rejected`](crate::SpoolHandle::rejected).
     pub fn with_max_rejected_bytes(mut self, bytes: u64) -> Self {
-        self.spool_limits.max_rejected_bytes = bytes;
+        self.settings.max_rejected_bytes = given(bytes, "with_max_rejected_bytes");
         self
     }
 
@@ -392,45 +422,45 @@ impl LogExporterBuilder {
 
     /// How long one request may take, from connecting to the end of the answer. Default: 10 s.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.http.timeout = timeout;
+        self.settings.timeout = given(timeout, "with_timeout");
         self
     }
 
     /// How long connecting may take. Default: 5 s.
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
-        self.http.connect_timeout = timeout;
+        self.settings.connect_timeout = given(timeout, "with_connect_timeout");
         self
     }
 
     /// How long an idle connection is kept for the next request. Default: 90 s; zero keeps none.
     pub fn with_keep_alive(mut self, idle: Duration) -> Self {
-        self.http.keep_alive = idle;
+        self.settings.keep_alive = given(idle, "with_keep_alive");
         self
     }
 
     /// Trusts further certificate authorities besides the system's: one or more certificates in PEM. Can be repeated.
     pub fn with_root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.http.root_certificates.push(pem.into());
+        self.root_certificates.push(Given::new(pem.into(), "with_root_certificate_pem"));
         self
     }
 
     /// Authenticates the client (mTLS): its private key and its certificates, together in PEM. Default: none.
     pub fn with_client_identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.http.client_identity = Some(pem.into());
+        self.client_identity = given(pem.into(), "with_client_identity_pem");
         self
     }
 
     /// Accepts **any** certificate, also one that is forged: whoever is on the way can read and change everything.
     /// For experiments. Default: false.
     pub fn with_danger_accept_invalid_certificates(mut self, accept: bool) -> Self {
-        self.http.accept_invalid_certificates = accept;
+        self.settings.danger_accept_invalid_certificates = given(accept, "with_danger_accept_invalid_certificates");
         self
     }
 
     /// Sends every request through a proxy, `http://[user:password@]host:port`. Default: what `HTTP_PROXY`,
     /// `HTTPS_PROXY` and `NO_PROXY` say.
     pub fn with_proxy(mut self, url: impl Into<String>) -> Self {
-        self.http.proxy = Some(url.into());
+        self.settings.proxy = given(url.into(), "with_proxy");
         self
     }
 
@@ -440,7 +470,7 @@ impl LogExporterBuilder {
     /// POST becomes a GET without its records. It is used on a runtime of the exporter's own, so do not share one whose
     /// connections belong to another.
     pub fn with_http_client(mut self, client: reqwest::Client) -> Self {
-        self.http.client = Some(client);
+        self.client = Some(client);
         self
     }
 
@@ -454,25 +484,23 @@ impl LogExporterBuilder {
     /// wrong with it and what is allowed.
     pub fn build(self) -> Result<LogExporter, ExporterBuildError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
-        let headers = self.static_headers()?;
-        let config = self.spool_config()?;
-        let pace = self.pace()?;
+        let Plan { encoder, partition_key, headers, hook, classifier, spool, pace, http } =
+            Plan::make(self, &|name| std::env::var_os(name))?;
         let counters = Arc::new(Counters::default());
         let control = Arc::new(Control::default());
-        let (http, hook, classifier, for_drain) = (self.http, self.hook, self.classifier, counters.clone());
-        let wake = control.clone();
-        let encoder = Arc::new(RwLock::new(self.encoder));
+        let (for_drain, wake) = (counters.clone(), control.clone());
+        let encoder = Arc::new(RwLock::new(encoder));
         let announcer = gap::announcer(encoder.clone());
         let worker = Worker::start(control, pace, move || {
-            let hook = hook.within(http.timeout);
+            let hook = hook.within(http.timeout.value);
             let transport = HttpTransport::build(&http)?;
             let wake: Arc<Wake> = Arc::new(move || wake.wake());
-            let spool = Arc::new(Spool::open(&config, &announcer, &wake)?);
+            let spool = Arc::new(Spool::open(&spool, &announcer, &wake)?);
             Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
         })?;
         Ok(LogExporter {
             encoder,
-            partition_key: self.partition_key,
+            partition_key,
             worker,
             counters,
             groups: Mutex::default(),
@@ -480,109 +508,14 @@ impl LogExporterBuilder {
             warned_of_encoder: AtomicBool::new(false),
         })
     }
-
-    fn static_headers(&self) -> Result<HeaderMap, ExporterBuildError> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            headers.insert(name, value).map_err(|error| invalid("with_headers", error.to_string()))?;
-        }
-        Ok(headers)
-    }
-
-    fn spool_config(&self) -> Result<SpoolConfig, ExporterBuildError> {
-        let Some(dir) = self.spool_dir.clone() else {
-            let hint = "give the directory that keeps records until they are delivered, such as /var/lib/NAME/spool";
-            return Err(ExporterBuildError::Missing { setting: "with_spool_dir", hint });
-        };
-        let max_segment_bytes = self.spool_limits.max_bytes / 8;
-        if max_segment_bytes < MIN_SEGMENT_BYTES {
-            let reason =
-                format!("{} bytes; allowed are {} and more", self.spool_limits.max_bytes, 8 * MIN_SEGMENT_BYTES);
-            return Err(invalid("with_max_spool_bytes", reason));
-        }
-        let segment_bytes = self.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES.min(max_segment_bytes));
-        if !(MIN_SEGMENT_BYTES..=max_segment_bytes).contains(&segment_bytes) {
-            let reason = format!(
-                "{segment_bytes} bytes; allowed are {MIN_SEGMENT_BYTES} to {max_segment_bytes}, an eighth of the spool"
-            );
-            return Err(invalid("with_segment_bytes", reason));
-        }
-        if self.spool_limits.max_age == Some(Duration::ZERO) {
-            return Err(invalid("with_max_age", "zero; allowed are longer ones".to_owned()));
-        }
-        if self.durability == Durability::Interval(Duration::ZERO) {
-            let reason = "an interval of zero; allowed are longer ones, or `Durability::Sync`";
-            return Err(invalid("with_durability", reason.to_owned()));
-        }
-        let framing = self.encoder.framing();
-        let longest = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()]
-            .into_iter()
-            .map(<[u8]>::len)
-            .max();
-        if longest > Some(usize::from(u16::MAX)) {
-            return Err(invalid("with_encoder", "a part of its framing is longer than 65,535 bytes".to_owned()));
-        }
-        if let Err(error) = HeaderMap::new().insert("content-type", framing.content_type()) {
-            return Err(invalid("with_encoder", format!("the content type of its framing: {error}")));
-        }
-        let Limits { max_records, max_bytes, linger } = self.limits;
-        for (setting, value) in [("with_max_batch_records", max_records), ("with_max_batch_bytes", max_bytes)] {
-            if value == 0 {
-                return Err(invalid(setting, "0; allowed are 1 and more".to_owned()));
-            }
-        }
-        let limits = BatchLimits { max_records: max_records as u64, max_bytes: max_bytes as u64, linger };
-        Ok(SpoolConfig {
-            dir,
-            durability: self.durability,
-            coding: self.coding()?,
-            segment_bytes,
-            batch: limits,
-            limits: self.spool_limits,
-        })
-    }
-
-    fn coding(&self) -> Result<Coding, ExporterBuildError> {
-        match (self.compression, self.spool_compression) {
-            (Some(Compression::Gzip), _) if cfg!(feature = "gzip-http") => Ok(Coding::Deflate),
-            (Some(Compression::Gzip), _) => {
-                let reason = "gzip takes the feature `gzip-http` of opentelemetry-spool";
-                Err(invalid("with_compression", reason.to_owned()))
-            }
-            (None, SpoolCompression::Lz4) => Ok(Coding::Lz4),
-            (None, SpoolCompression::None) => Ok(Coding::Identity),
-        }
-    }
-
-    fn pace(&self) -> Result<Pace, ExporterBuildError> {
-        let RetryPolicy { initial_delay, max_delay, .. } = self.retry;
-        if initial_delay.is_zero() || max_delay < initial_delay {
-            let reason = format!(
-                "initial_delay is {initial_delay:?} and max_delay {max_delay:?}; \
-                 allowed is an initial_delay above zero and a max_delay that is not shorter"
-            );
-            return Err(invalid("with_retry_policy", reason));
-        }
-        match u16::try_from(self.max_in_flight) {
-            Ok(max_in_flight @ 1..=1024) => Ok(Pace { retry: self.retry.clone(), max_in_flight }),
-            _ => Err(invalid("with_max_in_flight", format!("{} is not from 1 to 1024", self.max_in_flight))),
-        }
-    }
-}
-
-fn invalid(setting: &'static str, reason: String) -> ExporterBuildError {
-    ExporterBuildError::Invalid { setting, reason, source: None }
 }
 
 impl std::fmt::Debug for LogExporterBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not shown, because they can hold secrets: the endpoint, header values, keys, the proxy.
         f.debug_struct("LogExporterBuilder")
-            .field("spool_dir", &self.spool_dir)
-            .field("durability", &self.durability)
-            .field("segment_bytes", &self.segment_bytes)
-            .field("limits", &self.limits)
-            .field("retry", &self.retry)
+            .field("spool_dir", &self.settings.spool_dir.as_ref().map(|dir| &dir.value))
+            .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

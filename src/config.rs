@@ -45,6 +45,42 @@ pub enum Method {
     Get,
 }
 
+/// The encoders that have a name, for what is configured from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    HttpLogging2,
+    Ndjson,
+    Text,
+    Form,
+    Bulk,
+    Loki,
+    Splunk,
+    ClickHouse,
+}
+
+impl Format {
+    pub(crate) const NAMES: [(&str, Self); 9] = [
+        ("json", Self::Json),
+        ("http_logging_2", Self::HttpLogging2),
+        ("ndjson", Self::Ndjson),
+        ("text", Self::Text),
+        ("form", Self::Form),
+        ("bulk", Self::Bulk),
+        ("loki", Self::Loki),
+        ("splunk", Self::Splunk),
+        ("clickhouse", Self::ClickHouse),
+    ];
+}
+
+/// Names and values, as they were given.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Headers(pub(crate) Vec<(String, String)>);
+
+/// What a file in PEM holds: keys or certificates.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Pem(pub(crate) Vec<u8>);
+
 /// How records are compressed in the spool, where they are not compressed for the wire already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -81,7 +117,7 @@ pub enum FullPolicy {
 /// let mut policy = RetryPolicy::default();
 /// policy.max_delay = Duration::from_secs(5);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
     /// The bound of the first delay. Default: 500 ms.
@@ -103,7 +139,7 @@ impl Default for RetryPolicy {
 }
 
 /// How fast what waits is sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     pub(crate) retry: RetryPolicy,
     /// Requests of one partition at the same time; at least 1.

@@ -21,8 +21,8 @@ pub enum ExporterBuildError {
     /// A setting has a value that is not allowed.
     #[error("`{setting}` is invalid: {reason}")]
     Invalid {
-        /// The builder's method.
-        setting: &'static str,
+        /// Where it was given: the builder's method, the environment variable, or the line of the file.
+        setting: String,
         /// What was wrong and what is allowed.
         reason: String,
         /// The cause, where there is one.

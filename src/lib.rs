@@ -63,8 +63,11 @@ mod buffer;
 mod builder;
 mod commit;
 mod config;
+#[cfg(feature = "config-file")]
+mod config_file;
 mod drain;
 mod encode;
+mod environment;
 mod error;
 mod exporter;
 mod gap;
@@ -72,8 +75,11 @@ mod groups;
 mod handle;
 mod hook;
 mod limit;
+mod parse;
+mod plan;
 mod processor;
 mod retry;
+mod settings;
 mod spool;
 mod spool_processor;
 mod stats;
@@ -83,6 +89,8 @@ mod worker;
 pub use batch::{Answers, BatchContext, Framing, HeaderMap};
 pub use builder::LogExporterBuilder;
 pub use config::{Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, SpoolCompression};
+#[cfg(feature = "config-file")]
+pub use config_file::ExporterConfig;
 #[cfg(feature = "otlp")]
 pub use encode::OtlpEncoder;
 pub use encode::{

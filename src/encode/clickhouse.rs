@@ -92,7 +92,7 @@ impl Encoder for ClickHouseEncoder {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.origin = Origin::of(resource);
-        self.schema_url = resource.schema_url().unwrap_or_default().to_owned();
+        resource.schema_url().unwrap_or_default().clone_into(&mut self.schema_url);
     }
 }
 

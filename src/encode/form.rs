@@ -8,11 +8,8 @@ use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 use super::Encoder;
 use super::origin::Origin;
 use super::template::{Rendering, Template, write_value};
-use crate::batch::Framing;
+use crate::batch::{FORM, Framing};
 use crate::error::{BoxError, TemplateError};
-
-/// The content type of a form. Such a body can also be the query of a GET.
-pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Encodes a record as the fields of an HTML form, one record per request: `application/x-www-form-urlencoded`.
 ///
@@ -45,6 +42,11 @@ impl Default for FormEncoder {
 }
 
 impl FormEncoder {
+    /// A form of one field.
+    pub(crate) fn of(name: &str, template: Template) -> Self {
+        Self { fields: vec![(name.to_owned(), template)], ..Self::default() }
+    }
+
     /// A form without a field.
     pub fn new() -> Self {
         Self::default()

@@ -24,7 +24,6 @@ use crate::error::BoxError;
 
 pub use bulk::BulkEncoder;
 pub use clickhouse::ClickHouseEncoder;
-pub(crate) use form::FORM;
 pub use form::FormEncoder;
 pub use json::{JsonEncoder, LevelScale, SourceCodeKey};
 pub use loki::LokiEncoder;

@@ -40,13 +40,17 @@ impl TextEncoder {
     ///
     /// If the template has a field that there is not, or a single brace.
     pub fn new(template: &str) -> Result<Self, TemplateError> {
-        Ok(Self {
-            template: template.parse()?,
+        Ok(Self::of(template.parse()?))
+    }
+
+    pub(crate) fn of(template: Template) -> Self {
+        Self {
+            template,
             framing: Framing::new("text/plain; charset=utf-8", "", "\n", ""),
             escaped_newlines: false,
             origin: Origin::default(),
             started: SystemTime::now(),
-        })
+        }
     }
 
     /// Sets how records are joined. The default is by newlines, as `text/plain; charset=utf-8`.

@@ -3,88 +3,80 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Identity, Proxy, Url, redirect, retry};
+use reqwest::{Certificate, Client, Identity, Proxy, RequestBuilder, Url, redirect, retry};
 
 use super::{Request, SendError, Transport};
-use crate::error::{BoxError, ExporterBuildError};
+use crate::batch::FORM;
+use crate::config::Method;
+use crate::error::ExporterBuildError;
 use crate::retry::Response;
+use crate::settings::Given;
 
-/// The settings of the client, as they were given.
+/// The settings of the client.
 #[derive(Clone)]
 pub(crate) struct HttpSettings {
-    pub(crate) endpoint: Option<String>,
-    pub(crate) timeout: Duration,
-    pub(crate) connect_timeout: Duration,
+    pub(crate) endpoint: Given<String>,
+    pub(crate) method: Method,
+    pub(crate) timeout: Given<Duration>,
+    pub(crate) connect_timeout: Given<Duration>,
     pub(crate) keep_alive: Duration,
-    pub(crate) root_certificates: Vec<Vec<u8>>,
-    pub(crate) client_identity: Option<Vec<u8>>,
+    pub(crate) root_certificates: Vec<Given<Vec<u8>>>,
+    pub(crate) client_identity: Option<Given<Vec<u8>>>,
     pub(crate) accept_invalid_certificates: bool,
-    pub(crate) proxy: Option<String>,
+    pub(crate) proxy: Option<Given<String>>,
     pub(crate) client: Option<Client>,
-}
-
-impl Default for HttpSettings {
-    fn default() -> Self {
-        Self {
-            endpoint: None,
-            timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(5),
-            keep_alive: Duration::from_secs(90),
-            root_certificates: Vec::new(),
-            client_identity: None,
-            accept_invalid_certificates: false,
-            proxy: None,
-            client: None,
-        }
-    }
 }
 
 #[derive(Debug)]
 pub(crate) struct HttpTransport {
     client: Client,
     endpoint: Url,
+    method: Method,
     timeout: Duration,
-}
-
-fn invalid(
-    setting: &'static str,
-    reason: impl Into<String>,
-    source: Option<impl Into<BoxError>>,
-) -> ExporterBuildError {
-    ExporterBuildError::Invalid { setting, reason: reason.into(), source: source.map(Into::into) }
 }
 
 impl HttpTransport {
     pub(crate) fn build(settings: &HttpSettings) -> Result<Self, ExporterBuildError> {
-        let endpoint = parse_endpoint(settings.endpoint.as_deref())?;
-        for (setting, value) in [("with_timeout", settings.timeout), ("with_connect_timeout", settings.connect_timeout)]
-        {
-            if value.is_zero() {
-                return Err(invalid(setting, "a timeout of zero lets no request through", None::<BoxError>));
+        let endpoint = parse_endpoint(&settings.endpoint)?;
+        for timeout in [&settings.timeout, &settings.connect_timeout] {
+            if timeout.value.is_zero() {
+                return Err(timeout.invalid("a timeout of zero lets no request through"));
             }
         }
-        let timeout = settings.timeout;
+        let (method, timeout) = (settings.method, settings.timeout.value);
         let client = match settings.client.clone() {
             Some(client) => client,
             None => build_client(settings, &endpoint)?,
         };
-        Ok(Self { client, endpoint, timeout })
+        Ok(Self { client, endpoint, method, timeout })
+    }
+
+    /// Where a request goes, and what it carries. With GET a form is the query, after one that the URL has already.
+    fn request(&self, request: &Request) -> RequestBuilder {
+        let is_form = request.headers.get(::http::header::CONTENT_TYPE).is_some_and(|value| value == FORM);
+        let mut url = self.endpoint.clone();
+        match std::str::from_utf8(&request.body) {
+            Ok(form) if self.method == Method::Get && is_form => {
+                let query = [url.query().unwrap_or_default(), form];
+                let query = query.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
+                url.set_query(Some(&query));
+                let mut headers = request.headers.clone();
+                headers.remove(::http::header::CONTENT_TYPE);
+                self.client.get(url).headers(headers)
+            }
+            _ => self.client.post(url).headers(request.headers.clone()).body(request.body.clone()),
+        }
     }
 }
 
-fn parse_endpoint(endpoint: Option<&str>) -> Result<Url, ExporterBuildError> {
-    const SETTING: &str = "with_endpoint";
-    let Some(endpoint) = endpoint else {
-        let hint = "give the URL that records are posted to, such as https://logs.example.com/ingest";
-        return Err(ExporterBuildError::Missing { setting: SETTING, hint });
-    };
+fn parse_endpoint(endpoint: &Given<String>) -> Result<Url, ExporterBuildError> {
     // The URL itself is not repeated: it can hold a password.
-    let url = Url::parse(endpoint).map_err(|error| {
-        invalid(SETTING, "it is not a URL; allowed is http://host/path or https://host/path", Some(error))
+    let url = Url::parse(&endpoint.value).map_err(|error| {
+        endpoint.invalid_because("it is not a URL; allowed is http://host/path or https://host/path", error)
     })?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         let reason = format!("its scheme is {:?}; allowed are http and https, with a host", url.scheme());
-        return Err(invalid(SETTING, reason, None::<BoxError>));
+        return Err(endpoint.invalid(reason));
     }
     Ok(url)
 }
@@ -92,7 +84,7 @@ fn parse_endpoint(endpoint: Option<&str>) -> Result<Url, ExporterBuildError> {
 fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, ExporterBuildError> {
     let mut builder = Client::builder()
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(settings.connect_timeout)
+        .connect_timeout(settings.connect_timeout.value)
         .pool_idle_timeout(settings.keep_alive)
         // A redirected POST would become a GET without its records.
         .redirect(redirect::Policy::none())
@@ -103,28 +95,27 @@ fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, Expor
         builder = builder.pool_max_idle_per_host(0);
     }
     for pem in &settings.root_certificates {
-        const SETTING: &str = "with_root_certificate_pem";
         let reason = "it is not a certificate in PEM; allowed are one or more CERTIFICATE blocks";
-        let certificates = Certificate::from_pem_bundle(pem).map_err(|error| invalid(SETTING, reason, Some(error)))?;
+        let certificates =
+            Certificate::from_pem_bundle(&pem.value).map_err(|error| pem.invalid_because(reason, error))?;
         if certificates.is_empty() {
-            return Err(invalid(SETTING, reason, None::<BoxError>));
+            return Err(pem.invalid(reason));
         }
         builder = builder.tls_certs_merge(certificates);
     }
     if let Some(pem) = &settings.client_identity {
         let reason = "it is not an identity in PEM; allowed are a PRIVATE KEY and its CERTIFICATE blocks together";
-        let identity =
-            Identity::from_pem(pem).map_err(|error| invalid("with_client_identity_pem", reason, Some(error)))?;
+        let identity = Identity::from_pem(&pem.value).map_err(|error| pem.invalid_because(reason, error))?;
         builder = builder.identity(identity);
     }
     if let Some(proxy) = &settings.proxy {
         let reason = "it is not a proxy's URL; allowed is http://host:port or https://host:port";
         // The client takes other schemes, and then goes past the proxy.
-        if !Url::parse(proxy).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-            return Err(invalid("with_proxy", reason, None::<BoxError>));
+        if !Url::parse(&proxy.value).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return Err(proxy.invalid(reason));
         }
-        let proxy = Proxy::all(proxy).map_err(|error| invalid("with_proxy", reason, Some(error.without_url())))?;
-        builder = builder.proxy(proxy);
+        let all = Proxy::all(&proxy.value).map_err(|error| proxy.invalid_because(reason, error.without_url()))?;
+        builder = builder.proxy(all);
     }
     let proxied = settings.proxy.is_some()
         || ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| std::env::var_os(name).is_some());
@@ -133,12 +124,10 @@ fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, Expor
         builder = builder.tls_certs_only([]);
     }
     builder.build().map_err(|error| {
-        let setting = if settings.client_identity.is_some() || !settings.root_certificates.is_empty() {
-            "with_root_certificate_pem, with_client_identity_pem"
-        } else {
-            "the HTTP client"
-        };
-        invalid(setting, error_chain(&error), Some(error.without_url()))
+        let given: Vec<_> =
+            settings.root_certificates.iter().chain(&settings.client_identity).map(|pem| pem.by.as_str()).collect();
+        let setting = if given.is_empty() { "the HTTP client".to_owned() } else { given.join(", ") };
+        Given::new((), setting).invalid_because(error_chain(&error), error.without_url())
     })
 }
 
@@ -155,14 +144,7 @@ pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
 
 impl Transport for HttpTransport {
     async fn send(&self, request: Request) -> Result<Response, SendError> {
-        let sent = self
-            .client
-            .post(self.endpoint.clone())
-            .timeout(self.timeout)
-            .headers(request.headers)
-            .body(request.body)
-            .send()
-            .await;
+        let sent = self.request(&request).timeout(self.timeout).send().await;
         let mut answer = sent.map_err(|error| {
             let kind = if error.is_connect() { SendError::Unreachable } else { SendError::Broken };
             kind(error.without_url().into())

@@ -1,0 +1,373 @@
+//! Declarative configuration: the exporter node `spool` in OpenTelemetry's YAML.
+
+use std::fmt;
+
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_saphyr::Spanned;
+
+use crate::builder::LogExporterBuilder;
+use crate::error::ExporterBuildError;
+use crate::settings::{Given, NAMES, Settings};
+
+/// The exporter node `spool` of OpenTelemetry's declarative configuration.
+///
+/// It has the names of the schema's OTLP exporter where that has one (`endpoint`, `headers`, `headers_list`, `tls`,
+/// `compression`, `timeout`, `encoding`), and those of the builder's methods, without `with_`, for the rest. A value is
+/// written as in the environment; `${NAME}` and `${NAME:-default}` stand for the value of a variable, `$$` for a dollar.
+///
+/// ```yaml
+/// logger_provider:
+///   processors:
+///     - batch:
+///         exporter:
+///           spool:
+///             endpoint: https://collector.example.com/v1/logs
+///             encoding: protobuf
+///             compression: gzip
+///             headers:
+///               - name: authorization
+///                 value: Bearer ${INGEST_TOKEN}
+///             spool_dir: /var/lib/checkout/spool
+///             max_spool_bytes: 4GiB
+/// ```
+///
+/// As the specification has it, the environment's other variables do not count where a file does. It can be read by any
+/// deserializer; errors name the line if that is `serde_saphyr`, as in [`from_yaml`](Self::from_yaml).
+///
+/// # Examples
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use opentelemetry_spool::{ExporterConfig, LogExporter};
+///
+/// let yaml = format!("
+/// logger_provider:
+///   processors:
+///     - batch:
+///         exporter:
+///           spool:
+///             endpoint: http://127.0.0.1:9/ingest
+///             spool_dir: {}
+///             max_age: 7d
+/// ", dir.path().display());
+/// let exporter = LogExporter::builder().with_config(ExporterConfig::from_yaml(&yaml)?).build()?;
+/// # drop(exporter);
+///
+/// let wrong = yaml.replace("7d", "a week");
+/// let error = LogExporter::builder().with_config(ExporterConfig::from_yaml(&wrong)?).build().unwrap_err();
+/// assert!(error.to_string().starts_with("`max_age, line 9` is invalid: \"a week\""), "{error}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct ExporterConfig {
+    /// By the setting's name.
+    values: Vec<(&'static str, Given<String>)>,
+    /// Keys that there are not, with their lines.
+    unknown: Vec<String>,
+}
+
+impl ExporterConfig {
+    /// The first exporter `spool` in a whole configuration file: of `logger_provider.processors`, in a `batch` or a `simple`
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// If it is not YAML, which names the line, or has no such exporter.
+    pub fn from_yaml(text: &str) -> Result<Self, ExporterBuildError> {
+        let file = Given::new((), "the configuration");
+        let document: Document =
+            serde_saphyr::from_str(text).map_err(|error| file.invalid(error.without_snippet().to_string()))?;
+        let processors = document.logger_provider.unwrap_or_default().processors;
+        let mut exporters =
+            processors.into_iter().filter_map(|processor| processor.batch.or(processor.simple)?.exporter);
+        exporters
+            .find_map(|exporter| exporter.spool)
+            .ok_or_else(|| file.invalid("no processor of `logger_provider` has the exporter `spool`"))
+    }
+
+    fn settings(self) -> Result<Settings, ExporterBuildError> {
+        if let Some(key) = self.unknown.first() {
+            let names: Vec<_> = own_names().chain(["headers", "headers_list", "tls", "encoding"]).collect();
+            return Err(
+                Given::new((), key).invalid(format!("there is no such setting; there are {}", names.join(", ")))
+            );
+        }
+        Settings::read(|setting, _| {
+            let found = self.values.iter().rev().find(|(name, _)| *name == setting);
+            Ok(found.map(|(_, given)| given.clone()).filter(|given| !given.value.is_empty()))
+        })
+    }
+
+    fn add(&mut self, setting: &'static str, by: String, Scalar(value): Scalar) {
+        self.values.push((setting, Given { value, by }));
+    }
+}
+
+impl LogExporterBuilder {
+    /// Takes what is not set in code from a configuration file, in place of the environment. Takes the crate's feature
+    /// `config-file`.
+    ///
+    /// What is wrong with a value is said by [`build`](Self::build), with its line.
+    pub fn with_config(mut self, config: ExporterConfig) -> Self {
+        self.outside = Some(config.settings());
+        self
+    }
+}
+
+/// Shows which settings there are, and no value.
+impl fmt::Debug for ExporterConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.values.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// What is read of a file; there is more in it.
+#[derive(Deserialize)]
+struct Document {
+    logger_provider: Option<Provider>,
+}
+
+#[derive(Default, Deserialize)]
+struct Provider {
+    #[serde(default)]
+    processors: Vec<Processor>,
+}
+
+#[derive(Deserialize)]
+struct Processor {
+    batch: Option<Exporting>,
+    simple: Option<Exporting>,
+}
+
+#[derive(Deserialize)]
+struct Exporting {
+    exporter: Option<Exporter>,
+}
+
+#[derive(Deserialize)]
+struct Exporter {
+    spool: Option<ExporterConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    name: String,
+    value: Scalar,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the schema's")]
+struct Tls {
+    ca_file: Option<Spanned<Scalar>>,
+    key_file: Option<Spanned<Scalar>>,
+    cert_file: Option<Spanned<Scalar>>,
+}
+
+impl<'de> Deserialize<'de> for ExporterConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = ExporterConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the settings of the exporter `spool`")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ExporterConfig, M::Error> {
+                let mut config = ExporterConfig::default();
+                while let Some(key) = map.next_key::<Spanned<String>>()? {
+                    let by = place(&key.value, &key);
+                    match key.value.as_str() {
+                        "headers" => {
+                            let headers: Vec<Header> = map.next_value()?;
+                            let value = headers.iter().map(Header::encoded).collect::<Vec<_>>().join(",");
+                            config.values.push(("headers", Given { value, by }));
+                        }
+                        "headers_list" => config.add("headers", by, map.next_value()?),
+                        "tls" => {
+                            let tls: Tls = map.next_value()?;
+                            for (setting, key, file) in [
+                                ("certificate", "tls.ca_file", tls.ca_file),
+                                ("client_key", "tls.key_file", tls.key_file),
+                                ("client_certificate", "tls.cert_file", tls.cert_file),
+                            ] {
+                                if let Some(file) = file {
+                                    config.add(setting, place(key, &file), file.value);
+                                }
+                            }
+                        }
+                        "encoding" => {
+                            let Scalar(encoding) = map.next_value()?;
+                            config.add("protocol", by, Scalar(format!("http/{encoding}")));
+                        }
+                        key => {
+                            if let Some(name) = own_names().find(|name| *name == key) {
+                                config.add(name, by, map.next_value()?);
+                            } else {
+                                let _: IgnoredAny = map.next_value()?;
+                                config.unknown.push(by);
+                            }
+                        }
+                    }
+                }
+                Ok(config)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// The settings for which the schema has no name of its own.
+fn own_names() -> impl Iterator<Item = &'static str> {
+    let named = ["headers", "certificate", "client_key", "client_certificate", "protocol"];
+    NAMES.iter().copied().filter(move |name| !named.contains(name))
+}
+
+/// A key, and its line where that is known.
+fn place<T>(key: &str, value: &Spanned<T>) -> String {
+    match value.referenced.line() {
+        0 => key.to_owned(),
+        line => format!("{key}, line {line}"),
+    }
+}
+
+impl Header {
+    /// As a list of headers has it.
+    fn encoded(&self) -> String {
+        let encode = |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
+        format!("{}={}", self.name, encode(&self.value.0))
+    }
+}
+
+/// A value as its text, with the values of variables; null as an empty one, which is none.
+struct Scalar(String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number, true or false")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
+                substituted(text, &|name| std::env::var(name).ok()).map(Scalar).map_err(E::custom)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Scalar, E> {
+                Ok(Scalar(String::new()))
+            }
+        }
+
+        deserializer.deserialize_any(Text)
+    }
+}
+
+/// Puts in the values of variables: `${NAME}`, `${env:NAME}`, `${NAME:-default}`; `$$` is a dollar.
+fn substituted(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix('{') {
+            let (reference, after) = after.split_once('}').ok_or("a `${` without its `}`")?;
+            let reference = reference.strip_prefix("env:").unwrap_or(reference);
+            let (name, default) = reference.split_once(":-").unwrap_or((reference, ""));
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if name.is_empty() || !name.chars().all(is_name) {
+                return Err(format!("${{{name}}} is no variable's name"));
+            }
+            out.push_str(&variable(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned()));
+            rest = after;
+        } else {
+            out.push('$');
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Protocol;
+
+    const HEAD: &str = "logger_provider:\n  processors:\n    - batch:\n        schedule_delay: 1000\n        exporter:\n          spool:\n";
+
+    fn config(settings: &str) -> Result<ExporterConfig, ExporterBuildError> {
+        let indent = " ".repeat(12);
+        let indented = settings.replace('\n', &format!("\n{indent}"));
+        ExporterConfig::from_yaml(&format!("{HEAD}{indent}{indented}\n"))
+    }
+
+    #[test]
+    fn the_names_are_the_schemas_and_the_builders() {
+        let yaml = "endpoint: https://c/v1/logs\nencoding: json\ntimeout: 5000\nmax_spool_bytes: 2GiB\nlinger: 1s\nproxy:\n\
+                    headers:\n  - name: a\n    value: x, y=%41\nheaders_list: b=1%202";
+        let settings = config(yaml).unwrap().settings().unwrap();
+        assert_eq!(settings.protocol.unwrap().value, Some(Protocol::HttpJson));
+        assert_eq!(settings.timeout.unwrap().value, Duration::from_secs(5));
+        assert_eq!(settings.max_spool_bytes.unwrap().value, 2 << 30);
+        assert_eq!(settings.endpoint.unwrap().by, "endpoint, line 7");
+        assert!(settings.proxy.is_none(), "null is none");
+        assert_eq!(settings.headers.unwrap().value.0, [("b".to_owned(), "1 2".to_owned())], "the later of the two");
+        let settings = config("headers:\n  - name: a\n    value: x, y=%41").unwrap().settings().unwrap();
+        assert_eq!(settings.headers.unwrap().value.0, [("a".to_owned(), "x, y=%41".to_owned())]);
+    }
+
+    #[test]
+    fn an_error_names_the_line() {
+        let error = |yaml| config(yaml).unwrap().settings().err().unwrap().to_string();
+        let unknown = error("endpoint: http://a/\nmax_size: 3");
+        let expected = "`max_size, line 8` is invalid: there is no such setting; there are endpoint, ";
+        assert!(unknown.starts_with(expected), "{unknown}");
+        let value = error("endpoint: http://a/\nmax_in_flight: many");
+        assert_eq!(value, "`max_in_flight, line 8` is invalid: \"many\"; allowed is a number such as 512");
+        let syntax = config("endpoint: [").unwrap_err().to_string();
+        assert!(syntax.contains("line "), "{syntax}");
+        let none = ExporterConfig::from_yaml("logger_provider:\n  processors: []\n").unwrap_err().to_string();
+        assert!(none.contains("has the exporter `spool`"), "{none}");
+    }
+
+    #[test]
+    fn variables_are_put_in() {
+        let variable = |name: &str| match name {
+            "TOKEN" => Some("s3cret".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        let text = "a ${TOKEN} ${env:TOKEN} ${EMPTY:-b} ${NONE} $$ $x";
+        assert_eq!(substituted(text, &variable).unwrap(), "a s3cret s3cret b  $ $x");
+        assert!(substituted("${TOKEN", &variable).is_err());
+        assert!(substituted("${a-b}", &variable).is_err());
+    }
+}

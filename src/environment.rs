@@ -1,0 +1,109 @@
+//! Settings from the environment, with OpenTelemetry's rules.
+
+use std::ffi::OsString;
+
+use crate::error::ExporterBuildError;
+use crate::settings::{Given, Settings, Variable, invalid};
+
+const OTLP: &str = "OTEL_EXPORTER_OTLP_";
+const OTLP_LOGS: &str = "OTEL_EXPORTER_OTLP_LOGS_";
+const SPOOL: &str = "OTEL_EXPORTER_SPOOL_";
+
+/// What is appended to the endpoint of all signals; that of the logs is taken as it is.
+const LOGS_PATH: &str = "v1/logs";
+
+impl Settings {
+    /// What the environment says. `lookup` is its value of a variable; one that is empty is one that is not there.
+    ///
+    /// # Errors
+    ///
+    /// If a value is not allowed: the error names the variable.
+    pub(crate) fn from_environment(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ExporterBuildError> {
+        let get = |prefix: &str, name: &str| {
+            let variable = format!("{prefix}{name}");
+            match lookup(&variable).map(OsString::into_string) {
+                None => Ok(None),
+                Some(Ok(value)) if value.trim().is_empty() => Ok(None),
+                Some(Ok(value)) => Ok(Some(Given::new(value.trim(), variable).into_owned())),
+                Some(Err(_)) => Err(invalid(&variable, "it is not UTF-8", None::<std::io::Error>)),
+            }
+        };
+        Self::read(|setting, variable| match variable {
+            Variable::Spool(name) => get(SPOOL, name),
+            Variable::Otlp(name) => match get(OTLP_LOGS, name)? {
+                Some(of_logs) => Ok(Some(of_logs)),
+                None => Ok(get(OTLP, name)?.map(|of_all| match setting {
+                    "endpoint" => Given { value: for_logs(&of_all.value), ..of_all },
+                    _ => of_all,
+                })),
+            },
+        })
+    }
+}
+
+impl Given<&str> {
+    fn into_owned(self) -> Given<String> {
+        Given { value: self.value.to_owned(), by: self.by }
+    }
+}
+
+/// The URL of the logs below that of all signals.
+fn for_logs(endpoint: &str) -> String {
+    format!("{}/{LOGS_PATH}", endpoint.strip_suffix('/').unwrap_or(endpoint))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Durability, Protocol};
+
+    fn settings(variables: &[(&str, &str)]) -> Result<Settings, ExporterBuildError> {
+        let find = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
+        Settings::from_environment(&|name| find(name).map(|(_, value)| value.into()))
+    }
+
+    #[test]
+    fn the_variable_of_the_logs_counts_before_that_of_all_signals() {
+        let both = settings(&[
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10000"),
+            ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "2000"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ]);
+        let both = both.unwrap();
+        let timeout = both.timeout.unwrap();
+        assert_eq!((timeout.value, &*timeout.by), (Duration::from_secs(2), "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"));
+        assert_eq!(both.protocol.unwrap().value, Some(Protocol::HttpJson));
+    }
+
+    #[test]
+    fn only_the_endpoint_of_all_signals_gets_a_path() {
+        let endpoint = |name, value| settings(&[(name, value)]).unwrap().endpoint.unwrap().value;
+        let all = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        assert_eq!(endpoint(all, "http://collector:4318"), "http://collector:4318/v1/logs");
+        assert_eq!(endpoint(all, "http://collector:4318/"), "http://collector:4318/v1/logs");
+        assert_eq!(endpoint(all, "http://gateway/otel/"), "http://gateway/otel/v1/logs");
+        assert_eq!(endpoint("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://gateway/logs"), "http://gateway/logs");
+    }
+
+    #[test]
+    fn what_is_empty_is_not_there() {
+        let empty = settings(&[("OTEL_EXPORTER_SPOOL_DURABILITY", " "), ("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).unwrap();
+        assert!(empty.durability.is_none() && empty.endpoint.is_none());
+        let given = settings(&[("OTEL_EXPORTER_SPOOL_DURABILITY", " process ")]).unwrap();
+        assert_eq!(given.durability.unwrap().value, Durability::Process);
+    }
+
+    #[test]
+    fn an_error_names_the_variable_what_was_wrong_and_what_is_allowed() {
+        let error = settings(&[("OTEL_EXPORTER_SPOOL_MAX_AGE", "a week")]).err().unwrap().to_string();
+        assert_eq!(
+            error,
+            "`OTEL_EXPORTER_SPOOL_MAX_AGE` is invalid: \"a week\"; allowed are milliseconds such as 10000, \
+             or a number with ms, s, m, h or d such as 10s"
+        );
+        let error = settings(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http")]).err().unwrap().to_string();
+        assert!(error.starts_with("`OTEL_EXPORTER_OTLP_PROTOCOL` is invalid: \"http\""), "{error}");
+    }
+}

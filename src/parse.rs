@@ -1,0 +1,202 @@
+//! Settings as text, as the environment and files have them: what is taken, and what is said of anything else.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+
+use crate::config::{Compression, Durability, Format, FullPolicy, Headers, Method, Pem, Protocol, SpoolCompression};
+use crate::encode::Template;
+
+/// A setting that can be read from text.
+pub(crate) trait FromText: Sized {
+    /// # Errors
+    ///
+    /// What was wrong and what is allowed.
+    fn from_text(text: &str) -> Result<Self, String>;
+}
+
+/// One of several words.
+fn word<T: Clone>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+    found.map(|(_, value)| value.clone()).ok_or_else(|| {
+        let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        format!("{text:?}; allowed are {}", allowed.join(", "))
+    })
+}
+
+/// A number and a unit.
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim()))?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+impl FromText for String {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+}
+
+impl FromText for PathBuf {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(text.into())
+    }
+}
+
+impl FromText for bool {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(text, &[("true", true), ("false", false)])
+    }
+}
+
+impl FromText for usize {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?}; allowed is a number such as 512"))
+    }
+}
+
+/// Bytes.
+impl FromText for u64 {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let units = [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+        with_unit(text, &units)
+            .ok_or_else(|| format!("{text:?}; allowed are bytes such as 1048576, 64KiB, 512MiB or 2GiB"))
+    }
+}
+
+/// Without a unit it is milliseconds, as OpenTelemetry has it.
+impl FromText for Duration {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let units = [("", 1), ("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+        let millis = with_unit(text, &units);
+        millis.map(Self::from_millis).ok_or_else(|| {
+            format!("{text:?}; allowed are milliseconds such as 10000, or a number with ms, s, m, h or d such as 10s")
+        })
+    }
+}
+
+/// `None` is gRPC, which others may take from the same variable.
+impl FromText for Option<Protocol> {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let (binary, json) = (Some(Protocol::HttpBinary), Some(Protocol::HttpJson));
+        word(text, &[("http/protobuf", binary), ("http/json", json), ("grpc", None)])
+    }
+}
+
+impl FromText for Option<Compression> {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(text, &[("gzip", Some(Compression::Gzip)), ("none", None)])
+    }
+}
+
+impl FromText for SpoolCompression {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(text, &[("lz4", Self::Lz4), ("none", Self::None)])
+    }
+}
+
+impl FromText for Method {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(text, &[("post", Self::Post), ("get", Self::Get)])
+    }
+}
+
+impl FromText for FullPolicy {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(text, &[("drop_oldest", Self::DropOldest), ("drop_newest", Self::DropNewest)])
+    }
+}
+
+impl FromText for Format {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(text, &Self::NAMES)
+    }
+}
+
+impl FromText for Template {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: crate::error::TemplateError| error.to_string())
+    }
+}
+
+impl FromText for Durability {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let named = word(text, &[("sync", Self::Sync), ("process", Self::Process)]);
+        named.or_else(|_| Duration::from_text(text).map(Self::Interval)).map_err(|_| {
+            format!("{text:?}; allowed are sync, process, or how long a power cut may take back, such as 500ms")
+        })
+    }
+}
+
+/// `name=value,name=value`, each value percent-encoded where it has to be.
+impl FromText for Headers {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let headers = text.split(',').map(str::trim).enumerate().filter(|(_, pair)| !pair.is_empty());
+        let header = |(at, pair): (usize, &str)| {
+            // Whatever is wrong with it, it can be a secret.
+            let (name, value) = pair.split_once('=').ok_or_else(|| {
+                format!("the header at place {} has no `=`; allowed is name=value,name=value", at + 1)
+            })?;
+            let value = percent_decode_str(value.trim()).decode_utf8();
+            let value = value.map_err(|_| format!("header `{}`: the value is not UTF-8", name.trim()))?;
+            Ok((name.trim().to_owned(), value.into_owned()))
+        };
+        headers.map(header).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// The path of a file.
+impl FromText for Pem {
+    fn from_text(text: &str) -> Result<Self, String> {
+        fs::read(text).map(Self).map_err(|error| format!("{text:?} cannot be read: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_milliseconds_or_have_a_unit() {
+        let millis = |text| Duration::from_text(text).unwrap().as_millis();
+        let texts = ["10000", "10s", "250 ms", "2m", "1h", "7d"];
+        assert_eq!(texts.map(millis), [10_000, 10_000, 250, 120_000, 3_600_000, 604_800_000]);
+        for wrong in ["", "s", "-1", "1.5s", "10 weeks", "99999999999999999999", "18446744073709551615d"] {
+            let error = Duration::from_text(wrong).unwrap_err();
+            assert!(error.contains("allowed are milliseconds"), "{error}");
+        }
+    }
+
+    #[test]
+    fn bytes_have_binary_units() {
+        let bytes = ["1048576", "64KiB", "2 mib", "1GiB"].map(|text| u64::from_text(text).unwrap());
+        assert_eq!(bytes, [1 << 20, 64 << 10, 2 << 20, 1 << 30]);
+        for wrong in ["1MB", "1k", "", "17179869184TiB"] {
+            assert!(u64::from_text(wrong).unwrap_err().contains("such as 1048576"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn headers_are_decoded_and_never_repeated_in_an_error() {
+        let headers = Headers::from_text(" a=1, b = x%20y%2Cz ,c=d=e,, ").ok().unwrap();
+        let expected = [("a", "1"), ("b", "x y,z"), ("c", "d=e")];
+        assert_eq!(headers.0, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        for wrong in ["a=1,s3cret", "a=s3cret%ff"] {
+            let error = Headers::from_text(wrong).err().unwrap();
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_none_is_answered_with_those_that_are() {
+        assert_eq!(Option::<Protocol>::from_text("HTTP/json"), Ok(Some(Protocol::HttpJson)));
+        let error = Option::<Protocol>::from_text("http").unwrap_err();
+        assert_eq!(error, r#""http"; allowed are http/protobuf, http/json, grpc"#);
+        assert_eq!(Durability::from_text("200ms"), Ok(Durability::Interval(Duration::from_millis(200))));
+        assert!(Durability::from_text("never").unwrap_err().contains("allowed are sync, process"));
+        assert!(Pem::from_text("/nowhere.pem").err().unwrap().contains("cannot be read"));
+    }
+}

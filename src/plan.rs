@@ -1,0 +1,296 @@
+//! From what was given to what is built: precedence, defaults, and what is allowed.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::batch::{Answers, FORM, Framing, HeaderMap};
+use crate::builder::LogExporterBuilder;
+use crate::config::{
+    BatchLimits, Compression, Durability, Format, Headers, Method, Pace, Protocol, RetryPolicy, SpoolCompression,
+    SpoolLimits,
+};
+use crate::drain::Classifier;
+use crate::encode::{
+    BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, JsonEncoder, LokiEncoder, SplunkEncoder, Template,
+    TextEncoder,
+};
+use crate::error::ExporterBuildError;
+use crate::exporter::PartitionKey;
+use crate::hook::HeaderHook;
+use crate::settings::{Given, Settings};
+use crate::spool::{Coding, SpoolConfig};
+use crate::transport::HttpSettings;
+
+const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
+
+/// Where OTLP goes unless it is told.
+const OTLP_ENDPOINT: &str = "http://localhost:4318/v1/logs";
+
+/// What an exporter is made of.
+pub(crate) struct Plan {
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) partition_key: Option<Box<PartitionKey>>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) hook: HeaderHook,
+    pub(crate) classifier: Option<Box<Classifier>>,
+    pub(crate) spool: SpoolConfig,
+    pub(crate) pace: Pace,
+    pub(crate) http: HttpSettings,
+}
+
+impl Plan {
+    /// What to build: what was given in code, else outside, else the defaults.
+    ///
+    /// # Errors
+    ///
+    /// If something is missing or not allowed.
+    pub(crate) fn make(
+        builder: LogExporterBuilder,
+        lookup: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ExporterBuildError> {
+        let outside = match builder.outside {
+            Some(file) => file?,
+            None => Settings::from_environment(lookup)?,
+        };
+        let encoder = match builder.encoder {
+            Some(encoder) => encoder,
+            None => encoder(&builder.settings, &outside)?,
+        };
+        let headers = headers(outside.headers.as_ref(), builder.headers)?;
+        let settings = builder.settings.or(outside);
+        let framing = encoder.framing();
+        let spool = spool_config(&settings, &framing)?;
+        let pace = pace(&settings)?;
+        let identity = match builder.client_identity {
+            None => identity(&settings)?,
+            given => given,
+        };
+        let mut root_certificates = builder.root_certificates;
+        if root_certificates.is_empty() {
+            root_certificates.extend(settings.certificate.map(|Given { value, by }| Given { value: value.0, by }));
+        }
+        let http = HttpSettings {
+            endpoint: endpoint(settings.endpoint, &framing)?,
+            method: method(settings.method, &framing, spool.coding)?,
+            timeout: or_default(settings.timeout, Duration::from_secs(10)),
+            connect_timeout: or_default(settings.connect_timeout, Duration::from_secs(5)),
+            keep_alive: or_default(settings.keep_alive, Duration::from_secs(90)).value,
+            root_certificates,
+            client_identity: identity,
+            accept_invalid_certificates: or_default(settings.danger_accept_invalid_certificates, false).value,
+            proxy: settings.proxy,
+            client: builder.client,
+        };
+        let (partition_key, hook, classifier) = (builder.partition_key, builder.hook, builder.classifier);
+        Ok(Self { encoder, partition_key, headers, hook, classifier, spool, pace, http })
+    }
+}
+
+fn or_default<T>(given: Option<Given<T>>, default: T) -> Given<T> {
+    given.unwrap_or_else(|| Given::new(default, "the default"))
+}
+
+/// The encoder that was asked for by name.
+fn encoder(code: &Settings, outside: &Settings) -> Result<Box<dyn Encoder>, ExporterBuildError> {
+    match (&code.protocol, &outside.format, &outside.protocol) {
+        (Some(protocol), _, _) | (None, None, Some(protocol)) => otlp(protocol),
+        (None, Some(format), _) => named(format, outside.template.as_ref()),
+        (None, None, None) => match &outside.template {
+            None => Ok(Box::new(JsonEncoder::default())),
+            Some(template) => Err(template.invalid("a template goes with one of the formats text, form and loki")),
+        },
+    }
+}
+
+fn named(format: &Given<Format>, template: Option<&Given<Template>>) -> Result<Box<dyn Encoder>, ExporterBuildError> {
+    let template = template.map(|template| (template.value.clone(), template));
+    Ok(match (format.value, template) {
+        (Format::Text, template) => {
+            Box::new(TextEncoder::of(template.map_or_else(Template::message, |(template, _)| template)))
+        }
+        (Format::Form, Some((template, _))) => Box::new(FormEncoder::of("message", template)),
+        (Format::Form, None) => Box::new(FormEncoder::http_handler()),
+        (Format::Loki, Some((template, _))) => Box::new(LokiEncoder::new(TextEncoder::of(template))),
+        (Format::Loki, None) => Box::new(LokiEncoder::default()),
+        (_, Some((_, given))) => {
+            return Err(given.invalid("a template goes with one of the formats text, form and loki"));
+        }
+        (Format::Json, None) => Box::new(JsonEncoder::default()),
+        (Format::HttpLogging2, None) => Box::new(JsonEncoder::http_logging_2()),
+        (Format::Ndjson, None) => Box::new(JsonEncoder::default().with_framing(Framing::ndjson())),
+        (Format::Bulk, None) => Box::new(BulkEncoder::default()),
+        (Format::Splunk, None) => Box::new(SplunkEncoder::default()),
+        (Format::ClickHouse, None) => Box::new(ClickHouseEncoder::default()),
+    })
+}
+
+fn otlp(protocol: &Given<Option<Protocol>>) -> Result<Box<dyn Encoder>, ExporterBuildError> {
+    match protocol.value {
+        None => Err(protocol.invalid("grpc; this exporter speaks http/protobuf and http/json")),
+        #[cfg(feature = "otlp")]
+        Some(protocol) => Ok(Box::new(crate::encode::OtlpEncoder::new(protocol))),
+        #[cfg(not(feature = "otlp"))]
+        Some(_) => Err(protocol.invalid("OTLP takes the feature `otlp` of opentelemetry-spool")),
+    }
+}
+
+/// Those given in code are added to those from outside.
+fn headers(outside: Option<&Given<Headers>>, code: Vec<(String, String)>) -> Result<HeaderMap, ExporterBuildError> {
+    let mut headers = HeaderMap::new();
+    if let Some(outside) = outside {
+        for (name, value) in &outside.value.0 {
+            headers.insert(name, value).map_err(|error| outside.invalid(error.to_string()))?;
+        }
+    }
+    for (name, value) in code {
+        let set = headers.insert(name, value);
+        set.map_err(|error| Given::new((), "with_headers").invalid(error.to_string()))?;
+    }
+    Ok(headers)
+}
+
+fn endpoint(given: Option<Given<String>>, framing: &Framing) -> Result<Given<String>, ExporterBuildError> {
+    match given {
+        Some(endpoint) => Ok(endpoint),
+        None if framing.answers() == Answers::Otlp => Ok(or_default(None, OTLP_ENDPOINT.to_owned())),
+        None => {
+            let hint = "give the URL that records are sent to, such as https://logs.example.com/ingest, \
+                        or set OTEL_EXPORTER_OTLP_LOGS_ENDPOINT";
+            Err(ExporterBuildError::Missing { setting: "with_endpoint", hint })
+        }
+    }
+}
+
+fn method(given: Option<Given<Method>>, framing: &Framing, coding: Coding) -> Result<Method, ExporterBuildError> {
+    match given {
+        None => Ok(Method::default()),
+        Some(method) if method.value == Method::Get && (framing.content_type() != FORM || !framing.is_single()) => {
+            Err(method.invalid("a GET carries one form; it takes a `FormEncoder`"))
+        }
+        Some(method) if method.value == Method::Get && coding == Coding::Deflate => {
+            Err(method.invalid("a GET cannot be compressed; leave out `with_compression`"))
+        }
+        Some(method) => Ok(method.value),
+    }
+}
+
+/// The key and the certificates that come from files.
+fn identity(settings: &Settings) -> Result<Option<Given<Vec<u8>>>, ExporterBuildError> {
+    match (&settings.client_key, &settings.client_certificate) {
+        (None, None) => Ok(None),
+        (Some(key), Some(certificate)) => {
+            let pem = [&key.value.0[..], b"\n", &certificate.value.0].concat();
+            Ok(Some(Given::new(pem, format!("{}, {}", key.by, certificate.by))))
+        }
+        (Some(key), None) => Err(key.invalid("a client's key takes its certificate as well")),
+        (None, Some(certificate)) => Err(certificate.invalid("a client's certificate takes its key as well")),
+    }
+}
+
+fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, ExporterBuildError> {
+    let Some(dir) = &settings.spool_dir else {
+        let hint = "give the directory that keeps records until they are delivered, such as /var/lib/NAME/spool, \
+                    or set OTEL_EXPORTER_SPOOL_DIR";
+        return Err(ExporterBuildError::Missing { setting: "with_spool_dir", hint });
+    };
+    let defaults = SpoolLimits::default();
+    let max_bytes = or_default(settings.max_spool_bytes.clone(), defaults.max_bytes);
+    let max_segment_bytes = max_bytes.value / 8;
+    if max_segment_bytes < MIN_SEGMENT_BYTES {
+        return Err(max_bytes.invalid(format!(
+            "{} bytes; allowed are {} and more",
+            max_bytes.value,
+            8 * MIN_SEGMENT_BYTES
+        )));
+    }
+    let segment_bytes = or_default(settings.segment_bytes.clone(), DEFAULT_SEGMENT_BYTES.min(max_segment_bytes));
+    if !(MIN_SEGMENT_BYTES..=max_segment_bytes).contains(&segment_bytes.value) {
+        return Err(segment_bytes.invalid(format!(
+            "{} bytes; allowed are {MIN_SEGMENT_BYTES} to {max_segment_bytes}, an eighth of the spool",
+            segment_bytes.value
+        )));
+    }
+    if let Some(max_age) = settings.max_age.as_ref().filter(|max_age| max_age.value.is_zero()) {
+        return Err(max_age.invalid("zero; allowed are longer ones"));
+    }
+    let durability = or_default(settings.durability.clone(), Durability::default());
+    if durability.value == Durability::Interval(Duration::ZERO) {
+        return Err(durability.invalid("an interval of zero; allowed are longer ones, or `Durability::Sync`"));
+    }
+    check_framing(framing)?;
+    let of_spool = |given: &Option<Given<u64>>, default| given.as_ref().map_or(default, |given| given.value);
+    let limits = SpoolLimits {
+        max_bytes: max_bytes.value,
+        min_free_bytes: of_spool(&settings.min_free_bytes, defaults.min_free_bytes),
+        when_full: settings.full_policy.as_ref().map_or(defaults.when_full, |policy| policy.value),
+        max_age: settings.max_age.as_ref().map(|max_age| max_age.value),
+        max_rejected_bytes: of_spool(&settings.max_rejected_bytes, defaults.max_rejected_bytes),
+    };
+    Ok(SpoolConfig {
+        dir: dir.value.clone(),
+        durability: durability.value,
+        coding: coding(settings)?,
+        segment_bytes: segment_bytes.value,
+        batch: batch_limits(settings, framing)?,
+        limits,
+    })
+}
+
+fn check_framing(framing: &Framing) -> Result<(), ExporterBuildError> {
+    let encoder = Given::new((), "with_encoder");
+    let parts = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()];
+    if parts.iter().any(|part| part.len() > usize::from(u16::MAX)) {
+        return Err(encoder.invalid("a part of its framing is longer than 65,535 bytes"));
+    }
+    let content_type = HeaderMap::new().insert("content-type", framing.content_type());
+    content_type.map_err(|error| encoder.invalid(format!("the content type of its framing: {error}")))
+}
+
+fn batch_limits(settings: &Settings, framing: &Framing) -> Result<BatchLimits, ExporterBuildError> {
+    let max_records = or_default(settings.max_batch_records.clone(), 512);
+    let max_bytes = or_default(settings.max_batch_bytes.clone(), 1 << 20);
+    if max_records.value == 0 {
+        return Err(max_records.invalid("0; allowed are 1 and more"));
+    }
+    if max_bytes.value == 0 {
+        return Err(max_bytes.invalid("0; allowed are 1 and more"));
+    }
+    Ok(BatchLimits {
+        max_records: if framing.is_single() { 1 } else { max_records.value as u64 },
+        max_bytes: max_bytes.value,
+        linger: settings.linger.as_ref().map_or(Duration::ZERO, |linger| linger.value),
+    })
+}
+
+fn coding(settings: &Settings) -> Result<Coding, ExporterBuildError> {
+    match (&settings.compression, &settings.spool_compression) {
+        (Some(Given { value: Some(Compression::Gzip), .. }), _) if cfg!(feature = "gzip-http") => Ok(Coding::Deflate),
+        (Some(gzip @ Given { value: Some(Compression::Gzip), .. }), _) => {
+            Err(gzip.invalid("gzip takes the feature `gzip-http` of opentelemetry-spool"))
+        }
+        (_, Some(Given { value: SpoolCompression::None, .. })) => Ok(Coding::Identity),
+        _ => Ok(Coding::Lz4),
+    }
+}
+
+fn pace(settings: &Settings) -> Result<Pace, ExporterBuildError> {
+    let defaults = RetryPolicy::default();
+    let initial_delay = or_default(settings.retry_initial_delay.clone(), defaults.initial_delay);
+    let max_delay = or_default(settings.retry_max_delay.clone(), defaults.max_delay);
+    if initial_delay.value.is_zero() || max_delay.value < initial_delay.value {
+        let wrong = if settings.retry_initial_delay.is_some() { &initial_delay } else { &max_delay };
+        return Err(wrong.invalid(format!(
+            "initial_delay is {:?} and max_delay {:?}; \
+             allowed is an initial_delay above zero and a max_delay that is not shorter",
+            initial_delay.value, max_delay.value
+        )));
+    }
+    let max_retry_after = settings.retry_max_retry_after.as_ref().map_or(defaults.max_retry_after, |after| after.value);
+    let retry = RetryPolicy { initial_delay: initial_delay.value, max_delay: max_delay.value, max_retry_after };
+    let max_in_flight = or_default(settings.max_in_flight.clone(), 1);
+    match u16::try_from(max_in_flight.value) {
+        Ok(max_in_flight @ 1..=1024) => Ok(Pace { retry, max_in_flight }),
+        _ => Err(max_in_flight.invalid(format!("{} is not from 1 to 1024", max_in_flight.value))),
+    }
+}

@@ -1,0 +1,130 @@
+//! Every setting that is a plain value: what was given, by whom, and what counts if several did.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{Compression, Durability, Format, FullPolicy, Headers, Method, Pem, Protocol, SpoolCompression};
+use crate::encode::Template;
+use crate::error::{BoxError, ExporterBuildError};
+use crate::parse::FromText;
+
+/// A value, and the method, variable or line that it comes from: that is what errors name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given<T> {
+    pub(crate) value: T,
+    pub(crate) by: String,
+}
+
+impl<T> Given<T> {
+    pub(crate) fn new(value: T, by: impl Into<String>) -> Self {
+        Self { value, by: by.into() }
+    }
+
+    /// The value is not allowed.
+    pub(crate) fn invalid(&self, reason: impl Into<String>) -> ExporterBuildError {
+        invalid(&self.by, reason, None::<BoxError>)
+    }
+
+    pub(crate) fn invalid_because(&self, reason: impl Into<String>, source: impl Into<BoxError>) -> ExporterBuildError {
+        invalid(&self.by, reason, Some(source))
+    }
+}
+
+impl<T: FromText> Given<T> {
+    /// Reads what was given as text; `secret` text is not repeated in an error.
+    pub(crate) fn parse(text: &str, by: impl Into<String>) -> Result<Self, ExporterBuildError> {
+        let by = by.into();
+        match T::from_text(text) {
+            Ok(value) => Ok(Self { value, by }),
+            Err(reason) => Err(invalid(&by, reason, None::<BoxError>)),
+        }
+    }
+}
+
+pub(crate) fn invalid(
+    setting: &str,
+    reason: impl Into<String>,
+    source: Option<impl Into<BoxError>>,
+) -> ExporterBuildError {
+    ExporterBuildError::Invalid { setting: setting.to_owned(), reason: reason.into(), source: source.map(Into::into) }
+}
+
+/// Where a setting stands in the environment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Variable {
+    /// `OTEL_EXPORTER_OTLP_LOGS_` and this, else `OTEL_EXPORTER_OTLP_` and this.
+    Otlp(&'static str),
+    /// `OTEL_EXPORTER_SPOOL_` and this.
+    Spool(&'static str),
+}
+
+macro_rules! settings {
+    ($($field:ident: $type:ty, $variable:ident($name:literal);)*) => {
+        /// What was given from one side: by code, by the environment or by a file.
+        #[derive(Clone, Default)]
+        pub(crate) struct Settings {
+            $(pub(crate) $field: Option<Given<$type>>,)*
+        }
+
+        impl Settings {
+            /// What is not given here is as it is there.
+            pub(crate) fn or(self, other: Self) -> Self {
+                Self { $($field: self.$field.or(other.$field),)* }
+            }
+
+            /// Takes what `text` has for each setting, by its name and its variable.
+            ///
+            /// # Errors
+            ///
+            /// Those of `text`, and if a text is not what the setting takes.
+            pub(crate) fn read(
+                mut text: impl FnMut(&'static str, Variable) -> Result<Option<Given<String>>, ExporterBuildError>,
+            ) -> Result<Self, ExporterBuildError> {
+                Ok(Self {
+                    $($field: match text(stringify!($field), Variable::$variable($name))? {
+                        Some(Given { value, by }) => Some(Given::parse(&value, by)?),
+                        None => None,
+                    },)*
+                })
+            }
+        }
+
+        /// The names of all settings.
+        #[cfg(any(test, feature = "config-file"))]
+        pub(crate) const NAMES: &[&str] = &[$(stringify!($field)),*];
+    };
+}
+
+settings! {
+    endpoint: String, Otlp("ENDPOINT");
+    headers: Headers, Otlp("HEADERS");
+    protocol: Option<Protocol>, Otlp("PROTOCOL");
+    compression: Option<Compression>, Otlp("COMPRESSION");
+    timeout: Duration, Otlp("TIMEOUT");
+    certificate: Pem, Otlp("CERTIFICATE");
+    client_key: Pem, Otlp("CLIENT_KEY");
+    client_certificate: Pem, Otlp("CLIENT_CERTIFICATE");
+    spool_dir: PathBuf, Spool("DIR");
+    format: Format, Spool("FORMAT");
+    template: Template, Spool("TEMPLATE");
+    method: Method, Spool("METHOD");
+    max_batch_records: usize, Spool("MAX_BATCH_RECORDS");
+    max_batch_bytes: u64, Spool("MAX_BATCH_BYTES");
+    linger: Duration, Spool("LINGER");
+    max_in_flight: usize, Spool("MAX_IN_FLIGHT");
+    retry_initial_delay: Duration, Spool("RETRY_INITIAL_DELAY");
+    retry_max_delay: Duration, Spool("RETRY_MAX_DELAY");
+    retry_max_retry_after: Duration, Spool("RETRY_MAX_RETRY_AFTER");
+    durability: Durability, Spool("DURABILITY");
+    spool_compression: SpoolCompression, Spool("COMPRESSION");
+    segment_bytes: u64, Spool("SEGMENT_BYTES");
+    max_spool_bytes: u64, Spool("MAX_BYTES");
+    min_free_bytes: u64, Spool("MIN_FREE_BYTES");
+    full_policy: FullPolicy, Spool("FULL_POLICY");
+    max_age: Duration, Spool("MAX_AGE");
+    max_rejected_bytes: u64, Spool("MAX_REJECTED_BYTES");
+    connect_timeout: Duration, Spool("CONNECT_TIMEOUT");
+    keep_alive: Duration, Spool("KEEP_ALIVE");
+    proxy: String, Spool("PROXY");
+    danger_accept_invalid_certificates: bool, Spool("DANGER_ACCEPT_INVALID_CERTIFICATES");
+}
