@@ -59,6 +59,9 @@ impl Answers {
 
     /// What the answer to a batch of so many records says.
     pub(crate) fn judge(self, response: &Response, records: u64) -> Judgement {
+        if let Some(why) = tls_to_blame(response) {
+            return Judgement::new(Verdict::Hold, response, why);
+        }
         let succeeded = (200..300).contains(&response.status);
         match self {
             Self::Otlp if succeeded => otlp(response, records),
@@ -68,6 +71,18 @@ impl Answers {
             Self::Status | Self::Otlp | Self::Bulk => Judgement::of_status(response),
         }
     }
+}
+
+/// nginx answers 400 where a client's certificate or TLS is to blame, and not what it was sent.
+fn tls_to_blame(response: &Response) -> Option<&'static str> {
+    const TITLES: [&str; 3] = [
+        "400 No required SSL certificate was sent",
+        "400 The SSL certificate error",
+        "400 The plain HTTP request was sent to HTTPS port",
+    ];
+    let page = String::from_utf8_lossy(&response.body);
+    let title = page.split_once("<title>").filter(|_| response.status == 400)?.1.split("</title>").next();
+    TITLES.into_iter().find(|known| title == Some(known))
 }
 
 /// A success, unless it says that it is a partial one. What cannot be read is a success: the status says so, and the
@@ -245,11 +260,16 @@ fn splunk(response: &Response) -> Judgement {
     Judgement::new(verdict, response, &detail)
 }
 
-/// What is wrong with the rows themselves: text that cannot be parsed, values that do not fit their column.
-const CLICKHOUSE_ROWS: [u32; 18] = [6, 26, 27, 32, 33, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 376, 675, 676];
+/// What is wrong with the rows themselves: text that cannot be parsed, values that do not fit their column or are
+/// against a constraint.
+const CLICKHOUSE_ROWS: [u32; 27] = [
+    6, 25, 26, 27, 32, 33, 38, 41, 53, 69, 70, 72, 117, 128, 130, 131, 190, 321, 349, 376, 407, 441, 467, 469, 675,
+    676, 691,
+];
 
 /// What somebody has to mend: a column, a table, a database, the statement, a setting, the user, his rights.
-const CLICKHOUSE_SETTINGS: [u32; 14] = [10, 16, 20, 46, 60, 62, 73, 81, 115, 164, 192, 193, 497, 516];
+const CLICKHOUSE_SETTINGS: [u32; 19] =
+    [10, 16, 20, 46, 60, 62, 73, 81, 85, 115, 164, 192, 193, 194, 195, 291, 452, 497, 516];
 
 /// `Code: 60. DB::Exception: ...`, under whatever status, even 200 where the exception came late.
 fn clickhouse(response: &Response) -> Judgement {
@@ -290,6 +310,21 @@ mod tests {
         }
         assert_eq!(Answers::from_byte(Answers::ClickHouse.byte()), Some(Answers::ClickHouse));
         assert_eq!(Answers::from_byte(5), None);
+    }
+
+    #[test]
+    fn a_400_that_nginx_gives_for_the_sake_of_tls_is_not_the_batchs() {
+        let page = |status, title: &str| {
+            let body = format!("<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center>...");
+            judge(Answers::Status, status, body)
+        };
+        let why = "400 No required SSL certificate was sent";
+        assert_eq!(page(400, why), (Verdict::Hold, format!("the server answered 400: {why}")));
+        assert_eq!(page(400, "400 The SSL certificate error").0, Verdict::Hold);
+        assert_eq!(page(400, "400 The plain HTTP request was sent to HTTPS port").0, Verdict::Hold);
+        assert_eq!(page(400, "400 Bad Request").0, Verdict::Refused);
+        assert_eq!(page(422, why).0, Verdict::Refused);
+        assert_eq!(judge(Answers::Otlp, 400, why).0, Verdict::Refused, "it is no page of nginx");
     }
 
     #[test]
@@ -369,6 +404,10 @@ mod tests {
             judge(Answers::ClickHouse, status, body).0
         };
         assert_eq!(exception(500, 27), Verdict::Refused, "older versions say 500 where a row cannot be parsed");
+        assert_eq!(exception(400, 691), Verdict::Refused);
+        let of_2018 =
+            "Code: 27, e.displayText() = DB::Exception: Cannot parse input: (at row 2)\n, e.what() = DB::Exception";
+        assert_eq!(judge(Answers::ClickHouse, 500, of_2018).0, Verdict::Refused);
         assert_eq!(exception(400, 62), Verdict::Hold, "the statement is in the endpoint's URL");
         assert_eq!(exception(404, 60), Verdict::Hold);
         assert_eq!(exception(403, 516), Verdict::Hold);

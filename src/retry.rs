@@ -34,7 +34,8 @@ impl Response {
 /// | 400, 415, 422 | [`Refused`](Self::Refused) |
 /// | anything else: 3xx, 401, 403, 404, 405, 407, ... | [`Hold`](Self::Hold) |
 ///
-/// What a protocol says beyond that is read according to the framing's [`Answers`](crate::Answers).
+/// What a protocol says beyond that is read according to the framing's [`Answers`](crate::Answers). A 400 with which nginx
+/// asks for a client's certificate, or for TLS, holds the batch.
 /// [`with_response_classifier`](crate::LogExporterBuilder::with_response_classifier) replaces both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

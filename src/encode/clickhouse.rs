@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+use serde::{Serialize, Serializer};
 
 use super::Encoder;
 use super::any_value::{JsonText, JsonValue, from_resource};
@@ -19,8 +20,9 @@ const MAX_DEPTH: usize = 64;
 
 /// Encodes records as rows for ClickHouse, in `JSONEachRow`, for the table that the OpenTelemetry Collector's exporter makes.
 ///
-/// The endpoint's query says where they go; columns that the table has not are refused, unless
-/// `input_format_skip_unknown_fields=1` is in it as well. How the answers are read: [`Answers::ClickHouse`].
+/// The endpoint's query says where they go. Columns that the table has not are left out; before version 22.6 rows with them are
+/// refused, unless `input_format_skip_unknown_fields=1` is in the query as well. How the answers are read:
+/// [`Answers::ClickHouse`].
 ///
 /// ```sql
 /// CREATE TABLE otel_logs (
@@ -31,6 +33,9 @@ const MAX_DEPTH: usize = 64;
 ///     LogAttributes Map(LowCardinality(String), String), EventName String
 /// ) ENGINE = MergeTree PARTITION BY toDate(Timestamp) ORDER BY (ServiceName, Timestamp)
 /// ```
+///
+/// A batch that comes again has its rows there once only where the table remembers inserts: replicated ones do, others with
+/// `SETTINGS non_replicated_deduplication_window = 1000` at the end of the above.
 ///
 /// For a table of one's own: [`JsonEncoder::with_framing`](crate::JsonEncoder::with_framing) with
 /// [`Framing::ndjson`] and these answers.
@@ -72,10 +77,10 @@ impl Encoder for ClickHouseEncoder {
             row.text("SeverityText", record.severity_text().or(severity.as_ref().map(Severity::name)).or(Some("")))?;
             row.member("SeverityNumber", severity.map_or(0, |severity| severity as u8))?;
             if let Some(service) = self.origin.get("service.name") {
-                row.member("ServiceName", text(service))?;
+                row.member("ServiceName", Text(service))?;
             }
             if let Some(body) = record.body() {
-                row.member("Body", text(body))?;
+                row.member("Body", Text(body))?;
             }
             row.text("ResourceSchemaUrl", Some(&self.schema_url))?;
             write_map(row, "ResourceAttributes", self.origin.resource.iter().map(|(key, value)| (key, value)))?;
@@ -96,8 +101,19 @@ impl Encoder for ClickHouseEncoder {
     }
 }
 
-fn text(value: &AnyValue) -> JsonText<'_> {
-    JsonText(JsonValue { value, depth: MAX_DEPTH })
+/// A value in a column of text.
+struct Text<'a>(&'a AnyValue);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = JsonValue { value: self.0, depth: MAX_DEPTH };
+        match self.0 {
+            // JSON has strings for them, whose quotes are no part of the text.
+            AnyValue::Bytes(_) => json.serialize(serializer),
+            AnyValue::Double(value) if !value.is_finite() => json.serialize(serializer),
+            _ => JsonText(json).serialize(serializer),
+        }
+    }
 }
 
 /// An object of strings.
@@ -109,7 +125,7 @@ fn write_map<'a>(
     row.object(key, |map| {
         attributes.try_for_each(|(key, value)| {
             map.any_key(key.as_str())?;
-            map.value(text(value))
+            map.value(Text(value))
         })
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -25,7 +25,9 @@ impl Authority {
 
     fn issue(&self, name: &str) -> (CertificateDer<'static>, String, KeyPair) {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new([name.to_owned()]).expect("a legal name");
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a legal name");
+        // With its issuer's name it would pass for one that has signed itself.
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         (certificate.der().clone(), certificate.pem(), key)
     }
@@ -49,6 +51,12 @@ impl Authority {
         };
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
         Arc::new(config.with_single_cert(vec![certificate], key.into()).expect("a server certificate"))
+    }
+
+    /// A certificate for 127.0.0.1 and its private key, as PEM each.
+    pub fn server_pem(&self) -> (String, String) {
+        let (_, certificate, key) = self.issue("127.0.0.1");
+        (certificate, key.serialize_pem())
     }
 
     /// A client's private key and certificate in one PEM.

@@ -8,12 +8,14 @@
 mod certificates;
 mod child;
 mod disk;
+mod program;
 mod receiver;
 mod service;
 
 pub use certificates::Authority;
 pub use child::{Child, commands, end_with_the_parent, say, setting, settings};
 pub use disk::{Disk, run, skip};
+pub use program::{Program, ask, free_port, installed, wait_for, wait_for_port};
 pub use receiver::{Answer, Log, PATIENCE, Receiver, Request};
 pub use service::{
     Careless, Returned, Service, by_tenant, check_runs, export, exporter, exporter_to, impatient, in_time, name, names,

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Installs the servers of tests/receivers.rs, as far as that is possible here: what a program needs, Debian's packages as root, the
+# others into target/receivers. What is there already stays. Ends well whatever is missing: the tests say what they skip.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target/receivers"
+here=$(cd "$target/receivers" && pwd)
+updated=
+
+debian() { # package, its program
+    [ -x "$2" ] && return
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || { echo "needs root and apt-get" && return 1; }
+    [ -n "$updated" ] || { apt-get -qq update && updated=1; }
+    # None of them is to run as a service.
+    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install -y --no-install-recommends "$1"
+}
+
+python() { # virtual environment, packages with their versions
+    local venv="$here/$1" && shift
+    [ "$(cat "$venv/is" 2>/dev/null)" = "$*" ] && return
+    rm -rf "$venv"
+    python3 -m venv "$venv" && "$venv/bin/pip" install -q --disable-pip-version-check "$@" && echo "$*" >"$venv/is"
+}
+
+mock_collector() {
+    local crate="$here/mock-collector"
+    mkdir -p "$crate/src" && cp -u tests/receivers/mock_collector.rs "$crate/src/main.rs"
+    cat >"$crate/Cargo.toml" <<'EOF'
+[package]
+name = "mock-collector-program"
+version = "0.0.0"
+edition = "2024"
+
+[dependencies]
+mock-collector = "=0.2.15"
+opentelemetry-proto = { version = "0.33", default-features = false, features = ["logs", "with-serde"] }
+serde_json = "1"
+tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+
+[profile.dev]
+debug = false
+
+[workspace]
+EOF
+    CARGO_TARGET_DIR="$crate/target" cargo build -q --manifest-path "$crate/Cargo.toml" &&
+        ln -sf target/debug/mock-collector-program "$crate/mock-collector"
+}
+
+want() { # name, how
+    local name=$1 said
+    shift
+    if said=$("$@" 2>&1); then echo "receivers: $name is there"; else echo "receivers: no $name: $(tail -n 1 <<<"$said")"; fi
+}
+
+want nginx debian nginx-light /usr/sbin/nginx
+want clickhouse-server debian clickhouse-server /usr/sbin/clickhouse-server
+want systemd-journal-remote debian systemd-journal-remote /usr/lib/systemd/systemd-journal-remote
+want rotel python rotel rotel==0.0.1a15
+want osmem-server python osmem osmem-server==0.1.6
+# Without what it takes to give its results to pandas.
+want chdb python chdb --no-deps chdb-core==26.9.0
+want http-logging python http-logging http-logging==2.0.0
+want mock-collector mock_collector
