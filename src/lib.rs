@@ -54,6 +54,7 @@
 //! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`]; [`FullPolicy`]; [`Compression`];
 //!   [`SpoolCompression`].
 //! - [`cost`]: what a record costs in CPU, memory, disk and network, and which setting to turn.
+//! - [`receivers`]: servers that take what is sent, each with the settings that it takes, and what was seen.
 //! - The README: guarantees, answers and retries.
 
 mod answer;
@@ -112,6 +113,10 @@ pub use stats::SpoolStats;
 #[cfg(doc)]
 #[doc = include_str!("docs/cost.md")]
 pub mod cost {}
+
+#[cfg(doc)]
+#[doc = include_str!("docs/receivers.md")]
+pub mod receivers {}
 
 /// The README's code is tested as well.
 #[cfg(doctest)]

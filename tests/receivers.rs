@@ -8,12 +8,13 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::{
-    Answer, Authority, Program, Receiver, Service, ask, exporter_to, free_port, installed, name, names, run, spool_dir,
-    wait_for, wait_for_port,
+    Answer, Authority, PATIENCE, Program, Receiver, Service, ask, exporter_to, free_port, installed, name, names,
+    noise, run, spool_dir, wait_for, wait_for_port,
 };
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
 use opentelemetry::{InstrumentationScope, Key, KeyValue, SpanId, TraceFlags, TraceId};
@@ -24,8 +25,8 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{LoggerProviderBuilder, SdkLogRecord, SdkLoggerProvider};
 use opentelemetry_spool::{
-    Answers, BoxError, BulkEncoder, ClickHouseEncoder, Compression, Encoder, Framing, JsonEncoder, LogExporterBuilder,
-    OtlpEncoder, Protocol, SpoolStats,
+    Answers, BatchContext, BoxError, BulkEncoder, ClickHouseEncoder, Compression, Encoder, Framing, HeaderMap,
+    JsonEncoder, LogExporterBuilder, OtlpEncoder, Protocol, SpoolStats,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message;
@@ -101,9 +102,10 @@ fn orders(service: &Service, numbers: std::ops::RangeInclusive<usize>) {
 
 /// All of it is delivered, and none was refused on the way.
 fn deliver(service: &Service) -> SpoolStats {
-    service.deliver();
+    service.sync();
+    let flushed = service.handle.flush(PATIENCE);
     let stats = service.handle.stats();
-    assert_eq!((stats.rejected_records, stats.pending_records), (0, 0), "{stats:?}");
+    assert!(flushed.is_ok() && stats.rejected_records == 0, "{flushed:?}: {stats:?}");
     stats
 }
 
@@ -496,7 +498,7 @@ fn a_document_that_does_not_fit_the_mapping_is_rejected_alone() {
 
 // ClickHouse
 
-/// A ClickHouse that can be asked for `url`.
+/// ClickHouse, at `url`.
 struct ClickHouse {
     _program: Program,
     _dir: TempDir,
@@ -634,17 +636,14 @@ fn rows() -> JsonEncoder {
     JsonEncoder::default().with_framing(Framing::ndjson().with_answers(Answers::ClickHouse))
 }
 
-/// A row that does not fit is rejected alone, in tables whose `columns` each take a value of their own amiss.
+/// A row that does not fit a column of this type is rejected alone.
 fn a_row_that_does_not_fit_is_rejected_alone(clickhouse: &ClickHouse, column: &str) {
     clickhouse.query("DROP TABLE IF EXISTS strict");
     clickhouse
         .query(&format!("CREATE TABLE strict (message String, tags {column}) ENGINE = MergeTree ORDER BY message"));
     let spool = spool_dir();
-    // What is nested the table does not have.
-    let table = ClickHouse::insert_into("strict");
-    let endpoint = format!("{}{table}&input_format_skip_unknown_fields=1", clickhouse.url);
-    let encoder = Strict;
-    let service = shop(exporter_to(&endpoint, &spool).with_encoder(encoder));
+    let endpoint = format!("{}{}", clickhouse.url, ClickHouse::insert_into("strict"));
+    let service = shop(exporter_to(&endpoint, &spool).with_encoder(Strict));
     orders(&service, 1..=41);
     order(&service, 42, |record| record.add_attribute("amiss", true));
     orders(&service, 43..=100);
@@ -714,30 +713,51 @@ fn a_row_that_does_not_fit_its_column_is_rejected_alone_by_clickhouses_own_serve
     }
 }
 
-/// Whoever is to blame is not the rows: they wait until it is mended, and then arrive.
-fn nothing_is_lost_until(clickhouse: &ClickHouse, endpoint: &str, why: &str, mend: impl FnOnce(&Service)) {
-    let spool = spool_dir();
-    let service = shop(exporter_to(&format!("{}{endpoint}", clickhouse.url), &spool).with_encoder(rows()));
+const OWN_TABLE: &str = "CREATE TABLE own (message String, created Float64) ENGINE = MergeTree ORDER BY created";
+
+/// The rows wait for what is not their fault, as the server says `why`. Once `mend` has been called, they arrive.
+fn the_rows_wait_until_it_is_mended(
+    clickhouse: &ClickHouse,
+    change: impl FnOnce(LogExporterBuilder) -> LogExporterBuilder,
+    why: &str,
+    mend: impl FnOnce(),
+) {
+    let (spool, table) = (spool_dir(), ClickHouse::insert_into("own"));
+    let endpoint = format!("{}{table}&input_format_skip_unknown_fields=1", clickhouse.url);
+    let service = shop(change(exporter_to(&endpoint, &spool).with_encoder(rows())));
     orders(&service, 1..=COUNT);
     let stats = service.wait_for_stats("failed requests", |stats| stats.failed_requests > 2);
     assert_eq!((stats.pending_records, stats.rejected_records), (COUNT as u64, 0));
     let error = stats.last_error.expect("an error");
     assert!(error.contains(why), "{error}");
-    mend(&service);
+    mend();
     deliver(&service);
     let arrived = clickhouse.query("SELECT count(), uniqExact(message), min(created) FROM own");
     assert_eq!(arrived, format!("{COUNT}\t{COUNT}\t1610393068.365492"));
 }
 
-const OWN_TABLE: &str =
-    "CREATE TABLE own (message String, created Float64, logger String) ENGINE = MergeTree ORDER BY created";
+#[test]
+fn rows_wait_until_their_table_is_there() {
+    for clickhouse in [ClickHouse::engine(), ClickHouse::server()].into_iter().flatten() {
+        let create = || drop(clickhouse.query(OWN_TABLE));
+        the_rows_wait_until_it_is_mended(&clickhouse, |exporter| exporter, "Code: 60", create);
+    }
+}
 
 #[test]
-fn a_missing_table_holds_the_rows_until_it_is_there() {
-    for clickhouse in [ClickHouse::engine(), ClickHouse::server()].into_iter().flatten() {
-        let endpoint = ClickHouse::insert_into("own") + "&input_format_skip_unknown_fields=1";
-        nothing_is_lost_until(&clickhouse, &endpoint, "Code: 60", |_| drop(clickhouse.query(OWN_TABLE)));
-    }
+fn rows_wait_until_the_password_is_right() {
+    let Some(clickhouse) = ClickHouse::server() else { return };
+    clickhouse.query(OWN_TABLE);
+    let right = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&right);
+    let with_password = |exporter: LogExporterBuilder| {
+        exporter.with_header_hook(move |_: &BatchContext, headers: &mut HeaderMap| {
+            headers.insert("x-clickhouse-user", "logs")?;
+            headers.insert("x-clickhouse-key", if asked.load(Ordering::Relaxed) { "s3cret" } else { "secret" })?;
+            Ok(())
+        })
+    };
+    the_rows_wait_until_it_is_mended(&clickhouse, with_password, "Code: 193", || right.store(true, Ordering::Relaxed));
 }
 
 // TLS and a reverse proxy
@@ -852,16 +872,22 @@ fn nginx_that_wants_a_clients_certificate_holds_the_records_until_there_is_one()
 }
 
 #[test]
-fn batches_that_are_too_large_for_nginx_are_halved_until_they_are_not() {
+fn what_is_too_large_for_nginx_is_halved_and_rejected_only_when_it_is_alone() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let Some(nginx) = Nginx::start(&receiver, "client_max_body_size 20k;", "", "") else { return };
     let service = shop(nginx.exporter("http", &spool));
-    orders(&service, 1..=COUNT);
-    deliver(&service);
+    orders(&service, 1..=41);
+    let large = noise(21 << 10);
+    order(&service, 42, |record| record.set_body(AnyValue::from(large.clone())));
+    orders(&service, 42..=COUNT);
+    service.deliver();
 
     assert_eq!(receiver.delivered(), names("m", 1..=COUNT));
+    let rejected = service.handle.rejected().expect("a rejected store");
+    assert_eq!((rejected.len(), rejected[0].status), (1, 413));
+    assert!(String::from_utf8_lossy(&rejected[0].body).contains(&large));
     assert!(receiver.requests().iter().all(|request| request.body.len() <= 20 << 10));
-    nginx.wait_for_status("413", 3);
+    nginx.wait_for_status("413", 4);
 }
 
 #[test]
