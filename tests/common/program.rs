@@ -112,13 +112,12 @@ pub fn wait_for_port(port: u16, log: &Path) {
 pub fn ask(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
     let (host, path) = url.strip_prefix("http://").and_then(|url| url.split_once('/')).expect("a URL with a path");
     // Of HTTP/1.0, so that the answer ends with the connection.
-    let mut request = format!("{method} /{path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n", body.len());
-    for (name, value) in headers {
-        request += &format!("{name}: {value}\r\n");
-    }
+    let head = format!("{method} /{path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n", body.len());
+    let headers: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!("{head}{}\r\n", headers.concat());
     let mut connection = TcpStream::connect(host).expect("somebody listens");
     connection.set_read_timeout(Some(PATIENCE)).expect("a limit");
-    connection.write_all(&[request.as_bytes(), b"\r\n", body].concat()).expect("a request is taken");
+    connection.write_all(&[request.as_bytes(), body].concat()).expect("a request is taken");
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer).expect("an answer");
     let answer = String::from_utf8(answer).expect("an answer is text");
