@@ -344,7 +344,8 @@ mod tests {
     #[test]
     fn any_other_otlp_success_is_one() {
         let warning = br#"{"partialSuccess":{"errorMessage":"deprecated"}}"#;
-        let bodies = [&b""[..], b"{}", b"\x0a\x00", b"<html>", b"\xff\xff\xff", b"\x0a\x7fshort", warning];
+        let null = br#"{"partialSuccess":null}"#;
+        let bodies = [&b""[..], b"{}", null, b"\x0a\x00", b"<html>", b"\xff\xff\xff", b"\x0a\x7fshort", warning];
         for body in bodies {
             assert_eq!(judge(Answers::Otlp, 200, body).0, Verdict::Delivered, "{body:?}");
         }

@@ -751,11 +751,13 @@ fn rows_wait_until_the_password_is_right() {
     let right = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&right);
     let with_password = |exporter: LogExporterBuilder| {
-        exporter.with_header_hook(move |_: &BatchContext, headers: &mut HeaderMap| {
-            headers.insert("x-clickhouse-user", "logs")?;
-            headers.insert("x-clickhouse-key", if asked.load(Ordering::Relaxed) { "s3cret" } else { "secret" })?;
-            Ok(())
-        })
+        exporter.with_compression(Compression::Gzip).with_header_hook(
+            move |_: &BatchContext, headers: &mut HeaderMap| {
+                headers.insert("x-clickhouse-user", "logs")?;
+                headers.insert("x-clickhouse-key", if asked.load(Ordering::Relaxed) { "s3cret" } else { "secret" })?;
+                Ok(())
+            },
+        )
     };
     the_rows_wait_until_it_is_mended(&clickhouse, with_password, "Code: 193", || right.store(true, Ordering::Relaxed));
 }
