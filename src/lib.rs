@@ -45,16 +45,24 @@
 //!
 //! # Where to look
 //!
-//! - [`LogExporterBuilder`]: every setting with its default.
-//! - [`LogExporter`]: what flushing, shutting down and dropping mean.
-//! - [`SpoolProcessor`]: a processor for bursts, in place of the SDK's.
-//! - [`SpoolHandle`]: what is in the spool; flush, pause and resume.
-//! - [`BatchContext`] and [`HeaderMap`]: what a header hook sees and sets.
-//! - [`JsonEncoder`], [`Encoder`] and [`Framing`]: the wire format, and how to write another.
-//! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`]; [`FullPolicy`]; [`Compression`];
-//!   [`SpoolCompression`].
-//! - [`cost`]: what a record costs in CPU, memory, disk and network, and which setting to turn.
-//! - The README: guarantees, answers and retries.
+//! | chapter | |
+//! |---|---|
+//! | [`guarantees`] | when a record is safe, what is lost, what comes twice |
+//! | [`delivery`] | answers, retries, the rejected store, order |
+//! | [`formats`] | JSON, OTLP, text, forms, `_bulk`, Loki, Splunk, ClickHouse, your own |
+//! | [`headers`] | static, per batch, per tenant |
+//! | [`configuration`] | every setting: method, environment variable, YAML |
+//! | [`limits`] | sizes, times, bursts, memory |
+//! | [`cost`] | CPU, memory, disk and network, and which setting to turn |
+//! | [`operations`] | where to put it, what to watch, upgrades |
+//! | [`metrics`] | instruments, events, queries for a dashboard |
+//! | [`tool`] | `otel-spool`, the command line |
+//! | [`receivers`] | real endpoints that were tried, and how |
+//! | [`troubleshooting`] | from what you see to what it is |
+//! | [`migration`] | from `opentelemetry-otlp` and the Python handlers |
+//!
+//! Of the types, begin with [`LogExporter`] (what flushing, shutting down and dropping mean), [`LogExporterBuilder`] (every
+//! setting with its default), [`SpoolProcessor`] (a processor for bursts) and [`SpoolHandle`] (what is in the spool).
 
 mod answer;
 mod background;
@@ -109,9 +117,46 @@ pub use spool::fuzzing;
 pub use spool_processor::{SpoolProcessor, SpoolProcessorBuilder};
 pub use stats::SpoolStats;
 
-#[cfg(doc)]
+// The book. Its code is tested as well.
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/configuration.md")]
+pub mod configuration {}
+#[cfg(any(doc, doctest))]
 #[doc = include_str!("docs/cost.md")]
 pub mod cost {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/delivery.md")]
+pub mod delivery {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/formats.md")]
+pub mod formats {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/guarantees.md")]
+pub mod guarantees {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/headers.md")]
+pub mod headers {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/limits.md")]
+pub mod limits {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/metrics.md")]
+pub mod metrics {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/migration.md")]
+pub mod migration {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/operations.md")]
+pub mod operations {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/receivers.md")]
+pub mod receivers {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/tool.md")]
+pub mod tool {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/troubleshooting.md")]
+pub mod troubleshooting {}
 
 /// The README's code is tested as well.
 #[cfg(doctest)]

@@ -193,6 +193,16 @@ impl SpoolProcessorBuilder {
     /// Default: 8 MiB.
     ///
     /// A record that is larger is taken while the buffer is empty.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry_spool::{LogExporter, SpoolProcessor};
+    ///
+    /// let exporter = LogExporter::builder().build()?; // configured by the environment
+    /// let processor = SpoolProcessor::builder(exporter).with_max_buffer_bytes(32 << 20).build()?; // 32 MiB
+    /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
+    /// ```
     pub fn with_max_buffer_bytes(mut self, max: usize) -> Self {
         self.limits.max_bytes = max;
         self
@@ -203,6 +213,17 @@ impl SpoolProcessorBuilder {
     ///
     /// It is what a kill of the process can take, with the time of the commit itself. Once a quarter of the buffer or 1 MiB,
     /// whichever is less, has come together, it is committed earlier.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use opentelemetry_spool::{LogExporter, SpoolProcessor};
+    ///
+    /// let exporter = LogExporter::builder().build()?; // configured by the environment
+    /// let processor = SpoolProcessor::builder(exporter).with_commit_delay(Duration::from_millis(20)).build()?;
+    /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
+    /// ```
     pub fn with_commit_delay(mut self, delay: Duration) -> Self {
         self.limits.commit_delay = delay;
         self
@@ -213,6 +234,17 @@ impl SpoolProcessorBuilder {
     /// The default is longer than a disk that works takes for a commit, so that records which come faster than the disk
     /// takes them are slowed down and not lost. A disk that does not work holds nobody up for long: once somebody has waited
     /// in vain, or the spool has refused a commit, nobody waits until something was committed again.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use opentelemetry_spool::{LogExporter, SpoolProcessor};
+    ///
+    /// let exporter = LogExporter::builder().build()?; // configured by the environment
+    /// let processor = SpoolProcessor::builder(exporter).with_max_wait(Duration::ZERO).build()?; // never
+    /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
+    /// ```
     pub fn with_max_wait(mut self, wait: Duration) -> Self {
         self.limits.max_wait = wait;
         self
