@@ -16,6 +16,7 @@ use crate::config::{
 use crate::drain::{Classifier, Drain};
 use crate::encode::{Encoder, JsonEncoder};
 use crate::error::{BoxError, ExporterBuildError};
+use crate::event::{Events, OnEvent, SpoolEvent};
 use crate::exporter::{LogExporter, PartitionKey};
 use crate::gap;
 use crate::hook::HeaderHook;
@@ -68,6 +69,7 @@ pub struct LogExporterBuilder {
     max_in_flight: usize,
     classifier: Box<Classifier>,
     http: HttpSettings,
+    on_event: Option<Box<OnEvent>>,
 }
 
 /// The batch limits as they were given.
@@ -96,6 +98,7 @@ impl Default for LogExporterBuilder {
             max_in_flight: 1,
             classifier: Box::new(Verdict::of),
             http: HttpSettings::default(),
+            on_event: None,
         }
     }
 }
@@ -444,6 +447,34 @@ impl LogExporterBuilder {
         self
     }
 
+    // --- looking after it -------------------------------------------------------------------------------------------
+
+    /// A function that is told when something changes in how the exporter fares: the endpoint is lost or back, a limit is
+    /// reached, something is damaged. Default: none.
+    ///
+    /// It runs on a thread of its own, with telemetry suppressed, and is given the events one after the other: it holds up
+    /// neither the delivery nor whoever logs, and may ask a [`SpoolHandle`](crate::SpoolHandle) for more. While it is busy,
+    /// 256 events wait; further ones are only logged. If it panics, it is called again for the next one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{LogExporter, SpoolEvent};
+    ///
+    /// let builder = LogExporter::builder().with_on_event(|event| match event {
+    ///     SpoolEvent::BatchHeld { reason, .. } => eprintln!("logs are held until somebody mends this: {reason}"),
+    ///     SpoolEvent::RecordsLost { reason, .. } => eprintln!("logs are lost: {}", reason.as_str()),
+    ///     _ => {}
+    /// });
+    /// ```
+    pub fn with_on_event<F>(mut self, on_event: F) -> Self
+    where
+        F: Fn(&SpoolEvent) + Send + Sync + 'static,
+    {
+        self.on_event = Some(Box::new(on_event));
+        self
+    }
+
     // --- build ----------------------------------------------------------------------------------------------------
 
     /// Opens the spool, starts the delivery of what is in it, and returns the exporter.
@@ -461,13 +492,16 @@ impl LogExporterBuilder {
         let control = Arc::new(Control::default());
         let (http, hook, classifier, for_drain) = (self.http, self.hook, self.classifier, counters.clone());
         let wake = control.clone();
+        let events = self.on_event.map(Events::start).transpose().map_err(ExporterBuildError::Thread)?;
+        let events = Arc::new(events.unwrap_or_default());
+        let for_spool = events.clone();
         let encoder = Arc::new(RwLock::new(self.encoder));
         let announcer = gap::announcer(encoder.clone());
-        let worker = Worker::start(control, pace, move || {
+        let worker = Worker::start(control, events.clone(), pace, move || {
             let hook = hook.within(http.timeout);
             let transport = HttpTransport::build(&http)?;
             let wake: Arc<Wake> = Arc::new(move || wake.wake());
-            let spool = Arc::new(Spool::open(&config, &announcer, &wake)?);
+            let spool = Arc::new(Spool::open(&config, &announcer, &wake, &for_spool)?);
             Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
         })?;
         Ok(LogExporter {
@@ -475,6 +509,7 @@ impl LogExporterBuilder {
             partition_key: self.partition_key,
             worker,
             counters,
+            events,
             groups: Mutex::default(),
             shut_down: AtomicBool::new(false),
             warned_of_encoder: AtomicBool::new(false),

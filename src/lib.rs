@@ -49,6 +49,7 @@
 //! - [`LogExporter`]: what flushing, shutting down and dropping mean.
 //! - [`SpoolProcessor`]: a processor for bursts, in place of the SDK's.
 //! - [`SpoolHandle`]: what is in the spool; flush, pause and resume.
+//! - [`SpoolEvent`]: what a callback is told when something changes.
 //! - [`BatchContext`] and [`HeaderMap`]: what a header hook sees and sets.
 //! - [`JsonEncoder`], [`Encoder`] and [`Framing`]: the wire format, and how to write another.
 //! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`]; [`FullPolicy`]; [`Compression`];
@@ -65,6 +66,7 @@ mod config;
 mod drain;
 mod encode;
 mod error;
+mod event;
 mod exporter;
 mod gap;
 mod groups;
@@ -84,6 +86,7 @@ pub use builder::LogExporterBuilder;
 pub use config::{Compression, Durability, FullPolicy, RetryPolicy, SpoolCompression};
 pub use encode::{Encoder, JsonEncoder, LevelScale, SourceCodeKey};
 pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolError};
+pub use event::{LossReason, SpoolEvent};
 pub use exporter::LogExporter;
 pub use handle::SpoolHandle;
 pub use processor::CallerThreadProcessor;

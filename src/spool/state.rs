@@ -11,9 +11,10 @@ use std::time::Instant;
 
 use super::cursor::{LaneCursor, LaneCursors};
 use super::entry::{EntryHead, system_time};
-use super::gap::{Gap, GapReason};
+use super::gap::Gap;
 use super::seal::Seal;
 use super::segment::{LaneSummary, Segment};
+use crate::event::LossReason;
 
 /// With so many batches of a lane acknowledged before an earlier one, others wait for that one: the cursor says where each
 /// of them ends.
@@ -232,7 +233,7 @@ impl State {
             untold.extend(gaps);
             if records > 0 {
                 let (first, last) = (system_time(lane.first_timestamp), system_time(lane.last_timestamp));
-                dropped.push(Gap { key, reason: GapReason::Dropped, records, first: Some(first), last: Some(last) });
+                dropped.push(Gap { key, reason: LossReason::Dropped, records, first: Some(first), last: Some(last) });
             }
         }
         (self.segments.remove(&oldest), dropped, untold)
@@ -645,10 +646,10 @@ mod tests {
         add(&mut state, 2, &[("a", 7)], 0);
         deliver(&mut state, "a", 1, 0, 0..2);
         deliver(&mut state, "b", 1, 1, 0..1);
-        let told = Gap { key: Arc::from("a"), reason: GapReason::Expired, records: 9, first: None, last: None };
+        let told = Gap { key: Arc::from("a"), reason: LossReason::Expired, records: 9, first: None, last: None };
         state.segments.get_mut(&1).unwrap().told = vec![(1, told.clone()), (4, told.clone())];
         let time = Some(system_time(1));
-        let missing = Gap { key: Arc::from("a"), reason: GapReason::Dropped, records: 2, first: time, last: time };
+        let missing = Gap { key: Arc::from("a"), reason: LossReason::Dropped, records: 2, first: time, last: time };
         assert_eq!(state.oldest(), Some(1));
         let (_, lost, untold) = state.drop_segment(1);
         assert_eq!((lost, untold), (vec![missing], vec![told]), "the other one was delivered");

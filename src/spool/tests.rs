@@ -10,6 +10,7 @@ use super::deliver::Batch;
 use super::*;
 use crate::batch::Framing;
 use crate::config::FullPolicy;
+use crate::event::LossReason;
 
 const FRAMING: Framing = Framing::ndjson();
 
@@ -38,7 +39,7 @@ fn open_telling(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
         Some((group(&[format!("gap: {} {:?}", gap.records, gap.reason)]), FRAMING))
     };
     let announcer: Arc<Announcer> = Arc::new(announcer);
-    (Spool::open(config, &announcer, &no_wake()).unwrap(), told)
+    (Spool::open(config, &announcer, &no_wake(), &Arc::default()).unwrap(), told)
 }
 
 fn open(config: &SpoolConfig) -> Spool {
@@ -76,7 +77,7 @@ impl Spool {
     /// Tells of no gap in the stream.
     pub(crate) fn open_silent(config: &SpoolConfig) -> Result<Self, SpoolError> {
         let announcer: Arc<Announcer> = Arc::new(|_| None);
-        Self::open(config, &announcer, &no_wake())
+        Self::open(config, &announcer, &no_wake(), &Arc::default())
     }
 
     pub(crate) fn partition(&self, key: &str) -> Partition {
@@ -1000,7 +1001,7 @@ fn the_oldest_segments_give_way_and_the_stream_tells_how_many_records() {
     assert_eq!(numbers, (dropped..count).collect::<Vec<_>>());
     assert!(!told.lock().unwrap().is_empty());
     for gap in told.lock().unwrap().iter() {
-        assert_eq!((&*gap.key, gap.reason), ("a", GapReason::Dropped));
+        assert_eq!((&*gap.key, gap.reason), ("a", LossReason::Dropped));
         assert!(gap.first.unwrap() <= gap.last.unwrap());
     }
 }
