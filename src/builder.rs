@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+#[cfg(feature = "metrics")]
+use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::logs::SdkLogRecord;
 
@@ -20,6 +22,8 @@ use crate::event::{Events, OnEvent, SpoolEvent};
 use crate::exporter::{LogExporter, PartitionKey};
 use crate::gap;
 use crate::hook::HeaderHook;
+#[cfg(feature = "metrics")]
+use crate::metering;
 use crate::retry::{Response, Verdict};
 use crate::spool::{Coding, Spool, SpoolConfig, Wake};
 use crate::stats::Counters;
@@ -70,6 +74,8 @@ pub struct LogExporterBuilder {
     classifier: Box<Classifier>,
     http: HttpSettings,
     on_event: Option<Box<OnEvent>>,
+    #[cfg(feature = "metrics")]
+    meter: Option<Meter>,
 }
 
 /// The batch limits as they were given.
@@ -99,6 +105,8 @@ impl Default for LogExporterBuilder {
             classifier: Box::new(Verdict::of),
             http: HttpSettings::default(),
             on_event: None,
+            #[cfg(feature = "metrics")]
+            meter: None,
         }
     }
 }
@@ -475,6 +483,27 @@ impl LogExporterBuilder {
         self
     }
 
+    /// Where the exporter's metrics go. Default: the global meter provider, as it is when this exporter is built. Takes the
+    /// crate's feature `metrics`.
+    ///
+    /// Set the global one before, or give one here: instruments that were made without a provider stay without. What there
+    /// is to see, and how to ask for it, is in the chapter [`metrics`](crate::metrics).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_sdk::metrics::SdkMeterProvider;
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let meters = SdkMeterProvider::builder().build(); // .with_periodic_exporter(...)
+    /// let builder = LogExporter::builder().with_meter_provider(&meters);
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
+        self.meter = Some(metering::meter_of(provider));
+        self
+    }
+
     // --- build ----------------------------------------------------------------------------------------------------
 
     /// Opens the spool, starts the delivery of what is in it, and returns the exporter.
@@ -495,6 +524,8 @@ impl LogExporterBuilder {
         let events = self.on_event.map(Events::start).transpose().map_err(ExporterBuildError::Thread)?;
         let events = Arc::new(events.unwrap_or_default());
         let for_spool = events.clone();
+        #[cfg(feature = "metrics")]
+        let meter = self.meter.unwrap_or_else(metering::global_meter);
         let encoder = Arc::new(RwLock::new(self.encoder));
         let announcer = gap::announcer(encoder.clone());
         let worker = Worker::start(control, events.clone(), pace, move || {
@@ -502,6 +533,8 @@ impl LogExporterBuilder {
             let transport = HttpTransport::build(&http)?;
             let wake: Arc<Wake> = Arc::new(move || wake.wake());
             let spool = Arc::new(Spool::open(&config, &announcer, &wake, &for_spool)?);
+            #[cfg(feature = "metrics")]
+            metering::install(&meter, transport.server(), &spool, &for_drain);
             Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
         })?;
         Ok(LogExporter {

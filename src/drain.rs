@@ -1,14 +1,14 @@
 //! One delivery step: take a batch, ask the hook, send, act on the answer. No thread, no clock, no sleep.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::batch::HeaderMap;
 use crate::error::BoxError;
 use crate::hook::HeaderHook;
 use crate::retry::{Response, Verdict, parse_retry_after};
 use crate::spool::{Batch, Next, Partition, Slot, Spool};
-use crate::stats::Counters;
+use crate::stats::{Counters, Outcome};
 use crate::transport::{Request, SendError, Transport, error_chain};
 
 /// A partition that is being delivered.
@@ -19,20 +19,24 @@ pub(crate) struct Task {
     pub(crate) slot: Option<Slot>,
     /// Of that batch, from 1.
     pub(crate) attempt: u32,
+    /// When it was first sent.
+    pub(crate) since: Option<Instant>,
     /// It has lingered long enough.
     pub(crate) lingered: bool,
 }
 
 impl Task {
     pub(crate) fn new(partition: Partition) -> Self {
-        Self { partition, slot: None, attempt: 1, lingered: false }
+        Self { partition, slot: None, attempt: 1, since: None, lingered: false }
     }
 
     /// Takes its batch, or says why there is none. `force` does not wait for what lingers.
     pub(crate) fn take(&mut self, now: SystemTime, force: bool) -> Result<Box<Batch>, Step> {
         match self.partition.next(self.slot, now, force || self.lingered) {
             Ok(Next::Batch(batch)) => {
-                self.slot = Some(batch.slot());
+                if self.slot.replace(batch.slot()) != Some(batch.slot()) {
+                    self.since = None;
+                }
                 Ok(batch)
             }
             Ok(Next::Wait(left)) => Err(Step::Wait(left)),
@@ -98,8 +102,8 @@ pub(crate) struct Drain<T> {
 }
 
 impl<T: Transport> Drain<T> {
-    /// Tries to deliver a batch.
-    pub(crate) async fn send(&self, batch: Box<Batch>, attempt: u32, now: SystemTime) -> Step {
+    /// Tries to deliver a batch, which was first sent at `since`.
+    pub(crate) async fn send(&self, batch: Box<Batch>, attempt: u32, since: Instant, now: SystemTime) -> Step {
         let failure = |reason, again| Failure { batch: batch.id.clone(), reason, again };
         let context = batch.context(attempt, now);
         let headers = match self.headers_for(&batch) {
@@ -113,24 +117,26 @@ impl<T: Transport> Drain<T> {
                 return Step::Failed(failure(reason, Again::Unasked));
             }
         };
-        self.counters.requests.add(1);
+        let under_way = self.counters.begin_request(attempt);
         let response = match self.transport.send(Request { headers, body: batch.body.clone() }).await {
             Ok(response) => response,
             Err(error) => {
-                self.counters.failed_requests.add(1);
-                let (error, again) = match error {
-                    SendError::Unreachable(error) => (error, Again::Unreachable),
-                    SendError::Broken(error) => (error, Again::Backoff),
+                let (error, again, outcome) = match error {
+                    SendError::Unreachable(error) => (error, Again::Unreachable, Outcome::Unreachable),
+                    SendError::Broken(error) => (error, Again::Backoff, Outcome::Broken),
                 };
+                under_way.end(outcome);
                 return Step::Failed(failure(format!("the request failed: {}", error_chain(&*error)), again));
             }
         };
         let verdict = (self.classifier)(&response);
-        if verdict != Verdict::Delivered {
-            self.counters.failed_requests.add(1);
-        }
+        let outcome = match verdict {
+            Verdict::Delivered => Outcome::Delivered(response.status),
+            _ => Outcome::Answered(response.status),
+        };
+        under_way.end(outcome);
         let reason = format!("the server answered {}", response.status);
-        match verdict {
+        let step = match verdict {
             Verdict::Delivered => {
                 self.counters.delivered_records.add(batch.records);
                 batch.ack();
@@ -159,7 +165,11 @@ impl<T: Transport> Drain<T> {
                     Step::Failed(failure(reason, Again::Slowly))
                 }
             },
+        };
+        if matches!(step, Step::Delivered | Step::Refused(_)) {
+            self.counters.end_batch(since, outcome);
         }
+        step
     }
 
     fn headers_for(&self, batch: &Batch) -> Result<HeaderMap, BoxError> {
@@ -242,7 +252,7 @@ mod tests {
         let mut task = Task::new(drain.spool.partition("tenant"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         match task.take(SystemTime::now(), false) {
-            Ok(batch) => runtime.block_on(drain.send(batch, attempt, SystemTime::now())),
+            Ok(batch) => runtime.block_on(drain.send(batch, attempt, Instant::now(), SystemTime::now())),
             Err(step) => step,
         }
     }
@@ -290,6 +300,7 @@ mod tests {
         assert!(sent.iter().all(|request| *request == sent[0]), "{sent:?}");
         let stats = drain.counters.snapshot();
         assert_eq!((stats.requests, stats.failed_requests, stats.delivered_records), (7, 6, 2));
+        assert_eq!((stats.retries, stats.in_flight_requests), (6, 0));
     }
 
     #[test]

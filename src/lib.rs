@@ -54,6 +54,7 @@
 //! - [`JsonEncoder`], [`Encoder`] and [`Framing`]: the wire format, and how to write another.
 //! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`]; [`FullPolicy`]; [`Compression`];
 //!   [`SpoolCompression`].
+//! - [`metrics`]: what to watch: instruments, events, and queries for a dashboard.
 //! - [`cost`]: what a record costs in CPU, memory, disk and network, and which setting to turn.
 //! - The README: guarantees, answers and retries.
 
@@ -73,6 +74,8 @@ mod groups;
 mod handle;
 mod hook;
 mod limit;
+#[cfg(feature = "metrics")]
+mod metering;
 mod processor;
 mod retry;
 mod spool;
@@ -101,6 +104,10 @@ pub use stats::SpoolStats;
 #[cfg(doc)]
 #[doc = include_str!("docs/cost.md")]
 pub mod cost {}
+
+#[cfg(doc)]
+#[doc = include_str!("docs/metrics.md")]
+pub mod metrics {}
 
 /// The README's code is tested as well.
 #[cfg(doctest)]

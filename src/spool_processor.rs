@@ -111,7 +111,7 @@ impl LogProcessor for SpoolProcessor {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let added = self.exporter.encoded(record, scope, |key, encoded| self.buffer.add(key, encoded));
         if let Some(Added::Dropped { first }) = added {
-            self.exporter.counters.dropped_records.add(1);
+            self.exporter.counters.overflowed_records.add(1);
             if first {
                 self.exporter.events.tell(SpoolEvent::BufferFull);
             }

@@ -323,7 +323,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
             match taken {
                 Ok(batch) => {
                     let (drain, attempt) = (self.drain.clone(), task.attempt);
-                    let handle = self.running.spawn(async move { drain.send(batch, attempt, SystemTime::now()).await });
+                    let since = *task.since.get_or_insert(now.into_std());
+                    let send = async move { drain.send(batch, attempt, since, SystemTime::now()).await };
+                    let handle = self.running.spawn(send);
                     self.begun.insert(handle.id(), Begun { task, at: now, hurry: self.hurry });
                 }
                 Err(step) => {

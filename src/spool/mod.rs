@@ -51,7 +51,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{BatchLimits, Durability, SpoolLimits};
 use crate::error::SpoolError;
@@ -61,6 +61,7 @@ use append::Head;
 use cursor::{Cursor, LaneCursors};
 use deliver::Place;
 use dir::QueueDir;
+use entry::system_time;
 use frame::ReadErrors;
 use gap::Gaps;
 use housekeeper::Job;
@@ -107,7 +108,6 @@ pub(crate) struct SegmentId {
 pub(crate) struct Depth {
     pub(crate) pending_records: u64,
     pub(crate) segments: u64,
-    pub(crate) disk_bytes: u64,
     pub(crate) lost: Lost,
 }
 
@@ -266,8 +266,7 @@ impl Spool {
     }
 
     pub(crate) fn depth(&self) -> Depth {
-        let (disk_bytes, lost) = (self.inner.dir.root_bytes(), *lock(&self.lost_in_adopted));
-        let mut depth = Depth { disk_bytes, lost, ..Depth::default() };
+        let mut depth = Depth { lost: *lock(&self.lost_in_adopted), ..Depth::default() };
         for queue in self.queues() {
             let state = lock(&queue.state);
             depth.pending_records += state.pending_records;
@@ -276,6 +275,23 @@ impl Spool {
             depth.lost += lock(&queue.gaps).lost;
         }
         depth
+    }
+
+    /// What the directory takes on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.inner.dir.root_bytes()
+    }
+
+    /// What it may take.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.inner.config.limits.max_bytes
+    }
+
+    /// How long the oldest record that waits has been in the spool.
+    pub(crate) fn oldest_age(&self, now: SystemTime) -> Option<Duration> {
+        let oldest = self.queues().iter().filter_map(|queue| lock(&queue.state).oldest_appended()).min()?;
+        Some(now.duration_since(system_time(oldest)).unwrap_or_default())
     }
 
     /// What the receiver refused for good.

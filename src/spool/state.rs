@@ -104,6 +104,13 @@ struct Partition {
     lingers: bool,
 }
 
+impl Partition {
+    /// The first lane that has something to deliver. Only the one before it can be there without.
+    fn first_waiting(&self) -> Option<&Lane> {
+        self.lanes.iter().take(2).find(|lane| lane.pending() > 0)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct SegmentState {
     pub(super) open: Option<Arc<Segment>>,
@@ -348,8 +355,7 @@ impl State {
     fn enqueue(&mut self, key: &Arc<str>) {
         let barrier = self.unrecovered.first().copied().unwrap_or(u64::MAX);
         let Some(partition) = self.partitions.get_mut(key) else { return };
-        let first = partition.lanes.iter().take(2).find(|lane| lane.pending() > 0);
-        let waits = first.is_some_and(|lane| lane.has_more() && lane.segment < barrier);
+        let waits = partition.first_waiting().is_some_and(|lane| lane.has_more() && lane.segment < barrier);
         if waits && !partition.forming && partition.tasks <= partition.more_in_flight {
             partition.tasks += 1;
             partition.forming = true;
@@ -528,6 +534,19 @@ impl State {
             }
         }
         closed
+    }
+
+    /// When the oldest record that waits was appended, in nanoseconds since the epoch. Where that is not in memory, because
+    /// its segment was not opened yet, it is the timestamp of the earliest one there.
+    pub(super) fn oldest_appended(&self) -> Option<u64> {
+        let waiting = || self.partitions.values().filter_map(Partition::first_waiting);
+        let oldest = waiting().map(|lane| lane.segment).min()?;
+        let open = self.segments.get(&oldest).and_then(|segment| segment.open.as_deref());
+        let appended_at = |lane: &Lane| {
+            let known = open.and_then(|open| open.appended_at(lane.number, lane.cursor.acked));
+            known.unwrap_or(lane.first_timestamp)
+        };
+        waiting().filter(|lane| lane.segment == oldest).map(appended_at).min()
     }
 
     pub(super) fn watermark(&self) -> Watermark {

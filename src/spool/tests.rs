@@ -988,7 +988,7 @@ fn the_oldest_segments_give_way_and_the_stream_tells_how_many_records() {
     let count = 300;
     for n in 0..count {
         append(&spool, "a", &[format!("{n:04}{}", "x".repeat(100_000))]);
-        let used = spool.depth().disk_bytes;
+        let used = spool.disk_bytes();
         assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
     }
     all_told(&spool);
