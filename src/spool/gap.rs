@@ -120,6 +120,7 @@ impl Inner {
 
     /// Tells of what was lost, in the partitions that it is missing from.
     pub(super) fn announce(&self) -> Result<(), SpoolError> {
+        let _announcing = lock(&self.announcing);
         let mut waiting = std::mem::take(&mut lock(&self.gaps).waiting).0.into_iter();
         while let Some(gap) = waiting.next() {
             let Some((group, framing)) = (self.announcer)(&gap) else { continue };

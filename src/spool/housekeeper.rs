@@ -127,11 +127,15 @@ impl Later {
         is_due.then(|| self.failed.pop_front()).flatten().map(|(_, job)| job)
     }
 
-    /// Warns once when jobs begin to fail.
+    /// Warns once when jobs begin to fail. What a closed spool does not do any more is no failure.
     fn done(&mut self, result: Result<(), SpoolError>, job: Job, events: &Events) {
-        let Err(error) = result else {
-            self.failing = false;
-            return;
+        let error = match result {
+            Ok(()) => {
+                self.failing = false;
+                return;
+            }
+            Err(SpoolError::Closed) => return,
+            Err(error) => error,
         };
         if !std::mem::replace(&mut self.failing, true) {
             events.tell(SpoolEvent::HousekeepingFailed { reason: error_chain(&error) });

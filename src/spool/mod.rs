@@ -16,7 +16,7 @@
 //! | `rejected` | what the receiver refused for good |
 //! | this one | opening and closing |
 //!
-//! Lock order: `head`, `space`, `opening`, `spare`, `advancing`, `ahead`, `state`, and last those of a segment, the cursor
+//! Lock order: `announcing`, `head`, `space`, `opening`, `spare`, `advancing`, `ahead`, `state`, and last those of a segment, the cursor
 //! (`kept`, then `changes`) and the gaps; nothing is locked with `next_number`, `elder` or `spare_bodies`. None but
 //! `opening`, and in an append `head` and `spare`, is held while a segment is opened or made, nor `state` during I/O.
 
@@ -118,6 +118,8 @@ struct Inner {
     rejected: Arc<RejectedStore>,
     announcer: Arc<Announcer>,
     gaps: Mutex<Gaps>,
+    /// Held while gaps are told, so that closing waits for those that are on their way.
+    announcing: Mutex<()>,
     space: Mutex<Space>,
     head: Mutex<Option<Head>>,
     state: Mutex<State>,
@@ -231,6 +233,7 @@ impl Spool {
             rejected: Arc::new(RejectedStore::new(&config.dir, config.limits.max_rejected_bytes)),
             announcer,
             gaps: Mutex::default(),
+            announcing: Mutex::default(),
             space: Mutex::default(),
             config,
             dir,

@@ -1049,7 +1049,7 @@ fn with_drop_newest_what_was_accepted_stays_and_there_is_room_again_after_a_deli
         }
     }
     assert!((60..100).contains(&accepted.len()), "{}", accepted.len());
-    assert_eq!(spool.depth().lost.dropped, 120 - accepted.len() as u64);
+    assert_eq!(spool.depth().lost.not_accepted, 120 - accepted.len() as u64);
     let (delivered, _) = drain(&spool);
     let records = delivered["a"].iter().filter(|line| !line.starts_with("gap"));
     assert!(records.map(|line| line[..4].parse::<usize>().unwrap()).eq(accepted));
@@ -1183,4 +1183,35 @@ fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
     drop(segment);
     let (_, frames) = Segment::recover(&path, id, u64::MAX, ReadErrors::Fail).unwrap();
     assert_eq!(frames, 10);
+}
+
+#[test]
+fn the_oldest_age_is_that_of_the_first_record_that_waits_and_comes_from_its_timestamp_before_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = SystemTime::now() + Duration::from_secs(3600);
+    let spool = open(&config(dir.path()));
+    assert_eq!(spool.oldest_age(now), None);
+    let timestamp = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    for key in ["a", "b"] {
+        let group = Group { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..group(&["x"]) };
+        spool.append(&[(key, &group)], &FRAMING).unwrap();
+    }
+    let batches = ["a", "b"].map(|key| next(&spool, &Arc::from(key)).unwrap());
+    let ages = batches.each_ref().map(|batch| batch.context(1, now).age);
+    assert!(ages[0] > ages[1], "{ages:?}");
+    for (batch, age) in batches.iter().zip(ages) {
+        assert_eq!(spool.oldest_age(now), Some(age));
+        batch.ack();
+    }
+    assert_eq!(spool.oldest_age(now), None);
+    let group = Group { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..group(&["y"]) };
+    spool.append(&[("a", &group)], &FRAMING).unwrap();
+    drop(batches);
+    spool.close();
+    drop(spool);
+
+    let spool = open(&config(dir.path()));
+    assert_eq!(spool.oldest_age(now), Some(now.duration_since(timestamp).unwrap()));
+    let batch = next(&spool, &Arc::from("a")).unwrap();
+    assert_eq!(spool.oldest_age(now), Some(batch.context(1, now).age));
 }
