@@ -162,6 +162,7 @@ impl SpoolEvent {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "the name of a diagnostic is fixed where it is written: one for each")]
     fn log(&self) {
         /// As one expression, which the macro itself is not.
         macro_rules! warn {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::{Answer, Receiver, Service, exporter, spool_dir};
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData};
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics, ScopeMetrics};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 use opentelemetry_spool::LogExporterBuilder;
 
@@ -39,10 +39,10 @@ impl Meters {
         self.exporter.reset();
         self.provider.force_flush().expect("metrics are collected");
         let collected = self.exporter.get_finished_metrics().expect("what was collected");
-        let scopes = collected.iter().flat_map(|resource| resource.scope_metrics());
+        let scopes = collected.iter().flat_map(ResourceMetrics::scope_metrics);
         scopes
             .filter(|scope| scope.scope().name() == "opentelemetry-spool")
-            .flat_map(|scope| scope.metrics())
+            .flat_map(ScopeMetrics::metrics)
             .flat_map(points)
             .collect()
     }
