@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Receiver, Service, exporter, spool_dir};
+use common::{Receiver, Request, Service, exporter, spool_dir};
 use opentelemetry::logs::{LogRecord as _, Logger as _, LoggerProvider as _, Severity};
 use opentelemetry::trace::{TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, SpanId, TraceId};
@@ -45,7 +45,7 @@ fn arrived(log: impl FnOnce(&Service) -> Logged + Send) -> (Value, Logged) {
         logging.expect("a thread").join().expect("what is logged")
     });
     service.deliver();
-    let mut records: Vec<_> = receiver.requests().iter().flat_map(|request| request.records()).collect();
+    let mut records: Vec<_> = receiver.requests().iter().flat_map(Request::records).collect();
     assert_eq!(records.len(), 1, "{records:#?}");
     (records.remove(0), logged)
 }
