@@ -19,7 +19,7 @@ pub(crate) struct Task {
     pub(crate) slot: Option<Slot>,
     /// Of that batch, from 1.
     pub(crate) attempt: u32,
-    /// When it was first sent.
+    /// When it was first tried.
     pub(crate) since: Option<Instant>,
     /// It has lingered long enough.
     pub(crate) lingered: bool,
@@ -102,7 +102,7 @@ pub(crate) struct Drain<T> {
 }
 
 impl<T: Transport> Drain<T> {
-    /// Tries to deliver a batch, which was first sent at `since`.
+    /// Tries to deliver a batch, which was first tried at `since`.
     pub(crate) async fn send(&self, batch: Box<Batch>, attempt: u32, since: Instant, now: SystemTime) -> Step {
         let failure = |reason, again| Failure { batch: batch.id.clone(), reason, again };
         let context = batch.context(attempt, now);
@@ -136,9 +136,11 @@ impl<T: Transport> Drain<T> {
         };
         under_way.end(outcome);
         let reason = format!("the server answered {}", response.status);
-        let step = match verdict {
+        let done = || self.counters.end_batch(since, outcome);
+        match verdict {
             Verdict::Delivered => {
                 self.counters.delivered_records.add(batch.records);
+                done();
                 batch.ack();
                 Step::Delivered
             }
@@ -148,7 +150,10 @@ impl<T: Transport> Drain<T> {
             }
             Verdict::Hold => Step::Failed(failure(reason, Again::Slowly)),
             Verdict::TooLarge | Verdict::Refused if batch.records > 1 => match batch.cut() {
-                Ok(()) => Step::Refused(failure(reason, Again::Slowly)),
+                Ok(()) => {
+                    done();
+                    Step::Refused(failure(reason, Again::Slowly))
+                }
                 Err(error) => {
                     let reason = format!("{reason}; the batch could not be divided: {}", error_chain(&error));
                     Step::Failed(failure(reason, Again::Slowly))
@@ -157,6 +162,7 @@ impl<T: Transport> Drain<T> {
             Verdict::TooLarge | Verdict::Refused => match batch.reject(&response, now) {
                 Ok(()) => {
                     self.counters.rejected_records.add(batch.records);
+                    done();
                     batch.ack();
                     Step::Refused(failure(reason, Again::Slowly))
                 }
@@ -165,11 +171,7 @@ impl<T: Transport> Drain<T> {
                     Step::Failed(failure(reason, Again::Slowly))
                 }
             },
-        };
-        if matches!(step, Step::Delivered | Step::Refused(_)) {
-            self.counters.end_batch(since, outcome);
         }
-        step
     }
 
     fn headers_for(&self, batch: &Batch) -> Result<HeaderMap, BoxError> {

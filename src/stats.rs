@@ -41,7 +41,7 @@ pub(crate) trait Observer: Send + Sync {
     /// A request has ended.
     fn request(&self, took: Duration, outcome: Outcome);
 
-    /// A batch is done with, so long after its first request was begun.
+    /// A batch is done with, so long after it was first tried.
     fn batch(&self, took: Duration, outcome: Outcome);
 }
 
@@ -94,7 +94,7 @@ impl Counters {
         UnderWay { counters: self, begun: Instant::now() }
     }
 
-    /// Notes that a batch, first sent at `since`, is delivered or will not come again as it is.
+    /// Notes that a batch, first tried at `since`, is delivered or will not come again as it is.
     pub(crate) fn end_batch(&self, since: Instant, outcome: Outcome) {
         if let Some(observer) = self.observer.get() {
             observer.batch(since.elapsed(), outcome);

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Receiver as Told};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -42,7 +43,7 @@ fn telling(exporter: LogExporterBuilder) -> (LogExporterBuilder, Told<SpoolEvent
 /// The next event, which was logged as well.
 fn next(told: &Told<SpoolEvent>) -> SpoolEvent {
     let event = told.recv_timeout(PATIENCE).expect("an event");
-    let logged = names().0.lock().unwrap();
+    let logged = names().0.lock().unwrap().clone();
     assert!(logged.contains(&event.name()), "{} in {logged:?}", event.name());
     event
 }
@@ -52,6 +53,21 @@ fn is_all(service: Service, told: &Told<SpoolEvent>) {
     service.provider.shutdown().expect("a shutdown");
     drop(service);
     assert_eq!(told.iter().collect::<Vec<_>>(), []);
+}
+
+#[test]
+fn every_event_has_its_name_in_the_log_and_in_the_chapter() {
+    let (source, chapter) = (include_str!("../src/event.rs"), include_str!("../src/docs/metrics.md"));
+    let between = |text: &'static str, from: &str, to: &str| {
+        text.split(from).skip(1).filter_map(|rest| rest.split(to).next()).collect::<Vec<_>>()
+    };
+    let variants = between(source, "name_of! {", "}")[0].split_whitespace().map(|variant| format!("Spool.{variant}"));
+    let variants: BTreeSet<_> = variants.collect();
+    assert!(variants.len() >= 20, "{variants:?}");
+    let logged = between(source, "name: \"", "\"").into_iter().map(str::to_owned).collect();
+    assert_eq!(variants, logged);
+    let told = between(chapter, "| `Spool.", "`").into_iter().map(|name| format!("Spool.{name}")).collect();
+    assert_eq!(variants, told);
 }
 
 #[test]
