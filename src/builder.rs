@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+#[cfg(feature = "metrics")]
+use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::logs::SdkLogRecord;
 
@@ -14,9 +16,12 @@ use crate::config::{Compression, Durability, FullPolicy, Method, Protocol, Retry
 use crate::drain::{Classifier, Drain};
 use crate::encode::Encoder;
 use crate::error::{BoxError, ExporterBuildError};
+use crate::event::{Events, OnEvent, SpoolEvent};
 use crate::exporter::{LogExporter, PartitionKey};
 use crate::gap;
 use crate::hook::HeaderHook;
+#[cfg(feature = "metrics")]
+use crate::metering;
 use crate::plan::Plan;
 use crate::retry::{Response, Verdict};
 use crate::settings::{Given, Settings};
@@ -64,6 +69,9 @@ pub struct LogExporterBuilder {
     pub(crate) root_certificates: Vec<Given<Vec<u8>>>,
     pub(crate) client_identity: Option<Given<Vec<u8>>>,
     pub(crate) client: Option<reqwest::Client>,
+    on_event: Option<Box<OnEvent>>,
+    #[cfg(feature = "metrics")]
+    meter: Option<Meter>,
 }
 
 impl Default for LogExporterBuilder {
@@ -79,6 +87,9 @@ impl Default for LogExporterBuilder {
             root_certificates: Vec::new(),
             client_identity: None,
             client: None,
+            on_event: None,
+            #[cfg(feature = "metrics")]
+            meter: None,
         }
     }
 }
@@ -678,6 +689,55 @@ impl LogExporterBuilder {
         self
     }
 
+    // --- looking after it -------------------------------------------------------------------------------------------
+
+    /// A function that is told when something changes in how the exporter fares: the endpoint is lost or back, a limit is
+    /// reached, something is damaged. Default: none.
+    ///
+    /// It runs on a thread of its own, with telemetry suppressed, and is given the events one after the other: it holds up
+    /// neither the delivery nor whoever logs, and may ask a [`SpoolHandle`](crate::SpoolHandle) for more. While it is busy,
+    /// 256 events wait; further ones are only logged. If it panics, it is called again for the next one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{LogExporter, SpoolEvent};
+    ///
+    /// let builder = LogExporter::builder().with_on_event(|event| match event {
+    ///     SpoolEvent::BatchHeld { reason, .. } => eprintln!("logs are held until somebody mends this: {reason}"),
+    ///     SpoolEvent::RecordsLost { reason, .. } => eprintln!("logs are lost: {}", reason.as_str()),
+    ///     _ => {}
+    /// });
+    /// ```
+    pub fn with_on_event<F>(mut self, on_event: F) -> Self
+    where
+        F: Fn(&SpoolEvent) + Send + Sync + 'static,
+    {
+        self.on_event = Some(Box::new(on_event));
+        self
+    }
+
+    /// Where the exporter's metrics go. Default: the global meter provider, as it is when this exporter is built. Takes the
+    /// crate's feature `metrics`.
+    ///
+    /// Set the global one before, or give one here: instruments that were made without a provider stay without. What there
+    /// is to see, and how to ask for it, is in the chapter [`metrics`](crate::metrics).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_sdk::metrics::SdkMeterProvider;
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let meters = SdkMeterProvider::builder().build(); // .with_periodic_exporter(...)
+    /// let builder = LogExporter::builder().with_meter_provider(&meters);
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
+        self.meter = Some(metering::meter_of(provider));
+        self
+    }
+
     // --- build ----------------------------------------------------------------------------------------------------
 
     /// Opens the spool, starts the delivery of what is in it, and returns the exporter.
@@ -686,20 +746,28 @@ impl LogExporterBuilder {
     ///
     /// If a setting is missing or not allowed, and if the spool cannot be opened. The error names the setting, what is
     /// wrong with it and what is allowed.
-    pub fn build(self) -> Result<LogExporter, ExporterBuildError> {
+    pub fn build(mut self) -> Result<LogExporter, ExporterBuildError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let on_event = self.on_event.take();
+        #[cfg(feature = "metrics")]
+        let meter = self.meter.take().unwrap_or_else(metering::global_meter);
         let Plan { encoder, partition_key, headers, hook, classifier, spool, pace, http } =
             Plan::make(self, &|name| std::env::var_os(name))?;
         let counters = Arc::new(Counters::default());
         let control = Arc::new(Control::default());
         let (for_drain, wake) = (counters.clone(), control.clone());
+        let events = on_event.map(Events::start).transpose().map_err(ExporterBuildError::Thread)?;
+        let events = Arc::new(events.unwrap_or_default());
+        let for_spool = events.clone();
         let encoder = Arc::new(RwLock::new(encoder));
         let announcer = gap::announcer(encoder.clone());
-        let worker = Worker::start(control, pace, move || {
+        let worker = Worker::start(control, events.clone(), pace, move || {
             let hook = hook.within(http.timeout.value);
             let transport = HttpTransport::build(&http)?;
             let wake: Arc<Wake> = Arc::new(move || wake.wake());
-            let spool = Arc::new(Spool::open(&spool, &announcer, &wake)?);
+            let spool = Arc::new(Spool::open(&spool, &announcer, &wake, &for_spool)?);
+            #[cfg(feature = "metrics")]
+            metering::install(&meter, transport.server(), &spool, &for_drain);
             Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
         })?;
         Ok(LogExporter {
@@ -707,6 +775,7 @@ impl LogExporterBuilder {
             partition_key,
             worker,
             counters,
+            events,
             groups: Mutex::default(),
             shut_down: AtomicBool::new(false),
             warned_of_encoder: AtomicBool::new(false),

@@ -62,7 +62,8 @@
 //! | [`migration`] | from `opentelemetry-otlp` and the Python handlers |
 //!
 //! Of the types, begin with [`LogExporter`] (what flushing, shutting down and dropping mean), [`LogExporterBuilder`] (every
-//! setting with its default), [`SpoolProcessor`] (a processor for bursts) and [`SpoolHandle`] (what is in the spool).
+//! setting with its default), [`SpoolProcessor`] (a processor for bursts) [`SpoolHandle`] (what is in the spool)
+//! and [`SpoolEvent`] (what a callback is told).
 
 mod answer;
 mod background;
@@ -77,12 +78,15 @@ mod drain;
 mod encode;
 mod environment;
 mod error;
+mod event;
 mod exporter;
 mod gap;
 mod groups;
 mod handle;
 mod hook;
 mod limit;
+#[cfg(feature = "metrics")]
+mod metering;
 mod parse;
 mod plan;
 mod processor;
@@ -106,6 +110,7 @@ pub use encode::{
     SplunkEncoder, Template, TextEncoder,
 };
 pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
+pub use event::{LossReason, SpoolEvent};
 pub use exporter::LogExporter;
 pub use handle::SpoolHandle;
 pub use processor::CallerThreadProcessor;
@@ -157,6 +162,10 @@ pub mod tool {}
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("docs/troubleshooting.md")]
 pub mod troubleshooting {}
+
+#[cfg(doc)]
+#[doc = include_str!("docs/metrics.md")]
+pub mod metrics {}
 
 /// The README's code is tested as well.
 #[cfg(doctest)]

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use opentelemetry::{Context, InstrumentationScope, otel_warn};
+use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogExporter as _, LogProcessor, SdkLogRecord};
@@ -13,6 +13,7 @@ use opentelemetry_sdk::logs::{LogExporter as _, LogProcessor, SdkLogRecord};
 use crate::buffer::{Added, Buffer, BufferLimits, Unflushed};
 use crate::commit;
 use crate::error::ExporterBuildError;
+use crate::event::SpoolEvent;
 use crate::exporter::{DROP_PATIENCE, LogExporter, failure};
 use crate::spool::check_process;
 
@@ -110,12 +111,9 @@ impl LogProcessor for SpoolProcessor {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let added = self.exporter.encoded(record, scope, |key, encoded| self.buffer.add(key, encoded));
         if let Some(Added::Dropped { first }) = added {
-            self.exporter.counters.dropped_records.add(1);
+            self.exporter.counters.overflowed_records.add(1);
             if first {
-                otel_warn!(
-                    name: "Spool.BufferFull",
-                    message = "Records are dropped: they come faster than the spool takes them. SpoolStats counts them, and a record in the stream will tell how many."
-                );
+                self.exporter.events.tell(SpoolEvent::BufferFull);
             }
         }
     }
@@ -258,10 +256,11 @@ impl SpoolProcessorBuilder {
     pub fn build(self) -> Result<SpoolProcessor, ExporterBuildError> {
         let Self { exporter, limits } = self;
         let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
-        let (for_thread, spool, counters) = (buffer.clone(), exporter.worker.spool.clone(), exporter.counters.clone());
+        let (for_thread, spool) = (buffer.clone(), exporter.worker.spool.clone());
+        let (counters, events) = (exporter.counters.clone(), exporter.events.clone());
         let (end, ended) = sync_channel::<()>(0);
         crate::background::spawn("commit", move || {
-            commit::run(&for_thread, &spool, &counters);
+            commit::run(&for_thread, &spool, &counters, &events);
             drop(end);
         })
         .map_err(ExporterBuildError::Thread)?;

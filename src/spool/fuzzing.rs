@@ -125,7 +125,7 @@ impl LineSpool {
             None
         };
         let (announcer, wake): (Arc<Announcer>, Arc<Wake>) = (Arc::new(announcer), Arc::new(|| ()));
-        let spool = Spool::open(&config, &announcer, &wake).expect("a spool that opens");
+        let spool = Spool::open(&config, &announcer, &wake, &Arc::default()).expect("a spool that opens");
         Self { spool, gaps }
     }
 

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use opentelemetry::otel_warn;
-
 use super::deliver::{Batch, Next};
 use super::dir::QueueDir;
 use super::state::Slot;
 use super::{Inner, Spool, lock};
 use crate::error::SpoolError;
+use crate::event::SpoolEvent;
 use crate::retry::{Refusal, Response};
 use crate::transport::error_chain;
 
@@ -151,8 +150,8 @@ impl Spool {
             }
         }
         let opened = QueueDir::adopt(&self.inner.config.dir, |dir| {
-            let (announcer, wake) = (self.inner.announcer.clone(), self.inner.wake.clone());
-            Self::open_queue(dir, self.inner.config.clone(), announcer, wake)
+            let Inner { config, announcer, wake, events, .. } = &*self.inner;
+            Self::open_queue(dir, config.clone(), announcer.clone(), wake.clone(), events.clone())
         });
         match opened {
             Ok(opened) => {
@@ -165,11 +164,7 @@ impl Spool {
             }
             Err(error) => {
                 if !self.adoption_failing.swap(true, Ordering::Relaxed) {
-                    otel_warn!(
-                        name: "Spool.AdoptionFailed",
-                        reason = error_chain(&error),
-                        message = "What an exporter that is gone has left cannot be delivered. It is tried again every ten seconds."
-                    );
+                    self.inner.events.tell(SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
                 }
             }
         }

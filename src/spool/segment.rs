@@ -285,6 +285,11 @@ impl Segment {
         lock(&self.lanes).iter().map(summary).collect()
     }
 
+    /// When a record of a lane was appended, in nanoseconds since the epoch.
+    pub(super) fn appended_at(&self, lane: u32, record: u64) -> Option<u64> {
+        self.first_entry(lane, &(record..u64::MAX)).map(|entry| entry.appended_at)
+    }
+
     /// Writes the frames of one entry from `first_frame` on; `runway` is the first key without a placeholder. Returns
     /// how many frames it took.
     pub(super) fn write(&self, first_frame: u64, runway: &mut u64, entry: &[u8]) -> Result<u64, SpoolError> {

@@ -10,6 +10,7 @@ use super::deliver::Batch;
 use super::*;
 use crate::batch::Framing;
 use crate::config::FullPolicy;
+use crate::event::LossReason;
 
 const FRAMING: Framing = Framing::ndjson();
 
@@ -38,7 +39,7 @@ fn open_telling(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
         Some((group(&[format!("gap: {} {:?}", gap.records, gap.reason)]), FRAMING))
     };
     let announcer: Arc<Announcer> = Arc::new(announcer);
-    (Spool::open(config, &announcer, &no_wake()).unwrap(), told)
+    (Spool::open(config, &announcer, &no_wake(), &Arc::default()).unwrap(), told)
 }
 
 fn open(config: &SpoolConfig) -> Spool {
@@ -76,7 +77,7 @@ impl Spool {
     /// Tells of no gap in the stream.
     pub(crate) fn open_silent(config: &SpoolConfig) -> Result<Self, SpoolError> {
         let announcer: Arc<Announcer> = Arc::new(|_| None);
-        Self::open(config, &announcer, &no_wake())
+        Self::open(config, &announcer, &no_wake(), &Arc::default())
     }
 
     pub(crate) fn partition(&self, key: &str) -> Partition {
@@ -987,7 +988,7 @@ fn the_oldest_segments_give_way_and_the_stream_tells_how_many_records() {
     let count = 300;
     for n in 0..count {
         append(&spool, "a", &[format!("{n:04}{}", "x".repeat(100_000))]);
-        let used = spool.depth().disk_bytes;
+        let used = spool.disk_bytes();
         assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
     }
     all_told(&spool);
@@ -1000,7 +1001,7 @@ fn the_oldest_segments_give_way_and_the_stream_tells_how_many_records() {
     assert_eq!(numbers, (dropped..count).collect::<Vec<_>>());
     assert!(!told.lock().unwrap().is_empty());
     for gap in told.lock().unwrap().iter() {
-        assert_eq!((&*gap.key, gap.reason), ("a", GapReason::Dropped));
+        assert_eq!((&*gap.key, gap.reason), ("a", LossReason::Dropped));
         assert!(gap.first.unwrap() <= gap.last.unwrap());
     }
 }
@@ -1048,7 +1049,7 @@ fn with_drop_newest_what_was_accepted_stays_and_there_is_room_again_after_a_deli
         }
     }
     assert!((60..100).contains(&accepted.len()), "{}", accepted.len());
-    assert_eq!(spool.depth().lost.dropped, 120 - accepted.len() as u64);
+    assert_eq!(spool.depth().lost.not_accepted, 120 - accepted.len() as u64);
     let (delivered, _) = drain(&spool);
     let records = delivered["a"].iter().filter(|line| !line.starts_with("gap"));
     assert!(records.map(|line| line[..4].parse::<usize>().unwrap()).eq(accepted));
@@ -1182,4 +1183,35 @@ fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
     drop(segment);
     let (_, frames) = Segment::recover(&path, id, u64::MAX, ReadErrors::Fail).unwrap();
     assert_eq!(frames, 10);
+}
+
+#[test]
+fn the_oldest_age_is_that_of_the_first_record_that_waits_and_comes_from_its_timestamp_before_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = SystemTime::now() + Duration::from_secs(3600);
+    let spool = open(&config(dir.path()));
+    assert_eq!(spool.oldest_age(now), None);
+    let timestamp = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    for key in ["a", "b"] {
+        let group = Group { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..group(&["x"]) };
+        spool.append(&[(key, &group)], &FRAMING).unwrap();
+    }
+    let batches = ["a", "b"].map(|key| next(&spool, &Arc::from(key)).unwrap());
+    let ages = batches.each_ref().map(|batch| batch.context(1, now).age);
+    assert!(ages[0] > ages[1], "{ages:?}");
+    for (batch, age) in batches.iter().zip(ages) {
+        assert_eq!(spool.oldest_age(now), Some(age));
+        batch.ack();
+    }
+    assert_eq!(spool.oldest_age(now), None);
+    let group = Group { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..group(&["y"]) };
+    spool.append(&[("a", &group)], &FRAMING).unwrap();
+    drop(batches);
+    spool.close();
+    drop(spool);
+
+    let spool = open(&config(dir.path()));
+    assert_eq!(spool.oldest_age(now), Some(now.duration_since(timestamp).unwrap()));
+    let batch = next(&spool, &Arc::from("a")).unwrap();
+    assert_eq!(spool.oldest_age(now), Some(batch.context(1, now).age));
 }

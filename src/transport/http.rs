@@ -67,6 +67,13 @@ impl HttpTransport {
             _ => self.client.post(url).headers(request.headers.clone()).body(request.body.clone()),
         }
     }
+
+    /// The endpoint's host, without what marks an IPv6 address in a URL, and its port.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn server(&self) -> (String, Option<u16>) {
+        let host = self.endpoint.host_str().unwrap_or_default();
+        (host.trim_matches(['[', ']']).to_owned(), self.endpoint.port_or_known_default())
+    }
 }
 
 fn parse_endpoint(endpoint: &Given<String>) -> Result<Url, ExporterBuildError> {

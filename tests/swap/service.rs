@@ -33,7 +33,7 @@ pub(super) fn run(exporter: LogExporter) {
     let mut record = logger.create_log_record();
     record.set_event_name("order.taken");
     record.set_timestamp(UNIX_EPOCH + Duration::from_nanos(1_610_393_068_365_492_017));
-    record.set_observed_timestamp(UNIX_EPOCH + Duration::from_nanos(1_610_393_069_000_000_000));
+    record.set_observed_timestamp(UNIX_EPOCH + Duration::from_secs(1_610_393_069));
     record.set_severity_number(Severity::Warn2);
     record.set_severity_text("WARN");
     record.set_body("order taken".into());
