@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spool/
-//!   format                      "opentelemetry-spool 1"
+//!   format                      "opentelemetry-spool 3"
 //!   3f9c1b2a77d0e4c1/           a queue: one exporter's, whoever holds its lock; deleted when it is empty
 //!     lock
 //!     ballast                   nothing: given back on a full disk

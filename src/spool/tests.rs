@@ -595,11 +595,11 @@ fn queues_whose_owners_are_gone_are_adopted_one_after_the_other() {
 #[test]
 fn another_format_is_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("format"), "opentelemetry-spool 3\n").unwrap();
+    fs::write(dir.path().join("format"), "opentelemetry-spool 4\n").unwrap();
     let error = Spool::open_silent(&config(dir.path())).map(drop).unwrap_err();
-    assert!(error.to_string().ends_with("has spool format 3; this version reads formats up to 2"), "{error}");
-    fs::write(dir.path().join("format"), "opentelemetry-spool 1\n").unwrap();
-    assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::OlderFormat { found: 1, .. })));
+    assert!(error.to_string().ends_with("has spool format 4; this version reads formats up to 3"), "{error}");
+    fs::write(dir.path().join("format"), "opentelemetry-spool 2\n").unwrap();
+    assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::OlderFormat { found: 2, .. })));
     fs::write(dir.path().join("format"), "something else\n").unwrap();
     assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::NotASpool { .. })));
 }
