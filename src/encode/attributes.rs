@@ -6,7 +6,7 @@ use std::fmt;
 use opentelemetry::Key;
 use opentelemetry::logs::AnyValue;
 use opentelemetry_sdk::logs::SdkLogRecord;
-use serde::{Serialize, Serializer};
+use serde_core::{Serialize, Serializer};
 
 /// Above this many attributes, duplicates are looked for in a map and no longer by comparing each with the rest.
 const COMPARED_ATTRIBUTES: usize = 32;

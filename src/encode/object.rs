@@ -1,6 +1,6 @@
 //! One JSON object, written member by member.
 
-use serde::Serialize;
+use serde_core::Serialize;
 
 use crate::error::BoxError;
 
