@@ -22,7 +22,7 @@ use crate::hook::HeaderHook;
 use crate::retry::{Response, Verdict};
 use crate::spool::{Coding, Spool, SpoolConfig, Wake};
 use crate::stats::Counters;
-use crate::transport::{HttpSettings, HttpTransport};
+use crate::transport::{HttpSettings, HttpTransport, public_url};
 use crate::worker::{Control, Worker};
 
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
@@ -68,6 +68,8 @@ pub struct LogExporterBuilder {
     max_in_flight: usize,
     classifier: Box<Classifier>,
     http: HttpSettings,
+    /// The spool is another one's: where it is sent to is not noted in it.
+    foreign: bool,
 }
 
 /// The batch limits as they were given.
@@ -96,6 +98,7 @@ impl Default for LogExporterBuilder {
             max_in_flight: 1,
             classifier: Box::new(Verdict::of),
             http: HttpSettings::default(),
+            foreign: false,
         }
     }
 }
@@ -444,6 +447,14 @@ impl LogExporterBuilder {
         self
     }
 
+    /// For a program that delivers what others have left. What was spooled before a moment is given up.
+    #[cfg(feature = "cli")]
+    pub(crate) fn for_another(mut self, not_before: Option<std::time::SystemTime>) -> Self {
+        self.foreign = true;
+        self.spool_limits.not_before = not_before;
+        self
+    }
+
     // --- build ----------------------------------------------------------------------------------------------------
 
     /// Opens the spool, starts the delivery of what is in it, and returns the exporter.
@@ -539,6 +550,7 @@ impl LogExporterBuilder {
             segment_bytes,
             batch: limits,
             limits: self.spool_limits,
+            endpoint: self.http.endpoint.as_deref().filter(|_| !self.foreign).and_then(public_url),
         })
     }
 

@@ -158,6 +158,25 @@ impl RejectedStore {
         Ok(())
     }
 
+    /// The store of a spool, to be looked into.
+    #[cfg(feature = "cli")]
+    pub(super) fn open(root: &Path) -> Self {
+        Self::new(root, u64::MAX)
+    }
+
+    /// How many bytes the files have.
+    #[cfg(feature = "cli")]
+    pub(crate) fn bytes(&self) -> Result<u64, SpoolError> {
+        Ok(self.list()?.iter().map(|found| found.bytes).sum())
+    }
+
+    /// Deletes a record.
+    #[cfg(feature = "cli")]
+    pub(crate) fn remove(&self, batch_id: &str) -> Result<(), SpoolError> {
+        let path = self.dir.join(format!("{batch_id}.json"));
+        fs::remove_file(&path).map_err(|error| io_error("remove", &path, error))
+    }
+
     /// Every record that is kept, the oldest first. One that cannot be read is left out.
     pub(crate) fn records(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
         let found = self.list()?;

@@ -22,6 +22,7 @@ fn config(dir: &Path) -> SpoolConfig {
         segment_bytes: 1 << 20,
         batch,
         limits: SpoolLimits::default(),
+        endpoint: None,
     }
 }
 

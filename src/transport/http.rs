@@ -92,6 +92,14 @@ fn parse_endpoint(endpoint: Option<&str>) -> Result<Url, ExporterBuildError> {
     Ok(url)
 }
 
+/// The URL without its user and password; `None` if it is none.
+pub(crate) fn public_url(url: &str) -> Option<String> {
+    let mut url = Url::parse(url).ok()?;
+    // Fails only for a URL that has no host, which has no password either.
+    let _ = url.set_password(None).and_then(|()| url.set_username(""));
+    Some(url.into())
+}
+
 fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, ExporterBuildError> {
     let mut builder = Client::builder()
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))

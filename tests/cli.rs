@@ -1,0 +1,1 @@
+//! The command-line tool `otel-spool`, as a program of its own.
