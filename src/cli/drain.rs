@@ -3,7 +3,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::logs::{LogExporter as _, SdkLogRecord};
 use serde_json::{Value, json};
@@ -474,6 +474,13 @@ async fn interrupted() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
+fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "a whole number is enough")]
+    let rate = state.per_sec() as u64;
+    // Writing to a string does not fail.
+    let _ = write!(out, "{}/s", count(rate));
+}
+
 /// A bar on a terminal, else a line now and then.
 struct Progress {
     bar: Option<ProgressBar>,
@@ -484,10 +491,10 @@ struct Progress {
 
 impl Progress {
     fn new(waiting: u64) -> Self {
-        const BAR: &str = "{wide_bar} {human_pos} of {human_len} records, {per_sec}, {eta} left {msg}";
+        const BAR: &str = "{wide_bar} {human_pos} of {human_len} records, {rate}, {eta} left {msg}";
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(waiting).with_style(style)
+            ProgressBar::new(waiting).with_style(style.with_key("rate", rate))
         });
         let now = Instant::now();
         Self { bar, waiting, begun: now, said: now }
