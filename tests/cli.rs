@@ -69,9 +69,11 @@ fn left_by_a_kill(endpoint: &str, spool: &Path) {
     child.kill();
 }
 
-/// A spool that an exporter left that was dropped, with what `log` logged.
+/// A spool that an exporter left that was dropped, with what `log` logged. It has sent nothing of it.
 fn left(exporter: LogExporterBuilder, log: impl FnOnce(&Service)) {
-    log(&Service::careless(exporter));
+    let service = Service::careless(exporter);
+    service.handle.pause();
+    log(&service);
 }
 
 fn tool<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
@@ -560,7 +562,7 @@ fn what_an_owner_that_is_alive_has_is_left_to_it() {
 fn when_the_time_is_up_what_is_left_is_told_and_stays() {
     let spool = spool_dir();
     left_by_a_kill(NOWHERE, spool.path());
-    let (code, out, error) = run(spool.path(), ["drain", "--for", "1s", "--json"]);
+    let (code, out, error) = run(spool.path(), ["drain", "--for", "1s", "--json", "--to", "http://127.0.0.1:9/other"]);
     assert_eq!((code, &document(&out)["left_records"]), (3, &600.into()), "{error}");
     assert!(error.contains("the time is up: 600 records stay in the spool"), "{error}");
     assert_eq!(fs::read_to_string(queues(spool.path())[0].join("endpoint")).expect("a file"), format!("{NOWHERE}\n"));
@@ -602,8 +604,6 @@ fn what_is_too_old_is_given_up_only_after_a_yes_and_told_in_the_stream() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
     let mut between = SystemTime::now();
     left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| {
-        // Or the first batch would end where it was first tried.
-        service.handle.pause();
         service.log_of("acme", 1..=100);
         between = SystemTime::now();
         service.log_of("acme", 101..=150);

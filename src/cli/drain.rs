@@ -26,6 +26,9 @@ const SAY: Duration = Duration::from_secs(5);
 /// How long requests that are under way may take when it ends early.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How long a slow disk may take to close what was opened.
+const CLOSING: Duration = Duration::from_secs(60);
+
 /// Deliver what exporters that are gone have left
 ///
 /// Takes over queue after queue whose owner is gone and sends what waits in it, as the exporter would have: in order, with
@@ -296,14 +299,41 @@ pub(super) fn run(args: &Args) -> Outcome {
     if survey.given_up() > 0 {
         confirm(&format!("give up {} for good", records(survey.given_up())), args.yes)?;
     }
+    let mut progress = Progress::new(survey.waiting, args.patience);
+    let mut left = survey.waiting;
+    let ended = loop {
+        let ended = drain_once(args, &endpoint, survey.foreign, &mut progress)?;
+        let before = std::mem::replace(&mut left, Survey::of(&directory, None, false)?.waiting);
+        // What was lost is told by records that may have come too late; or another owner is gone by now.
+        if ended != Ended::Delivered || left == 0 || left == before {
+            break ended;
+        }
+    };
+    let stats = progress.finish();
+    let why = match ended {
+        Ended::Delivered => "not everything could be delivered",
+        Ended::TimeUp => "the time is up",
+        Ended::Interrupted => "interrupted",
+        Ended::Failing => "a queue could not be opened",
+    };
+    if left > 0 {
+        let reason =
+            stats.last_error.as_ref().map(|reason| format!("; the last failure: {reason}")).unwrap_or_default();
+        screen::note(&format!("{why}: {} in the spool{reason}", stays(left)));
+    }
+    report(&mut screen, &stats, left)
+}
+
+/// Delivers what is left by owners that are gone when this begins, or a little later.
+fn drain_once(args: &Args, endpoint: &str, foreign: bool, progress: &mut Progress) -> Result<Ended, Failure> {
     let exporter = LogExporter::builder()
-        .with_endpoint(&endpoint)
+        .with_endpoint(endpoint)
         .with_spool_dir(&args.spool.dir)
         .with_headers(args.to.headers())
         .with_timeout(args.to.timeout)
         .with_max_in_flight(args.max_in_flight)
         .with_retry_policy(retry_policy())
-        .with_encoder(Teller { json: JsonEncoder::default(), silent: survey.foreign })
+        .with_encoder(Teller { json: JsonEncoder::default(), silent: foreign })
         // It is another one's: nothing in it gives way, and next to nothing is added.
         .with_max_spool_bytes(u64::MAX)
         .with_max_rejected_bytes(u64::MAX)
@@ -316,29 +346,25 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let exporter = exporter.build()?;
     let handle = exporter.handle();
-    let ended = deliver(&handle, survey.waiting, args.patience);
+    let ended = deliver(&handle, progress);
     if ended != Ended::Delivered {
         // What is under way may yet come to its end; nothing else is begun.
         handle.pause();
     }
-    let SpoolStats { expired_records, damaged_records, .. } = handle.stats();
-    // Whatever it says, what is left is counted.
+    let (before, spool) = (handle.stats(), handle.spool.upgrade());
     let _ = exporter.shutdown_with_timeout(GRACE);
-    drop(exporter);
-    let stats = SpoolStats { expired_records, damaged_records, ..handle.stats() };
-    let left = Survey::of(&directory, None, false)?.waiting;
-    let why = match ended {
-        Ended::Delivered => None,
-        Ended::TimeUp => Some("the time is up"),
-        Ended::Interrupted => Some("interrupted"),
-        Ended::Failing => Some("a queue could not be opened"),
-    };
-    if let Some(why) = why.filter(|_| left > 0) {
-        let reason =
-            stats.last_error.as_ref().map(|reason| format!("; the last failure: {reason}")).unwrap_or_default();
-        screen::note(&format!("{why}: {} in the spool{reason}", stays(left)));
+    let begun = Instant::now();
+    while handle.spool.strong_count() > 1 && begun.elapsed() < CLOSING {
+        std::thread::sleep(LOOK);
     }
-    report(&mut screen, &stats, left)
+    // What was lost is counted a moment after it is passed over.
+    let lost = spool.map(|spool| spool.depth().lost).unwrap_or_default();
+    progress.add(&SpoolStats {
+        expired_records: before.expired_records.max(lost.expired),
+        damaged_records: before.damaged_records.max(lost.damaged),
+        ..handle.stats()
+    });
+    Ok(ended)
 }
 
 fn stays(number: u64) -> String {
@@ -432,12 +458,10 @@ enum Ended {
     Failing,
 }
 
-fn deliver(spool: &SpoolHandle, waiting: u64, patience: Option<Duration>) -> Ended {
+fn deliver(spool: &SpoolHandle, progress: &mut Progress) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return Ended::Failing };
     runtime.block_on(async {
-        let mut progress = Progress::new(waiting);
-        let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
         let mut interrupted = std::pin::pin!(interrupted());
         loop {
             progress.show(&spool.stats());
@@ -447,7 +471,7 @@ fn deliver(spool: &SpoolHandle, waiting: u64, patience: Option<Duration>) -> End
                 Some(_) => {}
                 None => break Ended::Failing,
             }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if progress.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 break Ended::TimeUp;
             }
             tokio::select! {
@@ -481,29 +505,46 @@ fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
     let _ = write!(out, "{}/s", count(rate));
 }
 
-/// A bar on a terminal, else a line now and then.
+/// How far it is: a bar on a terminal, else a line now and then.
 struct Progress {
     bar: Option<ProgressBar>,
     waiting: u64,
+    deadline: Option<Instant>,
     begun: Instant,
     said: Instant,
+    /// What was done by exporters that are shut down.
+    done: SpoolStats,
 }
 
 impl Progress {
-    fn new(waiting: u64) -> Self {
+    fn new(waiting: u64, patience: Option<Duration>) -> Self {
         const BAR: &str = "{wide_bar} {human_pos} of {human_len} records, {rate}, {eta} left {msg}";
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(waiting).with_style(style.with_key("rate", rate))
         });
         let now = Instant::now();
-        Self { bar, waiting, begun: now, said: now }
+        let deadline = patience.and_then(|patience| now.checked_add(patience));
+        Self { bar, waiting, deadline, begun: now, said: now, done: SpoolStats::default() }
+    }
+
+    fn add(&mut self, stats: &SpoolStats) {
+        let done = &mut self.done;
+        done.delivered_records += stats.delivered_records;
+        done.rejected_records += stats.rejected_records;
+        done.expired_records += stats.expired_records;
+        done.damaged_records += stats.damaged_records;
+        done.requests += stats.requests;
+        done.failed_requests += stats.failed_requests;
+        done.last_error = stats.last_error.clone().or(done.last_error.take());
     }
 
     fn show(&mut self, stats: &SpoolStats) {
-        let done = stats.delivered_records + stats.rejected_records + stats.expired_records + stats.damaged_records;
-        let failing = stats.failed_requests > 0;
-        let reason = stats.last_error.as_deref().filter(|_| failing).unwrap_or_default();
+        let of = |stats: &SpoolStats| {
+            stats.delivered_records + stats.rejected_records + stats.expired_records + stats.damaged_records
+        };
+        let done = of(&self.done) + of(stats);
+        let reason = stats.last_error.as_deref().unwrap_or_default();
         if let Some(bar) = &self.bar {
             bar.set_position(done);
             bar.set_message(reason.to_owned());
@@ -513,27 +554,21 @@ impl Progress {
             return;
         }
         self.said = Instant::now();
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_sign_loss,
-            clippy::cast_possible_truncation,
-            reason = "rough"
-        )]
-        let (rate, left) = {
-            let rate = done as f64 / self.begun.elapsed().as_secs_f64();
-            (rate as u64, Duration::from_secs((self.waiting.saturating_sub(done) as f64 / rate.max(0.001)) as u64))
+        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = done.saturating_mul(1000) / millis;
+        let left = match self.waiting.saturating_sub(done).checked_div(rate) {
+            Some(left) => format!("{} left", time::rough(Duration::from_secs(left))),
+            None => "no progress yet".to_owned(),
         };
-        let left = if rate > 0 { format!("{} left", time::rough(left)) } else { "no progress yet".to_owned() };
         let reason = if reason.is_empty() { String::new() } else { format!("; {reason}") };
         let (done, all) = (count(done), records(self.waiting));
         screen::note(&format!("{done} of {all}, {} records/s, {left}{reason}", count(rate)));
     }
-}
 
-impl Drop for Progress {
-    fn drop(&mut self) {
+    fn finish(self) -> SpoolStats {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+        self.done
     }
 }
