@@ -474,7 +474,7 @@ fn what_killed_processes_left_is_delivered_to_where_they_sent_it_and_nothing_is_
     let requests = receiver.requests();
     assert_eq!(sum("requests"), requests.len() as u64);
     assert_eq!(sum("bytes"), requests.iter().map(|request| request.body.len() as u64).sum::<u64>());
-    assert_eq!(queues(spool.path()), [PathBuf::new(); 0]);
+    assert_eq!(queues(spool.path()).len(), 0);
 }
 
 #[test]
@@ -498,6 +498,18 @@ fn headers_come_from_the_command_line_and_the_environment_and_are_never_shown() 
         (&request.headers["x-tenant"], &request.headers["authorization"]),
         (&"acme".parse().expect("a value"), &"Bearer pa55".parse().expect("a value"))
     );
+}
+
+#[test]
+fn a_header_that_is_none_is_refused_without_being_shown() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| service.log("one"));
+    for args in [["--header", "pa55"], ["--header", "na me: pa55"], ["--header", "name: pa55\r\nx: y"]] {
+        let (code, out, error) = run(spool.path(), [&["drain"], &args[..]].concat());
+        assert_eq!(code, 2, "{error}");
+        assert!(!error.contains("pa55") && out.is_empty(), "{error}");
+    }
+    assert_eq!(run(spool.path(), ["drain", "--header-env", "name=SPOOL_TEST_UNSET"]).0, 2);
 }
 
 #[test]

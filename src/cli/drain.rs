@@ -71,11 +71,11 @@ pub(super) struct To {
     #[arg(long = "to", value_name = "URL", value_hint = clap::ValueHint::Url)]
     url: Option<String>,
     /// A header of every request. Can be repeated
-    #[arg(long, value_name = "NAME:VALUE", value_parser = parse_header)]
-    header: Vec<(String, String)>,
+    #[arg(long, value_name = "NAME:VALUE")]
+    header: Vec<String>,
     /// A header whose value is in an environment variable, so that it is in no list of processes. Can be repeated
-    #[arg(long, value_name = "NAME=VARIABLE", value_parser = parse_header_env)]
-    header_env: Vec<(String, String)>,
+    #[arg(long, value_name = "NAME=VARIABLE")]
+    header_env: Vec<String>,
     /// How long a request may take
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration, default_value = "10s")]
     pub(super) timeout: Duration,
@@ -84,20 +84,20 @@ pub(super) struct To {
     ca_cert: Option<PathBuf>,
 }
 
-fn parse_header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("a header is NAME:VALUE")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
-}
-
-fn parse_header_env(text: &str) -> Result<(String, String), String> {
-    let (name, variable) = text.split_once('=').ok_or("this is NAME=VARIABLE")?;
-    let value = std::env::var(variable).map_err(|_| format!("the environment has no text in {variable}"))?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
-}
-
 impl To {
-    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.header.iter().chain(&self.header_env).map(|(name, value)| (&**name, &**value))
+    /// Names and values. What is wrong is told without the value.
+    pub(super) fn headers(&self) -> Result<Vec<(String, String)>, Failure> {
+        let given = self.header.iter().map(|text| {
+            let (name, value) = text.split_once(':')?;
+            Some((name.trim().to_owned(), value.trim().to_owned()))
+        });
+        let given = given.map(|header| header.ok_or_else(|| "a --header is NAME:VALUE".to_owned()));
+        let from_env = self.header_env.iter().map(|text| {
+            let (name, variable) = text.split_once('=').ok_or("a --header-env is NAME=VARIABLE")?;
+            let value = std::env::var(variable).map_err(|_| format!("the environment has no text in {variable}"))?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        });
+        given.chain(from_env).collect::<Result<_, _>>().map_err(Failure::Usage)
     }
 
     pub(super) fn root_certificate(&self) -> Result<Option<Vec<u8>>, SpoolError> {
@@ -255,13 +255,14 @@ impl Survey {
             });
             return screen.document(&json!({ "endpoint": shown(endpoint), "partitions": rows.collect::<Vec<_>>() }));
         }
-        let mut table =
-            Table::new(&["QUEUE", "PARTITION", "CONTENT TYPE", ">REQUESTS", ">RECORDS", ">BYTES", ">GIVEN UP"]);
+        let columns = &["QUEUE", "PARTITION", "CONTENT TYPE", ">REQUESTS", ">RECORDS", ">BYTES", ">GIVEN UP"];
+        let shown_columns = if self.given_up() > 0 { columns.len() } else { columns.len() - 1 };
+        let mut table = Table::new(&columns[..shown_columns]);
         for row in &self.rows {
             let types: Vec<_> = row.content_type.iter().cloned().collect();
             let [requests, records, given_up] = [row.requests, row.records, row.given_up].map(count);
             let of = [row.queue.clone(), partition(&row.partition), types.join(" ")];
-            table.row(of.into_iter().chain([requests, records, bytes(row.bytes), given_up]));
+            table.row(of.into_iter().chain([requests, records, bytes(row.bytes), given_up]).take(shown_columns));
         }
         screen.table(&table)?;
         let sum = |of: fn(&Row) -> u64| self.rows.iter().map(of).sum::<u64>();
@@ -329,7 +330,7 @@ fn drain_once(args: &Args, endpoint: &str, foreign: bool, progress: &mut Progres
     let exporter = LogExporter::builder()
         .with_endpoint(endpoint)
         .with_spool_dir(&args.spool.dir)
-        .with_headers(args.to.headers())
+        .with_headers(args.to.headers()?)
         .with_timeout(args.to.timeout)
         .with_max_in_flight(args.max_in_flight)
         .with_retry_policy(retry_policy())

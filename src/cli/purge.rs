@@ -43,11 +43,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         if !args.all && !args.queue.contains(&queue.id()) {
             continue;
         }
-        if queue.is_owned() {
-            screen::note(&format!("queue {}: its owner is alive: it is left", queue.id()));
-            refused = true;
-        } else {
+        if queue.make_exclusive() {
             queues.push(Surveyed::new(queue)?);
+        } else {
+            let why = if queue.is_owned() { "its owner is alive" } else { "somebody reads it" };
+            screen::note(&format!("queue {}: {why}: it is left", queue.id()));
+            refused = true;
         }
     }
     let mut what: Vec<String> = queues

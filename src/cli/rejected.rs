@@ -184,6 +184,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
         root_certificates: to.root_certificate()?.into_iter().collect(),
         ..HttpSettings::default()
     };
+    let given = to.headers()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = directory.rejected();
     let (mut taken, mut refused) = (0, 0);
@@ -193,7 +194,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
             let mut headers = HeaderMap::new();
             headers.insert("content-type", &record.content_type)?;
             headers.insert("idempotency-key", &record.batch_id)?;
-            for (name, value) in to.headers() {
+            for (name, value) in &given {
                 headers.insert(name, value)?;
             }
             let request = Request { headers: headers.into_http(), body: record.body.clone().into() };

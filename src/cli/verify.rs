@@ -1,9 +1,14 @@
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::screen::{self, Table, count};
 use super::{End, Outcome, Spool};
 use crate::spool::inspect::SegmentFiles;
 use crate::transport::error_chain;
+
+/// How long what an owner is writing may look damaged.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Check that everything in a spool can be read
 ///
@@ -29,7 +34,13 @@ struct Report {
 
 impl Report {
     fn check(&mut self, files: &SegmentFiles, owned: bool) -> Result<(), crate::SpoolError> {
-        let found = files.verify(!owned)?;
+        let mut found = files.verify(!owned)?;
+        if owned && !found.damage.is_empty() {
+            // It may have been in the midst of being written, or of being deleted.
+            std::thread::sleep(AGAIN_AFTER);
+            let Some(files) = files.again() else { return Ok(()) };
+            found = files.verify(false)?;
+        }
         let (queue, number) = (files.queue(), files.number());
         let table = self.table.get_or_insert_with(|| {
             Table::new(&["QUEUE", ">SEGMENT", "STATE", ">FRAMES", ">ENTRIES", ">RECORDS", ">MISSING", "RESULT"])

