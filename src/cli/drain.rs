@@ -288,7 +288,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         if !survey.alive.is_empty() {
             return Err(Failure::InUse("there is nothing to deliver but what owners that are alive have".to_owned()));
         }
-        return report(&mut screen, &SpoolStats::default(), 0);
+        if screen.json {
+            return report(&mut screen, &SpoolStats::default(), 0);
+        }
+        screen.line("there is nothing to deliver")?;
+        screen.flush()?;
+        return Ok(End::Done);
     }
     let endpoint = args.to.endpoint(&survey.endpoints)?;
     if args.dry_run {

@@ -1184,3 +1184,29 @@ fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
     let (_, frames) = Segment::recover(&path, id, u64::MAX, ReadErrors::Fail).unwrap();
     assert_eq!(frames, 10);
 }
+
+#[cfg(feature = "cli")]
+#[test]
+fn readers_share_what_an_owner_that_is_gone_has_left_and_one_that_starts_meanwhile_takes_it_over_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    append(&spool, "a", &["1", "2"]);
+    let directory = inspect::Directory::open(dir.path()).unwrap();
+    let look = || directory.queues().unwrap().next().unwrap().unwrap();
+    assert!(look().is_owned());
+    spool.kill();
+    drop(spool);
+
+    let (one, other) = (look(), look());
+    assert!(!one.is_owned() && !other.is_owned());
+    assert!(!one.make_exclusive(), "another one reads it");
+    let spool = open(&config);
+    append(&spool, "a", &["3"]);
+    assert_eq!(spool.depth().pending_records, 1);
+    assert!(!one.remove().unwrap(), "another one reads it");
+    drop(other);
+    spool.adopt();
+    recovered(&spool);
+    assert_eq!(spool.depth().pending_records, 3);
+}
