@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
@@ -5,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Value, json};
+use serde::de::IgnoredAny;
+use serde_json::json;
 
 use super::screen::{self, Screen};
 use super::{End, Failure, Outcome, Spool, survey, time};
@@ -139,16 +141,21 @@ fn document(files: &SegmentFiles, entry: &Stored, number: u64, record: &[u8], de
     });
     let mut line = head.to_string().into_bytes();
     line.pop();
-    let parsed = is_json(entry.content_type()).then(|| serde_json::from_slice::<Value>(record).ok()).flatten();
-    let (key, value) = match (parsed, std::str::from_utf8(record)) {
+    let is_json = is_json(entry.content_type()) && serde_json::from_slice::<IgnoredAny>(record).is_ok();
+    let (key, value) = match std::str::from_utf8(record) {
         // Its own spelling, with the keys in their order, unless that takes several lines.
-        (Some(_), Ok(text)) if !text.contains(['\n', '\r']) => ("record", text.to_owned()),
-        (Some(parsed), _) => ("record", parsed.to_string()),
-        (None, Ok(text)) => ("text", json!(text).to_string()),
-        (None, Err(_)) => ("base64", json!(BASE64_STANDARD.encode(record)).to_string()),
+        Ok(text) if is_json && !text.contains(['\n', '\r']) => ("record", Cow::Borrowed(text)),
+        Ok(text) if is_json => ("record", on_one_line(text).into()),
+        Ok(text) => ("text", json!(text).to_string().into()),
+        Err(_) => ("base64", json!(BASE64_STANDARD.encode(record)).to_string().into()),
     };
     line.extend_from_slice(format!(",\"{key}\":{value}}}").as_bytes());
     line
+}
+
+/// JSON without line breaks: in strings there are none.
+fn on_one_line(json: &str) -> String {
+    json.replace(['\n', '\r'], " ")
 }
 
 fn is_json(content_type: &str) -> bool {
