@@ -443,6 +443,18 @@ fn what_is_whole_in_a_damaged_segment_is_salvaged() {
     assert_eq!(run(spool.path(), ["salvage"]).0, 0);
 }
 
+#[test]
+fn a_database_of_what_is_delivered_that_cannot_be_opened_is_found_and_hides_no_records() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| service.log_of("acme", 1..=10));
+    fs::write(queues(spool.path())[0].join("cursor").join("conf"), "no settings").expect("a file");
+    let (code, out, error) = run(spool.path(), ["verify"]);
+    assert!(code == 1 && out.contains("what is delivered cannot be read"), "{out}{error}");
+    let (code, out, error) = run(spool.path(), ["cat"]);
+    assert_eq!((code, messages(&out)), (0, names("acme", 1..=10)));
+    assert!(error.contains("what is delivered cannot be read"), "{error}");
+}
+
 // --- drain --------------------------------------------------------------------------------------------------------
 
 #[test]

@@ -285,6 +285,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn json_of_several_lines_is_set_on_one() {
+        assert_eq!(on_one_line("{\n  \"a\": \"b\\n\"\r\n}"), "{   \"a\": \"b\\n\"  }");
+    }
+
+    #[test]
     fn json_is_known_by_its_content_type() {
         for json in
             ["application/json", "application/json; charset=utf-8", "application/x-ndjson", "application/a+json"]

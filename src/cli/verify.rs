@@ -13,7 +13,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Check that everything in a spool can be read
 ///
 /// Reads every byte of every segment: the checksums of all frames, that their numbers have no holes, that every entry can
-/// be decoded, and that what is found is what the segment's seal says; and the database that notes what is delivered.
+/// be decoded, and that what is found is what the segment's seal says; and that the database that notes what is delivered can be opened.
 /// Exits with 1 if something is damaged. What is whole is delivered all the same.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
