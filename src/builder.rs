@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 #[cfg(feature = "metrics")]
 use opentelemetry::metrics::{Meter, MeterProvider};
@@ -69,6 +69,10 @@ pub struct LogExporterBuilder {
     pub(crate) root_certificates: Vec<Given<Vec<u8>>>,
     pub(crate) client_identity: Option<Given<Vec<u8>>>,
     pub(crate) client: Option<reqwest::Client>,
+    /// The spool is another one's: where it is sent to is not noted in it.
+    pub(crate) foreign: bool,
+    /// What was spooled before is given up.
+    pub(crate) not_before: Option<SystemTime>,
     on_event: Option<Box<OnEvent>>,
     #[cfg(feature = "metrics")]
     meter: Option<Meter>,
@@ -87,6 +91,8 @@ impl Default for LogExporterBuilder {
             root_certificates: Vec::new(),
             client_identity: None,
             client: None,
+            foreign: false,
+            not_before: None,
             on_event: None,
             #[cfg(feature = "metrics")]
             meter: None,
@@ -735,6 +741,16 @@ impl LogExporterBuilder {
     #[cfg(feature = "metrics")]
     pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
         self.meter = Some(metering::meter_of(provider));
+        self
+    }
+
+    /// For a program that delivers what others have left. What was spooled before a moment is given up. The environment is
+    /// that of who calls it, and does not count.
+    #[cfg(feature = "cli")]
+    pub(crate) fn for_another(mut self, not_before: Option<SystemTime>) -> Self {
+        self.foreign = true;
+        self.not_before = not_before;
+        self.outside = Some(Ok(Settings::default()));
         self
     }
 

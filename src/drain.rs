@@ -270,6 +270,7 @@ mod tests {
             segment_bytes: 1 << 20,
             batch,
             limits: SpoolLimits::default(),
+            endpoint: None,
         };
         let spool = Spool::open_silent(&config).unwrap();
         let group = Group { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Group::default() };

@@ -70,6 +70,9 @@ mod background;
 mod batch;
 mod buffer;
 mod builder;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 mod commit;
 mod config;
 #[cfg(feature = "config-file")]

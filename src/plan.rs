@@ -19,7 +19,7 @@ use crate::exporter::PartitionKey;
 use crate::hook::HeaderHook;
 use crate::settings::{Given, Settings};
 use crate::spool::{Coding, SpoolConfig};
-use crate::transport::HttpSettings;
+use crate::transport::{HttpSettings, public_url};
 
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
@@ -58,9 +58,12 @@ impl Plan {
             None => encoder(&builder.settings, &outside)?,
         };
         let headers = headers(outside.headers.as_ref(), builder.headers)?;
-        let settings = builder.settings.or(outside);
+        let mut settings = builder.settings.or(outside);
         let framing = encoder.framing();
-        let spool = spool_config(&settings, &framing)?;
+        let endpoint = endpoint(settings.endpoint.take(), &framing)?;
+        let mut spool = spool_config(&settings, &framing)?;
+        spool.limits.not_before = builder.not_before;
+        spool.endpoint = public_url(&endpoint.value).filter(|_| !builder.foreign);
         let pace = pace(&settings)?;
         let identity = match builder.client_identity {
             None => identity(&settings)?,
@@ -70,17 +73,23 @@ impl Plan {
         if root_certificates.is_empty() {
             root_certificates.extend(settings.certificate.map(|Given { value, by }| Given { value: value.0, by }));
         }
+        let defaults = HttpSettings::new(endpoint);
         let http = HttpSettings {
-            endpoint: endpoint(settings.endpoint, &framing)?,
-            method: method(settings.method, &framing, spool.coding)?,
-            timeout: or_default(settings.timeout, Duration::from_secs(10)),
-            connect_timeout: or_default(settings.connect_timeout, Duration::from_secs(5)),
-            keep_alive: or_default(settings.keep_alive, Duration::from_secs(90)).value,
+            method: match settings.method {
+                Some(method) if !builder.foreign => check_method(&method, &framing, spool.coding)?,
+                method => method.map_or(defaults.method, |method| method.value),
+            },
+            timeout: settings.timeout.unwrap_or(defaults.timeout),
+            connect_timeout: settings.connect_timeout.unwrap_or(defaults.connect_timeout),
+            keep_alive: settings.keep_alive.map_or(defaults.keep_alive, |keep_alive| keep_alive.value),
             root_certificates,
             client_identity: identity,
-            accept_invalid_certificates: or_default(settings.danger_accept_invalid_certificates, false).value,
+            accept_invalid_certificates: settings
+                .danger_accept_invalid_certificates
+                .map_or(defaults.accept_invalid_certificates, |accept| accept.value),
             proxy: settings.proxy,
             client: builder.client,
+            ..defaults
         };
         let (partition_key, hook, classifier) = (builder.partition_key, builder.hook, builder.classifier);
         Ok(Self { encoder, partition_key, headers, hook, classifier, spool, pace, http })
@@ -162,16 +171,15 @@ fn endpoint(given: Option<Given<String>>, framing: &Framing) -> Result<Given<Str
     }
 }
 
-fn method(given: Option<Given<Method>>, framing: &Framing, coding: Coding) -> Result<Method, ExporterBuildError> {
-    match given {
-        None => Ok(Method::default()),
-        Some(method) if method.value == Method::Get && (framing.content_type() != FORM || !framing.is_single()) => {
+fn check_method(method: &Given<Method>, framing: &Framing, coding: Coding) -> Result<Method, ExporterBuildError> {
+    match method.value {
+        Method::Get if framing.content_type() != FORM || !framing.is_single() => {
             Err(method.invalid("a GET carries one form; it takes a `FormEncoder`"))
         }
-        Some(method) if method.value == Method::Get && coding == Coding::Deflate => {
+        Method::Get if coding == Coding::Deflate => {
             Err(method.invalid("a GET cannot be compressed; leave out `with_compression`"))
         }
-        Some(method) => Ok(method.value),
+        method => Ok(method),
     }
 }
 
@@ -226,6 +234,7 @@ fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, E
         when_full: settings.full_policy.as_ref().map_or(defaults.when_full, |policy| policy.value),
         max_age: settings.max_age.as_ref().map(|max_age| max_age.value),
         max_rejected_bytes: of_spool(&settings.max_rejected_bytes, defaults.max_rejected_bytes),
+        not_before: None,
     };
     Ok(SpoolConfig {
         dir: dir.value.clone(),
@@ -234,6 +243,7 @@ fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, E
         segment_bytes: segment_bytes.value,
         batch: batch_limits(settings, framing)?,
         limits,
+        endpoint: None,
     })
 }
 

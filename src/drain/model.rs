@@ -147,6 +147,7 @@ fn open(dir: &Path, max_records: u64, coding: Coding, link: &Link) -> Drain<Link
         segment_bytes: 1 << 20,
         batch: BatchLimits { max_records, max_bytes: 200_000, linger: Duration::ZERO },
         limits: SpoolLimits::default(),
+        endpoint: None,
     };
     let spool = Arc::new(Spool::open_silent(&config).unwrap());
     spool.wait_recovered();

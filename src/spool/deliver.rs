@@ -162,8 +162,12 @@ impl Inner {
                 return Ok(Next::Passed);
             };
             let span = front.start..collected.end;
-            let age = now.duration_since(system_time(collected.last_appended_at)).unwrap_or_default();
-            if self.config.limits.max_age.is_some_and(|max_age| age > max_age) {
+            let limits = &self.config.limits;
+            let last_appended_at = system_time(collected.last_appended_at);
+            let age = now.duration_since(last_appended_at).unwrap_or_default();
+            if limits.max_age.is_some_and(|max_age| age > max_age)
+                || limits.not_before.is_some_and(|not_before| last_appended_at < not_before)
+            {
                 let between = (collected.first_timestamp, collected.last_timestamp);
                 let expired = self.pass(key, &front, &span, collected.records);
                 self.lose(key, LossReason::Expired, expired, Some(between));

@@ -117,6 +117,7 @@ impl LineSpool {
             segment_bytes: 10_000,
             batch: BatchLimits { max_records, max_bytes, linger: Duration::ZERO },
             limits: SpoolLimits::default(),
+            endpoint: None,
         };
         let gaps = Gaps::default();
         let told = gaps.clone();

@@ -14,6 +14,7 @@
 //! | `partition` | the same for queues that were adopted |
 //! | `space`, `gap` | what gives way when there is too much; how that is told |
 //! | `rejected` | what the receiver refused for good |
+//! | `inspect` | all of this read by who does not own it |
 //! | this one | opening and closing |
 //!
 //! Lock order: `announcing`, `head`, `space`, `opening`, `spare`, `advancing`, `ahead`, `state`, and last those of a segment, the cursor
@@ -33,6 +34,8 @@ mod frame;
 pub mod fuzzing;
 mod gap;
 mod housekeeper;
+#[cfg(feature = "cli")]
+pub(crate) mod inspect;
 mod partition;
 mod pool;
 mod rejected;
@@ -94,6 +97,8 @@ pub(crate) struct SpoolConfig {
     pub(crate) segment_bytes: u64,
     pub(crate) batch: BatchLimits,
     pub(crate) limits: SpoolLimits,
+    /// Where it is sent to, to be noted beside the records; without a password.
+    pub(crate) endpoint: Option<String>,
 }
 
 /// The id of a segment: no two have the same, on whatever machine.
@@ -159,6 +164,8 @@ pub(crate) struct Spool {
     adopted: Mutex<Option<Box<Spool>>>,
     lost_in_adopted: Mutex<Lost>,
     adoption_failing: AtomicBool,
+    /// When it was last looked for, there was nothing to adopt.
+    nothing_to_adopt: AtomicBool,
     own_first: AtomicBool,
 }
 
@@ -189,6 +196,9 @@ impl Spool {
                 QueueDir::create(&config.dir).and_then(open).map_err(|_| error)?
             }
         };
+        if let Some(endpoint) = &config.endpoint {
+            spool.inner.dir.put_endpoint(endpoint);
+        }
         // Fails here rather than at the first record; but a full disk must not keep what is there from being delivered.
         match spool.inner.begin_head(&mut lock(&spool.inner.head)) {
             Err(error) if error.is_full() => {
@@ -264,6 +274,7 @@ impl Spool {
             adopted: Mutex::default(),
             lost_in_adopted: Mutex::default(),
             adoption_failing: AtomicBool::new(false),
+            nothing_to_adopt: AtomicBool::new(false),
             own_first: AtomicBool::new(true),
         })
     }

@@ -133,6 +133,24 @@ impl Spool {
         lock(&self.inner.state).is_drained()
     }
 
+    /// Whether all that it has is delivered, its own and what it has taken over.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.adopted).is_none() && self.is_drained()
+    }
+
+    /// Whether there was nothing to take over when it was last looked for.
+    #[cfg(feature = "cli")]
+    pub(crate) fn has_nothing_to_adopt(&self) -> bool {
+        self.nothing_to_adopt.load(Ordering::Relaxed)
+    }
+
+    /// Whether what others have left could not be opened, or not be deleted when it was delivered.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_adoption_failing(&self) -> bool {
+        self.adoption_failing.load(Ordering::Relaxed)
+    }
+
     /// Takes over a queue whose owner is gone, one after the other: what is in it is delivered as well.
     pub(crate) fn adopt(&self) {
         let mut adopted = lock(&self.adopted);
@@ -160,6 +178,7 @@ impl Spool {
                     *lock(&self.adopted) = Some(Box::new(opened));
                     self.inner.wake();
                 }
+                self.nothing_to_adopt.store(lock(&self.adopted).is_none(), Ordering::Relaxed);
                 self.adoption_failing.store(false, Ordering::Relaxed);
             }
             Err(error) => {

@@ -23,6 +23,7 @@ fn config(dir: &Path) -> SpoolConfig {
         segment_bytes: 1 << 20,
         batch,
         limits: SpoolLimits::default(),
+        endpoint: None,
     }
 }
 
@@ -1214,4 +1215,30 @@ fn the_oldest_age_is_that_of_the_first_record_that_waits_and_comes_from_its_time
     assert_eq!(spool.oldest_age(now), Some(now.duration_since(timestamp).unwrap()));
     let batch = next(&spool, &Arc::from("a")).unwrap();
     assert_eq!(spool.oldest_age(now), Some(batch.context(1, now).age));
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn readers_share_what_an_owner_that_is_gone_has_left_and_one_that_starts_meanwhile_takes_it_over_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    append(&spool, "a", &["1", "2"]);
+    let directory = inspect::Directory::open(dir.path()).unwrap();
+    let look = || directory.queues().unwrap().next().unwrap().unwrap();
+    assert!(look().is_owned());
+    spool.kill();
+    drop(spool);
+
+    let (one, other) = (look(), look());
+    assert!(!one.is_owned() && !other.is_owned());
+    assert!(!one.make_exclusive(), "another one reads it");
+    let spool = open(&config);
+    append(&spool, "a", &["3"]);
+    assert_eq!(spool.depth().pending_records, 1);
+    assert!(!one.remove().unwrap(), "another one reads it");
+    drop(other);
+    spool.adopt();
+    recovered(&spool);
+    assert_eq!(spool.depth().pending_records, 3);
 }
