@@ -182,6 +182,19 @@ fn encoding(criterion: &mut Criterion) {
     group.bench_function("opentelemetry-otlp http-protobuf", |bencher| {
         bencher.iter(|| black_box(request().encode_to_vec()));
     });
+    #[cfg(feature = "otlp")]
+    for protocol in [opentelemetry_spool::Protocol::HttpJson, opentelemetry_spool::Protocol::HttpBinary] {
+        let (ours, mut out) = (opentelemetry_spool::OtlpEncoder::new(protocol), Vec::new());
+        group.bench_function(format!("OtlpEncoder {protocol:?}"), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                for (record, scope) in &records {
+                    ours.encode(record, scope, &mut out).unwrap();
+                }
+                black_box(&out);
+            });
+        });
+    }
     group.finish();
 }
 

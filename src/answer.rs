@@ -40,21 +40,31 @@ impl Answers {
         }
     }
 
-    /// How it is stored.
+    /// How it is stored with records: by its place.
+    const ALL: [(Self, &str); 5] = [
+        (Self::Status, "status"),
+        (Self::Otlp, "otlp"),
+        (Self::Bulk, "bulk"),
+        (Self::SplunkHec, "splunk_hec"),
+        (Self::ClickHouse, "clickhouse"),
+    ];
+
     pub(crate) fn byte(self) -> u8 {
-        match self {
-            Self::Status => 0,
-            Self::Otlp => 1,
-            Self::Bulk => 2,
-            Self::SplunkHec => 3,
-            Self::ClickHouse => 4,
-        }
+        let at = Self::ALL.iter().position(|(answers, _)| *answers == self);
+        at.and_then(|at| at.try_into().ok()).unwrap_or_default()
     }
 
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Status, Self::Otlp, Self::Bulk, Self::SplunkHec, Self::ClickHouse]
-            .into_iter()
-            .find(|answers| answers.byte() == byte)
+        Self::ALL.get(usize::from(byte)).map(|(answers, _)| *answers)
+    }
+
+    /// How it is stored with a record that was rejected.
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL[usize::from(self.byte())].1
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, other)| *other == name).map(|(answers, _)| *answers)
     }
 
     /// What the answer to a batch of so many records says.
@@ -304,11 +314,14 @@ mod tests {
     }
 
     #[test]
-    fn every_protocol_has_a_byte_of_its_own() {
+    fn every_protocol_has_a_byte_and_a_name_of_its_own() {
         for byte in 0..=255 {
             assert!(Answers::from_byte(byte).is_none_or(|answers| answers.byte() == byte));
         }
-        assert_eq!(Answers::from_byte(Answers::ClickHouse.byte()), Some(Answers::ClickHouse));
+        for answers in [Answers::Status, Answers::Otlp, Answers::Bulk, Answers::SplunkHec, Answers::ClickHouse] {
+            assert_eq!(Answers::from_byte(answers.byte()), Some(answers));
+            assert_eq!(Answers::from_name(answers.name()), Some(answers));
+        }
         assert_eq!(Answers::from_byte(5), None);
     }
 

@@ -85,6 +85,14 @@ impl Framing {
     }
 
     /// How the endpoint's answers are read. Default: [`Answers::Status`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{Answers, Framing};
+    ///
+    /// let rows = Framing::ndjson().with_answers(Answers::ClickHouse);
+    /// ```
     pub const fn with_answers(mut self, answers: Answers) -> Self {
         self.answers = answers;
         self

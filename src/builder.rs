@@ -4,8 +4,10 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+#[cfg(feature = "metrics")]
+use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::logs::SdkLogRecord;
 
@@ -14,9 +16,12 @@ use crate::config::{Compression, Durability, FullPolicy, Method, Protocol, Retry
 use crate::drain::{Classifier, Drain};
 use crate::encode::Encoder;
 use crate::error::{BoxError, ExporterBuildError};
+use crate::event::{Events, OnEvent, SpoolEvent};
 use crate::exporter::{LogExporter, PartitionKey};
 use crate::gap;
 use crate::hook::HeaderHook;
+#[cfg(feature = "metrics")]
+use crate::metering;
 use crate::plan::Plan;
 use crate::retry::{Response, Verdict};
 use crate::settings::{Given, Settings};
@@ -64,6 +69,13 @@ pub struct LogExporterBuilder {
     pub(crate) root_certificates: Vec<Given<Vec<u8>>>,
     pub(crate) client_identity: Option<Given<Vec<u8>>>,
     pub(crate) client: Option<reqwest::Client>,
+    /// The spool is another one's: where it is sent to is not noted in it.
+    pub(crate) foreign: bool,
+    /// What was spooled before is given up.
+    pub(crate) not_before: Option<SystemTime>,
+    on_event: Option<Box<OnEvent>>,
+    #[cfg(feature = "metrics")]
+    meter: Option<Meter>,
 }
 
 impl Default for LogExporterBuilder {
@@ -79,6 +91,11 @@ impl Default for LogExporterBuilder {
             root_certificates: Vec::new(),
             client_identity: None,
             client: None,
+            foreign: false,
+            not_before: None,
+            on_event: None,
+            #[cfg(feature = "metrics")]
+            meter: None,
         }
     }
 }
@@ -91,6 +108,14 @@ fn given<T>(value: T, method: &str) -> Option<Given<T>> {
 
 impl LogExporterBuilder {
     /// Changes nothing: HTTP is the transport. Here so that swapping from `opentelemetry_otlp` stays one line.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_http();
+    /// ```
     pub fn with_http(self) -> Self {
         self
     }
@@ -101,6 +126,14 @@ impl LogExporterBuilder {
     /// `http://localhost:4318/v1/logs`.
     ///
     /// A user and password in it are sent as basic authentication and never shown.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_endpoint("https://logs.example.com/ingest?source=checkout");
+    /// ```
     pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.settings.endpoint = given(endpoint.into(), "with_endpoint");
         self
@@ -110,6 +143,14 @@ impl LogExporterBuilder {
     ///
     /// It belongs on a local disk. Several exporters, also of several processes, may share one: each has its own part.
     /// What one of them leaves behind is delivered by another, so they should have the same endpoint and headers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_spool_dir("/var/lib/checkout/spool");
+    /// ```
     pub fn with_spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.settings.spool_dir = given(dir.into(), "with_spool_dir");
         self
@@ -117,10 +158,18 @@ impl LogExporterBuilder {
 
     // --- what is sent ---------------------------------------------------------------------------------------------
 
-    /// How a record is encoded. Default: [`JsonEncoder::default`].
+    /// How a record is encoded. Default: [`JsonEncoder::default`](crate::JsonEncoder).
     ///
     /// Records that are in the spool already stay as they are. The later of this and [`with_protocol`](Self::with_protocol)
     /// counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{JsonEncoder, LogExporter};
+    ///
+    /// let builder = LogExporter::builder().with_encoder(JsonEncoder::default().with_message_type("checkout"));
+    /// ```
     pub fn with_encoder(mut self, encoder: impl Encoder) -> Self {
         self.encoder = Some(Box::new(encoder));
         self.settings.protocol = None;
@@ -277,6 +326,14 @@ impl LogExporterBuilder {
     ///
     /// This and the next hold for what is logged from now on. What is in the spool already keeps the limits with which it
     /// was logged, so that a batch that was sent once is the same after a restart.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_max_batch_records(2_000);
+    /// ```
     pub fn with_max_batch_records(mut self, max: usize) -> Self {
         self.settings.max_batch_records = given(max, "with_max_batch_records");
         self
@@ -286,6 +343,14 @@ impl LogExporterBuilder {
     /// least 1.
     ///
     /// A single record that is larger goes alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_max_batch_bytes(5 << 20); // 5 MiB
+    /// ```
     pub fn with_max_batch_bytes(mut self, max: usize) -> Self {
         self.settings.max_batch_bytes = given(max as u64, "with_max_batch_bytes");
         self
@@ -294,6 +359,15 @@ impl LogExporterBuilder {
     /// How long a record may wait for others to fill its batch. Default: zero, what is there is sent.
     ///
     /// While a request is under way, the next one gathers in any case.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    /// use std::time::Duration;
+    ///
+    /// let builder = LogExporter::builder().with_linger(Duration::from_secs(10));
+    /// ```
     pub fn with_linger(mut self, linger: Duration) -> Self {
         self.settings.linger = given(linger, "with_linger");
         self
@@ -321,6 +395,16 @@ impl LogExporterBuilder {
     }
 
     /// How failed requests are repeated. Default: [`RetryPolicy::default`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{LogExporter, RetryPolicy};
+    ///
+    /// let mut policy = RetryPolicy::default();
+    /// policy.max_delay = std::time::Duration::from_secs(5);
+    /// let builder = LogExporter::builder().with_retry_policy(policy);
+    /// ```
     pub fn with_retry_policy(mut self, policy: RetryPolicy) -> Self {
         const SETTING: &str = "with_retry_policy";
         self.settings.retry_initial_delay = given(policy.initial_delay, SETTING);
@@ -353,6 +437,14 @@ impl LogExporterBuilder {
     // --- the spool ------------------------------------------------------------------------------------------------
 
     /// What an accepted record survives. Default: [`Durability::Sync`], a power cut.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{Durability, LogExporter};
+    ///
+    /// let builder = LogExporter::builder().with_durability(Durability::Process);
+    /// ```
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.settings.durability = given(durability, "with_durability");
         self
@@ -362,6 +454,14 @@ impl LogExporterBuilder {
     ///
     /// They are sent as if they were not. With [`with_compression`](Self::with_compression) this does not count: they lie
     /// there as they are sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{LogExporter, SpoolCompression};
+    ///
+    /// let builder = LogExporter::builder().with_spool_compression(SpoolCompression::None);
+    /// ```
     pub fn with_spool_compression(mut self, compression: SpoolCompression) -> Self {
         self.settings.spool_compression = given(compression, "with_spool_compression");
         self
@@ -371,6 +471,14 @@ impl LogExporterBuilder {
     /// [`with_max_spool_bytes`](Self::with_max_spool_bytes) if that is less; from 1 MiB to that eighth.
     ///
     /// Disk is given back a segment at a time, and memory grows with the segment's size, not with the backlog.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_segment_bytes(4 << 20); // 4 MiB
+    /// ```
     pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
         self.settings.segment_bytes = given(bytes, "with_segment_bytes");
         self
@@ -380,12 +488,28 @@ impl LogExporterBuilder {
     /// least 8 MiB.
     ///
     /// Never more than this and one segment. [`with_full_policy`](Self::with_full_policy) says what gives way.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_max_spool_bytes(10 << 30); // 10 GiB
+    /// ```
     pub fn with_max_spool_bytes(mut self, bytes: u64) -> Self {
         self.settings.max_spool_bytes = given(bytes, "with_max_spool_bytes");
         self
     }
 
     /// How much is to be left free on the spool's file system, in bytes. Default: zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_min_free_bytes(1 << 30); // 1 GiB
+    /// ```
     pub fn with_min_free_bytes(mut self, bytes: u64) -> Self {
         self.settings.min_free_bytes = given(bytes, "with_min_free_bytes");
         self
@@ -395,6 +519,14 @@ impl LogExporterBuilder {
     ///
     /// What is dropped is counted in [`SpoolStats::dropped_records`](crate::SpoolStats::dropped_records) and told in the
     /// stream, by a record of its own in each partition.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{FullPolicy, LogExporter};
+    ///
+    /// let builder = LogExporter::builder().with_full_policy(FullPolicy::DropNewest);
+    /// ```
     pub fn with_full_policy(mut self, policy: FullPolicy) -> Self {
         self.settings.full_policy = given(policy, "with_full_policy");
         self
@@ -405,6 +537,15 @@ impl LogExporterBuilder {
     /// A batch is given up when its newest record is older. That is counted in
     /// [`SpoolStats::expired_records`](crate::SpoolStats::expired_records) and told in the stream. It goes by the system's
     /// clock: if that jumps ahead by more than this, what waits is given up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    /// use std::time::Duration;
+    ///
+    /// let builder = LogExporter::builder().with_max_age(Duration::from_secs(7 * 24 * 3600));
+    /// ```
     pub fn with_max_age(mut self, age: Duration) -> Self {
         self.settings.max_age = given(age, "with_max_age");
         self
@@ -413,6 +554,14 @@ impl LogExporterBuilder {
     /// How much the rejected store may hold, in bytes. Default: 16 MiB. The oldest records make room for new ones.
     ///
     /// It keeps what the receiver refused for good: see [`SpoolHandle::rejected`](crate::SpoolHandle::rejected).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_max_rejected_bytes(64 << 20); // 64 MiB
+    /// ```
     pub fn with_max_rejected_bytes(mut self, bytes: u64) -> Self {
         self.settings.max_rejected_bytes = given(bytes, "with_max_rejected_bytes");
         self
@@ -421,30 +570,76 @@ impl LogExporterBuilder {
     // --- the HTTP client ------------------------------------------------------------------------------------------
 
     /// How long one request may take, from connecting to the end of the answer. Default: 10 s.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    /// use std::time::Duration;
+    ///
+    /// let builder = LogExporter::builder().with_timeout(Duration::from_secs(3));
+    /// ```
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = given(timeout, "with_timeout");
         self
     }
 
     /// How long connecting may take. Default: 5 s.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    /// use std::time::Duration;
+    ///
+    /// let builder = LogExporter::builder().with_connect_timeout(Duration::from_secs(1));
+    /// ```
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = given(timeout, "with_connect_timeout");
         self
     }
 
     /// How long an idle connection is kept for the next request. Default: 90 s; zero keeps none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    /// use std::time::Duration;
+    ///
+    /// let builder = LogExporter::builder().with_keep_alive(Duration::from_secs(30));
+    /// ```
     pub fn with_keep_alive(mut self, idle: Duration) -> Self {
         self.settings.keep_alive = given(idle, "with_keep_alive");
         self
     }
 
     /// Trusts further certificate authorities besides the system's: one or more certificates in PEM. Can be repeated.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_root_certificate_pem(std::fs::read("/etc/ssl/private-ca.pem")?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn with_root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificates.push(Given::new(pem.into(), "with_root_certificate_pem"));
         self
     }
 
     /// Authenticates the client (mTLS): its private key and its certificates, together in PEM. Default: none.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let pem = [std::fs::read("/etc/ssl/client.key")?, std::fs::read("/etc/ssl/client.pem")?].concat();
+    /// let builder = LogExporter::builder().with_client_identity_pem(pem);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn with_client_identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.client_identity = given(pem.into(), "with_client_identity_pem");
         self
@@ -452,6 +647,14 @@ impl LogExporterBuilder {
 
     /// Accepts **any** certificate, also one that is forged: whoever is on the way can read and change everything.
     /// For experiments. Default: false.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_danger_accept_invalid_certificates(true);
+    /// ```
     pub fn with_danger_accept_invalid_certificates(mut self, accept: bool) -> Self {
         self.settings.danger_accept_invalid_certificates = given(accept, "with_danger_accept_invalid_certificates");
         self
@@ -459,6 +662,14 @@ impl LogExporterBuilder {
 
     /// Sends every request through a proxy, `http://[user:password@]host:port`. Default: what `HTTP_PROXY`,
     /// `HTTPS_PROXY` and `NO_PROXY` say.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_proxy("http://proxy.example.com:3128");
+    /// ```
     pub fn with_proxy(mut self, url: impl Into<String>) -> Self {
         self.settings.proxy = given(url.into(), "with_proxy");
         self
@@ -469,8 +680,77 @@ impl LogExporterBuilder {
     /// Of those, only [`with_timeout`](Self::with_timeout) applies to it. It should not follow redirects: a redirected
     /// POST becomes a GET without its records. It is used on a runtime of the exporter's own, so do not share one whose
     /// connections belong to another.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let client = reqwest::Client::builder().user_agent("checkout").build()?;
+    /// let builder = LogExporter::builder().with_http_client(client);
+    /// # Ok::<(), reqwest::Error>(())
+    /// ```
     pub fn with_http_client(mut self, client: reqwest::Client) -> Self {
         self.client = Some(client);
+        self
+    }
+
+    // --- looking after it -------------------------------------------------------------------------------------------
+
+    /// A function that is told when something changes in how the exporter fares: the endpoint is lost or back, a limit is
+    /// reached, something is damaged. Default: none.
+    ///
+    /// It runs on a thread of its own, with telemetry suppressed, and is given the events one after the other: it holds up
+    /// neither the delivery nor whoever logs, and may ask a [`SpoolHandle`](crate::SpoolHandle) for more. While it is busy,
+    /// 256 events wait; further ones are only logged. If it panics, it is called again for the next one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{LogExporter, SpoolEvent};
+    ///
+    /// let builder = LogExporter::builder().with_on_event(|event| match event {
+    ///     SpoolEvent::BatchHeld { reason, .. } => eprintln!("logs are held until somebody mends this: {reason}"),
+    ///     SpoolEvent::RecordsLost { reason, .. } => eprintln!("logs are lost: {}", reason.as_str()),
+    ///     _ => {}
+    /// });
+    /// ```
+    pub fn with_on_event<F>(mut self, on_event: F) -> Self
+    where
+        F: Fn(&SpoolEvent) + Send + Sync + 'static,
+    {
+        self.on_event = Some(Box::new(on_event));
+        self
+    }
+
+    /// Where the exporter's metrics go. Default: the global meter provider, as it is when this exporter is built. Takes the
+    /// crate's feature `metrics`.
+    ///
+    /// Set the global one before, or give one here: instruments that were made without a provider stay without. What there
+    /// is to see, and how to ask for it, is in the chapter [`metrics`](crate::metrics).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_sdk::metrics::SdkMeterProvider;
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let meters = SdkMeterProvider::builder().build(); // .with_periodic_exporter(...)
+    /// let builder = LogExporter::builder().with_meter_provider(&meters);
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
+        self.meter = Some(metering::meter_of(provider));
+        self
+    }
+
+    /// For a program that delivers what others have left. What was spooled before a moment is given up. The environment is
+    /// that of who calls it, and does not count.
+    #[cfg(feature = "cli")]
+    pub(crate) fn for_another(mut self, not_before: Option<SystemTime>) -> Self {
+        self.foreign = true;
+        self.not_before = not_before;
+        self.outside = Some(Ok(Settings::default()));
         self
     }
 
@@ -482,20 +762,28 @@ impl LogExporterBuilder {
     ///
     /// If a setting is missing or not allowed, and if the spool cannot be opened. The error names the setting, what is
     /// wrong with it and what is allowed.
-    pub fn build(self) -> Result<LogExporter, ExporterBuildError> {
+    pub fn build(mut self) -> Result<LogExporter, ExporterBuildError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let on_event = self.on_event.take();
+        #[cfg(feature = "metrics")]
+        let meter = self.meter.take().unwrap_or_else(metering::global_meter);
         let Plan { encoder, partition_key, headers, hook, classifier, spool, pace, http } =
             Plan::make(self, &|name| std::env::var_os(name))?;
         let counters = Arc::new(Counters::default());
         let control = Arc::new(Control::default());
         let (for_drain, wake) = (counters.clone(), control.clone());
+        let events = on_event.map(Events::start).transpose().map_err(ExporterBuildError::Thread)?;
+        let events = Arc::new(events.unwrap_or_default());
+        let for_spool = events.clone();
         let encoder = Arc::new(RwLock::new(encoder));
         let announcer = gap::announcer(encoder.clone());
-        let worker = Worker::start(control, pace, move || {
+        let worker = Worker::start(control, events.clone(), pace, move || {
             let hook = hook.within(http.timeout.value);
             let transport = HttpTransport::build(&http)?;
             let wake: Arc<Wake> = Arc::new(move || wake.wake());
-            let spool = Arc::new(Spool::open(&spool, &announcer, &wake)?);
+            let spool = Arc::new(Spool::open(&spool, &announcer, &wake, &for_spool)?);
+            #[cfg(feature = "metrics")]
+            metering::install(&meter, transport.server(), &spool, &for_drain);
             Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
         })?;
         Ok(LogExporter {
@@ -503,6 +791,7 @@ impl LogExporterBuilder {
             partition_key,
             worker,
             counters,
+            events,
             groups: Mutex::default(),
             shut_down: AtomicBool::new(false),
             warned_of_encoder: AtomicBool::new(false),

@@ -2,10 +2,9 @@
 
 use std::sync::Weak;
 
-use opentelemetry::{otel_info, otel_warn};
-
 use crate::buffer::{Buffer, Load};
 use crate::error::SpoolError;
+use crate::event::{Events, SpoolEvent};
 use crate::exporter::contained;
 use crate::groups::Groups;
 use crate::spool::Spool;
@@ -13,10 +12,10 @@ use crate::stats::Counters;
 use crate::transport::error_chain;
 
 /// Commits until the buffer is stopped and empty.
-pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters) {
+pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {
     let mut spare = Groups::default();
     while let Some(load) = buffer.take(spare) {
-        commit(&load, buffer, spool, counters);
+        commit(&load, buffer, spool, counters, events);
         if let Some(spool) = spool.upgrade().filter(|_| !load.untold.is_empty()) {
             spool.tell(load.untold);
         }
@@ -26,7 +25,7 @@ pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters) {
 }
 
 /// Tries until it succeeds. What then waits is bounded by the buffer.
-fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters) {
+fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {
     let groups = load.groups.all();
     let append = || match spool.upgrade() {
         // Only something to tell.
@@ -41,11 +40,7 @@ fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters
         let reason = error_chain(&error);
         counters.failed_exports.add(1);
         if !std::mem::replace(&mut failing, true) {
-            otel_warn!(
-                name: "Spool.CommitFailed",
-                reason = reason.clone(),
-                message = "Records could not be written to the spool. They are kept in memory and tried again, until the shutdown."
-            );
+            events.tell(SpoolEvent::CommitFailed { reason: reason.clone() });
         }
         if last || matches!(error, SpoolError::Closed) {
             if let Some(spool) = spool.upgrade() {
@@ -57,7 +52,7 @@ fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters
     }
     counters.accepted_records.add(load.groups.records());
     if failing {
-        otel_info!(name: "Spool.CommitRecovered");
+        events.tell(SpoolEvent::CommitRecovered);
     }
     buffer.committed();
 }

@@ -1,6 +1,6 @@
 //! Settings as plain values, with their defaults.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// When an accepted record is safe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,6 +155,8 @@ pub(crate) struct SpoolLimits {
     pub(crate) min_free_bytes: u64,
     pub(crate) when_full: FullPolicy,
     pub(crate) max_age: Option<Duration>,
+    /// What was spooled before is given up.
+    pub(crate) not_before: Option<SystemTime>,
     pub(crate) max_rejected_bytes: u64,
 }
 
@@ -165,6 +167,7 @@ impl Default for SpoolLimits {
             min_free_bytes: 0,
             when_full: FullPolicy::default(),
             max_age: None,
+            not_before: None,
             max_rejected_bytes: 16 << 20,
         }
     }

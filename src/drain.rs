@@ -1,7 +1,7 @@
 //! One delivery step: take a batch, ask the hook, send, act on the answer. No thread, no clock, no sleep.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::answer::Judgement;
 use crate::batch::HeaderMap;
@@ -9,7 +9,7 @@ use crate::error::BoxError;
 use crate::hook::HeaderHook;
 use crate::retry::{Response, Verdict, parse_retry_after};
 use crate::spool::{Batch, Next, Partition, Slot, Spool};
-use crate::stats::Counters;
+use crate::stats::{Counters, Outcome};
 use crate::transport::{Request, SendError, Transport, error_chain};
 
 /// A partition that is being delivered.
@@ -20,20 +20,24 @@ pub(crate) struct Task {
     pub(crate) slot: Option<Slot>,
     /// Of that batch, from 1.
     pub(crate) attempt: u32,
+    /// When it was first tried.
+    pub(crate) since: Option<Instant>,
     /// It has lingered long enough.
     pub(crate) lingered: bool,
 }
 
 impl Task {
     pub(crate) fn new(partition: Partition) -> Self {
-        Self { partition, slot: None, attempt: 1, lingered: false }
+        Self { partition, slot: None, attempt: 1, since: None, lingered: false }
     }
 
     /// Takes its batch, or says why there is none. `force` does not wait for what lingers.
     pub(crate) fn take(&mut self, now: SystemTime, force: bool) -> Result<Box<Batch>, Step> {
         match self.partition.next(self.slot, now, force || self.lingered) {
             Ok(Next::Batch(batch)) => {
-                self.slot = Some(batch.slot());
+                if self.slot.replace(batch.slot()) != Some(batch.slot()) {
+                    self.since = None;
+                }
                 Ok(batch)
             }
             Ok(Next::Wait(left)) => Err(Step::Wait(left)),
@@ -102,8 +106,8 @@ pub(crate) struct Drain<T> {
 }
 
 impl<T: Transport> Drain<T> {
-    /// Tries to deliver a batch.
-    pub(crate) async fn send(&self, batch: Box<Batch>, attempt: u32, now: SystemTime) -> Step {
+    /// Tries to deliver a batch, which was first tried at `since`.
+    pub(crate) async fn send(&self, batch: Box<Batch>, attempt: u32, since: Instant, now: SystemTime) -> Step {
         let failure = |reason, again| Failure { batch: batch.id.clone(), reason, again };
         let context = batch.context(attempt, now);
         let headers = match self.headers_for(&batch) {
@@ -117,16 +121,16 @@ impl<T: Transport> Drain<T> {
                 return Step::Failed(failure(reason, Again::Unasked));
             }
         };
-        self.counters.requests.add(1);
+        let under_way = self.counters.begin_request(attempt);
         let (body, max_answer_bytes) = (batch.body.clone(), batch.answers.max_bytes());
         let response = match self.transport.send(Request { headers, body, max_answer_bytes }).await {
             Ok(response) => response,
             Err(error) => {
-                self.counters.failed_requests.add(1);
-                let (error, again) = match error {
-                    SendError::Unreachable(error) => (error, Again::Unreachable),
-                    SendError::Broken(error) => (error, Again::Backoff),
+                let (error, again, outcome) = match error {
+                    SendError::Unreachable(error) => (error, Again::Unreachable, Outcome::Unreachable),
+                    SendError::Broken(error) => (error, Again::Backoff, Outcome::Broken),
                 };
+                under_way.end(outcome);
                 return Step::Failed(failure(format!("the request failed: {}", error_chain(&*error)), again));
             }
         };
@@ -134,24 +138,27 @@ impl<T: Transport> Drain<T> {
             Some(classifier) => Judgement::new(classifier(&response), &response, ""),
             None => batch.answers.judge(&response, batch.records),
         };
-        if verdict != Verdict::Delivered {
-            self.counters.failed_requests.add(1);
-        }
+        let outcome = match verdict {
+            Verdict::Delivered => Outcome::Delivered(response.status),
+            _ => Outcome::Answered(response.status),
+        };
+        under_way.end(outcome);
+        let done = || self.counters.end_batch(since, outcome);
         match verdict {
             Verdict::Delivered => {
-                self.deliver(&batch, 0);
+                self.deliver(&batch, 0, done);
                 Step::Delivered
             }
             Verdict::DeliveredBut { refused } => {
-                self.deliver(&batch, refused);
+                self.deliver(&batch, refused, done);
                 Step::DeliveredInPart(failure(reason, Again::Slowly))
             }
             Verdict::DeliveredExcept(refusals) => match batch.reject_some(&refusals, response.status, now) {
                 Ok(true) => {
-                    self.deliver(&batch, refusals.len() as u64);
+                    self.deliver(&batch, refusals.len() as u64, done);
                     Step::DeliveredInPart(failure(reason, Again::Slowly))
                 }
-                Ok(false) => self.refuse(&batch, &response, reason, now),
+                Ok(false) => self.refuse(&batch, &response, reason, now, done),
                 Err(error) => {
                     let reason = format!("{reason}; what is refused could not be set aside: {}", error_chain(&error));
                     Step::Failed(failure(reason, Again::Slowly))
@@ -162,31 +169,34 @@ impl<T: Transport> Drain<T> {
                 Step::Failed(failure(reason, after.map_or(Again::Backoff, Again::After)))
             }
             Verdict::Hold => Step::Failed(failure(reason, Again::Slowly)),
-            Verdict::TooLarge | Verdict::Refused => self.refuse(&batch, &response, reason, now),
+            Verdict::TooLarge | Verdict::Refused => self.refuse(&batch, &response, reason, now, done),
         }
     }
 
-    /// The endpoint has the batch, but for so many records.
-    fn deliver(&self, batch: &Batch, refused: u64) {
+    /// The endpoint has the batch, but for so many records. `done` is called before anybody sees that it is acknowledged.
+    fn deliver(&self, batch: &Batch, refused: u64, done: impl FnOnce()) {
         let refused = refused.min(batch.records);
         self.counters.delivered_records.add(batch.records - refused);
         self.counters.rejected_records.add(refused);
+        done();
         batch.ack();
     }
 
     /// Divides a batch, or puts its only record into the rejected store.
-    fn refuse(&self, batch: &Batch, response: &Response, reason: String, now: SystemTime) -> Step {
-        let (what, done) = if batch.records > 1 {
+    fn refuse(&self, batch: &Batch, response: &Response, reason: String, now: SystemTime, done: impl FnOnce()) -> Step {
+        let (what, refused) = if batch.records > 1 {
             ("the batch could not be divided", batch.cut())
         } else {
             ("the record could not be set aside", batch.reject(response, now))
         };
-        if let Err(error) = done {
+        if let Err(error) = refused {
             let reason = format!("{reason}; {what}: {}", error_chain(&error));
             return Step::Failed(Failure { batch: batch.id.clone(), reason, again: Again::Slowly });
         }
-        if batch.records == 1 {
-            self.deliver(batch, 1);
+        if batch.records > 1 {
+            done();
+        } else {
+            self.deliver(batch, 1, done);
         }
         Step::Refused(Failure { batch: batch.id.clone(), reason, again: Again::Slowly })
     }
@@ -260,6 +270,7 @@ mod tests {
             segment_bytes: 1 << 20,
             batch,
             limits: SpoolLimits::default(),
+            endpoint: None,
         };
         let spool = Spool::open_silent(&config).unwrap();
         let group = Group { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Group::default() };
@@ -280,7 +291,7 @@ mod tests {
         let mut task = Task::new(drain.spool.partition("tenant"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         match task.take(SystemTime::now(), false) {
-            Ok(batch) => runtime.block_on(drain.send(batch, attempt, SystemTime::now())),
+            Ok(batch) => runtime.block_on(drain.send(batch, attempt, Instant::now(), SystemTime::now())),
             Err(step) => step,
         }
     }
@@ -328,6 +339,7 @@ mod tests {
         assert!(sent.iter().all(|request| *request == sent[0]), "{sent:?}");
         let stats = drain.counters.snapshot();
         assert_eq!((stats.requests, stats.failed_requests, stats.delivered_records), (7, 6, 2));
+        assert_eq!((stats.retries, stats.in_flight_requests), (6, 0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use opentelemetry::{Context, InstrumentationScope, otel_warn};
+use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
@@ -16,6 +16,7 @@ use crate::batch::Framing;
 use crate::builder::LogExporterBuilder;
 use crate::encode::Encoder;
 use crate::error::{BoxError, SpoolError};
+use crate::event::{Events, SpoolEvent};
 use crate::groups::{Encoded, Groups};
 use crate::handle::SpoolHandle;
 use crate::spool::{MAX_RECORD_BYTES, check_process};
@@ -59,6 +60,7 @@ pub struct LogExporter {
     pub(crate) partition_key: Option<Box<PartitionKey>>,
     pub(crate) worker: Worker,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) events: Arc<Events>,
     pub(crate) groups: Mutex<Groups>,
     pub(crate) shut_down: AtomicBool,
     pub(crate) warned_of_encoder: AtomicBool,
@@ -142,11 +144,7 @@ impl LogExporter {
     fn count_unencodable(&self, error: &BoxError) {
         self.counters.unencodable_records.add(1);
         if !self.warned_of_encoder.swap(true, Ordering::Relaxed) {
-            otel_warn!(
-                name: "Spool.RecordNotEncoded",
-                reason = error_chain(&**error),
-                message = "A record could not be encoded and is lost. Further ones are counted only."
-            );
+            self.events.tell(SpoolEvent::RecordNotEncoded { reason: error_chain(&**error) });
         }
     }
 }

@@ -14,9 +14,10 @@ use opentelemetry::logs::{LogRecord, Logger, LoggerProvider, Severity};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 
+use crate::event::LossReason;
 use crate::exporter::{SharedEncoder, encode};
 use crate::groups::Encoded;
-use crate::spool::{Announcer, Gap, GapReason, Group};
+use crate::spool::{Announcer, Gap, Group};
 
 /// Turns gaps into encoded records.
 pub(crate) fn announcer(encoder: SharedEncoder) -> Arc<Announcer> {
@@ -43,11 +44,11 @@ fn record(gap: &Gap) -> SdkLogRecord {
         let provider = SdkLoggerProvider::builder().with_resource(Resource::builder_empty().build()).build();
         provider.logger_with_scope(scope())
     });
-    let (reason, cause) = match gap.reason {
-        GapReason::Dropped => ("dropped", "dropped from the spool, which was full"),
-        GapReason::NotAccepted => ("not_accepted", "not accepted, because they could not be written to the spool"),
-        GapReason::Expired => ("expired", "given up, because they were too old"),
-        GapReason::Damaged => ("damaged", "damaged in the spool and could not be read"),
+    let cause = match gap.reason {
+        LossReason::Dropped => "dropped from the spool, which was full",
+        LossReason::NotAccepted => "not accepted, because they could not be written to the spool",
+        LossReason::Expired => "given up, because they were too old",
+        LossReason::Damaged => "damaged in the spool and could not be read",
     };
     let mut record = logger.create_log_record();
     record.set_event_name("opentelemetry_spool.gap");
@@ -56,7 +57,7 @@ fn record(gap: &Gap) -> SdkLogRecord {
     record.set_severity_number(Severity::Warn);
     record.set_severity_text("WARN");
     record.set_body(format!("{} records were {cause}", gap.records).into());
-    record.add_attribute("spool.gap.reason", reason);
+    record.add_attribute("spool.gap.reason", gap.reason.as_str());
     record.add_attribute("spool.gap.records", i64::try_from(gap.records).unwrap_or(i64::MAX));
     for (key, time) in [("spool.gap.first_timestamp", gap.first), ("spool.gap.last_timestamp", gap.last)] {
         if let Some(since) = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()) {

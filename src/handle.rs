@@ -1,7 +1,7 @@
 //! The handle: what the application sees of its spool while it runs.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::Context;
 
@@ -37,22 +37,9 @@ pub struct SpoolHandle {
 impl SpoolHandle {
     /// What was done so far and what the spool holds now. Reads the sizes of the spool's files.
     pub fn stats(&self) -> SpoolStats {
-        let stats = self.counters.snapshot();
         match self.spool() {
-            None => stats,
-            Some(spool) => {
-                let depth = spool.depth();
-                SpoolStats {
-                    pending_records: depth.pending_records,
-                    recovering: !spool.is_recovered(),
-                    segments: depth.segments,
-                    disk_bytes: depth.disk_bytes,
-                    dropped_records: depth.lost.dropped + self.counters.dropped_records.get(),
-                    expired_records: depth.lost.expired,
-                    damaged_records: depth.lost.damaged,
-                    ..stats
-                }
-            }
+            None => self.counters.snapshot(),
+            Some(spool) => stats(&spool, &self.counters),
         }
     }
 
@@ -118,6 +105,25 @@ impl SpoolHandle {
     fn spool(&self) -> Option<Arc<Spool>> {
         check_process().ok()?;
         self.spool.upgrade()
+    }
+}
+
+/// What was counted, and what the spool holds.
+pub(crate) fn stats(spool: &Spool, counters: &Counters) -> SpoolStats {
+    let (depth, overflowed) = (spool.depth(), counters.overflowed_records.get());
+    SpoolStats {
+        pending_records: depth.pending_records,
+        oldest_age: spool.oldest_age(SystemTime::now()),
+        recovering: !spool.is_recovered(),
+        segments: depth.segments,
+        disk_bytes: spool.disk_bytes(),
+        dropped_records: depth.lost.dropped + depth.lost.not_accepted + overflowed,
+        displaced_records: depth.lost.dropped,
+        unaccepted_records: depth.lost.not_accepted,
+        overflowed_records: overflowed,
+        expired_records: depth.lost.expired,
+        damaged_records: depth.lost.damaged,
+        ..counters.snapshot()
     }
 }
 

@@ -45,23 +45,34 @@
 //!
 //! # Where to look
 //!
-//! - [`LogExporterBuilder`]: every setting with its default.
-//! - [`LogExporter`]: what flushing, shutting down and dropping mean.
-//! - [`SpoolProcessor`]: a processor for bursts, in place of the SDK's.
-//! - [`SpoolHandle`]: what is in the spool; flush, pause and resume.
-//! - [`BatchContext`] and [`HeaderMap`]: what a header hook sees and sets.
-//! - [`JsonEncoder`], [`Encoder`] and [`Framing`]: the wire format, and how to write another.
-//! - [`Verdict`]: what an answer means; [`RetryPolicy`]; [`Durability`]; [`FullPolicy`]; [`Compression`];
-//!   [`SpoolCompression`].
-//! - [`cost`]: what a record costs in CPU, memory, disk and network, and which setting to turn.
-//! - [`receivers`]: servers that take what is sent, each with the settings that it takes, and what was seen.
-//! - The README: guarantees, answers and retries.
+//! | chapter | |
+//! |---|---|
+//! | [`guarantees`] | when a record is safe, what is lost, what comes twice |
+//! | [`delivery`] | answers, retries, the rejected store, order |
+//! | [`formats`] | JSON, OTLP, text, forms, `_bulk`, Loki, Splunk, ClickHouse, your own |
+//! | [`headers`] | static, per batch, per tenant |
+//! | [`configuration`] | every setting: method, environment variable, YAML |
+//! | [`limits`] | sizes, times, bursts, memory |
+//! | [`cost`] | CPU, memory, disk and network, and which setting to turn |
+//! | [`operations`] | where to put it, what to watch, upgrades |
+//! | [`metrics`] | instruments, events, queries for a dashboard |
+//! | [`tool`] | `otel-spool`, the command line |
+//! | [`receivers`] | real endpoints that were tried, and how |
+//! | [`troubleshooting`] | from what you see to what it is |
+//! | [`migration`] | from `opentelemetry-otlp` and the Python handlers |
+//!
+//! Of the types, begin with [`LogExporter`] (what flushing, shutting down and dropping mean), [`LogExporterBuilder`] (every
+//! setting with its default), [`SpoolProcessor`] (a processor for bursts) [`SpoolHandle`] (what is in the spool)
+//! and [`SpoolEvent`] (what a callback is told).
 
 mod answer;
 mod background;
 mod batch;
 mod buffer;
 mod builder;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 mod commit;
 mod config;
 #[cfg(feature = "config-file")]
@@ -70,12 +81,15 @@ mod drain;
 mod encode;
 mod environment;
 mod error;
+mod event;
 mod exporter;
 mod gap;
 mod groups;
 mod handle;
 mod hook;
 mod limit;
+#[cfg(feature = "metrics")]
+mod metering;
 mod parse;
 mod plan;
 mod processor;
@@ -99,6 +113,7 @@ pub use encode::{
     SplunkEncoder, Template, TextEncoder,
 };
 pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
+pub use event::{LossReason, SpoolEvent};
 pub use exporter::LogExporter;
 pub use handle::SpoolHandle;
 pub use processor::CallerThreadProcessor;
@@ -110,13 +125,50 @@ pub use spool::fuzzing;
 pub use spool_processor::{SpoolProcessor, SpoolProcessorBuilder};
 pub use stats::SpoolStats;
 
-#[cfg(doc)]
+// The book. Its code is tested as well.
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/configuration.md")]
+pub mod configuration {}
+#[cfg(any(doc, doctest))]
 #[doc = include_str!("docs/cost.md")]
 pub mod cost {}
-
-#[cfg(doc)]
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/delivery.md")]
+pub mod delivery {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/formats.md")]
+pub mod formats {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/guarantees.md")]
+pub mod guarantees {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/headers.md")]
+pub mod headers {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/limits.md")]
+pub mod limits {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/metrics.md")]
+pub mod metrics {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/migration.md")]
+pub mod migration {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/operations.md")]
+pub mod operations {}
+#[cfg(any(doc, doctest))]
 #[doc = include_str!("docs/receivers.md")]
 pub mod receivers {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/tool.md")]
+pub mod tool {}
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("docs/troubleshooting.md")]
+pub mod troubleshooting {}
+
+#[cfg(doc)]
+#[doc = include_str!("docs/metrics.md")]
+pub mod metrics {}
 
 /// The README's code is tested as well.
 #[cfg(doctest)]

@@ -19,7 +19,7 @@ use crate::exporter::PartitionKey;
 use crate::hook::HeaderHook;
 use crate::settings::{Given, Settings};
 use crate::spool::{Coding, SpoolConfig};
-use crate::transport::HttpSettings;
+use crate::transport::{HttpSettings, public_url};
 
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
@@ -58,9 +58,12 @@ impl Plan {
             None => encoder(&builder.settings, &outside)?,
         };
         let headers = headers(outside.headers.as_ref(), builder.headers)?;
-        let settings = builder.settings.or(outside);
+        let mut settings = builder.settings.or(outside);
         let framing = encoder.framing();
-        let spool = spool_config(&settings, &framing)?;
+        let endpoint = endpoint(settings.endpoint.take(), &framing)?;
+        let mut spool = spool_config(&settings, &framing)?;
+        spool.limits.not_before = builder.not_before;
+        spool.endpoint = public_url(&endpoint.value).filter(|_| !builder.foreign);
         let pace = pace(&settings)?;
         let identity = match builder.client_identity {
             None => identity(&settings)?,
@@ -70,17 +73,23 @@ impl Plan {
         if root_certificates.is_empty() {
             root_certificates.extend(settings.certificate.map(|Given { value, by }| Given { value: value.0, by }));
         }
+        let defaults = HttpSettings::new(endpoint);
         let http = HttpSettings {
-            endpoint: endpoint(settings.endpoint, &framing)?,
-            method: method(settings.method, &framing, spool.coding)?,
-            timeout: or_default(settings.timeout, Duration::from_secs(10)),
-            connect_timeout: or_default(settings.connect_timeout, Duration::from_secs(5)),
-            keep_alive: or_default(settings.keep_alive, Duration::from_secs(90)).value,
+            method: match settings.method {
+                Some(method) if !builder.foreign => check_method(&method, &framing, spool.coding)?,
+                method => method.map_or(defaults.method, |method| method.value),
+            },
+            timeout: settings.timeout.unwrap_or(defaults.timeout),
+            connect_timeout: settings.connect_timeout.unwrap_or(defaults.connect_timeout),
+            keep_alive: settings.keep_alive.map_or(defaults.keep_alive, |keep_alive| keep_alive.value),
             root_certificates,
             client_identity: identity,
-            accept_invalid_certificates: or_default(settings.danger_accept_invalid_certificates, false).value,
+            accept_invalid_certificates: settings
+                .danger_accept_invalid_certificates
+                .map_or(defaults.accept_invalid_certificates, |accept| accept.value),
             proxy: settings.proxy,
             client: builder.client,
+            ..defaults
         };
         let (partition_key, hook, classifier) = (builder.partition_key, builder.hook, builder.classifier);
         Ok(Self { encoder, partition_key, headers, hook, classifier, spool, pace, http })
@@ -162,16 +171,15 @@ fn endpoint(given: Option<Given<String>>, framing: &Framing) -> Result<Given<Str
     }
 }
 
-fn method(given: Option<Given<Method>>, framing: &Framing, coding: Coding) -> Result<Method, ExporterBuildError> {
-    match given {
-        None => Ok(Method::default()),
-        Some(method) if method.value == Method::Get && (framing.content_type() != FORM || !framing.is_single()) => {
+fn check_method(method: &Given<Method>, framing: &Framing, coding: Coding) -> Result<Method, ExporterBuildError> {
+    match method.value {
+        Method::Get if framing.content_type() != FORM || !framing.is_single() => {
             Err(method.invalid("a GET carries one form; it takes a `FormEncoder`"))
         }
-        Some(method) if method.value == Method::Get && coding == Coding::Deflate => {
+        Method::Get if coding == Coding::Deflate => {
             Err(method.invalid("a GET cannot be compressed; leave out `with_compression`"))
         }
-        Some(method) => Ok(method.value),
+        method => Ok(method),
     }
 }
 
@@ -226,6 +234,7 @@ fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, E
         when_full: settings.full_policy.as_ref().map_or(defaults.when_full, |policy| policy.value),
         max_age: settings.max_age.as_ref().map(|max_age| max_age.value),
         max_rejected_bytes: of_spool(&settings.max_rejected_bytes, defaults.max_rejected_bytes),
+        not_before: None,
     };
     Ok(SpoolConfig {
         dir: dir.value.clone(),
@@ -234,6 +243,7 @@ fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, E
         segment_bytes: segment_bytes.value,
         batch: batch_limits(settings, framing)?,
         limits,
+        endpoint: None,
     })
 }
 
@@ -292,5 +302,178 @@ fn pace(settings: &Settings) -> Result<Pace, ExporterBuildError> {
     match u16::try_from(max_in_flight.value) {
         Ok(max_in_flight @ 1..=1024) => Ok(Pace { retry, max_in_flight }),
         _ => Err(max_in_flight.invalid(format!("{} is not from 1 to 1024", max_in_flight.value))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FullPolicy;
+
+    fn plan(builder: LogExporterBuilder, variables: &[(&str, &str)]) -> Result<Plan, ExporterBuildError> {
+        let find = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
+        Plan::make(builder, &|name| find(name).map(|(_, value)| value.into()))
+    }
+
+    fn builder() -> LogExporterBuilder {
+        LogExporterBuilder::default().with_endpoint("http://code/").with_spool_dir("/spool")
+    }
+
+    fn error(builder: LogExporterBuilder, variables: &[(&str, &str)]) -> String {
+        plan(builder, variables).err().expect("an error").to_string()
+    }
+
+    const OUTSIDE: [(&str, &str); 5] = [
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://outside/"),
+        ("OTEL_EXPORTER_SPOOL_DIR", "/outside"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "3000"),
+        ("OTEL_EXPORTER_SPOOL_FULL_POLICY", "drop_newest"),
+        ("OTEL_EXPORTER_SPOOL_RETRY_MAX_DELAY", "1m"),
+    ];
+
+    #[test]
+    fn code_counts_before_the_environment_and_that_before_the_defaults() {
+        let outside = plan(LogExporterBuilder::default(), &OUTSIDE).ok().unwrap();
+        assert_eq!((&*outside.http.endpoint.value, outside.http.timeout.value.as_secs()), ("http://outside/", 3));
+        assert_eq!(
+            (outside.spool.dir.to_str().unwrap(), outside.spool.limits.when_full),
+            ("/outside", FullPolicy::DropNewest)
+        );
+        let RetryPolicy { initial_delay, max_delay, .. } = outside.pace.retry;
+        assert_eq!((initial_delay, max_delay), (RetryPolicy::default().initial_delay, Duration::from_secs(60)));
+        let code = plan(builder().with_timeout(Duration::from_secs(7)), &OUTSIDE).ok().unwrap();
+        assert_eq!((&*code.http.endpoint.value, code.http.timeout.value.as_secs()), ("http://code/", 7));
+        assert_eq!((code.spool.dir.to_str().unwrap(), code.spool.limits.when_full), ("/spool", FullPolicy::DropNewest));
+        let defaults = plan(builder(), &[]).ok().unwrap();
+        assert_eq!((defaults.http.timeout.value.as_secs(), defaults.spool.batch.max_records), (10, 512));
+    }
+
+    #[test]
+    fn headers_of_code_are_added_to_those_of_the_environment() {
+        let variables = [("OTEL_EXPORTER_OTLP_HEADERS", "x-a=outside,x-b=outside")];
+        let headers = plan(builder().with_headers([("X-A", "code")]), &variables).ok().unwrap().headers;
+        assert_eq!((headers.get("x-a"), headers.get("x-b"), headers.len()), (Some("code"), Some("outside"), 2));
+        let wrong = error(builder(), &[("OTEL_EXPORTER_OTLP_HEADERS", "x-a=1%0d")]);
+        assert!(wrong.starts_with("`OTEL_EXPORTER_OTLP_HEADERS` is invalid: header `x-a`"), "{wrong}");
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_the_environment() {
+        let mut builder = builder();
+        builder.outside = Some(Ok(Settings::default()));
+        assert_eq!(plan(builder, &OUTSIDE).ok().unwrap().http.timeout.value.as_secs(), 10);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_of_whoever_gave_it() {
+        let zero = [("OTEL_EXPORTER_SPOOL_MAX_BATCH_RECORDS", "0")];
+        assert_eq!(
+            error(builder(), &zero),
+            "`OTEL_EXPORTER_SPOOL_MAX_BATCH_RECORDS` is invalid: 0; allowed are 1 and more"
+        );
+        assert_eq!(
+            error(builder().with_max_batch_records(0), &zero),
+            "`with_max_batch_records` is invalid: 0; allowed are 1 and more"
+        );
+        let segments = error(builder(), &[("OTEL_EXPORTER_SPOOL_SEGMENT_BYTES", "1GiB")]);
+        assert!(
+            segments.starts_with("`OTEL_EXPORTER_SPOOL_SEGMENT_BYTES` is invalid: 1073741824 bytes; allowed are"),
+            "{segments}"
+        );
+        let key = error(builder(), &[("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/nowhere/key.pem")]);
+        assert!(
+            key.starts_with("`OTEL_EXPORTER_OTLP_CLIENT_KEY` is invalid: \"/nowhere/key.pem\" cannot be read"),
+            "{key}"
+        );
+        let delay = error(builder(), &[("OTEL_EXPORTER_SPOOL_RETRY_MAX_DELAY", "1ms")]);
+        assert!(delay.starts_with("`OTEL_EXPORTER_SPOOL_RETRY_MAX_DELAY` is invalid: "), "{delay}");
+        let missing = error(LogExporterBuilder::default().with_endpoint("http://code/"), &[]);
+        assert!(
+            missing.starts_with("`with_spool_dir` is not set: ") && missing.contains("OTEL_EXPORTER_SPOOL_DIR"),
+            "{missing}"
+        );
+    }
+
+    #[test]
+    fn the_format_is_codes_else_that_of_the_environment() {
+        let framing = |builder, variables: &[_]| plan(builder, variables).ok().unwrap().encoder.framing();
+        let form = [("OTEL_EXPORTER_SPOOL_FORMAT", "form"), ("OTEL_EXPORTER_SPOOL_TEMPLATE", "{message}")];
+        assert_eq!(framing(builder(), &[]), Framing::json_array());
+        assert_eq!(framing(builder(), &form), Framing::single(FORM));
+        assert_eq!(framing(builder().with_encoder(JsonEncoder::default()), &form), Framing::json_array());
+        assert_eq!(plan(builder(), &form).ok().unwrap().spool.batch.max_records, 1, "one a request");
+        for (name, format) in Format::NAMES {
+            let template = matches!(format, Format::Text | Format::Form | Format::Loki);
+            let given = plan(builder(), &[("OTEL_EXPORTER_SPOOL_FORMAT", name), form[1]]);
+            assert_eq!(given.is_ok(), template, "{name}");
+            assert!(plan(builder(), &[("OTEL_EXPORTER_SPOOL_FORMAT", name)]).is_ok(), "{name}");
+        }
+    }
+
+    #[cfg(feature = "otlp")]
+    #[test]
+    fn the_later_of_protocol_and_encoder_counts_and_a_format_before_a_protocol_outside() {
+        let answers = |builder, variables: &[_]| plan(builder, variables).ok().unwrap().encoder.framing().answers();
+        let otlp = || builder().with_encoder(JsonEncoder::default()).with_protocol(Protocol::HttpJson);
+        assert_eq!(answers(otlp(), &[]), Answers::Otlp);
+        assert_eq!(answers(otlp().with_encoder(JsonEncoder::default()), &[]), Answers::Status);
+        let protocol = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json");
+        assert_eq!(answers(builder(), &[protocol]), Answers::Otlp);
+        assert_eq!(answers(builder(), &[protocol, ("OTEL_EXPORTER_SPOOL_FORMAT", "json")]), Answers::Status);
+        assert_eq!(answers(builder().with_encoder(JsonEncoder::default()), &[protocol]), Answers::Status);
+    }
+
+    #[cfg(feature = "otlp")]
+    #[test]
+    fn otlp_has_a_default_endpoint_and_grpc_is_refused_where_it_would_count() {
+        let otlp = LogExporterBuilder::default().with_spool_dir("/spool").with_protocol(Protocol::HttpBinary);
+        assert_eq!(plan(otlp, &[]).ok().unwrap().http.endpoint.value, OTLP_ENDPOINT);
+        let grpc = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+        let refused = error(builder(), &grpc);
+        assert_eq!(
+            refused,
+            "`OTEL_EXPORTER_OTLP_PROTOCOL` is invalid: grpc; this exporter speaks http/protobuf and http/json"
+        );
+        assert!(plan(builder().with_encoder(JsonEncoder::default()), &grpc).is_ok());
+    }
+
+    #[cfg(not(feature = "otlp"))]
+    #[test]
+    fn otlp_without_its_feature_says_so() {
+        let missing = error(builder().with_protocol(Protocol::HttpBinary), &[]);
+        assert_eq!(missing, "`with_protocol` is invalid: OTLP takes the feature `otlp` of opentelemetry-spool");
+    }
+
+    #[test]
+    fn a_get_takes_a_form_that_is_not_compressed() {
+        let form = || builder().with_encoder(FormEncoder::http_handler()).with_method(Method::Get);
+        assert!(plan(form(), &[]).is_ok());
+        let wrong = error(form().with_encoder(JsonEncoder::default()), &[]);
+        assert_eq!(wrong, "`with_method` is invalid: a GET carries one form; it takes a `FormEncoder`");
+        if cfg!(feature = "gzip-http") {
+            let wrong = error(form().with_compression(Compression::Gzip), &[]);
+            assert!(wrong.contains("cannot be compressed"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_takes_its_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, name).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (key, certificate) = (path("key"), path("certificate"));
+        let variables =
+            [("OTEL_EXPORTER_OTLP_CLIENT_KEY", &*key), ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", &certificate)];
+        let identity = plan(builder(), &variables).ok().unwrap().http.client_identity.unwrap();
+        assert_eq!((&*identity.value, identity.by.contains("CLIENT_KEY")), (&b"key\ncertificate"[..], true));
+        assert!(error(builder(), &variables[..1]).ends_with("a client's key takes its certificate as well"));
+        assert!(error(builder(), &variables[1..]).ends_with("a client's certificate takes its key as well"));
+        let authority = [("OTEL_EXPORTER_OTLP_CERTIFICATE", &*certificate)];
+        assert_eq!(plan(builder(), &authority).ok().unwrap().http.root_certificates[0].value, b"certificate");
+        let code = plan(builder().with_root_certificate_pem("code"), &authority).ok().unwrap();
+        assert_eq!(code.http.root_certificates.len(), 1);
     }
 }

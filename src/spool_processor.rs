@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use opentelemetry::{Context, InstrumentationScope, otel_warn};
+use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogExporter as _, LogProcessor, SdkLogRecord};
@@ -13,6 +13,7 @@ use opentelemetry_sdk::logs::{LogExporter as _, LogProcessor, SdkLogRecord};
 use crate::buffer::{Added, Buffer, BufferLimits, Unflushed};
 use crate::commit;
 use crate::error::ExporterBuildError;
+use crate::event::SpoolEvent;
 use crate::exporter::{DROP_PATIENCE, LogExporter, failure};
 use crate::spool::check_process;
 
@@ -110,12 +111,9 @@ impl LogProcessor for SpoolProcessor {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let added = self.exporter.encoded(record, scope, |key, encoded| self.buffer.add(key, encoded));
         if let Some(Added::Dropped { first }) = added {
-            self.exporter.counters.dropped_records.add(1);
+            self.exporter.counters.overflowed_records.add(1);
             if first {
-                otel_warn!(
-                    name: "Spool.BufferFull",
-                    message = "Records are dropped: they come faster than the spool takes them. SpoolStats counts them, and a record in the stream will tell how many."
-                );
+                self.exporter.events.tell(SpoolEvent::BufferFull);
             }
         }
     }
@@ -193,6 +191,16 @@ impl SpoolProcessorBuilder {
     /// Default: 8 MiB.
     ///
     /// A record that is larger is taken while the buffer is empty.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry_spool::{LogExporter, SpoolProcessor};
+    ///
+    /// let exporter = LogExporter::builder().build()?; // configured by the environment
+    /// let processor = SpoolProcessor::builder(exporter).with_max_buffer_bytes(32 << 20).build()?; // 32 MiB
+    /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
+    /// ```
     pub fn with_max_buffer_bytes(mut self, max: usize) -> Self {
         self.limits.max_bytes = max;
         self
@@ -203,6 +211,17 @@ impl SpoolProcessorBuilder {
     ///
     /// It is what a kill of the process can take, with the time of the commit itself. Once a quarter of the buffer or 1 MiB,
     /// whichever is less, has come together, it is committed earlier.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use opentelemetry_spool::{LogExporter, SpoolProcessor};
+    ///
+    /// let exporter = LogExporter::builder().build()?; // configured by the environment
+    /// let processor = SpoolProcessor::builder(exporter).with_commit_delay(Duration::from_millis(20)).build()?;
+    /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
+    /// ```
     pub fn with_commit_delay(mut self, delay: Duration) -> Self {
         self.limits.commit_delay = delay;
         self
@@ -213,6 +232,17 @@ impl SpoolProcessorBuilder {
     /// The default is longer than a disk that works takes for a commit, so that records which come faster than the disk
     /// takes them are slowed down and not lost. A disk that does not work holds nobody up for long: once somebody has waited
     /// in vain, or the spool has refused a commit, nobody waits until something was committed again.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use opentelemetry_spool::{LogExporter, SpoolProcessor};
+    ///
+    /// let exporter = LogExporter::builder().build()?; // configured by the environment
+    /// let processor = SpoolProcessor::builder(exporter).with_max_wait(Duration::ZERO).build()?; // never
+    /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
+    /// ```
     pub fn with_max_wait(mut self, wait: Duration) -> Self {
         self.limits.max_wait = wait;
         self
@@ -226,10 +256,11 @@ impl SpoolProcessorBuilder {
     pub fn build(self) -> Result<SpoolProcessor, ExporterBuildError> {
         let Self { exporter, limits } = self;
         let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
-        let (for_thread, spool, counters) = (buffer.clone(), exporter.worker.spool.clone(), exporter.counters.clone());
+        let (for_thread, spool) = (buffer.clone(), exporter.worker.spool.clone());
+        let (counters, events) = (exporter.counters.clone(), exporter.events.clone());
         let (end, ended) = sync_channel::<()>(0);
         crate::background::spawn("commit", move || {
-            commit::run(&for_thread, &spool, &counters);
+            commit::run(&for_thread, &spool, &counters, &events);
             drop(end);
         })
         .map_err(ExporterBuildError::Thread)?;

@@ -1,7 +1,8 @@
 //! What is counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A count that any thread adds to.
 #[derive(Debug, Default)]
@@ -12,26 +13,94 @@ impl Counter {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Takes back what was added.
+    fn subtract(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-#[derive(Debug, Default)]
+/// How a request ended, or a batch with its last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// With this status.
+    Delivered(u16),
+    /// The answer had this status, and was another one.
+    Answered(u16),
+    /// There was no connection.
+    Unreachable,
+    /// It was broken off, or took too long.
+    Broken,
+}
+
+/// Is told how long requests and batches take: what a count alone does not tell.
+pub(crate) trait Observer: Send + Sync {
+    /// A request has ended.
+    fn request(&self, took: Duration, outcome: Outcome);
+
+    /// A batch is done with, so long after it was first tried.
+    fn batch(&self, took: Duration, outcome: Outcome);
+}
+
+#[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) accepted_records: Counter,
     pub(crate) unencodable_records: Counter,
     pub(crate) failed_exports: Counter,
     /// Those that found no room in a processor's buffer.
-    pub(crate) dropped_records: Counter,
+    pub(crate) overflowed_records: Counter,
     pub(crate) delivered_records: Counter,
     pub(crate) rejected_records: Counter,
-    pub(crate) requests: Counter,
-    pub(crate) failed_requests: Counter,
+    requests: Counter,
+    pub(crate) retries: Counter,
+    failed_requests: Counter,
+    pub(crate) in_flight_requests: Counter,
     last_error: Mutex<Option<String>>,
+    pub(crate) observer: OnceLock<Box<dyn Observer>>,
+}
+
+/// A request that is under way until this is dropped.
+pub(crate) struct UnderWay<'a> {
+    counters: &'a Counters,
+    begun: Instant,
+}
+
+impl UnderWay<'_> {
+    pub(crate) fn end(self, outcome: Outcome) {
+        if !matches!(outcome, Outcome::Delivered(_)) {
+            self.counters.failed_requests.add(1);
+        }
+        if let Some(observer) = self.counters.observer.get() {
+            observer.request(self.begun.elapsed(), outcome);
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.counters.in_flight_requests.subtract(1);
+    }
 }
 
 impl Counters {
+    /// Counts a request that is begun: the `attempt`-th for its batch, from 1.
+    pub(crate) fn begin_request(&self, attempt: u32) -> UnderWay<'_> {
+        self.requests.add(1);
+        self.retries.add(u64::from(attempt > 1));
+        self.in_flight_requests.add(1);
+        UnderWay { counters: self, begun: Instant::now() }
+    }
+
+    /// Notes that a batch, first tried at `since`, is delivered or will not come again as it is.
+    pub(crate) fn end_batch(&self, since: Instant, outcome: Outcome) {
+        if let Some(observer) = self.observer.get() {
+            observer.batch(since.elapsed(), outcome);
+        }
+    }
+
     pub(crate) fn set_last_error(&self, error: String) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
@@ -45,7 +114,9 @@ impl Counters {
             delivered_records: self.delivered_records.get(),
             rejected_records: self.rejected_records.get(),
             requests: self.requests.get(),
+            retries: self.retries.get(),
             failed_requests: self.failed_requests.get(),
+            in_flight_requests: self.in_flight_requests.get(),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ..SpoolStats::default()
         }
@@ -65,14 +136,24 @@ pub struct SpoolStats {
     /// Records in the spool that wait to be delivered; while [`recovering`](Self::recovering), without those that
     /// are still looked for. Zero after shutdown.
     pub pending_records: u64,
+    /// How long the oldest of them has been in the spool; `None` if there is none. It goes by the system's clock. Of a
+    /// segment that was not read since the exporter was built, it is the age of the earliest record by its own timestamp.
+    pub oldest_age: Option<Duration>,
     /// What a crash left in the last segment is still being looked through: for some milliseconds after `build`.
     pub recovering: bool,
     /// Records that the encoder refused, or that are larger than 1 GiB; they are lost.
     pub unencodable_records: u64,
     /// Records that gave way because the spool was full, those of a failed `export`, and those for which a
     /// [`SpoolProcessor`](crate::SpoolProcessor) had no room: none of them is in the spool. Zero after shutdown, as the
-    /// next two.
+    /// next five.
     pub dropped_records: u64,
+    /// Of these, records that gave way to newer ones because the spool was full.
+    pub displaced_records: u64,
+    /// Of these, records of a failed `export`, and those that a [`SpoolProcessor`](crate::SpoolProcessor) could not write to
+    /// the spool before it was shut down.
+    pub unaccepted_records: u64,
+    /// Of these, records for which a [`SpoolProcessor`](crate::SpoolProcessor) had no room in its buffer.
+    pub overflowed_records: u64,
     /// Records that waited longer than [`with_max_age`](crate::LogExporterBuilder::with_max_age) allows.
     pub expired_records: u64,
     /// Records that were accepted and could not be read again.
@@ -82,6 +163,10 @@ pub struct SpoolStats {
     pub failed_exports: u64,
     /// Requests that were begun.
     pub requests: u64,
+    /// Of these, requests that were not the first attempt at their batch.
+    pub retries: u64,
+    /// Requests that are under way.
+    pub in_flight_requests: u64,
     /// Requests that did not deliver their batch. It is sent again, whole or in parts, or rejected.
     pub failed_requests: u64,
     /// Segments of the spool: databases on disk. Zero after shutdown.

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use opentelemetry::{Context, otel_debug, otel_info, otel_warn};
+use opentelemetry::{Context, otel_debug};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::{Pace, RetryPolicy};
 use crate::drain::{Again, Drain, Failure, Step, Task};
 use crate::error::ExporterBuildError;
+use crate::event::{Events, SpoolEvent};
 use crate::limit::Limit;
 use crate::spool::{Partition, Spool};
 use crate::transport::Transport;
@@ -120,13 +121,14 @@ impl Worker {
     /// neither may be dropped inside another one.
     pub(crate) fn start<T: Transport>(
         control: Arc<Control>,
+        events: Arc<Events>,
         pace: Pace,
         build: impl FnOnce() -> Result<Drain<T>, ExporterBuildError> + Send + 'static,
     ) -> Result<Self, ExporterBuildError> {
         let (outcome, started) = sync_channel(1);
         let (end, ended) = sync_channel(0);
         let for_thread = control.clone();
-        crate::background::spawn("deliver", move || deliver(&for_thread, pace, build, &outcome, end))
+        crate::background::spawn("deliver", move || deliver(&for_thread, &events, pace, build, &outcome, end))
             .map_err(ExporterBuildError::Thread)?;
         match started.recv() {
             Ok(result) => result.map(|spool| Self { control, spool, ended: Mutex::new(ended) }),
@@ -143,6 +145,7 @@ impl Worker {
 
 fn deliver<T: Transport>(
     control: &Control,
+    events: &Events,
     pace: Pace,
     build: impl FnOnce() -> Result<Drain<T>, ExporterBuildError>,
     outcome: &SyncSender<Result<Weak<Spool>, ExporterBuildError>>,
@@ -170,7 +173,7 @@ fn deliver<T: Transport>(
     let drain = Arc::new(drain);
     let spool = drain.spool.clone();
     let _ = outcome.send(Ok(Arc::downgrade(&spool)));
-    runtime.block_on(Schedule::new(drain, control, pace).run());
+    runtime.block_on(Schedule::new(drain, control, events, pace).run());
     // A name that is being resolved cannot be waited for.
     runtime.shutdown_background();
     spool.close();
@@ -200,6 +203,7 @@ struct Begun {
 struct Schedule<'a, T> {
     drain: Arc<Drain<T>>,
     control: &'a Control,
+    events: &'a Events,
     retry: RetryPolicy,
     /// Of each partition.
     limit: Limit,
@@ -230,10 +234,11 @@ struct Schedule<'a, T> {
 }
 
 impl<'a, T: Transport> Schedule<'a, T> {
-    fn new(drain: Arc<Drain<T>>, control: &'a Control, pace: Pace) -> Self {
+    fn new(drain: Arc<Drain<T>>, control: &'a Control, events: &'a Events, pace: Pace) -> Self {
         Self {
             drain,
             control,
+            events,
             retry: pace.retry,
             limit: Limit::new(pace.max_in_flight),
             most_in_flight: MAX_IN_FLIGHT.max(pace.max_in_flight.into()),
@@ -318,7 +323,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
             match taken {
                 Ok(batch) => {
                     let (drain, attempt) = (self.drain.clone(), task.attempt);
-                    let handle = self.running.spawn(async move { drain.send(batch, attempt, SystemTime::now()).await });
+                    let since = *task.since.get_or_insert(now.into_std());
+                    let send = async move { drain.send(batch, attempt, since, SystemTime::now()).await };
+                    let handle = self.running.spawn(send);
                     self.begun.insert(handle.id(), Begun { task, at: now, hurry: self.hurry });
                 }
                 Err(step) => {
@@ -439,30 +446,21 @@ impl<'a, T: Transport> Schedule<'a, T> {
         (at, self.ticket)
     }
 
-    /// Warns of the first refusal.
-    fn report_refusal(&mut self, failure: &Failure) {
-        self.drain.counters.set_last_error(failure.reason.clone());
+    /// Tells of the first refusal.
+    fn report_refusal(&mut self, Failure { batch, reason, .. }: &Failure) {
+        self.drain.counters.set_last_error(reason.clone());
         if !std::mem::replace(&mut self.warned_of_refusal, true) {
-            otel_warn!(
-                name: "Spool.RecordsRefused",
-                batch = failure.batch.clone(),
-                reason = failure.reason.clone(),
-                message = "The endpoint refuses records. What is refused is found, if need be by dividing the batch, and set aside in the rejected store. Further ones are counted only."
-            );
+            self.events.tell(SpoolEvent::RecordsRefused { batch: batch.clone(), reason: reason.clone() });
         }
     }
 
-    /// Also warns when a partition seems to be refused altogether.
+    /// Also tells when a partition seems to be refused altogether.
     fn count_refusal(&mut self, partition: &Partition, failure: &Failure) -> u32 {
         self.report_refusal(failure);
         let refusals = self.refusals.entry(partition.clone()).or_default();
         *refusals = refusals.saturating_add(1);
         if *refusals == MAX_REFUSALS {
-            otel_warn!(
-                name: "Spool.EverythingRefused",
-                reason = failure.reason.clone(),
-                message = "The endpoint refuses everything. It is asked slowly until it takes something again."
-            );
+            self.events.tell(SpoolEvent::EverythingRefused { reason: failure.reason.clone() });
         }
         *refusals
     }
@@ -471,13 +469,14 @@ impl<'a, T: Transport> Schedule<'a, T> {
     fn recover(&mut self, partition: &Partition) {
         self.held.remove(partition);
         if self.failing.remove(partition) && self.failing.is_empty() {
-            otel_info!(name: "Spool.DeliveryResumed");
+            self.events.tell(SpoolEvent::DeliveryResumed);
         }
     }
 
     /// Warns when the first partition begins to fail, and when the first one is held.
     fn report(&mut self, task: &Task, failure: &Failure) {
-        self.drain.counters.set_last_error(failure.reason.clone());
+        let (batch, reason) = (failure.batch.clone(), failure.reason.clone());
+        self.drain.counters.set_last_error(reason.clone());
         let first_failing = self.failing.is_empty();
         self.failing.insert(task.partition.clone());
         let first_held = if failure.again == Again::Slowly {
@@ -487,21 +486,11 @@ impl<'a, T: Transport> Schedule<'a, T> {
             false
         };
         if first_held {
-            otel_warn!(
-                name: "Spool.BatchHeld",
-                batch = failure.batch.clone(),
-                reason = failure.reason.clone(),
-                message = "The endpoint refuses a batch. It is held and tried again slowly; nothing is lost."
-            );
+            self.events.tell(SpoolEvent::BatchHeld { batch, reason });
         } else if first_failing {
-            otel_warn!(
-                name: "Spool.DeliveryFailing",
-                batch = failure.batch.clone(),
-                reason = failure.reason.clone(),
-                message = "Records cannot be delivered at the moment. They are kept in the spool and tried again."
-            );
+            self.events.tell(SpoolEvent::DeliveryFailing { batch, reason });
         } else {
-            otel_debug!(name: "Spool.AttemptFailed", batch = failure.batch.clone(), reason = failure.reason.clone());
+            otel_debug!(name: "Spool.AttemptFailed", batch = batch, reason = reason);
         }
     }
 }

@@ -445,7 +445,7 @@ fn a_spool_of_a_newer_format_is_left_alone_and_named_in_the_error() {
     drop(service);
     let format = spool.path().join("format");
     let ours = fs::read_to_string(&format).expect("a format file");
-    fs::write(&format, ours.replace('2', "3")).expect("a format file");
+    fs::write(&format, ours.replace('3', "99")).expect("a format file");
 
     let error = exporter(&receiver, &spool).build().expect_err("a newer format");
 
@@ -453,9 +453,9 @@ fn a_spool_of_a_newer_format_is_left_alone_and_named_in_the_error() {
         panic!("{error:?}");
     };
     assert!(path.starts_with(spool.path()));
-    assert_eq!((*found, *supported), (3, 2));
+    assert_eq!((*found, *supported), (99, 3));
     let cause = std::error::Error::source(&error).expect("a cause").to_string();
-    assert!(cause.contains("format 3") && cause.contains(&spool.path().display().to_string()), "{cause}");
+    assert!(cause.contains("format 99") && cause.contains(&spool.path().display().to_string()), "{cause}");
 
     // Back with the version that can read it, everything is there.
     fs::write(&format, ours).expect("a format file");

@@ -188,6 +188,7 @@ fn without_a_wait_what_finds_no_room_is_dropped_counted_and_told() {
     service.sync();
     let stats = service.handle.stats();
     assert!(stats.dropped_records > 0, "{stats:?}");
+    assert_eq!(stats.overflowed_records, stats.dropped_records);
     assert_eq!(stats.accepted_records + stats.dropped_records, 1_000);
     let (delivered, told) = wait_for_told(&receiver, stats.dropped_records);
     assert_eq!((delivered.len() as u64, told), (stats.accepted_records, stats.dropped_records));

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -147,6 +147,7 @@ fn open(dir: &Path, max_records: u64, coding: Coding, link: &Link) -> Drain<Link
         segment_bytes: 1 << 20,
         batch: BatchLimits { max_records, max_bytes: 200_000, linger: Duration::ZERO },
         limits: SpoolLimits::default(),
+        endpoint: None,
     };
     let spool = Arc::new(Spool::open_silent(&config).unwrap());
     spool.wait_recovered();
@@ -180,7 +181,7 @@ fn step(drain: &Drain<Link>, task: &mut Task, answer: Answer) -> Step {
     drain.transport.0.lock().unwrap().answer = Some(answer);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     match task.take(SystemTime::now(), false) {
-        Ok(batch) => runtime.block_on(drain.send(batch, 1, SystemTime::now())),
+        Ok(batch) => runtime.block_on(drain.send(batch, 1, Instant::now(), SystemTime::now())),
         Err(step) => step,
     }
 }

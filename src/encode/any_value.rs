@@ -7,7 +7,7 @@ use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use opentelemetry::logs::AnyValue;
 use opentelemetry::{Array, Value};
-use serde::{Serialize, Serializer};
+use serde_core::{Serialize, Serializer};
 
 /// What stands for a list or a map that is nested too deeply.
 pub(super) const TOO_DEEP: &str = "[nested too deeply]";

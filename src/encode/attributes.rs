@@ -6,7 +6,7 @@ use std::fmt;
 use opentelemetry::Key;
 use opentelemetry::logs::AnyValue;
 use opentelemetry_sdk::logs::SdkLogRecord;
-use serde::{Serialize, Serializer};
+use serde_core::{Serialize, Serializer};
 
 /// Above this many attributes, duplicates are looked for in a map and no longer by comparing each with the rest.
 const COMPARED_ATTRIBUTES: usize = 32;
@@ -32,6 +32,7 @@ pub(super) enum Known {
 impl Known {
     pub(super) const COUNT: usize = Self::ExceptionMessage as usize + 1;
 
+    #[inline]
     pub(super) fn of(key: &Key) -> Option<Self> {
         Some(match key.as_str() {
             "code.file.path" => Self::Path,
@@ -64,6 +65,7 @@ pub(super) struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
+    #[inline]
     pub(super) fn of(record: &'a SdkLogRecord) -> Self {
         let (mut named, mut known) = ([None; Known::COUNT], [None; COMPARED_ATTRIBUTES]);
         let mut count = 0;
@@ -84,6 +86,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// The first of `names` that has a usable value. It is used up, and so is any other that only repeats it.
+    #[inline]
     pub(super) fn take<T>(&mut self, names: &[Known], read: impl Fn(&'a AnyValue) -> Option<T>) -> Option<T> {
         let (value, taken) = names.iter().find_map(|name| {
             let value = self.named[*name as usize]?;
@@ -95,6 +98,7 @@ impl<'a> Attributes<'a> {
         Some(taken)
     }
 
+    #[inline]
     pub(super) fn text(&mut self, names: &[Known]) -> Option<&'a str> {
         self.take(names, |value| match value {
             AnyValue::String(text) => Some(text.as_str()),
@@ -102,6 +106,7 @@ impl<'a> Attributes<'a> {
         })
     }
 
+    #[inline]
     pub(super) fn int(&mut self, names: &[Known]) -> Option<i64> {
         self.take(names, |value| match value {
             AnyValue::Int(number) => Some(*number),
@@ -109,6 +114,7 @@ impl<'a> Attributes<'a> {
         })
     }
 
+    #[inline]
     pub(super) fn path(&mut self) -> Option<&'a str> {
         let path = self.text(&[Known::Path, Known::OldPath])?;
         // The file's name is the end of its path.
@@ -116,6 +122,7 @@ impl<'a> Attributes<'a> {
         Some(path)
     }
 
+    #[inline]
     pub(super) fn stack_trace(&mut self) -> Option<StackTrace<'a>> {
         if let Some(text) = self.text(&[Known::StackTrace]) {
             return Some(StackTrace(text, None));
@@ -127,6 +134,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// What was not taken: of each name, the last attribute.
+    #[inline]
     pub(super) fn rest(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
         let attributes = self.record.attributes_iter().enumerate();
         let is_used = |at: usize, key: &Key| match self.known.get(at) {
@@ -143,14 +151,17 @@ impl<'a> Attributes<'a> {
         attributes.filter(|(at, (key, _))| self.is_last(*at, key)).map(|(_, attribute)| attribute)
     }
 
+    #[inline]
     pub(super) fn in_rest(&self, key: &Key) -> bool {
         !self.is_used(key) && self.record.attributes_iter().any(|(other, _)| other == key)
     }
 
+    #[inline]
     pub(super) fn is_used(&self, key: &Key) -> bool {
         Known::of(key).is_some_and(|name| self.used[name as usize])
     }
 
+    #[inline]
     pub(super) fn is_last(&self, at: usize, key: &Key) -> bool {
         match &self.last {
             Some(last) => last.get(key.as_str()) == Some(&at),

@@ -98,6 +98,15 @@ impl FormEncoder {
     /// # Errors
     ///
     /// If the template has a field that there is not, or a single brace.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::FormEncoder;
+    ///
+    /// let form = FormEncoder::new().with_field("text", "{levelname} {message}")?;
+    /// # Ok::<(), opentelemetry_spool::TemplateError>(())
+    /// ```
     pub fn with_field(mut self, name: impl Into<String>, template: &str) -> Result<Self, TemplateError> {
         self.fields.push((name.into(), template.parse()?));
         Ok(self)

@@ -21,6 +21,7 @@ const LEVELS: [(Severity, Level); 6] = [
 const NOT_SET: Level = Level { number: 0, name: "NOTSET", json: r#"{"number":0,"name":"NOTSET"}"# };
 
 /// A severity as Python's scale has it.
+#[inline]
 pub(super) fn python_level(severity: Option<Severity>) -> &'static Level {
     let level = severity.and_then(|severity| LEVELS.iter().find(|(last, _)| severity <= *last));
     level.map_or(&NOT_SET, |(_, level)| level)

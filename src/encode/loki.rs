@@ -62,6 +62,15 @@ impl<E: Encoder> LokiEncoder<E> {
     /// # Errors
     ///
     /// If the template has a field that there is not, or a single brace.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LokiEncoder;
+    ///
+    /// let encoder = LokiEncoder::default().with_label("host", "{resource[host.name]}")?;
+    /// # Ok::<(), opentelemetry_spool::TemplateError>(())
+    /// ```
     pub fn with_label(mut self, name: &str, template: &str) -> Result<Self, TemplateError> {
         let mut name: String =
             name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();

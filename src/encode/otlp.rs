@@ -14,6 +14,7 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use super::Encoder;
 use super::any_value::{TOO_DEEP, from_resource, non_finite};
 use super::object::Object;
+use super::origin::Origin;
 use crate::batch::{Answers, Framing};
 use crate::config::Protocol;
 use crate::error::BoxError;
@@ -103,13 +104,6 @@ impl OtlpEncoder {
         proto::KeyValue { key: key.as_str().to_owned(), value: Some(self.value(value, depth)), ..Default::default() }
     }
 
-    fn attributes<'a>(
-        &self,
-        attributes: impl Iterator<Item = (&'a opentelemetry::Key, &'a opentelemetry::Value)>,
-    ) -> Vec<proto::KeyValue> {
-        attributes.map(|(key, value)| self.attribute(key, &from_resource(value), MAX_DEPTH)).collect()
-    }
-
     fn record(&self, record: &SdkLogRecord) -> LogRecord {
         let trace = record.trace_context().filter(|trace| trace.trace_id != TraceId::INVALID);
         let span = trace.filter(|trace| trace.span_id != SpanId::INVALID);
@@ -145,7 +139,10 @@ impl Encoder for OtlpEncoder {
                 // As the OTLP exporter has it: the target is the name of who logged.
                 name: record.target().map_or_else(|| scope.name().to_owned(), ToString::to_string),
                 version: scope.version().unwrap_or_default().to_owned(),
-                attributes: self.attributes(scope.attributes().map(|kv| (&kv.key, &kv.value))),
+                attributes: scope
+                    .attributes()
+                    .map(|kv| self.attribute(&kv.key, &from_resource(&kv.value), MAX_DEPTH))
+                    .collect(),
                 dropped_attributes_count: 0,
             }),
             log_records: vec![self.record(record)],
@@ -158,8 +155,10 @@ impl Encoder for OtlpEncoder {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
+        let attributes = Origin::of(resource).resource;
+        let attributes = attributes.iter().map(|(key, value)| self.attribute(key, value, MAX_DEPTH)).collect();
         let logs = ResourceLogs {
-            resource: Some(ProtoResource { attributes: self.attributes(resource.iter()), ..Default::default() }),
+            resource: Some(ProtoResource { attributes, ..Default::default() }),
             scope_logs: Vec::new(),
             schema_url: resource.schema_url().unwrap_or_default().to_owned(),
         };

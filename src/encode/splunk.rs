@@ -52,24 +52,56 @@ impl<E: Encoder> SplunkEncoder<E> {
     }
 
     /// Sets `host`. The default is the resource's `host.name`, or none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::SplunkEncoder;
+    ///
+    /// let encoder = SplunkEncoder::default().with_host("web-1");
+    /// ```
     pub fn with_host(mut self, host: impl Into<String>) -> Self {
         self.host = Some(host.into());
         self
     }
 
     /// Sets `source`. The default is the resource's `service.name`, or none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::SplunkEncoder;
+    ///
+    /// let encoder = SplunkEncoder::default().with_source("checkout");
+    /// ```
     pub fn with_source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
         self
     }
 
     /// Sets `sourcetype`. The default is none: the token's own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::SplunkEncoder;
+    ///
+    /// let encoder = SplunkEncoder::default().with_source_type("_json");
+    /// ```
     pub fn with_source_type(mut self, source_type: impl Into<String>) -> Self {
         self.source_type = Some(source_type.into());
         self
     }
 
     /// Sets `index`. The default is none: the token's own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::SplunkEncoder;
+    ///
+    /// let encoder = SplunkEncoder::default().with_index("main");
+    /// ```
     pub fn with_index(mut self, index: impl Into<String>) -> Self {
         self.index = Some(index.into());
         self

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use opentelemetry::otel_warn;
-
 use super::bytes::{index, len32};
 use super::coding::Coding;
 use super::entry::{self, Division, EntryHead, Group, MAX_RECORD_BYTES, Part, nanos, stored_key};
-use super::gap::{Gap, GapReason};
+use super::gap::Gap;
 use super::housekeeper::Job;
 use super::segment::{EntryMeta, Segment, entry_budget};
 use super::state::Front;
@@ -18,6 +16,7 @@ use super::{Inner, Spool, State, lock};
 use crate::batch::Framing;
 use crate::config::Durability;
 use crate::error::SpoolError;
+use crate::event::{LossReason, SpoolEvent};
 
 /// More than the heads of an entry and of its frame take, and what the engine adds.
 const ENTRY_OVERHEAD: usize = 256;
@@ -80,7 +79,7 @@ impl Spool {
         for (key, group) in groups {
             self.inner.note_gap(Gap {
                 key: Arc::from(stored_key(key)),
-                reason: GapReason::NotAccepted,
+                reason: LossReason::NotAccepted,
                 records: group.ends.len() as u64,
                 first: group.first_timestamp,
                 last: group.last_timestamp,
@@ -258,11 +257,7 @@ impl Inner {
     /// restart would find them twice.
     pub(super) fn abandon_head(&self, head: &mut Option<Head>) -> Result<(), SpoolError> {
         let Some(old) = head.take() else { return Ok(()) };
-        otel_warn!(
-            name: "Spool.SegmentAbandoned",
-            segment = old.segment.id.number,
-            message = "A write to the spool failed. Its segment is set aside and a new one begun; nothing that was accepted is lost."
-        );
+        self.events.tell(SpoolEvent::SegmentAbandoned { segment: old.segment.id.number });
         let (number, accepted) = (old.segment.id.number, old.accepted);
         lock(&self.state).abandon_head();
         self.ask(Job::Recover { number, accepted });

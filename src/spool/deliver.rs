@@ -6,13 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use opentelemetry::otel_warn;
 
 use super::body;
 use super::bytes::index;
 use super::cursor::{Cursor, LaneCursor};
 use super::entry::system_time;
-use super::gap::{Gap, GapReason};
+use super::gap::Gap;
 use super::housekeeper::Job;
 use super::rejected::RejectedRecord;
 use super::segment::{Collected, Segment};
@@ -21,6 +20,7 @@ use super::{Inner, Partition, lock};
 use crate::batch::{Answers, BatchContext};
 use crate::config::Durability;
 use crate::error::SpoolError;
+use crate::event::{LossReason, SpoolEvent};
 use crate::retry::Refusal;
 use crate::transport::error_chain;
 
@@ -162,11 +162,15 @@ impl Inner {
                 return Ok(Next::Passed);
             };
             let span = front.start..collected.end;
-            let age = now.duration_since(system_time(collected.last_appended_at)).unwrap_or_default();
-            if self.config.limits.max_age.is_some_and(|max_age| age > max_age) {
+            let limits = &self.config.limits;
+            let last_appended_at = system_time(collected.last_appended_at);
+            let age = now.duration_since(last_appended_at).unwrap_or_default();
+            if limits.max_age.is_some_and(|max_age| age > max_age)
+                || limits.not_before.is_some_and(|not_before| last_appended_at < not_before)
+            {
                 let between = (collected.first_timestamp, collected.last_timestamp);
                 let expired = self.pass(key, &front, &span, collected.records);
-                self.lose(key, GapReason::Expired, expired, Some(between));
+                self.lose(key, LossReason::Expired, expired, Some(between));
                 // One at a time, or the thread would be held by all that is too old.
                 return Ok(Next::Passed);
             }
@@ -317,7 +321,7 @@ impl Inner {
     pub(super) fn ack(&self, batch: &Batch) {
         let key = &batch.partition.key;
         if self.advance(key, batch.segment, batch.lane, &batch.span) {
-            self.lose(key, GapReason::Damaged, batch.span.end - batch.span.start - batch.records, None);
+            self.lose(key, LossReason::Damaged, batch.span.end - batch.span.start - batch.records, None);
         }
     }
 
@@ -334,12 +338,12 @@ impl Inner {
         self.write_down(front.segment, front.lane, acked);
         let told = untold.len() as u64;
         self.retell(untold);
-        self.lose(key, GapReason::Damaged, (span.end - span.start).saturating_sub(whole.max(told)), None);
+        self.lose(key, LossReason::Damaged, (span.end - span.start).saturating_sub(whole.max(told)), None);
         whole.saturating_sub(told)
     }
 
     /// Notes that records will not be delivered; `between` are their timestamps.
-    fn lose(&self, key: &Arc<str>, reason: GapReason, records: u64, between: Option<(u64, u64)>) {
+    fn lose(&self, key: &Arc<str>, reason: LossReason, records: u64, between: Option<(u64, u64)>) {
         if records == 0 {
             return;
         }
@@ -396,11 +400,7 @@ impl Inner {
             Ok(()) => self.cursor_failing.store(false, Ordering::Release),
             Err(error) => {
                 if !self.cursor_failing.swap(true, Ordering::AcqRel) {
-                    otel_warn!(
-                        name: "Spool.CursorNotWritten",
-                        reason = error_chain(error),
-                        message = "What is delivered cannot be written down. After a restart some of it is sent again, under the same id."
-                    );
+                    self.events.tell(SpoolEvent::CursorNotWritten { reason: error_chain(error) });
                 }
             }
         }

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! spool/
-//!   format                      "opentelemetry-spool 1"
+//!   format                      "opentelemetry-spool 3"
 //!   3f9c1b2a77d0e4c1/           a queue: one exporter's, whoever holds its lock; deleted when it is empty
 //!     lock
+//!     endpoint                  the URL that it was last sent to, without a password: for who drains it when its owner is gone
 //!     ballast                   nothing: given back on a full disk
 //!     cursor/                   a database: what is delivered
 //!     0000000012.segment/       a database: entries; `seal`: what should be in it; `accepted` in one that was given up:
@@ -25,10 +26,11 @@ use crate::error::SpoolError;
 const FORMAT: u32 = 3;
 const FORMAT_NAME: &str = "opentelemetry-spool";
 
+const ENDPOINT: &str = "endpoint";
 const BALLAST: &str = "ballast";
 /// More than the engine writes to open a database.
 const BALLAST_BYTES: u32 = 1 << 20;
-const QUARANTINE: &str = "quarantine";
+pub(super) const QUARANTINE: &str = "quarantine";
 
 pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> SpoolError {
     SpoolError::Io { action, path: path.to_owned(), source }
@@ -157,6 +159,27 @@ impl QueueDir {
 
     /// Locks a queue's directory; `None` if it is someone else's or was removed meanwhile.
     fn try_lock(root: &Path, id: u64, create: bool) -> Result<Option<Self>, SpoolError> {
+        Self::try_lock_by(root, id, create, File::try_lock)
+    }
+
+    /// The same for who only reads, together with others who do.
+    #[cfg(feature = "cli")]
+    pub(super) fn try_lock_shared(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
+        Self::try_lock_by(root, id, false, File::try_lock_shared)
+    }
+
+    /// Makes a shared lock one's own; false if others have it as well.
+    #[cfg(feature = "cli")]
+    pub(super) fn make_exclusive(&self) -> bool {
+        self.lock.try_lock().is_ok()
+    }
+
+    fn try_lock_by(
+        root: &Path,
+        id: u64,
+        create: bool,
+        try_lock: fn(&File) -> Result<(), TryLockError>,
+    ) -> Result<Option<Self>, SpoolError> {
         let path = root.join(format!("{id:016x}"));
         let lock_path = path.join("lock");
         let lock = match private(OpenOptions::new().create(create).truncate(false).write(true)).open(&lock_path) {
@@ -164,7 +187,7 @@ impl QueueDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("open", &lock_path, error)),
         };
-        match lock.try_lock() {
+        match try_lock(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path, error)),
@@ -178,7 +201,7 @@ impl QueueDir {
         Ok(self.segments()?.is_empty())
     }
 
-    /// Deletes a queue without segments. Its id is never used again: batches had ids made from it.
+    /// Deletes a queue, with what is in it. Its id is never used again: batches had ids made from it.
     pub(super) fn remove(&self) -> Result<(), SpoolError> {
         let dead = self.path.with_extension("dead");
         fs::rename(&self.path, &dead).map_err(|error| io_error("rename", &self.path, error))?;
@@ -292,14 +315,10 @@ impl QueueDir {
         self.path.parent().unwrap_or(&self.path)
     }
 
-    fn accepted_file(&self, number: u64) -> PathBuf {
-        self.segment(number).join("accepted")
-    }
-
     /// Notes, synced, how many frames of a segment that was given up were accepted. What was not is written again
     /// elsewhere, so it must not be found here as well, also when the cursor database is lost.
     pub(super) fn put_accepted(&self, number: u64, frames: u64) -> Result<(), SpoolError> {
-        let path = self.accepted_file(number);
+        let path = accepted_file(&self.segment(number));
         private_file(&path)
             .and_then(|mut file| {
                 writeln!(file, "{frames}")?;
@@ -309,10 +328,22 @@ impl QueueDir {
         sync_dir(&self.segment(number))
     }
 
-    /// How many frames of a segment may be read: all, unless it was given up.
+    /// See [`accepted`].
     pub(super) fn accepted(&self, number: u64) -> u64 {
-        let text = fs::read_to_string(self.accepted_file(number)).unwrap_or_default();
-        text.strip_suffix('\n').and_then(|frames| frames.parse().ok()).unwrap_or(u64::MAX)
+        accepted(&self.segment(number))
+    }
+
+    /// Notes where the queue is sent to. It is of use to a person only: what cannot be written is left.
+    pub(super) fn put_endpoint(&self, endpoint: &str) {
+        if endpoint_of(&self.path).as_deref() == Some(endpoint) {
+            return;
+        }
+        let path = self.path.join(ENDPOINT);
+        let new = path.with_extension("new");
+        let written = private_file(&new).and_then(|mut file| writeln!(file, "{endpoint}"));
+        if written.and_then(|()| fs::rename(&new, &path)).is_err() {
+            let _ = fs::remove_file(&new);
+        }
     }
 
     /// Puts a cursor database that cannot be opened out of the way.
@@ -327,13 +358,28 @@ impl QueueDir {
     }
 }
 
+/// Where a queue was last sent to, if that is known.
+pub(super) fn endpoint_of(queue: &Path) -> Option<String> {
+    fs::read_to_string(queue.join(ENDPOINT)).ok()?.strip_suffix('\n').map(str::to_owned)
+}
+
+fn accepted_file(segment: &Path) -> PathBuf {
+    segment.join("accepted")
+}
+
+/// How many frames of a segment may be read: all, unless it was given up.
+pub(super) fn accepted(segment: &Path) -> u64 {
+    let text = fs::read_to_string(accepted_file(segment)).unwrap_or_default();
+    text.strip_suffix('\n').and_then(|frames| frames.parse().ok()).unwrap_or(u64::MAX)
+}
+
 /// All that is in a directory, or an error: what is not listed would be taken for gone.
-fn list(dir: &Path) -> Result<Vec<fs::DirEntry>, SpoolError> {
+pub(super) fn list(dir: &Path) -> Result<Vec<fs::DirEntry>, SpoolError> {
     fs::read_dir(dir).and_then(Iterator::collect).map_err(|error| io_error("list", dir, error))
 }
 
 /// What the files below a directory take on disk, in bytes.
-fn walk(dir: &Path) -> u64 {
+pub(super) fn walk(dir: &Path) -> u64 {
     let Ok(list) = fs::read_dir(dir) else { return 0 };
     list.flatten()
         .map(|found| match found.metadata() {
@@ -371,15 +417,20 @@ fn list_queues(root: &Path) -> Result<Vec<u64>, SpoolError> {
     Ok(ids)
 }
 
-fn parse_queue(name: &str) -> Option<u64> {
+pub(super) fn parse_queue(name: &str) -> Option<u64> {
     (name.len() == 16).then(|| u64::from_str_radix(name, 16).ok()).flatten()
 }
 
 fn check_format(root: &Path) -> Result<(), SpoolError> {
+    if has_format(root)? { Ok(()) } else { write_format(root, &root.join("format")) }
+}
+
+/// Whether there is a format file; an error if it is of a format that this version does not read.
+pub(super) fn has_format(root: &Path) -> Result<bool, SpoolError> {
     let path = root.join("format");
     let text = match fs::read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return write_format(root, &path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(io_error("read", &path, error)),
     };
     let found = text.strip_prefix(FORMAT_NAME).and_then(|version| version.trim().parse::<u32>().ok());
@@ -389,7 +440,7 @@ fn check_format(root: &Path) -> Result<(), SpoolError> {
             Err(SpoolError::NewerFormat { path: root.to_owned(), found, supported: FORMAT })
         }
         Some(found) if found < FORMAT => Err(SpoolError::OlderFormat { path: root.to_owned(), found }),
-        Some(_) => Ok(()),
+        Some(_) => Ok(true),
     }
 }
 

@@ -258,6 +258,13 @@ impl Entry {
         start..self.end(last)
     }
 
+    /// Where each record lies among all of them.
+    #[cfg(feature = "cli")]
+    pub(super) fn spans(&self) -> impl Iterator<Item = Range<usize>> {
+        let first = self.head.first_record;
+        (first..first + u64::from(self.head.records)).map(|record| self.span(&(record..record + 1)))
+    }
+
     /// Whether `records` are all of them.
     pub(super) fn is_whole(&self, records: &Range<u64>) -> bool {
         let EntryHead { first_record, records: count, .. } = self.head;

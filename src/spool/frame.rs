@@ -195,6 +195,23 @@ fn fill(file: &mut impl Read, window: &mut [u8], filled: &mut usize) -> io::Resu
     Ok(false)
 }
 
+/// Whether there is the beginning of a frame of any number from `number` on: one that was not written to its end, or is
+/// damaged.
+#[cfg(feature = "cli")]
+pub(super) fn begins_after(number: u64, bytes: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(found) = find_magic(&bytes[at..]) {
+        at += found;
+        let mut fields = Fields(&bytes[at + MAGIC.len()..]);
+        let (version, _reserved, found) = (fields.u16(), fields.u16(), fields.u64());
+        if version == Some(VERSION) && found.is_some_and(|found| found >= number) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
 fn find_magic(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {

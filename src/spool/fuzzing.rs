@@ -117,6 +117,7 @@ impl LineSpool {
             segment_bytes: 10_000,
             batch: BatchLimits { max_records, max_bytes, linger: Duration::ZERO },
             limits: SpoolLimits::default(),
+            endpoint: None,
         };
         let gaps = Gaps::default();
         let told = gaps.clone();
@@ -125,7 +126,7 @@ impl LineSpool {
             None
         };
         let (announcer, wake): (Arc<Announcer>, Arc<Wake>) = (Arc::new(announcer), Arc::new(|| ()));
-        let spool = Spool::open(&config, &announcer, &wake).expect("a spool that opens");
+        let spool = Spool::open(&config, &announcer, &wake, &Arc::default()).expect("a spool that opens");
         Self { spool, gaps }
     }
 

@@ -3,35 +3,21 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use opentelemetry::otel_warn;
-
 use super::entry::{Group, stored_key};
 use super::housekeeper::Job;
 use super::{Inner, Spool, lock};
 use crate::batch::Framing;
 use crate::error::SpoolError;
+use crate::event::{LossReason, SpoolEvent};
 
 /// So many gaps wait to be told at most; further ones are told together, in the partition without a name.
 const MAX_WAITING: usize = 1024;
-
-/// Why records are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GapReason {
-    /// They gave way to newer ones.
-    Dropped,
-    /// They could not be written.
-    NotAccepted,
-    /// They were too old.
-    Expired,
-    /// They could not be read again.
-    Damaged,
-}
 
 /// Records of one partition that are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) key: Arc<str>,
-    pub(crate) reason: GapReason,
+    pub(crate) reason: LossReason,
     pub(crate) records: u64,
     /// The timestamps of the records, where they are known.
     pub(crate) first: Option<SystemTime>,
@@ -45,6 +31,7 @@ pub(crate) type Announcer = dyn Fn(&Gap) -> Option<(Group, Framing)> + Send + Sy
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lost {
     pub(crate) dropped: u64,
+    pub(crate) not_accepted: u64,
     pub(crate) expired: u64,
     pub(crate) damaged: u64,
 }
@@ -52,6 +39,7 @@ pub(crate) struct Lost {
 impl std::ops::AddAssign for Lost {
     fn add_assign(&mut self, other: Self) {
         self.dropped += other.dropped;
+        self.not_accepted += other.not_accepted;
         self.expired += other.expired;
         self.damaged += other.damaged;
     }
@@ -75,7 +63,7 @@ impl Untold {
     /// Adds a record that was not accepted.
     pub(crate) fn add_record(&mut self, key: &str, time: Option<SystemTime>) {
         let key = Arc::from(stored_key(key));
-        self.add(Gap { key, reason: GapReason::NotAccepted, records: 1, first: time, last: time });
+        self.add(Gap { key, reason: LossReason::NotAccepted, records: 1, first: time, last: time });
     }
 
     fn add(&mut self, gap: Gap) {
@@ -104,17 +92,13 @@ impl Inner {
     pub(super) fn note_gap(&self, gap: Gap) {
         let mut gaps = lock(&self.gaps);
         *match gap.reason {
-            GapReason::Dropped | GapReason::NotAccepted => &mut gaps.lost.dropped,
-            GapReason::Expired => &mut gaps.lost.expired,
-            GapReason::Damaged => &mut gaps.lost.damaged,
+            LossReason::Dropped => &mut gaps.lost.dropped,
+            LossReason::NotAccepted => &mut gaps.lost.not_accepted,
+            LossReason::Expired => &mut gaps.lost.expired,
+            LossReason::Damaged => &mut gaps.lost.damaged,
         } += gap.records;
         if gaps.waiting.is_empty() {
-            otel_warn!(
-                name: "Spool.RecordsLost",
-                reason = format!("{:?}", gap.reason),
-                records = gap.records,
-                message = "Records are lost. A record in the stream will tell how many, and SpoolStats counts them."
-            );
+            self.events.tell(SpoolEvent::RecordsLost { reason: gap.reason, records: gap.records });
         }
         self.tell(&mut gaps, gap);
     }
@@ -136,6 +120,7 @@ impl Inner {
 
     /// Tells of what was lost, in the partitions that it is missing from.
     pub(super) fn announce(&self) -> Result<(), SpoolError> {
+        let _announcing = lock(&self.announcing);
         let mut waiting = std::mem::take(&mut lock(&self.gaps).waiting).0.into_iter();
         while let Some(gap) = waiting.next() {
             let Some((group, framing)) = (self.announcer)(&gap) else { continue };
@@ -155,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    fn gap(key: &str, reason: GapReason, at: u64) -> Gap {
+    fn gap(key: &str, reason: LossReason, at: u64) -> Gap {
         let time = Some(UNIX_EPOCH + Duration::from_secs(at));
         Gap { key: Arc::from(key), reason, records: 2, first: time, last: time }
     }
@@ -164,10 +149,10 @@ mod tests {
     fn gaps_of_one_kind_are_told_together() {
         let mut gaps = Untold::default();
         for at in [5, 3, 9] {
-            gaps.add(gap("a", GapReason::Dropped, at));
+            gaps.add(gap("a", LossReason::Dropped, at));
         }
-        gaps.add(gap("a", GapReason::Expired, 1));
-        gaps.add(gap("b", GapReason::Dropped, 1));
+        gaps.add(gap("a", LossReason::Expired, 1));
+        gaps.add(gap("b", LossReason::Dropped, 1));
         assert_eq!(gaps.0.len(), 3);
         let seconds = |time: Option<SystemTime>| time.unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let first = &gaps.0[0];
@@ -178,7 +163,7 @@ mod tests {
     fn any_number_of_partitions_takes_bounded_memory_and_loses_no_count() {
         let mut gaps = Untold::default();
         for n in 0..5000 {
-            gaps.add(gap(&n.to_string(), GapReason::Dropped, n));
+            gaps.add(gap(&n.to_string(), LossReason::Dropped, n));
         }
         assert_eq!(gaps.0.len(), MAX_WAITING + 1);
         assert_eq!(gaps.0.iter().map(|gap| gap.records).sum::<u64>(), 10_000);

@@ -8,8 +8,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use opentelemetry::otel_warn;
-
 use super::deliver::Place;
 use super::dir::io_error;
 use super::seal::Seal;
@@ -17,6 +15,7 @@ use super::segment::Segment;
 use super::{Inner, lock};
 use crate::config::Durability;
 use crate::error::SpoolError;
+use crate::event::{Events, SpoolEvent};
 use crate::transport::error_chain;
 
 #[derive(Debug)]
@@ -95,7 +94,7 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
         // A panic of the engine or of an encoder must not end what everything else waits for.
         let result = catch_unwind(AssertUnwindSafe(|| inner.run_job(&job)));
         let panicked = |_| Err(SpoolError::Panicked { action: "look after", path: inner.dir.path.clone() });
-        later.done(result.unwrap_or_else(panicked), job);
+        later.done(result.unwrap_or_else(panicked), job, &inner.events);
     }
 }
 
@@ -128,14 +127,18 @@ impl Later {
         is_due.then(|| self.failed.pop_front()).flatten().map(|(_, job)| job)
     }
 
-    /// Warns once when jobs begin to fail.
-    fn done(&mut self, result: Result<(), SpoolError>, job: Job) {
-        let Err(error) = result else {
-            self.failing = false;
-            return;
+    /// Warns once when jobs begin to fail. What a closed spool does not do any more is no failure.
+    fn done(&mut self, result: Result<(), SpoolError>, job: Job, events: &Events) {
+        let error = match result {
+            Ok(()) => {
+                self.failing = false;
+                return;
+            }
+            Err(SpoolError::Closed) => return,
+            Err(error) => error,
         };
         if !std::mem::replace(&mut self.failing, true) {
-            otel_warn!(name: "Spool.HousekeepingFailed", reason = error_chain(&error));
+            events.tell(SpoolEvent::HousekeepingFailed { reason: error_chain(&error) });
         }
         self.failed.push_back((Instant::now() + AGAIN_AFTER, job));
     }
@@ -200,7 +203,7 @@ impl Inner {
         let number = segment.id.number;
         if let Err(error) = segment.sync() {
             // What a power cut takes of it now is missed when it is read. Later syncs say nothing of this one.
-            otel_warn!(name: "Spool.SegmentNotSynced", segment = number, reason = error_chain(&error));
+            self.events.tell(SpoolEvent::SegmentNotSynced { segment: number, reason: error_chain(&error) });
         }
         segment.trim();
         let seal = Seal { frames, lanes: segment.lanes() };
@@ -259,7 +262,8 @@ impl Inner {
             if head.as_ref().is_some_and(|head| Arc::ptr_eq(&head.segment, &segment)) {
                 self.abandon_head(&mut head)?;
             }
-            otel_warn!(name: "Spool.SegmentNotSynced", segment = segment.id.number, reason = error_chain(&error));
+            let (segment, reason) = (segment.id.number, error_chain(&error));
+            self.events.tell(SpoolEvent::SegmentNotSynced { segment, reason });
             Ok(())
         })
     }

@@ -14,9 +14,10 @@
 //! | `partition` | the same for queues that were adopted |
 //! | `space`, `gap` | what gives way when there is too much; how that is told |
 //! | `rejected` | what the receiver refused for good |
+//! | `inspect` | all of this read by who does not own it |
 //! | this one | opening and closing |
 //!
-//! Lock order: `head`, `space`, `opening`, `spare`, `advancing`, `ahead`, `state`, and last those of a segment, the cursor
+//! Lock order: `announcing`, `head`, `space`, `opening`, `spare`, `advancing`, `ahead`, `state`, and last those of a segment, the cursor
 //! (`kept`, then `changes`) and the gaps; nothing is locked with `next_number`, `elder` or `spare_bodies`. None but
 //! `opening`, and in an append `head` and `spare`, is held while a segment is opened or made, nor `state` during I/O.
 
@@ -33,6 +34,8 @@ mod frame;
 pub mod fuzzing;
 mod gap;
 mod housekeeper;
+#[cfg(feature = "cli")]
+pub(crate) mod inspect;
 mod partition;
 mod pool;
 mod rejected;
@@ -51,17 +54,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-use opentelemetry::otel_warn;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{BatchLimits, Durability, SpoolLimits};
 use crate::error::SpoolError;
+use crate::event::{Events, SpoolEvent};
 use crate::transport::error_chain;
 use append::Head;
 use cursor::{Cursor, LaneCursors};
 use deliver::Place;
 use dir::QueueDir;
+use entry::system_time;
 use frame::ReadErrors;
 use gap::Gaps;
 use housekeeper::Job;
@@ -73,7 +76,7 @@ use state::State;
 pub(crate) use coding::Coding;
 pub(crate) use deliver::{Batch, Next};
 pub(crate) use entry::{Group, MAX_RECORD_BYTES};
-pub(crate) use gap::{Announcer, Gap, GapReason, Lost, Untold};
+pub(crate) use gap::{Announcer, Gap, Lost, Untold};
 pub(crate) use partition::Partition;
 pub use rejected::RejectedRecord;
 pub(crate) use rejected::RejectedStore;
@@ -94,6 +97,8 @@ pub(crate) struct SpoolConfig {
     pub(crate) segment_bytes: u64,
     pub(crate) batch: BatchLimits,
     pub(crate) limits: SpoolLimits,
+    /// Where it is sent to, to be noted beside the records; without a password.
+    pub(crate) endpoint: Option<String>,
 }
 
 /// The id of a segment: no two have the same, on whatever machine.
@@ -108,7 +113,6 @@ pub(crate) struct SegmentId {
 pub(crate) struct Depth {
     pub(crate) pending_records: u64,
     pub(crate) segments: u64,
-    pub(crate) disk_bytes: u64,
     pub(crate) lost: Lost,
 }
 
@@ -119,6 +123,8 @@ struct Inner {
     rejected: Arc<RejectedStore>,
     announcer: Arc<Announcer>,
     gaps: Mutex<Gaps>,
+    /// Held while gaps are told, so that closing waits for those that are on their way.
+    announcing: Mutex<()>,
     space: Mutex<Space>,
     head: Mutex<Option<Head>>,
     state: Mutex<State>,
@@ -140,6 +146,7 @@ struct Inner {
     cursor_failing: AtomicBool,
     closed: AtomicBool,
     wake: Arc<Wake>,
+    events: Arc<Events>,
     /// The queue that is adopted: what is in it is older, and gives way first.
     elder: Mutex<Weak<Inner>>,
     jobs: Sender<Job>,
@@ -157,6 +164,8 @@ pub(crate) struct Spool {
     adopted: Mutex<Option<Box<Spool>>>,
     lost_in_adopted: Mutex<Lost>,
     adoption_failing: AtomicBool,
+    /// When it was last looked for, there was nothing to adopt.
+    nothing_to_adopt: AtomicBool,
     own_first: AtomicBool,
 }
 
@@ -167,10 +176,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Spool {
     /// Takes over a queue that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
     /// on how much is in it.
-    pub(crate) fn open(config: &SpoolConfig, announcer: &Arc<Announcer>, wake: &Arc<Wake>) -> Result<Self, SpoolError> {
+    pub(crate) fn open(
+        config: &SpoolConfig,
+        announcer: &Arc<Announcer>,
+        wake: &Arc<Wake>,
+        events: &Arc<Events>,
+    ) -> Result<Self, SpoolError> {
         check_process()?;
         dir::prepare(&config.dir)?;
-        let open = |dir| Self::open_queue(dir, config.clone(), announcer.clone(), wake.clone());
+        let open = |dir| Self::open_queue(dir, config.clone(), announcer.clone(), wake.clone(), events.clone());
         // What is left is to come first: an error may have been for once.
         let adopt = || QueueDir::adopt(&config.dir, open);
         let spool = match adopt().or_else(|_| adopt()) {
@@ -178,14 +192,17 @@ impl Spool {
             Ok(None) => open(QueueDir::create(&config.dir)?)?,
             Err(error) => {
                 // It is tried again later. What is new does not wait for it.
-                otel_warn!(name: "Spool.AdoptionFailed", reason = error_chain(&error));
+                events.tell(SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
                 QueueDir::create(&config.dir).and_then(open).map_err(|_| error)?
             }
         };
+        if let Some(endpoint) = &config.endpoint {
+            spool.inner.dir.put_endpoint(endpoint);
+        }
         // Fails here rather than at the first record; but a full disk must not keep what is there from being delivered.
         match spool.inner.begin_head(&mut lock(&spool.inner.head)) {
             Err(error) if error.is_full() => {
-                otel_warn!(name: "Spool.DiskFull", reason = error_chain(&error));
+                events.tell(SpoolEvent::DiskFull { reason: error_chain(&error) });
             }
             result => {
                 result?;
@@ -200,8 +217,9 @@ impl Spool {
         config: SpoolConfig,
         announcer: Arc<Announcer>,
         wake: Arc<Wake>,
+        events: Arc<Events>,
     ) -> Result<Self, SpoolError> {
-        let (cursor, mut loaded) = open_cursor(&dir)?;
+        let (cursor, mut loaded) = open_cursor(&dir, &events)?;
         let numbers = dir.segments()?;
         let mut state = State::default();
         let mut jobs = Vec::new();
@@ -225,6 +243,7 @@ impl Spool {
             rejected: Arc::new(RejectedStore::new(&config.dir, config.limits.max_rejected_bytes)),
             announcer,
             gaps: Mutex::default(),
+            announcing: Mutex::default(),
             space: Mutex::default(),
             config,
             dir,
@@ -241,6 +260,7 @@ impl Spool {
             cursor_failing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             wake,
+            events,
             elder: Mutex::default(),
             jobs: sender,
         });
@@ -254,13 +274,13 @@ impl Spool {
             adopted: Mutex::default(),
             lost_in_adopted: Mutex::default(),
             adoption_failing: AtomicBool::new(false),
+            nothing_to_adopt: AtomicBool::new(false),
             own_first: AtomicBool::new(true),
         })
     }
 
     pub(crate) fn depth(&self) -> Depth {
-        let (disk_bytes, lost) = (self.inner.dir.root_bytes(), *lock(&self.lost_in_adopted));
-        let mut depth = Depth { disk_bytes, lost, ..Depth::default() };
+        let mut depth = Depth { lost: *lock(&self.lost_in_adopted), ..Depth::default() };
         for queue in self.queues() {
             let state = lock(&queue.state);
             depth.pending_records += state.pending_records;
@@ -269,6 +289,23 @@ impl Spool {
             depth.lost += lock(&queue.gaps).lost;
         }
         depth
+    }
+
+    /// What the directory takes on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.inner.dir.root_bytes()
+    }
+
+    /// What it may take.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.inner.config.limits.max_bytes
+    }
+
+    /// How long the oldest record that waits has been in the spool.
+    pub(crate) fn oldest_age(&self, now: SystemTime) -> Option<Duration> {
+        let oldest = self.queues().iter().filter_map(|queue| lock(&queue.state).oldest_appended()).min()?;
+        Some(now.duration_since(system_time(oldest)).unwrap_or_default())
     }
 
     /// What the receiver refused for good.
@@ -302,7 +339,8 @@ impl Spool {
     /// Seals and closes everything and gives up the queue, so that it can be opened again; one that is delivered
     /// altogether is deleted: false if that fails. Later calls do nothing.
     pub(crate) fn close(&self) -> bool {
-        drop(lock(&self.adopted).take());
+        let adopted = lock(&self.adopted).take();
+        drop(adopted);
         // What was lost is told while that is possible.
         let told = self.inner.announce();
         let mut head = lock(&self.inner.head);
@@ -310,7 +348,7 @@ impl Spool {
             return true;
         }
         if let Err(error) = told {
-            otel_warn!(name: "Spool.GapNotTold", reason = error_chain(&error));
+            self.inner.events.tell(SpoolEvent::GapNotTold { reason: error_chain(&error) });
         }
         self.inner.seal_head(&mut head);
         drop(head);
@@ -331,7 +369,7 @@ impl Spool {
         }
         let closed = if drained { self.inner.dir.remove() } else { self.inner.cursor.sync() };
         if let Err(error) = &closed {
-            otel_warn!(name: "Spool.CloseFailed", reason = error_chain(error));
+            self.inner.events.tell(SpoolEvent::CloseFailed { reason: error_chain(error) });
         }
         self.inner.progress.notify_all();
         closed.is_ok()
@@ -402,11 +440,7 @@ impl Inner {
         let (path, id) = (self.dir.segment(number), self.segment_id(number));
         let (segment, whole) = self.reading(number, |errors| Segment::open(&path, id, frames, errors))?;
         if !whole {
-            otel_warn!(
-                name: "Spool.SegmentDamaged",
-                segment = number,
-                message = "A segment of the spool is damaged. What is whole in it is delivered."
-            );
+            self.events.tell(SpoolEvent::SegmentDamaged { segment: number });
         }
         let segment = Arc::new(segment);
         let mut state = lock(&self.state);
@@ -482,16 +516,12 @@ impl Inner {
 
 /// Opens the cursor database; one that is damaged is set aside. What it said of delivery is then not known: all that is in
 /// the spool is delivered, some of it again and in other batches. Better twice than never.
-fn open_cursor(dir: &QueueDir) -> Result<(Cursor, BTreeMap<u64, LaneCursors>), SpoolError> {
+fn open_cursor(dir: &QueueDir, events: &Events) -> Result<(Cursor, BTreeMap<u64, LaneCursors>), SpoolError> {
     match Cursor::open(&dir.cursor()) {
         Err(error) if error.is_full() && dir.give_ballast() => Cursor::open(&dir.cursor()),
         // Not for an I/O error, which may be gone the next time.
         Err(SpoolError::Storage { message, .. }) => {
-            otel_warn!(
-                name: "Spool.CursorDamaged",
-                reason = message.clone(),
-                message = "What was delivered is not known any more. All that is in the spool is delivered, some of it again."
-            );
+            events.tell(SpoolEvent::CursorDamaged { reason: message });
             dir.set_cursor_aside()?;
             Cursor::open(&dir.cursor())
         }

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use opentelemetry::otel_warn;
-
 use super::deliver::{Batch, Next};
 use super::dir::QueueDir;
 use super::state::Slot;
 use super::{Inner, Spool, lock};
 use crate::error::SpoolError;
+use crate::event::SpoolEvent;
 use crate::retry::{Refusal, Response};
 use crate::transport::error_chain;
 
@@ -134,6 +133,24 @@ impl Spool {
         lock(&self.inner.state).is_drained()
     }
 
+    /// Whether all that it has is delivered, its own and what it has taken over.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.adopted).is_none() && self.is_drained()
+    }
+
+    /// Whether there was nothing to take over when it was last looked for.
+    #[cfg(feature = "cli")]
+    pub(crate) fn has_nothing_to_adopt(&self) -> bool {
+        self.nothing_to_adopt.load(Ordering::Relaxed)
+    }
+
+    /// Whether what others have left could not be opened, or not be deleted when it was delivered.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_adoption_failing(&self) -> bool {
+        self.adoption_failing.load(Ordering::Relaxed)
+    }
+
     /// Takes over a queue whose owner is gone, one after the other: what is in it is delivered as well.
     pub(crate) fn adopt(&self) {
         let mut adopted = lock(&self.adopted);
@@ -151,8 +168,8 @@ impl Spool {
             }
         }
         let opened = QueueDir::adopt(&self.inner.config.dir, |dir| {
-            let (announcer, wake) = (self.inner.announcer.clone(), self.inner.wake.clone());
-            Self::open_queue(dir, self.inner.config.clone(), announcer, wake)
+            let Inner { config, announcer, wake, events, .. } = &*self.inner;
+            Self::open_queue(dir, config.clone(), announcer.clone(), wake.clone(), events.clone())
         });
         match opened {
             Ok(opened) => {
@@ -161,15 +178,12 @@ impl Spool {
                     *lock(&self.adopted) = Some(Box::new(opened));
                     self.inner.wake();
                 }
+                self.nothing_to_adopt.store(lock(&self.adopted).is_none(), Ordering::Relaxed);
                 self.adoption_failing.store(false, Ordering::Relaxed);
             }
             Err(error) => {
                 if !self.adoption_failing.swap(true, Ordering::Relaxed) {
-                    otel_warn!(
-                        name: "Spool.AdoptionFailed",
-                        reason = error_chain(&error),
-                        message = "What an exporter that is gone has left cannot be delivered. It is tried again every ten seconds."
-                    );
+                    self.inner.events.tell(SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
                 }
             }
         }

@@ -11,12 +11,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
+use serde_core::ser::SerializeStruct;
+use serde_core::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::deliver::Batch;
 use super::dir::{create_in, io_error, private_file, sync_dir};
+use crate::batch::Answers;
 use crate::error::SpoolError;
 
 /// How much of the server's answer is kept.
@@ -38,6 +39,8 @@ pub struct RejectedRecord {
     pub rejected_at: SystemTime,
     /// The `Content-Type` of the request.
     pub content_type: String,
+    /// How an answer to it is read.
+    pub answers: Answers,
     /// The request's body before it was compressed: the record, alone in its framing.
     pub body: Vec<u8>,
 }
@@ -51,6 +54,7 @@ impl RejectedRecord {
             answer: String::from_utf8_lossy(&answer.as_bytes()[..answer.len().min(MAX_ANSWER_BYTES)]).into_owned(),
             rejected_at: now,
             content_type: batch.content_type.clone(),
+            answers: batch.answers,
             body: batch.plain_body(),
         }
     }
@@ -69,6 +73,7 @@ impl RejectedRecord {
             answer: text("answer")?,
             rejected_at: UNIX_EPOCH + Duration::try_from_secs_f64(value.get("rejected_at")?.as_f64()?).ok()?,
             content_type: text("content_type")?,
+            answers: Answers::from_name(&text("answers")?)?,
             body,
         })
     }
@@ -76,13 +81,14 @@ impl RejectedRecord {
 
 impl Serialize for RejectedRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("RejectedRecord", 7)?;
+        let mut fields = serializer.serialize_struct("RejectedRecord", 8)?;
         fields.serialize_field("rejected_at", &since_epoch(self.rejected_at).as_secs_f64())?;
         fields.serialize_field("status", &self.status)?;
         fields.serialize_field("answer", &self.answer)?;
         fields.serialize_field("batch_id", &self.batch_id)?;
         fields.serialize_field("partition_key", &self.partition_key)?;
         fields.serialize_field("content_type", &self.content_type)?;
+        fields.serialize_field("answers", self.answers.name())?;
         match std::str::from_utf8(&self.body) {
             Ok(text) => fields.serialize_field("body", text)?,
             Err(_) => fields.serialize_field("body_base64", &BASE64_STANDARD.encode(&self.body))?,
@@ -156,6 +162,25 @@ impl RejectedStore {
         Ok(())
     }
 
+    /// The store of a spool, to be looked into.
+    #[cfg(feature = "cli")]
+    pub(super) fn open(root: &Path) -> Self {
+        Self::new(root, u64::MAX)
+    }
+
+    /// How many bytes the files have.
+    #[cfg(feature = "cli")]
+    pub(crate) fn bytes(&self) -> Result<u64, SpoolError> {
+        Ok(self.list()?.iter().map(|found| found.bytes).sum())
+    }
+
+    /// Deletes a record.
+    #[cfg(feature = "cli")]
+    pub(crate) fn remove(&self, batch_id: &str) -> Result<(), SpoolError> {
+        let path = self.dir.join(format!("{batch_id}.json"));
+        fs::remove_file(&path).map_err(|error| io_error("remove", &path, error))
+    }
+
     /// Every record that is kept, the oldest first. One that cannot be read is left out.
     pub(crate) fn records(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
         let found = self.list()?;
@@ -191,6 +216,7 @@ mod tests {
             answer: "no \"such\" field\r\n".to_owned(),
             rejected_at: UNIX_EPOCH + Duration::from_secs(1_000_000 + number),
             content_type: "application/json".to_owned(),
+            answers: Answers::Otlp,
             body: body.to_vec(),
         }
     }

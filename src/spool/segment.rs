@@ -33,9 +33,9 @@ const RUNWAY: u64 = 32;
 /// Where an entry is, and what is needed to choose it without reading it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EntryMeta {
-    first_frame: u64,
-    first_record: u64,
-    records: u32,
+    pub(super) first_frame: u64,
+    pub(super) first_record: u64,
+    pub(super) records: u32,
     payload_bytes: u64,
     appended_at: u64,
 }
@@ -285,6 +285,11 @@ impl Segment {
         lock(&self.lanes).iter().map(summary).collect()
     }
 
+    /// When a record of a lane was appended, in nanoseconds since the epoch.
+    pub(super) fn appended_at(&self, lane: u32, record: u64) -> Option<u64> {
+        self.first_entry(lane, &(record..u64::MAX)).map(|entry| entry.appended_at)
+    }
+
     /// Writes the frames of one entry from `first_frame` on; `runway` is the first key without a placeholder. Returns
     /// how many frames it took.
     pub(super) fn write(&self, first_frame: u64, runway: &mut u64, entry: &[u8]) -> Result<u64, SpoolError> {
@@ -477,6 +482,41 @@ impl Segment {
             batch.body.text(framing.close());
             batch
         }))
+    }
+}
+
+/// For who looks into it.
+#[cfg(feature = "cli")]
+impl Segment {
+    /// Every entry with its lane, in the order in which they were written.
+    pub(super) fn entries(&self) -> Vec<(u32, EntryMeta)> {
+        let lanes = lock(&self.lanes);
+        let mut entries: Vec<_> = (0..)
+            .zip(&*lanes)
+            .flat_map(|(lane, index)| index.entries.iter().map(move |entry| (lane, *entry)))
+            .collect();
+        entries.sort_by_key(|(_, entry)| entry.first_frame);
+        entries
+    }
+
+    /// An entry, unless it is damaged.
+    pub(super) fn entry(&self, meta: &EntryMeta) -> Result<Option<Entry>, SpoolError> {
+        Ok(self.entry_bytes(meta.first_frame, u64::MAX)?.1.and_then(Entry::read))
+    }
+
+    /// How many whole frames an entry has.
+    pub(super) fn parts_of(&self, meta: &EntryMeta) -> Result<u64, SpoolError> {
+        Ok(self.entry_bytes(meta.first_frame, u64::MAX)?.0)
+    }
+
+    /// The numbers of the frames that are whole.
+    pub(super) fn whole_frames(&self) -> impl Iterator<Item = u64> {
+        self.places().iter().map(|place| place.number)
+    }
+
+    /// Where the last whole frame ends in the file.
+    pub(super) fn frames_end(&self) -> u64 {
+        self.places().iter().map(|place| place.offset + place.len as u64).max().unwrap_or_default()
     }
 }
 

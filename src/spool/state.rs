@@ -11,9 +11,10 @@ use std::time::Instant;
 
 use super::cursor::{LaneCursor, LaneCursors};
 use super::entry::{EntryHead, system_time};
-use super::gap::{Gap, GapReason};
+use super::gap::Gap;
 use super::seal::Seal;
 use super::segment::{LaneSummary, Segment};
+use crate::event::LossReason;
 
 /// With so many batches of a lane acknowledged before an earlier one, others wait for that one: the cursor says where each
 /// of them ends.
@@ -101,6 +102,13 @@ struct Partition {
     more_in_flight: usize,
     /// It waits for more records. To be told when there are enough for a batch.
     lingers: bool,
+}
+
+impl Partition {
+    /// The first lane that has something to deliver. Only the one before it can be there without.
+    fn first_waiting(&self) -> Option<&Lane> {
+        self.lanes.iter().take(2).find(|lane| lane.pending() > 0)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -232,7 +240,7 @@ impl State {
             untold.extend(gaps);
             if records > 0 {
                 let (first, last) = (system_time(lane.first_timestamp), system_time(lane.last_timestamp));
-                dropped.push(Gap { key, reason: GapReason::Dropped, records, first: Some(first), last: Some(last) });
+                dropped.push(Gap { key, reason: LossReason::Dropped, records, first: Some(first), last: Some(last) });
             }
         }
         (self.segments.remove(&oldest), dropped, untold)
@@ -347,8 +355,7 @@ impl State {
     fn enqueue(&mut self, key: &Arc<str>) {
         let barrier = self.unrecovered.first().copied().unwrap_or(u64::MAX);
         let Some(partition) = self.partitions.get_mut(key) else { return };
-        let first = partition.lanes.iter().take(2).find(|lane| lane.pending() > 0);
-        let waits = first.is_some_and(|lane| lane.has_more() && lane.segment < barrier);
+        let waits = partition.first_waiting().is_some_and(|lane| lane.has_more() && lane.segment < barrier);
         if waits && !partition.forming && partition.tasks <= partition.more_in_flight {
             partition.tasks += 1;
             partition.forming = true;
@@ -529,6 +536,19 @@ impl State {
         closed
     }
 
+    /// When the oldest record that waits was appended, in nanoseconds since the epoch. Where that is not in memory, because
+    /// its segment was not opened yet, it is the timestamp of the earliest one there.
+    pub(super) fn oldest_appended(&self) -> Option<u64> {
+        let waiting = || self.partitions.values().filter_map(Partition::first_waiting);
+        let oldest = waiting().map(|lane| lane.segment).min()?;
+        let open = self.segments.get(&oldest).and_then(|segment| segment.open.as_deref());
+        let appended_at = |lane: &Lane| {
+            let known = open.and_then(|open| open.appended_at(lane.number, lane.cursor.acked));
+            known.unwrap_or(lane.first_timestamp)
+        };
+        waiting().filter(|lane| lane.segment == oldest).map(appended_at).min()
+    }
+
     pub(super) fn watermark(&self) -> Watermark {
         let last = |(key, partition): (&Arc<str>, &Partition)| {
             partition.lanes.back().map(|lane| (key.clone(), lane.segment, lane.end))
@@ -645,10 +665,10 @@ mod tests {
         add(&mut state, 2, &[("a", 7)], 0);
         deliver(&mut state, "a", 1, 0, 0..2);
         deliver(&mut state, "b", 1, 1, 0..1);
-        let told = Gap { key: Arc::from("a"), reason: GapReason::Expired, records: 9, first: None, last: None };
+        let told = Gap { key: Arc::from("a"), reason: LossReason::Expired, records: 9, first: None, last: None };
         state.segments.get_mut(&1).unwrap().told = vec![(1, told.clone()), (4, told.clone())];
         let time = Some(system_time(1));
-        let missing = Gap { key: Arc::from("a"), reason: GapReason::Dropped, records: 2, first: time, last: time };
+        let missing = Gap { key: Arc::from("a"), reason: LossReason::Dropped, records: 2, first: time, last: time };
         assert_eq!(state.oldest(), Some(1));
         let (_, lost, untold) = state.drop_segment(1);
         assert_eq!((lost, untold), (vec![missing], vec![told]), "the other one was delivered");

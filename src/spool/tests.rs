@@ -10,6 +10,7 @@ use super::deliver::Batch;
 use super::*;
 use crate::batch::Framing;
 use crate::config::FullPolicy;
+use crate::event::LossReason;
 
 const FRAMING: Framing = Framing::ndjson();
 
@@ -22,6 +23,7 @@ fn config(dir: &Path) -> SpoolConfig {
         segment_bytes: 1 << 20,
         batch,
         limits: SpoolLimits::default(),
+        endpoint: None,
     }
 }
 
@@ -38,7 +40,7 @@ fn open_telling(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
         Some((group(&[format!("gap: {} {:?}", gap.records, gap.reason)]), FRAMING))
     };
     let announcer: Arc<Announcer> = Arc::new(announcer);
-    (Spool::open(config, &announcer, &no_wake()).unwrap(), told)
+    (Spool::open(config, &announcer, &no_wake(), &Arc::default()).unwrap(), told)
 }
 
 fn open(config: &SpoolConfig) -> Spool {
@@ -76,7 +78,7 @@ impl Spool {
     /// Tells of no gap in the stream.
     pub(crate) fn open_silent(config: &SpoolConfig) -> Result<Self, SpoolError> {
         let announcer: Arc<Announcer> = Arc::new(|_| None);
-        Self::open(config, &announcer, &no_wake())
+        Self::open(config, &announcer, &no_wake(), &Arc::default())
     }
 
     pub(crate) fn partition(&self, key: &str) -> Partition {
@@ -594,11 +596,11 @@ fn queues_whose_owners_are_gone_are_adopted_one_after_the_other() {
 #[test]
 fn another_format_is_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("format"), "opentelemetry-spool 3\n").unwrap();
+    fs::write(dir.path().join("format"), "opentelemetry-spool 4\n").unwrap();
     let error = Spool::open_silent(&config(dir.path())).map(drop).unwrap_err();
-    assert!(error.to_string().ends_with("has spool format 3; this version reads formats up to 2"), "{error}");
-    fs::write(dir.path().join("format"), "opentelemetry-spool 1\n").unwrap();
-    assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::OlderFormat { found: 1, .. })));
+    assert!(error.to_string().ends_with("has spool format 4; this version reads formats up to 3"), "{error}");
+    fs::write(dir.path().join("format"), "opentelemetry-spool 2\n").unwrap();
+    assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::OlderFormat { found: 2, .. })));
     fs::write(dir.path().join("format"), "something else\n").unwrap();
     assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::NotASpool { .. })));
 }
@@ -987,7 +989,7 @@ fn the_oldest_segments_give_way_and_the_stream_tells_how_many_records() {
     let count = 300;
     for n in 0..count {
         append(&spool, "a", &[format!("{n:04}{}", "x".repeat(100_000))]);
-        let used = spool.depth().disk_bytes;
+        let used = spool.disk_bytes();
         assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
     }
     all_told(&spool);
@@ -1000,7 +1002,7 @@ fn the_oldest_segments_give_way_and_the_stream_tells_how_many_records() {
     assert_eq!(numbers, (dropped..count).collect::<Vec<_>>());
     assert!(!told.lock().unwrap().is_empty());
     for gap in told.lock().unwrap().iter() {
-        assert_eq!((&*gap.key, gap.reason), ("a", GapReason::Dropped));
+        assert_eq!((&*gap.key, gap.reason), ("a", LossReason::Dropped));
         assert!(gap.first.unwrap() <= gap.last.unwrap());
     }
 }
@@ -1048,7 +1050,7 @@ fn with_drop_newest_what_was_accepted_stays_and_there_is_room_again_after_a_deli
         }
     }
     assert!((60..100).contains(&accepted.len()), "{}", accepted.len());
-    assert_eq!(spool.depth().lost.dropped, 120 - accepted.len() as u64);
+    assert_eq!(spool.depth().lost.not_accepted, 120 - accepted.len() as u64);
     let (delivered, _) = drain(&spool);
     let records = delivered["a"].iter().filter(|line| !line.starts_with("gap"));
     assert!(records.map(|line| line[..4].parse::<usize>().unwrap()).eq(accepted));
@@ -1182,4 +1184,61 @@ fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
     drop(segment);
     let (_, frames) = Segment::recover(&path, id, u64::MAX, ReadErrors::Fail).unwrap();
     assert_eq!(frames, 10);
+}
+
+#[test]
+fn the_oldest_age_is_that_of_the_first_record_that_waits_and_comes_from_its_timestamp_before_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = SystemTime::now() + Duration::from_secs(3600);
+    let spool = open(&config(dir.path()));
+    assert_eq!(spool.oldest_age(now), None);
+    let timestamp = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    for key in ["a", "b"] {
+        let group = Group { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..group(&["x"]) };
+        spool.append(&[(key, &group)], &FRAMING).unwrap();
+    }
+    let batches = ["a", "b"].map(|key| next(&spool, &Arc::from(key)).unwrap());
+    let ages = batches.each_ref().map(|batch| batch.context(1, now).age);
+    assert!(ages[0] > ages[1], "{ages:?}");
+    for (batch, age) in batches.iter().zip(ages) {
+        assert_eq!(spool.oldest_age(now), Some(age));
+        batch.ack();
+    }
+    assert_eq!(spool.oldest_age(now), None);
+    let group = Group { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..group(&["y"]) };
+    spool.append(&[("a", &group)], &FRAMING).unwrap();
+    drop(batches);
+    spool.close();
+    drop(spool);
+
+    let spool = open(&config(dir.path()));
+    assert_eq!(spool.oldest_age(now), Some(now.duration_since(timestamp).unwrap()));
+    let batch = next(&spool, &Arc::from("a")).unwrap();
+    assert_eq!(spool.oldest_age(now), Some(batch.context(1, now).age));
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn readers_share_what_an_owner_that_is_gone_has_left_and_one_that_starts_meanwhile_takes_it_over_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    append(&spool, "a", &["1", "2"]);
+    let directory = inspect::Directory::open(dir.path()).unwrap();
+    let look = || directory.queues().unwrap().next().unwrap().unwrap();
+    assert!(look().is_owned());
+    spool.kill();
+    drop(spool);
+
+    let (one, other) = (look(), look());
+    assert!(!one.is_owned() && !other.is_owned());
+    assert!(!one.make_exclusive(), "another one reads it");
+    let spool = open(&config);
+    append(&spool, "a", &["3"]);
+    assert_eq!(spool.depth().pending_records, 1);
+    assert!(!one.remove().unwrap(), "another one reads it");
+    drop(other);
+    spool.adopt();
+    recovered(&spool);
+    assert_eq!(spool.depth().pending_records, 3);
 }

@@ -27,6 +27,25 @@ pub(crate) struct HttpSettings {
     pub(crate) client: Option<Client>,
 }
 
+impl HttpSettings {
+    /// The defaults.
+    pub(crate) fn new(endpoint: Given<String>) -> Self {
+        let default = |duration| Given::new(duration, "the default");
+        Self {
+            endpoint,
+            method: Method::default(),
+            timeout: default(Duration::from_secs(10)),
+            connect_timeout: default(Duration::from_secs(5)),
+            keep_alive: Duration::from_secs(90),
+            root_certificates: Vec::new(),
+            client_identity: None,
+            accept_invalid_certificates: false,
+            proxy: None,
+            client: None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct HttpTransport {
     client: Client,
@@ -67,6 +86,13 @@ impl HttpTransport {
             _ => self.client.post(url).headers(request.headers.clone()).body(request.body.clone()),
         }
     }
+
+    /// The endpoint's host, without what marks an IPv6 address in a URL, and its port.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn server(&self) -> (String, Option<u16>) {
+        let host = self.endpoint.host_str().unwrap_or_default();
+        (host.trim_matches(['[', ']']).to_owned(), self.endpoint.port_or_known_default())
+    }
 }
 
 fn parse_endpoint(endpoint: &Given<String>) -> Result<Url, ExporterBuildError> {
@@ -79,6 +105,14 @@ fn parse_endpoint(endpoint: &Given<String>) -> Result<Url, ExporterBuildError> {
         return Err(endpoint.invalid(reason));
     }
     Ok(url)
+}
+
+/// The URL without its user and password; `None` if it is none.
+pub(crate) fn public_url(url: &str) -> Option<String> {
+    let mut url = Url::parse(url).ok()?;
+    // Fails only for a URL that has no host, which has no password either.
+    let _ = url.set_password(None).and_then(|()| url.set_username(""));
+    Some(url.into())
 }
 
 fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, ExporterBuildError> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::error::BoxError;
 use crate::retry::Response;
 
-pub(crate) use self::http::{HttpSettings, HttpTransport, error_chain};
+pub(crate) use self::http::{HttpSettings, HttpTransport, error_chain, public_url};
 
 /// One request, ready to be sent.
 #[derive(Debug)]

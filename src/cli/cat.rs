@@ -1,0 +1,301 @@
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::de::IgnoredAny;
+use serde_json::json;
+
+use super::screen::{self, Screen};
+use super::{End, Failure, Outcome, Spool, survey, time};
+use crate::spool::inspect::{Directory, Reader, SegmentFiles, Stored};
+
+/// How often it is looked for what is new.
+const POLL: Duration = Duration::from_millis(500);
+
+/// After so many looks at what an owner is writing, a frame that is not there will not come any more.
+const PATIENCE: u32 = 4;
+
+/// Print the records of a spool, as they are sent
+///
+/// One on a line: queue after queue, and in the order in which they were logged. Of a queue whose owner is gone those that
+/// wait to be delivered; of one whose owner is alive all that are in its files, as it is not known what is delivered. What
+/// is no text is shown with --json only, as Base64.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    spool: Spool,
+    #[command(flatten)]
+    filter: Filter,
+    /// Only this queue
+    #[arg(long, value_name = "QUEUE")]
+    queue: Option<String>,
+    /// Also what is delivered already and not deleted yet
+    #[arg(long)]
+    all: bool,
+    /// Go on with what is logged from now on, looking twice a second. What is delivered and deleted in between is missed
+    #[arg(short, long)]
+    follow: bool,
+}
+
+/// Which records.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Filter {
+    /// Only this partition
+    #[arg(long, value_name = "KEY")]
+    partition: Option<String>,
+    /// Only records from this time on: RFC 3339, or how long ago, like 2h
+    ///
+    /// Records that were logged together (within a second or so) are stored with the first and the last of their
+    /// timestamps: they are taken if any of them can be meant.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_time)]
+    since: Option<SystemTime>,
+    /// Only records up to this time
+    #[arg(long, value_name = "TIME", value_parser = time::parse_time)]
+    until: Option<SystemTime>,
+    /// Only records that contain this text
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
+    /// At most so many records
+    #[arg(short = 'n', long = "max", value_name = "RECORDS")]
+    max: Option<u64>,
+}
+
+impl Filter {
+    fn takes_entry(&self, entry: &Stored) -> bool {
+        self.partition.as_deref().is_none_or(|key| key == &*entry.key)
+            && self.since.is_none_or(|since| entry.last() >= since)
+            && self.until.is_none_or(|until| entry.first() <= until)
+    }
+
+    fn takes_record(&self, record: &[u8]) -> bool {
+        self.grep.as_deref().is_none_or(|text| String::from_utf8_lossy(record).contains(text))
+    }
+}
+
+/// Prints records until there are enough.
+pub(super) struct Printer<'a> {
+    filter: &'a Filter,
+    screen: &'a mut Screen,
+    left: u64,
+    pub(super) printed: u64,
+}
+
+impl<'a> Printer<'a> {
+    pub(super) fn new(filter: &'a Filter, screen: &'a mut Screen) -> Self {
+        Self { left: filter.max.unwrap_or(u64::MAX), filter, screen, printed: 0 }
+    }
+
+    /// Of an entry of which records before `delivered` are delivered, where that is known; those only if `all`.
+    pub(super) fn print(
+        &mut self,
+        files: &SegmentFiles,
+        entry: &Stored,
+        delivered: Option<u64>,
+        all: bool,
+    ) -> io::Result<ControlFlow<()>> {
+        if self.left == 0 {
+            return Ok(ControlFlow::Break(()));
+        }
+        if !self.filter.takes_entry(entry) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        for (number, record) in entry.records() {
+            let is_delivered = delivered.map(|delivered| number < delivered);
+            if (is_delivered == Some(true) && !all) || !self.filter.takes_record(record) {
+                continue;
+            }
+            if self.screen.json {
+                self.screen.raw(&document(files, entry, number, record, is_delivered))?;
+            } else if let Ok(text) = std::str::from_utf8(record) {
+                self.screen.line(text)?;
+            } else {
+                self.screen.line(&format!("<{} bytes that are no text: use --json>", record.len()))?;
+            }
+            self.printed += 1;
+            self.left -= 1;
+            if self.left == 0 {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// A record in JSON: on one line, and as it is where it is JSON itself.
+fn document(files: &SegmentFiles, entry: &Stored, number: u64, record: &[u8], delivered: Option<bool>) -> Vec<u8> {
+    let head = json!({
+        "queue": files.queue(),
+        "segment": files.number(),
+        "partition": &*entry.key,
+        "lane": entry.lane,
+        "number": number,
+        "delivered": delivered,
+        "appended_at": time::rfc3339(entry.appended_at()),
+        "first_timestamp": time::rfc3339(entry.first()),
+        "last_timestamp": time::rfc3339(entry.last()),
+        "content_type": entry.content_type(),
+    });
+    let mut line = head.to_string().into_bytes();
+    line.pop();
+    let is_json = is_json(entry.content_type()) && serde_json::from_slice::<IgnoredAny>(record).is_ok();
+    let (key, value) = match std::str::from_utf8(record) {
+        // Its own spelling, with the keys in their order, unless that takes several lines.
+        Ok(text) if is_json && !text.contains(['\n', '\r']) => ("record", Cow::Borrowed(text)),
+        Ok(text) if is_json => ("record", on_one_line(text).into()),
+        Ok(text) => ("text", json!(text).to_string().into()),
+        Err(_) => ("base64", json!(BASE64_STANDARD.encode(record)).to_string().into()),
+    };
+    line.extend_from_slice(format!(",\"{key}\":{value}}}").as_bytes());
+    line
+}
+
+/// JSON without line breaks: in strings there are none.
+fn on_one_line(json: &str) -> String {
+    json.replace(['\n', '\r'], " ")
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence == "application/json" || essence == "application/x-ndjson" || essence.ends_with("+json")
+}
+
+/// How far a segment was printed.
+#[derive(Default)]
+struct Progress {
+    next: u64,
+    version: Option<(SystemTime, u64)>,
+    /// How often in a row a frame was missing.
+    missed: u32,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let (directory, mut screen) = args.spool.open()?;
+    let mut seen = HashMap::new();
+    let mut damaged = 0_u64;
+    let mut printer = Printer::new(&args.filter, &mut screen);
+    let mut flow = print_all(args, &directory, &mut printer, &mut seen, &mut damaged)?;
+    while args.follow && flow.is_continue() {
+        printer.screen.flush()?;
+        std::thread::sleep(POLL);
+        flow = print_new(args, &directory, &mut printer, &mut seen)?;
+    }
+    screen.flush()?;
+    if damaged > 0 {
+        screen::note(&format!("{damaged} entries are damaged: see `otel-spool verify`"));
+        return Ok(End::Wrong);
+    }
+    Ok(End::Done)
+}
+
+type Seen = HashMap<(String, u64), Progress>;
+
+fn print_all(
+    args: &Args,
+    directory: &Directory,
+    printer: &mut Printer<'_>,
+    seen: &mut Seen,
+    damaged: &mut u64,
+) -> Result<ControlFlow<()>, Failure> {
+    let mut known = args.queue.is_none();
+    for queue in directory.queues()? {
+        let queue = queue?;
+        if args.queue.as_ref().is_some_and(|only| *only != queue.id()) {
+            continue;
+        }
+        known = true;
+        let delivered = survey::delivered(&queue);
+        for files in queue.segments()? {
+            let (version, reader) = (files.version(), files.read()?);
+            // What an owner is writing comes in its turn.
+            let end = if queue.is_owned() { reader.contiguous_from(0) } else { reader.end() };
+            for entry in reader.entries(0..end) {
+                let Some(entry) = entry? else {
+                    *damaged += 1;
+                    continue;
+                };
+                let delivered = delivered.as_ref().map(|delivered| delivered.of(files.number(), entry.lane));
+                if printer.print(&files, &entry, delivered, args.all)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            seen.insert((queue.id(), files.number()), Progress { next: end, version, missed: 0 });
+        }
+    }
+    if known { Ok(ControlFlow::Continue(())) } else { Err(Failure::Usage("there is no such queue".to_owned())) }
+}
+
+/// What came since, of all queues alike: nothing of it is delivered long.
+fn print_new(
+    args: &Args,
+    directory: &Directory,
+    printer: &mut Printer<'_>,
+    seen: &mut Seen,
+) -> Result<ControlFlow<()>, Failure> {
+    for queue in directory.queues()? {
+        let mut queue = queue?;
+        // It is nobody's to hold while it is followed.
+        queue.release();
+        if args.queue.as_ref().is_some_and(|only| *only != queue.id()) {
+            continue;
+        }
+        for files in queue.segments()? {
+            let progress = seen.entry((queue.id(), files.number())).or_default();
+            let version = files.version();
+            if version == progress.version && progress.missed == 0 {
+                continue;
+            }
+            let reader = files.read()?;
+            let end = progress.advance(&reader);
+            for entry in reader.entries(progress.next..end) {
+                if let Some(entry) = entry?
+                    && printer.print(&files, &entry, None, true)?.is_break()
+                {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            (progress.next, progress.version) = (end, version);
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+impl Progress {
+    /// Up to where frames can be printed: to the first one that is missing, unless that has been so for a while.
+    fn advance(&mut self, reader: &Reader) -> u64 {
+        let (contiguous, end) = (reader.contiguous_from(self.next), reader.end().max(self.next));
+        if contiguous >= end {
+            self.missed = 0;
+            return contiguous;
+        }
+        self.missed += 1;
+        if self.missed < PATIENCE {
+            return contiguous;
+        }
+        self.missed = 0;
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_of_several_lines_is_set_on_one() {
+        assert_eq!(on_one_line("{\n  \"a\": \"b\\n\"\r\n}"), "{   \"a\": \"b\\n\"  }");
+    }
+
+    #[test]
+    fn json_is_known_by_its_content_type() {
+        for json in
+            ["application/json", "application/json; charset=utf-8", "application/x-ndjson", "application/a+json"]
+        {
+            assert!(is_json(json), "{json}");
+        }
+        assert!(!is_json("application/x-protobuf") && !is_json("text/plain") && !is_json(""));
+    }
+}

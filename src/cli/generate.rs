@@ -1,0 +1,56 @@
+use std::io::{self, Write};
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::{Args, End, Outcome};
+
+/// Print a completion script for a shell
+#[derive(Debug, clap::Args)]
+pub(super) struct Completions {
+    shell: Shell,
+}
+
+/// Print the man page
+#[derive(Debug, clap::Args)]
+pub(super) struct Man {}
+
+pub(super) fn completions(args: &Completions) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Args::command(), "otel-spool", &mut script);
+    io::stdout().write_all(&script)?;
+    Ok(End::Done)
+}
+
+/// One page for all commands: each has a section of its own.
+pub(super) fn man() -> Outcome {
+    let mut command = Args::command();
+    command.build();
+    let mut page = Vec::new();
+    let main = clap_mangen::Man::new(command.clone());
+    main.render_title(&mut page)?;
+    main.render_name_section(&mut page)?;
+    main.render_synopsis_section(&mut page)?;
+    main.render_description_section(&mut page)?;
+    sections(&command, &mut page)?;
+    main.render_extra_section(&mut page)?;
+    io::stdout().write_all(&page)?;
+    Ok(End::Done)
+}
+
+fn sections(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
+    for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+        let name = command.get_bin_name().unwrap_or_default();
+        writeln!(page, ".SH \"{}\"", name.to_uppercase())?;
+        let man = clap_mangen::Man::new(command.clone());
+        let mut section = Vec::new();
+        man.render_synopsis_section(&mut section)?;
+        man.render_description_section(&mut section)?;
+        if command.get_arguments().next().is_some() {
+            man.render_options_section(&mut section)?;
+        }
+        page.extend(String::from_utf8_lossy(&section).replace(".SH ", ".SS ").into_bytes());
+        sections(command, page)?;
+    }
+    Ok(())
+}

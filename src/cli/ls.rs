@@ -1,0 +1,113 @@
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::screen::{Table, bytes, count};
+use super::survey::{self, Counted, Surveyed};
+use super::{End, Outcome, Spool, time};
+
+/// List the queues and segments of a spool
+///
+/// A line for each segment: whether the owner of its queue is alive, whether it is sealed (it gets no more records), how
+/// many partitions it has, how many records wait in it and how many are delivered already, what it takes on disk, and
+/// the time of its oldest record.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    spool: Spool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let (directory, mut screen) = args.spool.open()?;
+    let now = SystemTime::now();
+    if screen.json {
+        let queues = survey::queues(&directory)?.map(|queue| Ok(document(&queue?, now)));
+        let queues = queues.collect::<Result<Vec<_>, crate::SpoolError>>()?;
+        screen.document(&json!({ "queues": queues }))?;
+    } else {
+        let mut table = Table::new(&[
+            "QUEUE",
+            "OWNER",
+            ">SEGMENT",
+            "STATE",
+            ">PARTITIONS",
+            ">WAITING",
+            ">DELIVERED",
+            ">DISK",
+            "OLDEST",
+            ">AGE",
+        ]);
+        for queue in survey::queues(&directory)? {
+            let queue = queue?;
+            for segment in &queue.segments {
+                table.row(row(&queue, segment, now));
+            }
+        }
+        screen.table(&table)?;
+    }
+    screen.flush()?;
+    Ok(End::Done)
+}
+
+fn state(segment: &Counted) -> &'static str {
+    match (segment.files.is_sealed(), segment.records()) {
+        (true, _) => "sealed",
+        (false, 0) => "empty",
+        (false, _) => "open",
+    }
+}
+
+fn row(queue: &Surveyed, segment: &Counted, now: SystemTime) -> [String; 10] {
+    let oldest = segment.oldest();
+    [
+        queue.queue.id(),
+        queue.owner().to_owned(),
+        segment.files.number().to_string(),
+        state(segment).to_owned(),
+        count(segment.lanes.len() as u64),
+        count(segment.waiting()),
+        segment.delivered.map_or_else(|| "?".to_owned(), count),
+        bytes(segment.files.disk_bytes()),
+        oldest.map_or_else(|| "-".to_owned(), time::seconds),
+        oldest.map_or_else(|| "-".to_owned(), |oldest| time::rough(now.duration_since(oldest).unwrap_or_default())),
+    ]
+}
+
+fn document(queue: &Surveyed, now: SystemTime) -> Value {
+    let age = |at: SystemTime| now.duration_since(at).unwrap_or_default().as_secs_f64();
+    let segments = queue.segments.iter().map(|segment| {
+        let delivered = |lane: &crate::spool::inspect::Lane| {
+            queue
+                .delivered
+                .as_ref()
+                .map(|delivered| delivered.of(segment.files.number(), lane.number).min(lane.records))
+        };
+        let partitions = segment.lanes.iter().map(|lane| {
+            json!({
+                "partition": &*lane.key,
+                "records": lane.records,
+                "delivered": delivered(lane),
+                "first_timestamp": time::rfc3339(lane.first),
+                "last_timestamp": time::rfc3339(lane.last),
+            })
+        });
+        json!({
+            "segment": segment.files.number(),
+            "state": state(segment),
+            "records": segment.records(),
+            "delivered": segment.delivered,
+            "disk_bytes": segment.files.disk_bytes(),
+            "oldest": segment.oldest().map(time::rfc3339),
+            "newest": segment.newest().map(time::rfc3339),
+            "age_seconds": segment.oldest().map(age),
+            "partitions": partitions.collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "queue": queue.queue.id(),
+        "owner": queue.owner(),
+        "endpoint": queue.queue.endpoint().as_deref().map(super::drain::shown),
+        "disk_bytes": queue.queue.disk_bytes(),
+        "segments": segments.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,92 @@
+use super::screen::{self, confirm, records};
+use super::survey::Surveyed;
+use super::{End, Failure, Outcome, Spool, salvage};
+
+/// Delete queues, damaged segments or rejected records for good
+///
+/// Says what that would be and asks first. A queue whose owner is alive is never deleted.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are switches")]
+#[group(id = "what", required = true, multiple = true, args = ["queue", "all", "quarantine", "rejected"])]
+pub(super) struct Args {
+    #[command(flatten)]
+    spool: Spool,
+    /// This queue, with what is not delivered of it. Can be repeated
+    #[arg(long, value_name = "QUEUE")]
+    queue: Vec<String>,
+    /// Every queue whose owner is gone, with what is not delivered of them
+    #[arg(long, conflicts_with = "queue")]
+    all: bool,
+    /// The damaged segments that are set aside
+    #[arg(long)]
+    quarantine: bool,
+    /// The records that the endpoint refused for good
+    #[arg(long)]
+    rejected: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let (directory, mut screen) = args.spool.open()?;
+    // Locked until they are deleted: nobody adopts what is being asked about.
+    let mut queues = Vec::new();
+    let mut refused = false;
+    for id in &args.queue {
+        if !directory.queues()?.any(|queue| queue.is_ok_and(|queue| queue.id() == *id)) {
+            return Err(Failure::Usage(format!("there is no queue {id}")));
+        }
+    }
+    for queue in directory.queues()? {
+        let queue = queue?;
+        if !args.all && !args.queue.contains(&queue.id()) {
+            continue;
+        }
+        if queue.make_exclusive() {
+            queues.push(Surveyed::new(queue)?);
+        } else {
+            let why = if queue.is_owned() { "its owner is alive" } else { "somebody reads it" };
+            screen::note(&format!("queue {}: {why}: it is left", queue.id()));
+            refused = true;
+        }
+    }
+    let mut what: Vec<String> = queues
+        .iter()
+        .map(|queue| format!("queue {} with {} that wait to be delivered", queue.queue.id(), records(queue.waiting())))
+        .collect();
+    let (mut quarantined, mut rejected) = (Vec::new(), Vec::new());
+    if args.quarantine {
+        let (segments, bytes) = salvage::bytes(&directory)?;
+        let segments_text = screen::counted(segments.len() as u64, "damaged segment", "damaged segments");
+        what.extend((!segments.is_empty()).then(|| format!("{segments_text} ({})", screen::bytes(bytes))));
+        quarantined = segments;
+    }
+    let store = directory.rejected();
+    if args.rejected {
+        rejected = store.records()?;
+        let number = rejected.len() as u64;
+        what.extend((number > 0).then(|| format!("{} that the endpoint refused", records(number))));
+    }
+    if !what.is_empty() {
+        confirm(&format!("delete {} for good", what.join(", ")), args.yes)?;
+    }
+    for queue in queues {
+        queue.queue.remove()?;
+    }
+    for segment in &quarantined {
+        segment.remove()?;
+    }
+    for record in &rejected {
+        store.remove(&record.batch_id)?;
+    }
+    if screen.json {
+        screen.document(&serde_json::json!({ "deleted": what }))?;
+    } else if what.is_empty() {
+        screen.line("there is nothing to delete")?;
+    } else {
+        screen.line(&format!("deleted {}", what.join(", ")))?;
+    }
+    screen.flush()?;
+    Ok(if refused { End::Wrong } else { End::Done })
+}

@@ -1,0 +1,247 @@
+use std::collections::BTreeSet;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::drain::{To, shown};
+use super::screen::{self, Screen, Table, partition, records};
+use super::{End, Failure, Outcome, Spool, time};
+use crate::batch::HeaderMap;
+use crate::settings::Given;
+use crate::spool::RejectedRecord;
+use crate::spool::inspect::Directory;
+use crate::transport::{HttpSettings, HttpTransport, Request, SendError, Transport, error_chain};
+use crate::{Response, Verdict};
+
+/// Records that the endpoint refused for good
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List them, with the status of the endpoint's answer
+    List(Spool),
+    /// Show one: the endpoint's answer, and the body of the request
+    Show {
+        #[command(flatten)]
+        spool: Spool,
+        /// As `list` shows it, or the beginning of that
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Send them again: one that is taken is deleted
+    ///
+    /// Each is sent alone, as it was, under the same `Idempotency-Key`. Exits with 1 if one is refused again, and with 3 if
+    /// the endpoint could not be asked.
+    Retry {
+        #[command(flatten)]
+        spool: Spool,
+        /// Those, as `list` shows them
+        #[arg(value_name = "ID", required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All of them
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        #[command(flatten)]
+        to: Box<To>,
+    },
+    /// Print all of them as JSON, one on a line
+    Export {
+        /// The directory of the spool
+        #[arg(value_name = "SPOOL", value_hint = clap::ValueHint::DirPath)]
+        dir: std::path::PathBuf,
+    },
+}
+
+pub(super) fn run(args: Args) -> Outcome {
+    match args.command {
+        Command::List(spool) => list(&spool),
+        Command::Show { spool, id } => show(&spool, &id),
+        Command::Retry { spool, ids, to, .. } => retry(&spool, &ids, &to),
+        Command::Export { dir } => export(&Spool { dir, json: true }),
+    }
+}
+
+fn list(spool: &Spool) -> Outcome {
+    let (directory, mut screen) = spool.open()?;
+    let mut table = Table::new(&["ID", "REJECTED", ">STATUS", "PARTITION", ">BYTES", "ANSWER"]);
+    for record in directory.rejected().records()? {
+        if screen.json {
+            screen.document(&json!({
+                "batch_id": record.batch_id,
+                "rejected_at": time::rfc3339(record.rejected_at),
+                "status": record.status,
+                "partition": record.partition_key,
+                "content_type": record.content_type,
+                "bytes": record.body.len(),
+                "answer": record.answer,
+            }))?;
+            continue;
+        }
+        table.row([
+            record.batch_id.clone(),
+            time::seconds(record.rejected_at),
+            record.status.to_string(),
+            partition(&record.partition_key),
+            record.body.len().to_string(),
+            brief(&record.answer),
+        ]);
+    }
+    if !screen.json {
+        screen.table(&table)?;
+    }
+    screen.flush()?;
+    Ok(End::Done)
+}
+
+/// The first line, not too long.
+fn brief(answer: &str) -> String {
+    const LONGEST: usize = 60;
+    let line = answer.trim().lines().next().unwrap_or_default();
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+fn show(spool: &Spool, id: &str) -> Outcome {
+    let (directory, mut screen) = spool.open()?;
+    let record = &select(&directory, &[id.to_owned()])?[0];
+    if screen.json {
+        export_one(record, &mut screen)?;
+    } else {
+        for (name, value) in [
+            ("id", record.batch_id.clone()),
+            ("partition", partition(&record.partition_key)),
+            ("rejected", time::rfc3339(record.rejected_at)),
+            ("status", record.status.to_string()),
+            ("answer", record.answer.trim().to_owned()),
+            ("type", record.content_type.clone()),
+        ] {
+            screen.line(&format!("{name:<9}  {value}"))?;
+        }
+        screen.line("")?;
+        match std::str::from_utf8(&record.body) {
+            Ok(text) => screen.line(text)?,
+            Err(_) => screen.line(&format!("<{} bytes that are no text: use --json>", record.body.len()))?,
+        }
+    }
+    screen.flush()?;
+    Ok(End::Done)
+}
+
+fn export(spool: &Spool) -> Outcome {
+    let (directory, mut screen) = spool.open()?;
+    for record in directory.rejected().records()? {
+        export_one(&record, &mut screen)?;
+    }
+    screen.flush()?;
+    Ok(End::Done)
+}
+
+fn export_one(record: &RejectedRecord, screen: &mut Screen) -> std::io::Result<()> {
+    screen.raw(&serde_json::to_vec(record)?)
+}
+
+/// The records with these ids, or beginnings of ids; all of them for none.
+fn select(directory: &Directory, ids: &[String]) -> Result<Vec<RejectedRecord>, Failure> {
+    let records = directory.rejected().records()?;
+    if ids.is_empty() {
+        return Ok(records);
+    }
+    let find = |id: &String| {
+        if let Some(record) = records.iter().find(|record| record.batch_id == *id) {
+            return Ok(record.clone());
+        }
+        let mut found = records.iter().filter(|record| record.batch_id.starts_with(&**id));
+        match (found.next(), found.next()) {
+            (Some(record), None) => Ok(record.clone()),
+            (None, _) => Err(Failure::Usage(format!("no rejected record is {id}"))),
+            _ => Err(Failure::Usage(format!("several rejected records begin with {id}"))),
+        }
+    };
+    ids.iter().map(find).collect()
+}
+
+fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
+    let (directory, mut screen) = spool.open()?;
+    let selected = select(&directory, ids)?;
+    let mut stored = BTreeSet::new();
+    for queue in directory.queues()? {
+        stored.extend(queue?.endpoint().map(Some));
+    }
+    if selected.is_empty() {
+        screen.line("there is nothing to send")?;
+        screen.flush()?;
+        return Ok(End::Done);
+    }
+    let endpoint = to.endpoint(&stored)?;
+    let settings = HttpSettings {
+        method: to.method(),
+        timeout: Given::new(to.timeout, "--timeout"),
+        root_certificates: to.root_certificate()?.map(|pem| Given::new(pem, "--ca-cert")).into_iter().collect(),
+        ..HttpSettings::new(Given::new(endpoint.clone(), "--to"))
+    };
+    let given = to.headers()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let store = directory.rejected();
+    let (mut taken, mut refused) = (0, 0);
+    let asked: Result<(), Failure> = runtime.block_on(async {
+        let transport = HttpTransport::build(&settings)?;
+        for record in &selected {
+            let mut headers = HeaderMap::new();
+            headers.insert("content-type", &record.content_type)?;
+            headers.insert("idempotency-key", &record.batch_id)?;
+            for (name, value) in &given {
+                headers.insert(name, value)?;
+            }
+            let (body, max_answer_bytes) = (record.body.clone().into(), record.answers.max_bytes());
+            let request = Request { headers: headers.into_http(), body, max_answer_bytes };
+            let answer = transport.send(request).await.map_err(|error| unreachable(&endpoint, error))?;
+            let is_taken = record.answers.judge(&answer, 1).verdict == Verdict::Delivered;
+            if is_taken {
+                store.remove(&record.batch_id)?;
+                taken += 1;
+            } else {
+                refused += 1;
+            }
+            say(&mut screen, record, &answer, is_taken)?;
+        }
+        Ok(())
+    });
+    let left = selected.len() as u64 - taken - refused;
+    if !screen.json {
+        screen.line(&format!("{} taken, {refused} refused again, {left} not sent", records(taken)))?;
+    }
+    screen.flush()?;
+    match asked {
+        Err(Failure::Refused(reason)) => {
+            screen::note(&reason);
+            Ok(End::Left)
+        }
+        Err(failure) => Err(failure),
+        Ok(()) if refused > 0 => Ok(End::Wrong),
+        Ok(()) => Ok(End::Done),
+    }
+}
+
+fn unreachable(endpoint: &str, error: SendError) -> Failure {
+    let (SendError::Unreachable(error) | SendError::Broken(error)) = error;
+    Failure::Refused(format!("{}: {}", shown(endpoint), error_chain(&*error)))
+}
+
+fn say(screen: &mut Screen, record: &RejectedRecord, answer: &Response, is_taken: bool) -> std::io::Result<()> {
+    let text = String::from_utf8_lossy(answer.body());
+    if screen.json {
+        return screen.document(&json!({
+            "batch_id": record.batch_id,
+            "status": answer.status(),
+            "answer": text,
+            "taken": is_taken,
+        }));
+    }
+    screen.line(format!("{}  {}  {}", record.batch_id, answer.status(), brief(&text)).trim_end())
+}

@@ -1,0 +1,97 @@
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::cat::{Filter, Printer};
+use super::screen::{self, Screen, Table, count};
+use super::{End, Outcome, Spool};
+use crate::spool::inspect::{Directory, SegmentFiles};
+
+/// Print what can be read of damaged segments
+///
+/// A segment in which damage was found is set aside in quarantine when all that is whole in it is delivered: so the
+/// records that are printed here were delivered already. What was damaged is listed on standard error. Exits with 1 if
+/// records are missing.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    spool: Spool,
+    #[command(flatten)]
+    filter: Filter,
+    /// Write the records to a new file, not to standard output
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    to_file: Option<PathBuf>,
+    /// List the segments and what is wrong with them, and print no records
+    #[arg(long)]
+    list: bool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let (directory, mut screen) = args.spool.open()?;
+    let segments = directory.quarantined()?;
+    let mut wrong = false;
+    let mut table = Table::new(&["QUEUE", ">SEGMENT", ">RECORDS", ">MISSING"]);
+    let mut list = Vec::new();
+    for files in &segments {
+        let found = files.verify(true)?;
+        wrong |= !found.damage.is_empty();
+        for what in &found.damage {
+            screen::note(&format!("queue {}, segment {}: {what}", files.queue(), files.number()));
+        }
+        table.row([files.queue(), files.number().to_string(), count(found.records), count(found.missing_records)]);
+        list.push(json!({
+            "queue": files.queue(),
+            "segment": files.number(),
+            "records": found.records,
+            "missing_records": found.missing_records,
+            "damage": found.damage,
+        }));
+    }
+    if args.list && screen.json {
+        screen.document(&json!({ "segments": list }))?;
+    } else if args.list {
+        screen.table(&table)?;
+    } else {
+        if let Some(path) = &args.to_file {
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(path)
+                .map_err(|source| crate::SpoolError::Io { action: "create", path: path.clone(), source })?;
+            screen = Screen::of_file(file, screen.json);
+        }
+        let mut printer = Printer::new(&args.filter, &mut screen);
+        print(&segments, &mut printer)?;
+        let number = printer.printed;
+        screen::note(&format!(
+            "{} of {}, which were delivered before they were set aside",
+            screen::records(number),
+            screen::counted(segments.len() as u64, "damaged segment", "damaged segments")
+        ));
+    }
+    screen.flush()?;
+    Ok(if wrong { End::Wrong } else { End::Done })
+}
+
+fn print(segments: &[SegmentFiles], printer: &mut Printer<'_>) -> Result<(), super::Failure> {
+    for files in segments {
+        let reader = files.read()?;
+        for entry in reader.entries(0..reader.end()) {
+            // One that is damaged is in the list.
+            if let Some(entry) = entry?
+                && printer.print(files, &entry, None, true)?.is_break()
+            {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// For the purge: what there is.
+pub(super) fn bytes(directory: &Directory) -> Result<(Vec<SegmentFiles>, u64), crate::SpoolError> {
+    let segments = directory.quarantined()?;
+    let bytes = segments.iter().map(SegmentFiles::disk_bytes).sum();
+    Ok((segments, bytes))
+}

@@ -1,0 +1,122 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::json;
+
+use super::screen::{Table, bytes, count, partition};
+use super::{End, Outcome, Spool, survey, time};
+
+/// Count what is in a spool, in all and by partition
+///
+/// Also what is set aside: damaged segments in quarantine, and records that the endpoint refused for good.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    spool: Spool,
+}
+
+#[derive(Default)]
+struct Of {
+    waiting: u64,
+    delivered: u64,
+    /// In queues whose owner is alive.
+    owned: u64,
+    oldest: Option<SystemTime>,
+    newest: Option<SystemTime>,
+}
+
+impl Of {
+    fn add(&mut self, other: &Self) {
+        self.waiting += other.waiting;
+        self.delivered += other.delivered;
+        self.owned += other.owned;
+        self.oldest = self.oldest.into_iter().chain(other.oldest).min();
+        self.newest = self.newest.into_iter().chain(other.newest).max();
+    }
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let (directory, mut screen) = args.spool.open()?;
+    let (mut alive, mut gone, mut segments) = (0_u64, 0_u64, 0_u64);
+    let mut partitions: BTreeMap<Arc<str>, Of> = BTreeMap::new();
+    for queue in survey::queues(&directory)? {
+        let queue = queue?;
+        let owned = queue.queue.is_owned();
+        *if owned { &mut alive } else { &mut gone } += 1;
+        segments += queue.segments.len() as u64;
+        for segment in &queue.segments {
+            for lane in &segment.lanes {
+                let delivered = queue.delivered.as_ref().map(|known| known.of(segment.files.number(), lane.number));
+                let delivered = delivered.unwrap_or_default().min(lane.records);
+                let rest = lane.records - delivered;
+                let (waiting, owned) = if owned { (0, rest) } else { (rest, 0) };
+                let of = Of { waiting, delivered, owned, oldest: Some(lane.first), newest: Some(lane.last) };
+                partitions.entry(lane.key.clone()).or_default().add(&of);
+            }
+        }
+    }
+    let mut all = Of::default();
+    for of in partitions.values() {
+        all.add(of);
+    }
+    let quarantined = directory.quarantined()?;
+    let quarantine_bytes: u64 = quarantined.iter().map(crate::spool::inspect::SegmentFiles::disk_bytes).sum();
+    let rejected = directory.rejected();
+    let (rejected, rejected_bytes) = (rejected.records()?.len() as u64, rejected.bytes()?);
+    if screen.json {
+        let partitions = partitions.iter().map(|(key, of)| {
+            json!({
+                "partition": &**key,
+                "waiting_records": of.waiting,
+                "delivered_records": of.delivered,
+                "owned_records": of.owned,
+                "oldest": of.oldest.map(time::rfc3339),
+                "newest": of.newest.map(time::rfc3339),
+            })
+        });
+        screen.document(&json!({
+            "queues_alive": alive,
+            "queues_gone": gone,
+            "segments": segments,
+            "disk_bytes": directory.disk_bytes(),
+            "waiting_records": all.waiting,
+            "delivered_records": all.delivered,
+            "owned_records": all.owned,
+            "oldest": all.oldest.map(time::rfc3339),
+            "newest": all.newest.map(time::rfc3339),
+            "quarantined_segments": quarantined.len(),
+            "quarantined_bytes": quarantine_bytes,
+            "rejected_records": rejected,
+            "rejected_bytes": rejected_bytes,
+            "partitions": partitions.collect::<Vec<_>>(),
+        }))?;
+    } else {
+        let time = |time: Option<SystemTime>| time.map_or_else(|| "-".to_owned(), time::seconds);
+        for (name, value) in [
+            ("queues", format!("{alive} with an owner that is alive, {gone} whose owner is gone")),
+            ("segments", count(segments)),
+            ("disk", bytes(directory.disk_bytes())),
+            ("waiting", format!("{} records", count(all.waiting))),
+            ("delivered", format!("{} records that are not deleted yet", count(all.delivered))),
+            ("owned", format!("{} records with an owner that is alive, delivered or not", count(all.owned))),
+            ("oldest", time(all.oldest)),
+            ("newest", time(all.newest)),
+            ("quarantine", format!("{} segments, {}", quarantined.len(), bytes(quarantine_bytes))),
+            ("rejected", format!("{} records, {}", count(rejected), bytes(rejected_bytes))),
+        ] {
+            screen.line(&format!("{name:<10}  {value}"))?;
+        }
+        let mut table = Table::new(&["PARTITION", ">WAITING", ">DELIVERED", ">OWNED", "OLDEST", "NEWEST"]);
+        for (key, of) in &partitions {
+            let counts = [of.waiting, of.delivered, of.owned].map(count);
+            table.row(std::iter::once(partition(key)).chain(counts).chain([time(of.oldest), time(of.newest)]));
+        }
+        if !partitions.is_empty() {
+            screen.line("")?;
+            screen.table(&table)?;
+        }
+    }
+    screen.flush()?;
+    Ok(End::Done)
+}

@@ -1,0 +1,95 @@
+//! What is in the queues of a spool, counted.
+
+use std::time::SystemTime;
+
+use super::screen;
+use crate::error::SpoolError;
+use crate::spool::inspect::{Delivered, Directory, Lane, Queue, SegmentFiles};
+use crate::transport::error_chain;
+
+/// A queue that was looked at, locked while this lives if its owner is gone.
+pub(super) struct Surveyed {
+    pub(super) queue: Queue,
+    pub(super) segments: Vec<Counted>,
+    /// What of it is delivered, where that is known.
+    pub(super) delivered: Option<Delivered>,
+}
+
+/// A segment and what is in it.
+pub(super) struct Counted {
+    pub(super) files: SegmentFiles,
+    pub(super) lanes: Vec<Lane>,
+    /// How many records are delivered, where that is known.
+    pub(super) delivered: Option<u64>,
+}
+
+impl Counted {
+    fn new(files: SegmentFiles, delivered: Option<&Delivered>) -> Result<Self, SpoolError> {
+        let lanes = files.lanes()?;
+        let of = |delivered: &Delivered| {
+            let of_lane = |lane: &Lane| delivered.of(files.number(), lane.number).min(lane.records);
+            lanes.iter().map(of_lane).sum()
+        };
+        Ok(Self { delivered: delivered.map(of), lanes, files })
+    }
+
+    /// How many there are, delivered or not.
+    pub(super) fn records(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.records).sum()
+    }
+
+    /// How many wait, as far as that is known.
+    pub(super) fn waiting(&self) -> u64 {
+        self.records() - self.delivered.unwrap_or_default()
+    }
+
+    pub(super) fn oldest(&self) -> Option<SystemTime> {
+        self.lanes.iter().map(|lane| lane.first).min()
+    }
+
+    pub(super) fn newest(&self) -> Option<SystemTime> {
+        self.lanes.iter().map(|lane| lane.last).max()
+    }
+}
+
+impl Surveyed {
+    pub(super) fn new(queue: Queue) -> Result<Self, SpoolError> {
+        let delivered = delivered(&queue);
+        let segments = queue.segments()?.into_iter().map(|files| Counted::new(files, delivered.as_ref()));
+        Ok(Self { segments: segments.collect::<Result<_, _>>()?, queue, delivered })
+    }
+
+    pub(super) fn waiting(&self) -> u64 {
+        self.segments.iter().map(Counted::waiting).sum()
+    }
+
+    pub(super) fn owner(&self) -> &'static str {
+        if self.queue.is_owned() { "alive" } else { "gone" }
+    }
+}
+
+/// What of a queue is delivered; if that is not known, why is said.
+pub(super) fn delivered(queue: &Queue) -> Option<Delivered> {
+    match queue.delivered() {
+        Ok(Some(delivered)) => Some(delivered),
+        Ok(None) => {
+            let id = queue.id();
+            screen::note(&format!(
+                "queue {id}: its owner is alive; what is delivered is not known: counts include that"
+            ));
+            None
+        }
+        Err(error) => {
+            let (id, reason) = (queue.id(), error_chain(&error));
+            screen::note(&format!(
+                "queue {id}: what is delivered cannot be read: counts include that, and all of it would be sent: {reason}"
+            ));
+            None
+        }
+    }
+}
+
+/// Every queue, one after the other; none is locked any longer than it is looked at.
+pub(super) fn queues(directory: &Directory) -> Result<impl Iterator<Item = Result<Surveyed, SpoolError>>, SpoolError> {
+    Ok(directory.queues()?.map(|queue| queue.and_then(Surveyed::new)))
+}

@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::screen::{self, Table, count};
+use super::{End, Outcome, Spool};
+use crate::spool::inspect::SegmentFiles;
+use crate::transport::error_chain;
+
+/// How long what an owner is writing may look damaged.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// Check that everything in a spool can be read
+///
+/// Reads every byte of every segment: the checksums of all frames, that their numbers have no holes, that every entry can
+/// be decoded, and that what is found is what the segment's seal says; and that the database that notes what is delivered can be opened.
+/// Exits with 1 if something is damaged. What is whole is delivered all the same.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    spool: Spool,
+}
+
+/// What is wrong where.
+#[derive(Default)]
+struct Report {
+    segments: Vec<serde_json::Value>,
+    table: Option<Table>,
+    damage: Vec<String>,
+    records: u64,
+    missing: u64,
+    checked: u64,
+}
+
+impl Report {
+    fn check(&mut self, files: &SegmentFiles, owned: bool) -> Result<(), crate::SpoolError> {
+        let mut found = files.verify(!owned)?;
+        if owned && !found.damage.is_empty() {
+            // It may have been in the midst of being written, or of being deleted.
+            std::thread::sleep(AGAIN_AFTER);
+            let Some(files) = files.again() else { return Ok(()) };
+            found = files.verify(false)?;
+        }
+        let (queue, number) = (files.queue(), files.number());
+        let table = self.table.get_or_insert_with(|| {
+            Table::new(&["QUEUE", ">SEGMENT", "STATE", ">FRAMES", ">ENTRIES", ">RECORDS", ">MISSING", "RESULT"])
+        });
+        let result = if found.damage.is_empty() { "whole" } else { "damaged" };
+        table.row([
+            queue.clone(),
+            number.to_string(),
+            if found.sealed { "sealed" } else { "open" }.to_owned(),
+            count(found.frames),
+            count(found.entries),
+            count(found.records),
+            count(found.missing_records),
+            result.to_owned(),
+        ]);
+        self.segments.push(json!({
+            "queue": queue,
+            "segment": number,
+            "sealed": found.sealed,
+            "frames": found.frames,
+            "entries": found.entries,
+            "records": found.records,
+            "missing_records": found.missing_records,
+            "damage": found.damage,
+        }));
+        self.damage.extend(found.damage.iter().map(|what| format!("queue {queue}, segment {number}: {what}")));
+        self.checked += 1;
+        self.records += found.records;
+        self.missing += found.missing_records;
+        Ok(())
+    }
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let (directory, mut screen) = args.spool.open()?;
+    let mut report = Report::default();
+    for queue in directory.queues()? {
+        let queue = queue?;
+        if queue.is_owned() {
+            let id = queue.id();
+            screen::note(&format!(
+                "queue {id}: its owner is alive and may be writing: what it writes now is not checked"
+            ));
+        }
+        if let Err(error) = queue.delivered() {
+            let reason = error_chain(&error);
+            report.damage.push(format!("queue {}: what is delivered cannot be read: {reason}", queue.id()));
+        }
+        for segment in queue.segments()? {
+            report.check(&segment, queue.is_owned())?;
+        }
+    }
+    let quarantined = directory.quarantined()?.len();
+    if screen.json {
+        screen.document(&json!({
+            "segments": report.segments,
+            "records": report.records,
+            "missing_records": report.missing,
+            "damage": report.damage,
+            "quarantined_segments": quarantined,
+        }))?;
+    } else {
+        if let Some(table) = &report.table {
+            screen.table(table)?;
+        }
+        for damage in &report.damage {
+            screen.line(damage)?;
+        }
+        let (segments, records) =
+            (screen::counted(report.checked, "segment", "segments"), screen::records(report.records));
+        screen.line(&match (report.damage.len(), report.missing) {
+            (0, _) => format!("{segments}, {records}: all of it is whole"),
+            (_, missing) => format!("{segments}, {records} whole, {missing} known to be missing"),
+        })?;
+        if quarantined > 0 {
+            screen.line(&format!("{quarantined} damaged before, in quarantine: see `otel-spool salvage`"))?;
+        }
+    }
+    screen.flush()?;
+    Ok(if report.damage.is_empty() { End::Done } else { End::Wrong })
+}

@@ -1,0 +1,286 @@
+//! Metrics, under the names of OpenTelemetry's semantic conventions where they have one: see the chapter
+//! `metrics`.
+//!
+//! What is counted anyway is read when metrics are collected; only durations are recorded as they come. A meter keeps the
+//! instruments for as long as it lives, so these keep nothing alive themselves.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter, MeterProvider};
+use opentelemetry::{InstrumentationScope, KeyValue, global};
+
+use crate::event::LossReason;
+use crate::spool::{Spool, check_process};
+use crate::stats::{Counters, Observer, Outcome};
+
+/// The type of the component that the metrics are of.
+const COMPONENT_TYPE: &str = "opentelemetry_spool::LogExporter";
+
+/// In seconds, as the conventions advise for HTTP.
+const REQUEST_SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// In seconds: up to half a day, since a batch waits for as long as an outage lasts.
+const BATCH_SECONDS: [f64; 12] = [0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0];
+
+/// What the instruments are made with.
+pub(crate) fn meter_of(provider: &dyn MeterProvider) -> Meter {
+    provider.meter_with_scope(scope())
+}
+
+/// That of the global provider, as it is now.
+pub(crate) fn global_meter() -> Meter {
+    global::meter_with_scope(scope())
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(env!("CARGO_PKG_VERSION")).build()
+}
+
+/// Makes the instruments of an exporter. `server` is the endpoint's host and port.
+pub(crate) fn install(meter: &Meter, server: (String, Option<u16>), spool: &Arc<Spool>, counters: &Arc<Counters>) {
+    let attributes = attributes(server);
+    let source = Source { spool: Arc::downgrade(spool), counters: Arc::downgrade(counters), attributes };
+    source.observe(meter);
+    let durations = Durations {
+        requests: histogram(
+            meter,
+            "http.client.request.duration",
+            "Duration of HTTP client requests.",
+            REQUEST_SECONDS.to_vec(),
+        ),
+        batches: histogram(
+            meter,
+            "otel.sdk.exporter.operation.duration",
+            "The duration of exporting a batch of telemetry records.",
+            BATCH_SECONDS.to_vec(),
+        ),
+        attributes: source.attributes,
+    };
+    // An exporter is built once.
+    let _ = counters.observer.set(Box::new(durations));
+}
+
+fn histogram(meter: &Meter, name: &'static str, description: &'static str, bounds: Vec<f64>) -> Histogram<f64> {
+    meter.f64_histogram(name).with_unit("s").with_description(description).with_boundaries(bounds).build()
+}
+
+/// Of every measurement. The name is one of the few that the exporters of a process have, the same after a restart.
+fn attributes((address, port): (String, Option<u16>)) -> Arc<[KeyValue]> {
+    static INSTANCES: AtomicU64 = AtomicU64::new(0);
+    let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
+    let component = [
+        KeyValue::new("otel.component.type", COMPONENT_TYPE),
+        KeyValue::new("otel.component.name", format!("{COMPONENT_TYPE}/{instance}")),
+        KeyValue::new("server.address", address),
+    ];
+    let port = port.map(|port| KeyValue::new("server.port", i64::from(port)));
+    component.into_iter().chain(port).collect()
+}
+
+/// What is read when metrics are collected.
+#[derive(Clone)]
+struct Source {
+    spool: Weak<Spool>,
+    counters: Weak<Counters>,
+    attributes: Arc<[KeyValue]>,
+}
+
+/// How many records are missing, or not where they should be, and why.
+type Reasons = [(&'static str, u64); 6];
+
+impl Source {
+    /// Nothing is read once the exporter is shut down, nor in a process that was forked: its locks may be held for ever.
+    fn read<T>(&self, read: impl FnOnce(&Spool, &Counters) -> T) -> Option<T> {
+        check_process().ok()?;
+        let spool = self.spool.upgrade().filter(|spool| !spool.is_closed())?;
+        Some(read(&spool, &*self.counters.upgrade()?))
+    }
+
+    /// A callback that observes one value.
+    fn one<T>(
+        &self,
+        read: impl Fn(&Spool, &Counters) -> Option<T> + Send + Sync + 'static,
+    ) -> impl Fn(&dyn AsyncInstrument<T>) + Send + Sync + 'static {
+        let source = self.clone();
+        move |instrument| {
+            if let Some(value) = source.read(&read).flatten() {
+                instrument.observe(value, &source.attributes);
+            }
+        }
+    }
+
+    /// A callback that observes a value for each reason, by the attribute `key`.
+    fn by_reason(
+        &self,
+        key: &'static str,
+        read: impl Fn(&Spool, &Counters) -> Reasons + Send + Sync + 'static,
+    ) -> impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static {
+        let source = self.clone();
+        move |instrument| {
+            for (reason, count) in source.read(&read).into_iter().flatten() {
+                instrument.observe(count, &source.attributes_and(KeyValue::new(key, reason)));
+            }
+        }
+    }
+
+    fn attributes_and(&self, more: KeyValue) -> Vec<KeyValue> {
+        self.attributes.iter().cloned().chain([more]).collect()
+    }
+
+    fn observe(&self, meter: &Meter) {
+        self.observe_conventional(meter);
+        self.observe_spool(meter);
+    }
+
+    fn observe_conventional(&self, meter: &Meter) {
+        let (delivered, failed) = (
+            self.one(|_, counters| Some(counters.delivered_records.get())),
+            self.by_reason("error.type", |spool, counters| {
+                let lost = spool.depth().lost;
+                [
+                    ("rejected", counters.rejected_records.get()),
+                    (LossReason::Dropped.as_str(), lost.dropped),
+                    (LossReason::NotAccepted.as_str(), lost.not_accepted),
+                    (LossReason::Expired.as_str(), lost.expired),
+                    (LossReason::Damaged.as_str(), lost.damaged),
+                    ("not_encoded", counters.unencodable_records.get()),
+                ]
+            }),
+        );
+        meter
+            .u64_observable_counter("otel.sdk.exporter.log.exported")
+            .with_unit("{log_record}")
+            .with_description(
+                "The number of log records for which the export has finished, either successful or failed.",
+            )
+            .with_callback(move |instrument| {
+                delivered(instrument);
+                failed(instrument);
+            })
+            .build();
+        meter
+            .i64_observable_up_down_counter("otel.sdk.exporter.log.inflight")
+            .with_unit("{log_record}")
+            .with_description("The number of log records which were passed to the exporter, but that have not been exported yet (neither successful, nor failed).")
+            .with_callback(self.one(|spool, _| Some(signed(spool.depth().pending_records))))
+            .build();
+        meter
+            .i64_observable_up_down_counter("http.client.active_requests")
+            .with_unit("{request}")
+            .with_description("Number of active HTTP requests.")
+            .with_callback(self.one(|_, counters| Some(signed(counters.in_flight_requests.get()))))
+            .build();
+    }
+
+    fn observe_spool(&self, meter: &Meter) {
+        meter
+            .u64_observable_counter("opentelemetry_spool.accepted")
+            .with_unit("{log_record}")
+            .with_description("Records that were put into the spool.")
+            .with_callback(self.one(|_, counters| Some(counters.accepted_records.get())))
+            .build();
+        meter
+            .u64_observable_counter("opentelemetry_spool.lost")
+            .with_unit("{log_record}")
+            .with_description("Records that are lost, by reason.")
+            .with_callback(self.by_reason("reason", |spool, counters| {
+                let lost = spool.depth().lost;
+                [
+                    (LossReason::Dropped.as_str(), lost.dropped),
+                    (LossReason::NotAccepted.as_str(), lost.not_accepted),
+                    (LossReason::Expired.as_str(), lost.expired),
+                    (LossReason::Damaged.as_str(), lost.damaged),
+                    ("not_encoded", counters.unencodable_records.get()),
+                    ("buffer_full", counters.overflowed_records.get()),
+                ]
+            }))
+            .build();
+        meter
+            .i64_observable_up_down_counter("opentelemetry_spool.pending")
+            .with_unit("{log_record}")
+            .with_description("Records in the spool that wait to be delivered.")
+            .with_callback(self.one(|spool, _| Some(signed(spool.depth().pending_records))))
+            .build();
+        meter
+            .f64_observable_gauge("opentelemetry_spool.pending.age")
+            .with_unit("s")
+            .with_description("How long the oldest record that waits has been in the spool; 0 if none does.")
+            .with_callback(
+                self.one(|spool, _| Some(spool.oldest_age(SystemTime::now()).unwrap_or_default().as_secs_f64())),
+            )
+            .build();
+        meter
+            .i64_observable_up_down_counter("opentelemetry_spool.disk.usage")
+            .with_unit("By")
+            .with_description("What the spool directory takes on disk.")
+            .with_callback(self.one(|spool, _| Some(signed(spool.disk_bytes()))))
+            .build();
+        meter
+            .i64_observable_up_down_counter("opentelemetry_spool.disk.limit")
+            .with_unit("By")
+            .with_description("What the spool directory may take on disk.")
+            .with_callback(self.one(|spool, _| Some(signed(spool.max_bytes()))))
+            .build();
+        meter
+            .i64_observable_up_down_counter("opentelemetry_spool.segment.count")
+            .with_unit("{segment}")
+            .with_description("Segments of the spool.")
+            .with_callback(self.one(|spool, _| Some(signed(spool.depth().segments))))
+            .build();
+        meter
+            .u64_observable_counter("opentelemetry_spool.retries")
+            .with_unit("{request}")
+            .with_description("Requests that were not the first attempt at their batch.")
+            .with_callback(self.one(|_, counters| Some(counters.retries.get())))
+            .build();
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// How long requests and batches took.
+struct Durations {
+    requests: Histogram<f64>,
+    batches: Histogram<f64>,
+    attributes: Arc<[KeyValue]>,
+}
+
+impl Observer for Durations {
+    fn request(&self, took: Duration, outcome: Outcome) {
+        let method = KeyValue::new("http.request.method", "POST");
+        self.requests.record(took.as_secs_f64(), &self.attributes_of(outcome, Some(method)));
+    }
+
+    fn batch(&self, took: Duration, outcome: Outcome) {
+        self.batches.record(took.as_secs_f64(), &self.attributes_of(outcome, None));
+    }
+}
+
+impl Durations {
+    fn attributes_of(&self, outcome: Outcome, more: Option<KeyValue>) -> Vec<KeyValue> {
+        let status = match outcome {
+            Outcome::Delivered(status) | Outcome::Answered(status) => Some(status),
+            Outcome::Unreachable | Outcome::Broken => None,
+        };
+        let status = status.map(|status| KeyValue::new("http.response.status_code", i64::from(status)));
+        let error = error_type(outcome).map(|error| KeyValue::new("error.type", error));
+        self.attributes.iter().cloned().chain(status).chain(error).chain(more).collect()
+    }
+}
+
+/// What went wrong: few values, as the conventions want it.
+fn error_type(outcome: Outcome) -> Option<Cow<'static, str>> {
+    match outcome {
+        Outcome::Delivered(_) => None,
+        // It said yes, but not to all of it.
+        Outcome::Answered(200..=299) => Some("rejected".into()),
+        Outcome::Answered(status) => Some(status.to_string().into()),
+        Outcome::Unreachable => Some("unreachable".into()),
+        Outcome::Broken => Some("broken".into()),
+    }
+}

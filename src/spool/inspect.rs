@@ -1,0 +1,524 @@
+//! A spool read by who does not own it: nothing in it is changed, and no owner is disturbed.
+//!
+//! A queue whose owner is gone is locked for as long as it is looked at, together with others who look, and its cursor database is read from a copy: the
+//! engine writes to what it opens. Of one whose owner is alive only the raw files of its segments are read, so that it is
+//! not known what of it is delivered.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::cursor::{Cursor, LaneCursors};
+use super::dir::{self, QUARANTINE, QueueDir, endpoint_of, has_format, io_error, list, parse_queue, walk};
+use super::entry::{Entry, system_time};
+use super::frame::{self, ReadErrors};
+use super::rejected::RejectedStore;
+use super::seal::Seal;
+use super::segment::{EntryMeta, LaneSummary, Segment};
+use super::store::file_path;
+use super::{Coding, SegmentId};
+use crate::error::SpoolError;
+
+/// The directory of a spool.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    root: PathBuf,
+}
+
+impl Directory {
+    /// Fails if it is not a spool's.
+    pub(crate) fn open(root: &Path) -> Result<Self, SpoolError> {
+        if !has_format(root)? {
+            // Without it nobody has written anything.
+            list(root)?;
+            return Err(SpoolError::NotASpool { path: root.to_owned(), found: String::new() });
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Its queues, one after the other, each locked if its owner is gone.
+    pub(crate) fn queues(&self) -> Result<impl Iterator<Item = Result<Queue, SpoolError>>, SpoolError> {
+        let names = list(&self.root)?.into_iter().filter_map(|found| parse_queue(&found.file_name().to_string_lossy()));
+        let mut ids: Vec<_> = names.collect();
+        ids.sort_unstable();
+        Ok(ids.into_iter().filter_map(|id| Queue::open(&self.root, id).transpose()))
+    }
+
+    /// The segments that were damaged and are set aside.
+    pub(crate) fn quarantined(&self) -> Result<Vec<SegmentFiles>, SpoolError> {
+        let dir = self.root.join(QUARANTINE);
+        if !dir.exists() {
+            return Ok(Vec::new());
+        }
+        let mut segments: Vec<_> = list(&dir)?
+            .into_iter()
+            .filter_map(|found| {
+                let name = found.file_name().to_string_lossy().into_owned();
+                let (queue, number) = name.split_once('.')?;
+                let id = SegmentId { queue: parse_queue(queue)?, number: number.parse().ok()? };
+                Some(SegmentFiles::new(found.path(), id))
+            })
+            .collect();
+        segments.sort_by_key(|segment| (segment.id.queue, segment.id.number));
+        Ok(segments)
+    }
+
+    pub(crate) fn rejected(&self) -> RejectedStore {
+        RejectedStore::open(&self.root)
+    }
+
+    /// What all of it takes on disk, in bytes.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        walk(&self.root)
+    }
+}
+
+/// What one exporter has, or had.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    path: PathBuf,
+    id: u64,
+    /// Of one whose owner is gone.
+    lock: Option<QueueDir>,
+}
+
+impl Queue {
+    /// `None` if it is not there any more.
+    fn open(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
+        let (path, lock) = (root.join(format!("{id:016x}")), QueueDir::try_lock_shared(root, id)?);
+        Ok((lock.is_some() || path.exists()).then_some(Self { path, id, lock }))
+    }
+
+    pub(crate) fn id(&self) -> String {
+        format!("{:016x}", self.id)
+    }
+
+    /// Whether someone has it open.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.lock.is_none()
+    }
+
+    /// The URL that it was last sent to.
+    pub(crate) fn endpoint(&self) -> Option<String> {
+        endpoint_of(&self.path)
+    }
+
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        walk(&self.path)
+    }
+
+    /// Its segments, the oldest first. One that is deleted meanwhile may be missing.
+    pub(crate) fn segments(&self) -> Result<Vec<SegmentFiles>, SpoolError> {
+        let found = match list(&self.path) {
+            Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+            found => found?,
+        };
+        let mut segments: Vec<_> = found
+            .into_iter()
+            .filter_map(|found| {
+                let number = found.file_name().to_string_lossy().strip_suffix(".segment")?.parse().ok()?;
+                Some(SegmentFiles::new(found.path(), SegmentId { queue: self.id, number }))
+            })
+            .collect();
+        segments.sort_by_key(|segment| segment.id.number);
+        Ok(segments)
+    }
+
+    /// What is delivered, if its owner is gone. Fails if that cannot be read.
+    pub(crate) fn delivered(&self) -> Result<Option<Delivered>, SpoolError> {
+        let Some(lock) = &self.lock else { return Ok(None) };
+        let from = lock.cursor();
+        if !from.exists() {
+            return Ok(Some(Delivered::default()));
+        }
+        let copy = tempfile::tempdir().map_err(|error| io_error("copy", &from, error))?;
+        let to = copy.path().join("cursor");
+        copy_dir(&from, &to).map_err(|error| io_error("copy", &from, error))?;
+        let (_, segments) = Cursor::open(&to)?;
+        Ok(Some(Delivered(segments.into_iter().collect())))
+    }
+
+    /// Gives up the lock: from now on anybody may take it over.
+    pub(crate) fn release(&mut self) {
+        self.lock = None;
+    }
+
+    /// Keeps others from reading it as well; false if somebody does, or owns it.
+    pub(crate) fn make_exclusive(&self) -> bool {
+        self.lock.as_ref().is_some_and(QueueDir::make_exclusive)
+    }
+
+    /// Deletes it. False if that is not one's own to do.
+    pub(crate) fn remove(self) -> Result<bool, SpoolError> {
+        match self.lock {
+            Some(lock) if lock.make_exclusive() => lock.remove().map(|()| true),
+            _ => Ok(false),
+        }
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for found in fs::read_dir(from)? {
+        let found = found?;
+        let to = to.join(found.file_name());
+        if found.file_type()?.is_dir() {
+            copy_dir(&found.path(), &to)?;
+        } else {
+            fs::copy(found.path(), to)?;
+        }
+    }
+    Ok(())
+}
+
+/// How far the lanes of each segment are delivered.
+#[derive(Debug, Default)]
+pub(crate) struct Delivered(std::collections::HashMap<u64, LaneCursors>);
+
+impl Delivered {
+    /// Records of a lane before this one are delivered.
+    pub(crate) fn of(&self, segment: u64, lane: u32) -> u64 {
+        self.0.get(&segment).and_then(|lanes| lanes.get(&lane)).map_or(0, |cursor| cursor.acked)
+    }
+
+    /// Where the batch that begins at `start` ends, if that is fixed.
+    fn end_of(&self, segment: u64, lane: u32, start: u64) -> Option<u64> {
+        self.0.get(&segment)?.get(&lane)?.end_of(start)
+    }
+}
+
+/// What one partition has in a segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Lane {
+    pub(crate) number: u32,
+    pub(crate) key: Arc<str>,
+    pub(crate) records: u64,
+    pub(crate) first: SystemTime,
+    pub(crate) last: SystemTime,
+}
+
+impl Lane {
+    /// Those that have any records.
+    fn all(lanes: Vec<LaneSummary>) -> Vec<Self> {
+        let lane = |(number, summary): (u32, LaneSummary)| Self {
+            number,
+            key: summary.key,
+            records: summary.records,
+            first: system_time(summary.first_timestamp),
+            last: system_time(summary.last_timestamp),
+        };
+        (0..).zip(lanes).filter(|(_, summary)| summary.records > 0).map(lane).collect()
+    }
+}
+
+/// The files of a segment.
+#[derive(Debug)]
+pub(crate) struct SegmentFiles {
+    path: PathBuf,
+    id: SegmentId,
+    seal: Option<Seal>,
+}
+
+impl SegmentFiles {
+    fn new(path: PathBuf, id: SegmentId) -> Self {
+        let seal = Seal::read(&path);
+        Self { path, id, seal }
+    }
+
+    /// As it is now; `None` if it is not there any more.
+    pub(crate) fn again(&self) -> Option<Self> {
+        self.path.exists().then(|| Self::new(self.path.clone(), self.id))
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.id.number
+    }
+
+    pub(crate) fn queue(&self) -> String {
+        format!("{:016x}", self.id.queue)
+    }
+
+    /// Whether it gets no more entries.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.seal.is_some()
+    }
+
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        walk(&self.path)
+    }
+
+    /// Changes whenever something is written to it.
+    pub(crate) fn version(&self) -> Option<(SystemTime, u64)> {
+        let meta = fs::metadata(file_path(&self.path)).ok()?;
+        Some((meta.modified().ok()?, meta.len()))
+    }
+
+    /// What each partition has: what the seal says, or what is found.
+    pub(crate) fn lanes(&self) -> Result<Vec<Lane>, SpoolError> {
+        match &self.seal {
+            Some(seal) => Ok(Lane::all(seal.lanes.clone())),
+            None => Ok(self.read()?.lanes()),
+        }
+    }
+
+    /// Looks through the whole file. A block that the disk does not give costs what is in it.
+    pub(crate) fn read(&self) -> Result<Reader, SpoolError> {
+        let frames = self.seal.as_ref().map_or_else(|| dir::accepted(&self.path), |seal| seal.frames);
+        let (segment, _) = Segment::open(&self.path, self.id, frames, ReadErrors::Skip)?;
+        let entries = segment.entries();
+        let keys = segment.lanes().into_iter().map(|lane| lane.key).collect();
+        Ok(Reader { segment, entries, keys, frames })
+    }
+
+    /// Compares what is found with what should be there. `whole` if nobody is just writing to it.
+    pub(crate) fn verify(&self, whole: bool) -> Result<Findings, SpoolError> {
+        let reader = self.read()?;
+        let mut findings = Findings { sealed: self.is_sealed(), ..Findings::default() };
+        let mut damage = |what: String| findings.damage.push(what);
+        if !file_path(&self.path).exists() {
+            damage("its database is missing".to_owned());
+        }
+        if self.seal.is_none() && self.path.join("seal").exists() {
+            damage("its seal is damaged: what should be in it is not known".to_owned());
+        }
+        // Of a number that is not accepted, there may be anything.
+        let found: Vec<_> = reader.segment.whole_frames().take_while(|number| *number < reader.frames).collect();
+        let expected = self.seal.as_ref().map_or_else(|| found.last().map_or(0, |last| last + 1), |seal| seal.frames);
+        for missing in holes(&found, expected) {
+            damage(format!("{} missing or damaged", frames(&missing)));
+        }
+        let (mut whole_frames, mut records) = (0, vec![0; reader.keys.len()]);
+        for (lane, meta) in &reader.entries {
+            let entry = reader.segment.entry(meta)?;
+            match entry.as_ref().map(Entry::decoded).transpose()?.flatten() {
+                Some(_) => {
+                    records[*lane as usize] += u64::from(meta.records);
+                    findings.entries += 1;
+                }
+                None => damage(format!("{} of the entry at frame {} cannot be decoded", count(meta), meta.first_frame)),
+            }
+            whole_frames += reader.segment.parts_of(meta)?;
+        }
+        if whole_frames < found.len() as u64 {
+            damage(format!("{} frames belong to no whole entry", found.len() as u64 - whole_frames));
+        }
+        findings.frames = found.len() as u64;
+        findings.records = records.iter().sum();
+        let sealed = self.seal.as_ref().map(|seal| seal.lanes.clone());
+        let should = sealed.unwrap_or_else(|| reader.segment.lanes());
+        for (lane, should) in should.iter().enumerate() {
+            let found = records.get(lane).copied().unwrap_or_default();
+            findings.missing_records += should.records.saturating_sub(found);
+        }
+        if self.seal.as_ref().is_some_and(|seal| seal.lanes != reader.segment.lanes()) && findings.damage.is_empty() {
+            findings.damage.push("what is in it is not what its seal says".to_owned());
+        }
+        if whole && self.seal.is_none() && self.has_torn_end(&reader)? {
+            let what = "behind its last whole frame is one that is not: written when the process ended, or damaged";
+            findings.damage.push(what.to_owned());
+        }
+        Ok(findings)
+    }
+
+    /// Whether a frame begins behind the last one that is whole.
+    fn has_torn_end(&self, reader: &Reader) -> Result<bool, SpoolError> {
+        let (path, next) = (file_path(&self.path), reader.segment.whole_frames().last().map_or(0, |last| last + 1));
+        if next >= reader.frames {
+            return Ok(false);
+        }
+        let read = || -> io::Result<bool> {
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(reader.segment.frames_end()))?;
+            let mut rest = Vec::new();
+            file.read_to_end(&mut rest)?;
+            Ok(frame::begins_after(next, &rest))
+        };
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            result => result.map_err(|error| io_error("read", &path, error)),
+        }
+    }
+
+    /// Deletes it.
+    pub(crate) fn remove(&self) -> Result<(), SpoolError> {
+        fs::remove_dir_all(&self.path).map_err(|error| io_error("remove", &self.path, error))
+    }
+}
+
+fn count(meta: &EntryMeta) -> String {
+    format!("{} records", meta.records)
+}
+
+fn frames(range: &Range<u64>) -> String {
+    match range.end - range.start {
+        1 => format!("frame {} is", range.start),
+        _ => format!("frames {} to {} are", range.start, range.end - 1),
+    }
+}
+
+/// What is missing of the numbers up to `end`.
+fn holes(found: &[u64], end: u64) -> Vec<Range<u64>> {
+    let (mut holes, mut next) = (Vec::new(), 0);
+    for number in found.iter().copied().chain([end]) {
+        if number > next {
+            holes.push(next..number);
+        }
+        next = number + 1;
+    }
+    holes
+}
+
+/// What was found in a segment.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) sealed: bool,
+    pub(crate) frames: u64,
+    pub(crate) entries: u64,
+    /// That can be delivered.
+    pub(crate) records: u64,
+    /// That should be there, as far as that is known.
+    pub(crate) missing_records: u64,
+    /// What is wrong, in words.
+    pub(crate) damage: Vec<String>,
+}
+
+/// A batch as it would be sent.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) content_type: String,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) last_appended_at: SystemTime,
+}
+
+/// A segment that was looked through.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    segment: Segment,
+    entries: Vec<(u32, EntryMeta)>,
+    keys: Vec<Arc<str>>,
+    frames: u64,
+}
+
+impl Reader {
+    /// What each partition has.
+    pub(crate) fn lanes(&self) -> Vec<Lane> {
+        Lane::all(self.segment.lanes())
+    }
+
+    /// The number after the last frame before `end` that follows the one before it without a hole, counted from `start`.
+    pub(crate) fn contiguous_from(&self, start: u64) -> u64 {
+        let numbers = self.segment.whole_frames().filter(|number| *number >= start);
+        (start..).zip(numbers).take_while(|(expected, number)| expected == number).count() as u64 + start
+    }
+
+    /// The number after that of the last whole frame.
+    pub(crate) fn end(&self) -> u64 {
+        self.segment.whole_frames().last().map_or(0, |last| last + 1)
+    }
+
+    /// The entries of these frames, in the order in which they were written; `None` for one that is damaged.
+    pub(crate) fn entries(&self, frames: Range<u64>) -> impl Iterator<Item = Result<Option<Stored>, SpoolError>> {
+        let within = self.entries.iter().filter(move |(_, meta)| frames.contains(&meta.first_frame));
+        within.map(|(lane, meta)| {
+            let Some(entry) = self.segment.entry(meta)? else { return Ok(None) };
+            let Some(plain) = entry.decoded()? else { return Ok(None) };
+            let key = self.keys.get(*lane as usize).cloned().unwrap_or_default();
+            Ok(Some(Stored { lane: *lane, key, entry, plain }))
+        })
+    }
+
+    /// The batches in which what is not delivered of a lane would be sent.
+    pub(crate) fn plan(
+        &self,
+        lane: &Lane,
+        delivered: &Delivered,
+        mut plan: impl FnMut(Planned),
+    ) -> Result<(), SpoolError> {
+        let segment = self.segment.id.number;
+        let mut start = delivered.of(segment, lane.number);
+        let mut buffer = Vec::new();
+        while start < lane.records {
+            let end = delivered.end_of(segment, lane.number, start).unwrap_or(lane.records).min(lane.records);
+            let Some(batch) = self.segment.collect(lane.number, &(start..end), std::mem::take(&mut buffer))? else {
+                start = end;
+                continue;
+            };
+            start = batch.end;
+            buffer = batch.body.finish();
+            plan(Planned {
+                content_type: batch.content_type,
+                records: batch.records,
+                bytes: buffer.len() as u64,
+                last_appended_at: system_time(batch.last_appended_at),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// An entry with its records.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) lane: u32,
+    pub(crate) key: Arc<str>,
+    entry: Entry,
+    plain: Vec<u8>,
+}
+
+impl Stored {
+    pub(crate) fn first(&self) -> SystemTime {
+        system_time(self.entry.head.first_timestamp)
+    }
+
+    pub(crate) fn last(&self) -> SystemTime {
+        system_time(self.entry.head.last_timestamp)
+    }
+
+    pub(crate) fn appended_at(&self) -> SystemTime {
+        system_time(self.entry.head.appended_at)
+    }
+
+    pub(crate) fn content_type(&self) -> &str {
+        self.entry.framing.content_type()
+    }
+
+    /// Whether a request body with these records begins so.
+    pub(crate) fn opens_with(&self, open: &[u8]) -> bool {
+        self.entry.framing.open() == open
+    }
+
+    /// The records, each with its number in its lane.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let records = self.entry.spans().map(|span| &self.plain[span]);
+        (self.entry.head.first_record..).zip(records)
+    }
+}
+
+impl Entry {
+    /// All of its records without compression; `None` if they are not what was written.
+    fn decoded(&self) -> Result<Option<Vec<u8>>, SpoolError> {
+        let (first, mut plain) = (self.head.first_record, Vec::new());
+        if self.head.records == 0 || !self.plain(&(first..first + u64::from(self.head.records)), &mut plain)? {
+            return Ok(None);
+        }
+        let whole = self.coding != Coding::Deflate || crc32fast::hash(&plain) == self.plain_crc();
+        Ok(whole.then_some(plain))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_between_numbers_is_found() {
+        assert_eq!(holes(&[], 0), []);
+        assert_eq!(holes(&[0, 1, 2], 3), []);
+        assert_eq!(holes(&[1, 4], 7), [0..1, 2..4, 5..7]);
+        assert_eq!(holes(&[], 2).len(), 1);
+    }
+}
