@@ -1,7 +1,8 @@
 //! One import changes, and logs survive outages and restarts.
 //!
 //! Shows an application that used `opentelemetry_otlp`. The builder's methods are called the same; the spool
-//! directory is the one thing to add. (What goes over the wire is this crate's JSON, not OTLP.)
+//! directory is the one thing to add. What goes over the wire is this crate's JSON; with the feature `otlp`,
+//! `.with_protocol(Protocol::HttpBinary)` makes it what it was before.
 //!
 //! ```text
 //! cargo run --example swap_in

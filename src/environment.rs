@@ -88,6 +88,30 @@ mod tests {
     }
 
     #[test]
+    fn the_chapter_on_configuration_has_every_setting() {
+        let chapter = include_str!("docs/configuration.md");
+        let mut missing = Vec::new();
+        let read = Settings::read(|setting, variable| {
+            let (Variable::Otlp(name) | Variable::Spool(name)) = variable;
+            let in_a_file = match setting {
+                "protocol" => "encoding",
+                "certificate" => "tls.ca_file",
+                "client_key" => "tls.key_file",
+                "client_certificate" => "tls.cert_file",
+                "danger_accept_invalid_certificates" => "the same",
+                setting => setting,
+            };
+            let rows = chapter.lines().filter(|line| line.starts_with(&format!("| `{name}` |")));
+            if !rows.into_iter().any(|row| row.contains(in_a_file)) {
+                missing.push(setting);
+            }
+            Ok(None)
+        });
+        assert!(read.is_ok());
+        assert_eq!(missing, Vec::<&str>::new());
+    }
+
+    #[test]
     fn what_is_empty_is_not_there() {
         let empty = settings(&[("OTEL_EXPORTER_SPOOL_DURABILITY", " "), ("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).unwrap();
         assert!(empty.durability.is_none() && empty.endpoint.is_none());

@@ -125,50 +125,10 @@ pub use spool::fuzzing;
 pub use spool_processor::{SpoolProcessor, SpoolProcessorBuilder};
 pub use stats::SpoolStats;
 
-// The book. Its code is tested as well.
 #[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/configuration.md")]
-pub mod configuration {}
+mod docs;
 #[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/cost.md")]
-pub mod cost {}
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/delivery.md")]
-pub mod delivery {}
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/formats.md")]
-pub mod formats {}
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/guarantees.md")]
-pub mod guarantees {}
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/headers.md")]
-pub mod headers {}
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/limits.md")]
-pub mod limits {}
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/metrics.md")]
-pub mod metrics {}
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/migration.md")]
-pub mod migration {}
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/operations.md")]
-pub mod operations {}
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/receivers.md")]
-pub mod receivers {}
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/tool.md")]
-pub mod tool {}
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("docs/troubleshooting.md")]
-pub mod troubleshooting {}
-
-#[cfg(doc)]
-#[doc = include_str!("docs/metrics.md")]
-pub mod metrics {}
+pub use docs::*;
 
 /// The README's code is tested as well.
 #[cfg(doctest)]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::de::IgnoredAny;
+use serde_core::de::IgnoredAny;
 use serde_json::json;
 
 use super::screen::{self, Screen};

@@ -1,0 +1,28 @@
+//! The book: a module for each chapter, in rustdoc only. Its code is tested as well.
+
+#[doc = include_str!("configuration.md")]
+pub mod configuration {}
+#[doc = include_str!("cost.md")]
+pub mod cost {}
+#[doc = include_str!("delivery.md")]
+pub mod delivery {}
+#[doc = include_str!("formats.md")]
+pub mod formats {}
+#[doc = include_str!("guarantees.md")]
+pub mod guarantees {}
+#[doc = include_str!("headers.md")]
+pub mod headers {}
+#[doc = include_str!("limits.md")]
+pub mod limits {}
+#[doc = include_str!("metrics.md")]
+pub mod metrics {}
+#[doc = include_str!("migration.md")]
+pub mod migration {}
+#[doc = include_str!("operations.md")]
+pub mod operations {}
+#[doc = include_str!("receivers.md")]
+pub mod receivers {}
+#[doc = include_str!("tool.md")]
+pub mod tool {}
+#[doc = include_str!("troubleshooting.md")]
+pub mod troubleshooting {}
