@@ -90,8 +90,11 @@ fn tls_to_blame(response: &Response) -> Option<&'static str> {
         "400 The SSL certificate error",
         "400 The plain HTTP request was sent to HTTPS port",
     ];
+    if response.status != 400 {
+        return None;
+    }
     let page = String::from_utf8_lossy(&response.body);
-    let title = page.split_once("<title>").filter(|_| response.status == 400)?.1.split("</title>").next();
+    let title = page.split_once("<title>")?.1.split("</title>").next();
     TITLES.into_iter().find(|known| title == Some(known))
 }
 
