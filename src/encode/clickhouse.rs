@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
-use serde::{Serialize, Serializer};
+use serde_core::{Serialize, Serializer};
 
 use super::Encoder;
 use super::any_value::{JsonText, JsonValue, from_resource};
