@@ -35,7 +35,7 @@ impl Answers {
     /// The most of an answer that is looked at: a `_bulk` has something to say on every record.
     pub(crate) fn max_bytes(self) -> usize {
         match self {
-            Self::Bulk => 16 << 20,
+            Self::Bulk => 4 << 20,
             _ => 64 << 10,
         }
     }
@@ -73,6 +73,9 @@ impl Answers {
             return Judgement::new(Verdict::Hold, response, why);
         }
         let succeeded = (200..300).contains(&response.status);
+        if succeeded && self != Self::Status && response.body.trim_ascii_start().starts_with(b"<") {
+            return Judgement::new(Verdict::Hold, response, "a page, and no answer; is it the endpoint that answers?");
+        }
         match self {
             Self::Otlp if succeeded => otlp(response, records),
             Self::Bulk if succeeded => bulk(response, records),
@@ -83,8 +86,9 @@ impl Answers {
     }
 }
 
-/// nginx answers 400 where a client's certificate or TLS is to blame, and not what it was sent.
+/// nginx answers 400 where a client's certificate or TLS is to blame, and not what it was sent; Go's servers where it is TLS.
 fn tls_to_blame(response: &Response) -> Option<&'static str> {
+    const PLAIN: &str = "Client sent an HTTP request to an HTTPS server.";
     const TITLES: [&str; 3] = [
         "400 No required SSL certificate was sent",
         "400 The SSL certificate error",
@@ -94,6 +98,9 @@ fn tls_to_blame(response: &Response) -> Option<&'static str> {
         return None;
     }
     let page = String::from_utf8_lossy(&response.body);
+    if page.trim() == PLAIN {
+        return Some(PLAIN);
+    }
     let title = page.split_once("<title>")?.1.split("</title>").next();
     TITLES.into_iter().find(|known| title == Some(known))
 }
@@ -106,7 +113,13 @@ fn otlp(response: &Response, records: u64) -> Judgement {
         // A message alone is a warning.
         return Judgement::new(Verdict::Delivered, response, &message);
     }
-    Judgement::new(Verdict::DeliveredBut { refused: rejected.min(records) }, response, &message)
+    if rejected >= records {
+        // It is known which they are.
+        let all =
+            (0..usize::try_from(records).unwrap_or_default()).map(|record| Refusal { record, answer: message.clone() });
+        return Judgement::new(Verdict::DeliveredExcept(all.collect()), response, &message);
+    }
+    Judgement::new(Verdict::DeliveredBut { refused: rejected }, response, &message)
 }
 
 /// How many records were rejected, and why.
@@ -206,6 +219,10 @@ impl<'a> Iterator for Protobuf<'a> {
 /// already, and say so.
 fn bulk(response: &Response, records: u64) -> Judgement {
     let strange = |detail: &str| Judgement::new(Verdict::Hold, response, detail);
+    if response.body.len() >= Answers::Bulk.max_bytes() && records > 1 {
+        // Not all of it is there; nothing is lost by asking for half of it.
+        return Judgement::new(Verdict::TooLarge, response, "an answer that is too long");
+    }
     let Ok(answer) = serde_json::from_slice::<Value>(&response.body) else {
         return strange("no answer of a _bulk; is the endpoint's path the right one?");
     };
@@ -227,6 +244,7 @@ fn bulk(response: &Response, records: u64) -> Judgement {
             // It is there already.
             200..=299 | 409 => {}
             408 | 429 | 500..=599 => again = again.or_else(|| Some(reason())),
+            400 if is_about_the_index(item) => held = held.or_else(|| Some(reason())),
             400 | 413 | 415 | 422 => refusals.push(Refusal { record, answer: reason() }),
             _ => held = held.or_else(|| Some(reason())),
         }
@@ -236,10 +254,25 @@ fn bulk(response: &Response, records: u64) -> Judgement {
         (None, Some(reason)) => Judgement::new(Verdict::Hold, response, &reason),
         (None, None) if refusals.is_empty() => Judgement::new(Verdict::Delivered, response, ""),
         (None, None) => {
-            let reason = refusals[0].answer.clone();
-            Judgement::new(Verdict::DeliveredExcept(refusals), response, &reason)
+            // Its reason can repeat what was logged.
+            let first = items.get(refusals[0].record).and_then(|item| item.as_object()?.values().next()?.get("error"));
+            let reason = first.map(|error| text(error, "type")).unwrap_or_default();
+            // That all of them are bad is less likely than that something else is: halving finds out, and slows down.
+            let all = refusals.len() as u64 == records && records > 1;
+            let verdict = if all { Verdict::Refused } else { Verdict::DeliveredExcept(refusals) };
+            Judgement::new(verdict, response, &reason)
         }
     }
+}
+
+/// A 400 that somebody can mend: the cluster has as many shards as it may, an index is closed or has no name to be written by.
+fn is_about_the_index(item: &Value) -> bool {
+    let Some(error) = item.get("error") else { return false };
+    let (kind, reason) = (text(error, "type"), text(error, "reason"));
+    matches!(
+        &*kind,
+        "validation_exception" | "index_closed_exception" | "cluster_block_exception" | "invalid_index_name_exception"
+    ) || reason.contains("no write index")
 }
 
 fn bulk_error(item: &Value) -> String {
@@ -266,7 +299,7 @@ fn splunk(response: &Response) -> Judgement {
         // Others that speak its protocol are not as particular about the body.
         (200..=299, None | Some(0)) => Verdict::Delivered,
         // The token, the index and the channel are settings; so is what they call indexer acknowledgement.
-        (200..=299, _) | (400, Some(1..=4 | 7 | 10 | 11 | 14..)) => Verdict::Hold,
+        (200..=299, _) | (400, Some(1..=4 | 7 | 10 | 11 | 14 | 16)) => Verdict::Hold,
         _ => Verdict::of(response),
     };
     let detail = code.map(|code| format!("code {code}, {}", text(&answer, "text"))).unwrap_or_default();
@@ -295,11 +328,16 @@ fn clickhouse(response: &Response) -> Judgement {
     let verdict = match code {
         Some(code) if CLICKHOUSE_ROWS.contains(&code) => Verdict::Refused,
         Some(code) if CLICKHOUSE_SETTINGS.contains(&code) => Verdict::Hold,
+        // More days in one insert than it takes.
+        Some(252) if body.contains("Too many partitions") => Verdict::TooLarge,
         // Too many parts, too little memory, a replica that is read-only.
-        Some(_) if !matches!(response.status, 401 | 403) => Verdict::Retry,
+        Some(_) if !matches!(response.status, 400..=499) => Verdict::Retry,
+        Some(202 | 241 | 252) => Verdict::Retry,
         _ => Verdict::of(response),
     };
+    // Of a row that is refused, its text stands behind the code.
     let detail = at.map(|at| body[at..].lines().next().unwrap_or_default()).unwrap_or_default();
+    let detail = if verdict == Verdict::Refused { detail.split([',', '.']).next().unwrap_or_default() } else { detail };
     Judgement::new(verdict, response, detail)
 }
 
@@ -341,6 +379,8 @@ mod tests {
         assert_eq!(page(400, "400 Bad Request").0, Verdict::Refused);
         assert_eq!(page(422, why).0, Verdict::Refused);
         assert_eq!(judge(Answers::Otlp, 400, why).0, Verdict::Refused, "it is no page of nginx");
+        let go = "Client sent an HTTP request to an HTTPS server.\n";
+        assert_eq!(judge(Answers::Otlp, 400, go).0, Verdict::Hold);
     }
 
     #[test]
@@ -353,15 +393,16 @@ mod tests {
         for body in [&protobuf[..], json, number] {
             assert_eq!(judge(Answers::Otlp, 200, body), (Verdict::DeliveredBut { refused: 2 }, message.to_owned()));
         }
-        let all = br#"{"partialSuccess":{"rejectedLogRecords":"9"}}"#;
-        assert_eq!(judge(Answers::Otlp, 200, all).0, Verdict::DeliveredBut { refused: 3 }, "no more than were sent");
+        let all = br#"{"partialSuccess":{"rejectedLogRecords":"9","errorMessage":"why"}}"#;
+        let refusals = (0..3).map(|record| Refusal { record, answer: "why".to_owned() }).collect();
+        assert_eq!(judge(Answers::Otlp, 200, all).0, Verdict::DeliveredExcept(refusals), "it is known which they are");
     }
 
     #[test]
     fn any_other_otlp_success_is_one() {
         let warning = br#"{"partialSuccess":{"errorMessage":"deprecated"}}"#;
         let null = br#"{"partialSuccess":null}"#;
-        let bodies = [&b""[..], b"{}", null, b"\x0a\x00", b"<html>", b"\xff\xff\xff", b"\x0a\x7fshort", warning];
+        let bodies = [&b""[..], b"{}", null, b"\x0a\x00", b"OK", b"\xff\xff\xff", b"\x0a\x7fshort", warning];
         for body in bodies {
             assert_eq!(judge(Answers::Otlp, 200, body).0, Verdict::Delivered, "{body:?}");
         }
@@ -385,9 +426,39 @@ mod tests {
         assert_eq!(bulk([201, 409, 201]).0, Verdict::Delivered, "what exists already was delivered before");
         assert_eq!(bulk([201, 429, 400]), (Verdict::Retry, "the server answered 200: 429 t429: why: deep".to_owned()));
         assert_eq!(bulk([201, 404, 400]).0, Verdict::Hold);
+        assert_eq!(bulk([400, 400, 400]).0, Verdict::Refused, "halving finds out whether it is the records");
+        let (_, reason) = bulk([201, 201, 400]);
+        assert_eq!(reason, "the server answered 200: t400", "what else it says can repeat what was logged");
         let refusal = Refusal { record: 2, answer: "400 t400: why: deep".to_owned() };
         assert_eq!(bulk([201, 409, 400]).0, Verdict::DeliveredExcept(vec![refusal]));
         assert_eq!(judge(Answers::Bulk, 200, r#"{"took":1,"errors":false,"items":[]}"#).0, Verdict::Delivered);
+    }
+
+    #[test]
+    fn a_400_of_a_bulk_that_somebody_can_mend_holds_the_batch() {
+        for (kind, reason) in [
+            ("validation_exception", "this cluster currently has [1000]/[1000] maximum normal shards open"),
+            ("index_closed_exception", "closed"),
+            ("illegal_argument_exception", "no write index is defined for alias [logs]"),
+        ] {
+            let item = format!(r#"{{"create":{{"status":400,"error":{{"type":"{kind}","reason":"{reason}"}}}}}}"#);
+            let body = format!(r#"{{"errors":true,"items":[{item},{item},{item}]}}"#);
+            assert_eq!(judge(Answers::Bulk, 200, body).0, Verdict::Hold, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_bulks_answer_that_is_too_long_asks_for_half_of_it() {
+        let long = format!(r#"{{"errors":true,"items":["{}"#, "x".repeat(Answers::Bulk.max_bytes()));
+        assert_eq!(judge(Answers::Bulk, 200, &long[..Answers::Bulk.max_bytes()]).0, Verdict::TooLarge);
+    }
+
+    #[test]
+    fn a_page_is_no_answer_of_any_protocol() {
+        for answers in [Answers::Otlp, Answers::Bulk, Answers::SplunkHec, Answers::ClickHouse] {
+            assert_eq!(judge(answers, 200, "\n<!doctype html><html>sign in").0, Verdict::Hold, "{answers:?}");
+        }
+        assert_eq!(judge(Answers::Status, 200, "<html>thanks").0, Verdict::Delivered);
     }
 
     #[test]
@@ -406,6 +477,7 @@ mod tests {
         assert_eq!(code(400, 6), Verdict::Refused, "invalid data format");
         assert_eq!(code(400, 7), Verdict::Hold, "incorrect index");
         assert_eq!(code(403, 4), Verdict::Hold, "invalid token");
+        assert_eq!(code(400, 15), Verdict::Refused, "indexed fields");
         assert_eq!(code(503, 9), Verdict::Retry, "server is busy");
         assert_eq!(judge(Answers::SplunkHec, 200, "ok").0, Verdict::Delivered);
         assert_eq!(
@@ -430,6 +502,12 @@ mod tests {
         assert_eq!(exception(403, 516), Verdict::Hold);
         assert_eq!(exception(500, 241), Verdict::Retry);
         assert_eq!(exception(400, 252), Verdict::Retry);
+        assert_eq!(exception(400, 9999), Verdict::Refused, "one that is not known");
+        assert_eq!(exception(500, 9999), Verdict::Retry);
+        let days = "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 100).";
+        assert_eq!(judge(Answers::ClickHouse, 500, days).0, Verdict::TooLarge);
+        let row = "Code: 27. DB::Exception: Cannot parse input: expected ',' before: 's3cret'";
+        assert_eq!(judge(Answers::ClickHouse, 400, row).1, "the server answered 400: Code: 27");
         assert_eq!(exception(200, 241), Verdict::Retry, "an exception that came late");
         assert_eq!(judge(Answers::ClickHouse, 200, "").0, Verdict::Delivered);
         assert_eq!(judge(Answers::ClickHouse, 502, "Bad Gateway").0, Verdict::Retry);

@@ -244,8 +244,10 @@ impl HeaderMap {
     /// ```
     pub fn insert(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Result<(), HeaderError> {
         let (name, value) = (name.as_ref(), value.as_ref());
-        let parsed = http::HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| HeaderError::Name { name: name.escape_default().to_string() })?;
+        let parsed = http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+            let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            HeaderError::Name { at: name.bytes().position(|byte| !is_token(byte)).unwrap_or(0) }
+        })?;
         if parsed == http::header::CONTENT_LENGTH || parsed == http::header::TRANSFER_ENCODING {
             return Err(HeaderError::Framing { name: name.to_owned() });
         }

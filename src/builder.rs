@@ -783,7 +783,7 @@ impl LogExporterBuilder {
             let wake: Arc<Wake> = Arc::new(move || wake.wake());
             let spool = Arc::new(Spool::open(&spool, &announcer, &wake, &for_spool)?);
             #[cfg(feature = "metrics")]
-            metering::install(&meter, transport.server(), &spool, &for_drain);
+            metering::install(&meter, &transport, &spool, &for_drain);
             Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
         })?;
         Ok(LogExporter {

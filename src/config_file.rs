@@ -157,7 +157,7 @@ struct Header {
     value: Scalar,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_field_names, reason = "the schema's")]
 struct Tls {
@@ -183,13 +183,13 @@ impl<'de> Deserialize<'de> for ExporterConfig {
                     let by = place(&key.value, &key);
                     match key.value.as_str() {
                         "headers" => {
-                            let headers: Vec<Header> = map.next_value()?;
-                            let value = headers.iter().map(Header::encoded).collect::<Vec<_>>().join(",");
+                            let headers: Option<Vec<Header>> = map.next_value()?;
+                            let value = headers.iter().flatten().map(Header::encoded).collect::<Vec<_>>().join(",");
                             config.values.push(("headers", Given { value, by }));
                         }
                         "headers_list" => config.add("headers", by, map.next_value()?),
                         "tls" => {
-                            let tls: Tls = map.next_value()?;
+                            let tls: Tls = map.next_value::<Option<Tls>>()?.unwrap_or_default();
                             for (setting, key, file) in [
                                 ("certificate", "tls.ca_file", tls.ca_file),
                                 ("client_key", "tls.key_file", tls.key_file),
@@ -340,6 +340,7 @@ mod tests {
         assert_eq!(settings.endpoint.unwrap().by, "endpoint, line 7");
         assert!(settings.proxy.is_none(), "null is none");
         assert_eq!(settings.headers.unwrap().value.0, [("b".to_owned(), "1 2".to_owned())], "the later of the two");
+        assert!(config("headers:\ntls:\ncompression:").unwrap().settings().unwrap().headers.is_none());
         let settings = config("headers:\n  - name: a\n    value: x, y=%41").unwrap().settings().unwrap();
         assert_eq!(settings.headers.unwrap().value.0, [("a".to_owned(), "x, y=%41".to_owned())]);
     }

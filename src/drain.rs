@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::answer::Judgement;
-use crate::batch::HeaderMap;
+use crate::batch::{FORM, HeaderMap};
 use crate::error::BoxError;
 use crate::hook::HeaderHook;
 use crate::retry::{Response, Verdict, parse_retry_after};
@@ -122,8 +122,9 @@ impl<T: Transport> Drain<T> {
             }
         };
         let under_way = self.counters.begin_request(attempt);
-        let (body, max_answer_bytes) = (batch.body.clone(), batch.answers.max_bytes());
-        let response = match self.transport.send(Request { headers, body, max_answer_bytes }).await {
+        let is_form = batch.content_type == FORM && batch.content_encoding.is_none();
+        let request = Request { headers, body: batch.body.clone(), is_form, answers: batch.answers };
+        let response = match self.transport.send(request).await {
             Ok(response) => response,
             Err(error) => {
                 let (error, again, outcome) = match error {
@@ -155,8 +156,11 @@ impl<T: Transport> Drain<T> {
             }
             Verdict::DeliveredExcept(refusals) => match batch.reject_some(&refusals, response.status, now) {
                 Ok(true) => {
-                    self.deliver(&batch, refusals.len() as u64, done);
-                    Step::DeliveredInPart(failure(reason, Again::Slowly))
+                    let refused = refusals.len() as u64;
+                    self.deliver(&batch, refused, done);
+                    let all = refused >= batch.records;
+                    let failure = failure(reason, Again::Slowly);
+                    if all { Step::Refused(failure) } else { Step::DeliveredInPart(failure) }
                 }
                 Ok(false) => self.refuse(&batch, &response, reason, now, done),
                 Err(error) => {

@@ -13,12 +13,17 @@ const SPOOL: &str = "OTEL_EXPORTER_SPOOL_";
 const LOGS_PATH: &str = "v1/logs";
 
 impl Settings {
-    /// What the environment says. `lookup` is its value of a variable; one that is empty is one that is not there.
+    /// What the environment says. `lookup` is its value of a variable; one that is empty is one that is not there. The
+    /// variables of all signals, such as `OTEL_EXPORTER_OTLP_HEADERS`, count only if `all_signals` do: what is meant for a
+    /// collector is not for everybody.
     ///
     /// # Errors
     ///
     /// If a value is not allowed: the error names the variable.
-    pub(crate) fn from_environment(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ExporterBuildError> {
+    pub(crate) fn from_environment(
+        lookup: &dyn Fn(&str) -> Option<OsString>,
+        all_signals: bool,
+    ) -> Result<Self, ExporterBuildError> {
         let get = |prefix: &str, name: &str| {
             let variable = format!("{prefix}{name}");
             match lookup(&variable).map(OsString::into_string) {
@@ -32,6 +37,7 @@ impl Settings {
             Variable::Spool(name) => get(SPOOL, name),
             Variable::Otlp(name) => match get(OTLP_LOGS, name)? {
                 Some(of_logs) => Ok(Some(of_logs)),
+                None if !all_signals => Ok(None),
                 None => Ok(get(OTLP, name)?.map(|of_all| match setting {
                     "endpoint" => Given { value: for_logs(&of_all.value), ..of_all },
                     _ => of_all,
@@ -45,6 +51,11 @@ impl Given<&str> {
     fn into_owned(self) -> Given<String> {
         Given { value: self.value.to_owned(), by: self.by }
     }
+}
+
+/// Whether a variable is one of those that all OTLP exporters have.
+pub(crate) fn is_of_otlp(variable: &str) -> bool {
+    variable.starts_with(OTLP)
 }
 
 /// The URL of the logs below that of all signals.
@@ -61,7 +72,7 @@ mod tests {
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, ExporterBuildError> {
         let find = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
-        Settings::from_environment(&|name| find(name).map(|(_, value)| value.into()))
+        Settings::from_environment(&|name| find(name).map(|(_, value)| value.into()), true)
     }
 
     #[test]

@@ -138,11 +138,13 @@ impl SpoolError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderError {
-    /// The name is not a header name.
-    #[error("`{name}` is not a header name: allowed are letters, digits and !#$%&'*+-.^_`|~")]
+    /// The name is not a header name. It is not repeated: often it is a value that went astray.
+    #[error(
+        "a header's name has a character at byte {at} that is not allowed, or none: allowed are letters, digits and !#$%&'*+-.^_`|~"
+    )]
     Name {
-        /// The name, escaped.
-        name: String,
+        /// Where it stands in the name.
+        at: usize,
     },
     /// The value has a character that a header cannot carry.
     #[error(

@@ -65,6 +65,11 @@ pub enum SpoolEvent {
         /// What the endpoint answered.
         reason: String,
     },
+    /// The rejected store is full: its oldest records are deleted to make room.
+    RejectedEvicted {
+        /// How many at once.
+        records: u64,
+    },
     /// The endpoint refuses all that comes of a partition.
     EverythingRefused {
         /// What the endpoint answered.
@@ -156,7 +161,7 @@ impl SpoolEvent {
             };
         }
         name_of! {
-            DeliveryFailing BatchHeld DeliveryResumed RecordsRefused EverythingRefused RecordsLost RecordNotEncoded
+            DeliveryFailing BatchHeld DeliveryResumed RecordsRefused RejectedEvicted EverythingRefused RecordsLost RecordNotEncoded
             BufferFull CommitFailed CommitRecovered DiskFull SegmentAbandoned SegmentNotSynced SegmentDamaged
             CursorDamaged CursorNotWritten AdoptionFailed HousekeepingFailed GapNotTold CloseFailed
         }
@@ -190,7 +195,12 @@ impl SpoolEvent {
                 name: "Spool.RecordsRefused",
                 batch = batch.as_str(),
                 reason = reason.as_str(),
-                message = "The endpoint refuses a batch. It is divided until what is refused is found, which is set aside in the rejected store. Further ones are counted only."
+                message = "The endpoint refuses records. What is refused is found, if need be by dividing the batch, and set aside in the rejected store. Further ones are counted only."
+            ),
+            Self::RejectedEvicted { records } => warn!(
+                name: "Spool.RejectedEvicted",
+                records = *records,
+                message = "The rejected store is full. Its oldest records are deleted to make room."
             ),
             Self::EverythingRefused { reason } => warn!(
                 name: "Spool.EverythingRefused",

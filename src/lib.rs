@@ -99,6 +99,7 @@ mod spool;
 mod spool_processor;
 mod stats;
 mod transport;
+mod unique;
 mod worker;
 
 pub use batch::{Answers, BatchContext, Framing, HeaderMap};

@@ -15,6 +15,7 @@ use opentelemetry::{InstrumentationScope, KeyValue, global};
 use crate::event::LossReason;
 use crate::spool::{Spool, check_process};
 use crate::stats::{Counters, Observer, Outcome};
+use crate::transport::HttpTransport;
 
 /// The type of the component that the metrics are of.
 const COMPONENT_TYPE: &str = "opentelemetry_spool::LogExporter";
@@ -40,8 +41,8 @@ fn scope() -> InstrumentationScope {
 }
 
 /// Makes the instruments of an exporter. `server` is the endpoint's host and port.
-pub(crate) fn install(meter: &Meter, server: (String, Option<u16>), spool: &Arc<Spool>, counters: &Arc<Counters>) {
-    let attributes = attributes(server);
+pub(crate) fn install(meter: &Meter, transport: &HttpTransport, spool: &Arc<Spool>, counters: &Arc<Counters>) {
+    let attributes = attributes(transport.server());
     let source = Source { spool: Arc::downgrade(spool), counters: Arc::downgrade(counters), attributes };
     source.observe(meter);
     let durations = Durations {
@@ -58,6 +59,7 @@ pub(crate) fn install(meter: &Meter, server: (String, Option<u16>), spool: &Arc<
             BATCH_SECONDS.to_vec(),
         ),
         attributes: source.attributes,
+        method: transport.method(),
     };
     // An exporter is built once.
     let _ = counters.observer.set(Box::new(durations));
@@ -248,11 +250,12 @@ struct Durations {
     requests: Histogram<f64>,
     batches: Histogram<f64>,
     attributes: Arc<[KeyValue]>,
+    method: &'static str,
 }
 
 impl Observer for Durations {
     fn request(&self, took: Duration, outcome: Outcome) {
-        let method = KeyValue::new("http.request.method", "POST");
+        let method = KeyValue::new("http.request.method", self.method);
         self.requests.record(took.as_secs_f64(), &self.attributes_of(outcome, Some(method)));
     }
 

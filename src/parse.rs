@@ -151,6 +151,9 @@ impl FromText for Headers {
 /// The path of a file.
 impl FromText for Pem {
     fn from_text(text: &str) -> Result<Self, String> {
+        if text.contains("-----BEGIN") {
+            return Err("it is the key or certificate itself; allowed is the path of a file that holds it".to_owned());
+        }
         fs::read(text).map(Self).map_err(|error| format!("{text:?} cannot be read: {error}"))
     }
 }
@@ -198,5 +201,7 @@ mod tests {
         assert_eq!(Durability::from_text("200ms"), Ok(Durability::Interval(Duration::from_millis(200))));
         assert!(Durability::from_text("never").unwrap_err().contains("allowed are sync, process"));
         assert!(Pem::from_text("/nowhere.pem").err().unwrap().contains("cannot be read"));
+        let key = Pem::from_text("-----BEGIN PRIVATE KEY-----\nMIIs3cret").err().unwrap();
+        assert!(key.contains("the path of a file") && !key.contains("s3cret"), "{key}");
     }
 }

@@ -14,6 +14,7 @@ use crate::encode::{
     BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, JsonEncoder, LokiEncoder, SplunkEncoder, Template,
     TextEncoder,
 };
+use crate::environment::is_of_otlp;
 use crate::error::ExporterBuildError;
 use crate::exporter::PartitionKey;
 use crate::hook::HeaderHook;
@@ -49,9 +50,13 @@ impl Plan {
         builder: LogExporterBuilder,
         lookup: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ExporterBuildError> {
-        let outside = match builder.outside {
-            Some(file) => file?,
-            None => Settings::from_environment(lookup)?,
+        let outside = if let Some(file) = builder.outside {
+            file?
+        } else {
+            let code = &builder.settings;
+            let is_otlp = builder.encoder.as_ref().map_or(code.protocol.is_some(), |encoder| sends_otlp(&**encoder));
+            // Elsewhere than to a collector nobody expects a collector's credentials.
+            Settings::from_environment(lookup, is_otlp || code.endpoint.is_none())?
         };
         let encoder = match builder.encoder {
             Some(encoder) => encoder,
@@ -100,17 +105,34 @@ fn or_default<T>(given: Option<Given<T>>, default: T) -> Given<T> {
     given.unwrap_or_else(|| Given::new(default, "the default"))
 }
 
-/// The encoder that was asked for by name.
+fn sends_otlp(encoder: &dyn Encoder) -> bool {
+    encoder.framing().answers() == Answers::Otlp
+}
+
+/// The encoder that was asked for by name. An endpoint from OTLP's own variables gets OTLP, unless a format is named.
 fn encoder(code: &Settings, outside: &Settings) -> Result<Box<dyn Encoder>, ExporterBuildError> {
-    match (&code.protocol, &outside.format, &outside.protocol) {
-        (Some(protocol), _, _) | (None, None, Some(protocol)) => otlp(protocol),
-        (None, Some(format), _) => named(format, outside.template.as_ref()),
-        (None, None, None) => match &outside.template {
-            None => Ok(Box::new(JsonEncoder::default())),
-            Some(template) => Err(template.invalid("a template goes with one of the formats text, form and loki")),
-        },
+    if let Some(protocol) = &code.protocol {
+        return otlp(protocol);
+    }
+    if let Some(format) = &outside.format {
+        return named(format, outside.template.as_ref());
+    }
+    if let Some(template) = &outside.template {
+        return Err(template.invalid(TEMPLATE_FOR));
+    }
+    let endpoint = outside.endpoint.as_ref().filter(|endpoint| code.endpoint.is_none() && is_of_otlp(&endpoint.by));
+    match (&outside.protocol, endpoint) {
+        (Some(protocol), _) => otlp(protocol),
+        (None, None) => Ok(Box::new(JsonEncoder::default())),
+        (None, Some(_)) if cfg!(feature = "otlp") => otlp(&Given::new(Some(Protocol::HttpBinary), "the default")),
+        (None, Some(endpoint)) => Err(endpoint.invalid(
+            "it is for OTLP, which takes the feature `otlp` of opentelemetry-spool; \
+             to send something else, name it by OTEL_EXPORTER_SPOOL_FORMAT, such as json",
+        )),
     }
 }
+
+const TEMPLATE_FOR: &str = "a template goes with one of the formats text, form and loki";
 
 fn named(format: &Given<Format>, template: Option<&Given<Template>>) -> Result<Box<dyn Encoder>, ExporterBuildError> {
     let template = template.map(|template| (template.value.clone(), template));
@@ -123,7 +145,7 @@ fn named(format: &Given<Format>, template: Option<&Given<Template>>) -> Result<B
         (Format::Loki, Some((template, _))) => Box::new(LokiEncoder::new(TextEncoder::of(template))),
         (Format::Loki, None) => Box::new(LokiEncoder::default()),
         (_, Some((_, given))) => {
-            return Err(given.invalid("a template goes with one of the formats text, form and loki"));
+            return Err(given.invalid(TEMPLATE_FOR));
         }
         (Format::Json, None) => Box::new(JsonEncoder::default()),
         (Format::HttpLogging2, None) => Box::new(JsonEncoder::http_logging_2()),
@@ -323,10 +345,11 @@ mod tests {
         plan(builder, variables).err().expect("an error").to_string()
     }
 
-    const OUTSIDE: [(&str, &str); 5] = [
+    const OUTSIDE: [(&str, &str); 6] = [
+        ("OTEL_EXPORTER_SPOOL_FORMAT", "json"),
         ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://outside/"),
         ("OTEL_EXPORTER_SPOOL_DIR", "/outside"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "3000"),
+        ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "3000"),
         ("OTEL_EXPORTER_SPOOL_FULL_POLICY", "drop_newest"),
         ("OTEL_EXPORTER_SPOOL_RETRY_MAX_DELAY", "1m"),
     ];
@@ -350,11 +373,11 @@ mod tests {
 
     #[test]
     fn headers_of_code_are_added_to_those_of_the_environment() {
-        let variables = [("OTEL_EXPORTER_OTLP_HEADERS", "x-a=outside,x-b=outside")];
+        let variables = [("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-a=outside,x-b=outside")];
         let headers = plan(builder().with_headers([("X-A", "code")]), &variables).ok().unwrap().headers;
         assert_eq!((headers.get("x-a"), headers.get("x-b"), headers.len()), (Some("code"), Some("outside"), 2));
-        let wrong = error(builder(), &[("OTEL_EXPORTER_OTLP_HEADERS", "x-a=1%0d")]);
-        assert!(wrong.starts_with("`OTEL_EXPORTER_OTLP_HEADERS` is invalid: header `x-a`"), "{wrong}");
+        let wrong = error(builder(), &[("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-a=1%0d")]);
+        assert!(wrong.starts_with("`OTEL_EXPORTER_OTLP_LOGS_HEADERS` is invalid: header `x-a`"), "{wrong}");
     }
 
     #[test]
@@ -380,9 +403,9 @@ mod tests {
             segments.starts_with("`OTEL_EXPORTER_SPOOL_SEGMENT_BYTES` is invalid: 1073741824 bytes; allowed are"),
             "{segments}"
         );
-        let key = error(builder(), &[("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/nowhere/key.pem")]);
+        let key = error(builder(), &[("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "/nowhere/key.pem")]);
         assert!(
-            key.starts_with("`OTEL_EXPORTER_OTLP_CLIENT_KEY` is invalid: \"/nowhere/key.pem\" cannot be read"),
+            key.starts_with("`OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY` is invalid: \"/nowhere/key.pem\" cannot be read"),
             "{key}"
         );
         let delay = error(builder(), &[("OTEL_EXPORTER_SPOOL_RETRY_MAX_DELAY", "1ms")]);
@@ -417,7 +440,7 @@ mod tests {
         let otlp = || builder().with_encoder(JsonEncoder::default()).with_protocol(Protocol::HttpJson);
         assert_eq!(answers(otlp(), &[]), Answers::Otlp);
         assert_eq!(answers(otlp().with_encoder(JsonEncoder::default()), &[]), Answers::Status);
-        let protocol = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json");
+        let protocol = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/json");
         assert_eq!(answers(builder(), &[protocol]), Answers::Otlp);
         assert_eq!(answers(builder(), &[protocol, ("OTEL_EXPORTER_SPOOL_FORMAT", "json")]), Answers::Status);
         assert_eq!(answers(builder().with_encoder(JsonEncoder::default()), &[protocol]), Answers::Status);
@@ -428,13 +451,50 @@ mod tests {
     fn otlp_has_a_default_endpoint_and_grpc_is_refused_where_it_would_count() {
         let otlp = LogExporterBuilder::default().with_spool_dir("/spool").with_protocol(Protocol::HttpBinary);
         assert_eq!(plan(otlp, &[]).ok().unwrap().http.endpoint.value, OTLP_ENDPOINT);
-        let grpc = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+        let grpc = [("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "grpc")];
         let refused = error(builder(), &grpc);
         assert_eq!(
             refused,
-            "`OTEL_EXPORTER_OTLP_PROTOCOL` is invalid: grpc; this exporter speaks http/protobuf and http/json"
+            "`OTEL_EXPORTER_OTLP_LOGS_PROTOCOL` is invalid: grpc; this exporter speaks http/protobuf and http/json"
         );
         assert!(plan(builder().with_encoder(JsonEncoder::default()), &grpc).is_ok());
+    }
+
+    #[test]
+    fn what_is_meant_for_a_collector_is_not_for_another_endpoint() {
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cret"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+        ];
+        let plan = plan(builder(), &variables).ok().unwrap();
+        assert!(plan.headers.is_empty());
+        assert_eq!(
+            (plan.encoder.framing(), plan.http.endpoint.value),
+            (Framing::json_array(), "http://code/".to_owned())
+        );
+        let asked = error(LogExporterBuilder::default().with_spool_dir("/spool"), &variables);
+        assert!(asked.starts_with("`OTEL_EXPORTER_OTLP_COMPRESSION` is invalid: \"zstd\""), "{asked}");
+    }
+
+    #[cfg(feature = "otlp")]
+    #[test]
+    fn a_collectors_variables_alone_send_otlp_to_it() {
+        let variables =
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"), ("OTEL_EXPORTER_OTLP_HEADERS", "k=v")];
+        let plan = plan(LogExporterBuilder::default().with_spool_dir("/spool"), &variables).ok().unwrap();
+        assert_eq!(plan.encoder.framing().content_type(), "application/x-protobuf");
+        assert_eq!((&*plan.http.endpoint.value, plan.headers.get("k")), ("http://collector:4318/v1/logs", Some("v")));
+    }
+
+    #[cfg(not(feature = "otlp"))]
+    #[test]
+    fn a_collectors_variables_take_the_feature_or_a_format() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://collector:4318/v1/logs");
+        let builder = || LogExporterBuilder::default().with_spool_dir("/spool");
+        assert!(error(builder(), &[endpoint]).contains("takes the feature `otlp`"));
+        assert!(plan(builder(), &[endpoint, ("OTEL_EXPORTER_SPOOL_FORMAT", "json")]).is_ok());
     }
 
     #[cfg(not(feature = "otlp"))]
@@ -465,13 +525,15 @@ mod tests {
             path.to_str().unwrap().to_owned()
         };
         let (key, certificate) = (path("key"), path("certificate"));
-        let variables =
-            [("OTEL_EXPORTER_OTLP_CLIENT_KEY", &*key), ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", &certificate)];
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", &*key),
+            ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", &certificate),
+        ];
         let identity = plan(builder(), &variables).ok().unwrap().http.client_identity.unwrap();
         assert_eq!((&*identity.value, identity.by.contains("CLIENT_KEY")), (&b"key\ncertificate"[..], true));
         assert!(error(builder(), &variables[..1]).ends_with("a client's key takes its certificate as well"));
         assert!(error(builder(), &variables[1..]).ends_with("a client's certificate takes its key as well"));
-        let authority = [("OTEL_EXPORTER_OTLP_CERTIFICATE", &*certificate)];
+        let authority = [("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", &*certificate)];
         assert_eq!(plan(builder(), &authority).ok().unwrap().http.root_certificates[0].value, b"certificate");
         let code = plan(builder().with_root_certificate_pem("code"), &authority).ok().unwrap();
         assert_eq!(code.http.root_certificates.len(), 1);

@@ -18,7 +18,7 @@ impl Response {
         self.status
     }
 
-    /// The start of the body: at most 64 KiB, and 16 MiB of the answer to a `_bulk`.
+    /// The start of the body: at most 64 KiB, and 4 MiB of the answer to a `_bulk`.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
@@ -30,7 +30,7 @@ impl Response {
 /// |---|---|
 /// | 2xx | [`Delivered`](Self::Delivered) |
 /// | none (refused, reset, timed out), 408, 429, 5xx | [`Retry`](Self::Retry) |
-/// | 413 | [`TooLarge`](Self::TooLarge) |
+/// | 413, 414 | [`TooLarge`](Self::TooLarge) |
 /// | 400, 415, 422 | [`Refused`](Self::Refused) |
 /// | anything else: 3xx, 401, 403, 404, 405, 407, ... | [`Hold`](Self::Hold) |
 ///
@@ -76,7 +76,7 @@ impl Verdict {
         match response.status {
             200..=299 => Self::Delivered,
             408 | 429 | 500..=599 => Self::Retry,
-            413 => Self::TooLarge,
+            413 | 414 => Self::TooLarge,
             400 | 415 | 422 => Self::Refused,
             _ => Self::Hold,
         }
@@ -117,7 +117,7 @@ mod tests {
             let expected = match status {
                 200..=299 => Verdict::Delivered,
                 408 | 429 | 500..=599 => Verdict::Retry,
-                413 => Verdict::TooLarge,
+                413 | 414 => Verdict::TooLarge,
                 400 | 415 | 422 => Verdict::Refused,
                 _ => Verdict::Hold,
             };

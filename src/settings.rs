@@ -31,7 +31,7 @@ impl<T> Given<T> {
 }
 
 impl<T: FromText> Given<T> {
-    /// Reads what was given as text; `secret` text is not repeated in an error.
+    /// Reads what was given as text.
     pub(crate) fn parse(text: &str, by: impl Into<String>) -> Result<Self, ExporterBuildError> {
         let by = by.into();
         match T::from_text(text) {

@@ -286,11 +286,11 @@ fn a_document_keeps_its_id_however_often_and_in_whichever_batch_it_is_sent() {
 #[test]
 fn a_200_that_is_no_answer_of_a_bulk_holds_the_batch() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_next(Answer::ok().body("<html>please sign in</html>"));
+    receiver.answer_next(Answer::ok().body("ok"));
     receiver.answer_always(Answer::ok().body(r#"{"errors":false}"#));
     let service = service(&receiver, BulkEncoder::default(), "/_bulk", &spool);
     service.log("kept");
-    let stats = service.wait_for_stats("the answer", |stats| stats.failed_requests == 1);
+    let stats = service.wait_for_stats("the answer", |stats| stats.last_error.is_some());
     assert_eq!((stats.pending_records, stats.delivered_records), (1, 0));
     assert!(stats.last_error.unwrap().contains("no answer of a _bulk"));
     service.deliver();
@@ -305,9 +305,94 @@ fn ones_own_encoder_can_say_how_its_answers_are_read() {
     let service = service(&receiver, JsonEncoder::default().with_framing(framing), "/", &spool);
     service.log("refused");
     service.sync();
-    let stats = service.wait_for_stats("the answer", |stats| stats.rejected_records == 1);
-    assert_eq!(stats.delivered_records, 0);
+    let stats = service.wait_for_stats("the answer", |stats| stats.last_error.is_some());
+    assert_eq!((stats.rejected_records, stats.delivered_records), (1, 0));
     assert_eq!(stats.last_error.as_deref(), Some("the server answered 200: too old"));
     service.deliver();
     assert_eq!(receiver.requests().len(), 1, "a partial success is not repeated");
+    assert_eq!(service.handle.rejected().unwrap()[0].answer, "too old", "all of it, so it is known which");
+}
+
+#[test]
+fn a_message_that_no_url_holds_is_set_aside_and_the_next_one_sent() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let form = FormEncoder::new().with_field("msg", "{message}").unwrap();
+    let builder = exporter_to(&receiver.url("/log"), &spool).with_encoder(form).with_method(Method::Get);
+    // One that a server has its own bound for.
+    receiver.answer_by(|request| Answer::status(if request.target.len() > 1_000 { 414 } else { 200 }));
+    let service = Service::simple(builder);
+    service.log(&"x".repeat(70_000));
+    service.log(&"y".repeat(2_000));
+    service.log("short");
+    service.deliver();
+    let rejected = service.handle.rejected().unwrap();
+    assert_eq!(rejected.iter().map(|record| record.status).collect::<Vec<_>>(), [414, 414]);
+    assert!(rejected[0].answer.contains("a URL of 70"), "{}", rejected[0].answer);
+    let last = receiver.requests().last().map(|request| request.target.clone());
+    assert_eq!(last.as_deref(), Some("/log?msg=short"));
+}
+
+#[test]
+fn a_get_is_one_whatever_is_said_of_the_content_type() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let form = FormEncoder::new().with_field("msg", "{message}").unwrap();
+    let builder = exporter_to(&receiver.url("/log"), &spool).with_encoder(form).with_method(Method::Get);
+    let service = Service::simple(builder.with_headers([("content-type", "text/html")]));
+    service.log("a");
+    service.deliver();
+    let request = &receiver.requests()[0];
+    assert_eq!((&*request.method, &*request.target), ("GET", "/log?msg=a"));
+}
+
+#[test]
+fn half_an_answer_is_none_where_the_answer_counts() {
+    use std::io::{Read, Write};
+    for (answers, first) in [(Answers::ClickHouse, 2), (Answers::Status, 1)] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            // The first answer is broken off.
+            for (count, body) in (0..first).zip(["Content-Length: 500\r\n\r\nCode: 2", "Content-Length: 0\r\n\r\n"]) {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"]") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.extend(byte);
+                }
+                write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n{body}").unwrap();
+                assert!(count < first);
+            }
+        });
+        let spool = spool_dir();
+        let framing = Framing::json_array().with_answers(answers);
+        let service =
+            Service::simple(exporter_to(&endpoint, &spool).with_encoder(JsonEncoder::default().with_framing(framing)));
+        service.log("asked for until its answer is whole");
+        service.deliver();
+        server.join().unwrap();
+        assert_eq!(service.handle.stats().requests, first, "{answers:?}");
+    }
+}
+
+#[test]
+fn a_bulk_that_refuses_every_document_is_asked_slowly_in_the_end() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_by(|request| {
+        let documents = String::from_utf8_lossy(&request.body).lines().count() / 2;
+        let item = r#"{"create":{"status":400,"error":{"type":"document_parsing_exception","reason":"no"}}}"#;
+        Answer::ok().body(&format!(r#"{{"errors":true,"items":[{}]}}"#, vec![item; documents].join(",")))
+    });
+    let builder = exporter_to(&receiver.url("/_bulk"), &spool).with_encoder(BulkEncoder::default());
+    let mut policy = common::impatient();
+    policy.max_delay = Duration::from_secs(3600);
+    let service = Service::batch(builder.with_retry_policy(policy));
+    service.log_all("m", 1..=300);
+    service.sync();
+    let stats = service.wait_for_stats("32 refusals", |stats| stats.failed_requests >= 32);
+    // Slow is an hour here: there is time to see that nothing follows.
+    std::thread::sleep(Duration::from_millis(300));
+    let after = service.handle.stats();
+    assert_eq!((after.requests, stats.dropped_records), (32, 0));
+    assert!(after.rejected_records < 32 && after.pending_records > 260, "{after:?}");
 }

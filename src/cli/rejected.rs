@@ -6,7 +6,7 @@ use serde_json::json;
 use super::drain::{To, shown};
 use super::screen::{self, Screen, Table, partition, records};
 use super::{End, Failure, Outcome, Spool, time};
-use crate::batch::HeaderMap;
+use crate::batch::{FORM, HeaderMap};
 use crate::settings::Given;
 use crate::spool::RejectedRecord;
 use crate::spool::inspect::Directory;
@@ -198,8 +198,8 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
             for (name, value) in &given {
                 headers.insert(name, value)?;
             }
-            let (body, max_answer_bytes) = (record.body.clone().into(), record.answers.max_bytes());
-            let request = Request { headers: headers.into_http(), body, max_answer_bytes };
+            let (body, is_form) = (record.body.clone().into(), record.content_type == FORM);
+            let request = Request { headers: headers.into_http(), body, is_form, answers: record.answers };
             let answer = transport.send(request).await.map_err(|error| unreachable(&endpoint, error))?;
             let is_taken = record.answers.judge(&answer, 1).verdict == Verdict::Delivered;
             if is_taken {

@@ -1,6 +1,7 @@
 //! Elasticsearch's and OpenSearch's `_bulk`.
 
 use std::io::Write;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
@@ -12,12 +13,14 @@ use super::json::JsonEncoder;
 use super::object::write_text;
 use crate::batch::{Answers, Framing};
 use crate::error::BoxError;
+use crate::unique::unique_number;
 
 /// Encodes records for the `_bulk` of Elasticsearch and OpenSearch, into an index or a data stream.
 ///
 /// A document is what [`JsonEncoder`] makes of a record, with an `@timestamp` in milliseconds. Its id is given to it when it
 /// is logged and stays with it in the spool: a document that comes again, also in another batch or after a restart, is
-/// refused by the endpoint as one that exists, so that each is there once. Every document's own status is read: see
+/// refused by the endpoint as one that exists, so that each is there once. (In a data stream, once for each index behind it: a
+/// repeat right after a rollover is a second one.) Every document's own status is read: see
 /// [`Answers::Bulk`].
 ///
 /// # Examples
@@ -34,8 +37,8 @@ use crate::error::BoxError;
 pub struct BulkEncoder {
     document: JsonEncoder,
     index: Option<String>,
-    /// Drawn once, so that no two exporters give the same ids.
-    id: u64,
+    /// Drawn with the first record, so that no two exporters give the same ids, also after a fork.
+    id: OnceLock<u64>,
     next: AtomicU64,
 }
 
@@ -48,7 +51,7 @@ impl Default for BulkEncoder {
 impl BulkEncoder {
     /// An encoder of documents that are made by `document`.
     pub fn new(document: JsonEncoder) -> Self {
-        Self { document, index: None, id: fastrand::u64(..), next: AtomicU64::new(0) }
+        Self { document, index: None, id: OnceLock::new(), next: AtomicU64::new(0) }
     }
 
     /// Names the index or data stream in every action. By default it is the one in the endpoint's path.
@@ -81,7 +84,8 @@ impl Encoder for BulkEncoder {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let time = record.timestamp().or(record.observed_timestamp()).unwrap_or_else(std::time::SystemTime::now);
         let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        write!(out, "\"_id\":\"{:016x}-{number:x}\"}}}}\n{{\"@timestamp\":{millis}", self.id)?;
+        let id = self.id.get_or_init(unique_number);
+        write!(out, "\"_id\":\"{id:016x}-{number:x}\"}}}}\n{{\"@timestamp\":{millis}")?;
         let document = out.len();
         self.document.encode(record, scope, out)?;
         // The rest of an object that is begun already; it is never empty.

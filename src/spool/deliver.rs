@@ -291,7 +291,15 @@ impl Inner {
 
     /// Puts a batch of one record into the rejected store. Until it is acknowledged, it still comes again.
     pub(super) fn reject(&self, batch: &Batch, status: u16, answer: &str, now: SystemTime) -> Result<(), SpoolError> {
-        self.rejected.put(&RejectedRecord::new(batch, status, answer, now))
+        self.put_rejected(&[RejectedRecord::new(batch, status, answer, now)])
+    }
+
+    fn put_rejected(&self, records: &[RejectedRecord]) -> Result<(), SpoolError> {
+        let evicted = self.rejected.put(records)?;
+        if evicted > 0 {
+            self.events.tell(SpoolEvent::RejectedEvicted { records: evicted });
+        }
+        Ok(())
     }
 
     /// Does so with some of a batch's records, each as if it had been sent alone. False, and nothing, if it is not known
@@ -307,14 +315,18 @@ impl Inner {
             return Ok(false);
         }
         let segment = self.reader(batch.segment)?;
+        let mut records = Vec::with_capacity(refusals.len());
         for Refusal { record, answer } in refusals {
-            let number = batch.span.start + *record as u64;
+            let number = batch.span.start.saturating_add(*record as u64);
+            if !batch.span.contains(&number) {
+                return Ok(false);
+            }
             let collected = segment.collect(batch.lane, &(number..number + 1), Vec::new())?;
-            let Some(collected) = collected.filter(|_| batch.span.contains(&number)) else { return Ok(false) };
+            let Some(collected) = collected else { return Ok(false) };
             let alone = self.batch(batch.partition.clone(), (batch.segment, batch.lane, number), collected);
-            self.reject(&alone, status, answer, now)?;
+            records.push(RejectedRecord::new(&alone, status, answer, now));
         }
-        Ok(true)
+        self.put_rejected(&records).map(|()| true)
     }
 
     /// Marks a batch as delivered. That survives a kill some milliseconds later, or after [`Inner::settle`].

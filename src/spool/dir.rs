@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use super::bytes::index;
 use crate::error::SpoolError;
+use crate::unique::unique_number;
 
 /// The format that this version writes, and the newest that it reads.
 const FORMAT: u32 = 3;
@@ -120,7 +121,7 @@ impl QueueDir {
     pub(super) fn create(root: &Path) -> Result<Self, SpoolError> {
         loop {
             // Another process can lock the new directory first; then it is that process's.
-            let id = fastrand::u64(..);
+            let id = unique_number();
             let path = root.join(format!("{id:016x}"));
             create(&path)?;
             if let Some(queue) = Self::try_lock(root, id, true)? {

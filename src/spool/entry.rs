@@ -199,7 +199,8 @@ impl<'a> Layout<'a> {
             appended_at: fields.u64()?,
             division: Division { max_records: fields.u64()?, max_bytes: fields.u64()? },
         };
-        let answers = Answers::from_byte(fields.u8()?)?;
+        // By the status, if a later version knows more.
+        let answers = Answers::from_byte(fields.u8()?).unwrap_or_default();
         let coding = Coding::from_byte(fields.u8()?)?;
         let (plain_len, plain_crc) = (fields.u32()? as usize, fields.u32()?);
         let key_len = fields.u32()? as usize;

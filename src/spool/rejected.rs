@@ -73,7 +73,8 @@ impl RejectedRecord {
             answer: text("answer")?,
             rejected_at: UNIX_EPOCH + Duration::try_from_secs_f64(value.get("rejected_at")?.as_f64()?).ok()?,
             content_type: text("content_type")?,
-            answers: Answers::from_name(&text("answers")?)?,
+            // By the status, if a later version knows more.
+            answers: text("answers").and_then(|name| Answers::from_name(&name)).unwrap_or_default(),
             body,
         })
     }
@@ -121,11 +122,20 @@ impl RejectedStore {
         Self { dir: root.join("rejected"), max_bytes, bytes: AtomicU64::new(u64::MAX) }
     }
 
-    /// Keeps a record, synced when this returns. The oldest make room for it.
-    pub(super) fn put(&self, record: &RejectedRecord) -> Result<(), SpoolError> {
-        let bytes = serde_json::to_vec(record).map_err(|error| io_error("write", &self.dir, error.into()))?;
+    /// Keeps records, synced when this returns. The oldest make room for them: how many.
+    pub(super) fn put(&self, records: &[RejectedRecord]) -> Result<u64, SpoolError> {
         create_in(&self.dir)?;
-        self.make_room(bytes.len() as u64)?;
+        let mut evicted = 0;
+        for record in records {
+            evicted += self.write(record)?;
+        }
+        sync_dir(&self.dir)?;
+        Ok(evicted)
+    }
+
+    fn write(&self, record: &RejectedRecord) -> Result<u64, SpoolError> {
+        let bytes = serde_json::to_vec(record).map_err(|error| io_error("write", &self.dir, error.into()))?;
+        let evicted = self.make_room(bytes.len() as u64)?;
         let path = self.dir.join(format!("{}.json", record.batch_id));
         let new = path.with_extension("new");
         let written = private_file(&new).and_then(|mut file: File| {
@@ -133,15 +143,17 @@ impl RejectedStore {
             file.sync_all()
         });
         written.and_then(|()| fs::rename(&new, &path)).map_err(|error| io_error("write", &path, error))?;
-        sync_dir(&self.dir)
+        Ok(evicted)
     }
 
-    fn make_room(&self, needed: u64) -> Result<(), SpoolError> {
+    /// How many records that took.
+    fn make_room(&self, needed: u64) -> Result<u64, SpoolError> {
         let known = self.bytes.load(Ordering::Relaxed).saturating_add(needed);
         if known <= self.max_bytes {
             self.bytes.store(known, Ordering::Relaxed);
-            return Ok(());
+            return Ok(0);
         }
+        let mut evicted = 0;
         let mut found = self.list()?;
         let mut bytes = needed + found.iter().map(|found| found.bytes).sum::<u64>();
         // Somewhat more than is needed, so that this is not done for every record.
@@ -157,9 +169,10 @@ impl RejectedStore {
                 }
                 _ => bytes -= oldest.bytes,
             }
+            evicted += 1;
         }
         self.bytes.store(bytes, Ordering::Relaxed);
-        Ok(())
+        Ok(evicted)
     }
 
     /// The store of a spool, to be looked into.
@@ -228,7 +241,7 @@ mod tests {
         assert_eq!(store.records().unwrap(), []);
         let records = [record(1, b"[{\"a\":\"\xc3\xa4\"}]"), record(2, b"\x00\xff"), record(3, b"[1]")];
         for record in records.iter().rev().chain(&records) {
-            store.put(record).unwrap();
+            store.put(std::slice::from_ref(record)).unwrap();
         }
         assert_eq!(store.records().unwrap(), records);
     }
@@ -237,8 +250,9 @@ mod tests {
     fn the_oldest_make_room() {
         let root = tempfile::tempdir().unwrap();
         let store = RejectedStore::new(root.path(), 10_000);
+        let mut evicted = 0;
         for number in 0..20 {
-            store.put(&record(number, &[b'x'; 2000])).unwrap();
+            evicted += store.put(&[record(number, &[b'x'; 2000])]).unwrap();
             // The file system's clock ticks in steps.
             let path = store.dir.join(format!("{}.json", record(number, b"").batch_id));
             File::options()
@@ -251,6 +265,7 @@ mod tests {
         }
         let kept: Vec<_> = store.records().unwrap().into_iter().map(|record| record.batch_id).collect();
         assert!(kept.len() >= 3);
+        assert_eq!(evicted, 20 - kept.len() as u64);
         assert!((0..20).map(|number| record(number, b"").batch_id).collect::<Vec<_>>().ends_with(&kept));
     }
 }

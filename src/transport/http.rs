@@ -6,11 +6,14 @@ use std::time::Duration;
 use reqwest::{Certificate, Client, Identity, Proxy, RequestBuilder, Url, redirect, retry};
 
 use super::{Request, SendError, Transport};
-use crate::batch::FORM;
+use crate::batch::Answers;
 use crate::config::Method;
 use crate::error::ExporterBuildError;
 use crate::retry::Response;
 use crate::settings::Given;
+
+/// The longest URL that the client takes.
+const MAX_URL_BYTES: usize = 65_534;
 
 /// The settings of the client.
 #[derive(Clone)]
@@ -70,21 +73,21 @@ impl HttpTransport {
         Ok(Self { client, endpoint, method, timeout })
     }
 
-    /// Where a request goes, and what it carries. With GET a form is the query, after one that the URL has already.
-    fn request(&self, request: &Request) -> RequestBuilder {
-        let is_form = request.headers.get(::http::header::CONTENT_TYPE).is_some_and(|value| value == FORM);
+    /// Where a request goes, and what it carries. With GET a form is the query, after one that the URL has already. The
+    /// length of a URL that no client sends is an error.
+    fn request(&self, request: Request) -> Result<RequestBuilder, usize> {
+        let Request { mut headers, body, is_form, .. } = request;
         let mut url = self.endpoint.clone();
-        match std::str::from_utf8(&request.body) {
-            Ok(form) if self.method == Method::Get && is_form => {
-                let query = [url.query().unwrap_or_default(), form];
-                let query = query.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
-                url.set_query(Some(&query));
-                let mut headers = request.headers.clone();
-                headers.remove(::http::header::CONTENT_TYPE);
-                self.client.get(url).headers(headers)
-            }
-            _ => self.client.post(url).headers(request.headers.clone()).body(request.body.clone()),
+        let form = std::str::from_utf8(&body).ok().filter(|_| self.method == Method::Get && is_form);
+        let Some(form) = form else { return Ok(self.client.post(url).headers(headers).body(body)) };
+        let query = [url.query().unwrap_or_default(), form];
+        let query = query.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
+        url.set_query(Some(&query));
+        if url.as_str().len() > MAX_URL_BYTES {
+            return Err(url.as_str().len());
         }
+        headers.remove(::http::header::CONTENT_TYPE);
+        Ok(self.client.get(url).headers(headers))
     }
 
     /// The endpoint's host, without what marks an IPv6 address in a URL, and its port.
@@ -92,6 +95,14 @@ impl HttpTransport {
     pub(crate) fn server(&self) -> (String, Option<u16>) {
         let host = self.endpoint.host_str().unwrap_or_default();
         (host.trim_matches(['[', ']']).to_owned(), self.endpoint.port_or_known_default())
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn method(&self) -> &'static str {
+        match self.method {
+            Method::Get => "GET",
+            Method::Post => "POST",
+        }
     }
 }
 
@@ -178,7 +189,14 @@ pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
 
 impl Transport for HttpTransport {
     async fn send(&self, request: Request) -> Result<Response, SendError> {
-        let sent = self.request(&request).timeout(self.timeout).send().await;
+        let answers = request.answers;
+        let sent = match self.request(request) {
+            Ok(request) => request.timeout(self.timeout).send().await,
+            Err(bytes) => {
+                let body = format!("a URL of {bytes} bytes cannot be sent").into_bytes();
+                return Ok(Response { status: 414, retry_after: None, body });
+            }
+        };
         let mut answer = sent.map_err(|error| {
             let kind = if error.is_connect() { SendError::Unreachable } else { SendError::Broken };
             kind(error.without_url().into())
@@ -186,12 +204,18 @@ impl Transport for HttpTransport {
         let retry_after = answer.headers().get(::http::header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = answer.status().as_u16();
+        // Of a success that only its body tells, half of it tells nothing.
+        let needed = answers != Answers::Status && answer.status().is_success();
         let mut body = Vec::new();
-        while body.len() < request.max_answer_bytes
-            && let Ok(Some(chunk)) = answer.chunk().await
-        {
-            let room = request.max_answer_bytes - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        while body.len() < answers.max_bytes() {
+            match answer.chunk().await {
+                Ok(Some(chunk)) => {
+                    let room = answers.max_bytes() - body.len();
+                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                }
+                Err(error) if needed => return Err(SendError::Broken(error.without_url().into())),
+                Ok(None) | Err(_) => break,
+            }
         }
         Ok(Response { status, retry_after, body })
     }

@@ -6,6 +6,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
+use crate::batch::Answers;
 use crate::error::BoxError;
 use crate::retry::Response;
 
@@ -16,8 +17,10 @@ pub(crate) use self::http::{HttpSettings, HttpTransport, error_chain, public_url
 pub(crate) struct Request {
     pub(crate) headers: ::http::HeaderMap,
     pub(crate) body: Bytes,
-    /// How much of the answer is read: to be understood, and so that its connection can be used again.
-    pub(crate) max_answer_bytes: usize,
+    /// The body is a form, which a GET has as its query.
+    pub(crate) is_form: bool,
+    /// How the answer will be read.
+    pub(crate) answers: Answers,
 }
 
 /// Why there is no answer.
