@@ -131,7 +131,8 @@ pub struct SpoolStats {
     pub accepted_records: u64,
     /// Records that the endpoint took, also those that an earlier process accepted.
     pub delivered_records: u64,
-    /// Records that the endpoint refused for good: they are in the rejected store.
+    /// Records that the endpoint refused for good: they are in the rejected store. Of those that an OTLP partial success
+    /// refused without saying which they were, there is only this count.
     pub rejected_records: u64,
     /// Records in the spool that wait to be delivered; while [`recovering`](Self::recovering), without those that
     /// are still looked for. Zero after shutdown.

@@ -368,9 +368,11 @@ fn an_illegal_static_header_is_an_error_from_build_that_names_it_and_not_its_val
         ("x-tenant", "s3cret\r\nx-admin: 1", "control character"),
         ("x-tenant", "s3cret\0", "control character"),
         ("x-tenant", "s3cret\u{7f}", "control character"),
-        ("x tenant", "s3cret", "not a header name"),
-        ("x-tenant\r\nx-admin", "s3cret", "not a header name"),
-        ("", "s3cret", "not a header name"),
+        ("x tenant", "s3cret", "character at byte 1"),
+        ("x-tenant\r\nx-admin", "s3cret", "character at byte 8"),
+        ("", "s3cret", "or none"),
+        // A value that went astray.
+        ("authorization: Basic s3cret", "", "character at byte 13"),
         ("content-length", "s3cret", "frames the request"),
         ("Transfer-Encoding", "s3cret", "frames the request"),
     ] {
@@ -382,7 +384,7 @@ fn an_illegal_static_header_is_an_error_from_build_that_names_it_and_not_its_val
         );
         let text = in_words(&error);
         assert!(text.contains("with_headers") && text.contains(word), "{text}");
-        assert!(text.contains(&name.escape_default().to_string()), "{text}");
+        assert!(text.contains(name) || text.contains("character at byte"), "{text}");
         assert!(!format!("{text} {error:?}").contains("s3cret"), "{error:?}");
     }
 }
