@@ -372,6 +372,27 @@ fn whoever_reads_may_have_enough() {
 }
 
 // --- verify, salvage ----------------------------------------------------------------------------------------------
+#[test]
+fn whoever_reads_slowly_keeps_nobody_from_the_queue() {
+    let spool = spool_dir();
+    left(exporter_to(NOWHERE, &spool), |service| service.log_all(&"x".repeat(1000), 1..=2000));
+    let mut process = tool(["cat", spool.path().to_str().expect("text")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the tool runs");
+    let mut printed = vec![0; 100];
+    let mut out = process.stdout.take().expect("a pipe");
+    out.read_exact(&mut printed).expect("a record");
+    print(spool.path(), ["purge", "--all", "--yes"]);
+    assert_eq!(queues(spool.path()).len(), 0);
+
+    out.read_to_end(&mut printed).expect("the rest");
+    let (code, _, error) = outcome(&process.wait_with_output().expect("it ends"));
+    assert_eq!((code, &*error), (0, ""));
+    assert_eq!(messages(&String::from_utf8(printed).expect("text")), names(&"x".repeat(1000), 1..=2000));
+}
+
 
 #[test]
 fn a_flipped_bit_in_any_entry_is_found_and_the_rest_is_whole() {
@@ -459,6 +480,21 @@ fn a_database_of_what_is_delivered_that_cannot_be_opened_is_found_and_hides_no_r
 
 #[test]
 fn what_killed_processes_left_is_delivered_to_where_they_sent_it_and_nothing_is_left() {
+#[cfg(unix)]
+#[test]
+fn without_a_temporary_directory_nothing_is_called_damaged_and_nothing_is_deleted() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| service.log_of("acme", 1..=10));
+    let dir = spool.path().to_str().expect("text");
+    for args in [&["verify", dir][..], &["stats", dir], &["cat", dir], &["purge", dir, "--all", "--yes"]] {
+        let output = tool(args.iter().copied()).env("TMPDIR", "/nowhere/at/all").output().expect("the tool runs");
+        let (code, out, error) = outcome(&output);
+        assert_eq!((code, &*out), (4, ""), "{args:?}: {error}");
+        assert!(error.contains("TMPDIR") && error.contains("/nowhere/at/all"), "{args:?}: {error}");
+    }
+    assert_eq!(messages(&print(spool.path(), ["cat"])), names("acme", 1..=10));
+}
+
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
     // Both at the same time, or the second would take over what the first has left.
     let mut first = start_child(&receiver.url("/ingest"), spool.path());
