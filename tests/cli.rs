@@ -452,7 +452,10 @@ fn what_is_whole_in_a_damaged_segment_is_salvaged() {
     let mut expected = names("acme", 1..=100);
     expected.remove(40);
     assert_eq!((code, messages(&out)), (1, expected), "{error}");
-    assert!(error.contains("frame 40 is missing or damaged") && error.contains("delivered before"), "{error}");
+    assert!(
+        error.contains("frame 40 is missing or damaged") && error.contains("delivered, given up or refused before"),
+        "{error}"
+    );
 
     let file = spool.path().join("salvaged");
     let file = file.to_str().expect("text");
