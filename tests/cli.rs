@@ -10,7 +10,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
 
 use common::{
-    Answer, Child, Receiver, Service, by_tenant, commands, exporter_to, name, names, say, setting, settings, spool_dir,
+    Answer, Authority, Child, Receiver, Service, by_tenant, commands, exporter_to, name, names, say, setting, settings,
+    spool_dir,
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::logs::SdkLogRecord;
@@ -371,6 +372,27 @@ fn whoever_reads_may_have_enough() {
     assert_eq!((code, &*error), (0, ""));
 }
 
+#[test]
+fn whoever_reads_slowly_keeps_nobody_from_the_queue() {
+    let spool = spool_dir();
+    left(exporter_to(NOWHERE, &spool), |service| service.log_all(&"x".repeat(1000), 1..=2000));
+    let mut process = tool(["cat", spool.path().to_str().expect("text")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the tool runs");
+    let mut printed = vec![0; 100];
+    let mut out = process.stdout.take().expect("a pipe");
+    out.read_exact(&mut printed).expect("a record");
+    print(spool.path(), ["purge", "--all", "--yes"]);
+    assert_eq!(queues(spool.path()).len(), 0);
+
+    out.read_to_end(&mut printed).expect("the rest");
+    let (code, _, error) = outcome(&process.wait_with_output().expect("it ends"));
+    assert_eq!((code, &*error), (0, ""));
+    assert_eq!(messages(&String::from_utf8(printed).expect("text")), names(&"x".repeat(1000), 1..=2000));
+}
+
 // --- verify, salvage ----------------------------------------------------------------------------------------------
 
 #[test]
@@ -431,7 +453,10 @@ fn what_is_whole_in_a_damaged_segment_is_salvaged() {
     let mut expected = names("acme", 1..=100);
     expected.remove(40);
     assert_eq!((code, messages(&out)), (1, expected), "{error}");
-    assert!(error.contains("frame 40 is missing or damaged") && error.contains("delivered before"), "{error}");
+    assert!(
+        error.contains("frame 40 is missing or damaged") && error.contains("delivered, given up or refused before"),
+        "{error}"
+    );
 
     let file = spool.path().join("salvaged");
     let file = file.to_str().expect("text");
@@ -453,6 +478,21 @@ fn a_database_of_what_is_delivered_that_cannot_be_opened_is_found_and_hides_no_r
     let (code, out, error) = run(spool.path(), ["cat"]);
     assert_eq!((code, messages(&out)), (0, names("acme", 1..=10)));
     assert!(error.contains("what is delivered cannot be read"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn without_a_temporary_directory_nothing_is_called_damaged_and_nothing_is_deleted() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| service.log_of("acme", 1..=10));
+    let dir = spool.path().to_str().expect("text");
+    for args in [&["verify", dir][..], &["stats", dir], &["cat", dir], &["purge", dir, "--all", "--yes"]] {
+        let output = tool(args.iter().copied()).env("TMPDIR", "/nowhere/at/all").output().expect("the tool runs");
+        let (code, out, error) = outcome(&output);
+        assert_eq!((code, &*out), (4, ""), "{args:?}: {error}");
+        assert!(error.contains("TMPDIR") && error.contains("/nowhere/at/all"), "{args:?}: {error}");
+    }
+    assert_eq!(messages(&print(spool.path(), ["cat"])), names("acme", 1..=10));
 }
 
 // --- drain --------------------------------------------------------------------------------------------------------
@@ -516,8 +556,8 @@ fn headers_come_from_the_command_line_and_the_environment_and_are_never_shown() 
 fn a_header_that_is_none_is_refused_without_being_shown() {
     let spool = spool_dir();
     left(small(exporter_to(NOWHERE, &spool)), |service| service.log("one"));
-    for args in [["--header", "pa55"], ["--header", "na me: pa55"], ["--header", "name: pa55\r\nx: y"]] {
-        let (code, out, error) = run(spool.path(), [&["drain"], &args[..]].concat());
+    for header in ["pa55", "na me: pa55", "name: pa55\r\nx: y", "Authorization=Basic pa55==: x"] {
+        let (code, out, error) = run(spool.path(), ["drain", "--header", header]);
         assert_eq!(code, 2, "{error}");
         assert!(!error.contains("pa55") && out.is_empty(), "{error}");
     }
@@ -623,6 +663,72 @@ fn an_interrupt_ends_it_and_nothing_is_lost() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_ends_it_at_once_and_nothing_is_lost() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    left_by_a_kill(&receiver.url("/ingest"), spool.path());
+    receiver.answer_always(Answer::hang());
+    receiver.come_up();
+    let mut process = tool(["drain", spool.path().to_str().expect("text"), "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the tool runs");
+    receiver.wait_for_requests(2);
+    let id = process.id().to_string();
+    let interrupt = || common::run(Command::new("kill").args(["-INT", &id])).expect("a signal");
+    interrupt();
+    let mut error = BufReader::new(process.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("a second time ends it at once") {
+        line.clear();
+        assert_ne!(error.read_line(&mut line).expect("a line"), 0, "it ended without a word");
+    }
+    interrupt();
+    let mut rest = String::new();
+    error.read_to_string(&mut rest).expect("text");
+    let (code, out, _) = outcome(&process.wait_with_output().expect("it ends"));
+    assert_eq!((code, &*out), (3, ""), "{rest}");
+    assert!(rest.contains("interrupted again"), "{rest}");
+
+    receiver.release();
+    receiver.answer_always(Answer::ok());
+    assert_eq!(document(&print(spool.path(), ["drain", "--json"]))["delivered_records"], 600);
+    assert_eq!(queues(spool.path()).len(), 0);
+}
+
+#[test]
+fn an_endpoint_that_asks_for_a_client_certificate_gets_one() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let receiver = Receiver::start_tls(authority.server(Some(&clients)));
+    let (spool, files) = (spool_dir(), spool_dir());
+    let file = |name: &str, pem: &str| {
+        let path = files.path().join(name).to_str().expect("text").to_owned();
+        fs::write(&path, pem).expect("a file");
+        path
+    };
+    let identity = clients.client_identity();
+    let (key, certificate) = identity.split_at(identity.find("-----BEGIN CERTIFICATE").expect("a certificate"));
+    // No line ends the key's last one.
+    let (ca, cert, key) =
+        (file("ca.pem", &authority.pem()), file("cert.pem", certificate), file("key.pem", key.trim_end()));
+    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log("one"));
+
+    for half in [["--cert", &cert], ["--key", &key]] {
+        assert_eq!(run(spool.path(), [&["drain"], &half[..]].concat()).0, 2);
+    }
+    let (code, _, error) = run(spool.path(), ["drain", "--for", "1s", "--ca-cert", &ca]);
+    assert_eq!((code, receiver.requests().len()), (3, 0), "{error}");
+    let tls = ["--ca-cert", &ca, "--cert", &cert, "--key", &key];
+    receiver.answer_always(Answer::status(422));
+    assert_eq!(run(spool.path(), [&["drain"], &tls[..]].concat()).0, 1);
+    receiver.answer_always(Answer::ok());
+    let url = receiver.url("/ingest");
+    print(spool.path(), [&["rejected", "retry", "--all", "--to", &url], &tls[..]].concat());
+    assert_eq!(receiver.delivered(), ["one"]);
+}
+
 #[test]
 fn what_is_too_old_is_given_up_only_after_a_yes_and_told_in_the_stream() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
@@ -714,6 +820,50 @@ fn what_was_refused_stays_while_the_endpoint_is_down() {
     assert_eq!(print(spool.path(), ["rejected", "list", "--json"]), "");
 }
 
+#[test]
+fn an_answer_that_is_about_the_endpoint_ends_the_retry_and_refuses_no_record() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(400));
+    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=2));
+    run(spool.path(), ["drain"]);
+    let url = receiver.url("/ingest?key=pa55");
+    for status in [429, 503, 401, 404] {
+        let asked = receiver.requests().len();
+        receiver.answer_always(Answer::status(status).body("not now"));
+        let (code, out, error) = run(spool.path(), ["rejected", "retry", "--all", "--to", &url]);
+        assert_eq!((code, receiver.requests().len()), (3, asked + 1), "{out}{error}");
+        assert!(out.contains("not now") && out.contains("0 refused again, 2 left"), "{out}");
+        assert!(error.contains(&format!("answered {status}")) && !error.contains("pa55"), "{error}");
+    }
+    assert_eq!(documents(&print(spool.path(), ["rejected", "list", "--json"])).len(), 2);
+}
+
+#[test]
+fn a_rejected_record_that_the_service_deletes_meanwhile_is_none_to_fail_for() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(400));
+    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=3));
+    run(spool.path(), ["drain"]);
+    let rejected = spool.path().join("rejected");
+    let delete = rejected.clone();
+    receiver.answer_by(move |_| {
+        for file in fs::read_dir(&delete).expect("a directory") {
+            fs::remove_file(file.expect("a file").path()).expect("a file that can be deleted");
+        }
+        Answer::ok()
+    });
+    let out = print(spool.path(), ["rejected", "retry", "--all", "--to", &receiver.url("/ingest")]);
+    assert!(out.contains("3 records taken, 0 refused again, 0 left"), "{out}");
+
+    let left = fs::File::create(rejected.join("left.new")).expect("a file");
+    left.set_modified(SystemTime::UNIX_EPOCH).expect("a time");
+    fs::write(rejected.join("unreadable.json"), "{").expect("a file");
+    fs::write(rejected.join("being-written.new"), "{").expect("a file");
+    print(spool.path(), ["purge", "--rejected", "--yes"]);
+    let stays: Vec<_> = tree(&rejected).into_keys().collect();
+    assert_eq!(stays, [rejected.join("being-written.new")]);
+}
+
 // --- purge --------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -745,8 +895,11 @@ fn nothing_is_deleted_without_a_yes_nor_where_the_owner_is_alive() {
     print(spool.path(), ["purge", "--queue", &dead[0], "--yes"]);
     assert_eq!(queues(spool.path()).len(), 2);
     let (code, _, error) = run(spool.path(), ["purge", "--all", "--yes"]);
-    assert_eq!(code, 1, "the third is alive");
+    assert_eq!(code, 0, "the third is alive, and is none of those that were meant");
     assert!(error.contains("its owner is alive: it is left"), "{error}");
+    let living = id(&queues(spool.path())[0]);
+    let (code, _, error) = run(spool.path(), ["purge", "--queue", &living, "--yes"]);
+    assert_eq!(code, 1, "{error}");
     assert_eq!(queues(spool.path()).len(), 1);
     alive.log("two");
     assert_eq!(alive.handle.stats().pending_records, 2);

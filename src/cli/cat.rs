@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::screen::{self, Screen};
 use super::{End, Failure, Outcome, Spool, survey, time};
+use crate::error::SpoolError;
 use crate::spool::inspect::{Directory, Reader, SegmentFiles, Stored};
 
 /// How often it is looked for what is new.
@@ -202,16 +203,20 @@ fn print_all(
 ) -> Result<ControlFlow<()>, Failure> {
     let mut known = args.queue.is_none();
     for queue in directory.queues()? {
-        let queue = queue?;
+        let mut queue = queue?;
         if args.queue.as_ref().is_some_and(|only| *only != queue.id()) {
             continue;
         }
         known = true;
-        let delivered = survey::delivered(&queue);
-        for files in queue.segments()? {
-            let (version, reader) = (files.version(), files.read()?);
+        let (owned, delivered, segments) = (queue.is_owned(), survey::delivered(&queue)?, queue.segments()?);
+        // Whoever reads what is printed takes the time that it takes. Who takes the queue over meanwhile writes to none of
+        // these segments, and one that it deletes while it is read stays until then.
+        queue.release();
+        for files in segments {
+            let version = files.version();
+            let Some(reader) = read(&files)? else { continue };
             // What an owner is writing comes in its turn.
-            let end = if queue.is_owned() { reader.contiguous_from(0) } else { reader.end() };
+            let end = if owned { reader.contiguous_from(0) } else { reader.end() };
             for entry in reader.entries(0..end) {
                 let Some(entry) = entry? else {
                     *damaged += 1;
@@ -248,7 +253,7 @@ fn print_new(
             if version == progress.version && progress.missed == 0 {
                 continue;
             }
-            let reader = files.read()?;
+            let Some(reader) = read(&files)? else { continue };
             let end = progress.advance(&reader);
             for entry in reader.entries(progress.next..end) {
                 if let Some(entry) = entry?
@@ -261,6 +266,14 @@ fn print_new(
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// Looks through a segment; `None` if it was deleted since, as what is delivered is.
+fn read(files: &SegmentFiles) -> Result<Option<Reader>, SpoolError> {
+    match files.read() {
+        Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        reader => reader.map(Some),
+    }
 }
 
 impl Progress {

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
@@ -86,6 +88,12 @@ pub(super) struct To {
     /// Trust the certificate authorities in this file too, in PEM
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     ca_cert: Option<PathBuf>,
+    /// The client's certificate for an endpoint that asks for one, in PEM
+    #[arg(long, value_name = "FILE", requires = "key", value_hint = clap::ValueHint::FilePath)]
+    cert: Option<PathBuf>,
+    /// The private key of --cert, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert", value_hint = clap::ValueHint::FilePath)]
+    key: Option<PathBuf>,
 }
 
 impl To {
@@ -109,9 +117,13 @@ impl To {
     }
 
     pub(super) fn root_certificate(&self) -> Result<Option<Vec<u8>>, SpoolError> {
-        let Some(path) = &self.ca_cert else { return Ok(None) };
-        let pem = std::fs::read(path);
-        pem.map(Some).map_err(|source| SpoolError::Io { action: "read", path: path.clone(), source })
+        self.ca_cert.as_deref().map(read).transpose()
+    }
+
+    /// The client's private key and its certificate.
+    pub(super) fn client_identity(&self) -> Result<Option<Vec<u8>>, SpoolError> {
+        let (Some(key), Some(certificate)) = (&self.key, &self.cert) else { return Ok(None) };
+        Ok(Some([&read(key)?[..], b"\n", &read(certificate)?].concat()))
     }
 
     /// The URL that was given, or the one that all of these were sent to.
@@ -135,6 +147,10 @@ impl To {
             }
         }
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SpoolError> {
+    std::fs::read(path).map_err(|source| SpoolError::Io { action: "read", path: path.to_owned(), source })
 }
 
 /// A URL without what may be secret in it.
@@ -248,7 +264,7 @@ impl Survey {
         self.rows.iter().map(|row| row.given_up).sum()
     }
 
-    fn show(&self, endpoint: &str, screen: &mut Screen) -> std::io::Result<()> {
+    fn show(&self, endpoint: &str, screen: &mut Screen) -> io::Result<()> {
         if screen.json {
             let rows = self.rows.iter().map(|row| {
                 json!({
@@ -315,8 +331,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let mut progress = Progress::new(survey.waiting, args.patience);
     let mut left = survey.waiting;
+    let interrupted = watch_signals();
     let ended = loop {
-        let ended = drain_once(args, &endpoint, survey.foreign, &mut progress)?;
+        let ended = drain_once(args, &endpoint, survey.foreign, &mut progress, &interrupted)?;
         let before = std::mem::replace(&mut left, Survey::of(&directory, None, false)?.waiting);
         // What was lost is told by records that may have come too late; or another owner is gone by now.
         if ended != Ended::Delivered || left == 0 || left == before {
@@ -339,7 +356,13 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// Delivers what is left by owners that are gone when this begins, or a little later.
-fn drain_once(args: &Args, endpoint: &str, foreign: bool, progress: &mut Progress) -> Result<Ended, Failure> {
+fn drain_once(
+    args: &Args,
+    endpoint: &str,
+    foreign: bool,
+    progress: &mut Progress,
+    interrupted: &AtomicBool,
+) -> Result<Ended, Failure> {
     let exporter = LogExporter::builder()
         .with_endpoint(endpoint)
         .with_spool_dir(&args.spool.dir)
@@ -359,9 +382,13 @@ fn drain_once(args: &Args, endpoint: &str, foreign: bool, progress: &mut Progres
         Some(pem) => exporter.with_root_certificate_pem(pem),
         None => exporter,
     };
+    let exporter = match args.to.client_identity()? {
+        Some(pem) => exporter.with_client_identity_pem(pem),
+        None => exporter,
+    };
     let exporter = exporter.build()?;
     let handle = exporter.handle();
-    let ended = deliver(&handle, progress);
+    let ended = deliver(&handle, progress, interrupted);
     if ended != Ended::Delivered {
         // What is under way may yet come to its end; nothing else is begun.
         handle.pause();
@@ -473,44 +500,78 @@ enum Ended {
     Failing,
 }
 
-fn deliver(spool: &SpoolHandle, progress: &mut Progress) -> Ended {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else { return Ended::Failing };
-    runtime.block_on(async {
-        let mut interrupted = std::pin::pin!(interrupted());
-        loop {
-            progress.show(&spool.stats());
-            match spool.spool.upgrade() {
-                Some(spool) if spool.is_idle() && spool.has_nothing_to_adopt() => break Ended::Delivered,
-                Some(spool) if spool.is_idle() && spool.is_adoption_failing() => break Ended::Failing,
-                Some(_) => {}
-                None => break Ended::Failing,
-            }
-            if progress.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                break Ended::TimeUp;
-            }
-            tokio::select! {
-                () = &mut interrupted => break Ended::Interrupted,
-                () = tokio::time::sleep(LOOK) => {}
-            }
+fn deliver(spool: &SpoolHandle, progress: &mut Progress, interrupted: &AtomicBool) -> Ended {
+    loop {
+        progress.show(&spool.stats());
+        match spool.spool.upgrade() {
+            Some(spool) if spool.is_idle() && spool.has_nothing_to_adopt() => break Ended::Delivered,
+            Some(spool) if spool.is_idle() && spool.is_adoption_failing() => break Ended::Failing,
+            Some(_) => {}
+            None => break Ended::Failing,
         }
-    })
+        if progress.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            break Ended::TimeUp;
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            break Ended::Interrupted;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Whether there was a signal to end. Whoever gives a second one does not want to wait: then all is left as a kill leaves it.
+fn watch_signals() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&interrupted);
+    let watch = move || -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut signals = Signals::new()?;
+            signals.next().await?;
+            told.store(true, Ordering::Relaxed);
+            screen::note("interrupted: what is under way may end; a second time ends it at once");
+            signals.next().await?;
+            screen::note("interrupted again: what is not delivered stays in the spool");
+            std::process::exit(3)
+        })
+    };
+    // Where signals cannot be watched, the first one ends it at once.
+    let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(watch);
+    interrupted
 }
 
 /// Ctrl-C, or who is in charge of processes.
-async fn interrupted() {
-    #[cfg(unix)]
-    {
+#[cfg(unix)]
+struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
+        Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+    }
+
+    async fn next(&mut self) -> io::Result<()> {
+        tokio::select! {
+            _ = self.0.recv() => Ok(()),
+            _ = self.1.recv() => Ok(()),
         }
     }
-    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Ctrl-C.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> io::Result<()> {
+        tokio::signal::ctrl_c().await
+    }
 }
 
 fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {

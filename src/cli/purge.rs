@@ -48,7 +48,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         } else {
             let why = if queue.is_owned() { "its owner is alive" } else { "somebody reads it" };
             screen::note(&format!("queue {}: {why}: it is left", queue.id()));
-            refused = true;
+            // Every queue whose owner is gone, that is not.
+            refused |= !(args.all && queue.is_owned());
         }
     }
     let mut what: Vec<String> = queues
@@ -62,11 +63,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         what.extend((!segments.is_empty()).then(|| format!("{segments_text} ({})", screen::bytes(bytes))));
         quarantined = segments;
     }
-    let store = directory.rejected();
     if args.rejected {
-        rejected = store.records()?;
-        let number = rejected.len() as u64;
-        what.extend((number > 0).then(|| format!("{} that the endpoint refused", records(number))));
+        // By what is there: some of it may be no record that can be read.
+        rejected = directory.rejected().files()?;
+        let files = screen::counted(rejected.len() as u64, "record", "records");
+        let bytes = screen::bytes(rejected.iter().map(|file| file.bytes).sum());
+        what.extend((!rejected.is_empty()).then(|| format!("{files} that the endpoint refused ({bytes})")));
     }
     if !what.is_empty() {
         confirm(&format!("delete {} for good", what.join(", ")), args.yes)?;
@@ -77,8 +79,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     for segment in &quarantined {
         segment.remove()?;
     }
-    for record in &rejected {
-        store.remove(&record.batch_id)?;
+    for file in &rejected {
+        file.remove()?;
     }
     if screen.json {
         screen.document(&serde_json::json!({ "deleted": what }))?;

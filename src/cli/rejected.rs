@@ -34,8 +34,9 @@ enum Command {
     },
     /// Send them again: one that is taken is deleted
     ///
-    /// Each is sent alone, as it was, under the same `Idempotency-Key`. Exits with 1 if one is refused again, and with 3 if
-    /// the endpoint could not be asked.
+    /// Each is sent alone, as it was, under the same `Idempotency-Key`. Exits with 1 if one is refused again. If
+    /// the endpoint cannot be asked, or its answer is about itself and not about the record (it has too much to do, or does
+    /// not know the credentials), it stops there and exits with 3.
     Retry {
         #[command(flatten)]
         spool: Spool,
@@ -182,6 +183,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     let settings = HttpSettings {
         method: to.method(),
         timeout: Given::new(to.timeout, "--timeout"),
+        client_identity: to.client_identity()?.map(|pem| Given::new(pem, "--key, --cert")),
         root_certificates: to.root_certificate()?.map(|pem| Given::new(pem, "--ca-cert")).into_iter().collect(),
         ..HttpSettings::new(Given::new(endpoint.clone(), "--to"))
     };
@@ -189,7 +191,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = directory.rejected();
     let (mut taken, mut refused) = (0, 0);
-    let asked: Result<(), Failure> = runtime.block_on(async {
+    let stopped: Result<Option<String>, Failure> = runtime.block_on(async {
         let transport = HttpTransport::build(&settings)?;
         for record in &selected {
             let mut headers = HeaderMap::new();
@@ -200,37 +202,49 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
             }
             let (body, is_form) = (record.body.clone().into(), record.content_type == FORM);
             let request = Request { headers: headers.into_http(), body, is_form, answers: record.answers };
-            let answer = transport.send(request).await.map_err(|error| unreachable(&endpoint, error))?;
-            let is_taken = record.answers.judge(&answer, 1).verdict == Verdict::Delivered;
-            if is_taken {
-                store.remove(&record.batch_id)?;
-                taken += 1;
-            } else {
-                refused += 1;
+            let answer = match transport.send(request).await {
+                Ok(answer) => answer,
+                Err(error) => return Ok(Some(unreachable(&endpoint, error))),
+            };
+            let verdict = record.answers.judge(&answer, 1).verdict;
+            let is_about_the_record = match &verdict {
+                Verdict::Delivered => {
+                    store.remove(&record.batch_id)?;
+                    taken += 1;
+                    true
+                }
+                Verdict::Refused | Verdict::TooLarge | Verdict::DeliveredBut { .. } | Verdict::DeliveredExcept(_) => {
+                    refused += 1;
+                    true
+                }
+                Verdict::Retry | Verdict::Hold => false,
+            };
+            say(&mut screen, record, &answer, verdict == Verdict::Delivered)?;
+            if !is_about_the_record {
+                let (endpoint, status) = (shown(&endpoint), answer.status());
+                return Ok(Some(format!("{endpoint} takes nothing now: it answered {status}")));
             }
-            say(&mut screen, record, &answer, is_taken)?;
         }
-        Ok(())
+        Ok(None)
     });
     let left = selected.len() as u64 - taken - refused;
     if !screen.json {
-        screen.line(&format!("{} taken, {refused} refused again, {left} not sent", records(taken)))?;
+        screen.line(&format!("{} taken, {refused} refused again, {left} left", records(taken)))?;
     }
     screen.flush()?;
-    match asked {
-        Err(Failure::Refused(reason)) => {
+    Ok(match stopped? {
+        Some(reason) => {
             screen::note(&reason);
-            Ok(End::Left)
+            End::Left
         }
-        Err(failure) => Err(failure),
-        Ok(()) if refused > 0 => Ok(End::Wrong),
-        Ok(()) => Ok(End::Done),
-    }
+        None if refused > 0 => End::Wrong,
+        None => End::Done,
+    })
 }
 
-fn unreachable(endpoint: &str, error: SendError) -> Failure {
+fn unreachable(endpoint: &str, error: SendError) -> String {
     let (SendError::Unreachable(error) | SendError::Broken(error)) = error;
-    Failure::Refused(format!("{}: {}", shown(endpoint), error_chain(&*error)))
+    format!("{}: {}", shown(endpoint), error_chain(&*error))
 }
 
 fn say(screen: &mut Screen, record: &RejectedRecord, answer: &Response, is_taken: bool) -> std::io::Result<()> {

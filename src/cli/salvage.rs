@@ -10,9 +10,9 @@ use crate::spool::inspect::{Directory, SegmentFiles};
 
 /// Print what can be read of damaged segments
 ///
-/// A segment in which damage was found is set aside in quarantine when all that is whole in it is delivered: so the
-/// records that are printed here were delivered already. What was damaged is listed on standard error. Exits with 1 if
-/// records are missing.
+/// A segment in which damage was found is set aside in quarantine when nothing in it waits any more: so each record that
+/// is printed here was delivered, given up or refused already. What was damaged is listed on standard error. Exits with 1
+/// if records are missing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         print(&segments, &mut printer)?;
         let number = printer.printed;
         screen::note(&format!(
-            "{} of {}, which were delivered before they were set aside",
+            "{} of {}, which were delivered, given up or refused before they were set aside",
             screen::records(number),
             screen::counted(segments.len() as u64, "damaged segment", "damaged segments")
         ));

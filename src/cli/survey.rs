@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::screen;
 use crate::error::SpoolError;
-use crate::spool::inspect::{Delivered, Directory, Lane, Queue, SegmentFiles};
+use crate::spool::inspect::{Delivered, Directory, Known, Lane, Queue, SegmentFiles};
 use crate::transport::error_chain;
 
 /// A queue that was looked at, locked while this lives if its owner is gone.
@@ -54,7 +54,7 @@ impl Counted {
 
 impl Surveyed {
     pub(super) fn new(queue: Queue) -> Result<Self, SpoolError> {
-        let delivered = delivered(&queue);
+        let delivered = delivered(&queue)?;
         let segments = queue.segments()?.into_iter().map(|files| Counted::new(files, delivered.as_ref()));
         Ok(Self { segments: segments.collect::<Result<_, _>>()?, queue, delivered })
     }
@@ -69,24 +69,24 @@ impl Surveyed {
 }
 
 /// What of a queue is delivered; if that is not known, why is said.
-pub(super) fn delivered(queue: &Queue) -> Option<Delivered> {
-    match queue.delivered() {
-        Ok(Some(delivered)) => Some(delivered),
-        Ok(None) => {
+pub(super) fn delivered(queue: &Queue) -> Result<Option<Delivered>, SpoolError> {
+    Ok(match queue.delivered()? {
+        Known::Is(delivered) => Some(delivered),
+        Known::Owned => {
             let id = queue.id();
             screen::note(&format!(
                 "queue {id}: its owner is alive; what is delivered is not known: counts include that"
             ));
             None
         }
-        Err(error) => {
+        Known::Unreadable(error) => {
             let (id, reason) = (queue.id(), error_chain(&error));
             screen::note(&format!(
                 "queue {id}: what is delivered cannot be read: counts include that, and all of it would be sent: {reason}"
             ));
             None
         }
-    }
+    })
 }
 
 /// Every queue, one after the other; none is locked any longer than it is looked at.

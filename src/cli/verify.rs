@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::screen::{self, Table, count};
 use super::{End, Outcome, Spool};
-use crate::spool::inspect::SegmentFiles;
+use crate::spool::inspect::{Known, SegmentFiles};
 use crate::transport::error_chain;
 
 /// How long what an owner is writing may look damaged.
@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                 "queue {id}: its owner is alive and may be writing: what it writes now is not checked"
             ));
         }
-        if let Err(error) = queue.delivered() {
+        if let Known::Unreadable(error) = queue.delivered()? {
             let reason = error_chain(&error);
             report.damage.push(format!("queue {}: what is delivered cannot be read: {reason}", queue.id()));
         }

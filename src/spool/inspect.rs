@@ -127,18 +127,26 @@ impl Queue {
         Ok(segments)
     }
 
-    /// What is delivered, if its owner is gone. Fails if that cannot be read.
-    pub(crate) fn delivered(&self) -> Result<Option<Delivered>, SpoolError> {
-        let Some(lock) = &self.lock else { return Ok(None) };
+    /// What is delivered. Fails if there is no place for a copy to look that up in.
+    pub(crate) fn delivered(&self) -> Result<Known, SpoolError> {
+        let Some(lock) = &self.lock else { return Ok(Known::Owned) };
         let from = lock.cursor();
         if !from.exists() {
-            return Ok(Some(Delivered::default()));
+            return Ok(Known::Is(Delivered::default()));
         }
-        let copy = tempfile::tempdir().map_err(|error| io_error("copy", &from, error))?;
+        let mut files = Vec::new();
+        if let Err(error) = read_files(&from, Path::new(""), &mut files) {
+            return Ok(Known::Unreadable(error));
+        }
+        let copy = tempfile::tempdir().map_err(no_copy)?;
         let to = copy.path().join("cursor");
-        copy_dir(&from, &to).map_err(|error| io_error("copy", &from, error))?;
-        let (_, segments) = Cursor::open(&to)?;
-        Ok(Some(Delivered(segments.into_iter().collect())))
+        write_files(&to, &files).map_err(no_copy)?;
+        match Cursor::open(&to) {
+            Ok((_, segments)) => Ok(Known::Is(Delivered(segments.into_iter().collect()))),
+            // The copy's disk is.
+            Err(error) if error.is_full() => Err(error),
+            Err(error) => Ok(Known::Unreadable(error)),
+        }
     }
 
     /// Gives up the lock: from now on anybody may take it over.
@@ -160,18 +168,40 @@ impl Queue {
     }
 }
 
-fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir(to)?;
-    for found in fs::read_dir(from)? {
-        let found = found?;
-        let to = to.join(found.file_name());
-        if found.file_type()?.is_dir() {
-            copy_dir(&found.path(), &to)?;
+/// Every file below `within` of a directory: its path in there, and what is in it.
+fn read_files(dir: &Path, within: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) -> Result<(), SpoolError> {
+    for found in list(&dir.join(within))? {
+        let (path, within) = (found.path(), within.join(found.file_name()));
+        if path.is_dir() {
+            read_files(dir, &within, files)?;
         } else {
-            fs::copy(found.path(), to)?;
+            files.push((within, fs::read(&path).map_err(|error| io_error("read", &path, error))?));
         }
     }
     Ok(())
+}
+
+fn write_files(dir: &Path, files: &[(PathBuf, Vec<u8>)]) -> io::Result<()> {
+    for (within, bytes) in files {
+        let path = dir.join(within);
+        fs::create_dir_all(path.parent().unwrap_or(dir))?;
+        fs::write(path, bytes)?;
+    }
+    Ok(())
+}
+
+fn no_copy(error: io::Error) -> SpoolError {
+    io_error("copy a database to the temporary directory (TMPDIR says which)", &std::env::temp_dir(), error)
+}
+
+/// What is known of how far a queue is delivered.
+#[derive(Debug)]
+pub(crate) enum Known {
+    Is(Delivered),
+    /// Nothing, as its owner is alive.
+    Owned,
+    /// Nothing, as the database that notes it is damaged.
+    Unreadable(SpoolError),
 }
 
 /// How far the lanes of each segment are delivered.

@@ -111,6 +111,21 @@ pub(crate) struct RejectedStore {
     bytes: AtomicU64,
 }
 
+/// A file of the store.
+#[cfg(feature = "cli")]
+pub(crate) struct RejectedFile {
+    path: PathBuf,
+    pub(crate) bytes: u64,
+}
+
+#[cfg(feature = "cli")]
+impl RejectedFile {
+    /// Deletes it, if nobody else has.
+    pub(crate) fn remove(&self) -> Result<(), SpoolError> {
+        remove_file(&self.path)
+    }
+}
+
 struct Found {
     modified: SystemTime,
     bytes: u64,
@@ -163,12 +178,8 @@ impl RejectedStore {
             if bytes <= target {
                 break;
             }
-            match fs::remove_file(&oldest.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(io_error("remove", &oldest.path, error));
-                }
-                _ => bytes -= oldest.bytes,
-            }
+            remove_file(&oldest.path)?;
+            bytes -= oldest.bytes;
             evicted += 1;
         }
         self.bytes.store(bytes, Ordering::Relaxed);
@@ -187,11 +198,22 @@ impl RejectedStore {
         Ok(self.list()?.iter().map(|found| found.bytes).sum())
     }
 
-    /// Deletes a record.
+    /// Deletes a record, if nobody else has.
     #[cfg(feature = "cli")]
     pub(crate) fn remove(&self, batch_id: &str) -> Result<(), SpoolError> {
-        let path = self.dir.join(format!("{batch_id}.json"));
-        fs::remove_file(&path).map_err(|error| io_error("remove", &path, error))
+        remove_file(&self.dir.join(format!("{batch_id}.json")))
+    }
+
+    /// Every file, also what is no record: but for one that somebody may be just writing.
+    #[cfg(feature = "cli")]
+    pub(crate) fn files(&self) -> Result<Vec<RejectedFile>, SpoolError> {
+        const WRITTEN_IN: Duration = Duration::from_secs(60);
+        let is_left = |found: &Found| {
+            found.path.extension().is_none_or(|extension| extension != "new")
+                || found.modified.elapsed().is_ok_and(|age| age > WRITTEN_IN)
+        };
+        let found = self.list()?.into_iter().filter(is_left);
+        Ok(found.map(|found| RejectedFile { path: found.path, bytes: found.bytes }).collect())
     }
 
     /// Every record that is kept, the oldest first. One that cannot be read is left out.
@@ -214,6 +236,14 @@ impl RejectedStore {
             Some(Found { modified: meta.modified().ok()?, bytes: meta.len(), path: found.path() })
         });
         Ok(files.collect())
+    }
+}
+
+/// Deletes a file, which may be gone already: other processes make room too.
+fn remove_file(path: &Path) -> Result<(), SpoolError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
+        _ => Ok(()),
     }
 }
 
