@@ -37,7 +37,7 @@ async fn main() -> Result<(), BoxError> {
         .layer(from_fn(log_request));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     println!("http://{}/hello/world, Ctrl-C ends", listener.local_addr()?);
-    axum::serve(listener, router).with_graceful_shutdown(ctrl_c()).await?;
+    axum::serve(listener, router).with_graceful_shutdown(told_to_end()).await?;
 
     // Blocks until the logs are delivered or the SDK's 5 s are over, so it must not stand on a thread that runs tasks.
     tokio::task::spawn_blocking(move || provider.shutdown()).await??;
@@ -53,9 +53,20 @@ async fn log_request(request: Request, next: Next) -> Response {
     response
 }
 
-async fn ctrl_c() {
-    // Without the signal's handler there is no graceful end, only kill: the spool survives that as well.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+/// Ctrl-C, or on Unix what systemd and Kubernetes send. Without a handler there is no graceful end, only a kill: the spool
+/// survives that as well.
+async fn told_to_end() {
+    #[cfg(unix)]
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<Option<()>>();
+    tokio::select! {
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        _ = terminated => {}
     }
 }

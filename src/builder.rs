@@ -220,11 +220,14 @@ impl LogExporterBuilder {
     /// # Examples
     ///
     /// ```
+    /// use opentelemetry::logs::AnyValue;
     /// use opentelemetry_spool::LogExporter;
     ///
     /// let builder = LogExporter::builder().with_partition_key(|record, _scope| {
-    ///     let tenant = record.attributes_iter().find(|(key, _)| key.as_str() == "tenant");
-    ///     tenant.map(|(_, value)| format!("{value:?}")).unwrap_or_default()
+    ///     match record.attributes_iter().find(|(key, _)| key.as_str() == "tenant") {
+    ///         Some((_, AnyValue::String(tenant))) => tenant.to_string(),
+    ///         _ => "nobody".to_owned(),
+    ///     }
     /// });
     /// ```
     pub fn with_partition_key<F>(mut self, key: F) -> Self

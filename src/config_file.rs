@@ -202,7 +202,12 @@ impl<'de> Deserialize<'de> for ExporterConfig {
                         }
                         "encoding" => {
                             let Scalar(encoding) = map.next_value()?;
-                            config.add("protocol", by, Scalar(format!("http/{encoding}")));
+                            let protocol = match encoding.as_str() {
+                                "" => String::new(),
+                                "protobuf" | "json" => format!("http/{encoding}"),
+                                _ => return Err(M::Error::custom("`encoding` is protobuf or json")),
+                            };
+                            config.add("protocol", by, Scalar(protocol));
                         }
                         key => {
                             if let Some(name) = own_names().find(|name| *name == key) {

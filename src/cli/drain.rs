@@ -427,7 +427,8 @@ fn report(screen: &mut Screen, stats: &SpoolStats, left: u64) -> Outcome {
             "last_error": stats.last_error.as_ref().map_or(Value::Null, |error| json!(error)),
         }))?;
     } else {
-        let mut line = format!("{} delivered in {} requests", records(delivered_records), count(requests));
+        let mut line =
+            format!("{} delivered in {}", records(delivered_records), screen::counted(requests, "request", "requests"));
         for (number, what) in [
             (rejected_records, "refused for good (see `otel-spool rejected list`)"),
             (expired_records, "given up"),

@@ -31,7 +31,7 @@ const MAX_DEPTH: usize = 64;
 /// | `created`, `msecs`, `relativeCreated` | seconds since 1970; the milliseconds among them; milliseconds since the encoder was made |
 /// | `levelname`, `levelno` | the severity on Python's scale: `WARNING`, `30` |
 /// | `severity_text`, `severity_number` | as OpenTelemetry has it: `WARN`, `13` |
-/// | `name` | the instrumentation scope |
+/// | `name` | the instrumentation scope, or where that has no name, the target |
 /// | `target`, `event` | the record's target and event name |
 /// | `pathname`, `filename`, `module`, `funcName`, `lineno` | where it was logged: `src/orders.rs`, `orders.rs`, `orders`, `shop::orders`, `12` |
 /// | `process`, `processName` | number and name of the process |
@@ -250,6 +250,8 @@ impl<'a> Rendering<'a> {
                 .severity_text()
                 .or_else(|| record.severity_number().map(|severity| severity.name()))
                 .unwrap_or_default(),
+            // `tracing` gives every record the same scope, without a name.
+            Field::Name if self.scope.name().is_empty() => record.target().map_or("", |target| target),
             Field::Name => self.scope.name(),
             Field::Target => record.target().map_or("", |target| target),
             Field::Event => record.event_name().unwrap_or_default(),
