@@ -60,7 +60,9 @@ pub(crate) enum Step {
     Delivered,
     /// The same, but for some of its records.
     DeliveredInPart(Failure),
-    /// The batch was refused: it was divided, or its only record rejected. What is left comes next.
+    /// The batch was refused and divided. Its halves come next.
+    Divided(Failure),
+    /// All that the batch had was refused and set aside.
     Refused(Failure),
     /// Records were given up. What is left comes next.
     Passed,
@@ -197,12 +199,13 @@ impl<T: Transport> Drain<T> {
             let reason = format!("{reason}; {what}: {}", error_chain(&error));
             return Step::Failed(Failure { batch: batch.id.clone(), reason, again: Again::Slowly });
         }
+        let failure = Failure { batch: batch.id.clone(), reason, again: Again::Slowly };
         if batch.records > 1 {
             done();
-        } else {
-            self.deliver(batch, 1, done);
+            return Step::Divided(failure);
         }
-        Step::Refused(Failure { batch: batch.id.clone(), reason, again: Again::Slowly })
+        self.deliver(batch, 1, done);
+        Step::Refused(failure)
     }
 
     fn headers_for(&self, batch: &Batch) -> Result<HeaderMap, BoxError> {
@@ -363,7 +366,7 @@ mod tests {
         for code in [400, 413, 415, 422] {
             let dir = tempfile::tempdir().unwrap();
             let drain = drain(dir.path(), [status(code), status(code), status(200), status(200)]);
-            assert!(matches!(step(&drain, 1), Step::Refused(_)), "divided");
+            assert!(matches!(step(&drain, 1), Step::Divided(_)), "divided");
             assert!(matches!(step(&drain, 1), Step::Refused(_)), "rejected");
             assert!(matches!(step(&drain, 1), Step::Delivered));
             assert!(matches!(step(&drain, 1), Step::Delivered));

@@ -58,7 +58,7 @@ pub enum SpoolEvent {
     },
     /// All that failed or was held is delivered again.
     DeliveryResumed,
-    /// The endpoint refuses something for good, for the first time.
+    /// The endpoint refuses records for good, for the first time: they are set aside in the rejected store.
     RecordsRefused {
         /// The id of the batch.
         batch: String,
@@ -195,7 +195,7 @@ impl SpoolEvent {
                 name: "Spool.RecordsRefused",
                 batch = batch.as_str(),
                 reason = reason.as_str(),
-                message = "The endpoint refuses records. What is refused is found, if need be by dividing the batch, and set aside in the rejected store. Further ones are counted only."
+                message = "The endpoint refuses records for good. They are set aside in the rejected store. Further ones are counted only."
             ),
             Self::RejectedEvicted { records } => warn!(
                 name: "Spool.RejectedEvicted",

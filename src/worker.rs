@@ -356,7 +356,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
         let (id, step) = ended.unwrap_or_else(|error| (error.id(), panicked("a hook")));
         let Some(Begun { task, at, hurry }) = self.begun.remove(&id) else { return };
         match &step {
-            Step::Delivered | Step::DeliveredInPart(_) | Step::Refused(_) => self.limit.answered(at.elapsed()),
+            Step::Delivered | Step::DeliveredInPart(_) | Step::Divided(_) | Step::Refused(_) => {
+                self.limit.answered(at.elapsed());
+            }
             Step::Failed(Failure { again: Again::Backoff | Again::After(_), .. }) => {
                 self.limit.overloaded(at.into_std(), std::time::Instant::now());
             }
@@ -372,7 +374,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
             self.lingering.remove(&task.partition);
         }
         self.note_reach(&step, hurried);
-        if let Step::DeliveredInPart(failure) = &step {
+        if let Step::DeliveredInPart(failure) | Step::Refused(failure) = &step {
             self.report_refusal(failure);
         }
         match step {
@@ -388,7 +390,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 self.lingering.insert(partition, at);
             }
             Step::Wait(_) | Step::Passed => self.due.push_back(Task { lingered: false, ..task }),
-            Step::Refused(failure) => {
+            Step::Divided(failure) | Step::Refused(failure) => {
                 let refusals = self.count_refusal(&task.partition, &failure);
                 let task = Task::new(task.partition);
                 if refusals < MAX_REFUSALS {
@@ -433,7 +435,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
                 }
             }
             Step::Failed(Failure { again: Again::Unasked, .. }) | Step::Passed | Step::Empty | Step::Wait(_) => {}
-            Step::Delivered | Step::DeliveredInPart(_) | Step::Refused(_) | Step::Failed(_) => {
+            Step::Delivered | Step::DeliveredInPart(_) | Step::Divided(_) | Step::Refused(_) | Step::Failed(_) => {
                 (self.unreachable, self.probe_at) = (0, None);
             }
         }
@@ -446,7 +448,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
         (at, self.ticket)
     }
 
-    /// Tells of the first refusal.
+    /// Tells of the first records that are set aside.
     fn report_refusal(&mut self, Failure { batch, reason, .. }: &Failure) {
         self.drain.counters.set_last_error(reason.clone());
         if !std::mem::replace(&mut self.warned_of_refusal, true) {
@@ -454,9 +456,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
         }
     }
 
-    /// Also tells when a partition seems to be refused altogether.
+    /// Tells when a partition seems to be refused altogether.
     fn count_refusal(&mut self, partition: &Partition, failure: &Failure) -> u32 {
-        self.report_refusal(failure);
+        self.drain.counters.set_last_error(failure.reason.clone());
         let refusals = self.refusals.entry(partition.clone()).or_default();
         *refusals = refusals.saturating_add(1);
         if *refusals == MAX_REFUSALS {

@@ -119,6 +119,21 @@ fn the_first_refusal_is_told_and_that_everything_is_refused() {
 }
 
 #[test]
+fn a_batch_that_is_only_too_large_is_no_refusal_of_records() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_by(|request| Answer::status(if request.messages.len() > 1 { 413 } else { 200 }));
+    let (exporter, told) = telling(exporter(&receiver, &spool));
+    let service = Service::batch(exporter);
+    service.handle.pause();
+    service.log_all("m", 1..=4);
+    service.sync();
+    service.handle.resume();
+    service.deliver();
+    assert_eq!(receiver.wait_for_records(4).len(), 4);
+    is_all(service, &told);
+}
+
+#[test]
 fn a_limit_that_is_reached_is_told_with_its_reason() {
     for (policy, expected) in
         [(FullPolicy::DropOldest, LossReason::Dropped), (FullPolicy::DropNewest, LossReason::NotAccepted)]
