@@ -109,6 +109,16 @@ impl LogExporterBuilder {
     /// `config-file`.
     ///
     /// What is wrong with a value is said by [`build`](Self::build), with its line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry_spool::{ExporterConfig, LogExporter};
+    ///
+    /// let yaml = std::fs::read_to_string("/etc/checkout/otel.yaml")?;
+    /// let builder = LogExporter::builder().with_config(ExporterConfig::from_yaml(&yaml)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn with_config(mut self, config: ExporterConfig) -> Self {
         self.outside = Some(config.settings());
         self
