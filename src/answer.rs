@@ -233,7 +233,7 @@ fn bulk(response: &Response, records: u64) -> Judgement {
     let Some(items) = items.filter(|items| items.len() as u64 == records) else {
         return strange("a _bulk's answer without an item for each record");
     };
-    let (mut refusals, mut again, mut held) = (Vec::new(), None, None);
+    let (mut refusals, mut again, mut held, mut kind) = (Vec::new(), None, None, None);
     for (record, item) in items.iter().enumerate() {
         let Some(item) = item.as_object().and_then(|item| item.values().next()) else {
             return strange("a _bulk's answer with an item that says nothing");
@@ -245,7 +245,11 @@ fn bulk(response: &Response, records: u64) -> Judgement {
             200..=299 | 409 => {}
             408 | 429 | 500..=599 => again = again.or_else(|| Some(reason())),
             400 if is_about_the_index(item) => held = held.or_else(|| Some(reason())),
-            400 | 413 | 415 | 422 => refusals.push(Refusal { record, answer: reason() }),
+            400 | 413 | 415 | 422 => {
+                // What else it says can repeat what was logged.
+                kind.get_or_insert_with(|| item.get("error").map(|error| text(error, "type")).unwrap_or_default());
+                refusals.push(Refusal { record, answer: reason() });
+            }
             _ => held = held.or_else(|| Some(reason())),
         }
     }
@@ -254,13 +258,10 @@ fn bulk(response: &Response, records: u64) -> Judgement {
         (None, Some(reason)) => Judgement::new(Verdict::Hold, response, &reason),
         (None, None) if refusals.is_empty() => Judgement::new(Verdict::Delivered, response, ""),
         (None, None) => {
-            // Its reason can repeat what was logged.
-            let first = items.get(refusals[0].record).and_then(|item| item.as_object()?.values().next()?.get("error"));
-            let reason = first.map(|error| text(error, "type")).unwrap_or_default();
             // That all of them are bad is less likely than that something else is: halving finds out, and slows down.
             let all = refusals.len() as u64 == records && records > 1;
             let verdict = if all { Verdict::Refused } else { Verdict::DeliveredExcept(refusals) };
-            Judgement::new(verdict, response, &reason)
+            Judgement::new(verdict, response, &kind.unwrap_or_default())
         }
     }
 }

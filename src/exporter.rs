@@ -14,7 +14,7 @@ use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 
 use crate::batch::Framing;
 use crate::builder::LogExporterBuilder;
-use crate::encode::Encoder;
+use crate::encode::{Encoder, time_of};
 use crate::error::{BoxError, SpoolError};
 use crate::event::{Events, SpoolEvent};
 use crate::groups::{Encoded, Groups};
@@ -120,7 +120,7 @@ impl LogExporter {
         });
         let result = match key {
             Ok(key) => {
-                let timestamp = record.timestamp().or(record.observed_timestamp());
+                let timestamp = time_of(record);
                 Some(add(&key, Encoded { bytes: &bytes, timestamp }))
             }
             Err(error) => {

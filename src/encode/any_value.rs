@@ -9,6 +9,9 @@ use opentelemetry::logs::AnyValue;
 use opentelemetry::{Array, Value};
 use serde_core::{Serialize, Serializer};
 
+/// How many lists and maps of one value are written inside one another unless told otherwise.
+pub(super) const MAX_DEPTH: usize = 64;
+
 /// What stands for a list or a map that is nested too deeply.
 pub(super) const TOO_DEEP: &str = "[nested too deeply]";
 

@@ -3,14 +3,13 @@
 use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::UNIX_EPOCH;
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
-use super::Encoder;
 use super::json::JsonEncoder;
 use super::object::write_text;
+use super::{Encoder, since_epoch};
 use crate::batch::{Answers, Framing};
 use crate::error::BoxError;
 use crate::unique::unique_number;
@@ -82,8 +81,7 @@ impl Encoder for BulkEncoder {
             out.push(b',');
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let time = record.timestamp().or(record.observed_timestamp()).unwrap_or_else(std::time::SystemTime::now);
-        let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let millis = since_epoch(record).as_millis();
         let id = self.id.get_or_init(unique_number);
         write!(out, "\"_id\":\"{id:016x}-{number:x}\"}}}}\n{{\"@timestamp\":{millis}")?;
         let document = out.len();

@@ -1,22 +1,17 @@
 //! ClickHouse's `JSONEachRow`.
 
-use std::time::UNIX_EPOCH;
-
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 use serde_core::{Serialize, Serializer};
 
-use super::Encoder;
-use super::any_value::{JsonText, JsonValue, from_resource};
+use super::any_value::{JsonText, JsonValue, MAX_DEPTH, from_resource};
 use super::attributes::Attributes;
 use super::object::Object;
 use super::origin::Origin;
+use super::{Encoder, since_epoch};
 use crate::batch::{Answers, Framing};
 use crate::error::BoxError;
-
-/// How many lists and maps of one value are written inside one another.
-const MAX_DEPTH: usize = 64;
 
 /// Encodes records as rows for ClickHouse, in `JSONEachRow`, for the table that the OpenTelemetry Collector's exporter makes.
 ///
@@ -63,8 +58,7 @@ impl Encoder for ClickHouseEncoder {
 
     fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         Object::write(out, |row| {
-            let time = record.timestamp().or(record.observed_timestamp()).unwrap_or_else(std::time::SystemTime::now);
-            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let since = since_epoch(record);
             row.member("Timestamp", format!("{}.{:09}", since.as_secs(), since.subsec_nanos()))?;
             if let Some(trace) = record.trace_context().filter(|trace| trace.trace_id != TraceId::INVALID) {
                 row.hex("TraceId", trace.trace_id.to_bytes());

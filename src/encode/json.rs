@@ -8,17 +8,14 @@ use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::logs::SdkLogRecord;
 use opentelemetry_sdk::{Resource, logs::TraceContext};
 
-use super::Encoder;
-use super::any_value::{JsonText, JsonValue};
+use super::any_value::{JsonText, JsonValue, MAX_DEPTH};
 use super::attributes::{Attributes, Known};
 use super::level::python_level;
 use super::object::{Object, write_text};
 use super::origin::Origin;
+use super::{Encoder, time_of};
 use crate::batch::Framing;
 use crate::error::BoxError;
-
-/// How many lists and maps are written inside one another unless told otherwise.
-const DEFAULT_MAX_DEPTH: usize = 64;
 
 /// The most that [`JsonEncoder::with_max_depth`] gives: deep enough for any data, shallow enough for any stack.
 const LARGEST_MAX_DEPTH: usize = 256;
@@ -159,7 +156,7 @@ impl Default for JsonEncoder {
             extra_key: "extra".to_owned(),
             extra_fields: Vec::new(),
             with_resource: false,
-            max_depth: DEFAULT_MAX_DEPTH,
+            max_depth: MAX_DEPTH,
             started: SystemTime::now(),
             framing: Framing::json_array(),
             origin: Origin::default(),
@@ -354,7 +351,7 @@ impl JsonEncoder {
         let stack_trace = attributes.stack_trace();
 
         json.text("type", Some(&self.message_type))?;
-        let time = record.timestamp().or(record.observed_timestamp());
+        let time = time_of(record);
         json.decimal("created", time.map(|time| micros_since(UNIX_EPOCH, time)), 6)?;
         json.decimal("relative_created", time.map(|time| micros_since(self.started, time)), 3)?;
         match record.body() {

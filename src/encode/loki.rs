@@ -1,15 +1,15 @@
 //! Loki's push API.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
-use super::Encoder;
 use super::json::JsonEncoder;
 use super::object::{Object, write_text};
 use super::origin::Origin;
 use super::template::{Rendering, Template};
+use super::{Encoder, since_epoch};
 use crate::batch::Framing;
 use crate::error::{BoxError, TemplateError};
 
@@ -105,8 +105,7 @@ impl<E: Encoder> Encoder for LokiEncoder<E> {
             })?;
             text.clear();
             self.line.encode(record, scope, &mut text)?;
-            let time = record.timestamp().or(record.observed_timestamp()).unwrap_or_else(SystemTime::now);
-            let nanos = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+            let nanos = since_epoch(record).as_nanos();
             json.member("values", [[nanos.to_string().into(), String::from_utf8_lossy(&text)]])
         })
     }

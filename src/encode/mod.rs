@@ -16,6 +16,8 @@ mod splunk;
 mod template;
 mod text;
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
@@ -32,6 +34,17 @@ pub use otlp::OtlpEncoder;
 pub use splunk::SplunkEncoder;
 pub use template::Template;
 pub use text::TextEncoder;
+
+/// When a record was made, else when it was observed.
+#[inline]
+pub(crate) fn time_of(record: &SdkLogRecord) -> Option<SystemTime> {
+    record.timestamp().or(record.observed_timestamp())
+}
+
+/// The same since 1970, for formats that cannot do without: else it is now.
+fn since_epoch(record: &SdkLogRecord) -> Duration {
+    time_of(record).unwrap_or_else(SystemTime::now).duration_since(UNIX_EPOCH).unwrap_or_default()
+}
 
 /// Turns one record into the bytes that go over the wire.
 ///

@@ -5,11 +5,11 @@ use std::time::UNIX_EPOCH;
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
-use super::Encoder;
 use super::any_value::{JsonText, JsonValue};
 use super::json::{JsonEncoder, micros_since};
 use super::object::{Object, write_text};
 use super::origin::Origin;
+use super::{Encoder, time_of};
 use crate::batch::{Answers, Framing};
 use crate::error::BoxError;
 
@@ -116,7 +116,7 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
     fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let of_resource = [("host", &self.host, "host.name"), ("source", &self.source, "service.name")];
         Object::write(out, |json| {
-            let time = record.timestamp().or(record.observed_timestamp());
+            let time = time_of(record);
             json.decimal("time", time.map(|time| micros_since(UNIX_EPOCH, time)), 6)?;
             for (key, given, attribute) in of_resource {
                 match (given, self.origin.get(attribute)) {

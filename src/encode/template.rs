@@ -8,15 +8,13 @@ use opentelemetry::logs::AnyValue;
 use opentelemetry::{InstrumentationScope, SpanId, TraceId};
 use opentelemetry_sdk::logs::SdkLogRecord;
 
-use super::any_value::JsonValue;
+use super::any_value::{JsonValue, MAX_DEPTH};
 use super::attributes::{Attributes, Known};
 use super::level::python_level;
 use super::object::Object;
 use super::origin::Origin;
+use super::time_of;
 use crate::error::{BoxError, TemplateError};
-
-/// How many lists and maps of one value are written inside one another.
-const MAX_DEPTH: usize = 64;
 
 /// Text with fields of a record in it: `"{asctime} {levelname} {message}"`.
 ///
@@ -215,10 +213,6 @@ impl<'a> Rendering<'a> {
         Self { record, scope, origin, started, attributes: Attributes::of(record) }
     }
 
-    fn time(&self) -> Option<SystemTime> {
-        self.record.timestamp().or(self.record.observed_timestamp())
-    }
-
     fn write(&mut self, field: &Field, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let (record, level) = (self.record, python_level(self.record.severity_number()));
         let text: &str = match field {
@@ -230,7 +224,7 @@ impl<'a> Rendering<'a> {
             Field::Resource(name) => return self.origin.get(name).map_or(Ok(()), |value| write_value(value, out)),
             Field::Attributes => return self.write_attributes(out),
             Field::Timestamp | Field::AscTime | Field::Created | Field::Millis | Field::RelativeCreated => {
-                return self.time().map_or(Ok(()), |time| write_time(field, time, self.started, out));
+                return time_of(record).map_or(Ok(()), |time| write_time(field, time, self.started, out));
             }
             Field::LevelNumber => return number(out, level.number),
             Field::SeverityNumber => {
