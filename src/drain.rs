@@ -427,6 +427,17 @@ mod tests {
     }
 
     #[test]
+    fn a_partial_success_that_refuses_all_is_a_refusal_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = r#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"no"}}"#;
+        let framing = Framing::json_array().with_answers(Answers::Otlp);
+        let drain = drain_of(dir.path(), &framing, Coding::Lz4, [answered(none), answered("{}")]);
+        assert!(matches!(step(&drain, 1), Step::Refused(_)));
+        assert!(matches!(step(&drain, 1), Step::Delivered));
+        assert_eq!(drain.spool.rejected().records().unwrap().len(), 2);
+    }
+
+    #[test]
     fn how_a_batch_was_divided_survives_a_kill() {
         let dir = tempfile::tempdir().unwrap();
         let before = drain(dir.path(), [status(400), status(503)]);

@@ -370,8 +370,8 @@ fn half_an_answer_is_none_where_the_answer_counts() {
             Service::simple(exporter_to(&endpoint, &spool).with_encoder(JsonEncoder::default().with_framing(framing)));
         service.log("asked for until its answer is whole");
         service.deliver();
-        server.join().unwrap();
         assert_eq!(service.handle.stats().requests, first, "{answers:?}");
+        server.join().unwrap();
     }
 }
 
