@@ -1,5 +1,6 @@
 //! One error enum per fallible surface.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -207,4 +208,15 @@ pub enum FlushError {
     /// Delivery is paused.
     #[error("delivery is paused")]
     Paused,
+}
+
+/// An error and its causes in one line: the HTTP client says what happened only in the innermost one.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
 }

@@ -65,66 +65,45 @@
 //! setting with its default), [`SpoolProcessor`] (a processor for bursts) [`SpoolHandle`] (what is in the spool)
 //! and [`SpoolEvent`] (what a callback is told).
 
-mod answer;
-mod background;
-mod batch;
-mod buffer;
-mod builder;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
-mod commit;
 mod config;
-#[cfg(feature = "config-file")]
-mod config_file;
-mod drain;
+mod delivery;
 mod encode;
-mod environment;
 mod error;
-mod event;
 mod exporter;
-mod gap;
-mod groups;
-mod handle;
-mod hook;
-mod limit;
-#[cfg(feature = "metrics")]
-mod metering;
-mod parse;
-mod plan;
-mod processor;
-mod retry;
-mod settings;
+mod observe;
+mod process;
 mod spool;
-mod spool_processor;
-mod stats;
 mod transport;
-mod unique;
-mod worker;
 
-pub use batch::{Answers, BatchContext, Framing, HeaderMap};
-pub use builder::LogExporterBuilder;
-pub use config::{Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, SpoolCompression};
 #[cfg(feature = "config-file")]
-pub use config_file::ExporterConfig;
+pub use config::file::ExporterConfig;
+pub use config::values::{Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, SpoolCompression};
 #[cfg(feature = "otlp")]
 pub use encode::OtlpEncoder;
+pub use encode::framing::{Answers, Framing};
 pub use encode::{
     BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, JsonEncoder, LevelScale, LokiEncoder, SourceCodeKey,
     SplunkEncoder, Template, TextEncoder,
 };
 pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
-pub use event::{LossReason, SpoolEvent};
 pub use exporter::LogExporter;
-pub use handle::SpoolHandle;
-pub use processor::CallerThreadProcessor;
-pub use retry::{Refusal, Response, Verdict};
+pub use exporter::builder::LogExporterBuilder;
+pub use exporter::caller_thread::CallerThreadProcessor;
+pub use exporter::handle::SpoolHandle;
+pub use exporter::spool_processor::{SpoolProcessor, SpoolProcessorBuilder};
+pub use observe::event::{LossReason, SpoolEvent};
+pub use observe::stats::SpoolStats;
 pub use spool::RejectedRecord;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use spool::fuzzing;
-pub use spool_processor::{SpoolProcessor, SpoolProcessorBuilder};
-pub use stats::SpoolStats;
+pub use transport::http::headers::HeaderMap;
+pub use transport::http::response::Response;
+pub use transport::request::BatchContext;
+pub use transport::verdict::{Refusal, Verdict};
 
 #[cfg(any(doc, doctest))]
 mod docs;

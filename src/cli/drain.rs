@@ -14,7 +14,7 @@ use super::screen::{self, Screen, Table, bytes, confirm, count, partition, recor
 use super::survey::{Counted, Surveyed};
 use super::{End, Failure, Outcome, Spool, time};
 use crate::spool::inspect::Directory;
-use crate::transport::public_url;
+use crate::transport::http::public_url;
 use crate::{
     BoxError, Encoder, Framing, FullPolicy, JsonEncoder, LogExporter, Method, RetryPolicy, SpoolError, SpoolHandle,
     SpoolStats,

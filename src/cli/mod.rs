@@ -21,9 +21,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueHint};
 
+use crate::error::error_chain;
 use crate::error::{ExporterBuildError, HeaderError, SpoolError};
 use crate::spool::inspect::Directory;
-use crate::transport::error_chain;
 use screen::Screen;
 
 const EXIT_CODES: &str = "\

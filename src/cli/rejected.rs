@@ -6,11 +6,14 @@ use serde_json::json;
 use super::drain::{To, shown};
 use super::screen::{self, Screen, Table, partition, records};
 use super::{End, Failure, Outcome, Spool, time};
-use crate::batch::{FORM, HeaderMap};
-use crate::settings::Given;
+use crate::config::table::Given;
+use crate::encode::framing::FORM;
+use crate::error::error_chain;
 use crate::spool::RejectedRecord;
 use crate::spool::inspect::Directory;
-use crate::transport::{HttpSettings, HttpTransport, Request, SendError, Transport, error_chain};
+use crate::transport::http::headers::HeaderMap;
+use crate::transport::http::{HttpSettings, HttpTransport};
+use crate::transport::{Request, SendError, Transport};
 use crate::{Response, Verdict};
 
 /// Records that the endpoint refused for good

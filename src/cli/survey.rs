@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use super::screen;
 use crate::error::SpoolError;
+use crate::error::error_chain;
 use crate::spool::inspect::{Delivered, Directory, Known, Lane, Queue, SegmentFiles};
-use crate::transport::error_chain;
 
 /// A queue that was looked at, locked while this lives if its owner is gone.
 pub(super) struct Surveyed {

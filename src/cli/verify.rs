@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::screen::{self, Table, count};
 use super::{End, Outcome, Spool};
+use crate::error::error_chain;
 use crate::spool::inspect::{Known, SegmentFiles};
-use crate::transport::error_chain;
 
 /// How long what an owner is writing may look damaged.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);

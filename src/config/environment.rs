@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
+use crate::config::table::{Given, Settings, Variable, invalid};
 use crate::error::ExporterBuildError;
-use crate::settings::{Given, Settings, Variable, invalid};
 
 const OTLP: &str = "OTEL_EXPORTER_OTLP_";
 const OTLP_LOGS: &str = "OTEL_EXPORTER_OTLP_LOGS_";
@@ -68,7 +68,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Durability, Protocol};
+    use crate::config::values::{Durability, Protocol};
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, ExporterBuildError> {
         let find = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_chapter_on_configuration_has_every_setting() {
-        let chapter = include_str!("docs/configuration.md");
+        let chapter = include_str!("../docs/configuration.md");
         let mut missing = Vec::new();
         let read = Settings::read(|setting, variable| {
             let (Variable::Otlp(name) | Variable::Spool(name)) = variable;

@@ -6,9 +6,9 @@ use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
-use crate::builder::LogExporterBuilder;
+use crate::config::table::{Given, NAMES, Settings};
 use crate::error::ExporterBuildError;
-use crate::settings::{Given, NAMES, Settings};
+use crate::exporter::builder::LogExporterBuilder;
 
 /// The exporter node `spool` of OpenTelemetry's declarative configuration.
 ///
@@ -334,7 +334,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Protocol;
+    use crate::config::values::Protocol;
 
     const HEAD: &str = "logger_provider:\n  processors:\n    - batch:\n        schedule_delay: 1000\n        exporter:\n          spool:\n";
 

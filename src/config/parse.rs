@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use crate::config::{Compression, Durability, Format, FullPolicy, Headers, Method, Pem, Protocol, SpoolCompression};
+use crate::config::values::{
+    Compression, Durability, Format, FullPolicy, Headers, Method, Pem, Protocol, SpoolCompression,
+};
 use crate::encode::Template;
 
 /// A setting that can be read from text.

@@ -3,24 +3,25 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::batch::{Answers, FORM, Framing, HeaderMap};
-use crate::builder::LogExporterBuilder;
-use crate::config::{
+use crate::config::environment::is_of_otlp;
+use crate::config::table::{Given, Settings};
+use crate::config::values::{
     BatchLimits, Compression, Durability, Format, Headers, Method, Pace, Protocol, RetryPolicy, SpoolCompression,
     SpoolLimits,
 };
-use crate::drain::Classifier;
+use crate::encode::framing::{Answers, FORM, Framing};
 use crate::encode::{
     BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, JsonEncoder, LokiEncoder, SplunkEncoder, Template,
     TextEncoder,
 };
-use crate::environment::is_of_otlp;
 use crate::error::ExporterBuildError;
 use crate::exporter::PartitionKey;
-use crate::hook::HeaderHook;
-use crate::settings::{Given, Settings};
+use crate::exporter::builder::LogExporterBuilder;
 use crate::spool::{Coding, SpoolConfig};
-use crate::transport::{HttpSettings, public_url};
+use crate::transport::http::headers::HeaderMap;
+use crate::transport::http::hook::HeaderHook;
+use crate::transport::http::response::Classifier;
+use crate::transport::http::{HttpSettings, public_url};
 
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
@@ -330,7 +331,7 @@ fn pace(settings: &Settings) -> Result<Pace, ExporterBuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::FullPolicy;
+    use crate::config::values::FullPolicy;
 
     fn plan(builder: LogExporterBuilder, variables: &[(&str, &str)]) -> Result<Plan, ExporterBuildError> {
         let find = |name: &str| variables.iter().find(|(variable, _)| *variable == name);

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Compression, Durability, Format, FullPolicy, Headers, Method, Pem, Protocol, SpoolCompression};
+use crate::config::parse::FromText;
+use crate::config::values::{
+    Compression, Durability, Format, FullPolicy, Headers, Method, Pem, Protocol, SpoolCompression,
+};
 use crate::encode::Template;
 use crate::error::{BoxError, ExporterBuildError};
-use crate::parse::FromText;
 
 /// A value, and the method, variable or line that it comes from: that is what errors name.
 #[derive(Clone, Debug, PartialEq, Eq)]

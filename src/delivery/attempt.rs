@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::answer::Judgement;
-use crate::batch::{FORM, HeaderMap};
+use crate::encode::framing::FORM;
 use crate::error::BoxError;
-use crate::hook::HeaderHook;
-use crate::retry::{Response, Verdict, parse_retry_after};
+use crate::error::error_chain;
+use crate::observe::stats::{Counters, Outcome};
 use crate::spool::{Batch, Next, Partition, Slot, Spool};
-use crate::stats::{Counters, Outcome};
-use crate::transport::{Request, SendError, Transport, error_chain};
+use crate::transport::http::headers::HeaderMap;
+use crate::transport::http::hook::HeaderHook;
+use crate::transport::http::response::{Classifier, Judgement};
+use crate::transport::http::response::{Response, parse_retry_after};
+use crate::transport::verdict::Verdict;
+use crate::transport::{Request, SendError, Transport};
 
 /// A partition that is being delivered.
 #[derive(Clone, Debug)]
@@ -50,9 +53,6 @@ impl Task {
         }
     }
 }
-
-/// What an answer means.
-pub(crate) type Classifier = dyn Fn(&Response) -> Verdict + Send + Sync;
 
 /// How a step ended.
 #[derive(Debug)]
@@ -221,9 +221,6 @@ impl<T: Transport> Drain<T> {
 }
 
 #[cfg(test)]
-mod model;
-
-#[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
     use std::path::Path;
@@ -232,9 +229,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::batch::{Answers, Framing};
-    use crate::config::{BatchLimits, Durability, SpoolLimits};
-    use crate::spool::{Coding, Group, SpoolConfig};
+    use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+    use crate::encode::blocks::Group;
+    use crate::encode::framing::{Answers, Framing};
+    use crate::spool::{Coding, SpoolConfig};
 
     /// Answers by a script and keeps what it was sent.
     #[derive(Default)]

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{Again, Drain, Step, Task};
-use crate::batch::{Framing, HeaderMap};
-use crate::config::{BatchLimits, Durability, SpoolLimits};
-use crate::hook::HeaderHook;
-use crate::retry::Response;
-use crate::spool::{Coding, Group, Spool, SpoolConfig};
+use super::attempt::{Again, Drain, Step, Task};
+use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+use crate::encode::blocks::Group;
+use crate::encode::framing::Framing;
+use crate::spool::{Coding, Spool, SpoolConfig};
+use crate::transport::http::headers::HeaderMap;
+use crate::transport::http::hook::HeaderHook;
+use crate::transport::http::response::Response;
 use crate::transport::{Request, SendError, Transport};
 
 const KEYS: [&str; 3] = ["a", "b", "c"];

@@ -1,97 +1,8 @@
-//! What an answer means and how long to wait: pure functions.
+//! How long to wait before a retry: pure arithmetic.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::config::RetryPolicy;
-
-/// What the endpoint answered to a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Response {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<String>,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Response {
-    /// The HTTP status.
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// The start of the body: at most 64 KiB, and 4 MiB of the answer to a `_bulk`.
-    pub fn body(&self) -> &[u8] {
-        &self.body
-    }
-}
-
-/// What an answer means for the batch: who is to blame decides.
-///
-/// | answer | verdict |
-/// |---|---|
-/// | 2xx | [`Delivered`](Self::Delivered) |
-/// | none (refused, reset, timed out), 408, 429, 5xx | [`Retry`](Self::Retry) |
-/// | 413, 414 | [`TooLarge`](Self::TooLarge) |
-/// | 400, 415, 422 | [`Refused`](Self::Refused) |
-/// | anything else: 3xx, 401, 403, 404, 405, 407, ... | [`Hold`](Self::Hold) |
-///
-/// What a protocol says beyond that is read according to the framing's [`Answers`](crate::Answers). A 400 with which nginx
-/// asks for a client's certificate, or for TLS, holds the batch.
-/// [`with_response_classifier`](crate::LogExporterBuilder::with_response_classifier) replaces both.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Verdict {
-    /// The endpoint has the batch.
-    Delivered,
-    /// The endpoint has the batch but for these records, which it refuses for good: they go to the rejected store.
-    DeliveredExcept(Vec<Refusal>),
-    /// The endpoint has the batch but for so many records, and does not say which. They are lost, and counted in
-    /// [`SpoolStats::rejected_records`](crate::SpoolStats::rejected_records).
-    DeliveredBut {
-        /// How many records were refused.
-        refused: u64,
-    },
-    /// The network or the endpoint's load is to blame: again, after the server's `Retry-After` or the policy's delay.
-    Retry,
-    /// The endpoint's address or the credentials are to blame: again, slowly, until an operator has mended them.
-    Hold,
-    /// The batch is too large: its halves come in its place. A single record goes to the rejected store.
-    TooLarge,
-    /// Something in the batch is refused for good: it is halved until the record is found, which goes to the rejected
-    /// store.
-    Refused,
-}
-
-/// A record of a batch that the endpoint refuses for good, while it took others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Which record of the batch it is, from 0, in the order of the body.
-    pub record: usize,
-    /// What the endpoint says of it; kept in the rejected store.
-    pub answer: String,
-}
-
-impl Verdict {
-    /// The default: the table above.
-    pub fn of(response: &Response) -> Self {
-        match response.status {
-            200..=299 => Self::Delivered,
-            408 | 429 | 500..=599 => Self::Retry,
-            413 | 414 => Self::TooLarge,
-            400 | 415 | 422 => Self::Refused,
-            _ => Self::Hold,
-        }
-    }
-}
-
-/// `Retry-After` in seconds or as an HTTP date. A date that has passed means now; nonsense means nothing.
-pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
-}
+use crate::config::values::RetryPolicy;
 
 impl RetryPolicy {
     /// The delay after the `attempt`-th attempt failed, counted from 1. `random` is drawn evenly from 0 to 1.
@@ -109,35 +20,6 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::UNIX_EPOCH;
-
-    #[test]
-    fn every_status_has_its_verdict() {
-        for status in 0..1000 {
-            let expected = match status {
-                200..=299 => Verdict::Delivered,
-                408 | 429 | 500..=599 => Verdict::Retry,
-                413 | 414 => Verdict::TooLarge,
-                400 | 415 | 422 => Verdict::Refused,
-                _ => Verdict::Hold,
-            };
-            let response = Response { status, retry_after: None, body: Vec::new() };
-            assert_eq!(Verdict::of(&response), expected, "{status}");
-        }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let after = |value| parse_retry_after(value, now).map(|after| after.as_secs());
-        assert_eq!(after("120"), Some(120));
-        assert_eq!(after(" 0 "), Some(0));
-        assert_eq!(after("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
-        assert_eq!(after("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
-        for nonsense in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
-            assert_eq!(after(nonsense), None, "{nonsense}");
-        }
-    }
 
     #[test]
     fn the_bound_doubles_up_to_the_largest() {

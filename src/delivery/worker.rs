@@ -12,11 +12,11 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{Pace, RetryPolicy};
-use crate::drain::{Again, Drain, Failure, Step, Task};
+use crate::config::values::{Pace, RetryPolicy};
+use crate::delivery::attempt::{Again, Drain, Failure, Step, Task};
+use crate::delivery::concurrency::Limit;
 use crate::error::ExporterBuildError;
-use crate::event::{Events, SpoolEvent};
-use crate::limit::Limit;
+use crate::observe::event::{Events, SpoolEvent};
 use crate::spool::{Partition, Spool};
 use crate::transport::Transport;
 
@@ -128,7 +128,7 @@ impl Worker {
         let (outcome, started) = sync_channel(1);
         let (end, ended) = sync_channel(0);
         let for_thread = control.clone();
-        crate::background::spawn("deliver", move || deliver(&for_thread, &events, pace, build, &outcome, end))
+        crate::process::spawn("deliver", move || deliver(&for_thread, &events, pace, build, &outcome, end))
             .map_err(ExporterBuildError::Thread)?;
         match started.recv() {
             Ok(result) => result.map(|spool| Self { control, spool, ended: Mutex::new(ended) }),

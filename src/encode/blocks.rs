@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use crate::spool::Group;
-
 /// Buffers beyond this are given back.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 const MAX_KEPT_BUFFERS: usize = 64;
@@ -12,6 +10,17 @@ const MAX_KEPT_BUFFERS: usize = 64;
 /// What a record or a partition takes beside its bytes.
 const RECORD_OVERHEAD: usize = size_of::<usize>();
 const PARTITION_OVERHEAD: usize = size_of::<Group>() + 2 * size_of::<(String, usize)>();
+
+/// Encoded records of one partition, as they come from the exporter.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Group {
+    /// The records joined by the framing's separator.
+    pub(crate) payload: Vec<u8>,
+    /// Where each record ends in `payload`.
+    pub(crate) ends: Vec<usize>,
+    pub(crate) first_timestamp: Option<SystemTime>,
+    pub(crate) last_timestamp: Option<SystemTime>,
+}
 
 /// A record as it goes over the wire.
 #[derive(Clone, Copy, Debug)]

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
+use super::common::object::write_text;
 use super::json::JsonEncoder;
-use super::object::write_text;
 use super::{Encoder, since_epoch};
-use crate::batch::{Answers, Framing};
+use crate::encode::framing::{Answers, Framing};
 use crate::error::BoxError;
-use crate::unique::unique_number;
+use crate::process::unique_number;
 
 /// Encodes records for the `_bulk` of Elasticsearch and OpenSearch, into an index or a data stream.
 ///

@@ -5,12 +5,12 @@ use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 use serde_core::{Serialize, Serializer};
 
-use super::any_value::{JsonText, JsonValue, MAX_DEPTH, from_resource};
-use super::attributes::Attributes;
-use super::object::Object;
-use super::origin::Origin;
+use super::common::any_value::{JsonText, JsonValue, MAX_DEPTH, from_resource};
+use super::common::attributes::Attributes;
+use super::common::object::Object;
+use super::common::origin::Origin;
 use super::{Encoder, since_epoch};
-use crate::batch::{Answers, Framing};
+use crate::encode::framing::{Answers, Framing};
 use crate::error::BoxError;
 
 /// Encodes records as rows for ClickHouse, in `JSONEachRow`, for the table that the OpenTelemetry Collector's exporter makes.

@@ -6,9 +6,9 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
 use super::Encoder;
-use super::origin::Origin;
-use super::template::{Rendering, Template, write_value};
-use crate::batch::{FORM, Framing};
+use super::common::origin::Origin;
+use super::common::template::{Rendering, Template, write_value};
+use crate::encode::framing::{FORM, Framing};
 use crate::error::{BoxError, TemplateError};
 
 /// Encodes a record as the fields of an HTML form, one record per request: `application/x-www-form-urlencoded`.

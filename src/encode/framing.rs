@@ -1,10 +1,6 @@
-//! Plain data about batches: what a header hook sees, how a request body is framed and how its answer is read.
+//! [`Framing`]: how records are joined into a request body, and how the response to it is read.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::time::{Duration, SystemTime};
-
-use crate::error::HeaderError;
 
 /// The content type of a form. Such a body can also be the query of a GET.
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
@@ -39,6 +35,39 @@ pub enum Answers {
     SplunkHec,
     /// ClickHouse over HTTP: the code of the exception says whether the rows, the table or the load is to blame.
     ClickHouse,
+}
+
+impl Answers {
+    /// Each protocol, the byte that stands for it in an entry, and its name in the rejected store. Neither ever changes.
+    const ALL: [(Self, u8, &str); 5] = [
+        (Self::Status, 0, "status"),
+        (Self::Otlp, 1, "otlp"),
+        (Self::Bulk, 2, "bulk"),
+        (Self::SplunkHec, 3, "splunk_hec"),
+        (Self::ClickHouse, 4, "clickhouse"),
+    ];
+
+    fn row(self) -> &'static (Self, u8, &'static str) {
+        Self::ALL.iter().find(|(answers, ..)| *answers == self).unwrap_or(&Self::ALL[0])
+    }
+
+    /// The byte that stands for it in an entry.
+    pub(crate) fn byte(self) -> u8 {
+        self.row().1
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.iter().find(|(_, other, _)| *other == byte).map(|(answers, ..)| *answers)
+    }
+
+    /// Its name in the rejected store.
+    pub(crate) fn name(self) -> &'static str {
+        self.row().2
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(.., other)| *other == name).map(|(answers, ..)| *answers)
+    }
 }
 
 impl Framing {
@@ -150,149 +179,19 @@ impl Framing {
     }
 }
 
-/// What a header hook is told of the batch that it is asked for.
-#[derive(Clone, Debug)]
-pub struct BatchContext {
-    pub(crate) id: String,
-    pub(crate) partition_key: String,
-    pub(crate) records: usize,
-    pub(crate) bytes: usize,
-    pub(crate) first_timestamp: SystemTime,
-    pub(crate) last_timestamp: SystemTime,
-    pub(crate) attempt: u32,
-    pub(crate) age: Duration,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl BatchContext {
-    /// The id of the batch, the same on every attempt and after a restart; sent as `Idempotency-Key`.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// What the partition key function returned for every record of the batch; empty without one.
-    pub fn partition_key(&self) -> &str {
-        &self.partition_key
-    }
-
-    /// How many records the batch has, at least one.
-    pub fn records(&self) -> usize {
-        self.records
-    }
-
-    /// The length of the request body in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// The earliest timestamp among the entries that the batch touches.
-    pub fn first_timestamp(&self) -> SystemTime {
-        self.first_timestamp
-    }
-
-    /// The latest timestamp among the entries that the batch touches.
-    pub fn last_timestamp(&self) -> SystemTime {
-        self.last_timestamp
-    }
-
-    /// Which attempt this is, from 1, counted since the batch was first read by this process.
-    pub fn attempt(&self) -> u32 {
-        self.attempt
-    }
-
-    /// How long the oldest record of the batch has been in the spool.
-    pub fn age(&self) -> Duration {
-        self.age
-    }
-}
-
-/// The headers of one request.
-///
-/// Names are case-insensitive. Every value is checked as it goes in, and what is wrong with it is said in words.
-/// `Debug` shows names only, never a value.
-#[derive(Clone, Default)]
-pub struct HeaderMap(http::HeaderMap);
-
-impl HeaderMap {
-    /// An empty map.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets a header, in place of any value that it had.
-    ///
-    /// # Errors
-    ///
-    /// If `name` is not a header name, if `value` has characters other than visible ASCII, space, tab and bytes
-    /// above 127, or if the header is one that frames the request (`content-length`, `transfer-encoding`).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use opentelemetry_spool::HeaderMap;
-    ///
-    /// let mut headers = HeaderMap::new();
-    /// headers.insert("x-tenant", "acme")?;
-    /// assert_eq!(headers.get("X-Tenant"), Some("acme"));
-    ///
-    /// let error = headers.insert("x-tenant", "acme\r\nx-admin: 1").unwrap_err();
-    /// assert_eq!(
-    ///     error.to_string(),
-    ///     "header `x-tenant`: the value has the control character 0x0d at byte 4; \
-    ///      allowed are visible characters, space and tab"
-    /// );
-    /// # Ok::<(), opentelemetry_spool::HeaderError>(())
-    /// ```
-    pub fn insert(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Result<(), HeaderError> {
-        let (name, value) = (name.as_ref(), value.as_ref());
-        let parsed = http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-            let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-            HeaderError::Name { at: name.bytes().position(|byte| !is_token(byte)).unwrap_or(0) }
-        })?;
-        if parsed == http::header::CONTENT_LENGTH || parsed == http::header::TRANSFER_ENCODING {
-            return Err(HeaderError::Framing { name: name.to_owned() });
+    #[test]
+    fn every_protocol_has_a_byte_and_a_name_of_its_own() {
+        for byte in 0..=255 {
+            assert!(Answers::from_byte(byte).is_none_or(|answers| answers.byte() == byte));
         }
-        let value = http::HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
-            let at = value.bytes().position(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f).unwrap_or(0);
-            HeaderError::Value { name: name.to_owned(), byte: value.as_bytes().get(at).copied().unwrap_or(0), at }
-        })?;
-        self.0.insert(parsed, value);
-        Ok(())
-    }
-
-    /// The value of a header, if it is there and is visible ASCII.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// Removes a header; says whether it was there.
-    pub fn remove(&mut self, name: &str) -> bool {
-        self.0.remove(name).is_some()
-    }
-
-    /// The number of headers.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no header.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Sets every header of `others`.
-    pub(crate) fn extend(&mut self, others: &Self) {
-        for (name, value) in &others.0 {
-            self.0.insert(name.clone(), value.clone());
+        for answers in [Answers::Status, Answers::Otlp, Answers::Bulk, Answers::SplunkHec, Answers::ClickHouse] {
+            assert_eq!(Answers::from_byte(answers.byte()), Some(answers));
+            assert_eq!(Answers::from_name(answers.name()), Some(answers));
         }
-    }
-
-    pub(crate) fn into_http(self) -> http::HeaderMap {
-        self.0
-    }
-}
-
-impl fmt::Debug for HeaderMap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        assert_eq!(Answers::from_byte(5), None);
     }
 }

@@ -8,13 +8,13 @@ use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::logs::SdkLogRecord;
 use opentelemetry_sdk::{Resource, logs::TraceContext};
 
-use super::any_value::{JsonText, JsonValue, MAX_DEPTH};
-use super::attributes::{Attributes, Known};
-use super::level::python_level;
-use super::object::{Object, write_text};
-use super::origin::Origin;
+use super::common::any_value::{JsonText, JsonValue, MAX_DEPTH};
+use super::common::attributes::{Attributes, Known};
+use super::common::level::python_level;
+use super::common::object::{Object, write_text};
+use super::common::origin::Origin;
 use super::{Encoder, time_of};
-use crate::batch::Framing;
+use crate::encode::framing::Framing;
 use crate::error::BoxError;
 
 /// The most that [`JsonEncoder::with_max_depth`] gives: deep enough for any data, shallow enough for any stack.

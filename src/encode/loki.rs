@@ -5,12 +5,12 @@ use std::time::SystemTime;
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
+use super::common::object::{Object, write_text};
+use super::common::origin::Origin;
+use super::common::template::{Rendering, Template};
 use super::json::JsonEncoder;
-use super::object::{Object, write_text};
-use super::origin::Origin;
-use super::template::{Rendering, Template};
 use super::{Encoder, since_epoch};
-use crate::batch::Framing;
+use crate::encode::framing::Framing;
 use crate::error::{BoxError, TemplateError};
 
 /// Encodes records for Loki's push API, `/loki/api/v1/push`.

@@ -1,19 +1,16 @@
 //! From records to bytes: the [`Encoder`] trait and one file per wire format.
 
-mod any_value;
-mod attributes;
+pub(crate) mod blocks;
 mod bulk;
 mod clickhouse;
+mod common;
 mod form;
+pub(crate) mod framing;
 mod json;
-mod level;
 mod loki;
-mod object;
-mod origin;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod splunk;
-mod template;
 mod text;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,18 +18,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
-use crate::batch::Framing;
+use crate::encode::framing::Framing;
 use crate::error::BoxError;
 
 pub use bulk::BulkEncoder;
 pub use clickhouse::ClickHouseEncoder;
+pub use common::template::Template;
 pub use form::FormEncoder;
 pub use json::{JsonEncoder, LevelScale, SourceCodeKey};
 pub use loki::LokiEncoder;
 #[cfg(feature = "otlp")]
 pub use otlp::OtlpEncoder;
 pub use splunk::SplunkEncoder;
-pub use template::Template;
 pub use text::TextEncoder;
 
 /// When a record was made, else when it was observed.

@@ -12,11 +12,11 @@ use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::Encoder;
-use super::any_value::{TOO_DEEP, from_resource, non_finite};
-use super::object::Object;
-use super::origin::Origin;
-use crate::batch::{Answers, Framing};
-use crate::config::Protocol;
+use super::common::any_value::{TOO_DEEP, from_resource, non_finite};
+use super::common::object::Object;
+use super::common::origin::Origin;
+use crate::config::values::Protocol;
+use crate::encode::framing::{Answers, Framing};
 use crate::error::BoxError;
 
 /// How many lists and maps of one value are written inside one another. Protobuf's usual bound is 100 messages, of which a map

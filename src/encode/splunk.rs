@@ -5,12 +5,12 @@ use std::time::UNIX_EPOCH;
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
-use super::any_value::{JsonText, JsonValue};
+use super::common::any_value::{JsonText, JsonValue};
+use super::common::object::{Object, write_text};
+use super::common::origin::Origin;
 use super::json::{JsonEncoder, micros_since};
-use super::object::{Object, write_text};
-use super::origin::Origin;
 use super::{Encoder, time_of};
-use crate::batch::{Answers, Framing};
+use crate::encode::framing::{Answers, Framing};
 use crate::error::BoxError;
 
 /// Encodes records for Splunk's HTTP Event Collector, `/services/collector/event`.

@@ -6,9 +6,9 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
 use super::Encoder;
-use super::origin::Origin;
-use super::template::{Rendering, Template};
-use crate::batch::Framing;
+use super::common::origin::Origin;
+use super::common::template::{Rendering, Template};
+use crate::encode::framing::Framing;
 use crate::error::{BoxError, TemplateError};
 
 /// Encodes a record as text made from a [`Template`], a batch as these joined by newlines: `text/plain; charset=utf-8`.

@@ -11,24 +11,27 @@ use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::logs::SdkLogRecord;
 
-use crate::batch::{BatchContext, HeaderMap};
-use crate::config::{Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, SpoolCompression};
-use crate::drain::{Classifier, Drain};
+use crate::config::resolve::Plan;
+use crate::config::table::{Given, Settings};
+use crate::config::values::{Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, SpoolCompression};
+use crate::delivery::attempt::Drain;
+use crate::delivery::worker::{Control, Worker};
 use crate::encode::Encoder;
 use crate::error::{BoxError, ExporterBuildError};
-use crate::event::{Events, OnEvent, SpoolEvent};
+use crate::exporter::gap_record;
 use crate::exporter::{LogExporter, PartitionKey};
-use crate::gap;
-use crate::hook::HeaderHook;
+use crate::observe::event::{Events, OnEvent, SpoolEvent};
 #[cfg(feature = "metrics")]
-use crate::metering;
-use crate::plan::Plan;
-use crate::retry::{Response, Verdict};
-use crate::settings::{Given, Settings};
+use crate::observe::metrics;
+use crate::observe::stats::Counters;
 use crate::spool::{Spool, Wake};
-use crate::stats::Counters;
-use crate::transport::HttpTransport;
-use crate::worker::{Control, Worker};
+use crate::transport::http::HttpTransport;
+use crate::transport::http::headers::HeaderMap;
+use crate::transport::http::hook::HeaderHook;
+use crate::transport::http::response::Classifier;
+use crate::transport::http::response::Response;
+use crate::transport::request::BatchContext;
+use crate::transport::verdict::Verdict;
 
 /// Configures a [`LogExporter`].
 ///
@@ -743,7 +746,7 @@ impl LogExporterBuilder {
     /// ```
     #[cfg(feature = "metrics")]
     pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
-        self.meter = Some(metering::meter_of(provider));
+        self.meter = Some(metrics::meter_of(provider));
         self
     }
 
@@ -769,7 +772,7 @@ impl LogExporterBuilder {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let on_event = self.on_event.take();
         #[cfg(feature = "metrics")]
-        let meter = self.meter.take().unwrap_or_else(metering::global_meter);
+        let meter = self.meter.take().unwrap_or_else(metrics::global_meter);
         let Plan { encoder, partition_key, headers, hook, classifier, spool, pace, http } =
             Plan::make(self, &|name| std::env::var_os(name))?;
         let counters = Arc::new(Counters::default());
@@ -779,14 +782,14 @@ impl LogExporterBuilder {
         let events = Arc::new(events.unwrap_or_default());
         let for_spool = events.clone();
         let encoder = Arc::new(RwLock::new(encoder));
-        let announcer = gap::announcer(encoder.clone());
+        let announcer = gap_record::announcer(encoder.clone());
         let worker = Worker::start(control, events.clone(), pace, move || {
             let hook = hook.within(http.timeout.value);
             let transport = HttpTransport::build(&http)?;
             let wake: Arc<Wake> = Arc::new(move || wake.wake());
             let spool = Arc::new(Spool::open(&spool, &announcer, &wake, &for_spool)?);
             #[cfg(feature = "metrics")]
-            metering::install(&meter, &transport, &spool, &for_drain);
+            metrics::install(&meter, &transport, &spool, &for_drain);
             Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
         })?;
         Ok(LogExporter {

@@ -14,10 +14,11 @@ use opentelemetry::logs::{LogRecord, Logger, LoggerProvider, Severity};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 
-use crate::event::LossReason;
+use crate::encode::blocks::Encoded;
+use crate::encode::blocks::Group;
 use crate::exporter::{SharedEncoder, encode};
-use crate::groups::Encoded;
-use crate::spool::{Announcer, Gap, Group};
+use crate::observe::event::LossReason;
+use crate::spool::{Announcer, Gap};
 
 /// Turns gaps into encoded records.
 pub(crate) fn announcer(encoder: SharedEncoder) -> Arc<Announcer> {

@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::Context;
 
+use crate::delivery::worker::Control;
 use crate::error::{FlushError, SpoolError};
-use crate::spool::{RejectedRecord, Spool, check_process};
-use crate::stats::{Counters, SpoolStats};
-use crate::worker::Control;
+use crate::observe::stats::{Counters, SpoolStats};
+use crate::process::check_process;
+use crate::spool::{RejectedRecord, Spool};
 
 /// Looks into the spool of a [`LogExporter`](crate::LogExporter) and steers its delivery. Cheap to clone; it keeps
 /// nothing alive.

@@ -1,5 +1,11 @@
 //! The exporter: partitions a batch, encodes it and appends it to the spool.
 
+pub(crate) mod builder;
+pub(crate) mod caller_thread;
+pub(crate) mod gap_record;
+pub(crate) mod handle;
+pub(crate) mod spool_processor;
+
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -12,17 +18,18 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 
-use crate::batch::Framing;
-use crate::builder::LogExporterBuilder;
+use crate::delivery::worker::Worker;
+use crate::encode::blocks::{Encoded, Groups};
+use crate::encode::framing::Framing;
 use crate::encode::{Encoder, time_of};
+use crate::error::error_chain;
 use crate::error::{BoxError, SpoolError};
-use crate::event::{Events, SpoolEvent};
-use crate::groups::{Encoded, Groups};
-use crate::handle::SpoolHandle;
-use crate::spool::{MAX_RECORD_BYTES, check_process};
-use crate::stats::Counters;
-use crate::transport::error_chain;
-use crate::worker::Worker;
+use crate::exporter::builder::LogExporterBuilder;
+use crate::exporter::handle::SpoolHandle;
+use crate::observe::event::{Events, SpoolEvent};
+use crate::observe::stats::Counters;
+use crate::process::check_process;
+use crate::spool::MAX_RECORD_BYTES;
 
 pub(crate) type PartitionKey = dyn Fn(&SdkLogRecord, &InstrumentationScope) -> String + Send + Sync;
 

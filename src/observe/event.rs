@@ -303,7 +303,7 @@ impl Events {
     /// Starts the thread that calls the function. It ends after the last event, once nobody can tell of another.
     pub(crate) fn start(on_event: Box<OnEvent>) -> io::Result<Self> {
         let (waiting, events) = sync_channel(MAX_WAITING);
-        crate::background::spawn("events", move || {
+        crate::process::spawn("events", move || {
             for event in events {
                 // Its own affair, and no reason to keep the next one from it.
                 let _ = catch_unwind(AssertUnwindSafe(|| on_event(&event)));

@@ -12,10 +12,11 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter, MeterProvider};
 use opentelemetry::{InstrumentationScope, KeyValue, global};
 
-use crate::event::LossReason;
-use crate::spool::{Spool, check_process};
-use crate::stats::{Counters, Observer, Outcome};
-use crate::transport::HttpTransport;
+use crate::observe::event::LossReason;
+use crate::observe::stats::{Counters, Observer, Outcome};
+use crate::process::check_process;
+use crate::spool::Spool;
+use crate::transport::http::HttpTransport;
 
 /// The type of the component that the metrics are of.
 const COMPONENT_TYPE: &str = "opentelemetry_spool::LogExporter";

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use super::deliver::{Batch, Next};
 use super::dir::QueueDir;
-use super::state::Slot;
+use super::index::Slot;
+use super::reader::{Batch, Next};
 use super::{Inner, Spool, lock};
 use crate::error::SpoolError;
-use crate::event::SpoolEvent;
-use crate::retry::{Refusal, Response};
-use crate::transport::error_chain;
+use crate::error::error_chain;
+use crate::observe::event::SpoolEvent;
+use crate::transport::http::response::Response;
+use crate::transport::verdict::Refusal;
 
 /// A partition of the exporter's own queue or of the one that it has adopted. As text, it is its key.
 #[derive(Clone)]

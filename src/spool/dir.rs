@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use super::bytes::index;
 use crate::error::SpoolError;
-use crate::unique::unique_number;
+use crate::process::unique_number;
 
 /// The format that this version writes, and the newest that it reads.
 const FORMAT: u32 = 3;

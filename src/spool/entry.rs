@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::bytes::{Fields, index, len32};
 use super::coding::Coding;
 use super::store::Value;
-use crate::batch::{Answers, Framing};
+use crate::encode::framing::{Answers, Framing};
 use crate::error::SpoolError;
 
 /// The largest record that the spool takes, so that every length fits the format with room to spare.
@@ -21,17 +21,6 @@ pub(crate) const MAX_RECORD_BYTES: usize = 1 << 30;
 
 /// The longest partition key; the rest is cut off.
 const MAX_KEY_BYTES: usize = 64 << 10;
-
-/// Encoded records of one partition, as they come from the exporter.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Group {
-    /// The records joined by the framing's separator.
-    pub(crate) payload: Vec<u8>,
-    /// Where each record ends in `payload`.
-    pub(crate) ends: Vec<usize>,
-    pub(crate) first_timestamp: Option<SystemTime>,
-    pub(crate) last_timestamp: Option<SystemTime>,
-}
 
 /// What an entry says before its records.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use super::coding::Coding;
 use super::entry::{self, Division, Entry, EntryBytes, EntryHead, Part, Summary};
 use super::frame::{self, Frame};
 use super::{Announcer, Group, Next, SegmentId, Spool, SpoolConfig, Wake, lock};
-use crate::batch::Framing;
-use crate::config::{BatchLimits, Durability, SpoolLimits};
+use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+use crate::encode::framing::Framing;
 
 /// Number, part, parts and payload.
 pub type Parts<'a> = (u64, u32, u32, &'a [u8]);

@@ -8,15 +8,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::deliver::Place;
 use super::dir::io_error;
+use super::reader::Place;
 use super::seal::Seal;
 use super::segment::Segment;
 use super::{Inner, lock};
-use crate::config::Durability;
+use crate::config::values::Durability;
 use crate::error::SpoolError;
-use crate::event::{Events, SpoolEvent};
-use crate::transport::error_chain;
+use crate::error::error_chain;
+use crate::observe::event::{Events, SpoolEvent};
 
 #[derive(Debug)]
 pub(super) enum Job {
@@ -64,7 +64,7 @@ const SETTLE_AFTER: Duration = Duration::from_millis(10);
 /// Starts the thread. It ends with [`Job::Finish`].
 pub(super) fn start(inner: Arc<Inner>, jobs: Receiver<Job>) -> Result<JoinHandle<()>, SpoolError> {
     let path = inner.dir.path.clone();
-    crate::background::spawn("housekeeper", move || run(&inner, &jobs))
+    crate::process::spawn("housekeeper", move || run(&inner, &jobs))
         .map_err(|error| io_error("start a thread for", &path, error))
 }
 

@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use super::cursor::{LaneCursor, LaneCursors};
 use super::entry::{EntryHead, system_time};
-use super::gap::Gap;
+use super::loss::Gap;
 use super::seal::Seal;
 use super::segment::{LaneSummary, Segment};
-use crate::event::LossReason;
+use crate::observe::event::LossReason;
 
 /// With so many batches of a lane acknowledged before an earlier one, others wait for that one: the cursor says where each
 /// of them ends.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::entry::{Group, stored_key};
+use super::entry::stored_key;
 use super::housekeeper::Job;
 use super::{Inner, Spool, lock};
-use crate::batch::Framing;
+use crate::encode::blocks::Group;
+use crate::encode::framing::Framing;
 use crate::error::SpoolError;
-use crate::event::{LossReason, SpoolEvent};
+use crate::observe::event::{LossReason, SpoolEvent};
 
 /// So many gaps wait to be told at most; further ones are told together, in the partition without a name.
 const MAX_WAITING: usize = 1024;

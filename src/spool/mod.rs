@@ -21,31 +21,31 @@
 //! (`kept`, then `changes`) and the gaps; nothing is locked with `next_number`, `elder` or `spare_bodies`. None but
 //! `opening`, and in an append `head` and `spare`, is held while a segment is opened or made, nor `state` during I/O.
 
-mod append;
+mod adoption;
 mod body;
 mod bytes;
 mod coding;
 mod cursor;
-mod deliver;
 mod dir;
 mod entry;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod gap;
 mod housekeeper;
+mod index;
 #[cfg(feature = "cli")]
 pub(crate) mod inspect;
-mod partition;
-mod pool;
+mod loss;
+mod reader;
 mod rejected;
 mod seal;
 mod segment;
+mod sled_threads;
 mod space;
-mod state;
 mod store;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -56,32 +56,32 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::{BatchLimits, Durability, SpoolLimits};
+use crate::config::values::{BatchLimits, Durability, SpoolLimits};
 use crate::error::SpoolError;
-use crate::event::{Events, SpoolEvent};
-use crate::transport::error_chain;
-use append::Head;
+use crate::error::error_chain;
+use crate::observe::event::{Events, SpoolEvent};
+use crate::process::check_process;
 use cursor::{Cursor, LaneCursors};
-use deliver::Place;
 use dir::QueueDir;
 use entry::system_time;
 use frame::ReadErrors;
-use gap::Gaps;
 use housekeeper::Job;
+use index::State;
+use loss::Gaps;
+use reader::Place;
 use seal::Seal;
 use segment::{Collected, Segment};
 use space::Space;
-use state::State;
+use writer::Head;
 
+pub(crate) use adoption::Partition;
 pub(crate) use coding::Coding;
-pub(crate) use deliver::{Batch, Next};
-pub(crate) use entry::{Group, MAX_RECORD_BYTES};
-pub(crate) use gap::{Announcer, Gap, Lost, Untold};
-pub(crate) use partition::Partition;
+pub(crate) use entry::MAX_RECORD_BYTES;
+pub(crate) use index::Slot;
+pub(crate) use loss::{Announcer, Gap, Lost, Untold};
+pub(crate) use reader::{Batch, Next};
 pub use rejected::RejectedRecord;
 pub(crate) use rejected::RejectedStore;
-pub(crate) use state::Slot;
-pub(crate) use store::check_process;
 
 /// For so long a segment is read again and again before what the disk does not give is given up.
 const READ_PATIENCE: Duration = Duration::from_secs(10);

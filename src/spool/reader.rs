@@ -11,18 +11,19 @@ use super::body;
 use super::bytes::index;
 use super::cursor::{Cursor, LaneCursor};
 use super::entry::system_time;
-use super::gap::Gap;
 use super::housekeeper::Job;
+use super::index::{Front, Slot};
+use super::loss::Gap;
 use super::rejected::RejectedRecord;
 use super::segment::{Collected, Segment};
-use super::state::{Front, Slot};
 use super::{Inner, Partition, lock};
-use crate::batch::{Answers, BatchContext};
-use crate::config::Durability;
+use crate::config::values::Durability;
+use crate::encode::framing::Answers;
 use crate::error::SpoolError;
-use crate::event::{LossReason, SpoolEvent};
-use crate::retry::Refusal;
-use crate::transport::error_chain;
+use crate::error::error_chain;
+use crate::observe::event::{LossReason, SpoolEvent};
+use crate::transport::request::BatchContext;
+use crate::transport::verdict::Refusal;
 
 /// The memory of so many bodies is kept for the next ones: of the one that is under way and the one that is made ahead.
 const MAX_SPARE_BODIES: usize = 2;

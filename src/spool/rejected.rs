@@ -15,9 +15,9 @@ use serde_core::ser::SerializeStruct;
 use serde_core::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::deliver::Batch;
 use super::dir::{create_in, io_error, private_file, sync_dir};
-use crate::batch::Answers;
+use super::reader::Batch;
+use crate::encode::framing::Answers;
 use crate::error::SpoolError;
 
 /// How much of the server's answer is kept.

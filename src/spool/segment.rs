@@ -16,8 +16,8 @@ use super::entry::{Division, Entry, EntryBytes, EntryHead, Summary};
 use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place, ReadErrors};
 use super::lock;
 use super::store::{self, Shape, Store, file_path};
-use crate::batch::{Answers, Framing};
-use crate::config::BatchLimits;
+use crate::config::values::BatchLimits;
+use crate::encode::framing::{Answers, Framing};
 use crate::error::SpoolError;
 
 /// A database holds a log segment or two in memory, so they are as small as [`MAX_PAYLOAD_BYTES`] lets them be.

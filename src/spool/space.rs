@@ -1,9 +1,9 @@
 //! How much the spool takes, and what gives way when that is too much.
 
-use super::append::Head;
 use super::housekeeper::Job;
+use super::writer::Head;
 use super::{Inner, lock};
-use crate::config::{Durability, FullPolicy};
+use crate::config::values::{Durability, FullPolicy};
 use crate::error::SpoolError;
 
 /// What was last measured of the directory, and what was written since.

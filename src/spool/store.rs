@@ -20,25 +20,16 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::bytes::index;
 use super::dir::{create_in, io_error, make_private, sync_dir};
-use super::pool;
+use super::sled_threads;
 use crate::error::SpoolError;
 
 /// Longer than the lock of a handle that was dropped in order outlives it.
 pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-
-/// An error if this process was forked from the one that first opened a database. Takes no lock: another thread may have
-/// held it at that moment.
-pub(crate) fn check_process() -> Result<(), SpoolError> {
-    static PROCESS: OnceLock<u32> = OnceLock::new();
-    let process = std::process::id();
-    if *PROCESS.get_or_init(|| process) == process { Ok(()) } else { Err(SpoolError::Forked) }
-}
 
 /// The measures of a database. `log_segment_bytes` is part of the format: it cannot change for an existing one.
 #[derive(Clone, Copy, Debug)]
@@ -149,7 +140,7 @@ impl Store {
                 return Err(io_error("open", &path, error));
             }
         };
-        pool::silence(&db);
+        sled_threads::silence(&db);
         Ok(Self {
             db: Some(db),
             failed: AtomicBool::new(false),
@@ -263,7 +254,7 @@ impl Drop for Store {
         }
         // Dropping the handle of a database that failed can hang. Should there be no thread to do it on, it is leaked.
         let db = ManuallyDrop::new(db);
-        let _ = crate::background::spawn("drop", move || drop_guarded(ManuallyDrop::into_inner(db)));
+        let _ = crate::process::spawn("drop", move || drop_guarded(ManuallyDrop::into_inner(db)));
     }
 }
 

@@ -6,11 +6,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::deliver::Batch;
+use super::reader::Batch;
 use super::*;
-use crate::batch::Framing;
-use crate::config::FullPolicy;
-use crate::event::LossReason;
+use crate::config::values::FullPolicy;
+use crate::encode::blocks::Group;
+use crate::encode::framing::Framing;
+use crate::observe::event::LossReason;
 
 const FRAMING: Framing = Framing::ndjson();
 
@@ -637,7 +638,7 @@ fn a_symbolic_link_in_place_of_the_spool_is_refused() {
     let link = dir.path().join("spool");
     std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
     let error = Spool::open_silent(&config(&link)).map(drop).unwrap_err();
-    assert!(crate::transport::error_chain(&error).contains("it is a symbolic link"), "{error}");
+    assert!(crate::error::error_chain(&error).contains("it is a symbolic link"), "{error}");
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
 

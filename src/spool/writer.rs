@@ -7,16 +7,17 @@ use std::time::SystemTime;
 
 use super::bytes::{index, len32};
 use super::coding::Coding;
-use super::entry::{self, Division, EntryHead, Group, MAX_RECORD_BYTES, Part, nanos, stored_key};
-use super::gap::Gap;
+use super::entry::{self, Division, EntryHead, MAX_RECORD_BYTES, Part, nanos, stored_key};
 use super::housekeeper::Job;
+use super::index::Front;
+use super::loss::Gap;
 use super::segment::{EntryMeta, Segment, entry_budget};
-use super::state::Front;
 use super::{Inner, Spool, State, lock};
-use crate::batch::Framing;
-use crate::config::Durability;
+use crate::config::values::Durability;
+use crate::encode::blocks::Group;
+use crate::encode::framing::Framing;
 use crate::error::SpoolError;
-use crate::event::{LossReason, SpoolEvent};
+use crate::observe::event::{LossReason, SpoolEvent};
 
 /// More than the heads of an entry and of its frame take, and what the engine adds.
 const ENTRY_OVERHEAD: usize = 256;

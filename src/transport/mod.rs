@@ -1,16 +1,16 @@
 //! How a request leaves the machine.
 
-mod http;
+pub(crate) mod http;
+pub(crate) mod request;
+pub(crate) mod verdict;
 
 use std::future::Future;
 
 use bytes::Bytes;
 
-use crate::batch::Answers;
+use crate::encode::framing::Answers;
 use crate::error::BoxError;
-use crate::retry::Response;
-
-pub(crate) use self::http::{HttpSettings, HttpTransport, error_chain, public_url};
+use crate::transport::http::response::Response;
 
 /// One request, ready to be sent.
 #[derive(Debug)]

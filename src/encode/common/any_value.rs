@@ -10,18 +10,18 @@ use opentelemetry::{Array, Value};
 use serde_core::{Serialize, Serializer};
 
 /// How many lists and maps of one value are written inside one another unless told otherwise.
-pub(super) const MAX_DEPTH: usize = 64;
+pub(in crate::encode) const MAX_DEPTH: usize = 64;
 
 /// What stands for a list or a map that is nested too deeply.
-pub(super) const TOO_DEEP: &str = "[nested too deeply]";
+pub(in crate::encode) const TOO_DEEP: &str = "[nested too deeply]";
 
 /// A value as JSON, with at most `depth` lists and maps inside one another.
 ///
 /// Serialising recurses once per level, so `depth` is also what bounds the stack.
 #[derive(Clone, Copy)]
-pub(super) struct JsonValue<'a> {
-    pub(super) value: &'a AnyValue,
-    pub(super) depth: usize,
+pub(in crate::encode) struct JsonValue<'a> {
+    pub(in crate::encode) value: &'a AnyValue,
+    pub(in crate::encode) depth: usize,
 }
 
 impl<'a> JsonValue<'a> {
@@ -55,7 +55,7 @@ fn serialize_double<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S
 }
 
 /// What stands for a number that JSON has not.
-pub(super) fn non_finite(value: f64) -> &'static str {
+pub(in crate::encode) fn non_finite(value: f64) -> &'static str {
     if value.is_nan() {
         "NaN"
     } else if value > 0.0 {
@@ -66,7 +66,7 @@ pub(super) fn non_finite(value: f64) -> &'static str {
 }
 
 /// A value as a JSON string: a string as it is, anything else as the text of its JSON.
-pub(super) struct JsonText<'a>(pub(super) JsonValue<'a>);
+pub(in crate::encode) struct JsonText<'a>(pub(in crate::encode) JsonValue<'a>);
 
 impl Serialize for JsonText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -101,7 +101,7 @@ impl io::Write for Utf8Writer<'_, '_> {
 }
 
 /// A resource's attribute as what a record's would be.
-pub(super) fn from_resource(value: &Value) -> AnyValue {
+pub(in crate::encode) fn from_resource(value: &Value) -> AnyValue {
     match value {
         Value::Bool(value) => (*value).into(),
         Value::I64(value) => (*value).into(),

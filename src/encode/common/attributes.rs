@@ -13,7 +13,7 @@ const COMPARED_ATTRIBUTES: usize = 32;
 
 /// The attributes that have a key of their own in the schema.
 #[derive(Clone, Copy)]
-pub(super) enum Known {
+pub(in crate::encode) enum Known {
     Path,
     OldPath,
     FileName,
@@ -30,10 +30,10 @@ pub(super) enum Known {
 }
 
 impl Known {
-    pub(super) const COUNT: usize = Self::ExceptionMessage as usize + 1;
+    pub(in crate::encode) const COUNT: usize = Self::ExceptionMessage as usize + 1;
 
     #[inline]
-    pub(super) fn of(key: &Key) -> Option<Self> {
+    pub(in crate::encode) fn of(key: &Key) -> Option<Self> {
         Some(match key.as_str() {
             "code.file.path" => Self::Path,
             "code.filepath" => Self::OldPath,
@@ -54,7 +54,7 @@ impl Known {
 }
 
 /// A record's attributes, to be taken by name first and then all the rest.
-pub(super) struct Attributes<'a> {
+pub(in crate::encode) struct Attributes<'a> {
     record: &'a SdkLogRecord,
     named: [Option<&'a AnyValue>; Known::COUNT],
     used: [bool; Known::COUNT],
@@ -66,7 +66,7 @@ pub(super) struct Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     #[inline]
-    pub(super) fn of(record: &'a SdkLogRecord) -> Self {
+    pub(in crate::encode) fn of(record: &'a SdkLogRecord) -> Self {
         let (mut named, mut known) = ([None; Known::COUNT], [None; COMPARED_ATTRIBUTES]);
         let mut count = 0;
         for (key, value) in record.attributes_iter() {
@@ -87,7 +87,11 @@ impl<'a> Attributes<'a> {
 
     /// The first of `names` that has a usable value. It is used up, and so is any other that only repeats it.
     #[inline]
-    pub(super) fn take<T>(&mut self, names: &[Known], read: impl Fn(&'a AnyValue) -> Option<T>) -> Option<T> {
+    pub(in crate::encode) fn take<T>(
+        &mut self,
+        names: &[Known],
+        read: impl Fn(&'a AnyValue) -> Option<T>,
+    ) -> Option<T> {
         let (value, taken) = names.iter().find_map(|name| {
             let value = self.named[*name as usize]?;
             Some((value, read(value)?))
@@ -99,7 +103,7 @@ impl<'a> Attributes<'a> {
     }
 
     #[inline]
-    pub(super) fn text(&mut self, names: &[Known]) -> Option<&'a str> {
+    pub(in crate::encode) fn text(&mut self, names: &[Known]) -> Option<&'a str> {
         self.take(names, |value| match value {
             AnyValue::String(text) => Some(text.as_str()),
             _ => None,
@@ -107,7 +111,7 @@ impl<'a> Attributes<'a> {
     }
 
     #[inline]
-    pub(super) fn int(&mut self, names: &[Known]) -> Option<i64> {
+    pub(in crate::encode) fn int(&mut self, names: &[Known]) -> Option<i64> {
         self.take(names, |value| match value {
             AnyValue::Int(number) => Some(*number),
             _ => None,
@@ -115,7 +119,7 @@ impl<'a> Attributes<'a> {
     }
 
     #[inline]
-    pub(super) fn path(&mut self) -> Option<&'a str> {
+    pub(in crate::encode) fn path(&mut self) -> Option<&'a str> {
         let path = self.text(&[Known::Path, Known::OldPath])?;
         // The file's name is the end of its path.
         self.used[Known::FileName as usize] = true;
@@ -123,7 +127,7 @@ impl<'a> Attributes<'a> {
     }
 
     #[inline]
-    pub(super) fn stack_trace(&mut self) -> Option<StackTrace<'a>> {
+    pub(in crate::encode) fn stack_trace(&mut self) -> Option<StackTrace<'a>> {
         if let Some(text) = self.text(&[Known::StackTrace]) {
             return Some(StackTrace(text, None));
         }
@@ -135,7 +139,7 @@ impl<'a> Attributes<'a> {
 
     /// What was not taken: of each name, the last attribute.
     #[inline]
-    pub(super) fn rest(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
+    pub(in crate::encode) fn rest(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
         let attributes = self.record.attributes_iter().enumerate();
         let is_used = |at: usize, key: &Key| match self.known.get(at) {
             Some(known) => known.is_some_and(|name| self.used[name as usize]),
@@ -146,23 +150,23 @@ impl<'a> Attributes<'a> {
     }
 
     /// Every attribute; of each name, the last one.
-    pub(super) fn last_of_each(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
+    pub(in crate::encode) fn last_of_each(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
         let attributes = self.record.attributes_iter().enumerate();
         attributes.filter(|(at, (key, _))| self.is_last(*at, key)).map(|(_, attribute)| attribute)
     }
 
     #[inline]
-    pub(super) fn in_rest(&self, key: &Key) -> bool {
+    pub(in crate::encode) fn in_rest(&self, key: &Key) -> bool {
         !self.is_used(key) && self.record.attributes_iter().any(|(other, _)| other == key)
     }
 
     #[inline]
-    pub(super) fn is_used(&self, key: &Key) -> bool {
+    pub(in crate::encode) fn is_used(&self, key: &Key) -> bool {
         Known::of(key).is_some_and(|name| self.used[name as usize])
     }
 
     #[inline]
-    pub(super) fn is_last(&self, at: usize, key: &Key) -> bool {
+    pub(in crate::encode) fn is_last(&self, at: usize, key: &Key) -> bool {
         match &self.last {
             Some(last) => last.get(key.as_str()) == Some(&at),
             None => !self.record.attributes_iter().skip(at + 1).any(|(other, _)| other == key),
@@ -172,7 +176,7 @@ impl<'a> Attributes<'a> {
 
 /// A stack trace, or an exception's type and message, joined as Python does.
 #[derive(Clone, Copy, Default)]
-pub(super) struct StackTrace<'a>(&'a str, Option<&'a str>);
+pub(in crate::encode) struct StackTrace<'a>(&'a str, Option<&'a str>);
 
 impl fmt::Display for StackTrace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

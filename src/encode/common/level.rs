@@ -2,11 +2,11 @@
 
 use opentelemetry::logs::Severity;
 
-pub(super) struct Level {
-    pub(super) number: u8,
-    pub(super) name: &'static str,
+pub(in crate::encode) struct Level {
+    pub(in crate::encode) number: u8,
+    pub(in crate::encode) name: &'static str,
     /// Both, as an object.
-    pub(super) json: &'static str,
+    pub(in crate::encode) json: &'static str,
 }
 
 const LEVELS: [(Severity, Level); 6] = [
@@ -22,7 +22,7 @@ const NOT_SET: Level = Level { number: 0, name: "NOTSET", json: r#"{"number":0,"
 
 /// A severity as Python's scale has it.
 #[inline]
-pub(super) fn python_level(severity: Option<Severity>) -> &'static Level {
+pub(in crate::encode) fn python_level(severity: Option<Severity>) -> &'static Level {
     let level = severity.and_then(|severity| LEVELS.iter().find(|(last, _)| severity <= *last));
     level.map_or(&NOT_SET, |(_, level)| level)
 }

@@ -6,7 +6,7 @@ use crate::error::BoxError;
 
 /// Writes a string. Most have nothing to escape, which is seen many bytes at a time.
 #[inline]
-pub(super) fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), BoxError> {
+pub(in crate::encode) fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), BoxError> {
     // Without a branch, so that the compiler looks at many at a time.
     let is_escaped = |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\');
     if text.bytes().fold(0, |any, byte| any | is_escaped(byte)) != 0 {
@@ -20,14 +20,14 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), BoxError> 
 }
 
 /// One JSON object, written member by member: times need decimals that no type of serde holds exactly.
-pub(super) struct Object<'a> {
-    pub(super) out: &'a mut Vec<u8>,
-    pub(super) is_empty: bool,
+pub(in crate::encode) struct Object<'a> {
+    pub(in crate::encode) out: &'a mut Vec<u8>,
+    pub(in crate::encode) is_empty: bool,
 }
 
 impl Object<'_> {
     #[inline]
-    pub(super) fn write(
+    pub(in crate::encode) fn write(
         out: &mut Vec<u8>,
         members: impl FnOnce(&mut Object<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
@@ -46,7 +46,7 @@ impl Object<'_> {
 
     /// A key of the schema, in which nothing is to be escaped.
     #[inline]
-    pub(super) fn key(&mut self, key: &'static str) {
+    pub(in crate::encode) fn key(&mut self, key: &'static str) {
         self.separate();
         self.out.push(b'"');
         self.out.extend_from_slice(key.as_bytes());
@@ -54,7 +54,7 @@ impl Object<'_> {
     }
 
     #[inline]
-    pub(super) fn any_key(&mut self, key: &str) -> Result<(), BoxError> {
+    pub(in crate::encode) fn any_key(&mut self, key: &str) -> Result<(), BoxError> {
         self.separate();
         write_text(self.out, key)?;
         self.out.push(b':');
@@ -62,19 +62,19 @@ impl Object<'_> {
     }
 
     #[inline]
-    pub(super) fn value(&mut self, value: impl Serialize) -> Result<(), BoxError> {
+    pub(in crate::encode) fn value(&mut self, value: impl Serialize) -> Result<(), BoxError> {
         serde_json::to_writer(&mut *self.out, &value)?;
         Ok(())
     }
 
     #[inline]
-    pub(super) fn member(&mut self, key: &'static str, value: impl Serialize) -> Result<(), BoxError> {
+    pub(in crate::encode) fn member(&mut self, key: &'static str, value: impl Serialize) -> Result<(), BoxError> {
         self.key(key);
         self.value(value)
     }
 
     #[inline]
-    pub(super) fn text(&mut self, key: &'static str, text: Option<&str>) -> Result<(), BoxError> {
+    pub(in crate::encode) fn text(&mut self, key: &'static str, text: Option<&str>) -> Result<(), BoxError> {
         self.key(key);
         match text {
             Some(text) => write_text(self.out, text),
@@ -84,13 +84,13 @@ impl Object<'_> {
 
     /// A member whose value is JSON already.
     #[inline]
-    pub(super) fn raw(&mut self, key: &'static str, json: &[u8]) {
+    pub(in crate::encode) fn raw(&mut self, key: &'static str, json: &[u8]) {
         self.key(key);
         self.out.extend_from_slice(json);
     }
 
     #[inline]
-    pub(super) fn object(
+    pub(in crate::encode) fn object(
         &mut self,
         key: &'static str,
         members: impl FnOnce(&mut Object<'_>) -> Result<(), BoxError>,
@@ -100,7 +100,7 @@ impl Object<'_> {
     }
 
     #[inline]
-    pub(super) fn hex<const LEN: usize>(&mut self, key: &'static str, bytes: [u8; LEN]) {
+    pub(in crate::encode) fn hex<const LEN: usize>(&mut self, key: &'static str, bytes: [u8; LEN]) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         self.key(key);
         self.out.push(b'"');
@@ -111,7 +111,12 @@ impl Object<'_> {
 
     /// Writes `value / 10^digits` exactly, or null.
     #[inline]
-    pub(super) fn decimal(&mut self, key: &'static str, value: Option<i128>, digits: u32) -> Result<(), BoxError> {
+    pub(in crate::encode) fn decimal(
+        &mut self,
+        key: &'static str,
+        value: Option<i128>,
+        digits: u32,
+    ) -> Result<(), BoxError> {
         let Some(value) = value else {
             return self.member(key, ());
         };

@@ -8,12 +8,12 @@ use super::any_value::from_resource;
 
 /// A process, as its resource tells or as it is.
 #[derive(Clone, Debug)]
-pub(super) struct Origin {
+pub(in crate::encode) struct Origin {
     /// Of the resource, else the real one: asked for when it is needed, as a process can fork.
     process_id: Option<i64>,
-    pub(super) process_name: Option<String>,
+    pub(in crate::encode) process_name: Option<String>,
     /// Sorted by name.
-    pub(super) resource: Vec<(Key, AnyValue)>,
+    pub(in crate::encode) resource: Vec<(Key, AnyValue)>,
 }
 
 impl Default for Origin {
@@ -23,7 +23,7 @@ impl Default for Origin {
 }
 
 impl Origin {
-    pub(super) fn of(resource: &Resource) -> Self {
+    pub(in crate::encode) fn of(resource: &Resource) -> Self {
         let text = |name| {
             let value = resource.get_ref(&Key::from_static_str(name))?;
             Some(value.as_str().into_owned()).filter(|text| !text.is_empty())
@@ -40,12 +40,12 @@ impl Origin {
         Self { process_id, process_name, resource }
     }
 
-    pub(super) fn process_id(&self) -> i64 {
+    pub(in crate::encode) fn process_id(&self) -> i64 {
         self.process_id.unwrap_or_else(|| std::process::id().into())
     }
 
     /// An attribute of the resource.
-    pub(super) fn get(&self, name: &str) -> Option<&AnyValue> {
+    pub(in crate::encode) fn get(&self, name: &str) -> Option<&AnyValue> {
         self.resource.iter().find(|(key, _)| key.as_str() == name).map(|(_, value)| value)
     }
 }

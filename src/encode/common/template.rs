@@ -13,7 +13,7 @@ use super::attributes::{Attributes, Known};
 use super::level::python_level;
 use super::object::Object;
 use super::origin::Origin;
-use super::time_of;
+use crate::encode::time_of;
 use crate::error::{BoxError, TemplateError};
 
 /// Text with fields of a record in it: `"{asctime} {levelname} {message}"`.
@@ -173,17 +173,17 @@ impl Template {
     }
 
     /// One known field, alone.
-    pub(super) fn field(name: &str) -> Self {
+    pub(in crate::encode) fn field(name: &str) -> Self {
         Field::parse(name).map_or_else(|| Self(vec![Part::Text(name.to_owned())]), Self::from)
     }
 
     /// Text without a field.
-    pub(super) fn text(text: &str) -> Self {
+    pub(in crate::encode) fn text(text: &str) -> Self {
         Self(vec![Part::Text(text.to_owned())])
     }
 
     /// Appends the text that it gives for a record.
-    pub(super) fn write(&self, record: &mut Rendering<'_>, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    pub(in crate::encode) fn write(&self, record: &mut Rendering<'_>, out: &mut Vec<u8>) -> Result<(), BoxError> {
         self.0.iter().try_for_each(|part| match part {
             Part::Text(text) => {
                 out.extend_from_slice(text.as_bytes());
@@ -195,16 +195,16 @@ impl Template {
 }
 
 /// A record whose fields are written.
-pub(super) struct Rendering<'a> {
+pub(in crate::encode) struct Rendering<'a> {
     record: &'a SdkLogRecord,
     scope: &'a InstrumentationScope,
     origin: &'a Origin,
     started: SystemTime,
-    pub(super) attributes: Attributes<'a>,
+    pub(in crate::encode) attributes: Attributes<'a>,
 }
 
 impl<'a> Rendering<'a> {
-    pub(super) fn new(
+    pub(in crate::encode) fn new(
         record: &'a SdkLogRecord,
         scope: &'a InstrumentationScope,
         origin: &'a Origin,
@@ -266,7 +266,7 @@ impl<'a> Rendering<'a> {
     }
 
     /// Every attribute without a field of its own.
-    pub(super) fn others(&self) -> impl Iterator<Item = (&'a str, &'a AnyValue)> {
+    pub(in crate::encode) fn others(&self) -> impl Iterator<Item = (&'a str, &'a AnyValue)> {
         let others = self.attributes.last_of_each().filter(|(key, _)| Known::of(key).is_none());
         others.map(|(key, value)| (key.as_str(), value))
     }
@@ -304,7 +304,7 @@ fn file_name(path: &str) -> &str {
 }
 
 /// A string as it is, anything else as compact JSON.
-pub(super) fn write_value(value: &AnyValue, out: &mut Vec<u8>) -> Result<(), BoxError> {
+pub(in crate::encode) fn write_value(value: &AnyValue, out: &mut Vec<u8>) -> Result<(), BoxError> {
     match value {
         AnyValue::String(text) => out.extend_from_slice(text.as_str().as_bytes()),
         value => serde_json::to_writer(out, &JsonValue { value, depth: MAX_DEPTH })?,

@@ -3,9 +3,10 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use crate::batch::Framing;
-use crate::groups::{Encoded, Groups};
-use crate::spool::{Untold, check_process};
+use crate::encode::blocks::{Encoded, Groups};
+use crate::encode::framing::Framing;
+use crate::process::check_process;
+use crate::spool::Untold;
 
 /// So many bytes are worth a commit of their own before the delay is over.
 const WORTH_A_COMMIT: usize = 1 << 20;

@@ -2,14 +2,14 @@
 
 use std::sync::Weak;
 
-use crate::buffer::{Buffer, Load};
+use crate::encode::blocks::Groups;
 use crate::error::SpoolError;
-use crate::event::{Events, SpoolEvent};
+use crate::error::error_chain;
 use crate::exporter::contained;
-use crate::groups::Groups;
+use crate::exporter::spool_processor::buffer::{Buffer, Load};
+use crate::observe::event::{Events, SpoolEvent};
+use crate::observe::stats::Counters;
 use crate::spool::Spool;
-use crate::stats::Counters;
-use crate::transport::error_chain;
 
 /// Commits until the buffer is stopped and empty.
 pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {

@@ -1,5 +1,8 @@
 //! [`SpoolProcessor`]: a front of the spool for bursts.
 
+pub(crate) mod buffer;
+pub(crate) mod committer;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +13,11 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogExporter as _, LogProcessor, SdkLogRecord};
 
-use crate::buffer::{Added, Buffer, BufferLimits, Unflushed};
-use crate::commit;
 use crate::error::ExporterBuildError;
-use crate::event::SpoolEvent;
+use crate::exporter::spool_processor::buffer::{Added, Buffer, BufferLimits, Unflushed};
 use crate::exporter::{DROP_PATIENCE, LogExporter, failure};
-use crate::spool::check_process;
+use crate::observe::event::SpoolEvent;
+use crate::process::check_process;
 
 /// As long as the SDK's batch processor.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
@@ -259,8 +261,8 @@ impl SpoolProcessorBuilder {
         let (for_thread, spool) = (buffer.clone(), exporter.worker.spool.clone());
         let (counters, events) = (exporter.counters.clone(), exporter.events.clone());
         let (end, ended) = sync_channel::<()>(0);
-        crate::background::spawn("commit", move || {
-            commit::run(&for_thread, &spool, &counters, &events);
+        crate::process::spawn("commit", move || {
+            committer::run(&for_thread, &spool, &counters, &events);
             drop(end);
         })
         .map_err(ExporterBuildError::Thread)?;

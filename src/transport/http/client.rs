@@ -1,16 +1,16 @@
 //! HTTP. The only file that names reqwest, apart from the setting that takes a client.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, Identity, Proxy, RequestBuilder, Url, redirect, retry};
 
-use super::{Request, SendError, Transport};
-use crate::batch::Answers;
-use crate::config::Method;
+use crate::config::table::Given;
+use crate::config::values::Method;
+use crate::encode::framing::Answers;
 use crate::error::ExporterBuildError;
-use crate::retry::Response;
-use crate::settings::Given;
+use crate::error::error_chain;
+use crate::transport::http::response::Response;
+use crate::transport::{Request, SendError, Transport};
 
 /// The longest URL that the client takes.
 const MAX_URL_BYTES: usize = 65_534;
@@ -174,17 +174,6 @@ fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, Expor
         let setting = if given.is_empty() { "the HTTP client".to_owned() } else { given.join(", ") };
         Given::new((), setting).invalid_because(error_chain(&error), error.without_url())
     })
-}
-
-/// An error and its causes in one line: the HTTP client says what happened only in the innermost one.
-pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 impl Transport for HttpTransport {

@@ -4,8 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::batch::{BatchContext, HeaderMap};
 use crate::error::BoxError;
+use crate::transport::http::headers::HeaderMap;
+use crate::transport::request::BatchContext;
 
 type HookFuture = Pin<Box<dyn Future<Output = Result<HeaderMap, BoxError>> + Send>>;
 type SyncHook = dyn Fn(&BatchContext, &mut HeaderMap) -> Result<(), BoxError> + Send + Sync;

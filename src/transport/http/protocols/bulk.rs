@@ -1,0 +1,142 @@
+//! `_bulk` of Elasticsearch and OpenSearch: each record has a status of its own.
+
+use serde_json::Value;
+
+use super::text::text;
+use crate::transport::http::response::{Judgement, Response};
+use crate::transport::verdict::{Refusal, Verdict};
+
+/// The most of a response that is read: it has something to say on every record.
+pub(super) const MAX_BYTES: usize = 4 << 20;
+
+/// Each item has a status of its own. Items that are to come again have all of them come again: the others are then there
+/// already, and say so.
+pub(super) fn judge(response: &Response, records: u64) -> Judgement {
+    let strange = |detail: &str| Judgement::new(Verdict::Hold, response, detail);
+    if response.body.len() >= MAX_BYTES && records > 1 {
+        // Not all of it is there; nothing is lost by asking for half of it.
+        return Judgement::new(Verdict::TooLarge, response, "an answer that is too long");
+    }
+    let Ok(answer) = serde_json::from_slice::<Value>(&response.body) else {
+        return strange("no answer of a _bulk; is the endpoint's path the right one?");
+    };
+    if answer.get("errors") == Some(&Value::Bool(false)) {
+        return Judgement::new(Verdict::Delivered, response, "");
+    }
+    let items = answer.get("items").and_then(Value::as_array);
+    let Some(items) = items.filter(|items| items.len() as u64 == records) else {
+        return strange("a _bulk's answer without an item for each record");
+    };
+    let (mut refusals, mut again, mut held, mut kind) = (Vec::new(), None, None, None);
+    for (record, item) in items.iter().enumerate() {
+        let Some(item) = item.as_object().and_then(|item| item.values().next()) else {
+            return strange("a _bulk's answer with an item that says nothing");
+        };
+        let status = item.get("status").and_then(Value::as_u64).unwrap_or_default();
+        let reason = || format!("{status} {}", bulk_error(item));
+        match status {
+            // It is there already.
+            200..=299 | 409 => {}
+            408 | 429 | 500..=599 => again = again.or_else(|| Some(reason())),
+            400 if is_about_the_index(item) => held = held.or_else(|| Some(reason())),
+            400 | 413 | 415 | 422 => {
+                // What else it says can repeat what was logged.
+                kind.get_or_insert_with(|| item.get("error").map(|error| text(error, "type")).unwrap_or_default());
+                refusals.push(Refusal { record, answer: reason() });
+            }
+            _ => held = held.or_else(|| Some(reason())),
+        }
+    }
+    match (again, held) {
+        (Some(reason), _) => Judgement::new(Verdict::Retry, response, &reason),
+        (None, Some(reason)) => Judgement::new(Verdict::Hold, response, &reason),
+        (None, None) if refusals.is_empty() => Judgement::new(Verdict::Delivered, response, ""),
+        (None, None) => {
+            // That all of them are bad is less likely than that something else is: halving finds out, and slows down.
+            let all = refusals.len() as u64 == records && records > 1;
+            let verdict = if all { Verdict::Refused } else { Verdict::DeliveredExcept(refusals) };
+            Judgement::new(verdict, response, &kind.unwrap_or_default())
+        }
+    }
+}
+
+/// A 400 that somebody can mend: the cluster has as many shards as it may, an index is closed or has no name to be written by.
+fn is_about_the_index(item: &Value) -> bool {
+    let Some(error) = item.get("error") else { return false };
+    let (kind, reason) = (text(error, "type"), text(error, "reason"));
+    matches!(
+        &*kind,
+        "validation_exception" | "index_closed_exception" | "cluster_block_exception" | "invalid_index_name_exception"
+    ) || reason.contains("no write index")
+}
+
+fn bulk_error(item: &Value) -> String {
+    match item.get("error") {
+        Some(Value::String(error)) => error.clone(),
+        Some(error) => {
+            let cause = error.get("caused_by").map(|cause| text(cause, "reason")).unwrap_or_default();
+            let words = [text(error, "type"), text(error, "reason"), cause];
+            words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(": ")
+        }
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MAX_BYTES;
+    use crate::encode::framing::Answers;
+    use crate::transport::http::protocols::tests::judge;
+    use crate::transport::verdict::{Refusal, Verdict};
+
+    fn items(statuses: [u16; 3]) -> String {
+        let item = |status: u16| match status {
+            201 => r#"{"create":{"_index":"logs","_id":"a","status":201,"result":"created"}}"#.to_owned(),
+            status => format!(
+                r#"{{"create":{{"_id":"a","status":{status},"error":{{"type":"t{status}","reason":"why","caused_by":{{"reason":"deep"}}}}}}}}"#
+            ),
+        };
+        format!(r#"{{"took":3,"errors":true,"items":[{}]}}"#, statuses.map(item).join(","))
+    }
+
+    #[test]
+    fn every_item_of_a_bulk_counts() {
+        let bulk = |statuses| judge(Answers::Bulk, 200, items(statuses));
+        assert_eq!(bulk([201, 409, 201]).0, Verdict::Delivered, "what exists already was delivered before");
+        assert_eq!(bulk([201, 429, 400]), (Verdict::Retry, "the server answered 200: 429 t429: why: deep".to_owned()));
+        assert_eq!(bulk([201, 404, 400]).0, Verdict::Hold);
+        assert_eq!(bulk([400, 400, 400]).0, Verdict::Refused, "halving finds out whether it is the records");
+        let (_, reason) = bulk([201, 201, 400]);
+        assert_eq!(reason, "the server answered 200: t400", "what else it says can repeat what was logged");
+        let refusal = Refusal { record: 2, answer: "400 t400: why: deep".to_owned() };
+        assert_eq!(bulk([201, 409, 400]).0, Verdict::DeliveredExcept(vec![refusal]));
+        assert_eq!(judge(Answers::Bulk, 200, r#"{"took":1,"errors":false,"items":[]}"#).0, Verdict::Delivered);
+    }
+
+    #[test]
+    fn a_400_of_a_bulk_that_somebody_can_mend_holds_the_batch() {
+        for (kind, reason) in [
+            ("validation_exception", "this cluster currently has [1000]/[1000] maximum normal shards open"),
+            ("index_closed_exception", "closed"),
+            ("illegal_argument_exception", "no write index is defined for alias [logs]"),
+        ] {
+            let item = format!(r#"{{"create":{{"status":400,"error":{{"type":"{kind}","reason":"{reason}"}}}}}}"#);
+            let body = format!(r#"{{"errors":true,"items":[{item},{item},{item}]}}"#);
+            assert_eq!(judge(Answers::Bulk, 200, body).0, Verdict::Hold, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_bulks_answer_that_is_too_long_asks_for_half_of_it() {
+        let long = format!(r#"{{"errors":true,"items":["{}"#, "x".repeat(MAX_BYTES));
+        assert_eq!(judge(Answers::Bulk, 200, &long[..MAX_BYTES]).0, Verdict::TooLarge);
+    }
+
+    #[test]
+    fn what_is_not_a_bulks_answer_is_no_success() {
+        for body in ["<html>sign in</html>", "", "{}", r#"{"errors":true,"items":[]}"#] {
+            assert_eq!(judge(Answers::Bulk, 200, body).0, Verdict::Hold, "{body}");
+        }
+        assert_eq!(judge(Answers::Bulk, 429, "").0, Verdict::Retry);
+    }
+}

@@ -1,0 +1,97 @@
+//! How each protocol reads a response: a file for each.
+
+mod bulk;
+mod clickhouse;
+mod otlp;
+mod splunk;
+mod text;
+
+use crate::encode::framing::Answers;
+use crate::transport::http::response::{Judgement, Response};
+use crate::transport::verdict::Verdict;
+
+impl Answers {
+    /// The most of an answer that is looked at: a `_bulk` has something to say on every record.
+    pub(crate) fn max_bytes(self) -> usize {
+        match self {
+            Self::Bulk => bulk::MAX_BYTES,
+            _ => 64 << 10,
+        }
+    }
+
+    /// What the answer to a batch of so many records says.
+    pub(crate) fn judge(self, response: &Response, records: u64) -> Judgement {
+        if let Some(why) = tls_to_blame(response) {
+            return Judgement::new(Verdict::Hold, response, why);
+        }
+        let succeeded = (200..300).contains(&response.status);
+        if succeeded && self != Self::Status && response.body.trim_ascii_start().starts_with(b"<") {
+            return Judgement::new(Verdict::Hold, response, "a page, and no answer; is it the endpoint that answers?");
+        }
+        match self {
+            Self::Otlp if succeeded => otlp::judge(response, records),
+            Self::Bulk if succeeded => bulk::judge(response, records),
+            Self::SplunkHec => splunk::judge(response),
+            Self::ClickHouse => clickhouse::judge(response),
+            Self::Status | Self::Otlp | Self::Bulk => Judgement::of_status(response),
+        }
+    }
+}
+
+/// nginx answers 400 where a client's certificate or TLS is to blame, and not what it was sent; Go's servers where it is TLS.
+fn tls_to_blame(response: &Response) -> Option<&'static str> {
+    const PLAIN: &str = "Client sent an HTTP request to an HTTPS server.";
+    const TITLES: [&str; 3] = [
+        "400 No required SSL certificate was sent",
+        "400 The SSL certificate error",
+        "400 The plain HTTP request was sent to HTTPS port",
+    ];
+    if response.status != 400 {
+        return None;
+    }
+    let page = String::from_utf8_lossy(&response.body);
+    if page.trim() == PLAIN {
+        return Some(PLAIN);
+    }
+    let title = page.split_once("<title>")?.1.split("</title>").next();
+    TITLES.into_iter().find(|known| title == Some(known))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: impl AsRef<[u8]>) -> Response {
+        Response { status, retry_after: None, body: body.as_ref().to_vec() }
+    }
+
+    pub(super) fn judge(answers: Answers, status: u16, body: impl AsRef<[u8]>) -> (Verdict, String) {
+        let Judgement { verdict, reason } = answers.judge(&answer(status, body), 3);
+        (verdict, reason)
+    }
+
+    #[test]
+    fn a_400_that_nginx_gives_for_the_sake_of_tls_is_not_the_batchs() {
+        let page = |status, title: &str| {
+            let body = format!("<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center>...");
+            judge(Answers::Status, status, body)
+        };
+        let why = "400 No required SSL certificate was sent";
+        assert_eq!(page(400, why), (Verdict::Hold, format!("the server answered 400: {why}")));
+        assert_eq!(page(400, "400 The SSL certificate error").0, Verdict::Hold);
+        assert_eq!(page(400, "400 The plain HTTP request was sent to HTTPS port").0, Verdict::Hold);
+        assert_eq!(page(400, "400 Bad Request").0, Verdict::Refused);
+        assert_eq!(page(422, why).0, Verdict::Refused);
+        assert_eq!(judge(Answers::Otlp, 400, why).0, Verdict::Refused, "it is no page of nginx");
+        let go = "Client sent an HTTP request to an HTTPS server.\n";
+        assert_eq!(judge(Answers::Otlp, 400, go).0, Verdict::Hold);
+    }
+
+    #[test]
+    fn a_page_is_no_answer_of_any_protocol() {
+        for answers in [Answers::Otlp, Answers::Bulk, Answers::SplunkHec, Answers::ClickHouse] {
+            assert_eq!(judge(answers, 200, "\n<!doctype html><html>sign in").0, Verdict::Hold, "{answers:?}");
+        }
+        assert_eq!(judge(Answers::Status, 200, "<html>thanks").0, Verdict::Delivered);
+    }
+}

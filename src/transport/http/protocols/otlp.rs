@@ -1,0 +1,151 @@
+//! OTLP: a success can be partial.
+
+use serde_json::Value;
+
+use super::text::text;
+use crate::transport::http::response::{Judgement, Response};
+use crate::transport::verdict::{Refusal, Verdict};
+
+/// A success, unless it says that it is a partial one. What cannot be read is a success: the status says so, and the
+/// specification asks for nothing in the body.
+pub(super) fn judge(response: &Response, records: u64) -> Judgement {
+    let (rejected, message) = otlp_partial_success(&response.body).unwrap_or_default();
+    if rejected == 0 {
+        // A message alone is a warning.
+        return Judgement::new(Verdict::Delivered, response, &message);
+    }
+    if rejected >= records {
+        // It is known which they are.
+        let all =
+            (0..usize::try_from(records).unwrap_or_default()).map(|record| Refusal { record, answer: message.clone() });
+        return Judgement::new(Verdict::DeliveredExcept(all.collect()), response, &message);
+    }
+    Judgement::new(Verdict::DeliveredBut { refused: rejected }, response, &message)
+}
+
+/// How many records were rejected, and why.
+fn otlp_partial_success(body: &[u8]) -> Option<(u64, String)> {
+    if body.first() != Some(&b'{') {
+        return protobuf_partial_success(body);
+    }
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let partial = answer.get("partialSuccess")?;
+    // A 64-bit integer is a string in OTLP's JSON; not all servers know.
+    let rejected = partial.get("rejectedLogRecords").and_then(|number| match number {
+        Value::String(text) => text.parse().ok(),
+        number => number.as_u64(),
+    });
+    Some((rejected.unwrap_or_default(), text(partial, "errorMessage")))
+}
+
+/// `ExportLogsServiceResponse { 1: partial_success { 1: rejected_log_records, 2: error_message } }`. Read here, because what
+/// was spooled with the feature `otlp` can be delivered without it.
+fn protobuf_partial_success(body: &[u8]) -> Option<(u64, String)> {
+    let (mut rejected, mut message) = (0, String::new());
+    for field in Protobuf(body) {
+        let (1, Field::Bytes(partial)) = field? else { continue };
+        for field in Protobuf(partial) {
+            match field? {
+                (1, Field::Varint(count)) => rejected = count,
+                (2, Field::Bytes(text)) => message = String::from_utf8_lossy(text).into_owned(),
+                _ => {}
+            }
+        }
+    }
+    Some((rejected, message))
+}
+
+/// The fields of a message; `None` where it is none.
+struct Protobuf<'a>(&'a [u8]);
+
+enum Field<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+    /// Of a fixed width.
+    Other,
+}
+
+impl<'a> Protobuf<'a> {
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, len: u64) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(usize::try_from(len).ok()?)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn field(&mut self) -> Option<(u64, Field<'a>)> {
+        let tag = self.varint()?;
+        let field = match tag & 7 {
+            0 => Field::Varint(self.varint()?),
+            1 => self.take(8).map(|_| Field::Other)?,
+            2 => {
+                let len = self.varint()?;
+                Field::Bytes(self.take(len)?)
+            }
+            5 => self.take(4).map(|_| Field::Other)?,
+            _ => return None,
+        };
+        Some((tag >> 3, field))
+    }
+}
+
+impl<'a> Iterator for Protobuf<'a> {
+    type Item = Option<(u64, Field<'a>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_none() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::encode::framing::Answers;
+    use crate::transport::http::protocols::tests::judge;
+    use crate::transport::verdict::{Refusal, Verdict};
+
+    #[test]
+    fn an_otlp_success_can_be_partial() {
+        let message = "the server answered 200: no body";
+        // As protobuf's own library writes { partial_success { rejected_log_records: 2, error_message: "no body" } }.
+        let protobuf = b"\x0a\x0b\x08\x02\x12\x07no body";
+        let json = br#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"no body"}}"#;
+        let number = br#"{"partialSuccess":{"rejectedLogRecords":2,"errorMessage":"no body"}}"#;
+        for body in [&protobuf[..], json, number] {
+            assert_eq!(judge(Answers::Otlp, 200, body), (Verdict::DeliveredBut { refused: 2 }, message.to_owned()));
+        }
+        let all = br#"{"partialSuccess":{"rejectedLogRecords":"9","errorMessage":"why"}}"#;
+        let refusals = (0..3).map(|record| Refusal { record, answer: "why".to_owned() }).collect();
+        assert_eq!(judge(Answers::Otlp, 200, all).0, Verdict::DeliveredExcept(refusals), "it is known which they are");
+    }
+
+    #[test]
+    fn any_other_otlp_success_is_one() {
+        let warning = br#"{"partialSuccess":{"errorMessage":"deprecated"}}"#;
+        let null = br#"{"partialSuccess":null}"#;
+        let bodies = [&b""[..], b"{}", null, b"\x0a\x00", b"OK", b"\xff\xff\xff", b"\x0a\x7fshort", warning];
+        for body in bodies {
+            assert_eq!(judge(Answers::Otlp, 200, body).0, Verdict::Delivered, "{body:?}");
+        }
+        assert_eq!(judge(Answers::Otlp, 503, b"").0, Verdict::Retry);
+        assert_eq!(judge(Answers::Otlp, 400, b"").0, Verdict::Refused);
+    }
+}

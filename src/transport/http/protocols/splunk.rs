@@ -1,0 +1,46 @@
+//! Splunk's HTTP Event Collector: a code tells the settings from the events.
+
+use serde_json::Value;
+
+use super::text::text;
+use crate::transport::http::response::{Judgement, Response};
+use crate::transport::verdict::Verdict;
+
+/// `{"text": "...", "code": 0}`.
+pub(super) fn judge(response: &Response) -> Judgement {
+    let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let code = answer.get("code").and_then(Value::as_u64);
+    let verdict = match (response.status, code) {
+        // Others that speak its protocol are not as particular about the body.
+        (200..=299, None | Some(0)) => Verdict::Delivered,
+        // The token, the index and the channel are settings; so is what they call indexer acknowledgement.
+        (200..=299, _) | (400, Some(1..=4 | 7 | 10 | 11 | 14 | 16)) => Verdict::Hold,
+        _ => Verdict::of(response),
+    };
+    let detail = code.map(|code| format!("code {code}, {}", text(&answer, "text"))).unwrap_or_default();
+    Judgement::new(verdict, response, &detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::encode::framing::Answers;
+    use crate::transport::http::protocols::tests::judge;
+    use crate::transport::verdict::Verdict;
+
+    #[test]
+    fn splunks_code_tells_the_settings_from_the_events() {
+        let code = |status, code| judge(Answers::SplunkHec, status, format!(r#"{{"text":"why","code":{code}}}"#)).0;
+        assert_eq!(code(200, 0), Verdict::Delivered);
+        assert_eq!(code(200, 17), Verdict::Hold);
+        assert_eq!(code(400, 6), Verdict::Refused, "invalid data format");
+        assert_eq!(code(400, 7), Verdict::Hold, "incorrect index");
+        assert_eq!(code(403, 4), Verdict::Hold, "invalid token");
+        assert_eq!(code(400, 15), Verdict::Refused, "indexed fields");
+        assert_eq!(code(503, 9), Verdict::Retry, "server is busy");
+        assert_eq!(judge(Answers::SplunkHec, 200, "ok").0, Verdict::Delivered);
+        assert_eq!(
+            judge(Answers::SplunkHec, 400, r#"{"text":"Incorrect index","code":7}"#).1,
+            "the server answered 400: code 7, Incorrect index"
+        );
+    }
+}
