@@ -83,7 +83,7 @@ pub use config::file::ExporterConfig;
 pub use config::values::{Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, SpoolCompression};
 #[cfg(feature = "otlp")]
 pub use encode::OtlpEncoder;
-pub use encode::framing::{Answers, Framing};
+pub use encode::framing::{Framing, ResponseProtocol};
 pub use encode::{
     BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, JsonEncoder, LevelScale, LokiEncoder, SourceCodeKey,
     SplunkEncoder, Template, TextEncoder,
@@ -94,7 +94,8 @@ pub use exporter::builder::LogExporterBuilder;
 pub use exporter::caller_thread::CallerThreadProcessor;
 pub use exporter::handle::SpoolHandle;
 pub use exporter::spool_processor::{SpoolProcessor, SpoolProcessorBuilder};
-pub use observe::event::{LossReason, SpoolEvent};
+pub use observe::event::SpoolEvent;
+pub use observe::loss::LossReason;
 pub use observe::stats::SpoolStats;
 pub use spool::RejectedRecord;
 #[cfg(fuzzing)]
@@ -103,7 +104,7 @@ pub use spool::fuzzing;
 pub use transport::http::headers::HeaderMap;
 pub use transport::http::response::Response;
 pub use transport::request::BatchContext;
-pub use transport::verdict::{Refusal, Verdict};
+pub use transport::verdict::{Rejection, Verdict};
 
 #[cfg(any(doc, doctest))]
 mod docs;

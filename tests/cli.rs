@@ -446,7 +446,7 @@ fn what_is_whole_in_a_damaged_segment_is_salvaged() {
     receiver.come_up();
     let (code, out, _) = run(spool.path(), ["drain", "--json"]);
     let drained = document(&out);
-    assert_eq!((code, &drained["damaged_records"]), (1, &1.into()), "{out}");
+    assert_eq!((code, &drained["corrupt_records"]), (1, &1.into()), "{out}");
     assert_eq!(receiver.delivered().iter().filter(|message| message.starts_with("acme")).count(), 99);
 
     let (code, out, error) = run(spool.path(), ["salvage"]);
@@ -752,7 +752,7 @@ fn what_is_too_old_is_given_up_only_after_a_yes_and_told_in_the_stream() {
     assert_eq!((&drained["given_up_records"], &drained["delivered_records"]), (&100.into(), &51.into()));
     let delivered = receiver.delivered();
     assert_eq!(delivered[..50], names("acme", 101..=150));
-    assert_eq!(delivered[50], "100 records were given up, because they were too old");
+    assert_eq!(delivered[50], "lost 100 records (expired): they waited for too long");
 }
 
 #[test]

@@ -377,7 +377,7 @@ fn whatever_it_is_killed_in_everything_accepted_arrives_once_and_in_order() {
     let service = Service::batch(configured(exporter(&receiver, spool.path())));
     drain(&service);
     let stats = service.handle.stats();
-    assert_eq!((stats.pending_records, stats.damaged_records, stats.dropped_records), (0, 0, 0), "{stats:?}");
+    assert_eq!((stats.pending_records, stats.corrupt_records, stats.lost_records), (0, 0, 0), "{stats:?}");
 
     let (requests, delivered) = (receiver.requests(), receiver.delivered());
     let rejected = service.handle.rejected().expect("the rejected store");

@@ -668,7 +668,7 @@ fn stats_tell_what_happened() {
     let stats = service.handle.stats();
     assert_eq!((stats.accepted_records, stats.delivered_records, stats.pending_records), (12, 12, 0));
     assert_eq!((stats.requests, stats.failed_requests), (5, 2));
-    assert_eq!((stats.unencodable_records, stats.failed_exports), (0, 0));
+    assert_eq!((stats.encode_failed_records, stats.failed_exports), (0, 0));
 }
 
 #[test]
@@ -792,7 +792,7 @@ fn a_record_that_cannot_be_encoded_is_counted_and_holds_nobody() {
     service.log_these(&["bad", "one", "bad", "bad", "two", "bad"]);
     service.sync();
     let stats = service.handle.stats();
-    assert_eq!((stats.accepted_records, stats.unencodable_records), (2, 4));
+    assert_eq!((stats.accepted_records, stats.encode_failed_records), (2, 4));
     service.handle.resume();
     service.deliver();
 

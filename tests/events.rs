@@ -57,7 +57,7 @@ fn is_all(service: Service, told: &Told<SpoolEvent>) {
 
 #[test]
 fn every_event_has_its_name_in_the_log_and_in_the_chapter() {
-    let (source, chapter) = (include_str!("../src/event.rs"), include_str!("../src/docs/metrics.md"));
+    let (source, chapter) = (include_str!("../src/observe/event.rs"), include_str!("../src/docs/metrics.md"));
     let between = |text: &'static str, from: &str, to: &str| {
         text.split(from).skip(1).filter_map(|rest| rest.split(to).next()).collect::<Vec<_>>()
     };
@@ -113,8 +113,8 @@ fn the_first_refusal_is_told_and_that_everything_is_refused() {
     let service = Service::simple(exporter);
     service.log_all("bad", 1..=40);
     service.deliver();
-    assert!(matches!(next(&told), SpoolEvent::RecordsRefused { .. }));
-    assert_eq!(next(&told), SpoolEvent::EverythingRefused { reason: "the server answered 422".to_owned() });
+    assert!(matches!(next(&told), SpoolEvent::RecordsRejected { .. }));
+    assert_eq!(next(&told), SpoolEvent::EverythingRejected { reason: "the server answered 422".to_owned() });
     is_all(service, &told);
 }
 
@@ -136,7 +136,7 @@ fn a_batch_that_is_only_too_large_is_no_refusal_of_records() {
 #[test]
 fn a_limit_that_is_reached_is_told_with_its_reason() {
     for (policy, expected) in
-        [(FullPolicy::DropOldest, LossReason::Dropped), (FullPolicy::DropNewest, LossReason::NotAccepted)]
+        [(FullPolicy::EvictOldest, LossReason::Evicted), (FullPolicy::RejectNew, LossReason::NotWritten)]
     {
         let (receiver, spool) = (Receiver::start_down(), spool_dir());
         let (exporter, told) = telling(
@@ -146,15 +146,15 @@ fn a_limit_that_is_reached_is_told_with_its_reason() {
                 .with_full_policy(policy),
         );
         let service = Service::simple(exporter);
-        while service.handle.stats().dropped_records == 0 {
+        while service.handle.stats().lost_records == 0 {
             service.log(&noise(200_000));
         }
         assert!(matches!(next(&told), SpoolEvent::DeliveryFailing { .. }));
         let event = next(&told);
         assert!(matches!(event, SpoolEvent::RecordsLost { reason, records: 1.. } if reason == expected), "{event:?}");
         let stats = service.handle.stats();
-        let part = if expected == LossReason::Dropped { stats.displaced_records } else { stats.unaccepted_records };
-        assert_eq!((part, stats.overflowed_records), (stats.dropped_records, 0), "{stats:?}");
+        let part = if expected == LossReason::Evicted { stats.evicted_records } else { stats.not_written_records };
+        assert_eq!((part, stats.buffer_full_records), (stats.lost_records, 0), "{stats:?}");
     }
 }
 
@@ -165,7 +165,7 @@ fn a_record_that_cannot_be_encoded_is_told_once() {
     let (exporter, told) = telling(builder);
     let service = Service::simple(exporter);
     service.log_all("bad", 1..=3);
-    assert_eq!(next(&told), SpoolEvent::RecordNotEncoded { reason: "the partition key function panicked".to_owned() });
+    assert_eq!(next(&told), SpoolEvent::EncodeFailed { reason: "the partition key function panicked".to_owned() });
     is_all(service, &told);
 }
 
@@ -189,7 +189,7 @@ fn damage_is_told_when_it_is_found() {
     let service = Service::simple(exporter);
     assert!(matches!(next(&told), SpoolEvent::SegmentDamaged { .. }));
     let event = next(&told);
-    assert!(matches!(event, SpoolEvent::RecordsLost { reason: LossReason::Damaged, .. }), "{event:?}");
+    assert!(matches!(event, SpoolEvent::RecordsLost { reason: LossReason::Corrupt, .. }), "{event:?}");
     service.deliver();
     is_all(service, &told);
 }
@@ -218,7 +218,7 @@ fn a_processor_that_drops_tells_so() {
         .expect("a processor");
     let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
     let logger = opentelemetry::logs::LoggerProvider::logger(&provider, "test");
-    while handle.stats().overflowed_records == 0 {
+    while handle.stats().buffer_full_records == 0 {
         let mut record = opentelemetry::logs::Logger::create_log_record(&logger);
         opentelemetry::logs::LogRecord::set_body(&mut record, "one of many".into());
         opentelemetry::logs::Logger::emit(&logger, record);
@@ -233,14 +233,14 @@ fn a_callback_may_ask_the_handle() {
     let for_callback = handle.clone();
     let builder = exporter(&receiver, &spool).with_max_spool_bytes(8 << 20).with_on_event(move |event| {
         if let (SpoolEvent::RecordsLost { .. }, Some(handle)) = (event, for_callback.get()) {
-            let _ = sender.send(handle.stats().dropped_records);
+            let _ = sender.send(handle.stats().lost_records);
         }
     });
     let service = Service::simple(builder);
     assert!(handle.set(service.handle.clone()).is_ok());
     in_time("logging while a callback asks", move || {
         // Told with the locks of an append held.
-        while service.handle.stats().dropped_records == 0 {
+        while service.handle.stats().lost_records == 0 {
             service.log(&noise(200_000));
         }
         assert!(told.recv_timeout(PATIENCE).expect("what the callback was told") > 0);

@@ -496,7 +496,7 @@ impl Bench {
         };
         assert_eq!((stats.delivered_records, stats.rejected_records), (delivered, rejected), "{stats:?}");
         assert_eq!(stats.pending_records, stats.accepted_records - delivered - rejected, "{stats:?}");
-        assert_eq!(stats.failed_exports + stats.damaged_records + stats.dropped_records, 0, "{stats:?}");
+        assert_eq!(stats.failed_exports + stats.corrupt_records + stats.lost_records, 0, "{stats:?}");
         if matches!(row.place, Place::WrongCertificate) {
             foreign.wait_until("handshakes", |log| (log.failed_handshakes >= 3).then_some(()));
         }
@@ -543,7 +543,7 @@ impl Bench {
             assert!(taken <= 1 || row.timeout == SHORT, "{} was taken {taken} times", request.key);
         }
         let stats = service.handle.stats();
-        assert_eq!((stats.pending_records, stats.damaged_records, stats.dropped_records), (0, 0, 0), "{stats:?}");
+        assert_eq!((stats.pending_records, stats.corrupt_records, stats.lost_records), (0, 0, 0), "{stats:?}");
         shut_down(service);
     }
 }

@@ -10,7 +10,7 @@ use opentelemetry::{KeyValue, SpanId, TraceFlags, TraceId};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{LoggerProviderBuilder, SdkLogRecord, SdkLoggerProvider};
 use opentelemetry_spool::{
-    Answers, BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, Framing, JsonEncoder, LokiEncoder, Method,
+    BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, Framing, JsonEncoder, LokiEncoder, Method, ResponseProtocol,
     SplunkEncoder, TextEncoder,
 };
 use serde_json::{Value, json};
@@ -301,7 +301,7 @@ fn ones_own_encoder_can_say_how_its_answers_are_read() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver
         .answer_next(Answer::ok().body(r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}"#));
-    let framing = Framing::json_array().with_answers(Answers::Otlp);
+    let framing = Framing::json_array().with_response_protocol(ResponseProtocol::Otlp);
     let service = service(&receiver, JsonEncoder::default().with_framing(framing), "/", &spool);
     service.log("refused");
     service.sync();
@@ -347,7 +347,7 @@ fn a_get_is_one_whatever_is_said_of_the_content_type() {
 #[test]
 fn half_an_answer_is_none_where_the_answer_counts() {
     use std::io::{Read, Write};
-    for (answers, first) in [(Answers::ClickHouse, 2), (Answers::Status, 1)] {
+    for (answers, first) in [(ResponseProtocol::ClickHouse, 2), (ResponseProtocol::Status, 1)] {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}/", listener.local_addr().unwrap());
         let server = std::thread::spawn(move || {
@@ -365,7 +365,7 @@ fn half_an_answer_is_none_where_the_answer_counts() {
             }
         });
         let spool = spool_dir();
-        let framing = Framing::json_array().with_answers(answers);
+        let framing = Framing::json_array().with_response_protocol(answers);
         let service =
             Service::simple(exporter_to(&endpoint, &spool).with_encoder(JsonEncoder::default().with_framing(framing)));
         service.log("asked for until its answer is whole");
@@ -393,6 +393,6 @@ fn a_bulk_that_refuses_every_document_is_asked_slowly_in_the_end() {
     // Slow is an hour here: there is time to see that nothing follows.
     std::thread::sleep(Duration::from_millis(300));
     let after = service.handle.stats();
-    assert_eq!((after.requests, stats.dropped_records), (32, 0));
+    assert_eq!((after.requests, stats.lost_records), (32, 0));
     assert!(after.rejected_records < 32 && after.pending_records > 260, "{after:?}");
 }

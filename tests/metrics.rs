@@ -250,10 +250,10 @@ fn losses_are_told_by_reason() {
     service.wait_for_stats("what expires", |stats| stats.expired_records == 1);
     for (reason, expected) in [
         ("expired", 1.0),
-        ("not_encoded", 1.0),
-        ("dropped", 0.0),
-        ("not_accepted", 0.0),
-        ("damaged", 0.0),
+        ("encode_failed", 1.0),
+        ("evicted", 0.0),
+        ("not_written", 0.0),
+        ("corrupt", 0.0),
         ("buffer_full", 0.0),
     ] {
         assert_eq!(meters.value("opentelemetry_spool.lost", &[("reason", reason)]), Some(expected), "{reason}");

@@ -25,8 +25,8 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{LoggerProviderBuilder, SdkLogRecord, SdkLoggerProvider};
 use opentelemetry_spool::{
-    Answers, BatchContext, BoxError, BulkEncoder, ClickHouseEncoder, Compression, Encoder, Framing, HeaderMap,
-    JsonEncoder, LogExporterBuilder, OtlpEncoder, Protocol, SpoolStats,
+    BatchContext, BoxError, BulkEncoder, ClickHouseEncoder, Compression, Encoder, Framing, HeaderMap, JsonEncoder,
+    LogExporterBuilder, OtlpEncoder, Protocol, ResponseProtocol, SpoolStats,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message;
@@ -633,7 +633,7 @@ fn clickhouse_drops_a_batch_that_came_twice_where_the_table_remembers_inserts() 
 
 /// Records as rows for a table of one's own.
 fn rows() -> JsonEncoder {
-    JsonEncoder::default().with_framing(Framing::ndjson().with_answers(Answers::ClickHouse))
+    JsonEncoder::default().with_framing(Framing::ndjson().with_response_protocol(ResponseProtocol::ClickHouse))
 }
 
 /// A row that does not fit a column of this type is rejected alone.

@@ -200,11 +200,7 @@ fn child_that_logs_as_it_is_told() {
                 let stats = service.handle.stats();
                 let emitted = logging.emitted.load(Ordering::SeqCst);
                 assert_eq!((stats.accepted_records, stats.pending_records), (emitted, 0), "{stats:?}");
-                assert_eq!(
-                    (stats.failed_exports, stats.dropped_records, stats.damaged_records),
-                    (0, 0, 0),
-                    "{stats:?}"
-                );
+                assert_eq!((stats.failed_exports, stats.lost_records, stats.corrupt_records), (0, 0, 0), "{stats:?}");
                 let counts: Vec<_> =
                     logging.counts.iter().flatten().map(|count| count.load(Ordering::SeqCst).to_string()).collect();
                 say(&format!("drained {}", counts.join(" ")));

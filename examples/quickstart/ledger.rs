@@ -152,7 +152,7 @@ impl Ledger {
     }
 
     /// Emitted, but `export` had not returned.
-    pub(crate) fn not_accepted(&self) -> u64 {
+    pub(crate) fn not_written(&self) -> u64 {
         self.emitted().saturating_sub(self.accepted())
     }
 
@@ -170,7 +170,7 @@ impl Ledger {
         Verdict {
             lost,
             unannounced,
-            in_memory: self.not_accepted().saturating_sub(unannounced),
+            in_memory: self.not_written().saturating_sub(unannounced),
             out_of_order,
             wrong_headers: self.wrong_headers,
             faults: self.faults.clone(),

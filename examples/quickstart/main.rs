@@ -90,7 +90,7 @@ fn tell() -> Result<bool, BoxError> {
     let killed_pid = service.pid();
     service.kill()?;
     let on_disk = books(&ledger).on_disk();
-    let in_memory = books(&ledger).not_accepted();
+    let in_memory = books(&ledger).not_written();
     screen.chapter(&format!(
         "kill -9. Process {killed_pid} is gone, with no chance to say goodbye.\n\
          {} accepted records are on disk, undelivered.\n\

@@ -375,7 +375,7 @@ fn drain_once(
         // It is another one's: nothing in it gives way, and next to nothing is added.
         .with_max_spool_bytes(u64::MAX)
         .with_max_rejected_bytes(u64::MAX)
-        .with_full_policy(FullPolicy::DropNewest)
+        .with_full_policy(FullPolicy::RejectNew)
         .with_segment_bytes(1 << 20)
         .for_another(args.since);
     let exporter = match args.to.root_certificate()? {
@@ -393,19 +393,12 @@ fn drain_once(
         // What is under way may yet come to its end; nothing else is begun.
         handle.pause();
     }
-    let (before, spool) = (handle.stats(), handle.spool.upgrade());
     let _ = exporter.shutdown_with_timeout(GRACE);
     let begun = Instant::now();
-    while handle.spool.strong_count() > 1 && begun.elapsed() < CLOSING {
+    while handle.spool.strong_count() > 0 && begun.elapsed() < CLOSING {
         std::thread::sleep(LOOK);
     }
-    // What was lost is counted a moment after it is passed over.
-    let lost = spool.map(|spool| spool.depth().lost).unwrap_or_default();
-    progress.add(&SpoolStats {
-        expired_records: before.expired_records.max(lost.expired),
-        damaged_records: before.damaged_records.max(lost.damaged),
-        ..handle.stats()
-    });
+    progress.add(&handle.stats());
     Ok(ended)
 }
 
@@ -414,13 +407,13 @@ fn stays(number: u64) -> String {
 }
 
 fn report(screen: &mut Screen, stats: &SpoolStats, left: u64) -> Outcome {
-    let SpoolStats { delivered_records, rejected_records, expired_records, damaged_records, requests, .. } = *stats;
+    let SpoolStats { delivered_records, rejected_records, expired_records, corrupt_records, requests, .. } = *stats;
     if screen.json {
         screen.document(&json!({
             "delivered_records": delivered_records,
             "rejected_records": rejected_records,
             "given_up_records": expired_records,
-            "damaged_records": damaged_records,
+            "corrupt_records": corrupt_records,
             "left_records": left,
             "requests": requests,
             "failed_requests": stats.failed_requests,
@@ -432,7 +425,7 @@ fn report(screen: &mut Screen, stats: &SpoolStats, left: u64) -> Outcome {
         for (number, what) in [
             (rejected_records, "refused for good (see `otel-spool rejected list`)"),
             (expired_records, "given up"),
-            (damaged_records, "damaged"),
+            (corrupt_records, "damaged"),
             (left, "left"),
         ] {
             if number > 0 {
@@ -442,7 +435,7 @@ fn report(screen: &mut Screen, stats: &SpoolStats, left: u64) -> Outcome {
         screen.line(&line)?;
     }
     screen.flush()?;
-    Ok(match (left, rejected_records + damaged_records) {
+    Ok(match (left, rejected_records + corrupt_records) {
         (1.., _) => End::Left,
         (_, 1..) => End::Wrong,
         _ => End::Done,
@@ -610,7 +603,7 @@ impl Progress {
         done.delivered_records += stats.delivered_records;
         done.rejected_records += stats.rejected_records;
         done.expired_records += stats.expired_records;
-        done.damaged_records += stats.damaged_records;
+        done.corrupt_records += stats.corrupt_records;
         done.requests += stats.requests;
         done.failed_requests += stats.failed_requests;
         done.last_error = stats.last_error.clone().or(done.last_error.take());
@@ -618,7 +611,7 @@ impl Progress {
 
     fn show(&mut self, stats: &SpoolStats) {
         let of = |stats: &SpoolStats| {
-            stats.delivered_records + stats.rejected_records + stats.expired_records + stats.damaged_records
+            stats.delivered_records + stats.rejected_records + stats.expired_records + stats.corrupt_records
         };
         let done = of(&self.done) + of(stats);
         let reason = stats.last_error.as_deref().unwrap_or_default();

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::drain::{To, shown};
 use super::screen::{self, Screen, Table, partition, records};
 use super::{End, Failure, Outcome, Spool, time};
-use crate::config::table::Given;
+use crate::config::table::Sourced;
 use crate::encode::framing::FORM;
 use crate::error::error_chain;
 use crate::spool::RejectedRecord;
@@ -185,10 +185,10 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     let endpoint = to.endpoint(&stored)?;
     let settings = HttpSettings {
         method: to.method(),
-        timeout: Given::new(to.timeout, "--timeout"),
-        client_identity: to.client_identity()?.map(|pem| Given::new(pem, "--key, --cert")),
-        root_certificates: to.root_certificate()?.map(|pem| Given::new(pem, "--ca-cert")).into_iter().collect(),
-        ..HttpSettings::new(Given::new(endpoint.clone(), "--to"))
+        timeout: Sourced::new(to.timeout, "--timeout"),
+        client_identity: to.client_identity()?.map(|pem| Sourced::new(pem, "--key, --cert")),
+        root_certificates: to.root_certificate()?.map(|pem| Sourced::new(pem, "--ca-cert")).into_iter().collect(),
+        ..HttpSettings::new(Sourced::new(endpoint.clone(), "--to"))
     };
     let given = to.headers()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -216,7 +216,10 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
                     taken += 1;
                     true
                 }
-                Verdict::Refused | Verdict::TooLarge | Verdict::DeliveredBut { .. } | Verdict::DeliveredExcept(_) => {
+                Verdict::Rejected
+                | Verdict::TooLarge
+                | Verdict::DeliveredPartially { .. }
+                | Verdict::DeliveredExcept(_) => {
                     refused += 1;
                     true
                 }

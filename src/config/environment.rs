@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::config::table::{Given, Settings, Variable, invalid};
+use crate::config::table::{Settings, Sourced, Variable, invalid};
 use crate::error::ExporterBuildError;
 
 const OTLP: &str = "OTEL_EXPORTER_OTLP_";
@@ -29,7 +29,7 @@ impl Settings {
             match lookup(&variable).map(OsString::into_string) {
                 None => Ok(None),
                 Some(Ok(value)) if value.trim().is_empty() => Ok(None),
-                Some(Ok(value)) => Ok(Some(Given::new(value.trim(), variable).into_owned())),
+                Some(Ok(value)) => Ok(Some(Sourced::new(value.trim(), variable).into_owned())),
                 Some(Err(_)) => Err(invalid(&variable, "it is not UTF-8", None::<std::io::Error>)),
             }
         };
@@ -39,7 +39,7 @@ impl Settings {
                 Some(of_logs) => Ok(Some(of_logs)),
                 None if !all_signals => Ok(None),
                 None => Ok(get(OTLP, name)?.map(|of_all| match setting {
-                    "endpoint" => Given { value: for_logs(&of_all.value), ..of_all },
+                    "endpoint" => Sourced { value: for_logs(&of_all.value), ..of_all },
                     _ => of_all,
                 })),
             },
@@ -47,9 +47,9 @@ impl Settings {
     }
 }
 
-impl Given<&str> {
-    fn into_owned(self) -> Given<String> {
-        Given { value: self.value.to_owned(), by: self.by }
+impl Sourced<&str> {
+    fn into_owned(self) -> Sourced<String> {
+        Sourced { value: self.value.to_owned(), by: self.by }
     }
 }
 

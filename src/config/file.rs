@@ -6,7 +6,7 @@ use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
-use crate::config::table::{Given, NAMES, Settings};
+use crate::config::table::{NAMES, Settings, Sourced};
 use crate::error::ExporterBuildError;
 use crate::exporter::builder::LogExporterBuilder;
 
@@ -62,7 +62,7 @@ use crate::exporter::builder::LogExporterBuilder;
 #[derive(Clone, Default)]
 pub struct ExporterConfig {
     /// By the setting's name.
-    values: Vec<(&'static str, Given<String>)>,
+    values: Vec<(&'static str, Sourced<String>)>,
     /// Keys that there are not, with their lines.
     unknown: Vec<String>,
 }
@@ -75,7 +75,7 @@ impl ExporterConfig {
     ///
     /// If it is not YAML, which names the line, or has no such exporter.
     pub fn from_yaml(text: &str) -> Result<Self, ExporterBuildError> {
-        let file = Given::new((), "the configuration");
+        let file = Sourced::new((), "the configuration");
         let document: Document =
             serde_saphyr::from_str(text).map_err(|error| file.invalid(error.without_snippet().to_string()))?;
         let processors = document.logger_provider.unwrap_or_default().processors;
@@ -90,7 +90,7 @@ impl ExporterConfig {
         if let Some(key) = self.unknown.first() {
             let names: Vec<_> = own_names().chain(["headers", "headers_list", "tls", "encoding"]).collect();
             return Err(
-                Given::new((), key).invalid(format!("there is no such setting; there are {}", names.join(", ")))
+                Sourced::new((), key).invalid(format!("there is no such setting; there are {}", names.join(", ")))
             );
         }
         Settings::read(|setting, _| {
@@ -100,7 +100,7 @@ impl ExporterConfig {
     }
 
     fn add(&mut self, setting: &'static str, by: String, Scalar(value): Scalar) {
-        self.values.push((setting, Given { value, by }));
+        self.values.push((setting, Sourced { value, by }));
     }
 }
 
@@ -195,7 +195,7 @@ impl<'de> Deserialize<'de> for ExporterConfig {
                         "headers" => {
                             let headers: Option<Vec<Header>> = map.next_value()?;
                             let value = headers.iter().flatten().map(Header::encoded).collect::<Vec<_>>().join(",");
-                            config.values.push(("headers", Given { value, by }));
+                            config.values.push(("headers", Sourced { value, by }));
                         }
                         "headers_list" => config.add("headers", by, map.next_value()?),
                         "tls" => {

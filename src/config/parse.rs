@@ -108,7 +108,7 @@ impl FromText for Method {
 
 impl FromText for FullPolicy {
     fn from_text(text: &str) -> Result<Self, String> {
-        word(text, &[("drop_oldest", Self::DropOldest), ("drop_newest", Self::DropNewest)])
+        word(text, &[("evict_oldest", Self::EvictOldest), ("reject_new", Self::RejectNew)])
     }
 }
 

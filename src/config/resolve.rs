@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::config::environment::is_of_otlp;
-use crate::config::table::{Given, Settings};
+use crate::config::table::{Settings, Sourced};
 use crate::config::values::{
     BatchLimits, Compression, Durability, Format, Headers, Method, Pace, Protocol, RetryPolicy, SpoolCompression,
     SpoolLimits,
 };
-use crate::encode::framing::{Answers, FORM, Framing};
+use crate::encode::framing::{FORM, Framing, ResponseProtocol};
 use crate::encode::{
     BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, JsonEncoder, LokiEncoder, SplunkEncoder, Template,
     TextEncoder,
@@ -30,7 +30,7 @@ const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 const OTLP_ENDPOINT: &str = "http://localhost:4318/v1/logs";
 
 /// What an exporter is made of.
-pub(crate) struct Plan {
+pub(crate) struct ResolvedConfig {
     pub(crate) encoder: Box<dyn Encoder>,
     pub(crate) partition_key: Option<Box<PartitionKey>>,
     pub(crate) headers: HeaderMap,
@@ -41,7 +41,7 @@ pub(crate) struct Plan {
     pub(crate) http: HttpSettings,
 }
 
-impl Plan {
+impl ResolvedConfig {
     /// What to build: what was given in code, else outside, else the defaults.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Plan {
         };
         let mut root_certificates = builder.root_certificates;
         if root_certificates.is_empty() {
-            root_certificates.extend(settings.certificate.map(|Given { value, by }| Given { value: value.0, by }));
+            root_certificates.extend(settings.certificate.map(|Sourced { value, by }| Sourced { value: value.0, by }));
         }
         let defaults = HttpSettings::new(endpoint);
         let http = HttpSettings {
@@ -102,12 +102,12 @@ impl Plan {
     }
 }
 
-fn or_default<T>(given: Option<Given<T>>, default: T) -> Given<T> {
-    given.unwrap_or_else(|| Given::new(default, "the default"))
+fn or_default<T>(given: Option<Sourced<T>>, default: T) -> Sourced<T> {
+    given.unwrap_or_else(|| Sourced::new(default, "the default"))
 }
 
 fn sends_otlp(encoder: &dyn Encoder) -> bool {
-    encoder.framing().answers() == Answers::Otlp
+    encoder.framing().answers() == ResponseProtocol::Otlp
 }
 
 /// The encoder that was asked for by name. An endpoint from OTLP's own variables gets OTLP, unless a format is named.
@@ -125,7 +125,7 @@ fn encoder(code: &Settings, outside: &Settings) -> Result<Box<dyn Encoder>, Expo
     match (&outside.protocol, endpoint) {
         (Some(protocol), _) => otlp(protocol),
         (None, None) => Ok(Box::new(JsonEncoder::default())),
-        (None, Some(_)) if cfg!(feature = "otlp") => otlp(&Given::new(Some(Protocol::HttpBinary), "the default")),
+        (None, Some(_)) if cfg!(feature = "otlp") => otlp(&Sourced::new(Some(Protocol::HttpBinary), "the default")),
         (None, Some(endpoint)) => Err(endpoint.invalid(
             "it is for OTLP, which takes the feature `otlp` of opentelemetry-spool; \
              to send something else, name it by OTEL_EXPORTER_SPOOL_FORMAT, such as json",
@@ -135,7 +135,10 @@ fn encoder(code: &Settings, outside: &Settings) -> Result<Box<dyn Encoder>, Expo
 
 const TEMPLATE_FOR: &str = "a template goes with one of the formats text, form and loki";
 
-fn named(format: &Given<Format>, template: Option<&Given<Template>>) -> Result<Box<dyn Encoder>, ExporterBuildError> {
+fn named(
+    format: &Sourced<Format>,
+    template: Option<&Sourced<Template>>,
+) -> Result<Box<dyn Encoder>, ExporterBuildError> {
     let template = template.map(|template| (template.value.clone(), template));
     Ok(match (format.value, template) {
         (Format::Text, template) => {
@@ -157,7 +160,7 @@ fn named(format: &Given<Format>, template: Option<&Given<Template>>) -> Result<B
     })
 }
 
-fn otlp(protocol: &Given<Option<Protocol>>) -> Result<Box<dyn Encoder>, ExporterBuildError> {
+fn otlp(protocol: &Sourced<Option<Protocol>>) -> Result<Box<dyn Encoder>, ExporterBuildError> {
     match protocol.value {
         None => Err(protocol.invalid("grpc; this exporter speaks http/protobuf and http/json: set OTEL_EXPORTER_OTLP_LOGS_PROTOCOL for the logs alone")),
         #[cfg(feature = "otlp")]
@@ -168,7 +171,7 @@ fn otlp(protocol: &Given<Option<Protocol>>) -> Result<Box<dyn Encoder>, Exporter
 }
 
 /// Those given in code are added to those from outside.
-fn headers(outside: Option<&Given<Headers>>, code: Vec<(String, String)>) -> Result<HeaderMap, ExporterBuildError> {
+fn headers(outside: Option<&Sourced<Headers>>, code: Vec<(String, String)>) -> Result<HeaderMap, ExporterBuildError> {
     let mut headers = HeaderMap::new();
     if let Some(outside) = outside {
         for (name, value) in &outside.value.0 {
@@ -177,15 +180,15 @@ fn headers(outside: Option<&Given<Headers>>, code: Vec<(String, String)>) -> Res
     }
     for (name, value) in code {
         let set = headers.insert(name, value);
-        set.map_err(|error| Given::new((), "with_headers").invalid(error.to_string()))?;
+        set.map_err(|error| Sourced::new((), "with_headers").invalid(error.to_string()))?;
     }
     Ok(headers)
 }
 
-fn endpoint(given: Option<Given<String>>, framing: &Framing) -> Result<Given<String>, ExporterBuildError> {
+fn endpoint(given: Option<Sourced<String>>, framing: &Framing) -> Result<Sourced<String>, ExporterBuildError> {
     match given {
         Some(endpoint) => Ok(endpoint),
-        None if framing.answers() == Answers::Otlp => Ok(or_default(None, OTLP_ENDPOINT.to_owned())),
+        None if framing.answers() == ResponseProtocol::Otlp => Ok(or_default(None, OTLP_ENDPOINT.to_owned())),
         None => {
             let hint = "give the URL that records are sent to, such as https://logs.example.com/ingest, \
                         or set OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, or in a file `endpoint`";
@@ -194,7 +197,7 @@ fn endpoint(given: Option<Given<String>>, framing: &Framing) -> Result<Given<Str
     }
 }
 
-fn check_method(method: &Given<Method>, framing: &Framing, coding: Coding) -> Result<Method, ExporterBuildError> {
+fn check_method(method: &Sourced<Method>, framing: &Framing, coding: Coding) -> Result<Method, ExporterBuildError> {
     match method.value {
         Method::Get if framing.content_type() != FORM || !framing.is_single() => {
             Err(method.invalid("a GET carries one form; it takes a `FormEncoder`, or the format `form`"))
@@ -207,12 +210,12 @@ fn check_method(method: &Given<Method>, framing: &Framing, coding: Coding) -> Re
 }
 
 /// The key and the certificates that come from files.
-fn identity(settings: &Settings) -> Result<Option<Given<Vec<u8>>>, ExporterBuildError> {
+fn identity(settings: &Settings) -> Result<Option<Sourced<Vec<u8>>>, ExporterBuildError> {
     match (&settings.client_key, &settings.client_certificate) {
         (None, None) => Ok(None),
         (Some(key), Some(certificate)) => {
             let pem = [&key.value.0[..], b"\n", &certificate.value.0].concat();
-            Ok(Some(Given::new(pem, format!("{}, {}", key.by, certificate.by))))
+            Ok(Some(Sourced::new(pem, format!("{}, {}", key.by, certificate.by))))
         }
         (Some(key), None) => Err(key.invalid("a client's key takes its certificate as well")),
         (None, Some(certificate)) => Err(certificate.invalid("a client's certificate takes its key as well")),
@@ -250,7 +253,7 @@ fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, E
         return Err(durability.invalid("an interval of zero; allowed are longer ones, or `Durability::Sync`"));
     }
     check_framing(framing)?;
-    let of_spool = |given: &Option<Given<u64>>, default| given.as_ref().map_or(default, |given| given.value);
+    let of_spool = |given: &Option<Sourced<u64>>, default| given.as_ref().map_or(default, |given| given.value);
     let limits = SpoolLimits {
         max_bytes: max_bytes.value,
         min_free_bytes: of_spool(&settings.min_free_bytes, defaults.min_free_bytes),
@@ -271,7 +274,7 @@ fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, E
 }
 
 fn check_framing(framing: &Framing) -> Result<(), ExporterBuildError> {
-    let encoder = Given::new((), "with_encoder");
+    let encoder = Sourced::new((), "with_encoder");
     let parts = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()];
     if parts.iter().any(|part| part.len() > usize::from(u16::MAX)) {
         return Err(encoder.invalid("a part of its framing is longer than 65,535 bytes"));
@@ -298,11 +301,11 @@ fn batch_limits(settings: &Settings, framing: &Framing) -> Result<BatchLimits, E
 
 fn coding(settings: &Settings) -> Result<Coding, ExporterBuildError> {
     match (&settings.compression, &settings.spool_compression) {
-        (Some(Given { value: Some(Compression::Gzip), .. }), _) if cfg!(feature = "gzip-http") => Ok(Coding::Deflate),
-        (Some(gzip @ Given { value: Some(Compression::Gzip), .. }), _) => {
+        (Some(Sourced { value: Some(Compression::Gzip), .. }), _) if cfg!(feature = "gzip-http") => Ok(Coding::Deflate),
+        (Some(gzip @ Sourced { value: Some(Compression::Gzip), .. }), _) => {
             Err(gzip.invalid("gzip takes the feature `gzip-http` of opentelemetry-spool"))
         }
-        (_, Some(Given { value: SpoolCompression::None, .. })) => Ok(Coding::Identity),
+        (_, Some(Sourced { value: SpoolCompression::None, .. })) => Ok(Coding::Identity),
         _ => Ok(Coding::Lz4),
     }
 }
@@ -333,9 +336,9 @@ mod tests {
     use super::*;
     use crate::config::values::FullPolicy;
 
-    fn plan(builder: LogExporterBuilder, variables: &[(&str, &str)]) -> Result<Plan, ExporterBuildError> {
+    fn plan(builder: LogExporterBuilder, variables: &[(&str, &str)]) -> Result<ResolvedConfig, ExporterBuildError> {
         let find = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
-        Plan::make(builder, &|name| find(name).map(|(_, value)| value.into()))
+        ResolvedConfig::make(builder, &|name| find(name).map(|(_, value)| value.into()))
     }
 
     fn builder() -> LogExporterBuilder {
@@ -351,7 +354,7 @@ mod tests {
         ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://outside/"),
         ("OTEL_EXPORTER_SPOOL_DIR", "/outside"),
         ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "3000"),
-        ("OTEL_EXPORTER_SPOOL_FULL_POLICY", "drop_newest"),
+        ("OTEL_EXPORTER_SPOOL_FULL_POLICY", "reject_new"),
         ("OTEL_EXPORTER_SPOOL_RETRY_MAX_DELAY", "1m"),
     ];
 
@@ -361,13 +364,13 @@ mod tests {
         assert_eq!((&*outside.http.endpoint.value, outside.http.timeout.value.as_secs()), ("http://outside/", 3));
         assert_eq!(
             (outside.spool.dir.to_str().unwrap(), outside.spool.limits.when_full),
-            ("/outside", FullPolicy::DropNewest)
+            ("/outside", FullPolicy::RejectNew)
         );
         let RetryPolicy { initial_delay, max_delay, .. } = outside.pace.retry;
         assert_eq!((initial_delay, max_delay), (RetryPolicy::default().initial_delay, Duration::from_secs(60)));
         let code = plan(builder().with_timeout(Duration::from_secs(7)), &OUTSIDE).ok().unwrap();
         assert_eq!((&*code.http.endpoint.value, code.http.timeout.value.as_secs()), ("http://code/", 7));
-        assert_eq!((code.spool.dir.to_str().unwrap(), code.spool.limits.when_full), ("/spool", FullPolicy::DropNewest));
+        assert_eq!((code.spool.dir.to_str().unwrap(), code.spool.limits.when_full), ("/spool", FullPolicy::RejectNew));
         let defaults = plan(builder(), &[]).ok().unwrap();
         assert_eq!((defaults.http.timeout.value.as_secs(), defaults.spool.batch.max_records), (10, 512));
     }
@@ -439,12 +442,12 @@ mod tests {
     fn the_later_of_protocol_and_encoder_counts_and_a_format_before_a_protocol_outside() {
         let answers = |builder, variables: &[_]| plan(builder, variables).ok().unwrap().encoder.framing().answers();
         let otlp = || builder().with_encoder(JsonEncoder::default()).with_protocol(Protocol::HttpJson);
-        assert_eq!(answers(otlp(), &[]), Answers::Otlp);
-        assert_eq!(answers(otlp().with_encoder(JsonEncoder::default()), &[]), Answers::Status);
+        assert_eq!(answers(otlp(), &[]), ResponseProtocol::Otlp);
+        assert_eq!(answers(otlp().with_encoder(JsonEncoder::default()), &[]), ResponseProtocol::Status);
         let protocol = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/json");
-        assert_eq!(answers(builder(), &[protocol]), Answers::Otlp);
-        assert_eq!(answers(builder(), &[protocol, ("OTEL_EXPORTER_SPOOL_FORMAT", "json")]), Answers::Status);
-        assert_eq!(answers(builder().with_encoder(JsonEncoder::default()), &[protocol]), Answers::Status);
+        assert_eq!(answers(builder(), &[protocol]), ResponseProtocol::Otlp);
+        assert_eq!(answers(builder(), &[protocol, ("OTEL_EXPORTER_SPOOL_FORMAT", "json")]), ResponseProtocol::Status);
+        assert_eq!(answers(builder().with_encoder(JsonEncoder::default()), &[protocol]), ResponseProtocol::Status);
     }
 
     #[cfg(feature = "otlp")]

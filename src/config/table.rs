@@ -12,12 +12,12 @@ use crate::error::{BoxError, ExporterBuildError};
 
 /// A value, and the method, variable or line that it comes from: that is what errors name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Given<T> {
+pub(crate) struct Sourced<T> {
     pub(crate) value: T,
     pub(crate) by: String,
 }
 
-impl<T> Given<T> {
+impl<T> Sourced<T> {
     pub(crate) fn new(value: T, by: impl Into<String>) -> Self {
         Self { value, by: by.into() }
     }
@@ -32,7 +32,7 @@ impl<T> Given<T> {
     }
 }
 
-impl<T: FromText> Given<T> {
+impl<T: FromText> Sourced<T> {
     /// Reads what was given as text.
     pub(crate) fn parse(text: &str, by: impl Into<String>) -> Result<Self, ExporterBuildError> {
         let by = by.into();
@@ -65,7 +65,7 @@ macro_rules! settings {
         /// What was given from one side: by code, by the environment or by a file.
         #[derive(Clone, Default)]
         pub(crate) struct Settings {
-            $(pub(crate) $field: Option<Given<$type>>,)*
+            $(pub(crate) $field: Option<Sourced<$type>>,)*
         }
 
         impl Settings {
@@ -80,11 +80,11 @@ macro_rules! settings {
             ///
             /// Those of `text`, and if a text is not what the setting takes.
             pub(crate) fn read(
-                mut text: impl FnMut(&'static str, Variable) -> Result<Option<Given<String>>, ExporterBuildError>,
+                mut text: impl FnMut(&'static str, Variable) -> Result<Option<Sourced<String>>, ExporterBuildError>,
             ) -> Result<Self, ExporterBuildError> {
                 Ok(Self {
                     $($field: match text(stringify!($field), Variable::$variable($name))? {
-                        Some(Given { value, by }) => Some(Given::parse(&value, by)?),
+                        Some(Sourced { value, by }) => Some(Sourced::parse(&value, by)?),
                         None => None,
                     },)*
                 })

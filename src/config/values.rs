@@ -98,9 +98,9 @@ pub enum SpoolCompression {
 pub enum FullPolicy {
     /// The oldest segment of the spool is dropped, with what of it is not delivered. This is the default.
     #[default]
-    DropOldest,
+    EvictOldest,
     /// New records are not accepted: `export` returns an error until there is room again.
-    DropNewest,
+    RejectNew,
 }
 
 /// How a failed request is repeated. Repeating never ends.

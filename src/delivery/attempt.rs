@@ -152,8 +152,8 @@ impl<T: Transport> Drain<T> {
                 self.deliver(&batch, 0, done);
                 Step::Delivered
             }
-            Verdict::DeliveredBut { refused } => {
-                self.deliver(&batch, refused, done);
+            Verdict::DeliveredPartially { rejected } => {
+                self.deliver(&batch, rejected, done);
                 Step::DeliveredInPart(failure(reason, Again::Slowly))
             }
             Verdict::DeliveredExcept(refusals) => match batch.reject_some(&refusals, response.status, now) {
@@ -175,7 +175,7 @@ impl<T: Transport> Drain<T> {
                 Step::Failed(failure(reason, after.map_or(Again::Backoff, Again::After)))
             }
             Verdict::Hold => Step::Failed(failure(reason, Again::Slowly)),
-            Verdict::TooLarge | Verdict::Refused => self.refuse(&batch, &response, reason, now, done),
+            Verdict::TooLarge | Verdict::Rejected => self.refuse(&batch, &response, reason, now, done),
         }
     }
 
@@ -230,11 +230,11 @@ mod tests {
 
     use super::*;
     use crate::config::values::{BatchLimits, Durability, SpoolLimits};
-    use crate::encode::blocks::Group;
-    use crate::encode::framing::{Answers, Framing};
+    use crate::encode::blocks::Block;
+    use crate::encode::framing::{Framing, ResponseProtocol};
     use crate::spool::{Coding, SpoolConfig};
 
-    /// Answers by a script and keeps what it was sent.
+    /// Responds by a script and keeps what it was sent.
     #[derive(Default)]
     struct Script {
         answers: Mutex<VecDeque<Result<Response, SendError>>>,
@@ -278,7 +278,7 @@ mod tests {
             endpoint: None,
         };
         let spool = Spool::open_silent(&config).unwrap();
-        let group = Group { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Group::default() };
+        let group = Block { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Block::default() };
         spool.append(&[("tenant", &group)], framing).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("x-static", "always").unwrap();
@@ -394,7 +394,7 @@ mod tests {
             let refused = r#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":400,"error":{"type":"t","reason":"r"}}}]}"#;
             let drain = drain_of(
                 dir.path(),
-                &Framing::json_array().with_answers(Answers::Bulk),
+                &Framing::json_array().with_response_protocol(ResponseProtocol::Bulk),
                 coding,
                 [answered(refused), answered(r#"{"errors":false,"items":[{"create":{"status":201}}]}"#)],
             );
@@ -414,7 +414,7 @@ mod tests {
     fn a_partial_success_is_counted_and_not_repeated() {
         let dir = tempfile::tempdir().unwrap();
         let partial = r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"no body"}}"#;
-        let framing = Framing::json_array().with_answers(Answers::Otlp);
+        let framing = Framing::json_array().with_response_protocol(ResponseProtocol::Otlp);
         let drain = drain_of(dir.path(), &framing, Coding::Lz4, [answered(partial), answered("{}")]);
         let Step::DeliveredInPart(failure) = step(&drain, 1) else { panic!() };
         assert_eq!(failure.reason, "the server answered 200: no body");
@@ -428,7 +428,7 @@ mod tests {
     fn a_partial_success_that_refuses_all_is_a_refusal_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let none = r#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"no"}}"#;
-        let framing = Framing::json_array().with_answers(Answers::Otlp);
+        let framing = Framing::json_array().with_response_protocol(ResponseProtocol::Otlp);
         let drain = drain_of(dir.path(), &framing, Coding::Lz4, [answered(none), answered("{}")]);
         assert!(matches!(step(&drain, 1), Step::Refused(_)));
         assert!(matches!(step(&drain, 1), Step::Delivered));

@@ -9,7 +9,7 @@ const TOLERANCE: Duration = Duration::from_millis(25);
 /// Grows by one for each answer until the first sign that it is too much, and then by one a round; shrinks by one a round
 /// while answers take twice as long as they can, and by half when the endpoint says that it has too much.
 #[derive(Debug)]
-pub(crate) struct Limit {
+pub(crate) struct AdaptiveConcurrency {
     max: f64,
     now: f64,
     steady: bool,
@@ -18,7 +18,7 @@ pub(crate) struct Limit {
     halved_at: Option<Instant>,
 }
 
-impl Limit {
+impl AdaptiveConcurrency {
     /// At most `max`, at least one.
     pub(crate) fn new(max: u16) -> Self {
         Self { max: f64::from(max), now: 1.0, steady: false, fastest: None, halved_at: None }
@@ -61,15 +61,15 @@ mod tests {
     const FAST: Duration = Duration::from_millis(20);
     const SLOW: Duration = Duration::from_millis(200);
 
-    fn grown() -> Limit {
-        let mut limit = Limit::new(8);
+    fn grown() -> AdaptiveConcurrency {
+        let mut limit = AdaptiveConcurrency::new(8);
         (0..20).for_each(|_| limit.answered(FAST));
         limit
     }
 
     #[test]
     fn it_grows_to_the_most_while_answers_stay_fast() {
-        let mut limit = Limit::new(8);
+        let mut limit = AdaptiveConcurrency::new(8);
         assert_eq!(limit.get(), 1);
         limit.answered(FAST);
         assert_eq!(limit.get(), 2);
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn one_is_the_least_and_the_most_where_order_is_kept() {
-        let mut limit = Limit::new(1);
+        let mut limit = AdaptiveConcurrency::new(1);
         limit.answered(FAST);
         assert_eq!(limit.get(), 1);
         limit.overloaded(Instant::now(), Instant::now());

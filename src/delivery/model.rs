@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::attempt::{Again, Drain, Step, Task};
 use crate::config::values::{BatchLimits, Durability, SpoolLimits};
-use crate::encode::blocks::Group;
+use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::spool::{Coding, Spool, SpoolConfig};
 use crate::transport::http::headers::HeaderMap;
@@ -130,7 +130,7 @@ impl Transport for Link {
             Answer::Status(200..300) | Answer::Broken(true) if !receiver.refused_alone.contains(&id) => {
                 receiver.receive(&id, &plain);
             }
-            Answer::Status(400 | 413 | 415 | 422) if alone => drop(receiver.refused_alone.insert(id)),
+            Answer::Status(400 | 413..=415 | 422) if alone => drop(receiver.refused_alone.insert(id)),
             _ => {}
         }
         match answer {
@@ -164,7 +164,7 @@ fn open(dir: &Path, max_records: u64, coding: Coding, link: &Link) -> Drain<Link
 }
 
 fn append(spool: &Spool, key: &str, lines: &[String]) {
-    let mut group = Group { payload: lines.join("\n").into_bytes(), ..Group::default() };
+    let mut group = Block { payload: lines.join("\n").into_bytes(), ..Block::default() };
     let mut end = 0;
     for line in lines {
         group.ends.push(end + line.len());

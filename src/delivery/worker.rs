@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::values::{Pace, RetryPolicy};
 use crate::delivery::attempt::{Again, Drain, Failure, Step, Task};
-use crate::delivery::concurrency::Limit;
+use crate::delivery::concurrency::AdaptiveConcurrency;
 use crate::error::ExporterBuildError;
 use crate::observe::event::{Events, SpoolEvent};
 use crate::spool::{Partition, Spool};
@@ -206,7 +206,7 @@ struct Schedule<'a, T> {
     events: &'a Events,
     retry: RetryPolicy,
     /// Of each partition.
-    limit: Limit,
+    limit: AdaptiveConcurrency,
     /// Of all partitions together.
     most_in_flight: usize,
     running: JoinSet<Step>,
@@ -240,7 +240,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
             control,
             events,
             retry: pace.retry,
-            limit: Limit::new(pace.max_in_flight),
+            limit: AdaptiveConcurrency::new(pace.max_in_flight),
             most_in_flight: MAX_IN_FLIGHT.max(pace.max_in_flight.into()),
             running: JoinSet::new(),
             begun: HashMap::new(),
@@ -452,7 +452,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
     fn report_refusal(&mut self, Failure { batch, reason, .. }: &Failure) {
         self.drain.counters.set_last_error(reason.clone());
         if !std::mem::replace(&mut self.warned_of_refusal, true) {
-            self.events.tell(SpoolEvent::RecordsRefused { batch: batch.clone(), reason: reason.clone() });
+            self.events.report(SpoolEvent::RecordsRejected { batch: batch.clone(), reason: reason.clone() });
         }
     }
 
@@ -462,7 +462,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
         let refusals = self.refusals.entry(partition.clone()).or_default();
         *refusals = refusals.saturating_add(1);
         if *refusals == MAX_REFUSALS {
-            self.events.tell(SpoolEvent::EverythingRefused { reason: failure.reason.clone() });
+            self.events.report(SpoolEvent::EverythingRejected { reason: failure.reason.clone() });
         }
         *refusals
     }
@@ -471,7 +471,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
     fn recover(&mut self, partition: &Partition) {
         self.held.remove(partition);
         if self.failing.remove(partition) && self.failing.is_empty() {
-            self.events.tell(SpoolEvent::DeliveryResumed);
+            self.events.report(SpoolEvent::DeliveryResumed);
         }
     }
 
@@ -488,9 +488,9 @@ impl<'a, T: Transport> Schedule<'a, T> {
             false
         };
         if first_held {
-            self.events.tell(SpoolEvent::BatchHeld { batch, reason });
+            self.events.report(SpoolEvent::BatchHeld { batch, reason });
         } else if first_failing {
-            self.events.tell(SpoolEvent::DeliveryFailing { batch, reason });
+            self.events.report(SpoolEvent::DeliveryFailing { batch, reason });
         } else {
             otel_debug!(name: "Spool.AttemptFailed", batch = batch, reason = reason);
         }

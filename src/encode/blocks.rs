@@ -9,11 +9,11 @@ const MAX_KEPT_BUFFERS: usize = 64;
 
 /// What a record or a partition takes beside its bytes.
 const RECORD_OVERHEAD: usize = size_of::<usize>();
-const PARTITION_OVERHEAD: usize = size_of::<Group>() + 2 * size_of::<(String, usize)>();
+const PARTITION_OVERHEAD: usize = size_of::<Block>() + 2 * size_of::<(String, usize)>();
 
 /// Encoded records of one partition, as they come from the exporter.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Group {
+pub(crate) struct Block {
     /// The records joined by the framing's separator.
     pub(crate) payload: Vec<u8>,
     /// Where each record ends in `payload`.
@@ -31,15 +31,15 @@ pub(crate) struct Encoded<'a> {
 
 /// Records by partition, those of each in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Groups {
+pub(crate) struct Blocks {
     /// Which buffer a key has.
     keys: HashMap<String, usize>,
-    buffers: Vec<Group>,
+    buffers: Vec<Block>,
     records: u64,
     bytes: usize,
 }
 
-impl Group {
+impl Block {
     pub(crate) fn push(&mut self, record: Encoded<'_>, separator: &[u8]) {
         if !self.ends.is_empty() {
             self.payload.extend_from_slice(separator);
@@ -53,7 +53,7 @@ impl Group {
     }
 }
 
-impl Groups {
+impl Blocks {
     pub(crate) fn push(&mut self, key: &str, record: Encoded<'_>, separator: &[u8]) {
         let at = self.keys.get(key).copied().unwrap_or_else(|| self.add_key(key));
         self.buffers[at].push(record, separator);
@@ -67,7 +67,7 @@ impl Groups {
         self.keys.insert(key.to_owned(), at);
         self.bytes += key.len() + PARTITION_OVERHEAD;
         if at == self.buffers.len() {
-            self.buffers.push(Group::default());
+            self.buffers.push(Block::default());
         }
         at
     }
@@ -83,7 +83,7 @@ impl Groups {
     }
 
     /// Every key with its records, in the order in which the keys were first seen.
-    pub(crate) fn all(&self) -> Vec<(&str, &Group)> {
+    pub(crate) fn all(&self) -> Vec<(&str, &Block)> {
         let mut keys: Vec<_> = self.keys.iter().collect();
         keys.sort_unstable_by_key(|(_, at)| **at);
         keys.into_iter().map(|(key, at)| (key.as_str(), &self.buffers[*at])).collect()
@@ -113,14 +113,14 @@ mod tests {
 
     use super::*;
 
-    fn push(groups: &mut Groups, key: &str, bytes: &[u8], at: u64) {
+    fn push(groups: &mut Blocks, key: &str, bytes: &[u8], at: u64) {
         let timestamp = Some(UNIX_EPOCH + Duration::from_secs(at));
         groups.push(key, Encoded { bytes, timestamp }, b",");
     }
 
     #[test]
     fn records_are_joined_by_key_and_nothing_is_left_of_them_after_a_clear() {
-        let mut groups = Groups::default();
+        let mut groups = Blocks::default();
         for round in 0..2 {
             push(&mut groups, "b", b"1", 5);
             push(&mut groups, "a", b"2", 7);
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_was_large_once_is_not_kept() {
-        let mut groups = Groups::default();
+        let mut groups = Blocks::default();
         for key in 0..1_000 {
             push(&mut groups, &key.to_string(), &vec![b'x'; 100_000], 0);
         }

@@ -10,7 +10,7 @@ use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 use super::common::object::write_text;
 use super::json::JsonEncoder;
 use super::{Encoder, since_epoch};
-use crate::encode::framing::{Answers, Framing};
+use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 use crate::process::unique_number;
 
@@ -20,7 +20,7 @@ use crate::process::unique_number;
 /// is logged and stays with it in the spool: a document that comes again, also in another batch or after a restart, is
 /// refused by the endpoint as one that exists, so that each is there once. (In a data stream, once for each index behind it: a
 /// repeat right after a rollover is a second one.) Every document's own status is read: see
-/// [`Answers::Bulk`].
+/// [`ResponseProtocol::Bulk`].
 ///
 /// # Examples
 ///
@@ -70,7 +70,7 @@ impl BulkEncoder {
 
 impl Encoder for BulkEncoder {
     fn framing(&self) -> Framing {
-        Framing::ndjson().with_answers(Answers::Bulk)
+        Framing::ndjson().with_response_protocol(ResponseProtocol::Bulk)
     }
 
     fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {

@@ -10,14 +10,14 @@ use super::common::attributes::Attributes;
 use super::common::object::Object;
 use super::common::origin::Origin;
 use super::{Encoder, since_epoch};
-use crate::encode::framing::{Answers, Framing};
+use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 
 /// Encodes records as rows for ClickHouse, in `JSONEachRow`, for the table that the OpenTelemetry Collector's exporter makes.
 ///
 /// The endpoint's query says where they go. Columns that the table has not are left out; before version 22.6 rows with them are
 /// refused, unless `input_format_skip_unknown_fields=1` is in the query as well. How the answers are read:
-/// [`Answers::ClickHouse`].
+/// [`ResponseProtocol::ClickHouse`].
 ///
 /// ```sql
 /// CREATE TABLE otel_logs (
@@ -53,7 +53,7 @@ pub struct ClickHouseEncoder {
 
 impl Encoder for ClickHouseEncoder {
     fn framing(&self) -> Framing {
-        Framing::ndjson().with_answers(Answers::ClickHouse)
+        Framing::ndjson().with_response_protocol(ResponseProtocol::ClickHouse)
     }
 
     fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {

@@ -15,14 +15,14 @@ pub struct Framing {
     open: Cow<'static, [u8]>,
     separator: Cow<'static, [u8]>,
     close: Cow<'static, [u8]>,
-    answers: Answers,
+    answers: ResponseProtocol,
     single: bool,
 }
 
 /// What an endpoint's answer says, beyond its status: what *its* protocol calls success.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Answers {
+pub enum ResponseProtocol {
     /// The status says it all: see [`Verdict`](crate::Verdict). This is the default.
     #[default]
     Status,
@@ -37,7 +37,7 @@ pub enum Answers {
     ClickHouse,
 }
 
-impl Answers {
+impl ResponseProtocol {
     /// Each protocol, the byte that stands for it in an entry, and its name in the rejected store. Neither ever changes.
     const ALL: [(Self, u8, &str); 5] = [
         (Self::Status, 0, "status"),
@@ -92,7 +92,7 @@ impl Framing {
             open: Cow::Borrowed(open.as_bytes()),
             separator: Cow::Borrowed(separator.as_bytes()),
             close: Cow::Borrowed(close.as_bytes()),
-            answers: Answers::Status,
+            answers: ResponseProtocol::Status,
             single: false,
         }
     }
@@ -113,16 +113,16 @@ impl Framing {
         framing
     }
 
-    /// How the endpoint's answers are read. Default: [`Answers::Status`].
+    /// How the endpoint's answers are read. Default: [`ResponseProtocol::Status`].
     ///
     /// # Examples
     ///
     /// ```
-    /// use opentelemetry_spool::{Answers, Framing};
+    /// use opentelemetry_spool::{ResponseProtocol, Framing};
     ///
-    /// let rows = Framing::ndjson().with_answers(Answers::ClickHouse);
+    /// let rows = Framing::ndjson().with_response_protocol(ResponseProtocol::ClickHouse);
     /// ```
-    pub const fn with_answers(mut self, answers: Answers) -> Self {
+    pub const fn with_response_protocol(mut self, answers: ResponseProtocol) -> Self {
         self.answers = answers;
         self
     }
@@ -142,7 +142,7 @@ impl Framing {
         self.content_type.len() + self.open.len() + self.separator.len() + self.close.len()
     }
 
-    pub(crate) fn from_stored(content_type: String, parts: [Vec<u8>; 3], answers: Answers) -> Self {
+    pub(crate) fn from_stored(content_type: String, parts: [Vec<u8>; 3], answers: ResponseProtocol) -> Self {
         let [open, separator, close] = parts.map(Cow::Owned);
         // Into how many records it is divided is stored beside it.
         Self { content_type: Cow::Owned(content_type), open, separator, close, answers, single: false }
@@ -169,7 +169,7 @@ impl Framing {
     }
 
     /// How the endpoint's answers are read.
-    pub fn answers(&self) -> Answers {
+    pub fn answers(&self) -> ResponseProtocol {
         self.answers
     }
 
@@ -186,12 +186,18 @@ mod tests {
     #[test]
     fn every_protocol_has_a_byte_and_a_name_of_its_own() {
         for byte in 0..=255 {
-            assert!(Answers::from_byte(byte).is_none_or(|answers| answers.byte() == byte));
+            assert!(ResponseProtocol::from_byte(byte).is_none_or(|answers| answers.byte() == byte));
         }
-        for answers in [Answers::Status, Answers::Otlp, Answers::Bulk, Answers::SplunkHec, Answers::ClickHouse] {
-            assert_eq!(Answers::from_byte(answers.byte()), Some(answers));
-            assert_eq!(Answers::from_name(answers.name()), Some(answers));
+        for answers in [
+            ResponseProtocol::Status,
+            ResponseProtocol::Otlp,
+            ResponseProtocol::Bulk,
+            ResponseProtocol::SplunkHec,
+            ResponseProtocol::ClickHouse,
+        ] {
+            assert_eq!(ResponseProtocol::from_byte(answers.byte()), Some(answers));
+            assert_eq!(ResponseProtocol::from_name(answers.name()), Some(answers));
         }
-        assert_eq!(Answers::from_byte(5), None);
+        assert_eq!(ResponseProtocol::from_byte(5), None);
     }
 }

@@ -54,7 +54,7 @@ pub trait Encoder: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The record is then not spooled but counted in [`SpoolStats::unencodable_records`](crate::SpoolStats); what
+    /// The record is then not spooled but counted in [`SpoolStats::encode_failed_records`](crate::SpoolStats); what
     /// was written to `out` is taken back, and the rest of the batch goes on.
     fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError>;
 

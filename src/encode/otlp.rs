@@ -16,7 +16,7 @@ use super::common::any_value::{TOO_DEEP, from_resource, non_finite};
 use super::common::object::Object;
 use super::common::origin::Origin;
 use crate::config::values::Protocol;
-use crate::encode::framing::{Answers, Framing};
+use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 
 /// How many lists and maps of one value are written inside one another. Protobuf's usual bound is 100 messages, of which a map
@@ -31,7 +31,7 @@ const SCOPE_LOGS: u32 = 2;
 ///
 /// Each record brings its resource and scope: that is what lets batches be put together and divided without being decoded. It
 /// makes a request larger before it is compressed, and hardly so afterwards. A partial success is counted, and not repeated:
-/// see [`Answers::Otlp`]. Lists and maps that are nested more than 24 deep are cut; in JSON, the floats that it has no number
+/// see [`ResponseProtocol::Otlp`]. Lists and maps that are nested more than 24 deep are cut; in JSON, the floats that it has no number
 /// for become strings.
 ///
 /// # Examples
@@ -130,7 +130,7 @@ impl Encoder for OtlpEncoder {
             Protocol::HttpBinary => Framing::new("application/x-protobuf", "", "", ""),
             Protocol::HttpJson => Framing::new("application/json", "{\"resourceLogs\":[", ",", "]}"),
         }
-        .with_answers(Answers::Otlp)
+        .with_response_protocol(ResponseProtocol::Otlp)
     }
 
     fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {

@@ -10,14 +10,14 @@ use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
 use super::json::{JsonEncoder, micros_since};
 use super::{Encoder, time_of};
-use crate::encode::framing::{Answers, Framing};
+use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 
 /// Encodes records for Splunk's HTTP Event Collector, `/services/collector/event`.
 ///
 /// The event is what another encoder makes of a record, by default [`JsonEncoder`]: JSON as an object, anything else as a
 /// string. `host` is the resource's `host.name` and `source` its `service.name`, unless they are given. The token goes into a
-/// header. How the answers are read: [`Answers::SplunkHec`].
+/// header. How the answers are read: [`ResponseProtocol::SplunkHec`].
 ///
 /// # Examples
 ///
@@ -110,7 +110,7 @@ impl<E: Encoder> SplunkEncoder<E> {
 
 impl<E: Encoder> Encoder for SplunkEncoder<E> {
     fn framing(&self) -> Framing {
-        Framing::new("application/json", "", "\n", "").with_answers(Answers::SplunkHec)
+        Framing::new("application/json", "", "\n", "").with_response_protocol(ResponseProtocol::SplunkHec)
     }
 
     fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {

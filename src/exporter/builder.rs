@@ -11,8 +11,8 @@ use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::logs::SdkLogRecord;
 
-use crate::config::resolve::Plan;
-use crate::config::table::{Given, Settings};
+use crate::config::resolve::ResolvedConfig;
+use crate::config::table::{Settings, Sourced};
 use crate::config::values::{Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, SpoolCompression};
 use crate::delivery::attempt::Drain;
 use crate::delivery::worker::{Control, Worker};
@@ -24,7 +24,7 @@ use crate::observe::event::{Events, OnEvent, SpoolEvent};
 #[cfg(feature = "metrics")]
 use crate::observe::metrics;
 use crate::observe::stats::Counters;
-use crate::spool::{Spool, Wake};
+use crate::spool::{Spool, SpoolHooks, Wake};
 use crate::transport::http::HttpTransport;
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
@@ -69,8 +69,8 @@ pub struct LogExporterBuilder {
     pub(crate) hook: HeaderHook,
     pub(crate) encoder: Option<Box<dyn Encoder>>,
     pub(crate) classifier: Option<Box<Classifier>>,
-    pub(crate) root_certificates: Vec<Given<Vec<u8>>>,
-    pub(crate) client_identity: Option<Given<Vec<u8>>>,
+    pub(crate) root_certificates: Vec<Sourced<Vec<u8>>>,
+    pub(crate) client_identity: Option<Sourced<Vec<u8>>>,
     pub(crate) client: Option<reqwest::Client>,
     /// The spool is another one's: where it is sent to is not noted in it.
     pub(crate) foreign: bool,
@@ -105,8 +105,8 @@ impl Default for LogExporterBuilder {
 
 /// A value that was given in code.
 #[expect(clippy::unnecessary_wraps, reason = "each setting is one that may be given")]
-fn given<T>(value: T, method: &str) -> Option<Given<T>> {
-    Some(Given::new(value, method))
+fn given<T>(value: T, method: &str) -> Option<Sourced<T>> {
+    Some(Sourced::new(value, method))
 }
 
 impl LogExporterBuilder {
@@ -419,7 +419,7 @@ impl LogExporterBuilder {
         self
     }
 
-    /// What an answer means. Default: [`Verdict::of`], refined by the framing's [`Answers`](crate::Answers).
+    /// What an answer means. Default: [`Verdict::of`], refined by the framing's [`ResponseProtocol`](crate::ResponseProtocol).
     ///
     /// # Examples
     ///
@@ -521,9 +521,9 @@ impl LogExporterBuilder {
         self
     }
 
-    /// What gives way when the spool is full. Default: [`FullPolicy::DropOldest`].
+    /// What gives way when the spool is full. Default: [`FullPolicy::EvictOldest`].
     ///
-    /// What is dropped is counted in [`SpoolStats::dropped_records`](crate::SpoolStats::dropped_records) and told in the
+    /// What is dropped is counted in [`SpoolStats::lost_records`](crate::SpoolStats::lost_records) and told in the
     /// stream, by a record of its own in each partition.
     ///
     /// # Examples
@@ -531,7 +531,7 @@ impl LogExporterBuilder {
     /// ```
     /// use opentelemetry_spool::{FullPolicy, LogExporter};
     ///
-    /// let builder = LogExporter::builder().with_full_policy(FullPolicy::DropNewest);
+    /// let builder = LogExporter::builder().with_full_policy(FullPolicy::RejectNew);
     /// ```
     pub fn with_full_policy(mut self, policy: FullPolicy) -> Self {
         self.settings.full_policy = given(policy, "with_full_policy");
@@ -631,7 +631,7 @@ impl LogExporterBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn with_root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.root_certificates.push(Given::new(pem.into(), "with_root_certificate_pem"));
+        self.root_certificates.push(Sourced::new(pem.into(), "with_root_certificate_pem"));
         self
     }
 
@@ -773,8 +773,8 @@ impl LogExporterBuilder {
         let on_event = self.on_event.take();
         #[cfg(feature = "metrics")]
         let meter = self.meter.take().unwrap_or_else(metrics::global_meter);
-        let Plan { encoder, partition_key, headers, hook, classifier, spool, pace, http } =
-            Plan::make(self, &|name| std::env::var_os(name))?;
+        let ResolvedConfig { encoder, partition_key, headers, hook, classifier, spool, pace, http } =
+            ResolvedConfig::make(self, &|name| std::env::var_os(name))?;
         let counters = Arc::new(Counters::default());
         let control = Arc::new(Control::default());
         let (for_drain, wake) = (counters.clone(), control.clone());
@@ -782,12 +782,14 @@ impl LogExporterBuilder {
         let events = Arc::new(events.unwrap_or_default());
         let for_spool = events.clone();
         let encoder = Arc::new(RwLock::new(encoder));
-        let announcer = gap_record::announcer(encoder.clone());
+        let gap_encoder = gap_record::gap_encoder(encoder.clone());
         let worker = Worker::start(control, events.clone(), pace, move || {
             let hook = hook.within(http.timeout.value);
             let transport = HttpTransport::build(&http)?;
             let wake: Arc<Wake> = Arc::new(move || wake.wake());
-            let spool = Arc::new(Spool::open(&spool, &announcer, &wake, &for_spool)?);
+            let losses = for_drain.losses.clone();
+            let hooks = SpoolHooks { gap_encoder, wake, events: for_spool, losses };
+            let spool = Arc::new(Spool::open(&spool, &hooks)?);
             #[cfg(feature = "metrics")]
             metrics::install(&meter, &transport, &spool, &for_drain);
             Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })

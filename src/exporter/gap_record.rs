@@ -2,7 +2,7 @@
 //!
 //! | attribute | |
 //! |---|---|
-//! | `spool.gap.reason` | `dropped`, `not_accepted`, `expired` or `damaged` |
+//! | `spool.gap.reason` | `evicted`, `not_written`, `buffer_full`, `encode_failed`, `expired` or `corrupt` |
 //! | `spool.gap.records` | how many |
 //! | `spool.gap.first_timestamp`, `spool.gap.last_timestamp` | of the records, where known: seconds since the epoch |
 
@@ -14,21 +14,21 @@ use opentelemetry::logs::{LogRecord, Logger, LoggerProvider, Severity};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 
+use crate::encode::blocks::Block;
 use crate::encode::blocks::Encoded;
-use crate::encode::blocks::Group;
 use crate::exporter::{SharedEncoder, encode};
-use crate::observe::event::LossReason;
-use crate::spool::{Announcer, Gap};
+use crate::observe::loss::LossReason;
+use crate::spool::{Gap, GapEncoder};
 
 /// Turns gaps into encoded records.
-pub(crate) fn announcer(encoder: SharedEncoder) -> Arc<Announcer> {
+pub(crate) fn gap_encoder(encoder: SharedEncoder) -> Arc<GapEncoder> {
     Arc::new(move |gap| {
         let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
         let framing = encoder.framing();
         let (record, mut bytes) = (record(gap), Vec::new());
         // An encoder that refuses such a record has its reasons; the gap is counted all the same.
         encode(&**encoder, &record, &scope(), &mut bytes).ok()?;
-        let mut group = Group::default();
+        let mut group = Block::default();
         group.push(Encoded { bytes: &bytes, timestamp: record.timestamp() }, framing.separator());
         Some((group, framing))
     })
@@ -45,19 +45,22 @@ fn record(gap: &Gap) -> SdkLogRecord {
         let provider = SdkLoggerProvider::builder().with_resource(Resource::builder_empty().build()).build();
         provider.logger_with_scope(scope())
     });
-    let cause = match gap.reason {
-        LossReason::Dropped => "dropped from the spool, which was full",
-        LossReason::NotAccepted => "not accepted, because they could not be written to the spool",
-        LossReason::Expired => "given up, because they were too old",
-        LossReason::Damaged => "damaged in the spool and could not be read",
+    let why = match gap.reason {
+        LossReason::Evicted => "the spool was full and they were the oldest",
+        LossReason::NotWritten => "they could not be written to the spool",
+        LossReason::BufferFull => "the buffer had no room for them",
+        LossReason::EncodeFailed => "they could not be encoded",
+        LossReason::Expired => "they waited for too long",
+        LossReason::Corrupt => "they could not be read again",
     };
+    let records = if gap.records == 1 { "record" } else { "records" };
     let mut record = logger.create_log_record();
     record.set_event_name("opentelemetry_spool.gap");
     record.set_target("opentelemetry_spool");
     record.set_timestamp(SystemTime::now());
     record.set_severity_number(Severity::Warn);
     record.set_severity_text("WARN");
-    record.set_body(format!("{} records were {cause}", gap.records).into());
+    record.set_body(format!("lost {} {records} ({}): {why}", gap.records, gap.reason.as_str()).into());
     record.add_attribute("spool.gap.reason", gap.reason.as_str());
     record.add_attribute("spool.gap.records", i64::try_from(gap.records).unwrap_or(i64::MAX));
     for (key, time) in [("spool.gap.first_timestamp", gap.first), ("spool.gap.last_timestamp", gap.last)] {

@@ -111,19 +111,13 @@ impl SpoolHandle {
 
 /// What was counted, and what the spool holds.
 pub(crate) fn stats(spool: &Spool, counters: &Counters) -> SpoolStats {
-    let (depth, overflowed) = (spool.depth(), counters.overflowed_records.get());
+    let depth = spool.depth();
     SpoolStats {
         pending_records: depth.pending_records,
         oldest_age: spool.oldest_age(SystemTime::now()),
         recovering: !spool.is_recovered(),
         segments: depth.segments,
         disk_bytes: spool.disk_bytes(),
-        dropped_records: depth.lost.dropped + depth.lost.not_accepted + overflowed,
-        displaced_records: depth.lost.dropped,
-        unaccepted_records: depth.lost.not_accepted,
-        overflowed_records: overflowed,
-        expired_records: depth.lost.expired,
-        damaged_records: depth.lost.damaged,
         ..counters.snapshot()
     }
 }

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
@@ -19,7 +19,7 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 
 use crate::delivery::worker::Worker;
-use crate::encode::blocks::{Encoded, Groups};
+use crate::encode::blocks::{Blocks, Encoded};
 use crate::encode::framing::Framing;
 use crate::encode::{Encoder, time_of};
 use crate::error::error_chain;
@@ -27,9 +27,10 @@ use crate::error::{BoxError, SpoolError};
 use crate::exporter::builder::LogExporterBuilder;
 use crate::exporter::handle::SpoolHandle;
 use crate::observe::event::{Events, SpoolEvent};
+use crate::observe::loss::LossReason;
 use crate::observe::stats::Counters;
 use crate::process::check_process;
-use crate::spool::MAX_RECORD_BYTES;
+use crate::spool::{MAX_RECORD_BYTES, Unreported};
 
 pub(crate) type PartitionKey = dyn Fn(&SdkLogRecord, &InstrumentationScope) -> String + Send + Sync;
 
@@ -68,7 +69,7 @@ pub struct LogExporter {
     pub(crate) worker: Worker,
     pub(crate) counters: Arc<Counters>,
     pub(crate) events: Arc<Events>,
-    pub(crate) groups: Mutex<Groups>,
+    pub(crate) groups: Mutex<Blocks>,
     pub(crate) shut_down: AtomicBool,
     pub(crate) warned_of_encoder: AtomicBool,
 }
@@ -121,17 +122,19 @@ impl LogExporter {
     ) -> Option<T> {
         // Taken, not borrowed: whatever an encoder does, it may come back here.
         let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        let key = self.key_of(record, scope).and_then(|key| {
-            let encoder = self.encoder.read().unwrap_or_else(PoisonError::into_inner);
-            encode(&**encoder, record, scope, &mut bytes).map(|()| key)
-        });
-        let result = match key {
+        let timestamp = time_of(record);
+        let (key, outcome) = match self.key_of(record, scope) {
             Ok(key) => {
-                let timestamp = time_of(record);
-                Some(add(&key, Encoded { bytes: &bytes, timestamp }))
+                let encoder = self.encoder.read().unwrap_or_else(PoisonError::into_inner);
+                let outcome = encode(&**encoder, record, scope, &mut bytes);
+                (key, outcome)
             }
+            Err(error) => (String::new(), Err(error)),
+        };
+        let result = match outcome {
+            Ok(()) => Some(add(&key, Encoded { bytes: &bytes, timestamp })),
             Err(error) => {
-                self.count_unencodable(&error);
+                self.note_encode_failed(&key, timestamp, &error);
                 None
             }
         };
@@ -148,10 +151,15 @@ impl LogExporter {
         catch_unwind(AssertUnwindSafe(|| key(record, scope))).map_err(|_| "the partition key function panicked".into())
     }
 
-    fn count_unencodable(&self, error: &BoxError) {
-        self.counters.unencodable_records.add(1);
+    fn note_encode_failed(&self, key: &str, timestamp: Option<SystemTime>, error: &BoxError) {
+        self.counters.losses.add(LossReason::EncodeFailed, 1);
         if !self.warned_of_encoder.swap(true, Ordering::Relaxed) {
-            self.events.tell(SpoolEvent::RecordNotEncoded { reason: error_chain(&**error) });
+            self.events.report(SpoolEvent::EncodeFailed { reason: error_chain(&**error) });
+        }
+        if let Some(spool) = self.worker.spool.upgrade() {
+            let mut lost = Unreported::default();
+            lost.add_record(key, LossReason::EncodeFailed, timestamp);
+            spool.report(lost);
         }
     }
 }

@@ -6,34 +6,10 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use opentelemetry::{otel_info, otel_warn};
 
+use crate::observe::loss::LossReason;
+
 /// So many events wait for the callback; further ones are only logged.
 const MAX_WAITING: usize = 256;
-
-/// Why records are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LossReason {
-    /// They gave way to newer ones, because the spool was full.
-    Dropped,
-    /// They could not be written to the spool.
-    NotAccepted,
-    /// They waited for longer than [`with_max_age`](crate::LogExporterBuilder::with_max_age) allows.
-    Expired,
-    /// They could not be read again.
-    Damaged,
-}
-
-impl LossReason {
-    /// As the record in the stream has it that tells of the loss: `dropped`, `not_accepted`, `expired` or `damaged`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dropped => "dropped",
-            Self::NotAccepted => "not_accepted",
-            Self::Expired => "expired",
-            Self::Damaged => "damaged",
-        }
-    }
-}
 
 /// A change in how an exporter fares: what [`with_on_event`](crate::LogExporterBuilder::with_on_event) is given.
 ///
@@ -59,7 +35,7 @@ pub enum SpoolEvent {
     /// All that failed or was held is delivered again.
     DeliveryResumed,
     /// The endpoint refuses records for good, for the first time: they are set aside in the rejected store.
-    RecordsRefused {
+    RecordsRejected {
         /// The id of the batch.
         batch: String,
         /// What the endpoint answered.
@@ -71,7 +47,7 @@ pub enum SpoolEvent {
         records: u64,
     },
     /// The endpoint refuses all that comes of a partition.
-    EverythingRefused {
+    EverythingRejected {
         /// What the endpoint answered.
         reason: String,
     },
@@ -83,7 +59,7 @@ pub enum SpoolEvent {
         records: u64,
     },
     /// A record could not be encoded and is lost, for the first time.
-    RecordNotEncoded {
+    EncodeFailed {
         /// What the encoder said.
         reason: String,
     },
@@ -139,7 +115,7 @@ pub enum SpoolEvent {
         reason: String,
     },
     /// A loss could not be told in the stream before the shutdown.
-    GapNotTold {
+    GapNotReported {
         /// What went wrong.
         reason: String,
     },
@@ -161,9 +137,9 @@ impl SpoolEvent {
             };
         }
         name_of! {
-            DeliveryFailing BatchHeld DeliveryResumed RecordsRefused RejectedEvicted EverythingRefused RecordsLost RecordNotEncoded
+            DeliveryFailing BatchHeld DeliveryResumed RecordsRejected RejectedEvicted EverythingRejected RecordsLost EncodeFailed
             BufferFull CommitFailed CommitRecovered DiskFull SegmentAbandoned SegmentNotSynced SegmentDamaged
-            CursorDamaged CursorNotWritten AdoptionFailed HousekeepingFailed GapNotTold CloseFailed
+            CursorDamaged CursorNotWritten AdoptionFailed HousekeepingFailed GapNotReported CloseFailed
         }
     }
 
@@ -191,8 +167,8 @@ impl SpoolEvent {
             Self::DeliveryResumed => {
                 otel_info!(name: "Spool.DeliveryResumed");
             }
-            Self::RecordsRefused { batch, reason } => warn!(
-                name: "Spool.RecordsRefused",
+            Self::RecordsRejected { batch, reason } => warn!(
+                name: "Spool.RecordsRejected",
                 batch = batch.as_str(),
                 reason = reason.as_str(),
                 message = "The endpoint refuses records for good. They are set aside in the rejected store. Further ones are counted only."
@@ -202,19 +178,19 @@ impl SpoolEvent {
                 records = *records,
                 message = "The rejected store is full. Its oldest records are deleted to make room."
             ),
-            Self::EverythingRefused { reason } => warn!(
-                name: "Spool.EverythingRefused",
+            Self::EverythingRejected { reason } => warn!(
+                name: "Spool.EverythingRejected",
                 reason = reason.as_str(),
                 message = "The endpoint refuses everything. It is asked slowly until it takes something again."
             ),
             Self::RecordsLost { reason, records } => warn!(
                 name: "Spool.RecordsLost",
-                reason = format!("{reason:?}"),
+                reason = reason.as_str(),
                 records = *records,
                 message = "Records are lost. A record in the stream will tell how many, and SpoolStats counts them."
             ),
-            Self::RecordNotEncoded { reason } => warn!(
-                name: "Spool.RecordNotEncoded",
+            Self::EncodeFailed { reason } => warn!(
+                name: "Spool.EncodeFailed",
                 reason = reason.as_str(),
                 message = "A record could not be encoded and is lost. Further ones are counted only."
             ),
@@ -271,8 +247,8 @@ impl SpoolEvent {
                 reason = reason.as_str(),
                 message = "Segments of the spool cannot be prepared, sealed or deleted. It is tried again every second."
             ),
-            Self::GapNotTold { reason } => warn!(
-                name: "Spool.GapNotTold",
+            Self::GapNotReported { reason } => warn!(
+                name: "Spool.GapNotReported",
                 reason = reason.as_str(),
                 message = "A loss could not be told in the stream before the shutdown."
             ),
@@ -313,7 +289,7 @@ impl Events {
     }
 
     /// Never waits.
-    pub(crate) fn tell(&self, event: SpoolEvent) {
+    pub(crate) fn report(&self, event: SpoolEvent) {
         event.log();
         if let Some(callback) = &self.0
             && callback.process == std::process::id()
@@ -344,7 +320,7 @@ mod tests {
         };
         let events = Events::start(Box::new(on_event)).unwrap();
         for event in some() {
-            events.tell(event);
+            events.report(event);
         }
         drop(events);
         assert_eq!(given.iter().collect::<Vec<_>>(), some());
@@ -360,7 +336,7 @@ mod tests {
         };
         let events = Events::start(Box::new(on_event)).unwrap();
         for _ in 0..10 * MAX_WAITING {
-            events.tell(SpoolEvent::BufferFull);
+            events.report(SpoolEvent::BufferFull);
         }
         drop((events, go));
         let given = given.iter().count();

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter, MeterProvider};
 use opentelemetry::{InstrumentationScope, KeyValue, global};
 
-use crate::observe::event::LossReason;
+use crate::observe::loss::LossReason;
 use crate::observe::stats::{Counters, Observer, Outcome};
 use crate::process::check_process;
 use crate::spool::Spool;
@@ -92,7 +92,7 @@ struct Source {
 }
 
 /// How many records are missing, or not where they should be, and why.
-type Reasons = [(&'static str, u64); 6];
+type Reasons = Vec<(&'static str, u64)>;
 
 impl Source {
     /// Nothing is read once the exporter is shut down, nor in a process that was forked: its locks may be held for ever.
@@ -141,16 +141,9 @@ impl Source {
     fn observe_conventional(&self, meter: &Meter) {
         let (delivered, failed) = (
             self.one(|_, counters| Some(counters.delivered_records.get())),
-            self.by_reason("error.type", |spool, counters| {
-                let lost = spool.depth().lost;
-                [
-                    ("rejected", counters.rejected_records.get()),
-                    (LossReason::Dropped.as_str(), lost.dropped),
-                    (LossReason::NotAccepted.as_str(), lost.not_accepted),
-                    (LossReason::Expired.as_str(), lost.expired),
-                    (LossReason::Damaged.as_str(), lost.damaged),
-                    ("not_encoded", counters.unencodable_records.get()),
-                ]
+            self.by_reason("error.type", |_, counters| {
+                let lost = LossReason::ALL.map(|reason| (reason.as_str(), counters.losses.get(reason)));
+                lost.into_iter().chain([("rejected", counters.rejected_records.get())]).collect()
             }),
         );
         meter
@@ -189,16 +182,8 @@ impl Source {
             .u64_observable_counter("opentelemetry_spool.lost")
             .with_unit("{log_record}")
             .with_description("Records that are lost, by reason.")
-            .with_callback(self.by_reason("reason", |spool, counters| {
-                let lost = spool.depth().lost;
-                [
-                    (LossReason::Dropped.as_str(), lost.dropped),
-                    (LossReason::NotAccepted.as_str(), lost.not_accepted),
-                    (LossReason::Expired.as_str(), lost.expired),
-                    (LossReason::Damaged.as_str(), lost.damaged),
-                    ("not_encoded", counters.unencodable_records.get()),
-                    ("buffer_full", counters.overflowed_records.get()),
-                ]
+            .with_callback(self.by_reason("reason", |_, counters| {
+                LossReason::ALL.map(|reason| (reason.as_str(), counters.losses.get(reason))).to_vec()
             }))
             .build();
         meter

@@ -1,27 +1,10 @@
 //! What is counted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A count that any thread adds to.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// Takes back what was added.
-    fn subtract(&self, count: u64) {
-        self.0.fetch_sub(count, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::observe::counter::Counter;
+use crate::observe::loss::{LossReason, Losses};
 
 /// How a request ended, or a batch with its last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +31,10 @@ pub(crate) trait Observer: Send + Sync {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) accepted_records: Counter,
-    pub(crate) unencodable_records: Counter,
     pub(crate) failed_exports: Counter,
-    /// Those that found no room in a processor's buffer.
-    pub(crate) overflowed_records: Counter,
     pub(crate) delivered_records: Counter,
     pub(crate) rejected_records: Counter,
+    pub(crate) losses: Arc<Losses>,
     requests: Counter,
     pub(crate) retries: Counter,
     failed_requests: Counter,
@@ -109,7 +90,13 @@ impl Counters {
     pub(crate) fn snapshot(&self) -> SpoolStats {
         SpoolStats {
             accepted_records: self.accepted_records.get(),
-            unencodable_records: self.unencodable_records.get(),
+            lost_records: self.losses.total(),
+            evicted_records: self.losses.get(LossReason::Evicted),
+            not_written_records: self.losses.get(LossReason::NotWritten),
+            buffer_full_records: self.losses.get(LossReason::BufferFull),
+            encode_failed_records: self.losses.get(LossReason::EncodeFailed),
+            expired_records: self.losses.get(LossReason::Expired),
+            corrupt_records: self.losses.get(LossReason::Corrupt),
             failed_exports: self.failed_exports.get(),
             delivered_records: self.delivered_records.get(),
             rejected_records: self.rejected_records.get(),
@@ -142,23 +129,21 @@ pub struct SpoolStats {
     pub oldest_age: Option<Duration>,
     /// What a crash left in the last segment is still being looked through: for some milliseconds after `build`.
     pub recovering: bool,
-    /// Records that the encoder refused, or that are larger than 1 GiB; they are lost.
-    pub unencodable_records: u64,
-    /// Records that gave way because the spool was full, those of a failed `export`, and those for which a
-    /// [`SpoolProcessor`](crate::SpoolProcessor) had no room: none of them is in the spool. Zero after shutdown, as the
-    /// next five.
-    pub dropped_records: u64,
-    /// Of these, records that gave way to newer ones because the spool was full.
-    pub displaced_records: u64,
-    /// Of these, records of a failed `export`, and those that a [`SpoolProcessor`](crate::SpoolProcessor) could not write to
-    /// the spool before it was shut down.
-    pub unaccepted_records: u64,
-    /// Of these, records for which a [`SpoolProcessor`](crate::SpoolProcessor) had no room in its buffer.
-    pub overflowed_records: u64,
+    /// Records that are lost: the sum of the next six. A gap record reports each loss in the stream.
+    pub lost_records: u64,
+    /// Records that gave way to newer ones because the spool was full.
+    pub evicted_records: u64,
+    /// Records of a failed `export`, and those that a [`SpoolProcessor`](crate::SpoolProcessor) could not write to the spool
+    /// before it was shut down.
+    pub not_written_records: u64,
+    /// Records for which a [`SpoolProcessor`](crate::SpoolProcessor) had no room in its buffer.
+    pub buffer_full_records: u64,
+    /// Records for which the encoder or the partition key function failed, or that are larger than 1 GiB encoded.
+    pub encode_failed_records: u64,
     /// Records that waited longer than [`with_max_age`](crate::LogExporterBuilder::with_max_age) allows.
     pub expired_records: u64,
     /// Records that were accepted and could not be read again.
-    pub damaged_records: u64,
+    pub corrupt_records: u64,
     /// Calls of `export` that returned an error: none of their records is in the spool. With a
     /// [`SpoolProcessor`](crate::SpoolProcessor), commits that failed: they are tried again.
     pub failed_exports: u64,

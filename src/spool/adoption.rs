@@ -10,12 +10,12 @@ use std::time::SystemTime;
 use super::dir::QueueDir;
 use super::index::Slot;
 use super::reader::{Batch, Next};
-use super::{Inner, Spool, lock};
+use super::{Inner, Spool, SpoolHooks, lock};
 use crate::error::SpoolError;
 use crate::error::error_chain;
 use crate::observe::event::SpoolEvent;
 use crate::transport::http::response::Response;
-use crate::transport::verdict::Refusal;
+use crate::transport::verdict::Rejection;
 
 /// A partition of the exporter's own queue or of the one that it has adopted. As text, it is its key.
 #[derive(Clone)]
@@ -91,7 +91,7 @@ impl Batch {
     }
 
     /// See [`Inner::reject_some`].
-    pub(crate) fn reject_some(&self, refusals: &[Refusal], status: u16, now: SystemTime) -> Result<bool, SpoolError> {
+    pub(crate) fn reject_some(&self, refusals: &[Rejection], status: u16, now: SystemTime) -> Result<bool, SpoolError> {
         self.partition.queue.reject_some(self, refusals, status, now)
     }
 }
@@ -162,15 +162,20 @@ impl Spool {
         drop(adopted);
         if let Some(delivered) = delivered {
             let gone = delivered.close();
-            *lock(&self.lost_in_adopted) += lock(&delivered.inner.gaps).lost;
             if !gone {
                 // It would be found again at once.
                 return;
             }
         }
         let opened = QueueDir::adopt(&self.inner.config.dir, |dir| {
-            let Inner { config, announcer, wake, events, .. } = &*self.inner;
-            Self::open_queue(dir, config.clone(), announcer.clone(), wake.clone(), events.clone())
+            let Inner { config, gap_encoder, wake, events, losses, .. } = &*self.inner;
+            let hooks = SpoolHooks {
+                gap_encoder: gap_encoder.clone(),
+                wake: wake.clone(),
+                events: events.clone(),
+                losses: losses.clone(),
+            };
+            Self::open_queue(dir, config.clone(), hooks)
         });
         match opened {
             Ok(opened) => {
@@ -184,7 +189,7 @@ impl Spool {
             }
             Err(error) => {
                 if !self.adoption_failing.swap(true, Ordering::Relaxed) {
-                    self.inner.events.tell(SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
+                    self.inner.events.report(SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
                 }
             }
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::bytes::{Fields, index, len32};
 use super::coding::Coding;
 use super::store::Value;
-use crate::encode::framing::{Answers, Framing};
+use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::SpoolError;
 
 /// The largest record that the spool takes, so that every length fits the format with room to spare.
@@ -170,7 +170,7 @@ struct Layout<'a> {
     content_type: &'a str,
     /// Open, separator, close.
     framing: [&'a [u8]; 3],
-    answers: Answers,
+    answers: ResponseProtocol,
     ends_at: usize,
     payload_at: usize,
 }
@@ -189,7 +189,7 @@ impl<'a> Layout<'a> {
             division: Division { max_records: fields.u64()?, max_bytes: fields.u64()? },
         };
         // By the status, if a later version knows more.
-        let answers = Answers::from_byte(fields.u8()?).unwrap_or_default();
+        let answers = ResponseProtocol::from_byte(fields.u8()?).unwrap_or_default();
         let coding = Coding::from_byte(fields.u8()?)?;
         let (plain_len, plain_crc) = (fields.u32()? as usize, fields.u32()?);
         let key_len = fields.u32()? as usize;

@@ -9,9 +9,11 @@ use std::time::{Duration, SystemTime};
 use super::coding::Coding;
 use super::entry::{self, Division, Entry, EntryBytes, EntryHead, Part, Summary};
 use super::frame::{self, Frame};
-use super::{Announcer, Group, Next, SegmentId, Spool, SpoolConfig, Wake, lock};
+use super::{GapEncoder, Next, SegmentId, Spool, SpoolConfig, SpoolHooks, Wake, lock};
 use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
+use crate::observe::loss::LossReason;
 
 /// Number, part, parts and payload.
 pub type Parts<'a> = (u64, u32, u32, &'a [u8]);
@@ -78,8 +80,8 @@ pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Vec<u
     Some((key.to_string(), entry.framing, records))
 }
 
-fn group(records: &[Vec<u8>], separator: &[u8]) -> Group {
-    let mut group = Group::default();
+fn group(records: &[Vec<u8>], separator: &[u8]) -> Block {
+    let mut group = Block::default();
     for record in records {
         if !group.ends.is_empty() {
             group.payload.extend_from_slice(separator);
@@ -121,12 +123,14 @@ impl LineSpool {
         };
         let gaps = Gaps::default();
         let told = gaps.clone();
-        let announcer = move |gap: &super::Gap| {
+        let gap_encoder = move |gap: &super::Gap| {
             *lock(&told).entry(gap.key.to_string()).or_default() += gap.records;
             None
         };
-        let (announcer, wake): (Arc<Announcer>, Arc<Wake>) = (Arc::new(announcer), Arc::new(|| ()));
-        let spool = Spool::open(&config, &announcer, &wake, &Arc::default()).expect("a spool that opens");
+        let (gap_encoder, wake): (Arc<GapEncoder>, Arc<Wake>) = (Arc::new(gap_encoder), Arc::new(|| ()));
+        let spool =
+            Spool::open(&config, &SpoolHooks { gap_encoder, wake, events: Arc::default(), losses: Arc::default() })
+                .expect("a spool that opens");
         Self { spool, gaps }
     }
 
@@ -161,6 +165,6 @@ impl LineSpool {
     /// How many records wait, and how many are missing by the spool's own count.
     pub fn depth(&self) -> (u64, u64) {
         let depth = self.spool.depth();
-        (depth.pending_records, depth.lost.damaged)
+        (depth.pending_records, self.spool.inner.losses.get(LossReason::Corrupt))
     }
 }

@@ -47,7 +47,7 @@ pub(super) enum Job {
     SettleSoon,
     Settle,
     /// Tell of what was lost.
-    Announce,
+    ReportGaps,
     /// Say that everything before was done.
     #[cfg(test)]
     Tell(std::sync::mpsc::Sender<()>),
@@ -138,7 +138,7 @@ impl Later {
             Err(error) => error,
         };
         if !std::mem::replace(&mut self.failing, true) {
-            events.tell(SpoolEvent::HousekeepingFailed { reason: error_chain(&error) });
+            events.report(SpoolEvent::HousekeepingFailed { reason: error_chain(&error) });
         }
         self.failed.push_back((Instant::now() + AGAIN_AFTER, job));
     }
@@ -173,7 +173,7 @@ impl Inner {
             Job::Remove(number) => self.remove_segment(number),
             Job::Sync => self.sync_head(),
             Job::Settle => self.settle(),
-            Job::Announce => self.announce(),
+            Job::ReportGaps => self.report_gaps(),
             #[cfg(test)]
             Job::Tell(ref sender) => {
                 let _ = sender.send(());
@@ -203,7 +203,7 @@ impl Inner {
         let number = segment.id.number;
         if let Err(error) = segment.sync() {
             // What a power cut takes of it now is missed when it is read. Later syncs say nothing of this one.
-            self.events.tell(SpoolEvent::SegmentNotSynced { segment: number, reason: error_chain(&error) });
+            self.events.report(SpoolEvent::SegmentNotSynced { segment: number, reason: error_chain(&error) });
         }
         segment.trim();
         let seal = Seal { frames, lanes: segment.lanes() };
@@ -263,7 +263,7 @@ impl Inner {
                 self.abandon_head(&mut head)?;
             }
             let (segment, reason) = (segment.id.number, error_chain(&error));
-            self.events.tell(SpoolEvent::SegmentNotSynced { segment, reason });
+            self.events.report(SpoolEvent::SegmentNotSynced { segment, reason });
             Ok(())
         })
     }

@@ -14,7 +14,7 @@ use super::entry::{EntryHead, system_time};
 use super::loss::Gap;
 use super::seal::Seal;
 use super::segment::{LaneSummary, Segment};
-use crate::observe::event::LossReason;
+use crate::observe::loss::LossReason;
 
 /// With so many batches of a lane acknowledged before an earlier one, others wait for that one: the cursor says where each
 /// of them ends.
@@ -232,18 +232,18 @@ impl State {
             }
             !partition.lanes.is_empty() || partition.tasks > 0
         });
-        let (mut dropped, mut untold) = (Vec::new(), Vec::new());
+        let (mut dropped, mut unreported) = (Vec::new(), Vec::new());
         for (key, lane) in lanes {
             self.pending_records -= lane.pending();
             let gaps = self.take_told(oldest, &key, &(lane.cursor.acked..lane.end));
             let records = lane.pending().saturating_sub(gaps.len() as u64);
-            untold.extend(gaps);
+            unreported.extend(gaps);
             if records > 0 {
                 let (first, last) = (system_time(lane.first_timestamp), system_time(lane.last_timestamp));
-                dropped.push(Gap { key, reason: LossReason::Dropped, records, first: Some(first), last: Some(last) });
+                dropped.push(Gap { key, reason: LossReason::Evicted, records, first: Some(first), last: Some(last) });
             }
         }
-        (self.segments.remove(&oldest), dropped, untold)
+        (self.segments.remove(&oldest), dropped, unreported)
     }
 
     /// The last record of the gap's partition tells of it.
@@ -668,10 +668,10 @@ mod tests {
         let told = Gap { key: Arc::from("a"), reason: LossReason::Expired, records: 9, first: None, last: None };
         state.segments.get_mut(&1).unwrap().told = vec![(1, told.clone()), (4, told.clone())];
         let time = Some(system_time(1));
-        let missing = Gap { key: Arc::from("a"), reason: LossReason::Dropped, records: 2, first: time, last: time };
+        let missing = Gap { key: Arc::from("a"), reason: LossReason::Evicted, records: 2, first: time, last: time };
         assert_eq!(state.oldest(), Some(1));
-        let (_, lost, untold) = state.drop_segment(1);
-        assert_eq!((lost, untold), (vec![missing], vec![told]), "the other one was delivered");
+        let (_, lost, unreported) = state.drop_segment(1);
+        assert_eq!((lost, unreported), (vec![missing], vec![told]), "the other one was delivered");
         assert_eq!(state.pending_records, 7);
         assert_eq!(state.front("a", None).map(|front| front.segment), Some(2));
         // An answer to what was under way changes nothing.

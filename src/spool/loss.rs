@@ -6,10 +6,11 @@ use std::time::SystemTime;
 use super::entry::stored_key;
 use super::housekeeper::Job;
 use super::{Inner, Spool, lock};
-use crate::encode::blocks::Group;
+use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::error::SpoolError;
-use crate::observe::event::{LossReason, SpoolEvent};
+use crate::observe::event::SpoolEvent;
+use crate::observe::loss::LossReason;
 
 /// So many gaps wait to be told at most; further ones are told together, in the partition without a name.
 const MAX_WAITING: usize = 1024;
@@ -26,45 +27,26 @@ pub(crate) struct Gap {
 }
 
 /// Encodes a record that tells of a gap.
-pub(crate) type Announcer = dyn Fn(&Gap) -> Option<(Group, Framing)> + Send + Sync;
-
-/// How many records were lost since the spool was opened.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Lost {
-    pub(crate) dropped: u64,
-    pub(crate) not_accepted: u64,
-    pub(crate) expired: u64,
-    pub(crate) damaged: u64,
-}
-
-impl std::ops::AddAssign for Lost {
-    fn add_assign(&mut self, other: Self) {
-        self.dropped += other.dropped;
-        self.not_accepted += other.not_accepted;
-        self.expired += other.expired;
-        self.damaged += other.damaged;
-    }
-}
+pub(crate) type GapEncoder = dyn Fn(&Gap) -> Option<(Block, Framing)> + Send + Sync;
 
 /// Gaps that wait to be told.
 #[derive(Debug, Default)]
-pub(crate) struct Untold(Vec<Gap>);
+pub(crate) struct Unreported(Vec<Gap>);
 
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    waiting: Untold,
-    pub(super) lost: Lost,
+    waiting: Unreported,
 }
 
-impl Untold {
+impl Unreported {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds a record that was not accepted.
-    pub(crate) fn add_record(&mut self, key: &str, time: Option<SystemTime>) {
+    /// Adds a record that is lost before it comes to the spool.
+    pub(crate) fn add_record(&mut self, key: &str, reason: LossReason, time: Option<SystemTime>) {
         let key = Arc::from(stored_key(key));
-        self.add(Gap { key, reason: LossReason::NotAccepted, records: 1, first: time, last: time });
+        self.add(Gap { key, reason, records: 1, first: time, last: time });
     }
 
     fn add(&mut self, gap: Gap) {
@@ -83,8 +65,8 @@ impl Untold {
 
 impl Spool {
     /// Has what was counted already told.
-    pub(crate) fn tell(&self, untold: Untold) {
-        self.inner.retell(untold.0);
+    pub(crate) fn report(&self, unreported: Unreported) {
+        self.inner.report_again(unreported.0);
     }
 }
 
@@ -92,39 +74,34 @@ impl Inner {
     /// Counts what was lost, and has it told.
     pub(super) fn note_gap(&self, gap: Gap) {
         let mut gaps = lock(&self.gaps);
-        *match gap.reason {
-            LossReason::Dropped => &mut gaps.lost.dropped,
-            LossReason::NotAccepted => &mut gaps.lost.not_accepted,
-            LossReason::Expired => &mut gaps.lost.expired,
-            LossReason::Damaged => &mut gaps.lost.damaged,
-        } += gap.records;
+        self.losses.add(gap.reason, gap.records);
         if gaps.waiting.is_empty() {
-            self.events.tell(SpoolEvent::RecordsLost { reason: gap.reason, records: gap.records });
+            self.events.report(SpoolEvent::RecordsLost { reason: gap.reason, records: gap.records });
         }
-        self.tell(&mut gaps, gap);
+        self.report(&mut gaps, gap);
     }
 
     /// Has something told that is counted already: again, if the records which told it are lost themselves.
-    pub(super) fn retell(&self, untold: Vec<Gap>) {
+    pub(super) fn report_again(&self, unreported: Vec<Gap>) {
         let mut gaps = lock(&self.gaps);
-        for gap in untold {
-            self.tell(&mut gaps, gap);
+        for gap in unreported {
+            self.report(&mut gaps, gap);
         }
     }
 
-    fn tell(&self, gaps: &mut Gaps, gap: Gap) {
+    fn report(&self, gaps: &mut Gaps, gap: Gap) {
         if gaps.waiting.is_empty() {
-            self.ask(Job::Announce);
+            self.ask(Job::ReportGaps);
         }
         gaps.waiting.add(gap);
     }
 
     /// Tells of what was lost, in the partitions that it is missing from.
-    pub(super) fn announce(&self) -> Result<(), SpoolError> {
-        let _announcing = lock(&self.announcing);
+    pub(super) fn report_gaps(&self) -> Result<(), SpoolError> {
+        let _announcing = lock(&self.reporting);
         let mut waiting = std::mem::take(&mut lock(&self.gaps).waiting).0.into_iter();
         while let Some(gap) = waiting.next() {
-            let Some((group, framing)) = (self.announcer)(&gap) else { continue };
+            let Some((group, framing)) = (self.gap_encoder)(&gap) else { continue };
             if let Err(error) = self.append(&[(&gap.key, &group)], &framing, Some(&gap)) {
                 let mut gaps = lock(&self.gaps);
                 std::iter::once(gap).chain(waiting).for_each(|gap| gaps.waiting.add(gap));
@@ -148,12 +125,12 @@ mod tests {
 
     #[test]
     fn gaps_of_one_kind_are_told_together() {
-        let mut gaps = Untold::default();
+        let mut gaps = Unreported::default();
         for at in [5, 3, 9] {
-            gaps.add(gap("a", LossReason::Dropped, at));
+            gaps.add(gap("a", LossReason::Evicted, at));
         }
         gaps.add(gap("a", LossReason::Expired, 1));
-        gaps.add(gap("b", LossReason::Dropped, 1));
+        gaps.add(gap("b", LossReason::Evicted, 1));
         assert_eq!(gaps.0.len(), 3);
         let seconds = |time: Option<SystemTime>| time.unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let first = &gaps.0[0];
@@ -162,9 +139,9 @@ mod tests {
 
     #[test]
     fn any_number_of_partitions_takes_bounded_memory_and_loses_no_count() {
-        let mut gaps = Untold::default();
+        let mut gaps = Unreported::default();
         for n in 0..5000 {
-            gaps.add(gap(&n.to_string(), LossReason::Dropped, n));
+            gaps.add(gap(&n.to_string(), LossReason::Evicted, n));
         }
         assert_eq!(gaps.0.len(), MAX_WAITING + 1);
         assert_eq!(gaps.0.iter().map(|gap| gap.records).sum::<u64>(), 10_000);

@@ -17,7 +17,7 @@
 //! | `inspect` | all of this read by who does not own it |
 //! | this one | opening and closing |
 //!
-//! Lock order: `announcing`, `head`, `space`, `opening`, `spare`, `advancing`, `ahead`, `state`, and last those of a segment, the cursor
+//! Lock order: `reporting`, `head`, `space`, `opening`, `spare`, `advancing`, `ahead`, `state`, and last those of a segment, the cursor
 //! (`kept`, then `changes`) and the gaps; nothing is locked with `next_number`, `elder` or `spare_bodies`. None but
 //! `opening`, and in an append `head` and `spare`, is held while a segment is opened or made, nor `state` during I/O.
 
@@ -60,6 +60,7 @@ use crate::config::values::{BatchLimits, Durability, SpoolLimits};
 use crate::error::SpoolError;
 use crate::error::error_chain;
 use crate::observe::event::{Events, SpoolEvent};
+use crate::observe::loss::Losses;
 use crate::process::check_process;
 use cursor::{Cursor, LaneCursors};
 use dir::QueueDir;
@@ -78,7 +79,7 @@ pub(crate) use adoption::Partition;
 pub(crate) use coding::Coding;
 pub(crate) use entry::MAX_RECORD_BYTES;
 pub(crate) use index::Slot;
-pub(crate) use loss::{Announcer, Gap, Lost, Untold};
+pub(crate) use loss::{Gap, GapEncoder, Unreported};
 pub(crate) use reader::{Batch, Next};
 pub use rejected::RejectedRecord;
 pub(crate) use rejected::RejectedStore;
@@ -113,7 +114,6 @@ pub(crate) struct SegmentId {
 pub(crate) struct Depth {
     pub(crate) pending_records: u64,
     pub(crate) segments: u64,
-    pub(crate) lost: Lost,
 }
 
 struct Inner {
@@ -121,10 +121,11 @@ struct Inner {
     dir: QueueDir,
     cursor: Cursor,
     rejected: Arc<RejectedStore>,
-    announcer: Arc<Announcer>,
+    gap_encoder: Arc<GapEncoder>,
+    losses: Arc<Losses>,
     gaps: Mutex<Gaps>,
     /// Held while gaps are told, so that closing waits for those that are on their way.
-    announcing: Mutex<()>,
+    reporting: Mutex<()>,
     space: Mutex<Space>,
     head: Mutex<Option<Head>>,
     state: Mutex<State>,
@@ -152,6 +153,15 @@ struct Inner {
     jobs: Sender<Job>,
 }
 
+/// What a spool calls and counts in.
+#[derive(Clone)]
+pub(crate) struct SpoolHooks {
+    pub(crate) gap_encoder: Arc<GapEncoder>,
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) losses: Arc<Losses>,
+}
+
 /// Called when records were added or became readable. It must not block.
 pub(crate) type Wake = dyn Fn() + Send + Sync;
 
@@ -162,7 +172,6 @@ pub(crate) struct Spool {
     /// The queue of an exporter that is gone. It is like one's own, but nothing is appended to it, save what tells of
     /// losses in it.
     adopted: Mutex<Option<Box<Spool>>>,
-    lost_in_adopted: Mutex<Lost>,
     adoption_failing: AtomicBool,
     /// When it was last looked for, there was nothing to adopt.
     nothing_to_adopt: AtomicBool,
@@ -176,15 +185,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Spool {
     /// Takes over a queue that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
     /// on how much is in it.
-    pub(crate) fn open(
-        config: &SpoolConfig,
-        announcer: &Arc<Announcer>,
-        wake: &Arc<Wake>,
-        events: &Arc<Events>,
-    ) -> Result<Self, SpoolError> {
+    pub(crate) fn open(config: &SpoolConfig, hooks: &SpoolHooks) -> Result<Self, SpoolError> {
+        let events = &hooks.events;
         check_process()?;
         dir::prepare(&config.dir)?;
-        let open = |dir| Self::open_queue(dir, config.clone(), announcer.clone(), wake.clone(), events.clone());
+        let open = |dir| Self::open_queue(dir, config.clone(), hooks.clone());
         // What is left is to come first: an error may have been for once.
         let adopt = || QueueDir::adopt(&config.dir, open);
         let spool = match adopt().or_else(|_| adopt()) {
@@ -192,7 +197,7 @@ impl Spool {
             Ok(None) => open(QueueDir::create(&config.dir)?)?,
             Err(error) => {
                 // It is tried again later. What is new does not wait for it.
-                events.tell(SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
+                events.report(SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
                 QueueDir::create(&config.dir).and_then(open).map_err(|_| error)?
             }
         };
@@ -202,7 +207,7 @@ impl Spool {
         // Fails here rather than at the first record; but a full disk must not keep what is there from being delivered.
         match spool.inner.begin_head(&mut lock(&spool.inner.head)) {
             Err(error) if error.is_full() => {
-                events.tell(SpoolEvent::DiskFull { reason: error_chain(&error) });
+                events.report(SpoolEvent::DiskFull { reason: error_chain(&error) });
             }
             result => {
                 result?;
@@ -212,13 +217,8 @@ impl Spool {
         Ok(spool)
     }
 
-    fn open_queue(
-        dir: QueueDir,
-        config: SpoolConfig,
-        announcer: Arc<Announcer>,
-        wake: Arc<Wake>,
-        events: Arc<Events>,
-    ) -> Result<Self, SpoolError> {
+    fn open_queue(dir: QueueDir, config: SpoolConfig, hooks: SpoolHooks) -> Result<Self, SpoolError> {
+        let SpoolHooks { gap_encoder, wake, events, losses } = hooks;
         let (cursor, mut loaded) = open_cursor(&dir, &events)?;
         let numbers = dir.segments()?;
         let mut state = State::default();
@@ -241,9 +241,10 @@ impl Spool {
         let inner = Arc::new(Inner {
             next_number: Mutex::new(next_number),
             rejected: Arc::new(RejectedStore::new(&config.dir, config.limits.max_rejected_bytes)),
-            announcer,
+            gap_encoder,
+            losses,
             gaps: Mutex::default(),
-            announcing: Mutex::default(),
+            reporting: Mutex::default(),
             space: Mutex::default(),
             config,
             dir,
@@ -272,7 +273,6 @@ impl Spool {
             inner,
             housekeeper,
             adopted: Mutex::default(),
-            lost_in_adopted: Mutex::default(),
             adoption_failing: AtomicBool::new(false),
             nothing_to_adopt: AtomicBool::new(false),
             own_first: AtomicBool::new(true),
@@ -280,13 +280,11 @@ impl Spool {
     }
 
     pub(crate) fn depth(&self) -> Depth {
-        let mut depth = Depth { lost: *lock(&self.lost_in_adopted), ..Depth::default() };
+        let mut depth = Depth::default();
         for queue in self.queues() {
             let state = lock(&queue.state);
             depth.pending_records += state.pending_records;
             depth.segments += state.segments.len() as u64;
-            drop(state);
-            depth.lost += lock(&queue.gaps).lost;
         }
         depth
     }
@@ -342,13 +340,13 @@ impl Spool {
         let adopted = lock(&self.adopted).take();
         drop(adopted);
         // What was lost is told while that is possible.
-        let told = self.inner.announce();
+        let told = self.inner.report_gaps();
         let mut head = lock(&self.inner.head);
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return true;
         }
         if let Err(error) = told {
-            self.inner.events.tell(SpoolEvent::GapNotTold { reason: error_chain(&error) });
+            self.inner.events.report(SpoolEvent::GapNotReported { reason: error_chain(&error) });
         }
         self.inner.seal_head(&mut head);
         drop(head);
@@ -369,7 +367,7 @@ impl Spool {
         }
         let closed = if drained { self.inner.dir.remove() } else { self.inner.cursor.sync() };
         if let Err(error) = &closed {
-            self.inner.events.tell(SpoolEvent::CloseFailed { reason: error_chain(error) });
+            self.inner.events.report(SpoolEvent::CloseFailed { reason: error_chain(error) });
         }
         self.inner.progress.notify_all();
         closed.is_ok()
@@ -440,7 +438,7 @@ impl Inner {
         let (path, id) = (self.dir.segment(number), self.segment_id(number));
         let (segment, whole) = self.reading(number, |errors| Segment::open(&path, id, frames, errors))?;
         if !whole {
-            self.events.tell(SpoolEvent::SegmentDamaged { segment: number });
+            self.events.report(SpoolEvent::SegmentDamaged { segment: number });
         }
         let segment = Arc::new(segment);
         let mut state = lock(&self.state);
@@ -521,7 +519,7 @@ fn open_cursor(dir: &QueueDir, events: &Events) -> Result<(Cursor, BTreeMap<u64,
         Err(error) if error.is_full() && dir.give_ballast() => Cursor::open(&dir.cursor()),
         // Not for an I/O error, which may be gone the next time.
         Err(SpoolError::Storage { message, .. }) => {
-            events.tell(SpoolEvent::CursorDamaged { reason: message });
+            events.report(SpoolEvent::CursorDamaged { reason: message });
             dir.set_cursor_aside()?;
             Cursor::open(&dir.cursor())
         }

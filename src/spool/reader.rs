@@ -18,12 +18,13 @@ use super::rejected::RejectedRecord;
 use super::segment::{Collected, Segment};
 use super::{Inner, Partition, lock};
 use crate::config::values::Durability;
-use crate::encode::framing::Answers;
+use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
 use crate::error::error_chain;
-use crate::observe::event::{LossReason, SpoolEvent};
+use crate::observe::event::SpoolEvent;
+use crate::observe::loss::LossReason;
 use crate::transport::request::BatchContext;
-use crate::transport::verdict::Refusal;
+use crate::transport::verdict::Rejection;
 
 /// The memory of so many bodies is kept for the next ones: of the one that is under way and the one that is made ahead.
 const MAX_SPARE_BODIES: usize = 2;
@@ -41,7 +42,7 @@ pub(crate) struct Batch {
     pub(crate) body: Bytes,
     pub(crate) content_type: String,
     pub(crate) content_encoding: Option<&'static str>,
-    pub(crate) answers: Answers,
+    pub(crate) answers: ResponseProtocol,
     pub(super) segment: u64,
     lane: u32,
     span: Range<u64>,
@@ -298,7 +299,7 @@ impl Inner {
     fn put_rejected(&self, records: &[RejectedRecord]) -> Result<(), SpoolError> {
         let evicted = self.rejected.put(records)?;
         if evicted > 0 {
-            self.events.tell(SpoolEvent::RejectedEvicted { records: evicted });
+            self.events.report(SpoolEvent::RejectedEvicted { records: evicted });
         }
         Ok(())
     }
@@ -308,7 +309,7 @@ impl Inner {
     pub(super) fn reject_some(
         &self,
         batch: &Batch,
-        refusals: &[Refusal],
+        refusals: &[Rejection],
         status: u16,
         now: SystemTime,
     ) -> Result<bool, SpoolError> {
@@ -317,7 +318,7 @@ impl Inner {
         }
         let segment = self.reader(batch.segment)?;
         let mut records = Vec::with_capacity(refusals.len());
-        for Refusal { record, answer } in refusals {
+        for Rejection { record, answer } in refusals {
             let number = batch.span.start.saturating_add(*record as u64);
             if !batch.span.contains(&number) {
                 return Ok(false);
@@ -334,7 +335,7 @@ impl Inner {
     pub(super) fn ack(&self, batch: &Batch) {
         let key = &batch.partition.key;
         if self.advance(key, batch.segment, batch.lane, &batch.span) {
-            self.lose(key, LossReason::Damaged, batch.span.end - batch.span.start - batch.records, None);
+            self.lose(key, LossReason::Corrupt, batch.span.end - batch.span.start - batch.records, None);
         }
     }
 
@@ -343,15 +344,15 @@ impl Inner {
     fn pass(&self, key: &Arc<str>, front: &Front, span: &Range<u64>, whole: u64) -> u64 {
         let _advancing = lock(&self.advancing);
         let mut state = lock(&self.state);
-        // Given out first, as what is delivered: others of the lane may be under way.
+        // Sourced out first, as what is delivered: others of the lane may be under way.
         state.take(key, front.segment, span);
         let Some(acked) = state.ack(key, front.segment, front.lane, span) else { return 0 };
-        let untold = state.take_told(front.segment, key, span);
+        let unreported = state.take_told(front.segment, key, span);
         drop(state);
         self.write_down(front.segment, front.lane, acked);
-        let told = untold.len() as u64;
-        self.retell(untold);
-        self.lose(key, LossReason::Damaged, (span.end - span.start).saturating_sub(whole.max(told)), None);
+        let told = unreported.len() as u64;
+        self.report_again(unreported);
+        self.lose(key, LossReason::Corrupt, (span.end - span.start).saturating_sub(whole.max(told)), None);
         whole.saturating_sub(told)
     }
 
@@ -413,7 +414,7 @@ impl Inner {
             Ok(()) => self.cursor_failing.store(false, Ordering::Release),
             Err(error) => {
                 if !self.cursor_failing.swap(true, Ordering::AcqRel) {
-                    self.events.tell(SpoolEvent::CursorNotWritten { reason: error_chain(error) });
+                    self.events.report(SpoolEvent::CursorNotWritten { reason: error_chain(error) });
                 }
             }
         }

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::dir::{create_in, io_error, private_file, sync_dir};
 use super::reader::Batch;
-use crate::encode::framing::Answers;
+use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
 
 /// How much of the server's answer is kept.
@@ -40,7 +40,7 @@ pub struct RejectedRecord {
     /// The `Content-Type` of the request.
     pub content_type: String,
     /// How an answer to it is read.
-    pub answers: Answers,
+    pub answers: ResponseProtocol,
     /// The request's body before it was compressed: the record, alone in its framing.
     pub body: Vec<u8>,
 }
@@ -74,7 +74,7 @@ impl RejectedRecord {
             rejected_at: UNIX_EPOCH + Duration::try_from_secs_f64(value.get("rejected_at")?.as_f64()?).ok()?,
             content_type: text("content_type")?,
             // By the status, if a later version knows more.
-            answers: text("answers").and_then(|name| Answers::from_name(&name)).unwrap_or_default(),
+            answers: text("answers").and_then(|name| ResponseProtocol::from_name(&name)).unwrap_or_default(),
             body,
         })
     }
@@ -259,7 +259,7 @@ mod tests {
             answer: "no \"such\" field\r\n".to_owned(),
             rejected_at: UNIX_EPOCH + Duration::from_secs(1_000_000 + number),
             content_type: "application/json".to_owned(),
-            answers: Answers::Otlp,
+            answers: ResponseProtocol::Otlp,
             body: body.to_vec(),
         }
     }

@@ -17,7 +17,7 @@ use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place,
 use super::lock;
 use super::store::{self, Shape, Store, file_path};
 use crate::config::values::BatchLimits;
-use crate::encode::framing::{Answers, Framing};
+use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::SpoolError;
 
 /// A database holds a log segment or two in memory, so they are as small as [`MAX_PAYLOAD_BYTES`] lets them be.
@@ -98,7 +98,7 @@ pub(super) struct Collected {
     pub(super) records: u64,
     pub(super) body: Body,
     pub(super) content_type: String,
-    pub(super) answers: Answers,
+    pub(super) answers: ResponseProtocol,
     pub(super) first_timestamp: u64,
     pub(super) last_timestamp: u64,
     pub(super) appended_at: u64,

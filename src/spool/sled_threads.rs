@@ -39,7 +39,7 @@ impl Trap {
         !result.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    fn tell(&self, change: impl FnOnce(&mut (usize, bool))) {
+    fn change(&self, change: impl FnOnce(&mut (usize, bool))) {
         change(&mut lock(&self.held));
         self.changed.notify_all();
     }
@@ -51,7 +51,7 @@ impl Wake for Trap {
             // For as long as the thread lives.
             std::mem::forget(opentelemetry::Context::enter_telemetry_suppressed_scope());
         }
-        self.tell(|(count, _)| *count += 1);
+        self.change(|(count, _)| *count += 1);
         self.wait(Duration::from_secs(1), |(_, free)| *free);
     }
 }
@@ -82,7 +82,7 @@ pub(super) fn silence(db: &sled::Tree) {
             held = expected;
         }
     }
-    trap.tell(|(_, free)| *free = true);
+    trap.change(|(_, free)| *free = true);
     // Otherwise the next database tries again.
     DONE.store(held >= AT_LEAST, Ordering::Release);
 }

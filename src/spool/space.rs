@@ -35,10 +35,10 @@ impl Inner {
                 continue;
             }
             let dropped = match self.config.limits.when_full {
-                FullPolicy::DropOldest => {
-                    elder.as_deref().map_or(Ok(false), Self::drop_oldest)? || self.drop_oldest()?
+                FullPolicy::EvictOldest => {
+                    elder.as_deref().map_or(Ok(false), Self::evict_oldest)? || self.evict_oldest()?
                 }
-                FullPolicy::DropNewest => false,
+                FullPolicy::RejectNew => false,
             };
             if !dropped {
                 return Err(SpoolError::Full { path: self.config.dir.clone(), reason });
@@ -49,15 +49,15 @@ impl Inner {
     }
 
     /// Drops the oldest segment; false if there is none but the newest. With `opening` locked: nobody opens it meanwhile.
-    fn drop_oldest(&self) -> Result<bool, SpoolError> {
+    fn evict_oldest(&self) -> Result<bool, SpoolError> {
         let Some(number) = lock(&self.state).oldest() else { return Ok(false) };
         self.dir.retire(number)?;
-        let (dropped, lost, untold) = lock(&self.state).drop_segment(number);
+        let (dropped, lost, unreported) = lock(&self.state).drop_segment(number);
         drop(dropped);
         for gap in lost {
             self.note_gap(gap);
         }
-        self.retell(untold);
+        self.report_again(unreported);
         let deleted = self.dir.delete_retired(number);
         if deleted.is_err() {
             // To be tried again.

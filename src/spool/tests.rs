@@ -9,9 +9,9 @@ use std::time::SystemTime;
 use super::reader::Batch;
 use super::*;
 use crate::config::values::FullPolicy;
-use crate::encode::blocks::Group;
+use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
-use crate::observe::event::LossReason;
+use crate::observe::loss::LossReason;
 
 const FRAMING: Framing = Framing::ndjson();
 
@@ -36,20 +36,24 @@ fn no_wake() -> Arc<Wake> {
 fn open_telling(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
     let told: Arc<Mutex<Vec<Gap>>> = Arc::default();
     let tell = told.clone();
-    let announcer = move |gap: &Gap| {
+    let gap_encoder = move |gap: &Gap| {
         tell.lock().unwrap().push(gap.clone());
         Some((group(&[format!("gap: {} {:?}", gap.records, gap.reason)]), FRAMING))
     };
-    let announcer: Arc<Announcer> = Arc::new(announcer);
-    (Spool::open(config, &announcer, &no_wake(), &Arc::default()).unwrap(), told)
+    let gap_encoder: Arc<GapEncoder> = Arc::new(gap_encoder);
+    (Spool::open(config, &hooks(gap_encoder)).unwrap(), told)
+}
+
+fn hooks(gap_encoder: Arc<GapEncoder>) -> SpoolHooks {
+    SpoolHooks { gap_encoder, wake: no_wake(), events: Arc::default(), losses: Arc::default() }
 }
 
 fn open(config: &SpoolConfig) -> Spool {
     Spool::open_silent(config).unwrap()
 }
 
-fn group(records: &[impl AsRef<[u8]>]) -> Group {
-    let mut group = Group::default();
+fn group(records: &[impl AsRef<[u8]>]) -> Block {
+    let mut group = Block::default();
     for (nth, record) in records.iter().enumerate() {
         if nth > 0 {
             group.payload.extend_from_slice(FRAMING.separator());
@@ -78,8 +82,12 @@ fn next_of(partition: &Partition) -> Option<Box<Batch>> {
 impl Spool {
     /// Tells of no gap in the stream.
     pub(crate) fn open_silent(config: &SpoolConfig) -> Result<Self, SpoolError> {
-        let announcer: Arc<Announcer> = Arc::new(|_| None);
-        Self::open(config, &announcer, &no_wake(), &Arc::default())
+        let gap_encoder: Arc<GapEncoder> = Arc::new(|_| None);
+        Self::open(config, &hooks(gap_encoder))
+    }
+
+    fn lost(&self, reason: LossReason) -> u64 {
+        self.inner.losses.get(reason)
     }
 
     pub(crate) fn partition(&self, key: &str) -> Partition {
@@ -348,7 +356,7 @@ fn what_expires_behind_a_request_that_is_under_way_is_given_up_once() {
     let first = next_of(&partition).unwrap();
     let later = SystemTime::now() + 2 * hour;
     assert!(matches!(partition.next(None, later, true), Ok(Next::Passed)));
-    assert_eq!(spool.depth().lost.expired, 1);
+    assert_eq!(spool.lost(LossReason::Expired), 1);
     first.ack();
     assert_eq!(deliver_rest(&spool, &partition, Vec::new()), Vec::<String>::new());
 }
@@ -908,7 +916,7 @@ fn what_is_foreign_or_half_deleted_hinders_nothing_and_a_missing_file_is_missed(
     fs::remove_file(store::file_path(&segment)).unwrap();
     let spool = open(&config);
     assert_eq!(drain(&spool).0.get("a"), None);
-    assert_eq!(spool.depth().lost.damaged, 100);
+    assert_eq!(spool.lost(LossReason::Corrupt), 100);
 }
 
 /// Or its batches would have the ids of others.
@@ -994,7 +1002,7 @@ fn the_oldest_segments_give_way_and_the_stream_tells_how_many_records() {
         assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
     }
     all_told(&spool);
-    let dropped = usize::try_from(spool.depth().lost.dropped).unwrap();
+    let dropped = usize::try_from(spool.lost(LossReason::Evicted)).unwrap();
     let (delivered, _) = drain(&spool);
     let (gaps, records): (Vec<_>, Vec<_>) = delivered["a"].iter().cloned().partition(|line| line.starts_with("gap"));
     assert!(dropped > 200, "{dropped}");
@@ -1003,7 +1011,7 @@ fn the_oldest_segments_give_way_and_the_stream_tells_how_many_records() {
     assert_eq!(numbers, (dropped..count).collect::<Vec<_>>());
     assert!(!told.lock().unwrap().is_empty());
     for gap in told.lock().unwrap().iter() {
-        assert_eq!((&*gap.key, gap.reason), ("a", LossReason::Dropped));
+        assert_eq!((&*gap.key, gap.reason), ("a", LossReason::Evicted));
         assert!(gap.first.unwrap() <= gap.last.unwrap());
     }
 }
@@ -1036,7 +1044,7 @@ fn what_was_adopted_gives_way_before_what_is_new() {
 fn with_drop_newest_what_was_accepted_stays_and_there_is_room_again_after_a_delivery() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = limited(dir.path());
-    config.limits.when_full = FullPolicy::DropNewest;
+    config.limits.when_full = FullPolicy::RejectNew;
     let (spool, _) = open_telling(&config);
     let try_append = |n: usize| {
         let group = group(&[format!("{n:04}{}", "x".repeat(100_000))]);
@@ -1051,7 +1059,7 @@ fn with_drop_newest_what_was_accepted_stays_and_there_is_room_again_after_a_deli
         }
     }
     assert!((60..100).contains(&accepted.len()), "{}", accepted.len());
-    assert_eq!(spool.depth().lost.not_accepted, 120 - accepted.len() as u64);
+    assert_eq!(spool.lost(LossReason::NotWritten), 120 - accepted.len() as u64);
     let (delivered, _) = drain(&spool);
     let records = delivered["a"].iter().filter(|line| !line.starts_with("gap"));
     assert!(records.map(|line| line[..4].parse::<usize>().unwrap()).eq(accepted));
@@ -1071,7 +1079,7 @@ fn long_keys_count_as_well() {
         let used = spool.inner.dir.root_bytes();
         assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
     }
-    assert!(spool.depth().lost.dropped > 0);
+    assert!(spool.lost(LossReason::Evicted) > 0);
 }
 
 #[test]
@@ -1118,7 +1126,7 @@ fn what_is_too_old_is_given_up_a_batch_at_a_time() {
         assert!(matches!(spool.inner.next(&key, None, later, false), Ok(Next::Passed)));
         all_told(&spool);
     }
-    assert_eq!(spool.depth().lost.expired, 10);
+    assert_eq!(spool.lost(LossReason::Expired), 10);
     spool.partition(&key).release(true);
     let (delivered, _) = drain(&spool);
     assert_eq!(told_in(&delivered["a"]), 10);
@@ -1140,12 +1148,11 @@ fn what_is_too_old_and_damaged_is_counted_once() {
     while let Some(partition) = spool.checkout() {
         assert!(matches!(partition.next(None, later, true), Ok(Next::Passed)));
         partition.release(true);
-        if spool.depth().lost.expired > 0 {
+        if spool.lost(LossReason::Expired) > 0 {
             break;
         }
     }
-    let lost = spool.depth().lost;
-    assert_eq!((lost.expired, lost.damaged), (99, 1));
+    assert_eq!((spool.lost(LossReason::Expired), spool.lost(LossReason::Corrupt)), (99, 1));
 }
 
 #[test]
@@ -1163,7 +1170,7 @@ fn damage_is_told_in_the_stream() {
     let (after, _) = drain(&spool);
     let all = [before["a"].clone(), after.get("a").cloned().unwrap_or_default()].concat();
     assert_eq!(told_in(&all), 1);
-    assert_eq!(spool.depth().lost.damaged, 1);
+    assert_eq!(spool.lost(LossReason::Corrupt), 1);
 }
 
 #[test]
@@ -1195,7 +1202,7 @@ fn the_oldest_age_is_that_of_the_first_record_that_waits_and_comes_from_its_time
     assert_eq!(spool.oldest_age(now), None);
     let timestamp = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
     for key in ["a", "b"] {
-        let group = Group { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..group(&["x"]) };
+        let group = Block { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..group(&["x"]) };
         spool.append(&[(key, &group)], &FRAMING).unwrap();
     }
     let batches = ["a", "b"].map(|key| next(&spool, &Arc::from(key)).unwrap());
@@ -1206,7 +1213,7 @@ fn the_oldest_age_is_that_of_the_first_record_that_waits_and_comes_from_its_time
         batch.ack();
     }
     assert_eq!(spool.oldest_age(now), None);
-    let group = Group { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..group(&["y"]) };
+    let group = Block { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..group(&["y"]) };
     spool.append(&[("a", &group)], &FRAMING).unwrap();
     drop(batches);
     spool.close();

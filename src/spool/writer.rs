@@ -14,10 +14,11 @@ use super::loss::Gap;
 use super::segment::{EntryMeta, Segment, entry_budget};
 use super::{Inner, Spool, State, lock};
 use crate::config::values::Durability;
-use crate::encode::blocks::Group;
+use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::error::SpoolError;
-use crate::observe::event::{LossReason, SpoolEvent};
+use crate::observe::event::SpoolEvent;
+use crate::observe::loss::LossReason;
 
 /// More than the heads of an entry and of its frame take, and what the engine adds.
 const ENTRY_OVERHEAD: usize = 256;
@@ -71,16 +72,16 @@ impl Spool {
     ///
     /// None of the records is then accepted: they may be appended again, or [given up](Self::forgo). The next call begins
     /// with a new segment.
-    pub(crate) fn append(&self, groups: &[(&str, &Group)], framing: &Framing) -> Result<(), SpoolError> {
+    pub(crate) fn append(&self, groups: &[(&str, &Block)], framing: &Framing) -> Result<(), SpoolError> {
         self.inner.append(groups, framing, None)
     }
 
     /// Gives up records that could not be appended: counts them, and has it told.
-    pub(crate) fn forgo(&self, groups: &[(&str, &Group)]) {
+    pub(crate) fn forgo(&self, groups: &[(&str, &Block)]) {
         for (key, group) in groups {
             self.inner.note_gap(Gap {
                 key: Arc::from(stored_key(key)),
-                reason: LossReason::NotAccepted,
+                reason: LossReason::NotWritten,
                 records: group.ends.len() as u64,
                 first: group.first_timestamp,
                 last: group.last_timestamp,
@@ -93,7 +94,7 @@ impl Inner {
     /// `told` is the gap that the only record tells of, if it does.
     pub(super) fn append(
         &self,
-        groups: &[(&str, &Group)],
+        groups: &[(&str, &Block)],
         framing: &Framing,
         told: Option<&Gap>,
     ) -> Result<(), SpoolError> {
@@ -147,7 +148,7 @@ impl Inner {
         Ok(head.insert(Head { segment, frames: 0, accepted: 0, runway: 0, lanes, seal_bytes: 0, spare_asked: false }))
     }
 
-    fn write(&self, head: &mut Head, groups: &[(&str, &Group)], framing: &Framing) -> Result<Vec<Added>, SpoolError> {
+    fn write(&self, head: &mut Head, groups: &[(&str, &Block)], framing: &Framing) -> Result<Vec<Added>, SpoolError> {
         let mut added = Vec::with_capacity(groups.len());
         let appended_at = nanos(SystemTime::now());
         let limits = self.config.batch;
@@ -258,7 +259,7 @@ impl Inner {
     /// restart would find them twice.
     pub(super) fn abandon_head(&self, head: &mut Option<Head>) -> Result<(), SpoolError> {
         let Some(old) = head.take() else { return Ok(()) };
-        self.events.tell(SpoolEvent::SegmentAbandoned { segment: old.segment.id.number });
+        self.events.report(SpoolEvent::SegmentAbandoned { segment: old.segment.id.number });
         let (number, accepted) = (old.segment.id.number, old.accepted);
         lock(&self.state).abandon_head();
         self.ask(Job::Recover { number, accepted });
@@ -294,7 +295,7 @@ struct EntryLimits {
 }
 
 /// How many bytes records take in the spool, and a little more.
-fn stored_bytes(key: &str, group: &Group, framing: &Framing) -> u64 {
+fn stored_bytes(key: &str, group: &Block, framing: &Framing) -> u64 {
     let key = stored_key(key);
     let records = group.payload.len() + 4 * group.ends.len();
     let entries = 1 + records / entry_budget(key, framing);
@@ -303,7 +304,7 @@ fn stored_bytes(key: &str, group: &Group, framing: &Framing) -> u64 {
     (bytes + bytes / 32) as u64
 }
 
-fn check_sizes(group: &Group) -> Result<(), SpoolError> {
+fn check_sizes(group: &Block) -> Result<(), SpoolError> {
     let mut start = 0;
     for &end in &group.ends {
         if end - start > MAX_RECORD_BYTES {
@@ -315,7 +316,7 @@ fn check_sizes(group: &Group) -> Result<(), SpoolError> {
 }
 
 /// Cuts a group between records, so that each part keeps to the limits.
-fn split(group: &Group, limits: EntryLimits, separator: usize) -> Vec<Part<'_>> {
+fn split(group: &Block, limits: EntryLimits, separator: usize) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut first = 0;
     while first < group.ends.len() {

@@ -8,7 +8,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use crate::encode::framing::Answers;
+use crate::encode::framing::ResponseProtocol;
 use crate::error::BoxError;
 use crate::transport::http::response::Response;
 
@@ -20,7 +20,7 @@ pub(crate) struct Request {
     /// The body is a form, which a GET has as its query.
     pub(crate) is_form: bool,
     /// How the answer will be read.
-    pub(crate) answers: Answers,
+    pub(crate) answers: ResponseProtocol,
 }
 
 /// Why there is no answer.

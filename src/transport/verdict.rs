@@ -7,10 +7,10 @@
 /// | 2xx | [`Delivered`](Self::Delivered) |
 /// | none (refused, reset, timed out), 408, 429, 5xx | [`Retry`](Self::Retry) |
 /// | 413, 414 | [`TooLarge`](Self::TooLarge) |
-/// | 400, 415, 422 | [`Refused`](Self::Refused) |
+/// | 400, 415, 422 | [`Rejected`](Self::Rejected) |
 /// | anything else: 3xx, 401, 403, 404, 405, 407, ... | [`Hold`](Self::Hold) |
 ///
-/// What a protocol says beyond that is read according to the framing's [`Answers`](crate::Answers). A 400 with which nginx
+/// What a protocol says beyond that is read according to the framing's [`ResponseProtocol`](crate::ResponseProtocol). A 400 with which nginx
 /// asks for a client's certificate, or for TLS, holds the batch.
 /// [`with_response_classifier`](crate::LogExporterBuilder::with_response_classifier) replaces both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +19,12 @@ pub enum Verdict {
     /// The endpoint has the batch.
     Delivered,
     /// The endpoint has the batch but for these records, which it refuses for good: they go to the rejected store.
-    DeliveredExcept(Vec<Refusal>),
+    DeliveredExcept(Vec<Rejection>),
     /// The endpoint has the batch but for so many records, and does not say which. They are lost, and counted in
     /// [`SpoolStats::rejected_records`](crate::SpoolStats::rejected_records).
-    DeliveredBut {
-        /// How many records were refused.
-        refused: u64,
+    DeliveredPartially {
+        /// How many records were rejected.
+        rejected: u64,
     },
     /// The network or the endpoint's load is to blame: again, after the server's `Retry-After` or the policy's delay.
     Retry,
@@ -34,12 +34,12 @@ pub enum Verdict {
     TooLarge,
     /// Something in the batch is refused for good: it is halved until the record is found, which goes to the rejected
     /// store.
-    Refused,
+    Rejected,
 }
 
 /// A record of a batch that the endpoint refuses for good, while it took others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// Which record of the batch it is, from 0, in the order of the body.
     pub record: usize,
     /// What the endpoint says of it; kept in the rejected store.

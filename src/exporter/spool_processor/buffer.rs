@@ -3,10 +3,11 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use crate::encode::blocks::{Encoded, Groups};
+use crate::encode::blocks::{Blocks, Encoded};
 use crate::encode::framing::Framing;
+use crate::observe::loss::LossReason;
 use crate::process::check_process;
-use crate::spool::Untold;
+use crate::spool::Unreported;
 
 /// So many bytes are worth a commit of their own before the delay is over.
 const WORTH_A_COMMIT: usize = 1 << 20;
@@ -44,10 +45,10 @@ pub(crate) enum Unflushed {
 /// What is committed together.
 #[derive(Debug)]
 pub(crate) struct Load {
-    pub(crate) groups: Groups,
+    pub(crate) groups: Blocks,
     pub(crate) framing: Framing,
     /// What was dropped meanwhile.
-    pub(crate) untold: Untold,
+    pub(crate) unreported: Unreported,
 }
 
 pub(crate) struct Buffer {
@@ -62,7 +63,7 @@ pub(crate) struct Buffer {
 }
 
 struct State {
-    groups: Groups,
+    groups: Blocks,
     framing: Framing,
     /// When the first of `groups` came.
     since: Option<Instant>,
@@ -86,7 +87,7 @@ struct State {
     /// Counted up whenever what failed is to be tried at once.
     flushes: u64,
     /// What was dropped and is not told yet.
-    untold: Untold,
+    unreported: Unreported,
     /// Also not before the load that is being committed.
     dropping: bool,
     stopping: bool,
@@ -104,14 +105,14 @@ impl State {
     }
 
     fn is_empty(&self) -> bool {
-        self.groups.records() == 0 && self.untold.is_empty()
+        self.groups.records() == 0 && self.unreported.is_empty()
     }
 }
 
 impl Buffer {
     pub(crate) fn new(limits: BufferLimits, framing: Framing) -> Self {
         let state = State {
-            groups: Groups::default(),
+            groups: Blocks::default(),
             framing,
             since: None,
             committing: 0,
@@ -125,7 +126,7 @@ impl Buffer {
             failure: None,
             flush_to: 0,
             flushes: 0,
-            untold: Untold::default(),
+            unreported: Unreported::default(),
             dropping: false,
             stopping: false,
         };
@@ -154,7 +155,7 @@ impl Buffer {
             state = self.wait_for_room(state, bytes);
             // Who stops does not wait for those that waited.
             if state.stopping || !state.has_room(bytes, self.limits.max_bytes) {
-                state.untold.add_record(key, record.timestamp);
+                state.unreported.add_record(key, LossReason::BufferFull, record.timestamp);
                 let first = !std::mem::replace(&mut state.dropping, true);
                 drop(state);
                 if first {
@@ -238,7 +239,7 @@ impl Buffer {
     // --- the thread that commits --------------------------------------------------------------------------------------
 
     /// Waits for something to commit; `None` when there is nothing and will be nothing. `spare` is filled next.
-    pub(crate) fn take(&self, spare: Groups) -> Option<Load> {
+    pub(crate) fn take(&self, spare: Blocks) -> Option<Load> {
         let mut state = self.lock();
         loop {
             if state.is_empty() {
@@ -260,9 +261,9 @@ impl Buffer {
         state.since = None;
         state.taken = state.added;
         state.committing = state.groups.bytes();
-        state.dropping = !state.untold.is_empty();
+        state.dropping = !state.unreported.is_empty();
         let groups = std::mem::replace(&mut state.groups, spare);
-        Some(Load { groups, framing: state.framing.clone(), untold: std::mem::take(&mut state.untold) })
+        Some(Load { groups, framing: state.framing.clone(), unreported: std::mem::take(&mut state.unreported) })
     }
 
     fn worth_a_commit(&self) -> usize {
@@ -275,7 +276,7 @@ impl Buffer {
             || state.waiting > 0
             || state.flush_to > state.taken
             || state.stopping
-            || !state.untold.is_empty();
+            || !state.unreported.is_empty();
         let waited = state.since.map_or(Duration::ZERO, |since| since.elapsed());
         if now { Duration::ZERO } else { self.limits.commit_delay.saturating_sub(waited) }
     }

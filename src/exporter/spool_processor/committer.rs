@@ -2,7 +2,7 @@
 
 use std::sync::Weak;
 
-use crate::encode::blocks::Groups;
+use crate::encode::blocks::Blocks;
 use crate::error::SpoolError;
 use crate::error::error_chain;
 use crate::exporter::contained;
@@ -13,11 +13,11 @@ use crate::spool::Spool;
 
 /// Commits until the buffer is stopped and empty.
 pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {
-    let mut spare = Groups::default();
+    let mut spare = Blocks::default();
     while let Some(load) = buffer.take(spare) {
         commit(&load, buffer, spool, counters, events);
-        if let Some(spool) = spool.upgrade().filter(|_| !load.untold.is_empty()) {
-            spool.tell(load.untold);
+        if let Some(spool) = spool.upgrade().filter(|_| !load.unreported.is_empty()) {
+            spool.report(load.unreported);
         }
         spare = load.groups;
         spare.clear();
@@ -40,7 +40,7 @@ fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters
         let reason = error_chain(&error);
         counters.failed_exports.add(1);
         if !std::mem::replace(&mut failing, true) {
-            events.tell(SpoolEvent::CommitFailed { reason: reason.clone() });
+            events.report(SpoolEvent::CommitFailed { reason: reason.clone() });
         }
         if last || matches!(error, SpoolError::Closed) {
             if let Some(spool) = spool.upgrade() {
@@ -52,7 +52,7 @@ fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters
     }
     counters.accepted_records.add(load.groups.records());
     if failing {
-        events.tell(SpoolEvent::CommitRecovered);
+        events.report(SpoolEvent::CommitRecovered);
     }
     buffer.committed();
 }

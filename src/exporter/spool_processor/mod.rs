@@ -17,6 +17,7 @@ use crate::error::ExporterBuildError;
 use crate::exporter::spool_processor::buffer::{Added, Buffer, BufferLimits, Unflushed};
 use crate::exporter::{DROP_PATIENCE, LogExporter, failure};
 use crate::observe::event::SpoolEvent;
+use crate::observe::loss::LossReason;
 use crate::process::check_process;
 
 /// As long as the SDK's batch processor.
@@ -113,9 +114,9 @@ impl LogProcessor for SpoolProcessor {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let added = self.exporter.encoded(record, scope, |key, encoded| self.buffer.add(key, encoded));
         if let Some(Added::Dropped { first }) = added {
-            self.exporter.counters.overflowed_records.add(1);
+            self.exporter.counters.losses.add(LossReason::BufferFull, 1);
             if first {
-                self.exporter.events.tell(SpoolEvent::BufferFull);
+                self.exporter.events.report(SpoolEvent::BufferFull);
             }
         }
     }

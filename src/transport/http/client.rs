@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use reqwest::{Certificate, Client, Identity, Proxy, RequestBuilder, Url, redirect, retry};
 
-use crate::config::table::Given;
+use crate::config::table::Sourced;
 use crate::config::values::Method;
-use crate::encode::framing::Answers;
+use crate::encode::framing::ResponseProtocol;
 use crate::error::ExporterBuildError;
 use crate::error::error_chain;
 use crate::transport::http::response::Response;
@@ -18,22 +18,22 @@ const MAX_URL_BYTES: usize = 65_534;
 /// The settings of the client.
 #[derive(Clone)]
 pub(crate) struct HttpSettings {
-    pub(crate) endpoint: Given<String>,
+    pub(crate) endpoint: Sourced<String>,
     pub(crate) method: Method,
-    pub(crate) timeout: Given<Duration>,
-    pub(crate) connect_timeout: Given<Duration>,
+    pub(crate) timeout: Sourced<Duration>,
+    pub(crate) connect_timeout: Sourced<Duration>,
     pub(crate) keep_alive: Duration,
-    pub(crate) root_certificates: Vec<Given<Vec<u8>>>,
-    pub(crate) client_identity: Option<Given<Vec<u8>>>,
+    pub(crate) root_certificates: Vec<Sourced<Vec<u8>>>,
+    pub(crate) client_identity: Option<Sourced<Vec<u8>>>,
     pub(crate) accept_invalid_certificates: bool,
-    pub(crate) proxy: Option<Given<String>>,
+    pub(crate) proxy: Option<Sourced<String>>,
     pub(crate) client: Option<Client>,
 }
 
 impl HttpSettings {
     /// The defaults.
-    pub(crate) fn new(endpoint: Given<String>) -> Self {
-        let default = |duration| Given::new(duration, "the default");
+    pub(crate) fn new(endpoint: Sourced<String>) -> Self {
+        let default = |duration| Sourced::new(duration, "the default");
         Self {
             endpoint,
             method: Method::default(),
@@ -106,7 +106,7 @@ impl HttpTransport {
     }
 }
 
-fn parse_endpoint(endpoint: &Given<String>) -> Result<Url, ExporterBuildError> {
+fn parse_endpoint(endpoint: &Sourced<String>) -> Result<Url, ExporterBuildError> {
     // The URL itself is not repeated: it can hold a password.
     let url = Url::parse(&endpoint.value).map_err(|error| {
         endpoint.invalid_because("it is not a URL; allowed is http://host/path or https://host/path", error)
@@ -172,7 +172,7 @@ fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, Expor
         let given: Vec<_> =
             settings.root_certificates.iter().chain(&settings.client_identity).map(|pem| pem.by.as_str()).collect();
         let setting = if given.is_empty() { "the HTTP client".to_owned() } else { given.join(", ") };
-        Given::new((), setting).invalid_because(error_chain(&error), error.without_url())
+        Sourced::new((), setting).invalid_because(error_chain(&error), error.without_url())
     })
 }
 
@@ -194,7 +194,7 @@ impl Transport for HttpTransport {
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = answer.status().as_u16();
         // Of a success that only its body tells, half of it tells nothing.
-        let needed = answers != Answers::Status && answer.status().is_success();
+        let needed = answers != ResponseProtocol::Status && answer.status().is_success();
         let mut body = Vec::new();
         while body.len() < answers.max_bytes() {
             match answer.chunk().await {

@@ -44,7 +44,7 @@ impl Verdict {
             200..=299 => Self::Delivered,
             408 | 429 | 500..=599 => Self::Retry,
             413 | 414 => Self::TooLarge,
-            400 | 415 | 422 => Self::Refused,
+            400 | 415 | 422 => Self::Rejected,
             _ => Self::Hold,
         }
     }
@@ -102,7 +102,7 @@ mod tests {
                 200..=299 => Verdict::Delivered,
                 408 | 429 | 500..=599 => Verdict::Retry,
                 413 | 414 => Verdict::TooLarge,
-                400 | 415 | 422 => Verdict::Refused,
+                400 | 415 | 422 => Verdict::Rejected,
                 _ => Verdict::Hold,
             };
             let response = Response { status, retry_after: None, body: Vec::new() };

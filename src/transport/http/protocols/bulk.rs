@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::text::text;
 use crate::transport::http::response::{Judgement, Response};
-use crate::transport::verdict::{Refusal, Verdict};
+use crate::transport::verdict::{Rejection, Verdict};
 
 /// The most of a response that is read: it has something to say on every record.
 pub(super) const MAX_BYTES: usize = 4 << 20;
@@ -42,7 +42,7 @@ pub(super) fn judge(response: &Response, records: u64) -> Judgement {
             400 | 413 | 415 | 422 => {
                 // What else it says can repeat what was logged.
                 kind.get_or_insert_with(|| item.get("error").map(|error| text(error, "type")).unwrap_or_default());
-                refusals.push(Refusal { record, answer: reason() });
+                refusals.push(Rejection { record, answer: reason() });
             }
             _ => held = held.or_else(|| Some(reason())),
         }
@@ -54,7 +54,7 @@ pub(super) fn judge(response: &Response, records: u64) -> Judgement {
         (None, None) => {
             // That all of them are bad is less likely than that something else is: halving finds out, and slows down.
             let all = refusals.len() as u64 == records && records > 1;
-            let verdict = if all { Verdict::Refused } else { Verdict::DeliveredExcept(refusals) };
+            let verdict = if all { Verdict::Rejected } else { Verdict::DeliveredExcept(refusals) };
             Judgement::new(verdict, response, &kind.unwrap_or_default())
         }
     }
@@ -85,9 +85,9 @@ fn bulk_error(item: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::MAX_BYTES;
-    use crate::encode::framing::Answers;
+    use crate::encode::framing::ResponseProtocol;
     use crate::transport::http::protocols::tests::judge;
-    use crate::transport::verdict::{Refusal, Verdict};
+    use crate::transport::verdict::{Rejection, Verdict};
 
     fn items(statuses: [u16; 3]) -> String {
         let item = |status: u16| match status {
@@ -101,16 +101,16 @@ mod tests {
 
     #[test]
     fn every_item_of_a_bulk_counts() {
-        let bulk = |statuses| judge(Answers::Bulk, 200, items(statuses));
+        let bulk = |statuses| judge(ResponseProtocol::Bulk, 200, items(statuses));
         assert_eq!(bulk([201, 409, 201]).0, Verdict::Delivered, "what exists already was delivered before");
         assert_eq!(bulk([201, 429, 400]), (Verdict::Retry, "the server answered 200: 429 t429: why: deep".to_owned()));
         assert_eq!(bulk([201, 404, 400]).0, Verdict::Hold);
-        assert_eq!(bulk([400, 400, 400]).0, Verdict::Refused, "halving finds out whether it is the records");
+        assert_eq!(bulk([400, 400, 400]).0, Verdict::Rejected, "halving finds out whether it is the records");
         let (_, reason) = bulk([201, 201, 400]);
         assert_eq!(reason, "the server answered 200: t400", "what else it says can repeat what was logged");
-        let refusal = Refusal { record: 2, answer: "400 t400: why: deep".to_owned() };
+        let refusal = Rejection { record: 2, answer: "400 t400: why: deep".to_owned() };
         assert_eq!(bulk([201, 409, 400]).0, Verdict::DeliveredExcept(vec![refusal]));
-        assert_eq!(judge(Answers::Bulk, 200, r#"{"took":1,"errors":false,"items":[]}"#).0, Verdict::Delivered);
+        assert_eq!(judge(ResponseProtocol::Bulk, 200, r#"{"took":1,"errors":false,"items":[]}"#).0, Verdict::Delivered);
     }
 
     #[test]
@@ -122,21 +122,21 @@ mod tests {
         ] {
             let item = format!(r#"{{"create":{{"status":400,"error":{{"type":"{kind}","reason":"{reason}"}}}}}}"#);
             let body = format!(r#"{{"errors":true,"items":[{item},{item},{item}]}}"#);
-            assert_eq!(judge(Answers::Bulk, 200, body).0, Verdict::Hold, "{kind}");
+            assert_eq!(judge(ResponseProtocol::Bulk, 200, body).0, Verdict::Hold, "{kind}");
         }
     }
 
     #[test]
     fn a_bulks_answer_that_is_too_long_asks_for_half_of_it() {
         let long = format!(r#"{{"errors":true,"items":["{}"#, "x".repeat(MAX_BYTES));
-        assert_eq!(judge(Answers::Bulk, 200, &long[..MAX_BYTES]).0, Verdict::TooLarge);
+        assert_eq!(judge(ResponseProtocol::Bulk, 200, &long[..MAX_BYTES]).0, Verdict::TooLarge);
     }
 
     #[test]
     fn what_is_not_a_bulks_answer_is_no_success() {
         for body in ["<html>sign in</html>", "", "{}", r#"{"errors":true,"items":[]}"#] {
-            assert_eq!(judge(Answers::Bulk, 200, body).0, Verdict::Hold, "{body}");
+            assert_eq!(judge(ResponseProtocol::Bulk, 200, body).0, Verdict::Hold, "{body}");
         }
-        assert_eq!(judge(Answers::Bulk, 429, "").0, Verdict::Retry);
+        assert_eq!(judge(ResponseProtocol::Bulk, 429, "").0, Verdict::Retry);
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn judge(response: &Response) -> Judgement {
         digits.parse::<u32>().ok()
     });
     let verdict = match code {
-        Some(code) if CLICKHOUSE_ROWS.contains(&code) => Verdict::Refused,
+        Some(code) if CLICKHOUSE_ROWS.contains(&code) => Verdict::Rejected,
         Some(code) if CLICKHOUSE_SETTINGS.contains(&code) => Verdict::Hold,
         // More days in one insert than it takes.
         Some(252) if body.contains("Too many partitions") => Verdict::TooLarge,
@@ -34,13 +34,14 @@ pub(super) fn judge(response: &Response) -> Judgement {
     };
     // Of a row that is refused, its text stands behind the code.
     let detail = at.map(|at| body[at..].lines().next().unwrap_or_default()).unwrap_or_default();
-    let detail = if verdict == Verdict::Refused { detail.split([',', '.']).next().unwrap_or_default() } else { detail };
+    let detail =
+        if verdict == Verdict::Rejected { detail.split([',', '.']).next().unwrap_or_default() } else { detail };
     Judgement::new(verdict, response, detail)
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::encode::framing::Answers;
+    use crate::encode::framing::ResponseProtocol;
     use crate::transport::http::protocols::tests::judge;
     use crate::transport::verdict::Verdict;
 
@@ -48,26 +49,26 @@ mod tests {
     fn clickhouses_code_counts_more_than_its_status() {
         let exception = |status, code| {
             let body = format!("Code: {code}. DB::Exception: why. (NAME) (version 25.8)\n");
-            judge(Answers::ClickHouse, status, body).0
+            judge(ResponseProtocol::ClickHouse, status, body).0
         };
-        assert_eq!(exception(500, 27), Verdict::Refused, "older versions say 500 where a row cannot be parsed");
-        assert_eq!(exception(400, 691), Verdict::Refused);
+        assert_eq!(exception(500, 27), Verdict::Rejected, "older versions say 500 where a row cannot be parsed");
+        assert_eq!(exception(400, 691), Verdict::Rejected);
         let of_2018 =
             "Code: 27, e.displayText() = DB::Exception: Cannot parse input: (at row 2)\n, e.what() = DB::Exception";
-        assert_eq!(judge(Answers::ClickHouse, 500, of_2018).0, Verdict::Refused);
+        assert_eq!(judge(ResponseProtocol::ClickHouse, 500, of_2018).0, Verdict::Rejected);
         assert_eq!(exception(400, 62), Verdict::Hold, "the statement is in the endpoint's URL");
         assert_eq!(exception(404, 60), Verdict::Hold);
         assert_eq!(exception(403, 516), Verdict::Hold);
         assert_eq!(exception(500, 241), Verdict::Retry);
         assert_eq!(exception(400, 252), Verdict::Retry);
-        assert_eq!(exception(400, 9999), Verdict::Refused, "one that is not known");
+        assert_eq!(exception(400, 9999), Verdict::Rejected, "one that is not known");
         assert_eq!(exception(500, 9999), Verdict::Retry);
         let days = "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 100).";
-        assert_eq!(judge(Answers::ClickHouse, 500, days).0, Verdict::TooLarge);
+        assert_eq!(judge(ResponseProtocol::ClickHouse, 500, days).0, Verdict::TooLarge);
         let row = "Code: 27. DB::Exception: Cannot parse input: expected ',' before: 's3cret'";
-        assert_eq!(judge(Answers::ClickHouse, 400, row).1, "the server answered 400: Code: 27");
+        assert_eq!(judge(ResponseProtocol::ClickHouse, 400, row).1, "the server answered 400: Code: 27");
         assert_eq!(exception(200, 241), Verdict::Retry, "an exception that came late");
-        assert_eq!(judge(Answers::ClickHouse, 200, "").0, Verdict::Delivered);
-        assert_eq!(judge(Answers::ClickHouse, 502, "Bad Gateway").0, Verdict::Retry);
+        assert_eq!(judge(ResponseProtocol::ClickHouse, 200, "").0, Verdict::Delivered);
+        assert_eq!(judge(ResponseProtocol::ClickHouse, 502, "Bad Gateway").0, Verdict::Retry);
     }
 }

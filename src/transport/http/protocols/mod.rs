@@ -6,11 +6,11 @@ mod otlp;
 mod splunk;
 mod text;
 
-use crate::encode::framing::Answers;
+use crate::encode::framing::ResponseProtocol;
 use crate::transport::http::response::{Judgement, Response};
 use crate::transport::verdict::Verdict;
 
-impl Answers {
+impl ResponseProtocol {
     /// The most of an answer that is looked at: a `_bulk` has something to say on every record.
     pub(crate) fn max_bytes(self) -> usize {
         match self {
@@ -65,7 +65,7 @@ pub(super) mod tests {
         Response { status, retry_after: None, body: body.as_ref().to_vec() }
     }
 
-    pub(super) fn judge(answers: Answers, status: u16, body: impl AsRef<[u8]>) -> (Verdict, String) {
+    pub(super) fn judge(answers: ResponseProtocol, status: u16, body: impl AsRef<[u8]>) -> (Verdict, String) {
         let Judgement { verdict, reason } = answers.judge(&answer(status, body), 3);
         (verdict, reason)
     }
@@ -74,24 +74,26 @@ pub(super) mod tests {
     fn a_400_that_nginx_gives_for_the_sake_of_tls_is_not_the_batchs() {
         let page = |status, title: &str| {
             let body = format!("<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center>...");
-            judge(Answers::Status, status, body)
+            judge(ResponseProtocol::Status, status, body)
         };
         let why = "400 No required SSL certificate was sent";
         assert_eq!(page(400, why), (Verdict::Hold, format!("the server answered 400: {why}")));
         assert_eq!(page(400, "400 The SSL certificate error").0, Verdict::Hold);
         assert_eq!(page(400, "400 The plain HTTP request was sent to HTTPS port").0, Verdict::Hold);
-        assert_eq!(page(400, "400 Bad Request").0, Verdict::Refused);
-        assert_eq!(page(422, why).0, Verdict::Refused);
-        assert_eq!(judge(Answers::Otlp, 400, why).0, Verdict::Refused, "it is no page of nginx");
+        assert_eq!(page(400, "400 Bad Request").0, Verdict::Rejected);
+        assert_eq!(page(422, why).0, Verdict::Rejected);
+        assert_eq!(judge(ResponseProtocol::Otlp, 400, why).0, Verdict::Rejected, "it is no page of nginx");
         let go = "Client sent an HTTP request to an HTTPS server.\n";
-        assert_eq!(judge(Answers::Otlp, 400, go).0, Verdict::Hold);
+        assert_eq!(judge(ResponseProtocol::Otlp, 400, go).0, Verdict::Hold);
     }
 
     #[test]
     fn a_page_is_no_answer_of_any_protocol() {
-        for answers in [Answers::Otlp, Answers::Bulk, Answers::SplunkHec, Answers::ClickHouse] {
+        for answers in
+            [ResponseProtocol::Otlp, ResponseProtocol::Bulk, ResponseProtocol::SplunkHec, ResponseProtocol::ClickHouse]
+        {
             assert_eq!(judge(answers, 200, "\n<!doctype html><html>sign in").0, Verdict::Hold, "{answers:?}");
         }
-        assert_eq!(judge(Answers::Status, 200, "<html>thanks").0, Verdict::Delivered);
+        assert_eq!(judge(ResponseProtocol::Status, 200, "<html>thanks").0, Verdict::Delivered);
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::text::text;
 use crate::transport::http::response::{Judgement, Response};
-use crate::transport::verdict::{Refusal, Verdict};
+use crate::transport::verdict::{Rejection, Verdict};
 
 /// A success, unless it says that it is a partial one. What cannot be read is a success: the status says so, and the
 /// specification asks for nothing in the body.
@@ -16,11 +16,11 @@ pub(super) fn judge(response: &Response, records: u64) -> Judgement {
     }
     if rejected >= records {
         // It is known which they are.
-        let all =
-            (0..usize::try_from(records).unwrap_or_default()).map(|record| Refusal { record, answer: message.clone() });
+        let all = (0..usize::try_from(records).unwrap_or_default())
+            .map(|record| Rejection { record, answer: message.clone() });
         return Judgement::new(Verdict::DeliveredExcept(all.collect()), response, &message);
     }
-    Judgement::new(Verdict::DeliveredBut { refused: rejected }, response, &message)
+    Judgement::new(Verdict::DeliveredPartially { rejected }, response, &message)
 }
 
 /// How many records were rejected, and why.
@@ -118,9 +118,9 @@ impl<'a> Iterator for Protobuf<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::encode::framing::Answers;
+    use crate::encode::framing::ResponseProtocol;
     use crate::transport::http::protocols::tests::judge;
-    use crate::transport::verdict::{Refusal, Verdict};
+    use crate::transport::verdict::{Rejection, Verdict};
 
     #[test]
     fn an_otlp_success_can_be_partial() {
@@ -130,11 +130,18 @@ mod tests {
         let json = br#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"no body"}}"#;
         let number = br#"{"partialSuccess":{"rejectedLogRecords":2,"errorMessage":"no body"}}"#;
         for body in [&protobuf[..], json, number] {
-            assert_eq!(judge(Answers::Otlp, 200, body), (Verdict::DeliveredBut { refused: 2 }, message.to_owned()));
+            assert_eq!(
+                judge(ResponseProtocol::Otlp, 200, body),
+                (Verdict::DeliveredPartially { rejected: 2 }, message.to_owned())
+            );
         }
         let all = br#"{"partialSuccess":{"rejectedLogRecords":"9","errorMessage":"why"}}"#;
-        let refusals = (0..3).map(|record| Refusal { record, answer: "why".to_owned() }).collect();
-        assert_eq!(judge(Answers::Otlp, 200, all).0, Verdict::DeliveredExcept(refusals), "it is known which they are");
+        let refusals = (0..3).map(|record| Rejection { record, answer: "why".to_owned() }).collect();
+        assert_eq!(
+            judge(ResponseProtocol::Otlp, 200, all).0,
+            Verdict::DeliveredExcept(refusals),
+            "it is known which they are"
+        );
     }
 
     #[test]
@@ -143,9 +150,9 @@ mod tests {
         let null = br#"{"partialSuccess":null}"#;
         let bodies = [&b""[..], b"{}", null, b"\x0a\x00", b"OK", b"\xff\xff\xff", b"\x0a\x7fshort", warning];
         for body in bodies {
-            assert_eq!(judge(Answers::Otlp, 200, body).0, Verdict::Delivered, "{body:?}");
+            assert_eq!(judge(ResponseProtocol::Otlp, 200, body).0, Verdict::Delivered, "{body:?}");
         }
-        assert_eq!(judge(Answers::Otlp, 503, b"").0, Verdict::Retry);
-        assert_eq!(judge(Answers::Otlp, 400, b"").0, Verdict::Refused);
+        assert_eq!(judge(ResponseProtocol::Otlp, 503, b"").0, Verdict::Retry);
+        assert_eq!(judge(ResponseProtocol::Otlp, 400, b"").0, Verdict::Rejected);
     }
 }

@@ -23,23 +23,24 @@ pub(super) fn judge(response: &Response) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use crate::encode::framing::Answers;
+    use crate::encode::framing::ResponseProtocol;
     use crate::transport::http::protocols::tests::judge;
     use crate::transport::verdict::Verdict;
 
     #[test]
     fn splunks_code_tells_the_settings_from_the_events() {
-        let code = |status, code| judge(Answers::SplunkHec, status, format!(r#"{{"text":"why","code":{code}}}"#)).0;
+        let code =
+            |status, code| judge(ResponseProtocol::SplunkHec, status, format!(r#"{{"text":"why","code":{code}}}"#)).0;
         assert_eq!(code(200, 0), Verdict::Delivered);
         assert_eq!(code(200, 17), Verdict::Hold);
-        assert_eq!(code(400, 6), Verdict::Refused, "invalid data format");
+        assert_eq!(code(400, 6), Verdict::Rejected, "invalid data format");
         assert_eq!(code(400, 7), Verdict::Hold, "incorrect index");
         assert_eq!(code(403, 4), Verdict::Hold, "invalid token");
-        assert_eq!(code(400, 15), Verdict::Refused, "indexed fields");
+        assert_eq!(code(400, 15), Verdict::Rejected, "indexed fields");
         assert_eq!(code(503, 9), Verdict::Retry, "server is busy");
-        assert_eq!(judge(Answers::SplunkHec, 200, "ok").0, Verdict::Delivered);
+        assert_eq!(judge(ResponseProtocol::SplunkHec, 200, "ok").0, Verdict::Delivered);
         assert_eq!(
-            judge(Answers::SplunkHec, 400, r#"{"text":"Incorrect index","code":7}"#).1,
+            judge(ResponseProtocol::SplunkHec, 400, r#"{"text":"Incorrect index","code":7}"#).1,
             "the server answered 400: code 7, Incorrect index"
         );
     }

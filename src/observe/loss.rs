@@ -1,0 +1,77 @@
+//! [`LossReason`]: the one vocabulary of losses, and how many records each reason has taken.
+
+use crate::observe::counter::Counter;
+
+/// The reason why records are lost.
+///
+/// Its text is the same everywhere: in [`SpoolStats`](crate::SpoolStats) (`evicted_records`), in the gap record
+/// (`spool.gap.reason`), in the metric `opentelemetry_spool.lost` (`reason`) and in [`SpoolEvent`](crate::SpoolEvent).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LossReason {
+    /// The spool was full, and they were the oldest: [`FullPolicy::EvictOldest`](crate::FullPolicy::EvictOldest).
+    Evicted,
+    /// They could not be written to the spool.
+    NotWritten,
+    /// A [`SpoolProcessor`](crate::SpoolProcessor) had no room for them in its buffer.
+    BufferFull,
+    /// The encoder or the partition key function failed.
+    EncodeFailed,
+    /// They waited for longer than [`with_max_age`](crate::LogExporterBuilder::with_max_age) allows.
+    Expired,
+    /// They were in the spool and could not be read again.
+    Corrupt,
+}
+
+impl LossReason {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Evicted, Self::NotWritten, Self::BufferFull, Self::EncodeFailed, Self::Expired, Self::Corrupt];
+
+    /// The reason as text: `evicted`, `not_written`, `buffer_full`, `encode_failed`, `expired` or `corrupt`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Evicted => "evicted",
+            Self::NotWritten => "not_written",
+            Self::BufferFull => "buffer_full",
+            Self::EncodeFailed => "encode_failed",
+            Self::Expired => "expired",
+            Self::Corrupt => "corrupt",
+        }
+    }
+}
+
+/// How many records were lost since the exporter was built, by reason.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    evicted: Counter,
+    not_written: Counter,
+    buffer_full: Counter,
+    encode_failed: Counter,
+    expired: Counter,
+    corrupt: Counter,
+}
+
+impl Losses {
+    fn counter(&self, reason: LossReason) -> &Counter {
+        match reason {
+            LossReason::Evicted => &self.evicted,
+            LossReason::NotWritten => &self.not_written,
+            LossReason::BufferFull => &self.buffer_full,
+            LossReason::EncodeFailed => &self.encode_failed,
+            LossReason::Expired => &self.expired,
+            LossReason::Corrupt => &self.corrupt,
+        }
+    }
+
+    pub(crate) fn add(&self, reason: LossReason, records: u64) {
+        self.counter(reason).add(records);
+    }
+
+    pub(crate) fn get(&self, reason: LossReason) -> u64 {
+        self.counter(reason).get()
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        LossReason::ALL.into_iter().map(|reason| self.get(reason)).sum()
+    }
+}
