@@ -778,7 +778,7 @@ fn what_was_refused_is_listed_shown_exported_and_sent_again() {
 
     let listed = documents(&print(spool.path(), ["rejected", "list", "--json"]));
     assert_eq!(listed.len(), 2);
-    assert_eq!((&listed[0]["status"], &listed[0]["answer"]), (&422.into(), &"no such field".into()));
+    assert_eq!((&listed[0]["status"], &listed[0]["response"]), (&422.into(), &"no such field".into()));
     let ids: Vec<_> = listed.iter().map(|record| record["batch_id"].as_str().expect("an id")).collect();
     assert!(print(spool.path(), ["rejected", "list"]).contains("no such field"));
     let shown = print(spool.path(), ["rejected", "show", ids[1]]);

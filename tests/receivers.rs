@@ -491,7 +491,7 @@ fn a_document_that_does_not_fit_the_mapping_is_rejected_alone() {
     assert_eq!(messages(&search.documents()), expected);
     let (rejected, stats) = (service.handle.rejected().expect("a rejected store"), service.handle.stats());
     assert_eq!((rejected.len(), stats.rejected_records, stats.requests), (1, 1, 3), "{stats:?}");
-    assert!(rejected[0].answer.contains("extra.amount"), "{}", rejected[0].answer);
+    assert!(rejected[0].response.contains("extra.amount"), "{}", rejected[0].response);
     let body = String::from_utf8(rejected[0].body.clone()).expect("text");
     assert!(body.contains("m-000042") && body.starts_with("{\"create\":"), "{body}");
 }
@@ -654,7 +654,7 @@ fn a_row_that_does_not_fit_is_rejected_alone(clickhouse: &ClickHouse, column: &s
     let rejected = service.handle.rejected().expect("a rejected store");
     assert_eq!(rejected.len(), 1, "{column}");
     assert!(String::from_utf8_lossy(&rejected[0].body).contains("m-000042"));
-    assert!(rejected[0].answer.contains("Code: "), "{}", rejected[0].answer);
+    assert!(rejected[0].response.contains("Code: "), "{}", rejected[0].response);
 }
 
 /// Rows of a message, and of something that fits no column.

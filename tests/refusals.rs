@@ -43,7 +43,7 @@ fn a_bad_record_is_found_and_set_aside_and_the_others_arrive_in_order() {
         let rejected = service.handle.rejected().expect("the rejected store");
         assert_eq!(rejected.len(), 4);
         for (record, number) in rejected.iter().zip([1, 77, 78, 200]) {
-            assert_eq!((record.status, &*record.answer), (status, "there is no field `x`"));
+            assert_eq!((record.status, &*record.response), (status, "there is no field `x`"));
             let body: serde_json::Value = serde_json::from_slice(&record.body).expect("the body as it was sent");
             assert_eq!(body[0]["message"], name("bad", number));
             let sent = receiver.requests();

@@ -71,7 +71,7 @@ pub(super) fn run(args: Args) -> Outcome {
 
 fn list(spool: &Spool) -> Outcome {
     let (directory, mut screen) = spool.open()?;
-    let mut table = Table::new(&["ID", "REJECTED", ">STATUS", "PARTITION", ">BYTES", "ANSWER"]);
+    let mut table = Table::new(&["ID", "REJECTED", ">STATUS", "PARTITION", ">BYTES", "RESPONSE"]);
     for record in directory.rejected().records()? {
         if screen.json {
             screen.document(&json!({
@@ -81,7 +81,7 @@ fn list(spool: &Spool) -> Outcome {
                 "partition": record.partition_key,
                 "content_type": record.content_type,
                 "bytes": record.body.len(),
-                "answer": record.answer,
+                "response": record.response,
             }))?;
             continue;
         }
@@ -91,7 +91,7 @@ fn list(spool: &Spool) -> Outcome {
             record.status.to_string(),
             partition(&record.partition_key),
             record.body.len().to_string(),
-            brief(&record.answer),
+            brief(&record.response),
         ]);
     }
     if !screen.json {
@@ -122,7 +122,7 @@ fn show(spool: &Spool, id: &str) -> Outcome {
             ("partition", partition(&record.partition_key)),
             ("rejected", time::rfc3339(record.rejected_at)),
             ("status", record.status.to_string()),
-            ("answer", record.answer.trim().to_owned()),
+            ("response", record.response.trim().to_owned()),
             ("type", record.content_type.clone()),
         ] {
             screen.line(&format!("{name:<9}  {value}"))?;
@@ -204,12 +204,13 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
                 headers.insert(name, value)?;
             }
             let (body, is_form) = (record.body.clone().into(), record.content_type == FORM);
-            let request = Request { headers: headers.into_http(), body, is_form, answers: record.answers };
+            let request =
+                Request { headers: headers.into_http(), body, is_form, response_protocol: record.response_protocol };
             let answer = match transport.send(request).await {
                 Ok(answer) => answer,
                 Err(error) => return Ok(Some(unreachable(&endpoint, error))),
             };
-            let verdict = record.answers.judge(&answer, 1).verdict;
+            let verdict = record.response_protocol.judge(&answer, 1).verdict;
             let is_about_the_record = match &verdict {
                 Verdict::Delivered => {
                     store.remove(&record.batch_id)?;
@@ -259,7 +260,7 @@ fn say(screen: &mut Screen, record: &RejectedRecord, answer: &Response, is_taken
         return screen.document(&json!({
             "batch_id": record.batch_id,
             "status": answer.status(),
-            "answer": text,
+            "response": text,
             "taken": is_taken,
         }));
     }

@@ -107,7 +107,7 @@ fn or_default<T>(given: Option<Sourced<T>>, default: T) -> Sourced<T> {
 }
 
 fn sends_otlp(encoder: &dyn Encoder) -> bool {
-    encoder.framing().answers() == ResponseProtocol::Otlp
+    encoder.framing().response_protocol() == ResponseProtocol::Otlp
 }
 
 /// The encoder that was asked for by name. An endpoint from OTLP's own variables gets OTLP, unless a format is named.
@@ -188,7 +188,7 @@ fn headers(outside: Option<&Sourced<Headers>>, code: Vec<(String, String)>) -> R
 fn endpoint(given: Option<Sourced<String>>, framing: &Framing) -> Result<Sourced<String>, ExporterBuildError> {
     match given {
         Some(endpoint) => Ok(endpoint),
-        None if framing.answers() == ResponseProtocol::Otlp => Ok(or_default(None, OTLP_ENDPOINT.to_owned())),
+        None if framing.response_protocol() == ResponseProtocol::Otlp => Ok(or_default(None, OTLP_ENDPOINT.to_owned())),
         None => {
             let hint = "give the URL that records are sent to, such as https://logs.example.com/ingest, \
                         or set OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, or in a file `endpoint`";
@@ -440,14 +440,15 @@ mod tests {
     #[cfg(feature = "otlp")]
     #[test]
     fn the_later_of_protocol_and_encoder_counts_and_a_format_before_a_protocol_outside() {
-        let answers = |builder, variables: &[_]| plan(builder, variables).ok().unwrap().encoder.framing().answers();
+        let read_as =
+            |builder, variables: &[_]| plan(builder, variables).ok().unwrap().encoder.framing().response_protocol();
         let otlp = || builder().with_encoder(JsonEncoder::default()).with_protocol(Protocol::HttpJson);
-        assert_eq!(answers(otlp(), &[]), ResponseProtocol::Otlp);
-        assert_eq!(answers(otlp().with_encoder(JsonEncoder::default()), &[]), ResponseProtocol::Status);
+        assert_eq!(read_as(otlp(), &[]), ResponseProtocol::Otlp);
+        assert_eq!(read_as(otlp().with_encoder(JsonEncoder::default()), &[]), ResponseProtocol::Status);
         let protocol = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/json");
-        assert_eq!(answers(builder(), &[protocol]), ResponseProtocol::Otlp);
-        assert_eq!(answers(builder(), &[protocol, ("OTEL_EXPORTER_SPOOL_FORMAT", "json")]), ResponseProtocol::Status);
-        assert_eq!(answers(builder().with_encoder(JsonEncoder::default()), &[protocol]), ResponseProtocol::Status);
+        assert_eq!(read_as(builder(), &[protocol]), ResponseProtocol::Otlp);
+        assert_eq!(read_as(builder(), &[protocol, ("OTEL_EXPORTER_SPOOL_FORMAT", "json")]), ResponseProtocol::Status);
+        assert_eq!(read_as(builder().with_encoder(JsonEncoder::default()), &[protocol]), ResponseProtocol::Status);
     }
 
     #[cfg(feature = "otlp")]

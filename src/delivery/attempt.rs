@@ -7,7 +7,7 @@ use crate::encode::framing::FORM;
 use crate::error::BoxError;
 use crate::error::error_chain;
 use crate::observe::stats::{Counters, Outcome};
-use crate::spool::{Batch, Next, Partition, Slot, Spool};
+use crate::spool::{Batch, BatchStart, Next, Partition, Rejection, Spool};
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
 use crate::transport::http::response::{Classifier, Judgement};
@@ -20,7 +20,7 @@ use crate::transport::{Request, SendError, Transport};
 pub(crate) struct Task {
     pub(crate) partition: Partition,
     /// Its batch, once it has one.
-    pub(crate) slot: Option<Slot>,
+    pub(crate) start: Option<BatchStart>,
     /// Of that batch, from 1.
     pub(crate) attempt: u32,
     /// When it was first tried.
@@ -31,20 +31,20 @@ pub(crate) struct Task {
 
 impl Task {
     pub(crate) fn new(partition: Partition) -> Self {
-        Self { partition, slot: None, attempt: 1, since: None, lingered: false }
+        Self { partition, start: None, attempt: 1, since: None, lingered: false }
     }
 
     /// Takes its batch, or says why there is none. `force` does not wait for what lingers.
     pub(crate) fn take(&mut self, now: SystemTime, force: bool) -> Result<Box<Batch>, Step> {
-        match self.partition.next(self.slot, now, force || self.lingered) {
+        match self.partition.next(self.start, now, force || self.lingered) {
             Ok(Next::Batch(batch)) => {
-                if self.slot.replace(batch.slot()) != Some(batch.slot()) {
+                if self.start.replace(batch.start()) != Some(batch.start()) {
                     self.since = None;
                 }
                 Ok(batch)
             }
-            Ok(Next::Wait(left)) => Err(Step::Wait(left)),
-            Ok(Next::Passed) => Err(Step::Passed),
+            Ok(Next::Linger(left)) => Err(Step::Wait(left)),
+            Ok(Next::Skipped) => Err(Step::Passed),
             Ok(Next::Empty) => Err(Step::Empty),
             Err(error) => {
                 let reason = format!("the spool could not be read: {}", error_chain(&error));
@@ -125,7 +125,8 @@ impl<T: Transport> Drain<T> {
         };
         let under_way = self.counters.begin_request(attempt);
         let is_form = batch.content_type == FORM && batch.content_encoding.is_none();
-        let request = Request { headers, body: batch.body.clone(), is_form, answers: batch.answers };
+        let request =
+            Request { headers, body: batch.body.clone(), is_form, response_protocol: batch.response_protocol };
         let response = match self.transport.send(request).await {
             Ok(response) => response,
             Err(error) => {
@@ -139,7 +140,7 @@ impl<T: Transport> Drain<T> {
         };
         let Judgement { verdict, reason } = match &self.classifier {
             Some(classifier) => Judgement::new(classifier(&response), &response, ""),
-            None => batch.answers.judge(&response, batch.records),
+            None => batch.response_protocol.judge(&response, batch.records),
         };
         let outcome = match verdict {
             Verdict::Delivered => Outcome::Delivered(response.status),
@@ -156,20 +157,25 @@ impl<T: Transport> Drain<T> {
                 self.deliver(&batch, rejected, done);
                 Step::DeliveredInPart(failure(reason, Again::Slowly))
             }
-            Verdict::DeliveredExcept(refusals) => match batch.reject_some(&refusals, response.status, now) {
-                Ok(true) => {
-                    let refused = refusals.len() as u64;
-                    self.deliver(&batch, refused, done);
-                    let all = refused >= batch.records;
-                    let failure = failure(reason, Again::Slowly);
-                    if all { Step::Refused(failure) } else { Step::DeliveredInPart(failure) }
+            Verdict::DeliveredExcept(refusals) => {
+                let rejections: Vec<_> =
+                    refusals.iter().map(|of| Rejection { record: of.record, response: &of.response }).collect();
+                match batch.reject_some(&rejections, response.status, now) {
+                    Ok(true) => {
+                        let refused = refusals.len() as u64;
+                        self.deliver(&batch, refused, done);
+                        let all = refused >= batch.records;
+                        let failure = failure(reason, Again::Slowly);
+                        if all { Step::Refused(failure) } else { Step::DeliveredInPart(failure) }
+                    }
+                    Ok(false) => self.refuse(&batch, &response, reason, now, done),
+                    Err(error) => {
+                        let reason =
+                            format!("{reason}; what is refused could not be set aside: {}", error_chain(&error));
+                        Step::Failed(failure(reason, Again::Slowly))
+                    }
                 }
-                Ok(false) => self.refuse(&batch, &response, reason, now, done),
-                Err(error) => {
-                    let reason = format!("{reason}; what is refused could not be set aside: {}", error_chain(&error));
-                    Step::Failed(failure(reason, Again::Slowly))
-                }
-            },
+            }
             Verdict::Retry => {
                 let after = response.retry_after.as_deref().and_then(|value| parse_retry_after(value, now));
                 Step::Failed(failure(reason, after.map_or(Again::Backoff, Again::After)))
@@ -191,9 +197,12 @@ impl<T: Transport> Drain<T> {
     /// Divides a batch, or puts its only record into the rejected store.
     fn refuse(&self, batch: &Batch, response: &Response, reason: String, now: SystemTime, done: impl FnOnce()) -> Step {
         let (what, refused) = if batch.records > 1 {
-            ("the batch could not be divided", batch.cut())
+            ("the batch could not be divided", batch.split())
         } else {
-            ("the record could not be set aside", batch.reject(response, now))
+            (
+                "the record could not be set aside",
+                batch.reject(response.status, &String::from_utf8_lossy(&response.body), now),
+            )
         };
         if let Err(error) = refused {
             let reason = format!("{reason}; {what}: {}", error_chain(&error));
@@ -237,14 +246,14 @@ mod tests {
     /// Responds by a script and keeps what it was sent.
     #[derive(Default)]
     struct Script {
-        answers: Mutex<VecDeque<Result<Response, SendError>>>,
+        responses: Mutex<VecDeque<Result<Response, SendError>>>,
         sent: Mutex<Vec<Request>>,
     }
 
     impl Transport for Script {
         async fn send(&self, request: Request) -> Result<Response, SendError> {
             self.sent.lock().unwrap().push(request);
-            self.answers.lock().unwrap().pop_front().expect("one answer for each request")
+            self.responses.lock().unwrap().pop_front().expect("one answer for each request")
         }
     }
 
@@ -257,15 +266,15 @@ mod tests {
         Err(SendError::Broken("reset".into()))
     }
 
-    fn drain(dir: &Path, answers: impl IntoIterator<Item = Result<Response, SendError>>) -> Drain<Script> {
-        drain_of(dir, &Framing::json_array(), Coding::Lz4, answers)
+    fn drain(dir: &Path, responses: impl IntoIterator<Item = Result<Response, SendError>>) -> Drain<Script> {
+        drain_of(dir, &Framing::json_array(), Coding::Lz4, responses)
     }
 
     fn drain_of(
         dir: &Path,
         framing: &Framing,
         coding: Coding,
-        answers: impl IntoIterator<Item = Result<Response, SendError>>,
+        responses: impl IntoIterator<Item = Result<Response, SendError>>,
     ) -> Drain<Script> {
         let batch = BatchLimits { max_records: 2, max_bytes: 1 << 20, linger: Duration::ZERO };
         let config = SpoolConfig {
@@ -284,7 +293,7 @@ mod tests {
         headers.insert("x-static", "always").unwrap();
         Drain {
             spool: Arc::new(spool),
-            transport: Script { answers: Mutex::new(answers.into_iter().collect()), ..Script::default() },
+            transport: Script { responses: Mutex::new(responses.into_iter().collect()), ..Script::default() },
             headers,
             hook: HeaderHook::None,
             classifier: None,
@@ -375,7 +384,7 @@ mod tests {
             assert_eq!(ids.len(), 4, "each has an id of its own");
             let rejected = drain.spool.rejected().records().unwrap();
             assert_eq!(rejected.len(), 1);
-            assert_eq!((&*rejected[0].body, rejected[0].status, &*rejected[0].answer), (&b"[1]"[..], code, "why"));
+            assert_eq!((&*rejected[0].body, rejected[0].status, &*rejected[0].response), (&b"[1]"[..], code, "why"));
             assert_eq!((&rejected[0].batch_id, &*rejected[0].partition_key), (&sent[1].1, "tenant"));
             let stats = drain.counters.snapshot();
             assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));
@@ -403,7 +412,10 @@ mod tests {
             assert!(matches!(step(&drain, 1), Step::Empty));
             let rejected = drain.spool.rejected().records().unwrap();
             assert_eq!(rejected.len(), 1);
-            assert_eq!((&*rejected[0].body, rejected[0].status, &*rejected[0].answer), (&b"[2]"[..], 200, "400 t: r"));
+            assert_eq!(
+                (&*rejected[0].body, rejected[0].status, &*rejected[0].response),
+                (&b"[2]"[..], 200, "400 t: r")
+            );
             assert!(rejected[0].batch_id.ends_with("-0-1-1"), "as if it had been sent alone: {}", rejected[0].batch_id);
             let stats = drain.counters.snapshot();
             assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));

@@ -381,7 +381,7 @@ impl<'a, T: Transport> Schedule<'a, T> {
             Step::Delivered | Step::DeliveredInPart(_) | Step::Empty => {
                 self.refusals.remove(&task.partition);
                 self.recover(&task.partition);
-                task.partition.release(task.slot.is_some());
+                task.partition.release(task.start.is_some());
             }
             Step::Wait(left) if !hurried && task.partition.linger() => {
                 let partition = task.partition.clone();

@@ -33,7 +33,7 @@ use crate::error::BoxError;
 /// `SETTINGS non_replicated_deduplication_window = 1000` at the end of the above.
 ///
 /// For a table of one's own: [`JsonEncoder::with_framing`](crate::JsonEncoder::with_framing) with
-/// [`Framing::ndjson`] and these answers.
+/// [`Framing::ndjson`] and these responses.
 ///
 /// # Examples
 ///

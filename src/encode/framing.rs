@@ -15,7 +15,7 @@ pub struct Framing {
     open: Cow<'static, [u8]>,
     separator: Cow<'static, [u8]>,
     close: Cow<'static, [u8]>,
-    answers: ResponseProtocol,
+    response_protocol: ResponseProtocol,
     single: bool,
 }
 
@@ -48,7 +48,7 @@ impl ResponseProtocol {
     ];
 
     fn row(self) -> &'static (Self, u8, &'static str) {
-        Self::ALL.iter().find(|(answers, ..)| *answers == self).unwrap_or(&Self::ALL[0])
+        Self::ALL.iter().find(|(protocol, ..)| *protocol == self).unwrap_or(&Self::ALL[0])
     }
 
     /// The byte that stands for it in an entry.
@@ -57,7 +57,7 @@ impl ResponseProtocol {
     }
 
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.iter().find(|(_, other, _)| *other == byte).map(|(answers, ..)| *answers)
+        Self::ALL.iter().find(|(_, other, _)| *other == byte).map(|(protocol, ..)| *protocol)
     }
 
     /// Its name in the rejected store.
@@ -66,7 +66,7 @@ impl ResponseProtocol {
     }
 
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(.., other)| *other == name).map(|(answers, ..)| *answers)
+        Self::ALL.iter().find(|(.., other)| *other == name).map(|(protocol, ..)| *protocol)
     }
 }
 
@@ -92,7 +92,7 @@ impl Framing {
             open: Cow::Borrowed(open.as_bytes()),
             separator: Cow::Borrowed(separator.as_bytes()),
             close: Cow::Borrowed(close.as_bytes()),
-            answers: ResponseProtocol::Status,
+            response_protocol: ResponseProtocol::Status,
             single: false,
         }
     }
@@ -122,8 +122,8 @@ impl Framing {
     ///
     /// let rows = Framing::ndjson().with_response_protocol(ResponseProtocol::ClickHouse);
     /// ```
-    pub const fn with_response_protocol(mut self, answers: ResponseProtocol) -> Self {
-        self.answers = answers;
+    pub const fn with_response_protocol(mut self, protocol: ResponseProtocol) -> Self {
+        self.response_protocol = protocol;
         self
     }
 
@@ -142,10 +142,10 @@ impl Framing {
         self.content_type.len() + self.open.len() + self.separator.len() + self.close.len()
     }
 
-    pub(crate) fn from_stored(content_type: String, parts: [Vec<u8>; 3], answers: ResponseProtocol) -> Self {
+    pub(crate) fn from_stored(content_type: String, parts: [Vec<u8>; 3], response_protocol: ResponseProtocol) -> Self {
         let [open, separator, close] = parts.map(Cow::Owned);
         // Into how many records it is divided is stored beside it.
-        Self { content_type: Cow::Owned(content_type), open, separator, close, answers, single: false }
+        Self { content_type: Cow::Owned(content_type), open, separator, close, response_protocol, single: false }
     }
 
     /// The value of the `Content-Type` header.
@@ -168,9 +168,9 @@ impl Framing {
         &self.close
     }
 
-    /// How the endpoint's answers are read.
-    pub fn answers(&self) -> ResponseProtocol {
-        self.answers
+    /// How the endpoint's responses are read.
+    pub fn response_protocol(&self) -> ResponseProtocol {
+        self.response_protocol
     }
 
     /// Whether each record has a request of its own.
@@ -186,17 +186,17 @@ mod tests {
     #[test]
     fn every_protocol_has_a_byte_and_a_name_of_its_own() {
         for byte in 0..=255 {
-            assert!(ResponseProtocol::from_byte(byte).is_none_or(|answers| answers.byte() == byte));
+            assert!(ResponseProtocol::from_byte(byte).is_none_or(|protocol| protocol.byte() == byte));
         }
-        for answers in [
+        for protocol in [
             ResponseProtocol::Status,
             ResponseProtocol::Otlp,
             ResponseProtocol::Bulk,
             ResponseProtocol::SplunkHec,
             ResponseProtocol::ClickHouse,
         ] {
-            assert_eq!(ResponseProtocol::from_byte(answers.byte()), Some(answers));
-            assert_eq!(ResponseProtocol::from_name(answers.name()), Some(answers));
+            assert_eq!(ResponseProtocol::from_byte(protocol.byte()), Some(protocol));
+            assert_eq!(ResponseProtocol::from_name(protocol.name()), Some(protocol));
         }
         assert_eq!(ResponseProtocol::from_byte(5), None);
     }

@@ -101,7 +101,7 @@ impl LogExporter {
             let all = groups.all();
             spool.append(&all, &framing).inspect_err(|error| {
                 if !matches!(error, SpoolError::Closed) {
-                    spool.forgo(&all);
+                    spool.note_not_written(&all);
                 }
             })?;
             self.counters.accepted_records.add(groups.records());

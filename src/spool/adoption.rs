@@ -8,14 +8,13 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::dir::QueueDir;
-use super::index::Slot;
+use super::position::BatchStart;
 use super::reader::{Batch, Next};
+use super::rejected::Rejection;
 use super::{Inner, Spool, SpoolHooks, lock};
 use crate::error::SpoolError;
 use crate::error::error_chain;
 use crate::observe::event::SpoolEvent;
-use crate::transport::http::response::Response;
-use crate::transport::verdict::Rejection;
 
 /// A partition of the exporter's own queue or of the one that it has adopted. As text, it is its key.
 #[derive(Clone)]
@@ -64,8 +63,8 @@ impl Partition {
     }
 
     /// See [`Inner::next`].
-    pub(crate) fn next(&self, slot: Option<Slot>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
-        self.queue.next(&self.key, slot, now, force)
+    pub(crate) fn next(&self, start: Option<BatchStart>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
+        self.queue.next(&self.key, start, now, force)
     }
 
     /// See [`Inner::linger`].
@@ -80,19 +79,24 @@ impl Batch {
         self.partition.queue.ack(self);
     }
 
-    /// See [`Inner::cut`].
-    pub(crate) fn cut(&self) -> Result<(), SpoolError> {
-        self.partition.queue.cut(self)
+    /// See [`Inner::split`].
+    pub(crate) fn split(&self) -> Result<(), SpoolError> {
+        self.partition.queue.split(self)
     }
 
     /// See [`Inner::reject`].
-    pub(crate) fn reject(&self, response: &Response, now: SystemTime) -> Result<(), SpoolError> {
-        self.partition.queue.reject(self, response.status, &String::from_utf8_lossy(&response.body), now)
+    pub(crate) fn reject(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError> {
+        self.partition.queue.reject(self, status, response, now)
     }
 
     /// See [`Inner::reject_some`].
-    pub(crate) fn reject_some(&self, refusals: &[Rejection], status: u16, now: SystemTime) -> Result<bool, SpoolError> {
-        self.partition.queue.reject_some(self, refusals, status, now)
+    pub(crate) fn reject_some(
+        &self,
+        rejections: &[Rejection<'_>],
+        status: u16,
+        now: SystemTime,
+    ) -> Result<bool, SpoolError> {
+        self.partition.queue.reject_some(self, rejections, status, now)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spool/
-//!   format                      "opentelemetry-spool 3"
+//!   format                      "opentelemetry-spool 4"
 //!   3f9c1b2a77d0e4c1/           a queue: one exporter's, whoever holds its lock; deleted when it is empty
 //!     lock
 //!     endpoint                  the URL that it was last sent to, without a password: for who drains it when its owner is gone
@@ -24,7 +24,7 @@ use crate::error::SpoolError;
 use crate::process::unique_number;
 
 /// The format that this version writes, and the newest that it reads.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 const FORMAT_NAME: &str = "opentelemetry-spool";
 
 const ENDPOINT: &str = "endpoint";

@@ -90,7 +90,7 @@ pub(super) fn write(
     for field in [head.first_timestamp, head.last_timestamp, head.appended_at, max_records, max_bytes] {
         out.extend_from_slice(&field.to_le_bytes());
     }
-    out.push(framing.answers().byte());
+    out.push(framing.response_protocol().byte());
     let coding_at = out.len();
     out.push(coding.byte());
     out.extend_from_slice(&len32(records.payload.len()).to_le_bytes());
@@ -170,7 +170,7 @@ struct Layout<'a> {
     content_type: &'a str,
     /// Open, separator, close.
     framing: [&'a [u8]; 3],
-    answers: ResponseProtocol,
+    response_protocol: ResponseProtocol,
     ends_at: usize,
     payload_at: usize,
 }
@@ -189,7 +189,7 @@ impl<'a> Layout<'a> {
             division: Division { max_records: fields.u64()?, max_bytes: fields.u64()? },
         };
         // By the status, if a later version knows more.
-        let answers = ResponseProtocol::from_byte(fields.u8()?).unwrap_or_default();
+        let response_protocol = ResponseProtocol::from_byte(fields.u8()?).unwrap_or_default();
         let coding = Coding::from_byte(fields.u8()?)?;
         let (plain_len, plain_crc) = (fields.u32()? as usize, fields.u32()?);
         let key_len = fields.u32()? as usize;
@@ -211,7 +211,7 @@ impl<'a> Layout<'a> {
             key,
             content_type,
             framing,
-            answers,
+            response_protocol,
             ends_at,
             payload_at,
         })
@@ -229,9 +229,19 @@ impl Summary {
 impl Entry {
     /// `None` if the bytes are no entry.
     pub(super) fn read(bytes: EntryBytes) -> Option<Self> {
-        let Layout { head, content_type, framing, answers, coding, plain_len, plain_crc, ends_at, payload_at, .. } =
-            Layout::read(&bytes)?;
-        let framing = Framing::from_stored(content_type.to_owned(), framing.map(<[u8]>::to_vec), answers);
+        let Layout {
+            head,
+            content_type,
+            framing,
+            response_protocol,
+            coding,
+            plain_len,
+            plain_crc,
+            ends_at,
+            payload_at,
+            ..
+        } = Layout::read(&bytes)?;
+        let framing = Framing::from_stored(content_type.to_owned(), framing.map(<[u8]>::to_vec), response_protocol);
         Some(Self { head, framing, coding, bytes, plain_len, plain_crc, ends_at, payload_at })
     }
 

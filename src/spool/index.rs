@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::cursor::{LaneCursor, LaneCursors};
 use super::entry::{EntryHead, system_time};
 use super::loss::Gap;
+use super::position::BatchStart;
 use super::seal::Seal;
 use super::segment::{LaneSummary, Segment};
 use crate::observe::loss::LossReason;
@@ -87,9 +88,6 @@ impl Lane {
         }
     }
 }
-
-/// A batch that was given out, and is to be given out again: the segment, and where it begins in its lane.
-pub(crate) type Slot = (u64, u64);
 
 #[derive(Debug, Default)]
 struct Partition {
@@ -423,7 +421,7 @@ impl State {
     }
 
     /// A batch that was given out is divided at `middle`: its halves come in its place.
-    pub(super) fn divide(&mut self, key: &str, (segment, start): Slot, middle: u64) {
+    pub(super) fn split(&mut self, key: &str, BatchStart { segment, record: start }: BatchStart, middle: u64) {
         let lane = self.partitions.get_mut(key).and_then(|partition| partition.lanes.front_mut());
         let Some(lane) = lane.filter(|lane| lane.segment == segment) else { return };
         if let Some(end) = lane.taken.remove(&start) {
@@ -441,19 +439,19 @@ impl State {
         !self.ready.is_empty()
     }
 
-    /// The batch at `slot`, if it is still there, else the next one that may be given out: the first of those that were
+    /// The batch at `start`, if it is still there, else the next one that may be given out: the first of those that were
     /// given out, if there may be no more of them and it is nobody's.
-    pub(super) fn front(&self, key: &str, slot: Option<Slot>) -> Option<Front> {
+    pub(super) fn front(&self, key: &str, start: Option<BatchStart>) -> Option<Front> {
         let barrier = self.unrecovered.first().copied().unwrap_or(u64::MAX);
         let partition = self.partitions.get(key)?;
         let lane = partition.lanes.front().filter(|lane| lane.pending() > 0 && lane.segment < barrier)?;
-        let again = slot.filter(|(segment, start)| *segment == lane.segment && lane.taken.contains_key(start));
+        let again = start.filter(|start| start.segment == lane.segment && lane.taken.contains_key(&start.record));
         let again = match again {
             None if lane.taken.len() <= partition.more_in_flight => None,
             // Each of them is someone else's.
             None if lane.taken.len() < partition.tasks => return None,
             None => lane.taken.first_key_value().map(|(start, _)| *start),
-            Some((_, start)) => Some(start),
+            Some(start) => Some(start.record),
         };
         let returned = || lane.returned.first_key_value().map(|(start, _)| *start);
         let start = match again.or_else(returned) {
@@ -714,6 +712,7 @@ mod tests {
         add(&mut state, 1, &[("a", 12)], 0);
         state.allow("a", 2);
         let key = state.checkout().unwrap();
+        let at = |record| BatchStart { segment: 1, record };
         let start = |state: &State, slot| state.front("a", slot).map(|front| front.start);
         for batch in [0..3, 3..6, 6..9] {
             assert_eq!(start(&state, None), Some(batch.start));
@@ -724,10 +723,10 @@ mod tests {
         let acked = |state: &mut State, batch| state.ack("a", 1, 0, &batch).map(|(cursor, _)| cursor.acked);
         assert_eq!(acked(&mut state, 3..6), Some(0));
         assert_eq!(acked(&mut state, 3..6), None, "once");
-        assert_eq!((start(&state, Some((1, 0))), state.pending_records), (Some(0), 9));
+        assert_eq!((start(&state, Some(at(0))), state.pending_records), (Some(0), 9));
         // The halves of what was refused come before what was never given out.
-        state.divide("a", (1, 6), 7);
-        assert_eq!((start(&state, Some((1, 6))), start(&state, None)), (Some(6), Some(6)));
+        state.split("a", at(6), 7);
+        assert_eq!((start(&state, Some(at(6))), start(&state, None)), (Some(6), Some(6)));
         assert!(state.take(&key, 1, &(6..7)));
         assert_eq!(start(&state, None), Some(7));
         assert!(state.take(&key, 1, &(7..9)));

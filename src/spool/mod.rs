@@ -36,6 +36,7 @@ mod index;
 #[cfg(feature = "cli")]
 pub(crate) mod inspect;
 mod loss;
+mod position;
 mod reader;
 mod rejected;
 mod seal;
@@ -78,11 +79,11 @@ use writer::Head;
 pub(crate) use adoption::Partition;
 pub(crate) use coding::Coding;
 pub(crate) use entry::MAX_RECORD_BYTES;
-pub(crate) use index::Slot;
 pub(crate) use loss::{Gap, GapEncoder, Unreported};
+pub(crate) use position::BatchStart;
 pub(crate) use reader::{Batch, Next};
 pub use rejected::RejectedRecord;
-pub(crate) use rejected::RejectedStore;
+pub(crate) use rejected::{RejectedStore, Rejection};
 
 /// For so long a segment is read again and again before what the disk does not give is given up.
 const READ_PATIENCE: Duration = Duration::from_secs(10);

@@ -12,9 +12,10 @@ use super::bytes::index;
 use super::cursor::{Cursor, LaneCursor};
 use super::entry::system_time;
 use super::housekeeper::Job;
-use super::index::{Front, Slot};
+use super::index::Front;
 use super::loss::Gap;
-use super::rejected::RejectedRecord;
+use super::position::BatchStart;
+use super::rejected::{RejectedRecord, Rejection};
 use super::segment::{Collected, Segment};
 use super::{Inner, Partition, lock};
 use crate::config::values::Durability;
@@ -24,7 +25,6 @@ use crate::error::error_chain;
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 use crate::transport::request::BatchContext;
-use crate::transport::verdict::Rejection;
 
 /// The memory of so many bodies is kept for the next ones: of the one that is under way and the one that is made ahead.
 const MAX_SPARE_BODIES: usize = 2;
@@ -42,7 +42,7 @@ pub(crate) struct Batch {
     pub(crate) body: Bytes,
     pub(crate) content_type: String,
     pub(crate) content_encoding: Option<&'static str>,
-    pub(crate) answers: ResponseProtocol,
+    pub(crate) response_protocol: ResponseProtocol,
     pub(super) segment: u64,
     lane: u32,
     span: Range<u64>,
@@ -58,8 +58,8 @@ impl Batch {
         plain.unwrap_or_else(|| self.body.to_vec())
     }
 
-    pub(crate) fn slot(&self) -> Slot {
-        (self.segment, self.span.start)
+    pub(crate) fn start(&self) -> BatchStart {
+        BatchStart { segment: self.segment, record: self.span.start }
     }
 
     pub(crate) fn context(&self, attempt: u32, now: SystemTime) -> BatchContext {
@@ -93,9 +93,9 @@ impl Drop for Batch {
 pub(crate) enum Next {
     Batch(Box<Batch>),
     /// There are records, but they linger for so much longer.
-    Wait(Duration),
-    /// Records were given up. There may be others.
-    Passed,
+    Linger(Duration),
+    /// Records were skipped: they expired or are corrupt. There may be others.
+    Skipped,
     Empty,
 }
 
@@ -122,20 +122,20 @@ impl Inner {
         lingers
     }
 
-    /// A batch of a partition: the one at `slot` again, if it is not acknowledged, else the next one. Unless several may be
+    /// A batch of a partition: the one at `start` again, if it is not acknowledged, else the next one. Unless several may be
     /// under way, that is the same one until it is acknowledged. `force` sends what lingers.
     pub(super) fn next(
         self: &Arc<Self>,
         key: &Arc<str>,
-        slot: Option<Slot>,
+        start: Option<BatchStart>,
         now: SystemTime,
         force: bool,
     ) -> Result<Next, SpoolError> {
         loop {
-            let Some(front) = lock(&self.state).front(key, slot) else { return Ok(Next::Empty) };
+            let Some(front) = lock(&self.state).front(key, start) else { return Ok(Next::Empty) };
             let segment = match self.reader(front.segment) {
                 // Dropped or given up meanwhile.
-                Err(SpoolError::Closed) if lock(&self.state).front(key, slot).as_ref() != Some(&front) => continue,
+                Err(SpoolError::Closed) if lock(&self.state).front(key, start).as_ref() != Some(&front) => continue,
                 segment => segment?,
             };
             let waiting = front.start..front.fixed_end.unwrap_or(front.end).min(front.end);
@@ -146,7 +146,7 @@ impl Inner {
                 let age = now.duration_since(system_time(available.oldest)).unwrap_or_default();
                 let left = limits.linger.saturating_sub(age);
                 if !available.fills(&limits) && !left.is_zero() {
-                    return Ok(Next::Wait(left));
+                    return Ok(Next::Linger(left));
                 }
             }
             let place = (front.segment, front.lane, front.start);
@@ -161,7 +161,7 @@ impl Inner {
             let Some(collected) = collected else {
                 // Damage took all of them. They are gone, so the lane goes on behind them.
                 self.pass(key, &front, &waiting, 0);
-                return Ok(Next::Passed);
+                return Ok(Next::Skipped);
             };
             let span = front.start..collected.end;
             let limits = &self.config.limits;
@@ -174,7 +174,7 @@ impl Inner {
                 let expired = self.pass(key, &front, &span, collected.records);
                 self.lose(key, LossReason::Expired, expired, Some(between));
                 // One at a time, or the thread would be held by all that is too old.
-                return Ok(Next::Passed);
+                return Ok(Next::Skipped);
             }
             if may_grow && self.freeze(key, &front, collected.end).is_err() {
                 // It could be another batch after a restart. What is complete is divided the same way again.
@@ -209,7 +209,7 @@ impl Inner {
             content_encoding: collected.body.is_gzip().then_some("gzip"),
             body: collected.body.finish().into(),
             content_type: collected.content_type,
-            answers: collected.answers,
+            response_protocol: collected.response_protocol,
             segment,
             lane,
             span,
@@ -271,15 +271,15 @@ impl Inner {
     /// # Errors
     ///
     /// If that cannot be kept: it is not done then, or after a restart the whole could follow its half.
-    pub(super) fn cut(&self, batch: &Batch) -> Result<(), SpoolError> {
+    pub(super) fn split(&self, batch: &Batch) -> Result<(), SpoolError> {
         let key = &batch.partition.key;
-        let front = lock(&self.state).front(key, Some(batch.slot()));
-        let is_batch = |front: &Front| (front.segment, front.start) == batch.slot();
+        let front = lock(&self.state).front(key, Some(batch.start()));
+        let is_batch = |front: &Front| BatchStart { segment: front.segment, record: front.start } == batch.start();
         let Some(front) = front.filter(is_batch) else { return Ok(()) };
         let mut cursor = front.cursor.clone();
         let middle = cursor.cut(&batch.span);
         self.keep_lane(key, &front, cursor)?;
-        lock(&self.state).divide(key, batch.slot(), middle);
+        lock(&self.state).split(key, batch.start(), middle);
         Ok(())
     }
 
@@ -309,7 +309,7 @@ impl Inner {
     pub(super) fn reject_some(
         &self,
         batch: &Batch,
-        refusals: &[Rejection],
+        rejections: &[Rejection<'_>],
         status: u16,
         now: SystemTime,
     ) -> Result<bool, SpoolError> {
@@ -317,8 +317,8 @@ impl Inner {
             return Ok(false);
         }
         let segment = self.reader(batch.segment)?;
-        let mut records = Vec::with_capacity(refusals.len());
-        for Rejection { record, answer } in refusals {
+        let mut records = Vec::with_capacity(rejections.len());
+        for Rejection { record, response } in rejections {
             let number = batch.span.start.saturating_add(*record as u64);
             if !batch.span.contains(&number) {
                 return Ok(false);
@@ -326,7 +326,7 @@ impl Inner {
             let collected = segment.collect(batch.lane, &(number..number + 1), Vec::new())?;
             let Some(collected) = collected else { return Ok(false) };
             let alone = self.batch(batch.partition.clone(), (batch.segment, batch.lane, number), collected);
-            records.push(RejectedRecord::new(&alone, status, answer, now));
+            records.push(RejectedRecord::new(&alone, status, response, now));
         }
         self.put_rejected(&records).map(|()| true)
     }

@@ -21,7 +21,7 @@ use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
 
 /// How much of the server's answer is kept.
-const MAX_ANSWER_BYTES: usize = 4 << 10;
+const MAX_RESPONSE_BYTES: usize = 4 << 10;
 
 /// A record that the receiver refused for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,28 +33,29 @@ pub struct RejectedRecord {
     pub partition_key: String,
     /// The status of the server's answer.
     pub status: u16,
-    /// The start of the server's answer, at most 4 KiB.
-    pub answer: String,
+    /// The start of what the endpoint responded, at most 4 KiB.
+    pub response: String,
     /// When it was refused.
     pub rejected_at: SystemTime,
     /// The `Content-Type` of the request.
     pub content_type: String,
-    /// How an answer to it is read.
-    pub answers: ResponseProtocol,
+    /// How a response to it is read.
+    pub response_protocol: ResponseProtocol,
     /// The request's body before it was compressed: the record, alone in its framing.
     pub body: Vec<u8>,
 }
 
 impl RejectedRecord {
-    pub(super) fn new(batch: &Batch, status: u16, answer: &str, now: SystemTime) -> Self {
+    pub(super) fn new(batch: &Batch, status: u16, response: &str, now: SystemTime) -> Self {
         Self {
             batch_id: batch.id.clone(),
             partition_key: batch.partition.to_string(),
             status,
-            answer: String::from_utf8_lossy(&answer.as_bytes()[..answer.len().min(MAX_ANSWER_BYTES)]).into_owned(),
+            response: String::from_utf8_lossy(&response.as_bytes()[..response.len().min(MAX_RESPONSE_BYTES)])
+                .into_owned(),
             rejected_at: now,
             content_type: batch.content_type.clone(),
-            answers: batch.answers,
+            response_protocol: batch.response_protocol,
             body: batch.plain_body(),
         }
     }
@@ -70,11 +71,13 @@ impl RejectedRecord {
             batch_id: text("batch_id")?,
             partition_key: text("partition_key")?,
             status: value.get("status")?.as_u64()?.try_into().ok()?,
-            answer: text("answer")?,
+            response: text("response")?,
             rejected_at: UNIX_EPOCH + Duration::try_from_secs_f64(value.get("rejected_at")?.as_f64()?).ok()?,
             content_type: text("content_type")?,
             // By the status, if a later version knows more.
-            answers: text("answers").and_then(|name| ResponseProtocol::from_name(&name)).unwrap_or_default(),
+            response_protocol: text("response_protocol")
+                .and_then(|name| ResponseProtocol::from_name(&name))
+                .unwrap_or_default(),
             body,
         })
     }
@@ -85,11 +88,11 @@ impl Serialize for RejectedRecord {
         let mut fields = serializer.serialize_struct("RejectedRecord", 8)?;
         fields.serialize_field("rejected_at", &since_epoch(self.rejected_at).as_secs_f64())?;
         fields.serialize_field("status", &self.status)?;
-        fields.serialize_field("answer", &self.answer)?;
+        fields.serialize_field("response", &self.response)?;
         fields.serialize_field("batch_id", &self.batch_id)?;
         fields.serialize_field("partition_key", &self.partition_key)?;
         fields.serialize_field("content_type", &self.content_type)?;
-        fields.serialize_field("answers", self.answers.name())?;
+        fields.serialize_field("response_protocol", self.response_protocol.name())?;
         match std::str::from_utf8(&self.body) {
             Ok(text) => fields.serialize_field("body", text)?,
             Err(_) => fields.serialize_field("body_base64", &BASE64_STANDARD.encode(&self.body))?,
@@ -100,6 +103,14 @@ impl Serialize for RejectedRecord {
 
 fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// A record of a batch that is rejected, and what the endpoint says of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rejection<'a> {
+    /// Its place in the batch, from 0.
+    pub(crate) record: usize,
+    pub(crate) response: &'a str,
 }
 
 /// The directory of the store.
@@ -256,10 +267,10 @@ mod tests {
             batch_id: format!("00000000000000aa.1-0-{number}-{number}"),
             partition_key: "acme".to_owned(),
             status: 422,
-            answer: "no \"such\" field\r\n".to_owned(),
+            response: "no \"such\" field\r\n".to_owned(),
             rejected_at: UNIX_EPOCH + Duration::from_secs(1_000_000 + number),
             content_type: "application/json".to_owned(),
-            answers: ResponseProtocol::Otlp,
+            response_protocol: ResponseProtocol::Otlp,
             body: body.to_vec(),
         }
     }

@@ -75,7 +75,7 @@ fn next(spool: &Spool, key: &Arc<str>) -> Option<Box<Batch>> {
 fn next_of(partition: &Partition) -> Option<Box<Batch>> {
     match partition.next(None, SystemTime::now(), false).unwrap() {
         Next::Batch(batch) => Some(batch),
-        Next::Wait(_) | Next::Passed | Next::Empty => None,
+        Next::Linger(_) | Next::Skipped | Next::Empty => None,
     }
 }
 
@@ -269,7 +269,7 @@ fn what_is_compressed_for_the_wire_is_one_gzip_member_of_whole_pieces() {
         counts.push(batch.records);
         if counts.len() == 2 {
             // As if it were refused: its halves are made of a part each.
-            batch.cut().unwrap();
+            batch.split().unwrap();
             arrived.truncate(300);
             counts.pop();
             counts.push(0);
@@ -294,8 +294,8 @@ fn deliver_rest(spool: &Spool, partition: &Partition, mut arrived: Vec<String>) 
                 arrived.extend(lines_of(&batch));
                 batch.ack();
             }
-            Next::Passed => {}
-            Next::Wait(_) | Next::Empty => break,
+            Next::Skipped => {}
+            Next::Linger(_) | Next::Empty => break,
         }
     }
     assert_eq!(spool.depth().pending_records, 0, "{arrived:?}");
@@ -312,7 +312,7 @@ fn a_batch_of_several_pieces_that_is_divided_leaves_nothing_out() {
         append(&spool, "a", &lines(part));
     }
     let partition = spool.checkout().unwrap();
-    next_of(&partition).unwrap().cut().unwrap();
+    next_of(&partition).unwrap().split().unwrap();
     assert_eq!(deliver_rest(&spool, &partition, Vec::new()), lines(0..10));
 }
 
@@ -337,7 +337,7 @@ fn a_batch_that_is_divided_where_an_entry_is_damaged_leaves_nothing_else_out() {
     // Its middle lies just behind what is missing.
     let half = lock(&spool.inner.state).front("a", None).map(|front| front.start);
     assert_eq!(half, Some(0));
-    batch.cut().unwrap();
+    batch.split().unwrap();
     drop(batch);
     let expected = [lines(47..50), lines(51..55)].concat();
     assert_eq!(deliver_rest(&spool, &partition, Vec::new()), expected);
@@ -355,7 +355,7 @@ fn what_expires_behind_a_request_that_is_under_way_is_given_up_once() {
     partition.allow(2);
     let first = next_of(&partition).unwrap();
     let later = SystemTime::now() + 2 * hour;
-    assert!(matches!(partition.next(None, later, true), Ok(Next::Passed)));
+    assert!(matches!(partition.next(None, later, true), Ok(Next::Skipped)));
     assert_eq!(spool.lost(LossReason::Expired), 1);
     first.ack();
     assert_eq!(deliver_rest(&spool, &partition, Vec::new()), Vec::<String>::new());
@@ -370,11 +370,11 @@ fn batches_that_are_refused_in_any_order_are_divided_and_all_is_delivered() {
     let partition = spool.checkout().unwrap();
     partition.allow(2);
     let (one, other) = (next_of(&partition).unwrap(), next_of(&partition).unwrap());
-    other.cut().unwrap();
-    one.cut().unwrap();
+    other.split().unwrap();
+    one.split().unwrap();
     let (half, next_half) = (next_of(&partition).unwrap(), next_of(&partition).unwrap());
     assert_ne!(half.id, next_half.id);
-    half.cut().unwrap();
+    half.split().unwrap();
     let quarter = next_of(&partition).unwrap();
     next_half.ack();
     // What was divided meanwhile is not acknowledged by a late answer.
@@ -403,7 +403,7 @@ fn a_batch_that_is_never_taken_does_not_let_the_cursor_grow() {
         });
     }
     assert_eq!(delivered, 256);
-    let front = lock(&spool.inner.state).front("a", Some(stuck.slot())).unwrap();
+    let front = lock(&spool.inner.state).front("a", Some(stuck.start())).unwrap();
     assert_eq!(front.cursor.ends.len(), 257);
     stuck.ack();
     assert_eq!(deliver_rest(&spool, &partition, Vec::new()).len(), 400 - 256);
@@ -420,7 +420,7 @@ fn what_lingers_waits_until_it_is_full_old_or_forced() {
     append(&spool, "a", &lines(0..2));
     let now = SystemTime::now();
     assert!(
-        matches!(spool.inner.next(&key, None, now, false), Ok(Next::Wait(left)) if left <= Duration::from_secs(60))
+        matches!(spool.inner.next(&key, None, now, false), Ok(Next::Linger(left)) if left <= Duration::from_secs(60))
     );
     assert!(matches!(spool.inner.next(&key, None, now + Duration::from_secs(61), false), Ok(Next::Batch(_))));
     let spool_dir = tempfile::tempdir().unwrap();
@@ -605,11 +605,11 @@ fn queues_whose_owners_are_gone_are_adopted_one_after_the_other() {
 #[test]
 fn another_format_is_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("format"), "opentelemetry-spool 4\n").unwrap();
+    fs::write(dir.path().join("format"), "opentelemetry-spool 5\n").unwrap();
     let error = Spool::open_silent(&config(dir.path())).map(drop).unwrap_err();
-    assert!(error.to_string().ends_with("has spool format 4; this version reads formats up to 3"), "{error}");
-    fs::write(dir.path().join("format"), "opentelemetry-spool 2\n").unwrap();
-    assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::OlderFormat { found: 2, .. })));
+    assert!(error.to_string().ends_with("has spool format 5; this version reads formats up to 4"), "{error}");
+    fs::write(dir.path().join("format"), "opentelemetry-spool 3\n").unwrap();
+    assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::OlderFormat { found: 3, .. })));
     fs::write(dir.path().join("format"), "something else\n").unwrap();
     assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::NotASpool { .. })));
 }
@@ -1049,7 +1049,7 @@ fn with_drop_newest_what_was_accepted_stays_and_there_is_room_again_after_a_deli
     let try_append = |n: usize| {
         let group = group(&[format!("{n:04}{}", "x".repeat(100_000))]);
         let records = [("a", &group)];
-        spool.append(&records, &FRAMING).inspect_err(|_| spool.forgo(&records))
+        spool.append(&records, &FRAMING).inspect_err(|_| spool.note_not_written(&records))
     };
     let mut accepted = Vec::new();
     for n in 0..120 {
@@ -1123,7 +1123,7 @@ fn what_is_too_old_is_given_up_a_batch_at_a_time() {
     );
     // What tells of it is as old by this clock: it is told again, and counted once.
     for _ in 0..5 {
-        assert!(matches!(spool.inner.next(&key, None, later, false), Ok(Next::Passed)));
+        assert!(matches!(spool.inner.next(&key, None, later, false), Ok(Next::Skipped)));
         all_told(&spool);
     }
     assert_eq!(spool.lost(LossReason::Expired), 10);
@@ -1146,7 +1146,7 @@ fn what_is_too_old_and_damaged_is_counted_once() {
     let (spool, _) = open_telling(&config);
     let later = SystemTime::now() + Duration::from_secs(60);
     while let Some(partition) = spool.checkout() {
-        assert!(matches!(partition.next(None, later, true), Ok(Next::Passed)));
+        assert!(matches!(partition.next(None, later, true), Ok(Next::Skipped)));
         partition.release(true);
         if spool.lost(LossReason::Expired) > 0 {
             break;

@@ -70,14 +70,14 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// None of the records is then accepted: they may be appended again, or [given up](Self::forgo). The next call begins
+    /// None of the records is then accepted: they may be appended again, or [given up](Self::note_not_written). The next call begins
     /// with a new segment.
     pub(crate) fn append(&self, groups: &[(&str, &Block)], framing: &Framing) -> Result<(), SpoolError> {
         self.inner.append(groups, framing, None)
     }
 
     /// Gives up records that could not be appended: counts them, and has it told.
-    pub(crate) fn forgo(&self, groups: &[(&str, &Block)]) {
+    pub(crate) fn note_not_written(&self, groups: &[(&str, &Block)]) {
         for (key, group) in groups {
             self.inner.note_gap(Gap {
                 key: Arc::from(stored_key(key)),

@@ -20,7 +20,7 @@ pub(crate) struct Request {
     /// The body is a form, which a GET has as its query.
     pub(crate) is_form: bool,
     /// How the answer will be read.
-    pub(crate) answers: ResponseProtocol,
+    pub(crate) response_protocol: ResponseProtocol,
 }
 
 /// Why there is no answer.

@@ -43,5 +43,5 @@ pub struct Rejection {
     /// Which record of the batch it is, from 0, in the order of the body.
     pub record: usize,
     /// What the endpoint says of it; kept in the rejected store.
-    pub answer: String,
+    pub response: String,
 }

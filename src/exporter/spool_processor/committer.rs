@@ -44,7 +44,7 @@ fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters
         }
         if last || matches!(error, SpoolError::Closed) {
             if let Some(spool) = spool.upgrade() {
-                spool.forgo(&groups);
+                spool.note_not_written(&groups);
             }
             return buffer.given_up(reason);
         }

@@ -178,7 +178,7 @@ fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, Expor
 
 impl Transport for HttpTransport {
     async fn send(&self, request: Request) -> Result<Response, SendError> {
-        let answers = request.answers;
+        let response_protocol = request.response_protocol;
         let sent = match self.request(request) {
             Ok(request) => request.timeout(self.timeout).send().await,
             Err(bytes) => {
@@ -194,12 +194,12 @@ impl Transport for HttpTransport {
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = answer.status().as_u16();
         // Of a success that only its body tells, half of it tells nothing.
-        let needed = answers != ResponseProtocol::Status && answer.status().is_success();
+        let needed = response_protocol != ResponseProtocol::Status && answer.status().is_success();
         let mut body = Vec::new();
-        while body.len() < answers.max_bytes() {
+        while body.len() < response_protocol.max_bytes() {
             match answer.chunk().await {
                 Ok(Some(chunk)) => {
-                    let room = answers.max_bytes() - body.len();
+                    let room = response_protocol.max_bytes() - body.len();
                     body.extend_from_slice(&chunk[..chunk.len().min(room)]);
                 }
                 Err(error) if needed => return Err(SendError::Broken(error.without_url().into())),

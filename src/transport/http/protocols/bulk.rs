@@ -42,7 +42,7 @@ pub(super) fn judge(response: &Response, records: u64) -> Judgement {
             400 | 413 | 415 | 422 => {
                 // What else it says can repeat what was logged.
                 kind.get_or_insert_with(|| item.get("error").map(|error| text(error, "type")).unwrap_or_default());
-                refusals.push(Rejection { record, answer: reason() });
+                refusals.push(Rejection { record, response: reason() });
             }
             _ => held = held.or_else(|| Some(reason())),
         }
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(bulk([400, 400, 400]).0, Verdict::Rejected, "halving finds out whether it is the records");
         let (_, reason) = bulk([201, 201, 400]);
         assert_eq!(reason, "the server answered 200: t400", "what else it says can repeat what was logged");
-        let refusal = Rejection { record: 2, answer: "400 t400: why: deep".to_owned() };
+        let refusal = Rejection { record: 2, response: "400 t400: why: deep".to_owned() };
         assert_eq!(bulk([201, 409, 400]).0, Verdict::DeliveredExcept(vec![refusal]));
         assert_eq!(judge(ResponseProtocol::Bulk, 200, r#"{"took":1,"errors":false,"items":[]}"#).0, Verdict::Delivered);
     }

@@ -17,7 +17,7 @@ pub(super) fn judge(response: &Response, records: u64) -> Judgement {
     if rejected >= records {
         // It is known which they are.
         let all = (0..usize::try_from(records).unwrap_or_default())
-            .map(|record| Rejection { record, answer: message.clone() });
+            .map(|record| Rejection { record, response: message.clone() });
         return Judgement::new(Verdict::DeliveredExcept(all.collect()), response, &message);
     }
     Judgement::new(Verdict::DeliveredPartially { rejected }, response, &message)
@@ -136,7 +136,7 @@ mod tests {
             );
         }
         let all = br#"{"partialSuccess":{"rejectedLogRecords":"9","errorMessage":"why"}}"#;
-        let refusals = (0..3).map(|record| Rejection { record, answer: "why".to_owned() }).collect();
+        let refusals = (0..3).map(|record| Rejection { record, response: "why".to_owned() }).collect();
         assert_eq!(
             judge(ResponseProtocol::Otlp, 200, all).0,
             Verdict::DeliveredExcept(refusals),
