@@ -310,7 +310,7 @@ fn ones_own_encoder_can_say_how_its_answers_are_read() {
     assert_eq!(stats.last_error.as_deref(), Some("the server answered 200: too old"));
     service.deliver();
     assert_eq!(receiver.requests().len(), 1, "a partial success is not repeated");
-    assert_eq!(service.handle.rejected().unwrap()[0].answer, "too old", "all of it, so it is known which");
+    assert_eq!(service.handle.rejected().unwrap()[0].response, "too old", "all of it, so it is known which");
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn a_message_that_no_url_holds_is_set_aside_and_the_next_one_sent() {
     service.deliver();
     let rejected = service.handle.rejected().unwrap();
     assert_eq!(rejected.iter().map(|record| record.status).collect::<Vec<_>>(), [414, 414]);
-    assert!(rejected[0].answer.contains("a URL of 70"), "{}", rejected[0].answer);
+    assert!(rejected[0].response.contains("a URL of 70"), "{}", rejected[0].response);
     let last = receiver.requests().last().map(|request| request.target.clone());
     assert_eq!(last.as_deref(), Some("/log?msg=short"));
 }
