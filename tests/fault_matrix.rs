@@ -553,7 +553,7 @@ fn check_rejected(service: &Service, status: u16) {
     let [record] = &rejected[..] else { panic!("one record is set aside: {rejected:?}") };
     let body: Value = serde_json::from_slice(&record.body).expect("the body as it was sent");
     assert_eq!((record.status, body[0]["message"].as_str()), (status, Some("faulty")));
-    assert!(record.answer.starts_with("why"), "{:?}", record.answer);
+    assert!(record.response.starts_with("why"), "{:?}", record.response);
 }
 
 /// Whatever it says, it returns.
