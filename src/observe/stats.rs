@@ -11,20 +11,20 @@ use crate::observe::loss::{LossReason, Losses};
 pub(crate) enum Outcome {
     /// With this status.
     Delivered(u16),
-    /// The answer had this status, and was another one.
-    Answered(u16),
+    /// The response had this status, and was no success.
+    Responded(u16),
     /// There was no connection.
     Unreachable,
-    /// It was broken off, or took too long.
-    Broken,
+    /// The connection broke, or the time was up.
+    Interrupted,
 }
 
-/// Is told how long requests and batches take: what a count alone does not tell.
+/// Observes durations, which a count does not show.
 pub(crate) trait Observer: Send + Sync {
-    /// A request has ended.
+    /// Notes that a request has ended.
     fn request(&self, took: Duration, outcome: Outcome);
 
-    /// A batch is done with, so long after it was first tried.
+    /// Notes that a batch is done with, so long after its first attempt.
     fn batch(&self, took: Duration, outcome: Outcome);
 }
 
@@ -43,13 +43,14 @@ pub(crate) struct Counters {
     pub(crate) observer: OnceLock<Box<dyn Observer>>,
 }
 
-/// A request that is under way until this is dropped.
-pub(crate) struct UnderWay<'a> {
+/// A request that is in flight until this is dropped.
+pub(crate) struct InFlightRequest<'a> {
     counters: &'a Counters,
     begun: Instant,
 }
 
-impl UnderWay<'_> {
+impl InFlightRequest<'_> {
+    /// Ends the request and counts its outcome.
     pub(crate) fn end(self, outcome: Outcome) {
         if !matches!(outcome, Outcome::Delivered(_)) {
             self.counters.failed_requests.add(1);
@@ -60,7 +61,7 @@ impl UnderWay<'_> {
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlightRequest<'_> {
     fn drop(&mut self) {
         self.counters.in_flight_requests.subtract(1);
     }
@@ -68,11 +69,11 @@ impl Drop for UnderWay<'_> {
 
 impl Counters {
     /// Counts a request that is begun: the `attempt`-th for its batch, from 1.
-    pub(crate) fn begin_request(&self, attempt: u32) -> UnderWay<'_> {
+    pub(crate) fn begin_request(&self, attempt: u32) -> InFlightRequest<'_> {
         self.requests.add(1);
         self.retries.add(u64::from(attempt > 1));
         self.in_flight_requests.add(1);
-        UnderWay { counters: self, begun: Instant::now() }
+        InFlightRequest { counters: self, begun: Instant::now() }
     }
 
     /// Notes that a batch, first tried at `since`, is delivered or will not come again as it is.
