@@ -293,7 +293,7 @@ impl Schedule {
             }
             Step::Failed(Failure { retry: Retry::NotSent, .. }) | Step::Skipped | Step::Empty | Step::Linger(_) => {}
             Step::Delivered | Step::DeliveredPartially(_) | Step::Split(_) | Step::Rejected(_) | Step::Failed(_) => {
-                self.reach.responded()
+                self.reach.responded();
             }
         }
     }
