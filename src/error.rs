@@ -1,52 +1,52 @@
-//! One error enum per fallible surface.
+//! The errors: one enum per fallible surface, and [`BoxError`] for the user's code.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Any error, boxed: what user-supplied hooks and encoders return.
+/// Any error, boxed: the error of user-supplied hooks and encoders.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// Why [`LogExporterBuilder::build`](crate::LogExporterBuilder::build) failed.
+/// The error of [`LogExporterBuilder::build`](crate::LogExporterBuilder::build).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExporterBuildError {
-    /// A setting without a default was not given.
+    /// A setting without a default is not set.
     #[error("`{setting}` is not set: {hint}")]
     Missing {
         /// The builder's method.
         setting: &'static str,
-        /// What to give.
+        /// The value to give, with an example.
         hint: &'static str,
     },
-    /// A setting has a value that is not allowed.
+    /// A setting has an invalid value.
     #[error("`{setting}` is invalid: {reason}")]
     Invalid {
-        /// Where it was given: the builder's method, the environment variable, or the line of the file.
+        /// The source of the value: the builder's method, the environment variable, or the line of the file.
         setting: String,
-        /// What was wrong and what is allowed.
+        /// The problem, and the values that are allowed.
         reason: String,
-        /// The cause, where there is one.
+        /// The cause, if there is one.
         source: Option<BoxError>,
     },
     /// The spool could not be opened.
     #[error("the spool could not be opened")]
     Spool(#[from] SpoolError),
-    /// The thread that delivers could not be started.
+    /// A thread of the exporter could not be started.
     #[error("the delivery thread could not be started")]
     Thread(#[source] std::io::Error),
 }
 
-/// Why the spool could not be opened, written or read.
+/// The error of opening, writing or reading the spool.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpoolError {
-    /// A file or directory could not be used.
+    /// The operating system refused an operation on a file or directory.
     #[error("could not {action} `{}`", path.display())]
     Io {
-        /// What was attempted.
+        /// The operation, as a verb.
         action: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
         /// The cause.
         source: std::io::Error,
@@ -54,19 +54,19 @@ pub enum SpoolError {
     /// The storage engine failed.
     #[error("the storage engine could not {action} `{}`: {message}", path.display())]
     Storage {
-        /// What was attempted.
+        /// The operation, as a verb.
         action: &'static str,
-        /// On which database.
+        /// The directory of the database.
         path: PathBuf,
-        /// What the engine said.
+        /// The engine's message.
         message: String,
     },
-    /// Something panicked that must not.
+    /// The storage engine or an encoder panicked.
     #[error("a panic while trying to {action} `{}`", path.display())]
     Panicked {
-        /// What was attempted.
+        /// The operation, as a verb.
         action: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
     },
     /// The spool was written by a newer version of this crate.
@@ -79,7 +79,7 @@ pub enum SpoolError {
         /// The newest format that this version reads.
         supported: u32,
     },
-    /// The spool was written by a version of this crate from before its first release.
+    /// The spool was written by a version of this crate before its first release.
     #[error("`{}` has spool format {found}, of a development version: deliver it with that one", path.display())]
     OlderFormat {
         /// The spool directory.
@@ -87,39 +87,39 @@ pub enum SpoolError {
         /// The format that was found.
         found: u32,
     },
-    /// The directory has a format file that is not a spool's.
+    /// The directory is not a spool: its format file has other contents.
     #[error("`{}` is not a spool: its format file reads {found:?}", path.display())]
     NotASpool {
         /// The spool directory.
         path: PathBuf,
-        /// The start of what the file holds.
+        /// The start of the file.
         found: String,
     },
-    /// A record is larger than the spool takes.
+    /// An encoded record exceeds 1 GiB.
     #[error("a record of {bytes} bytes is larger than the largest that the spool takes, {max_bytes} bytes")]
     RecordTooLarge {
-        /// The encoded record's size.
+        /// The size of the encoded record.
         bytes: usize,
-        /// The largest size.
+        /// The largest size that is allowed.
         max_bytes: usize,
     },
-    /// The spool may not grow any more.
+    /// The spool has reached its limit and evicts nothing: see [`FullPolicy`](crate::FullPolicy).
     #[error("the spool `{}` is full: {reason}", path.display())]
     Full {
         /// The spool directory.
         path: PathBuf,
-        /// Which limit is reached.
+        /// The limit that is reached.
         reason: String,
     },
-    /// This build of the crate lacks something that an earlier one had.
-    #[error("to {action} takes the feature `{feature}` of this crate")]
+    /// This build of the crate lacks a feature that the stored records need.
+    #[error("to {action}, this crate needs its feature `{feature}`")]
     MissingFeature {
-        /// What was attempted.
+        /// The operation, as a verb.
         action: &'static str,
-        /// What it takes.
+        /// The missing feature.
         feature: &'static str,
     },
-    /// This process was forked from one that had built an exporter already.
+    /// The process was forked from one that had built an exporter.
     #[error("the process was forked after an exporter was built: fork first, and build one in each process")]
     Forked,
     /// The spool has been shut down.
@@ -128,23 +128,23 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// There is no space left on the disk.
+    /// Whether the disk has no space left.
     pub(crate) fn is_full(&self) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 }
 
-/// Why a header was not taken. Says where the trouble is, never the value.
+/// The error of an invalid header. It says where the problem is and never repeats the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderError {
-    /// The name is not a header name. It is not repeated: often it is a value that went astray.
+    /// The name is not a header name. It is not repeated, since it may be a misplaced value.
     #[error(
         "a header's name has a character at byte {at} that is not allowed, or none: allowed are letters, digits and !#$%&'*+-.^_`|~"
     )]
     Name {
-        /// Where it stands in the name.
+        /// The position in the name.
         at: usize,
     },
     /// The value has a character that a header cannot carry.
@@ -155,12 +155,12 @@ pub enum HeaderError {
     Value {
         /// The header's name.
         name: String,
-        /// The character.
+        /// The byte.
         byte: u8,
-        /// Where it stands in the value.
+        /// The position in the value.
         at: usize,
     },
-    /// The header is set by the client itself.
+    /// The header frames the request: the HTTP client sets it.
     #[error("header `{name}` frames the request and cannot be set")]
     Framing {
         /// The header's name.
@@ -168,49 +168,49 @@ pub enum HeaderError {
     },
 }
 
-/// Why a [`Template`](crate::Template) was not taken.
+/// The error of an invalid [`Template`](crate::Template).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TemplateError {
-    /// There is no field of this name.
+    /// The template names a field that does not exist.
     #[error("there is no field `{field}`; there are {known}, attributes[NAME] and resource[NAME]")]
     UnknownField {
-        /// What stands between the braces.
+        /// The text between the braces.
         field: String,
-        /// Those that there are.
+        /// The fields that exist.
         known: String,
     },
-    /// A brace has no other one.
+    /// A brace is not closed, or closes nothing.
     #[error("the brace at byte {at} has no other one; one that is text is written twice")]
     Unbalanced {
-        /// Where it stands.
+        /// The position in the template.
         at: usize,
     },
 }
 
-/// Why [`SpoolHandle::flush`](crate::SpoolHandle::flush) returned before everything was delivered.
+/// The reason why [`SpoolHandle::flush`](crate::SpoolHandle::flush) returned before everything was delivered.
 ///
-/// Nothing is lost: what is not delivered stays in the spool.
+/// No record is lost: undelivered records stay in the spool.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlushError {
     /// The time was up.
     #[error("{pending} records were not delivered within {timeout:?} and stay in the spool")]
     Timeout {
-        /// How long was waited.
+        /// The time that was waited.
         timeout: Duration,
-        /// How many records wait in the spool.
+        /// The number of records that wait in the spool.
         pending: u64,
     },
     /// The exporter is shut down.
-    #[error("the exporter is shut down; what was not delivered stays in the spool")]
+    #[error("the exporter is shut down; undelivered records stay in the spool")]
     ShutDown,
     /// Delivery is paused.
     #[error("delivery is paused")]
     Paused,
 }
 
-/// An error and its causes in one line: the HTTP client says what happened only in the innermost one.
+/// An error and its causes in one line: the HTTP client names the problem only in the innermost one.
 pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,9 +1,10 @@
-//! A log exporter for the OpenTelemetry SDK that never loses a record it has accepted.
+//! A log exporter for the OpenTelemetry SDK that writes every record to a durable spool on disk before it is sent, and
+//! retries it until the endpoint has taken it.
 //!
-//! [`LogExporter`] takes batches from the SDK's log processors, writes them to a spool on disk, and returns; [`SpoolProcessor`]
-//! does so without the SDK's queue. A thread of
-//! its own sends them from there over HTTP, in order, until the endpoint has taken them: across outages, restarts, kills
-//! and power cuts.
+//! [`LogExporter`] receives batches from the SDK's log processors, writes them to the spool and returns; [`SpoolProcessor`]
+//! does so without the SDK's queue. A thread of the exporter sends the batches over HTTP, in order, across outages,
+//! restarts, kills and power cuts. The spool is bounded, 1 GiB by default: a record that a limit or a damaged disk takes is
+//! counted and reported in the stream.
 //!
 //! ```
 //! # let dir = tempfile::tempdir()?;
@@ -33,37 +34,37 @@
 //!
 //! ```text
 //! Logger::emit
-//!   -> CallerThreadProcessor   optional: which thread logged
+//!   -> CallerThreadProcessor   optional: notes which thread logged
 //!   -> BatchLogProcessor       the SDK's own; or SpoolProcessor, for bursts
-//!   -> LogExporter::export     partition, encode, append, sync; only now Ok
+//!   -> LogExporter::export     partition, encode, append, sync; only now Ok      exporter, encode, spool
 //! ------------------------------------------------------------------ on disk
-//!   -> the next batch          of one partition, under one id until it is acknowledged
-//!   -> the header hook         before every attempt
-//!   -> POST
-//!   -> delivered | again | divided | rejected
+//!   -> the next batch          of one partition, under one id until it is acked  spool
+//!   -> the header hook         before every attempt                              delivery
+//!   -> the request             over HTTP                                         transport
+//!   -> the verdict             ack | retry | hold | split | reject               transport, delivery
 //! ```
 //!
-//! # Where to look
+//! # Where to read on
 //!
-//! | chapter | |
+//! | chapter | answers |
 //! |---|---|
-//! | [`guarantees`] | when a record is safe, what is lost, what comes twice |
-//! | [`delivery`] | answers, retries, the rejected store, order |
-//! | [`formats`] | JSON, OTLP, text, forms, `_bulk`, Loki, Splunk, ClickHouse, your own |
-//! | [`headers`] | static, per batch, per tenant |
-//! | [`configuration`] | every setting: method, environment variable, YAML |
-//! | [`limits`] | sizes, times, bursts, memory |
-//! | [`cost`] | CPU, memory, disk and network, and which setting to turn |
-//! | [`operations`] | where to put it, what to watch, upgrades |
-//! | [`metrics`] | instruments, events, queries for a dashboard |
-//! | [`tool`] | `otel-spool`, the command line |
-//! | [`receivers`] | real endpoints that were tried, and how |
-//! | [`troubleshooting`] | from what you see to what it is |
-//! | [`migration`] | from `opentelemetry-otlp` and the Python handlers |
+//! | [`guarantees`](docs::guarantees) | when a record is safe, what is lost, what is sent twice |
+//! | [`delivery`](docs::delivery) | responses, retries, the rejected store, order |
+//! | [`formats`](docs::formats) | JSON, OTLP, text, forms, `_bulk`, Loki, Splunk, ClickHouse, your own |
+//! | [`headers`](docs::headers) | static, per batch, per tenant |
+//! | [`configuration`](docs::configuration) | every setting: method, environment variable, YAML |
+//! | [`limits`](docs::limits) | sizes, times, bursts, memory |
+//! | [`cost`](docs::cost) | CPU, memory, disk and network, and which setting to turn |
+//! | [`operations`](docs::operations) | where to put the spool, what to watch, upgrades |
+//! | [`metrics`](docs::metrics) | instruments, events, queries for a dashboard |
+//! | [`tool`](docs::tool) | `otel-spool`, the command line |
+//! | [`receivers`](docs::receivers) | real endpoints that were tried, and how |
+//! | [`troubleshooting`](docs::troubleshooting) | from the symptom to the cause |
+//! | [`migration`](docs::migration) | from `opentelemetry-otlp` and the Python handlers |
 //!
-//! Of the types, begin with [`LogExporter`] (what flushing, shutting down and dropping mean), [`LogExporterBuilder`] (every
-//! setting with its default), [`SpoolProcessor`] (a processor for bursts) [`SpoolHandle`] (what is in the spool)
-//! and [`SpoolEvent`] (what a callback is told).
+//! Of the types, begin with [`LogExporter`] (the meaning of flushing, shutting down and dropping), [`LogExporterBuilder`]
+//! (every setting with its default), [`SpoolProcessor`] (the processor for bursts), [`SpoolHandle`] (statistics, flush,
+//! pause) and [`SpoolEvent`] (changes of state). `ARCHITECTURE.md` in the repository describes the inside.
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -107,11 +108,9 @@ pub use transport::request::BatchContext;
 pub use transport::verdict::{Rejection, Verdict};
 
 #[cfg(any(doc, doctest))]
-mod docs;
-#[cfg(any(doc, doctest))]
-pub use docs::*;
+pub mod docs;
 
-/// The README's code is tested as well.
+/// The README, so that its code is tested.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

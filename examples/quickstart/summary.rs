@@ -30,8 +30,8 @@ pub(crate) fn print(ledger: &Ledger, verdict: &Verdict, killed_pid: u32, outage:
         row("not promised", verdict.unannounced, "on disk at the kill, before export() could return Ok");
     }
     row("kills", 1, "SIGKILL");
-    let answers = format!("seconds; then {} times 503, {} answer withheld", ledger.refused, ledger.unanswered);
-    println!("  {:<15} {:>8.1}   {answers}", "outage", outage.as_secs_f64());
+    let responses = format!("seconds; then {} times 503, {} response withheld", ledger.refused, ledger.unanswered);
+    println!("  {:<15} {:>8.1}   {responses}", "outage", outage.as_secs_f64());
     println!("  {:-<76}", "");
 
     for fault in &verdict.faults {

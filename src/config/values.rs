@@ -1,4 +1,4 @@
-//! Settings as plain values, with their defaults.
+//! The types of settings, with their defaults.
 
 use std::time::{Duration, SystemTime};
 
@@ -34,28 +34,28 @@ pub(crate) fn invalid(
     ExporterBuildError::Invalid { setting: setting.to_owned(), reason: reason.into(), source: source.map(Into::into) }
 }
 
-/// When an accepted record is safe.
+/// The durability of an accepted record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
-    /// `export` returns after `fdatasync`: accepted records survive a power cut. This is the default.
+    /// `export` returns after `fdatasync`: an accepted record survives a power cut. This is the default.
     #[default]
     Sync,
-    /// Records survive a kill of the process at once, a power cut after at most this long.
+    /// Records survive a kill of the process at once, and a power cut after at most this time.
     Interval(Duration),
-    /// Records survive a kill of the process; a power cut can take what the operating system had not written yet.
+    /// Records survive a kill of the process; a power cut can lose those that the operating system has not written yet.
     Process,
 }
 
-/// How request bodies are compressed.
+/// The compression of request bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compression {
-    /// `Content-Encoding: gzip`. Takes the crate's feature `gzip-http`.
+    /// `Content-Encoding: gzip`. Needs the crate's feature `gzip-http`.
     Gzip,
 }
 
-/// In which encoding OTLP is sent.
+/// The encoding of OTLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
@@ -65,52 +65,53 @@ pub enum Protocol {
     HttpJson,
 }
 
-/// With which method requests are made.
+/// The HTTP method of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Method {
-    /// The records are the body. This is the default.
+    /// POST: the records are the body. This is the default.
     #[default]
     Post,
-    /// A record's fields are the query of the URL. Takes a [`FormEncoder`](crate::FormEncoder); what is in the spool
-    /// already and is no form is posted.
+    /// GET: a record's fields are the query of the URL. Needs a [`FormEncoder`](crate::FormEncoder); records of another
+    /// format that are still in the spool are posted.
     Get,
 }
 
-/// Names and values, as they were given.
+/// The names and values of headers, unchecked.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Headers(pub(crate) Vec<(String, String)>);
 
-/// What a file in PEM holds: keys or certificates.
+/// The contents of a PEM file: keys or certificates.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Pem(pub(crate) Vec<u8>);
 
-/// How records are compressed in the spool, where they are not compressed for the wire already.
+/// The compression of records in the spool. It has no effect on records that are compressed for the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpoolCompression {
-    /// They lie there as they are sent.
+    /// No compression.
     None,
-    /// LZ4: a tenth of the disk for typical logs, at some 0.15 µs a record. This is the default.
+    /// LZ4: a tenth of the disk space for typical logs, at some 0.15 µs a record. This is the default.
     #[default]
     Lz4,
 }
 
-/// What gives way when the spool is full.
+/// The policy of a full spool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FullPolicy {
-    /// The oldest segment of the spool is dropped, with what of it is not delivered. This is the default.
+    /// Evict the oldest segment with its undelivered records; they are counted as `evicted`. This is the default.
     #[default]
     EvictOldest,
-    /// New records are not accepted: `export` returns an error until there is room again.
+    /// Reject new records: `export` returns an error until there is room, and they are counted as `not_written`.
     RejectNew,
 }
 
-/// How a failed request is repeated. Repeating never ends.
+/// The delays of retries. Retries have no limit in number; [`with_max_age`](crate::LogExporterBuilder::with_max_age) sets
+/// one in time.
 ///
-/// The delay before the n-th repetition is drawn evenly from zero to `initial_delay * 2^(n-1)`, at most `max_delay`
-/// ("full jitter"). A `Retry-After` from the server takes its place, up to `max_retry_after`.
+/// The delay before the n-th retry is drawn evenly from zero to `initial_delay * 2^(n-1)`, at most `max_delay` ("full
+/// jitter"). A `Retry-After` of the server takes its place, up to `max_retry_after`.
 ///
 /// # Examples
 ///
@@ -124,11 +125,11 @@ pub enum FullPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// The bound of the first delay. Default: 500 ms.
+    /// The upper bound of the first delay. Default: 500 ms.
     pub initial_delay: Duration,
-    /// The largest bound of a delay. Default: 30 s.
+    /// The largest upper bound of a delay. Default: 30 s.
     pub max_delay: Duration,
-    /// The longest `Retry-After` that is obeyed; a longer one is cut to this. Default: 5 min.
+    /// The longest `Retry-After` that is obeyed; a longer one is shortened to it. Default: 5 min.
     pub max_retry_after: Duration,
 }
 
@@ -142,24 +143,24 @@ impl Default for RetryPolicy {
     }
 }
 
-/// How fast what waits is sent.
+/// The pace of delivery.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     pub(crate) retry: RetryPolicy,
-    /// Requests of one partition at the same time; at least 1.
+    /// The most requests of one partition in flight; at least 1.
     pub(crate) max_in_flight: u16,
 }
 
-/// How much the spool may take, and for how long.
+/// The limits of the spool in space and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpoolLimits {
-    /// On disk, of the whole directory, all processes together.
+    /// The size of the whole directory on disk, all processes together.
     pub(crate) max_bytes: u64,
-    /// What is left free on the file system.
+    /// The bytes that stay free on the file system.
     pub(crate) min_free_bytes: u64,
     pub(crate) when_full: FullPolicy,
     pub(crate) max_age: Option<Duration>,
-    /// What was spooled before is given up.
+    /// Records that were appended before this time expire.
     pub(crate) not_before: Option<SystemTime>,
     pub(crate) max_rejected_bytes: u64,
 }
@@ -177,12 +178,12 @@ impl Default for SpoolLimits {
     }
 }
 
-/// What one request may carry and how long it may wait to be filled.
+/// The limits of one batch, and the time that it may wait to fill up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchLimits {
     /// At least 1.
     pub(crate) max_records: u64,
-    /// Of the request body, before it is compressed; a single larger record goes alone.
+    /// The size of the request body before compression; a single larger record is a batch of its own.
     pub(crate) max_bytes: u64,
     pub(crate) linger: Duration,
 }

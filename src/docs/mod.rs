@@ -1,4 +1,4 @@
-//! The book: a module for each chapter, in rustdoc only. Its code is tested as well.
+//! The book: one module for each chapter. It exists in the documentation only, and its code is tested.
 
 #[doc = include_str!("configuration.md")]
 pub mod configuration {}

@@ -1,38 +1,38 @@
-//! Encoded records by partition, in buffers that are used again.
+//! Blocks: encoded records by partition, in buffers that are reused.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-/// Buffers beyond this are given back.
+/// The most memory of a buffer that is kept for reuse.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 const MAX_KEPT_BUFFERS: usize = 64;
 
-/// What a record or a partition takes beside its bytes.
+/// The bookkeeping of a record or a partition, in bytes.
 const RECORD_OVERHEAD: usize = size_of::<usize>();
 const PARTITION_OVERHEAD: usize = size_of::<Block>() + 2 * size_of::<(String, usize)>();
 
-/// Encoded records of one partition, as they come from the exporter.
+/// The encoded records of one partition in one export.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Block {
     /// The records joined by the framing's separator.
     pub(crate) payload: Vec<u8>,
-    /// Where each record ends in `payload`.
+    /// The end of each record in `payload`.
     pub(crate) ends: Vec<usize>,
     pub(crate) first_timestamp: Option<SystemTime>,
     pub(crate) last_timestamp: Option<SystemTime>,
 }
 
-/// A record as it goes over the wire.
+/// One encoded record and its time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Encoded<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) timestamp: Option<SystemTime>,
 }
 
-/// Records by partition, those of each in their order.
+/// The blocks of one export, by partition; the records of each are in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
-    /// Which buffer a key has.
+    /// The buffer of each key.
     keys: HashMap<String, usize>,
     buffers: Vec<Block>,
     records: u64,
@@ -72,24 +72,24 @@ impl Blocks {
         at
     }
 
-    /// How many records there are.
+    /// The number of records.
     pub(crate) fn records(&self) -> u64 {
         self.records
     }
 
-    /// What they take in memory.
+    /// The memory of the records, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Every key with its records, in the order in which the keys were first seen.
+    /// Every key with its block, in the order in which the keys first appeared.
     pub(crate) fn all(&self) -> Vec<(&str, &Block)> {
         let mut keys: Vec<_> = self.keys.iter().collect();
         keys.sort_unstable_by_key(|(_, at)| **at);
         keys.into_iter().map(|(key, at)| (key.as_str(), &self.buffers[*at])).collect()
     }
 
-    /// Removes all records, and keeps what memory the next ones will hardly do without.
+    /// Removes all records, and keeps the memory that the next ones will probably need.
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
         (self.records, self.bytes) = (0, 0);

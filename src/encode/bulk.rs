@@ -1,4 +1,4 @@
-//! Elasticsearch's and OpenSearch's `_bulk`.
+//! The `_bulk` API of Elasticsearch and OpenSearch.
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -15,13 +15,12 @@ use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 use crate::process::unique_number;
 
-/// Encodes records for the `_bulk` of Elasticsearch and OpenSearch, into an index or a data stream.
+/// Encodes records for the `_bulk` API of Elasticsearch and OpenSearch, into an index or a data stream.
 ///
-/// A document is what [`JsonEncoder`] makes of a record, with an `@timestamp` in milliseconds. Its id is given to it when it
-/// is logged and stays with it in the spool: a document that comes again, also in another batch or after a restart, is
-/// refused by the endpoint as one that exists, so that each is there once. (In a data stream, once for each index behind it: a
-/// repeat right after a rollover is a second one.) Every document's own status is read: see
-/// [`ResponseProtocol::Bulk`].
+/// A document is the object of a [`JsonEncoder`] with an `@timestamp` in milliseconds. It gets its id when it is logged and
+/// keeps it in the spool: a document that is sent again, also in another batch or after a restart, exists already, and the
+/// endpoint stores it once. (A data stream stores it once for each backing index: a retry right after a rollover is a second
+/// document.) The status of every document is read: see [`ResponseProtocol::Bulk`].
 ///
 /// # Examples
 ///
@@ -37,7 +36,7 @@ use crate::process::unique_number;
 pub struct BulkEncoder {
     document: JsonEncoder,
     index: Option<String>,
-    /// Drawn with the first record, so that no two exporters give the same ids, also after a fork.
+    /// Drawn with the first record, so that no two exporters assign the same ids, also after a fork.
     id: OnceLock<u64>,
     next: AtomicU64,
 }
@@ -49,12 +48,12 @@ impl Default for BulkEncoder {
 }
 
 impl BulkEncoder {
-    /// An encoder of documents that are made by `document`.
+    /// An encoder whose documents are the objects of `document`.
     pub fn new(document: JsonEncoder) -> Self {
         Self { document, index: None, id: OnceLock::new(), next: AtomicU64::new(0) }
     }
 
-    /// Names the index or data stream in every action. By default it is the one in the endpoint's path.
+    /// Names the index or data stream in every action. Default: the one in the endpoint's path.
     ///
     /// # Examples
     ///
@@ -87,7 +86,7 @@ impl Encoder for BulkEncoder {
         write!(out, "\"_id\":\"{id:016x}-{number:x}\"}}}}\n{{\"@timestamp\":{millis}")?;
         let document = out.len();
         self.document.encode(record, scope, out)?;
-        // The rest of an object that is begun already; it is never empty.
+        // The rest of an object that has begun; it is never empty.
         out[document] = b',';
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! ClickHouse's `JSONEachRow`.
+//! Rows for ClickHouse, in `JSONEachRow`.
 
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
@@ -14,10 +14,10 @@ use super::encoder::Encoder;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 
-/// Encodes records as rows for ClickHouse, in `JSONEachRow`, for the table that the OpenTelemetry Collector's exporter makes.
+/// Encodes records as ClickHouse rows in `JSONEachRow`, for the table that the OpenTelemetry Collector's exporter creates.
 ///
-/// The endpoint's query says where they go. Columns that the table has not are left out; before version 22.6 rows with them are
-/// refused, unless `input_format_skip_unknown_fields=1` is in the query as well. How the answers are read:
+/// The endpoint's query names the table. ClickHouse ignores columns that the table does not have; before version 22.6 it
+/// rejects such rows unless the query has `input_format_skip_unknown_fields=1`. Responses are read as
 /// [`ResponseProtocol::ClickHouse`].
 ///
 /// ```sql
@@ -30,11 +30,11 @@ use crate::error::BoxError;
 /// ) ENGINE = MergeTree PARTITION BY toDate(Timestamp) ORDER BY (ServiceName, Timestamp)
 /// ```
 ///
-/// A batch that comes again has its rows there once only where the table remembers inserts: replicated ones do, others with
-/// `SETTINGS non_replicated_deduplication_window = 1000` at the end of the above.
+/// A batch that is sent again is stored once only if the table deduplicates inserts: replicated tables do, others with
+/// `SETTINGS non_replicated_deduplication_window = 1000` at the end of the statement above.
 ///
-/// For a table of one's own: [`JsonEncoder::with_framing`](crate::JsonEncoder::with_framing) with
-/// [`Framing::ndjson`] and these responses.
+/// For a table of your own, use [`JsonEncoder::with_framing`](crate::JsonEncoder::with_framing) with [`Framing::ndjson`] and
+/// this response protocol.
 ///
 /// # Examples
 ///
@@ -96,7 +96,7 @@ impl Encoder for ClickHouseEncoder {
     }
 }
 
-/// A value in a column of text.
+/// A value in a text column.
 struct Text<'a>(&'a AnyValue);
 
 impl Serialize for Text<'_> {

@@ -1,4 +1,4 @@
-//! HTML forms: one record per request.
+//! HTML forms, one record per request.
 
 use std::time::SystemTime;
 
@@ -14,8 +14,8 @@ use crate::error::{BoxError, TemplateError};
 /// Encodes a record as the fields of an HTML form, one record per request: `application/x-www-form-urlencoded`.
 ///
 /// With [`with_method`](crate::LogExporterBuilder::with_method)`(Method::Get)` the fields are the query of the URL. Requests
-/// follow one another in the order of the records, unless [`with_max_in_flight`](crate::LogExporterBuilder::with_max_in_flight)
-/// allows several at a time.
+/// keep the order of the records, unless [`with_max_in_flight`](crate::LogExporterBuilder::with_max_in_flight) allows several
+/// in flight.
 ///
 /// # Examples
 ///
@@ -55,8 +55,8 @@ impl FormEncoder {
     /// The form that Python's `logging.handlers.HTTPHandler` sends: its fields in its order, and every attribute as a field
     /// of its own.
     ///
-    /// What Rust has not is what it would be for a record that has it not: `args` is `()`, and `exc_info`, `stack_info` and
-    /// `taskName` are `None`.
+    /// Fields that exist in Python only have the value of a record without them: `args` is `()`, and `exc_info`,
+    /// `stack_info` and `taskName` are `None`.
     ///
     /// # Examples
     ///
@@ -93,11 +93,11 @@ impl FormEncoder {
         Self { fields, attributes: true, ..Self::default() }
     }
 
-    /// Adds a field, after those that there are.
+    /// Adds a field behind the others.
     ///
     /// # Errors
     ///
-    /// If the template has a field that there is not, or a single brace.
+    /// [`TemplateError`] if the template names a field that does not exist or has an unbalanced brace.
     ///
     /// # Examples
     ///
@@ -112,7 +112,7 @@ impl FormEncoder {
         Ok(self)
     }
 
-    /// Sets whether every attribute is a field as well, after the others. The default is `false`.
+    /// Sets whether every attribute becomes a field as well, behind the others. Default: `false`.
     ///
     /// # Examples
     ///

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 /// The content type of a form. Such a body can also be the query of a GET.
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
-/// How encoded records are put together into one request body, and how what the endpoint says to it is read.
+/// The rule that joins encoded records to a request body, and the protocol of the response.
 ///
-/// A body is `open`, the records joined by `separator`, `close`. The framing is stored with the records, so a
-/// spool can be drained by a program that does not have the encoder that filled it.
+/// A body is `open`, the records joined by `separator`, `close`. The framing is stored with the records, so a program
+/// without the encoder can drain the spool. Each of the four texts has at most 65,535 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Framing {
     content_type: Cow<'static, str>,
@@ -19,26 +19,26 @@ pub struct Framing {
     single: bool,
 }
 
-/// What an endpoint's answer says, beyond its status: what *its* protocol calls success.
+/// The protocol of an endpoint's responses: what they say beyond the status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ResponseProtocol {
-    /// The status says it all: see [`Verdict`](crate::Verdict). This is the default.
+    /// The status alone decides: see [`Verdict`](crate::Verdict). This is the default.
     #[default]
     Status,
-    /// OTLP: a success can be partial, and then says how many records were refused, and why, but not which.
+    /// OTLP: a success can be partial. It then says how many records are rejected and why, but not which.
     Otlp,
-    /// Elasticsearch's and OpenSearch's `_bulk`: every record has a status of its own. One whose document exists already
-    /// was delivered before; one that is refused goes to the rejected store alone; others come again.
+    /// The `_bulk` API of Elasticsearch and OpenSearch: every record has a status. A record whose document exists was
+    /// delivered before; a rejected record goes to the rejected store alone; others are retried.
     Bulk,
-    /// Splunk's HTTP Event Collector: a code says what of a 400 is the records' fault and what that of the settings.
+    /// Splunk's HTTP Event Collector: a code in a 400 says whether the records or the settings are wrong.
     SplunkHec,
-    /// ClickHouse over HTTP: the code of the exception says whether the rows, the table or the load is to blame.
+    /// ClickHouse over HTTP: the code of the exception says whether the rows, the table or the load is the cause.
     ClickHouse,
 }
 
 impl ResponseProtocol {
-    /// Each protocol, the byte that stands for it in an entry, and its name in the rejected store. Neither ever changes.
+    /// Each protocol with its byte in an entry and its name in the rejected store. Neither ever changes: see `FORMAT.md`.
     const ALL: [(Self, u8, &str); 5] = [
         (Self::Status, 0, "status"),
         (Self::Otlp, 1, "otlp"),
@@ -51,7 +51,7 @@ impl ResponseProtocol {
         Self::ALL.iter().find(|(protocol, ..)| *protocol == self).unwrap_or(&Self::ALL[0])
     }
 
-    /// The byte that stands for it in an entry.
+    /// The protocol's byte in an entry.
     pub(crate) fn byte(self) -> u8 {
         self.row().1
     }
@@ -60,7 +60,7 @@ impl ResponseProtocol {
         Self::ALL.iter().find(|(_, other, _)| *other == byte).map(|(protocol, ..)| *protocol)
     }
 
-    /// Its name in the rejected store.
+    /// The protocol's name in the rejected store.
     pub(crate) fn name(self) -> &'static str {
         self.row().2
     }
@@ -71,7 +71,7 @@ impl ResponseProtocol {
 }
 
 impl Framing {
-    /// A framing of one's own; each part may be empty.
+    /// A framing of these texts, each of which may be empty; responses are judged by their status.
     ///
     /// # Examples
     ///
@@ -97,7 +97,7 @@ impl Framing {
         }
     }
 
-    /// A body that is one record, as it was encoded: each record has a request of its own.
+    /// A framing of one record per request: the body is the encoded record.
     ///
     /// # Examples
     ///
@@ -113,7 +113,7 @@ impl Framing {
         framing
     }
 
-    /// How the endpoint's answers are read. Default: [`ResponseProtocol::Status`].
+    /// Sets the protocol of the endpoint's responses. Default: [`ResponseProtocol::Status`].
     ///
     /// # Examples
     ///
@@ -127,7 +127,7 @@ impl Framing {
         self
     }
 
-    /// One JSON array per request: `[` `,` `]`, `application/json`. The default encoder's framing.
+    /// One JSON array per request: `[` `,` `]`, `application/json`. It is the default encoder's framing.
     pub const fn json_array() -> Self {
         Self::new("application/json", "[", ",", "]")
     }
@@ -137,14 +137,14 @@ impl Framing {
         Self::new("application/x-ndjson", "", "\n", "\n")
     }
 
-    /// How many bytes its parts have.
+    /// The length of all four texts, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.content_type.len() + self.open.len() + self.separator.len() + self.close.len()
     }
 
     pub(crate) fn from_stored(content_type: String, parts: [Vec<u8>; 3], response_protocol: ResponseProtocol) -> Self {
         let [open, separator, close] = parts.map(Cow::Owned);
-        // Into how many records it is divided is stored beside it.
+        // The limit of records per batch is stored beside it, so `single` is not.
         Self { content_type: Cow::Owned(content_type), open, separator, close, response_protocol, single: false }
     }
 
@@ -153,22 +153,22 @@ impl Framing {
         &self.content_type
     }
 
-    /// What a body begins with.
+    /// The start of a body.
     pub fn open(&self) -> &[u8] {
         &self.open
     }
 
-    /// What stands between two records.
+    /// The text between two records.
     pub fn separator(&self) -> &[u8] {
         &self.separator
     }
 
-    /// What a body ends with.
+    /// The end of a body.
     pub fn close(&self) -> &[u8] {
         &self.close
     }
 
-    /// How the endpoint's responses are read.
+    /// The protocol of the endpoint's responses.
     pub fn response_protocol(&self) -> ResponseProtocol {
         self.response_protocol
     }

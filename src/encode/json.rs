@@ -1,4 +1,4 @@
-//! The default wire format: one JSON object per record, as Python's `http-logging` has made it known.
+//! The default wire format: one JSON object per record, in the schema of the Python package `http-logging`.
 
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,10 +18,10 @@ use super::encoder::Encoder;
 use crate::encode::framing::Framing;
 use crate::error::BoxError;
 
-/// The most that [`JsonEncoder::with_max_depth`] gives: deep enough for any data, shallow enough for any stack.
+/// The largest value of [`JsonEncoder::with_max_depth`]: deep enough for any data, shallow enough for any stack.
 const LARGEST_MAX_DEPTH: usize = 256;
 
-/// The keys of the schema, in either spelling, that [`JsonEncoder::with_extra_key`] may not take.
+/// The keys of the schema, in either spelling, which [`JsonEncoder::with_extra_key`] may not use.
 const RESERVED_KEYS: [&str; 16] = [
     "type",
     "created",
@@ -45,16 +45,16 @@ const RESERVED_KEYS: [&str; 16] = [
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LevelScale {
-    /// Those of Python's `logging`: `TRACE` 5, `DEBUG` 10, `INFO` 20, `WARNING` 30, `ERROR` 40, `CRITICAL` 50;
+    /// The scale of Python's `logging`: `TRACE` 5, `DEBUG` 10, `INFO` 20, `WARNING` 30, `ERROR` 40, `CRITICAL` 50;
     /// `NOTSET` 0 for a record without a severity number. This is the default.
     #[default]
     Python,
-    /// OpenTelemetry's own: the severity number, 1 to 24, and the severity text, or the number's short name where
+    /// OpenTelemetry's scale: the severity number, 1 to 24, and the severity text, or the number's short name where
     /// there is no text. Without a severity number it is 0, and without both the name is null.
     OpenTelemetry,
 }
 
-/// How [`JsonEncoder`] spells the key of the place in the code.
+/// The spelling of the key under which [`JsonEncoder`] writes the place in the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SourceCodeKey {
@@ -74,9 +74,9 @@ impl SourceCodeKey {
     }
 }
 
-/// Encodes a record as one JSON object, a batch as one JSON array. The default encoder.
+/// Encodes a record as one JSON object, and a batch as one JSON array. It is the default encoder.
 ///
-/// Every record has these keys, in this order; a value that is not known is null:
+/// Every record has these keys, in this order; an unknown value is null:
 ///
 /// ```json
 /// {"type": "async-http-logging", "created": 1610393068.365492, "relative_created": 1505.512,
@@ -95,27 +95,27 @@ impl SourceCodeKey {
 /// | `process` | the resource's `process.pid`, else the real one; its `process.executable.name`, else `service.name`, else the executable's file name |
 /// | `thread` | the attributes `thread.id` and `thread.name` |
 ///
-/// These follow where there is something to say:
+/// These keys follow if they have a value:
 ///
 /// | key | value |
 /// |---|---|
 /// | `stack_trace` | `exception.stacktrace`, else `exception.type` and `exception.message`, as text |
-/// | `tags` | what [`with_tags`](Self::with_tags) was given, an array |
+/// | `tags` | the list of [`with_tags`](Self::with_tags) |
 /// | `extra` | every attribute that is not used for another key, an object |
 /// | `logger` | the name of the instrumentation scope |
 /// | `target` | the target of the record |
-/// | `event` | the name of the event, unless it is the one that `tracing` makes up of file and line |
+/// | `event` | the name of the event, unless `tracing` made it up from file and line |
 /// | `trace` | `trace_id` and `span_id` in hexadecimal, `flags` as a number |
 /// | `resource` | the attributes of the resource, if [`with_resource`](Self::with_resource) is on |
 ///
 /// Any record yields valid JSON without duplicate keys:
 ///
-/// - Of attributes with the same name, the last one counts.
+/// - The last of several attributes with the same name wins.
 /// - An attribute such as `code.line.number` whose value is of an unexpected type stays in `extra`.
 /// - The floats that JSON does not know become the strings `"NaN"`, `"Infinity"` and `"-Infinity"`; bytes become
 ///   Base64, with the standard alphabet and padded.
 /// - A body that is not a string becomes the text of its JSON.
-/// - What is nested deeper than [`with_max_depth`](Self::with_max_depth) allows is cut.
+/// - A list or map nested deeper than [`with_max_depth`](Self::with_max_depth) becomes a string that says so.
 ///
 /// # Examples
 ///
@@ -167,12 +167,12 @@ impl Default for JsonEncoder {
 }
 
 impl JsonEncoder {
-    /// The encoder that gives what version 2.0.0 of the Python package `http-logging` really sends, which is not
-    /// what it documents: the type is `async-http-log`, the place in the code is under `source_code`, and every
-    /// record has a `stack_trace`, after its `level`, which is an empty string if there is none.
+    /// An encoder that writes the records that version 2.0.0 of the Python package `http-logging` sends. They differ from
+    /// its documentation: the type is `async-http-log`, the place in the code is under `source_code`, and every record
+    /// has a `stack_trace` after its `level`, which is an empty string if there is none.
     ///
-    /// The keys that the package does not know, such as `logger` and `trace`, still follow. Level 5 is called
-    /// `TRACE`, not `Level 5`.
+    /// Keys that the package does not have, such as `logger` and `trace`, follow. Level 5 is called `TRACE`, not
+    /// `Level 5`.
     ///
     /// # Examples
     ///
@@ -233,10 +233,9 @@ impl JsonEncoder {
         self
     }
 
-    /// Adds fields to the `extra` of every record; by default there are none.
+    /// Adds fields to the `extra` of every record. Default: none.
     ///
-    /// An attribute of the record takes the place of a field with its name, and a field given later that of one
-    /// given before.
+    /// An attribute of the record replaces a field with its name, and a later field replaces an earlier one.
     ///
     /// # Examples
     ///
@@ -262,8 +261,8 @@ impl JsonEncoder {
 
     /// Sets the name of the object that holds the attributes. The default is `extra`.
     ///
-    /// A name that the schema uses itself, whether or not it is in use, gets an underscore at the end, so that
-    /// neither value hides the other: `level` becomes `level_`.
+    /// A name that the schema uses itself gets an underscore at the end, so that neither value hides the other: `level`
+    /// becomes `level_`.
     ///
     /// # Examples
     ///
@@ -280,7 +279,7 @@ impl JsonEncoder {
         self
     }
 
-    /// Sets the list under `tags`. By default there is none, and the key is left out.
+    /// Sets the list under `tags`. Default: none, and the key is left out.
     ///
     /// # Examples
     ///
@@ -294,8 +293,8 @@ impl JsonEncoder {
         self
     }
 
-    /// Sets whether every record has the attributes of the resource under `resource`. The default is `false`: they
-    /// are the same in every record of a process.
+    /// Sets whether every record has the attributes of the resource under `resource`. Default: `false`, since they are the
+    /// same in every record of a process.
     ///
     /// # Examples
     ///
@@ -309,11 +308,10 @@ impl JsonEncoder {
         self
     }
 
-    /// Sets how many lists and maps of one value are written inside one another. The default is 64, the largest
-    /// is 256.
+    /// Sets the depth to which lists and maps of one value are nested. Default: 64; at most 256.
     ///
-    /// A list or map that is nested deeper becomes the string `"[nested too deeply]"`; with zero, every list and
-    /// map does. Many JSON parsers refuse more than some hundred levels, the ones around an attribute included.
+    /// A list or map that is nested deeper becomes the string `"[nested too deeply]"`; with zero, every list and map
+    /// does. Many JSON parsers reject more than some hundred levels, including the levels around an attribute.
     ///
     /// # Examples
     ///
@@ -327,7 +325,7 @@ impl JsonEncoder {
         self
     }
 
-    /// Sets how records are joined. The default is [`Framing::json_array`].
+    /// Sets the framing. Default: [`Framing::json_array`].
     ///
     /// # Examples
     ///
@@ -459,7 +457,7 @@ impl Encoder for JsonEncoder {
     }
 }
 
-/// Whether a name is what `tracing` calls an event that was not given one: `event src/main.rs:12`.
+/// Whether `tracing` made the name of an event up: `event src/main.rs:12`.
 fn is_place(event: &str) -> bool {
     let line = event.strip_prefix("event ").and_then(|place| place.rsplit_once(':')).map(|(_, line)| line);
     line.is_some_and(|line| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()))

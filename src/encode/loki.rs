@@ -1,4 +1,4 @@
-//! Loki's push API.
+//! The push API of Loki.
 
 use std::time::SystemTime;
 
@@ -16,11 +16,11 @@ use crate::error::{BoxError, TemplateError};
 
 /// Encodes records for Loki's push API, `/loki/api/v1/push`.
 ///
-/// The line is what another encoder makes of a record, by default [`JsonEncoder`], which LogQL takes apart with `| json`. The
-/// labels are `service_name`, of the resource, and `level`; further ones come from templates. Keep them few: every
-/// combination is a stream of its own. A label whose value is empty is left out.
+/// Another encoder writes the line, by default [`JsonEncoder`], whose lines LogQL parses with `| json`. The labels are
+/// `service_name`, from the resource, and `level`; templates add further ones. Keep them few: every combination is a stream
+/// of its own. A label with an empty value is left out.
 ///
-/// Loki tells lines of one stream apart by their time and text: what comes twice is stored once.
+/// Loki identifies a line of a stream by its time and text, so a line that is sent twice is stored once.
 ///
 /// # Examples
 ///
@@ -50,19 +50,19 @@ impl Default for LokiEncoder {
 }
 
 impl<E: Encoder> LokiEncoder<E> {
-    /// An encoder of lines that are made by `line`.
+    /// An encoder whose lines `line` writes.
     pub fn new(line: E) -> Self {
         let service = Template::field("resource[service.name]");
         let labels = vec![("service_name".to_owned(), service), ("level".to_owned(), Template::field("levelname"))];
         Self { line, labels, origin: Origin::default(), started: SystemTime::now() }
     }
 
-    /// Adds a label, or puts another one in the place of that with the same name. What a label's name may not have becomes
-    /// an underscore.
+    /// Adds a label, or replaces the one with the same name. A character that a label's name may not have becomes an
+    /// underscore.
     ///
     /// # Errors
     ///
-    /// If the template has a field that there is not, or a single brace.
+    /// [`TemplateError`] if the template names a field that does not exist or has an unbalanced brace.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! OTLP, in protobuf and in JSON.
+//! OTLP in protobuf and in JSON.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,20 +19,20 @@ use crate::config::values::Protocol;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 
-/// How many lists and maps of one value are written inside one another. Protobuf's usual bound is 100 messages, of which a map
-/// inside a map takes three.
+/// The depth to which lists and maps of one value are nested. Protobuf's usual bound is 100 messages, and a map inside a map
+/// takes three.
 const MAX_DEPTH: usize = 24;
 
 /// The numbers of fields: `ExportLogsServiceRequest.resource_logs`, `ResourceLogs.scope_logs`.
 const RESOURCE_LOGS: u32 = 1;
 const SCOPE_LOGS: u32 = 2;
 
-/// Encodes records as OTLP: what [`with_protocol`](crate::LogExporterBuilder::with_protocol) chooses.
+/// Encodes records as OTLP: the encoder of [`with_protocol`](crate::LogExporterBuilder::with_protocol).
 ///
-/// Each record brings its resource and scope: that is what lets batches be put together and divided without being decoded. It
-/// makes a request larger before it is compressed, and hardly so afterwards. A partial success is counted, and not repeated:
-/// see [`ResponseProtocol::Otlp`]. Lists and maps that are nested more than 24 deep are cut; in JSON, the floats that it has no number
-/// for become strings.
+/// Each record carries its resource and scope, so that batches can be joined and split without decoding. That makes a
+/// request larger before compression, and hardly larger afterwards. A partial success is counted and not retried: see
+/// [`ResponseProtocol::Otlp`]. Lists and maps nested deeper than 24 become a string that says so; in JSON, floats that JSON
+/// has no number for become strings.
 ///
 /// # Examples
 ///
@@ -45,7 +45,7 @@ const SCOPE_LOGS: u32 = 2;
 #[derive(Clone, Debug)]
 pub struct OtlpEncoder {
     protocol: Protocol,
-    /// A `ResourceLogs` but for its scopes: the start of every record's.
+    /// A `ResourceLogs` without its scopes: the start of every record.
     resource: Vec<u8>,
 }
 
@@ -136,7 +136,7 @@ impl Encoder for OtlpEncoder {
     fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let logs = ScopeLogs {
             scope: Some(proto::InstrumentationScope {
-                // As the OTLP exporter has it: the target is the name of who logged.
+                // As in `opentelemetry-otlp`: the target is the name of the scope.
                 name: record.target().map_or_else(|| scope.name().to_owned(), ToString::to_string),
                 version: scope.version().unwrap_or_default().to_owned(),
                 attributes: scope
@@ -166,7 +166,7 @@ impl Encoder for OtlpEncoder {
             Protocol::HttpBinary => logs.encode_to_vec(),
             Protocol::HttpJson => {
                 let mut members = Vec::new();
-                // It has nothing that JSON does not know.
+                // It holds no value that JSON cannot represent.
                 let _ = Object::write(&mut members, |json| {
                     json.member("resource", &logs.resource)?;
                     json.text("schemaUrl", Some(&logs.schema_url))

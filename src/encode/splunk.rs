@@ -1,4 +1,4 @@
-//! Splunk's HTTP Event Collector.
+//! The HTTP Event Collector of Splunk.
 
 use std::time::UNIX_EPOCH;
 
@@ -16,9 +16,9 @@ use crate::error::BoxError;
 
 /// Encodes records for Splunk's HTTP Event Collector, `/services/collector/event`.
 ///
-/// The event is what another encoder makes of a record, by default [`JsonEncoder`]: JSON as an object, anything else as a
-/// string. `host` is the resource's `host.name` and `source` its `service.name`, unless they are given. The token goes into a
-/// header. How the answers are read: [`ResponseProtocol::SplunkHec`].
+/// Another encoder writes the event, by default [`JsonEncoder`]: JSON as an object, anything else as a string. `host` is the
+/// resource's `host.name` and `source` its `service.name`, unless they are set. The token goes into a header. Responses are
+/// read as [`ResponseProtocol::SplunkHec`].
 ///
 /// # Examples
 ///
@@ -47,12 +47,12 @@ impl Default for SplunkEncoder {
 }
 
 impl<E: Encoder> SplunkEncoder<E> {
-    /// An encoder of events that are made by `event`.
+    /// An encoder whose events `event` writes.
     pub fn new(event: E) -> Self {
         Self { event, host: None, source: None, source_type: None, index: None, origin: Origin::default() }
     }
 
-    /// Sets `host`. The default is the resource's `host.name`, or none.
+    /// Sets `host`. Default: the resource's `host.name`, or none.
     ///
     /// # Examples
     ///
@@ -66,7 +66,7 @@ impl<E: Encoder> SplunkEncoder<E> {
         self
     }
 
-    /// Sets `source`. The default is the resource's `service.name`, or none.
+    /// Sets `source`. Default: the resource's `service.name`, or none.
     ///
     /// # Examples
     ///
@@ -80,7 +80,7 @@ impl<E: Encoder> SplunkEncoder<E> {
         self
     }
 
-    /// Sets `sourcetype`. The default is none: the token's own.
+    /// Sets `sourcetype`. Default: none, the token's own applies.
     ///
     /// # Examples
     ///
@@ -94,7 +94,7 @@ impl<E: Encoder> SplunkEncoder<E> {
         self
     }
 
-    /// Sets `index`. The default is none: the token's own.
+    /// Sets `index`. Default: none, the token's own applies.
     ///
     /// # Examples
     ///

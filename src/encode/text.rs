@@ -11,9 +11,9 @@ use super::encoder::Encoder;
 use crate::encode::framing::Framing;
 use crate::error::{BoxError, TemplateError};
 
-/// Encodes a record as text made from a [`Template`], a batch as these joined by newlines: `text/plain; charset=utf-8`.
+/// Encodes a record as text from a [`Template`], and a batch as lines: `text/plain; charset=utf-8`.
 ///
-/// A record whose message has several lines has several lines here as well, unless
+/// A record whose message has several lines is written in several lines, unless
 /// [`with_escaped_newlines`](Self::with_escaped_newlines) is on.
 ///
 /// # Examples
@@ -34,11 +34,11 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// An encoder of lines made from a template.
+    /// An encoder whose lines `template` describes.
     ///
     /// # Errors
     ///
-    /// If the template has a field that there is not, or a single brace.
+    /// [`TemplateError`] if the template names a field that does not exist or has an unbalanced brace.
     pub fn new(template: &str) -> Result<Self, TemplateError> {
         Ok(Self::of(template.parse()?))
     }
@@ -53,7 +53,7 @@ impl TextEncoder {
         }
     }
 
-    /// Sets how records are joined. The default is by newlines, as `text/plain; charset=utf-8`.
+    /// Sets the framing. Default: lines, as `text/plain; charset=utf-8`.
     ///
     /// # Examples
     ///
@@ -69,8 +69,7 @@ impl TextEncoder {
         self
     }
 
-    /// Sets whether a record is one line whatever is in it: line feeds and carriage returns become `\n` and `\r`. The default
-    /// is `false`.
+    /// Sets whether every record is a single line: line feeds and carriage returns become `\n` and `\r`. Default: `false`.
     ///
     /// # Examples
     ///

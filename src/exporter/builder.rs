@@ -1,4 +1,4 @@
-//! The builder: every setting, its unit and its default.
+//! [`LogExporterBuilder`]: every setting, its unit and its default.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -34,11 +34,11 @@ use crate::transport::verdict::Verdict;
 
 /// Configures a [`LogExporter`].
 ///
-/// Where `opentelemetry_otlp` has a setting, it has the same name here. Two have no default:
+/// A setting that `opentelemetry_otlp` has as well has the same name here. Two settings have no default:
 /// [`with_spool_dir`](Self::with_spool_dir) and, unless OTLP is sent, [`with_endpoint`](Self::with_endpoint).
 ///
-/// What is not set in code is taken from the environment; the chapter on [configuration](crate::configuration) names the
-/// variable of every setting.
+/// A setting that is not made in code is read from the environment; the chapter on [configuration](crate::docs::configuration)
+/// names the variable of each.
 ///
 /// # Examples
 ///
@@ -67,14 +67,14 @@ pub struct LogExporterBuilder {
     meter: Option<Meter>,
 }
 
-/// A value that was given in code.
-#[expect(clippy::unnecessary_wraps, reason = "each setting is one that may be given")]
+/// A value set in code, with the method that set it.
+#[expect(clippy::unnecessary_wraps, reason = "each setting is optional")]
 fn given<T>(value: T, method: &str) -> Option<Sourced<T>> {
     Some(Sourced::new(value, method))
 }
 
 impl LogExporterBuilder {
-    /// Changes nothing: HTTP is the transport. Here so that swapping from `opentelemetry_otlp` stays one line.
+    /// Changes nothing: HTTP is the transport. It exists so that a swap from `opentelemetry_otlp` stays one line.
     ///
     /// # Examples
     ///
@@ -87,12 +87,12 @@ impl LogExporterBuilder {
         self
     }
 
-    // --- where to -------------------------------------------------------------------------------------------------
+    // --- the endpoint and the spool's place -----------------------------------------------------------------------
 
-    /// The URL that batches are sent to, with its path and query, taken as it is. Required, but for OTLP, whose default is
+    /// Sets the URL that batches are sent to, complete with path and query. Required, except with OTLP, whose default is
     /// `http://localhost:4318/v1/logs`.
     ///
-    /// A user and password in it are sent as basic authentication and never shown.
+    /// A user and password in it are sent as basic authentication, and never stored or shown.
     ///
     /// # Examples
     ///
@@ -106,10 +106,11 @@ impl LogExporterBuilder {
         self
     }
 
-    /// The directory of the spool, made if it is not there, readable by the owner alone. Required.
+    /// Sets the directory of the spool. Required. It is created if it is missing, readable by its owner alone.
     ///
-    /// It belongs on a local disk. Several exporters, also of several processes, may share one: each has its own part.
-    /// What one of them leaves behind is delivered by another, so they should have the same endpoint and headers.
+    /// It has to be on a local disk. Several exporters, also of several processes, may share one: each has a queue of its
+    /// own. A queue that a dead process leaves is adopted and delivered by another exporter, so all of them should have the
+    /// same endpoint and headers.
     ///
     /// # Examples
     ///
@@ -123,12 +124,12 @@ impl LogExporterBuilder {
         self
     }
 
-    // --- what is sent ---------------------------------------------------------------------------------------------
+    // --- the request ----------------------------------------------------------------------------------------------
 
-    /// How a record is encoded. Default: [`JsonEncoder::default`](crate::JsonEncoder).
+    /// Sets the wire format. Default: [`JsonEncoder::default`](crate::JsonEncoder).
     ///
-    /// Records that are in the spool already stay as they are. The later of this and [`with_protocol`](Self::with_protocol)
-    /// counts.
+    /// Records that are in the spool keep the format with which they were logged. The later call of this and
+    /// [`with_protocol`](Self::with_protocol) wins.
     ///
     /// # Examples
     ///
@@ -143,9 +144,9 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Sends OTLP, in protobuf or in JSON. Default: none, the encoder's own format. Takes the crate's feature `otlp`.
+    /// Sends OTLP, in protobuf or in JSON. Default: none, the encoder's own format. Needs the crate's feature `otlp`.
     ///
-    /// The same as [`with_encoder`](Self::with_encoder) with an `OtlpEncoder`; the later of the two counts.
+    /// It is the same as [`with_encoder`](Self::with_encoder) with an `OtlpEncoder`; the later call of the two wins.
     ///
     /// # Examples
     ///
@@ -160,9 +161,9 @@ impl LogExporterBuilder {
         self
     }
 
-    /// With which method requests are made. Default: [`Method::Post`].
+    /// Sets the HTTP method. Default: [`Method::Post`].
     ///
-    /// [`Method::Get`] sends each record as the query of the URL, and takes a [`FormEncoder`](crate::FormEncoder).
+    /// [`Method::Get`] sends each record as the query of the URL, and needs a [`FormEncoder`](crate::FormEncoder).
     ///
     /// # Examples
     ///
@@ -178,11 +179,12 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Which records may share a request: those for which this returns the same key. Default: all of them.
+    /// Sets the function that assigns each record to a partition, by its key. Default: one partition, with the empty key.
     ///
-    /// The key is stored with the records and is what the header hook goes by. Keys are delivered independently of each
-    /// other; within a key the order is kept. At most 64 KiB of a key count. Called once per record, in `export`, or on the
-    /// thread that logs with a [`SpoolProcessor`](crate::SpoolProcessor). The empty key can also come with a record that tells of losses in very many partitions at once.
+    /// Records of one partition may share a request, and keep their order; partitions are delivered independently of each
+    /// other. The key is stored with the records, and the header hook sees it. A key has at most 64 KiB; the rest is cut
+    /// off. The function is called once per record, in `export`, or with a [`SpoolProcessor`](crate::SpoolProcessor) on the
+    /// thread that logs. The empty key can also belong to a gap record, if losses occur in very many partitions at once.
     ///
     /// # Examples
     ///
@@ -205,8 +207,8 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Headers of every request. Default: none but `Content-Type`, `Content-Encoding` with gzip, `Idempotency-Key` and
-    /// what HTTP itself needs.
+    /// Adds headers to every request. Default: only `Content-Type`, `Content-Encoding` with gzip, `Idempotency-Key` and the
+    /// headers that HTTP itself needs.
     ///
     /// # Examples
     ///
@@ -220,12 +222,12 @@ impl LogExporterBuilder {
         self
     }
 
-    /// A function that sets headers, called before every attempt with the batch that is to be sent.
+    /// Sets a function that is called before every attempt and may change the headers of the request. Default: none.
     ///
-    /// It sees the headers so far and may set, replace and remove any of them. What it sets is never stored: secrets
-    /// are as fresh as the attempt. If it fails, the batch waits and is tried again. It runs on the delivery thread and
-    /// must not block; use [`with_async_header_hook`](Self::with_async_header_hook) to wait for something. The later of
-    /// the two counts.
+    /// It receives the batch and the headers so far, and may set, replace and remove any of them. Headers are never stored,
+    /// so a secret is as fresh as the attempt. If the function fails or panics, the batch is retried as after a 503. It runs
+    /// on the delivery thread and must not block; [`with_async_header_hook`](Self::with_async_header_hook) may wait. The
+    /// later call of the two wins.
     ///
     /// # Examples
     ///
@@ -246,9 +248,10 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Like [`with_header_hook`](Self::with_header_hook), for a hook that waits: to refresh a token, say.
+    /// Sets an asynchronous function like that of [`with_header_hook`](Self::with_header_hook), for a hook that waits: to
+    /// refresh a token, for example.
     ///
-    /// It runs on the delivery thread's own tokio runtime and has as long as [`with_timeout`](Self::with_timeout).
+    /// It runs on the delivery thread's own tokio runtime, and fails after [`with_timeout`](Self::with_timeout).
     ///
     /// # Examples
     ///
@@ -271,12 +274,12 @@ impl LogExporterBuilder {
         self
     }
 
-    /// How request bodies are compressed. Default: not at all.
+    /// Sets the compression of request bodies. Default: none. Needs the crate's feature `gzip-http`.
     ///
-    /// Records are compressed once, when they are logged; the pieces lie in the spool and are joined to one gzip member
-    /// when they are sent. An endpoint that does not take `Content-Encoding: gzip` answers 415 or 400: the records would go
-    /// to the rejected store, one by one. Try it with a fresh spool first: leaving it off later does not change what is in
-    /// the spool. Takes the crate's feature `gzip-http`.
+    /// Records are compressed once, when they are logged; the compressed pieces are in the spool and are joined to one gzip
+    /// member when they are sent. An endpoint that does not take `Content-Encoding: gzip` responds with 415 or 400, and the
+    /// records would go to the rejected store, one by one. Try it with a fresh spool first: a later change of this setting
+    /// does not change the records in the spool.
     ///
     /// # Examples
     ///
@@ -290,12 +293,12 @@ impl LogExporterBuilder {
         self
     }
 
-    // --- how much at a time ---------------------------------------------------------------------------------------
+    // --- batches and retries --------------------------------------------------------------------------------------
 
-    /// The most records of one request. Default: 512; at least 1.
+    /// Sets the most records of one request. Default: 512; at least 1.
     ///
-    /// This and the next hold for what is logged from now on. What is in the spool already keeps the limits with which it
-    /// was logged, so that a batch that was sent once is the same after a restart.
+    /// This limit and [`with_max_batch_bytes`](Self::with_max_batch_bytes) apply to records that are logged from now on.
+    /// Records in the spool keep the limits with which they were logged, so that a batch is the same after a restart.
     ///
     /// # Examples
     ///
@@ -309,10 +312,10 @@ impl LogExporterBuilder {
         self
     }
 
-    /// The largest request body, in bytes before it is compressed. Default: 1 MiB, what nginx lets through by default; at
+    /// Sets the largest request body, in bytes before compression. Default: 1 MiB, which nginx accepts by default; at
     /// least 1.
     ///
-    /// A single record that is larger goes alone.
+    /// A single larger record is a request of its own.
     ///
     /// # Examples
     ///
@@ -326,9 +329,9 @@ impl LogExporterBuilder {
         self
     }
 
-    /// How long a record may wait for others to fill its batch. Default: zero, what is there is sent.
+    /// Sets the time that a record may wait for others to fill its batch. Default: zero, a batch is sent at once.
     ///
-    /// While a request is under way, the next one gathers in any case.
+    /// While a request is in flight, the next batch of its partition fills up in any case.
     ///
     /// # Examples
     ///
@@ -343,14 +346,12 @@ impl LogExporterBuilder {
         self
     }
 
-    /// How many requests of one partition may be under way at the same time. Default: 1, which keeps the order; at most
-    /// 1024.
+    /// Sets the most requests of one partition in flight. Default: 1, which keeps the order; at most 1024.
     ///
-    /// With more, a slow network does not bound what is delivered, but the records of one request can arrive after those
-    /// of the next. It is the most that there are: beginning with one, there are more for as long as the answers do not
-    /// take longer for it, and half as many after 408, 429, 5xx, a broken connection or a timeout; what failed is repeated
-    /// beside them, each after its own delay. This is adapted for all partitions together. Requests of
-    /// different partitions go in parallel in any case, up to 16.
+    /// With more, the round trip does not bound the rate, but the records of one request can arrive after those of the next.
+    /// The number adapts, for all partitions together: it begins at one, grows while responses do not take longer for it,
+    /// and is halved after 408, 429, 5xx, a broken connection or a timeout. A failed batch is retried beside the others,
+    /// after its own delay. Requests of different partitions run in parallel in any case, up to 16.
     ///
     /// # Examples
     ///
@@ -364,7 +365,7 @@ impl LogExporterBuilder {
         self
     }
 
-    /// How failed requests are repeated. Default: [`RetryPolicy::default`].
+    /// Sets the delays of retries. Default: [`RetryPolicy::default`], from 500 ms to 30 s.
     ///
     /// # Examples
     ///
@@ -383,7 +384,8 @@ impl LogExporterBuilder {
         self
     }
 
-    /// What an answer means. Default: [`Verdict::of`], refined by the framing's [`ResponseProtocol`](crate::ResponseProtocol).
+    /// Sets the function that judges a response. Default: [`Verdict::of`], refined by the framing's
+    /// [`ResponseProtocol`](crate::ResponseProtocol).
     ///
     /// # Examples
     ///
@@ -406,7 +408,7 @@ impl LogExporterBuilder {
 
     // --- the spool ------------------------------------------------------------------------------------------------
 
-    /// What an accepted record survives. Default: [`Durability::Sync`], a power cut.
+    /// Sets the durability of accepted records. Default: [`Durability::Sync`]: they survive a power cut.
     ///
     /// # Examples
     ///
@@ -420,10 +422,10 @@ impl LogExporterBuilder {
         self
     }
 
-    /// How records are compressed in the spool. Default: [`SpoolCompression::Lz4`].
+    /// Sets the compression of records in the spool. Default: [`SpoolCompression::Lz4`].
     ///
-    /// They are sent as if they were not. With [`with_compression`](Self::with_compression) this does not count: they lie
-    /// there as they are sent.
+    /// The endpoint does not see it. With [`with_compression`](Self::with_compression) this setting has no effect: records
+    /// are stored as they are sent.
     ///
     /// # Examples
     ///
@@ -437,10 +439,10 @@ impl LogExporterBuilder {
         self
     }
 
-    /// The size of the spool's segments, in bytes. Default: 16 MiB, or an eighth of
+    /// Sets the size of a segment, in bytes. Default: 16 MiB, or an eighth of
     /// [`with_max_spool_bytes`](Self::with_max_spool_bytes) if that is less; from 1 MiB to that eighth.
     ///
-    /// Disk is given back a segment at a time, and memory grows with the segment's size, not with the backlog.
+    /// Disk space is given back a segment at a time, and memory grows with the size of a segment, not with the backlog.
     ///
     /// # Examples
     ///
@@ -454,10 +456,11 @@ impl LogExporterBuilder {
         self
     }
 
-    /// How much the spool directory may take on disk, in bytes, all exporters that share it together. Default: 1 GiB; at
+    /// Sets the largest size of the spool directory on disk, in bytes, for all exporters that share it. Default: 1 GiB; at
     /// least 8 MiB.
     ///
-    /// Never more than this and one segment. [`with_full_policy`](Self::with_full_policy) says what gives way.
+    /// The directory never exceeds it by more than one segment per exporter. At the limit
+    /// [`with_full_policy`](Self::with_full_policy) decides whether the oldest records are evicted or new ones rejected.
     ///
     /// # Examples
     ///
@@ -471,7 +474,7 @@ impl LogExporterBuilder {
         self
     }
 
-    /// How much is to be left free on the spool's file system, in bytes. Default: zero.
+    /// Sets the bytes that stay free on the spool's file system. Default: zero.
     ///
     /// # Examples
     ///
@@ -485,10 +488,10 @@ impl LogExporterBuilder {
         self
     }
 
-    /// What gives way when the spool is full. Default: [`FullPolicy::EvictOldest`].
+    /// Sets the policy of a full spool. Default: [`FullPolicy::EvictOldest`].
     ///
-    /// What is dropped is counted in [`SpoolStats::lost_records`](crate::SpoolStats::lost_records) and told in the
-    /// stream, by a record of its own in each partition.
+    /// Lost records are counted in [`SpoolStats::lost_records`](crate::SpoolStats::lost_records) and reported in the
+    /// stream, by a gap record in each partition.
     ///
     /// # Examples
     ///
@@ -502,11 +505,11 @@ impl LogExporterBuilder {
         self
     }
 
-    /// How long a record may wait to be delivered. Default: for ever.
+    /// Sets the longest time that a record may wait to be delivered. Default: none, records wait for ever.
     ///
-    /// A batch is given up when its newest record is older. That is counted in
-    /// [`SpoolStats::expired_records`](crate::SpoolStats::expired_records) and told in the stream. It goes by the system's
-    /// clock: if that jumps ahead by more than this, what waits is given up.
+    /// A batch expires when its newest record is older. Expired records are counted in
+    /// [`SpoolStats::expired_records`](crate::SpoolStats::expired_records) and reported in the stream. The system's clock
+    /// decides: if it jumps ahead by more than this, waiting records expire.
     ///
     /// # Examples
     ///
@@ -521,9 +524,10 @@ impl LogExporterBuilder {
         self
     }
 
-    /// How much the rejected store may hold, in bytes. Default: 16 MiB. The oldest records make room for new ones.
+    /// Sets the size of the rejected store, in bytes. Default: 16 MiB. The oldest records are evicted for new ones.
     ///
-    /// It keeps what the receiver refused for good: see [`SpoolHandle::rejected`](crate::SpoolHandle::rejected).
+    /// The store keeps the records that the endpoint rejected for good: see
+    /// [`SpoolHandle::rejected`](crate::SpoolHandle::rejected).
     ///
     /// # Examples
     ///
@@ -539,7 +543,7 @@ impl LogExporterBuilder {
 
     // --- the HTTP client ------------------------------------------------------------------------------------------
 
-    /// How long one request may take, from connecting to the end of the answer. Default: 10 s.
+    /// Sets the longest time of one request, from connecting to the end of the response. Default: 10 s.
     ///
     /// # Examples
     ///
@@ -554,7 +558,7 @@ impl LogExporterBuilder {
         self
     }
 
-    /// How long connecting may take. Default: 5 s.
+    /// Sets the longest time of connecting. Default: 5 s.
     ///
     /// # Examples
     ///
@@ -569,7 +573,7 @@ impl LogExporterBuilder {
         self
     }
 
-    /// How long an idle connection is kept for the next request. Default: 90 s; zero keeps none.
+    /// Sets the time that an idle connection is kept for the next request. Default: 90 s; zero keeps none.
     ///
     /// # Examples
     ///
@@ -584,7 +588,8 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Trusts further certificate authorities besides the system's: one or more certificates in PEM. Can be repeated.
+    /// Trusts further certificate authorities besides the system's: one or more certificates in PEM. Default: none. It can
+    /// be called several times.
     ///
     /// # Examples
     ///
@@ -599,7 +604,7 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Authenticates the client (mTLS): its private key and its certificates, together in PEM. Default: none.
+    /// Sets the client's identity for mTLS: its private key and its certificates, together in PEM. Default: none.
     ///
     /// # Examples
     ///
@@ -615,8 +620,8 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Accepts **any** certificate, also one that is forged: whoever is on the way can read and change everything.
-    /// For experiments. Default: false.
+    /// Accepts **any** certificate, including a forged one: anyone on the network path can read and change everything.
+    /// For experiments only. Default: false.
     ///
     /// # Examples
     ///
@@ -631,8 +636,8 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Sends every request through a proxy, `http://[user:password@]host:port`. Default: what `HTTP_PROXY`,
-    /// `HTTPS_PROXY` and `NO_PROXY` say.
+    /// Sends every request through a proxy, `http://[user:password@]host:port`. Default: the proxy that `HTTP_PROXY`,
+    /// `HTTPS_PROXY` and `NO_PROXY` name.
     ///
     /// # Examples
     ///
@@ -646,11 +651,12 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Uses a client of one's own, for what there is no setting here. Default: one made from the settings above.
+    /// Sends requests with a client of your own, for options that have no setting here. Default: a client made from the
+    /// settings above.
     ///
-    /// Of those, only [`with_timeout`](Self::with_timeout) applies to it. It should not follow redirects: a redirected
-    /// POST becomes a GET without its records. It is used on a runtime of the exporter's own, so do not share one whose
-    /// connections belong to another.
+    /// Of the settings above, only [`with_timeout`](Self::with_timeout) applies to it. It must not follow redirects: a
+    /// redirected POST becomes a GET without its records. The exporter uses it on a runtime of its own, so do not share a
+    /// client whose connections belong to another runtime.
     ///
     /// # Examples
     ///
@@ -666,14 +672,14 @@ impl LogExporterBuilder {
         self
     }
 
-    // --- looking after it -------------------------------------------------------------------------------------------
+    // --- observation ------------------------------------------------------------------------------------------------
 
-    /// A function that is told when something changes in how the exporter fares: the endpoint is lost or back, a limit is
-    /// reached, something is damaged. Default: none.
+    /// Sets a function that receives each change of the exporter's state: the endpoint is lost or back, a limit is reached,
+    /// something is damaged. Default: none.
     ///
-    /// It runs on a thread of its own, with telemetry suppressed, and is given the events one after the other: it holds up
-    /// neither the delivery nor whoever logs, and may ask a [`SpoolHandle`](crate::SpoolHandle) for more. While it is busy,
-    /// 256 events wait; further ones are only logged. If it panics, it is called again for the next one.
+    /// It runs on a thread of its own, with telemetry suppressed, for one event after the other: it delays neither delivery
+    /// nor the application, and may use a [`SpoolHandle`](crate::SpoolHandle). While it runs, up to 256 events wait; further
+    /// ones are logged only. If it panics, it is called again for the next event.
     ///
     /// # Examples
     ///
@@ -681,7 +687,7 @@ impl LogExporterBuilder {
     /// use opentelemetry_spool::{LogExporter, SpoolEvent};
     ///
     /// let builder = LogExporter::builder().with_on_event(|event| match event {
-    ///     SpoolEvent::BatchHeld { reason, .. } => eprintln!("logs are held until somebody mends this: {reason}"),
+    ///     SpoolEvent::BatchHeld { reason, .. } => eprintln!("logs are held until this is fixed: {reason}"),
     ///     SpoolEvent::RecordsLost { reason, .. } => eprintln!("logs are lost: {}", reason.as_str()),
     ///     _ => {}
     /// });
@@ -694,11 +700,11 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Where the exporter's metrics go. Default: the global meter provider, as it is when this exporter is built. Takes the
-    /// crate's feature `metrics`.
+    /// Sets the provider of the exporter's metrics. Default: the global meter provider as it is when this exporter is
+    /// built. Needs the crate's feature `metrics`.
     ///
-    /// Set the global one before, or give one here: instruments that were made without a provider stay without. What there
-    /// is to see, and how to ask for it, is in the chapter [`metrics`](crate::metrics).
+    /// Set the global provider before, or pass one here: instruments that were made without a provider stay without one.
+    /// The chapter [`metrics`](crate::docs::metrics) lists the instruments, and queries for a dashboard.
     ///
     /// # Examples
     ///
@@ -737,12 +743,12 @@ impl LogExporterBuilder {
 
     // --- build ----------------------------------------------------------------------------------------------------
 
-    /// Opens the spool, starts the delivery of what is in it, and returns the exporter.
+    /// Opens the spool, starts delivery and returns the exporter.
     ///
     /// # Errors
     ///
-    /// If a setting is missing or not allowed, and if the spool cannot be opened. The error names the setting, what is
-    /// wrong with it and what is allowed.
+    /// [`ExporterBuildError::Missing`] and [`ExporterBuildError::Invalid`] name the setting, the problem and the values
+    /// that are allowed; [`ExporterBuildError::Spool`] and [`ExporterBuildError::Thread`] name the cause.
     pub fn build(self) -> Result<LogExporter, ExporterBuildError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let ResolvedConfig { encoder, spool, transport, pace } =
@@ -770,7 +776,7 @@ impl LogExporterBuilder {
 
 impl std::fmt::Debug for LogExporterBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Not shown, because they can hold secrets: the endpoint, header values, keys, the proxy.
+        // The endpoint, header values, keys and the proxy can hold secrets: they are not shown.
         f.debug_struct("LogExporterBuilder")
             .field("spool_dir", &self.code.settings.spool_dir.as_ref().map(|dir| &dir.value))
             .field("headers", &self.code.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())

@@ -1,4 +1,4 @@
-//! [`CallerThreadProcessor`].
+//! [`CallerThreadProcessor`]: notes which thread logged.
 
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
@@ -12,11 +12,11 @@ use opentelemetry_sdk::logs::{LogProcessor, SdkLogRecord};
 const THREAD_ID: Key = Key::from_static_str("thread.id");
 const THREAD_NAME: Key = Key::from_static_str("thread.name");
 
-/// Adds `thread.id` and `thread.name` of the thread that logs.
+/// A log processor that adds the attributes `thread.id` (a number) and `thread.name` of the thread that logs.
 ///
-/// An exporter behind a batch processor runs on the processor's thread and cannot know. Put this one before it:
-/// processors see a record in the order in which they were added. A record that has a `thread.id` already is left as
-/// it is; a thread without a name has none here either.
+/// An exporter behind a batch processor runs on the processor's thread, so it cannot know. Add this processor before the
+/// one that exports: processors see a record in the order in which they were added. A record that has a `thread.id` is
+/// left as it is; a thread without a name gets no `thread.name`.
 ///
 /// # Examples
 ///
@@ -33,7 +33,7 @@ const THREAD_NAME: Key = Key::from_static_str("thread.name");
 pub struct CallerThreadProcessor(());
 
 impl CallerThreadProcessor {
-    /// The only one there is.
+    /// Makes the processor. It has no settings.
     pub const fn new() -> Self {
         Self(())
     }
@@ -46,7 +46,7 @@ thread_local! {
     };
 }
 
-/// The number in a thread's id. The standard library shows it only in `Debug`.
+/// The number in a thread's id, which the standard library shows in `Debug` only.
 fn number(id: ThreadId) -> i64 {
     let text = format!("{id:?}");
     text.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0)

@@ -1,10 +1,10 @@
-//! Gap records: what was lost is told in the stream, as a record like any other.
+//! Gap records: a loss is reported in the stream, by a record in the encoder's own format.
 //!
 //! | attribute | |
 //! |---|---|
 //! | `spool.gap.reason` | `evicted`, `not_written`, `buffer_full`, `encode_failed`, `expired` or `corrupt` |
-//! | `spool.gap.records` | how many |
-//! | `spool.gap.first_timestamp`, `spool.gap.last_timestamp` | of the records, where known: seconds since the epoch |
+//! | `spool.gap.records` | the number of lost records |
+//! | `spool.gap.first_timestamp`, `spool.gap.last_timestamp` | of the lost records, where known: seconds since the epoch |
 
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};

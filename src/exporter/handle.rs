@@ -1,4 +1,4 @@
-//! The handle: what the application sees of its spool while it runs.
+//! [`SpoolHandle`]: the application's view of a running exporter.
 
 use std::time::Duration;
 
@@ -10,8 +10,11 @@ use crate::observe::stats::SpoolStats;
 use crate::process::check_process;
 use crate::spool::RejectedRecord;
 
-/// Looks into the spool of a [`LogExporter`](crate::LogExporter) and steers its delivery. Cheap to clone; it keeps
-/// nothing alive.
+/// A handle of a running [`LogExporter`](crate::LogExporter): reads statistics and rejected records, and flushes, pauses
+/// and resumes delivery.
+///
+/// It is cheap to clone and keeps nothing alive. After the exporter is shut down, [`stats`](Self::stats) still returns the
+/// counters, and the other methods return errors or do nothing.
 ///
 /// # Examples
 ///
@@ -42,15 +45,15 @@ impl SpoolHandle {
         self.remote.stats()
     }
 
-    /// Delivers everything that was accepted before this call, and waits for it up to `timeout`.
+    /// Delivers everything that was accepted before this call now, and waits for it at most `timeout`.
     ///
-    /// What waits for a retry is tried at once, and nothing lingers. It is the other half of
-    /// `SdkLoggerProvider::force_flush`, which returns when the records are *on disk*: call that first.
-    /// Blocks the calling thread.
+    /// Batches that wait for a retry are tried at once, and nothing lingers. `SdkLoggerProvider::force_flush` is the other
+    /// half: it returns when the records are *on disk*; call it first. This method blocks the calling thread.
     ///
     /// # Errors
     ///
-    /// If the time is up, delivery is paused or the exporter is shut down. Nothing is lost by that.
+    /// [`FlushError::Timeout`] if the time is up, [`FlushError::Paused`] while delivery is paused and
+    /// [`FlushError::ShutDown`] after the shutdown. The records stay in the spool in each case.
     pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let Some(spool) = self.remote.spool() else { return Err(FlushError::ShutDown) };
@@ -69,27 +72,26 @@ impl SpoolHandle {
         }
     }
 
-    /// What the receiver refused for good, the oldest first: with its answer, and as it was
-    /// before compression.
+    /// The records that the endpoint rejected for good, the oldest first, each with the endpoint's response.
     ///
-    /// The records lie in the directory `rejected` of the spool, a JSON file each; who has dealt with one may delete its
-    /// file. Reads all of them: at most what
-    /// [`with_max_rejected_bytes`](crate::LogExporterBuilder::with_max_rejected_bytes) allows.
+    /// The records are in the directory `rejected` of the spool, one JSON file each; a file may be deleted once its record
+    /// is dealt with. This method reads all of them into memory: at most
+    /// [`with_max_rejected_bytes`](crate::LogExporterBuilder::with_max_rejected_bytes), 16 MiB by default.
     ///
     /// # Errors
     ///
-    /// If the exporter is shut down or the directory cannot be read.
+    /// [`SpoolError::Closed`] after the shutdown, [`SpoolError::Io`] if the directory cannot be read.
     pub fn rejected(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
         let spool = self.remote.spool().ok_or(SpoolError::Closed)?;
         spool.rejected().records()
     }
 
-    /// Stops delivering, after the requests that are under way or just begin. Records are accepted and spooled as before.
+    /// Stops delivery after the requests that are in flight. Records are accepted and spooled as before.
     pub fn pause(&self) {
         self.set_paused(true);
     }
 
-    /// Goes on delivering after [`pause`](Self::pause).
+    /// Resumes delivery after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.set_paused(false);
     }

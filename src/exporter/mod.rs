@@ -47,22 +47,23 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A log exporter that never loses a record it has accepted.
+/// A log exporter that writes records to a durable spool on disk, and delivers them from there.
 ///
-/// `export` returns once the records are in the spool, on disk; a thread of the exporter's own sends them from there.
-/// It works with `BatchLogProcessor`, `SimpleLogProcessor` and, for bursts, [`SpoolProcessor`](crate::SpoolProcessor),
-/// inside and outside an async runtime.
+/// `export` returns once the records are on disk; a thread of the exporter sends them, and retries them until the endpoint
+/// has taken them. An accepted record is lost only by a limit of the spool (`evicted`, `expired`) or a damaged disk
+/// (`corrupt`), and each loss is counted and reported. The exporter works with `BatchLogProcessor`, `SimpleLogProcessor`
+/// and, for bursts, [`SpoolProcessor`](crate::SpoolProcessor), inside and outside an async runtime.
 ///
-/// - `SdkLoggerProvider::force_flush`: what was logged is *on disk*.
-/// - [`SpoolHandle::flush`]: what was logged is *delivered*.
-/// - `SdkLoggerProvider::shutdown`: sends until all is delivered, but no longer than the SDK allows (5 s), and tries
-///   what fails only once. The rest stays in the spool for the next start; that is success, not an error.
-/// - Dropping without a shutdown breaks off at once, and loses nothing either.
-/// - A process that forks builds its exporters afterwards, one in each process: the copy of one that was there before
-///   refuses every call with an error, and so does `build`.
+/// - `SdkLoggerProvider::force_flush` returns when every record is *on disk*.
+/// - [`SpoolHandle::flush`] returns when every record is *delivered*.
+/// - `SdkLoggerProvider::shutdown` delivers until the spool is empty, but no longer than the SDK allows (5 s), and tries a
+///   failing batch once. The rest stays in the spool for the next start; that is a success, not an error.
+/// - Dropping the exporter without a shutdown stops delivery at once. Accepted records stay in the spool.
+/// - A process that forks builds its exporters afterwards, one in each process: a copy of an exporter in a forked process
+///   returns an error from every call, and so does `build` there.
 ///
-/// What happens on its threads, those of the storage engine included, is not logged through it: telemetry is suppressed
-/// there.
+/// Telemetry is suppressed on the exporter's threads, including those of the storage engine: their own logs do not come
+/// back as records.
 pub struct LogExporter {
     pub(crate) encoder: SharedEncoder,
     pub(crate) partition_key: Option<Box<PartitionKey>>,
@@ -73,12 +74,12 @@ pub struct LogExporter {
 }
 
 impl LogExporter {
-    /// Begins to configure an exporter.
+    /// A builder with the defaults of every setting.
     pub fn builder() -> LogExporterBuilder {
         LogExporterBuilder::default()
     }
 
-    /// A handle to look into the spool and to flush, pause and resume delivery.
+    /// A handle that reads statistics and rejected records, and flushes, pauses and resumes delivery.
     pub fn handle(&self) -> SpoolHandle {
         SpoolHandle::new(&self.pipeline)
     }

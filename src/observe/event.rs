@@ -1,4 +1,4 @@
-//! [`SpoolEvent`]: what changes in how an exporter fares, told to the diagnostics and to the user's callback.
+//! [`SpoolEvent`]: changes of an exporter's state, reported to the diagnostics and to the user's callback.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,126 +8,126 @@ use opentelemetry::{otel_info, otel_warn};
 
 use crate::observe::loss::LossReason;
 
-/// So many events wait for the callback; further ones are only logged.
+/// The most events that wait for the callback; further ones are logged only.
 const MAX_WAITING: usize = 256;
 
-/// A change in how an exporter fares: what [`with_on_event`](crate::LogExporterBuilder::with_on_event) is given.
+/// A change of an exporter's state, passed to [`with_on_event`](crate::LogExporterBuilder::with_on_event).
 ///
-/// Each is logged as well, under its [`name`](Self::name), where the feature `internal-logs` is on. An event tells of a
-/// change, not of each time that something happens: [`SpoolStats`](crate::SpoolStats) counts.
+/// With the feature `internal-logs` each event is also logged under its [`name`](Self::name). An event reports a change,
+/// not each occurrence: [`SpoolStats`](crate::SpoolStats) counts those.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpoolEvent {
-    /// Records cannot be delivered: the endpoint cannot be reached or has too much, or the header hook fails.
+    /// Delivery fails: the endpoint cannot be reached or is overloaded, or the header hook fails. It is retried.
     DeliveryFailing {
-        /// The id of the batch; empty where there was none.
+        /// The id of the batch; empty if there was none.
         batch: String,
-        /// What went wrong.
+        /// The error, with its causes.
         reason: String,
     },
-    /// The endpoint or the credentials are to be mended by someone: until then the batch is held.
+    /// A batch is held until an operator fixes the endpoint's address or the credentials. It is retried slowly.
     BatchHeld {
         /// The id of the batch.
         batch: String,
-        /// What the endpoint answered.
+        /// The endpoint's response, in words.
         reason: String,
     },
-    /// All that failed or was held is delivered again.
+    /// Delivery works again for every partition that failed or was held.
     DeliveryResumed,
-    /// The endpoint refuses records for good, for the first time: they are set aside in the rejected store.
+    /// The endpoint rejects records for good, for the first time: they are in the rejected store.
     RecordsRejected {
         /// The id of the batch.
         batch: String,
-        /// What the endpoint answered.
+        /// The endpoint's response, in words.
         reason: String,
     },
-    /// The rejected store is full: its oldest records are deleted to make room.
+    /// The rejected store is full: its oldest records are evicted.
     RejectedEvicted {
-        /// How many at once.
+        /// The number of records that are evicted at once.
         records: u64,
     },
-    /// The endpoint refuses all that comes of a partition.
+    /// The endpoint rejects every record of a partition, at least 32 in a row.
     EverythingRejected {
-        /// What the endpoint answered.
+        /// The endpoint's response, in words.
         reason: String,
     },
-    /// Records are lost, the first since a record in the stream told of a loss.
+    /// Records are lost, for the first time since a gap record reported the loss before.
     RecordsLost {
-        /// Why.
+        /// The reason of the loss.
         reason: LossReason,
-        /// How many at first.
+        /// The number of records that are lost at first; a gap record reports all of them.
         records: u64,
     },
     /// A record could not be encoded and is lost, for the first time.
     EncodeFailed {
-        /// What the encoder said.
+        /// The encoder's error.
         reason: String,
     },
-    /// A [`SpoolProcessor`](crate::SpoolProcessor) begins to drop records for want of room in its buffer.
+    /// A [`SpoolProcessor`](crate::SpoolProcessor) begins to lose records because its buffer is full.
     BufferFull,
     /// A [`SpoolProcessor`](crate::SpoolProcessor) cannot write to the spool.
     CommitFailed {
-        /// What went wrong.
+        /// The error, with its causes.
         reason: String,
     },
     /// A [`SpoolProcessor`](crate::SpoolProcessor) can write to the spool again.
     CommitRecovered,
     /// There is no space for a new segment when the spool is opened.
     DiskFull {
-        /// What went wrong.
+        /// The error, with its causes.
         reason: String,
     },
-    /// A write failed, and the segment that was written is set aside.
+    /// A write failed: its segment is closed and a new one begins. No accepted record is lost.
     SegmentAbandoned {
-        /// The segment's number.
+        /// The number of the segment.
         segment: u64,
     },
-    /// A segment could not be synced: a power cut can take what was accepted last.
+    /// A segment could not be synced: a power cut can lose the records that were accepted last.
     SegmentNotSynced {
-        /// The segment's number.
+        /// The number of the segment.
         segment: u64,
-        /// What went wrong.
+        /// The error, with its causes.
         reason: String,
     },
-    /// A segment is damaged. What is whole in it is delivered.
+    /// A segment is damaged. Its intact records are delivered.
     SegmentDamaged {
-        /// The segment's number.
+        /// The number of the segment.
         segment: u64,
     },
-    /// What was delivered already is not known any more, and some of it is sent again.
+    /// The cursor database is damaged: which records are delivered is unknown, so some are sent again.
     CursorDamaged {
-        /// What the storage engine said.
+        /// The storage engine's error.
         reason: String,
     },
-    /// What is delivered cannot be written down.
+    /// The cursors cannot be written: after a restart some batches are sent again, under the same ids.
     CursorNotWritten {
-        /// What went wrong.
+        /// The error, with its causes.
         reason: String,
     },
-    /// What an exporter that is gone has left cannot be taken over.
+    /// The queue of an exporter that is gone cannot be adopted.
     AdoptionFailed {
-        /// What went wrong.
+        /// The error, with its causes.
         reason: String,
     },
     /// Segments cannot be prepared, sealed or deleted.
     HousekeepingFailed {
-        /// What went wrong.
+        /// The error, with its causes.
         reason: String,
     },
-    /// A loss could not be told in the stream before the shutdown.
+    /// A gap record could not be written before the shutdown: the loss is not reported in the stream.
     GapNotReported {
-        /// What went wrong.
+        /// The error, with its causes.
         reason: String,
     },
-    /// The spool could not be closed as it should.
+    /// The spool could not be closed cleanly.
     CloseFailed {
-        /// What went wrong.
+        /// The error, with its causes.
         reason: String,
     },
 }
 
 impl SpoolEvent {
-    /// What it is logged as: its own name behind `Spool.`, such as `Spool.BatchHeld`.
+    /// The name that the event is logged under: `Spool.` and the variant's name, such as `Spool.BatchHeld`.
     pub fn name(&self) -> &'static str {
         macro_rules! name_of {
             ($($variant:ident)*) => {
@@ -156,13 +156,13 @@ impl SpoolEvent {
                 name: "Spool.DeliveryFailing",
                 batch = batch.as_str(),
                 reason = reason.as_str(),
-                message = "Records cannot be delivered at the moment. They are kept in the spool and tried again."
+                message = "Delivery fails at the moment. The records stay in the spool and are retried."
             ),
             Self::BatchHeld { batch, reason } => warn!(
                 name: "Spool.BatchHeld",
                 batch = batch.as_str(),
                 reason = reason.as_str(),
-                message = "The endpoint refuses a batch. It is held and tried again slowly; nothing is lost."
+                message = "The endpoint does not take a batch, and an operator has to act. The batch is held and retried slowly; nothing is lost."
             ),
             Self::DeliveryResumed => {
                 otel_info!(name: "Spool.DeliveryResumed");
@@ -171,23 +171,23 @@ impl SpoolEvent {
                 name: "Spool.RecordsRejected",
                 batch = batch.as_str(),
                 reason = reason.as_str(),
-                message = "The endpoint refuses records for good. They are set aside in the rejected store. Further ones are counted only."
+                message = "The endpoint rejects records for good. They are in the rejected store. Further ones are counted only."
             ),
             Self::RejectedEvicted { records } => warn!(
                 name: "Spool.RejectedEvicted",
                 records = *records,
-                message = "The rejected store is full. Its oldest records are deleted to make room."
+                message = "The rejected store is full. Its oldest records are evicted."
             ),
             Self::EverythingRejected { reason } => warn!(
                 name: "Spool.EverythingRejected",
                 reason = reason.as_str(),
-                message = "The endpoint refuses everything. It is asked slowly until it takes something again."
+                message = "The endpoint rejects every record of a partition. The partition is retried slowly until a record is delivered."
             ),
             Self::RecordsLost { reason, records } => warn!(
                 name: "Spool.RecordsLost",
                 reason = reason.as_str(),
                 records = *records,
-                message = "Records are lost. A record in the stream will tell how many, and SpoolStats counts them."
+                message = "Records are lost. A gap record in the stream reports how many, and SpoolStats counts them."
             ),
             Self::EncodeFailed { reason } => warn!(
                 name: "Spool.EncodeFailed",
@@ -196,12 +196,12 @@ impl SpoolEvent {
             ),
             Self::BufferFull => warn!(
                 name: "Spool.BufferFull",
-                message = "Records are dropped: they come faster than the spool takes them. SpoolStats counts them, and a record in the stream will tell how many."
+                message = "Records are lost: they come faster than the disk takes them, and the buffer is full. A gap record in the stream reports how many, and SpoolStats counts them."
             ),
             Self::CommitFailed { reason } => warn!(
                 name: "Spool.CommitFailed",
                 reason = reason.as_str(),
-                message = "Records could not be written to the spool. They are kept in memory and tried again, until the shutdown."
+                message = "Records could not be written to the spool. They stay in memory and are retried, until the shutdown."
             ),
             Self::CommitRecovered => {
                 otel_info!(name: "Spool.CommitRecovered");
@@ -209,53 +209,53 @@ impl SpoolEvent {
             Self::DiskFull { reason } => warn!(
                 name: "Spool.DiskFull",
                 reason = reason.as_str(),
-                message = "The disk has no space for new records. What is in the spool is delivered."
+                message = "The disk has no space for new records. The records in the spool are delivered."
             ),
             Self::SegmentAbandoned { segment } => warn!(
                 name: "Spool.SegmentAbandoned",
                 segment = *segment,
-                message = "A write to the spool failed. Its segment is set aside and a new one begun; nothing that was accepted is lost."
+                message = "A write to the spool failed. Its segment is closed and a new one begins; no accepted record is lost."
             ),
             Self::SegmentNotSynced { segment, reason } => warn!(
                 name: "Spool.SegmentNotSynced",
                 segment = *segment,
                 reason = reason.as_str(),
-                message = "A segment of the spool could not be synced. A power cut can take what was accepted last."
+                message = "A segment of the spool could not be synced. A power cut can lose the records that were accepted last."
             ),
             Self::SegmentDamaged { segment } => warn!(
                 name: "Spool.SegmentDamaged",
                 segment = *segment,
-                message = "A segment of the spool is damaged. What is whole in it is delivered."
+                message = "A segment of the spool is damaged. Its intact records are delivered, and the segment is kept in quarantine."
             ),
             Self::CursorDamaged { reason } => warn!(
                 name: "Spool.CursorDamaged",
                 reason = reason.as_str(),
-                message = "What was delivered is not known any more. All that is in the spool is delivered, some of it again."
+                message = "The cursor database is damaged, so it is unknown which records are delivered. Every record in the spool is delivered, some of them again."
             ),
             Self::CursorNotWritten { reason } => warn!(
                 name: "Spool.CursorNotWritten",
                 reason = reason.as_str(),
-                message = "What is delivered cannot be written down. After a restart some of it is sent again, under the same id."
+                message = "The cursors cannot be written. After a restart some batches are sent again, under the same ids."
             ),
             Self::AdoptionFailed { reason } => warn!(
                 name: "Spool.AdoptionFailed",
                 reason = reason.as_str(),
-                message = "What an exporter that is gone has left cannot be delivered. It is tried again every ten seconds."
+                message = "The queue of an exporter that is gone cannot be adopted. It is retried every ten seconds."
             ),
             Self::HousekeepingFailed { reason } => warn!(
                 name: "Spool.HousekeepingFailed",
                 reason = reason.as_str(),
-                message = "Segments of the spool cannot be prepared, sealed or deleted. It is tried again every second."
+                message = "Segments of the spool cannot be prepared, sealed or deleted. It is retried every second."
             ),
             Self::GapNotReported { reason } => warn!(
                 name: "Spool.GapNotReported",
                 reason = reason.as_str(),
-                message = "A loss could not be told in the stream before the shutdown."
+                message = "A gap record could not be written before the shutdown, so the stream does not report the loss."
             ),
             Self::CloseFailed { reason } => warn!(
                 name: "Spool.CloseFailed",
                 reason = reason.as_str(),
-                message = "The spool could not be closed as it should. The next start finds out what is in it."
+                message = "The spool could not be closed cleanly. The next start scans it."
             ),
         }
     }
@@ -264,24 +264,24 @@ impl SpoolEvent {
 /// The user's function.
 pub(crate) type OnEvent = dyn Fn(&SpoolEvent) + Send + Sync;
 
-/// Where events are told, from whichever thread, with whatever lock held.
+/// Reports events, from any thread and with any lock held: it never waits.
 #[derive(Debug, Default)]
 pub(crate) struct Events(Option<Callback>);
 
 #[derive(Debug)]
 struct Callback {
     waiting: SyncSender<SpoolEvent>,
-    /// In a process that was forked nobody takes them out.
+    /// The process that has the thread: a forked one has none, and reports nothing.
     process: u32,
 }
 
 impl Events {
-    /// Starts the thread that calls the function. It ends after the last event, once nobody can tell of another.
+    /// Starts the thread that calls the function. It ends after the last event, once no other can be reported.
     pub(crate) fn start(on_event: Box<OnEvent>) -> io::Result<Self> {
         let (waiting, events) = sync_channel(MAX_WAITING);
         crate::process::spawn("events", move || {
             for event in events {
-                // Its own affair, and no reason to keep the next one from it.
+                // A panic of the user's function must not keep the next event from it.
                 let _ = catch_unwind(AssertUnwindSafe(|| on_event(&event)));
             }
         })?;
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_callback_is_given_all_in_order_also_after_a_panic() {
+    fn the_callback_gets_every_event_in_order_also_after_a_panic() {
         let (told, given) = channel();
         let on_event = move |event: &SpoolEvent| {
             told.send(event.clone()).unwrap();

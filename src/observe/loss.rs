@@ -2,24 +2,24 @@
 
 use crate::observe::counter::Counter;
 
-/// The reason why records are lost.
+/// The reason of a loss.
 ///
-/// Its text is the same everywhere: in [`SpoolStats`](crate::SpoolStats) (`evicted_records`), in the gap record
+/// The text is the same everywhere: in [`SpoolStats`](crate::SpoolStats) (`evicted_records`), in the gap record
 /// (`spool.gap.reason`), in the metric `opentelemetry_spool.lost` (`reason`) and in [`SpoolEvent`](crate::SpoolEvent).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LossReason {
-    /// The spool was full, and they were the oldest: [`FullPolicy::EvictOldest`](crate::FullPolicy::EvictOldest).
+    /// The spool was full and these records were the oldest: [`FullPolicy::EvictOldest`](crate::FullPolicy::EvictOldest).
     Evicted,
-    /// They could not be written to the spool.
+    /// The records could not be written to the spool: the disk failed or the spool was full.
     NotWritten,
-    /// A [`SpoolProcessor`](crate::SpoolProcessor) had no room for them in its buffer.
+    /// The buffer of a [`SpoolProcessor`](crate::SpoolProcessor) was full.
     BufferFull,
-    /// The encoder or the partition key function failed.
+    /// The encoder or the partition key function failed or panicked.
     EncodeFailed,
-    /// They waited for longer than [`with_max_age`](crate::LogExporterBuilder::with_max_age) allows.
+    /// The records waited longer than [`with_max_age`](crate::LogExporterBuilder::with_max_age) allows.
     Expired,
-    /// They were in the spool and could not be read again.
+    /// The records were in the spool and are damaged.
     Corrupt,
 }
 

@@ -1,8 +1,8 @@
-//! Metrics, under the names of OpenTelemetry's semantic conventions where they have one: see the chapter
-//! `metrics`.
+//! The instruments of an exporter, under the names of OpenTelemetry's semantic conventions where they have one: see the
+//! chapter `metrics`.
 //!
-//! What is counted anyway is read when metrics are collected; only durations are recorded as they come. A meter keeps the
-//! instruments for as long as it lives, so these keep nothing alive themselves.
+//! Counters are read when metrics are collected; only durations are recorded as they come. A meter keeps its instruments
+//! for as long as it lives, so the instruments hold weak references only.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,21 +16,21 @@ use crate::observe::loss::LossReason;
 use crate::observe::stats::{Counters, Observer, Outcome};
 use crate::process::check_process;
 
-/// The type of the component that the metrics are of.
+/// The value of `otel.component.type`.
 const COMPONENT_TYPE: &str = "opentelemetry_spool::LogExporter";
 
-/// In seconds, as the conventions advise for HTTP.
+/// Bucket bounds in seconds, as the conventions advise for HTTP.
 const REQUEST_SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
-/// In seconds: up to half a day, since a batch waits for as long as an outage lasts.
+/// Bucket bounds in seconds, up to half a day: a batch waits for as long as an outage lasts.
 const BATCH_SECONDS: [f64; 12] = [0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0];
 
-/// What the instruments are made with.
+/// The meter of a provider, with this crate's scope.
 pub(crate) fn meter_of(provider: &dyn MeterProvider) -> Meter {
     provider.meter_with_scope(scope())
 }
 
-/// That of the global provider, as it is now.
+/// The meter of the global provider as it is now.
 pub(crate) fn global_meter() -> Meter {
     global::meter_with_scope(scope())
 }
@@ -80,7 +80,7 @@ pub(crate) fn install(meter: &Meter, endpoint: Endpoint, spool: Weak<dyn Observe
         attributes: source.attributes,
         method,
     };
-    // An exporter is built once.
+    // It is set once: an exporter is built once.
     let _ = counters.observer.set(Box::new(durations));
 }
 
@@ -88,7 +88,7 @@ fn histogram(meter: &Meter, name: &'static str, description: &'static str, bound
     meter.f64_histogram(name).with_unit("s").with_description(description).with_boundaries(bounds).build()
 }
 
-/// Of every measurement. The name is one of the few that the exporters of a process have, the same after a restart.
+/// The attributes of every measurement. The instance is a small number, so that the name is the same after a restart.
 fn attributes(Endpoint { address, port, .. }: Endpoint) -> Arc<[KeyValue]> {
     static INSTANCES: AtomicU64 = AtomicU64::new(0);
     let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
@@ -101,7 +101,7 @@ fn attributes(Endpoint { address, port, .. }: Endpoint) -> Arc<[KeyValue]> {
     component.into_iter().chain(port).collect()
 }
 
-/// What is read when metrics are collected.
+/// The source of everything that is read when metrics are collected.
 #[derive(Clone)]
 struct Source {
     spool: Weak<dyn Observed>,
@@ -109,11 +109,11 @@ struct Source {
     attributes: Arc<[KeyValue]>,
 }
 
-/// How many records are missing, or not where they should be, and why.
+/// Counts of records by reason.
 type Reasons = Vec<(&'static str, u64)>;
 
 impl Source {
-    /// Nothing is read once the exporter is shut down, nor in a process that was forked: its locks may be held for ever.
+    /// Reads nothing after the exporter is shut down, nor in a forked process, whose locks may be held for ever.
     fn read<T>(&self, read: impl FnOnce(&dyn Observed, &Counters) -> T) -> Option<T> {
         check_process().ok()?;
         let spool = self.spool.upgrade().filter(|spool| !spool.is_closed())?;
@@ -133,7 +133,7 @@ impl Source {
         }
     }
 
-    /// A callback that observes a value for each reason, by the attribute `key`.
+    /// A callback that observes one value per reason, with the reason in the attribute `key`.
     fn by_reason(
         &self,
         key: &'static str,
@@ -193,7 +193,7 @@ impl Source {
         meter
             .u64_observable_counter("opentelemetry_spool.accepted")
             .with_unit("{log_record}")
-            .with_description("Records that were put into the spool.")
+            .with_description("Records that were written to the spool.")
             .with_callback(self.one(|_, counters| Some(counters.accepted_records.get())))
             .build();
         meter
@@ -213,7 +213,7 @@ impl Source {
         meter
             .f64_observable_gauge("opentelemetry_spool.pending.age")
             .with_unit("s")
-            .with_description("How long the oldest record that waits has been in the spool; 0 if none does.")
+            .with_description("Time that the oldest waiting record has been in the spool; 0 if none waits.")
             .with_callback(
                 self.one(|spool, _| Some(spool.oldest_age(SystemTime::now()).unwrap_or_default().as_secs_f64())),
             )
@@ -221,13 +221,13 @@ impl Source {
         meter
             .i64_observable_up_down_counter("opentelemetry_spool.disk.usage")
             .with_unit("By")
-            .with_description("What the spool directory takes on disk.")
+            .with_description("Size of the spool directory on disk.")
             .with_callback(self.one(|spool, _| Some(signed(spool.disk_bytes()))))
             .build();
         meter
             .i64_observable_up_down_counter("opentelemetry_spool.disk.limit")
             .with_unit("By")
-            .with_description("What the spool directory may take on disk.")
+            .with_description("Largest size of the spool directory on disk.")
             .with_callback(self.one(|spool, _| Some(signed(spool.max_bytes()))))
             .build();
         meter
@@ -239,7 +239,7 @@ impl Source {
         meter
             .u64_observable_counter("opentelemetry_spool.retries")
             .with_unit("{request}")
-            .with_description("Requests that were not the first attempt at their batch.")
+            .with_description("Requests that were not the first attempt of their batch.")
             .with_callback(self.one(|_, counters| Some(counters.retries.get())))
             .build();
     }
@@ -249,7 +249,7 @@ fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// How long requests and batches took.
+/// The histograms of durations.
 struct Durations {
     requests: Histogram<f64>,
     batches: Histogram<f64>,
@@ -280,11 +280,11 @@ impl Durations {
     }
 }
 
-/// What went wrong: few values, as the conventions want it.
+/// The value of `error.type`: few values, as the conventions ask for.
 fn error_type(outcome: Outcome) -> Option<Cow<'static, str>> {
     match outcome {
         Outcome::Delivered(_) => None,
-        // It said yes, but not to all of it.
+        // A success that rejects records all the same.
         Outcome::Responded(200..=299) => Some("rejected".into()),
         Outcome::Responded(status) => Some(status.to_string().into()),
         Outcome::Unreachable => Some("unreachable".into()),

@@ -1,4 +1,4 @@
-//! What is counted.
+//! [`SpoolStats`] and the counters behind it.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::observe::counter::Counter;
 use crate::observe::loss::{LossReason, Losses};
 
-/// How a request ended, or a batch with its last one.
+/// The outcome of a request, or of a batch with its last request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// With this status.
+    /// The endpoint took it, with this status.
     Delivered(u16),
     /// The response had this status, and was no success.
     Responded(u16),
@@ -24,7 +24,7 @@ pub(crate) trait Observer: Send + Sync {
     /// Notes that a request has ended.
     fn request(&self, took: Duration, outcome: Outcome);
 
-    /// Notes that a batch is done with, so long after its first attempt.
+    /// A batch has ended, this long after its first attempt.
     fn batch(&self, took: Duration, outcome: Outcome);
 }
 
@@ -68,7 +68,7 @@ impl Drop for InFlightRequest<'_> {
 }
 
 impl Counters {
-    /// Counts a request that is begun: the `attempt`-th for its batch, from 1.
+    /// Counts a request that begins: the `attempt`-th of its batch, from 1.
     pub(crate) fn begin_request(&self, attempt: u32) -> InFlightRequest<'_> {
         self.requests.add(1);
         self.retries.add(u64::from(attempt > 1));
@@ -76,7 +76,7 @@ impl Counters {
         InFlightRequest { counters: self, begun: Instant::now() }
     }
 
-    /// Notes that a batch, first tried at `since`, is delivered or will not come again as it is.
+    /// Reports the end of a batch that was first tried at `since`: it is delivered, split or rejected.
     pub(crate) fn end_batch(&self, since: Instant, outcome: Outcome) {
         if let Some(observer) = self.observer.get() {
             observer.batch(since.elapsed(), outcome);
@@ -87,7 +87,7 @@ impl Counters {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
-    /// What was counted; what lies in the spool is left at zero.
+    /// The counters; the fields that describe the spool are left at zero.
     pub(crate) fn snapshot(&self) -> SpoolStats {
         SpoolStats {
             accepted_records: self.accepted_records.get(),
@@ -111,55 +111,55 @@ impl Counters {
     }
 }
 
-/// What an exporter has done since it was built, and what its spool holds now.
+/// Counts of an exporter since it was built, and the contents of its spool now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpoolStats {
-    /// Records that `export` or a [`SpoolProcessor`](crate::SpoolProcessor) put into the spool.
+    /// Records that `export` or a [`SpoolProcessor`](crate::SpoolProcessor) wrote to the spool.
     pub accepted_records: u64,
-    /// Records that the endpoint took, also those that an earlier process accepted.
+    /// Records that the endpoint took, including those that an earlier process accepted.
     pub delivered_records: u64,
-    /// Records that the endpoint refused for good: they are in the rejected store. Of those that an OTLP partial success
-    /// refused without saying which they were, there is only this count.
+    /// Records that the endpoint rejected for good: they are in the rejected store. An OTLP partial success does not name
+    /// the records that it rejects, so those are only counted.
     pub rejected_records: u64,
     /// Records in the spool that wait to be delivered; while [`recovering`](Self::recovering), without those that
-    /// are still looked for. Zero after shutdown.
+    /// the scan has not found yet. Zero after shutdown.
     pub pending_records: u64,
-    /// How long the oldest of them has been in the spool; `None` if there is none. It goes by the system's clock. Of a
-    /// segment that was not read since the exporter was built, it is the age of the earliest record by its own timestamp.
+    /// The time that the oldest of them has been in the spool, by the system's clock; `None` if none waits. In a segment
+    /// that was not read since the exporter was built, the earliest timestamp of a record stands for it.
     pub oldest_age: Option<Duration>,
-    /// What a crash left in the last segment is still being looked through: for some milliseconds after `build`.
+    /// The segment that a crash left open is still being scanned: for some milliseconds after `build`.
     pub recovering: bool,
-    /// Records that are lost: the sum of the next six. A gap record reports each loss in the stream.
+    /// Records that are lost: the sum of the next six fields. Gap records report them in the stream.
     pub lost_records: u64,
-    /// Records that gave way to newer ones because the spool was full.
+    /// Records that were evicted for newer ones because the spool was full.
     pub evicted_records: u64,
-    /// Records of a failed `export`, and those that a [`SpoolProcessor`](crate::SpoolProcessor) could not write to the spool
-    /// before it was shut down.
+    /// Records of a failed `export`, and records that a [`SpoolProcessor`](crate::SpoolProcessor) could not write to the
+    /// spool before its shutdown.
     pub not_written_records: u64,
-    /// Records for which a [`SpoolProcessor`](crate::SpoolProcessor) had no room in its buffer.
+    /// Records for which the buffer of a [`SpoolProcessor`](crate::SpoolProcessor) had no room.
     pub buffer_full_records: u64,
     /// Records for which the encoder or the partition key function failed, or that are larger than 1 GiB encoded.
     pub encode_failed_records: u64,
     /// Records that waited longer than [`with_max_age`](crate::LogExporterBuilder::with_max_age) allows.
     pub expired_records: u64,
-    /// Records that were accepted and could not be read again.
+    /// Records that were accepted and are damaged.
     pub corrupt_records: u64,
     /// Calls of `export` that returned an error: none of their records is in the spool. With a
-    /// [`SpoolProcessor`](crate::SpoolProcessor), commits that failed: they are tried again.
+    /// [`SpoolProcessor`](crate::SpoolProcessor), commits that failed: they are retried.
     pub failed_exports: u64,
-    /// Requests that were begun.
+    /// Requests that were sent.
     pub requests: u64,
-    /// Of these, requests that were not the first attempt at their batch.
+    /// Requests that were not the first attempt of their batch.
     pub retries: u64,
-    /// Requests that are under way.
+    /// Requests that are in flight.
     pub in_flight_requests: u64,
-    /// Requests that did not deliver their batch. It is sent again, whole or in parts, or rejected.
+    /// Requests that did not deliver their batch: it is retried, split or rejected.
     pub failed_requests: u64,
     /// Segments of the spool: databases on disk. Zero after shutdown.
     pub segments: u64,
-    /// What the spool directory takes on disk, in bytes, all exporters that share it together. Zero after shutdown.
+    /// The size of the spool directory on disk, in bytes, for all exporters that share it. Zero after shutdown.
     pub disk_bytes: u64,
-    /// Why the last attempt that failed did so.
+    /// The error of the last attempt that failed.
     pub last_error: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! The durable queue: a directory of small databases, *segments*, written one after the other.
+//! The durable queue: a directory of small databases, *segments*, written one after the other. `FORMAT.md` beside
+//! this file draws every byte of it.
 //!
 //! | file | level |
 //! |---|---|

@@ -9,15 +9,15 @@ use opentelemetry::logs::AnyValue;
 use opentelemetry::{Array, Value};
 use serde_core::{Serialize, Serializer};
 
-/// How many lists and maps of one value are written inside one another unless told otherwise.
+/// The default depth to which lists and maps of one value are nested.
 pub(in crate::encode) const MAX_DEPTH: usize = 64;
 
-/// What stands for a list or a map that is nested too deeply.
+/// The text in place of a list or map that is nested too deeply.
 pub(in crate::encode) const TOO_DEEP: &str = "[nested too deeply]";
 
 /// A value as JSON, with at most `depth` lists and maps inside one another.
 ///
-/// Serialising recurses once per level, so `depth` is also what bounds the stack.
+/// Serialising recurses once per level, so `depth` bounds the stack as well.
 #[derive(Clone, Copy)]
 pub(in crate::encode) struct JsonValue<'a> {
     pub(in crate::encode) value: &'a AnyValue,
@@ -43,7 +43,7 @@ impl Serialize for JsonValue<'_> {
             AnyValue::Map(entries) => {
                 serializer.collect_map(entries.iter().map(|(key, value)| (key.as_str(), self.inner(value))))
             }
-            // A kind that a later version of the API adds is better told roughly than lost.
+            // A kind that a later version of the API adds is better shown roughly than lost.
             other => serializer.collect_str(&format_args!("{other:?}")),
         }
     }
@@ -54,7 +54,7 @@ fn serialize_double<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S
     if value.is_finite() { serializer.serialize_f64(value) } else { serializer.serialize_str(non_finite(value)) }
 }
 
-/// What stands for a number that JSON has not.
+/// The text in place of a number that JSON does not have.
 pub(in crate::encode) fn non_finite(value: f64) -> &'static str {
     if value.is_nan() {
         "NaN"
@@ -100,7 +100,7 @@ impl io::Write for Utf8Writer<'_, '_> {
     }
 }
 
-/// A resource's attribute as what a record's would be.
+/// A resource's attribute as a record's value.
 pub(in crate::encode) fn from_resource(value: &Value) -> AnyValue {
     match value {
         Value::Bool(value) => (*value).into(),

@@ -1,4 +1,4 @@
-//! A record's attributes, told apart: those that have a key of their own in most formats, and the rest.
+//! A record's attributes in two groups: those that have a key of their own in most formats, and the rest.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use opentelemetry::logs::AnyValue;
 use opentelemetry_sdk::logs::SdkLogRecord;
 use serde_core::{Serialize, Serializer};
 
-/// Above this many attributes, duplicates are looked for in a map and no longer by comparing each with the rest.
+/// The number of attributes above which duplicates are found with a map, not by comparing each with the rest.
 const COMPARED_ATTRIBUTES: usize = 32;
 
 /// The attributes that have a key of their own in the schema.
@@ -137,7 +137,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// What was not taken: of each name, the last attribute.
+    /// The attributes that were not taken; the last one of each name.
     #[inline]
     pub(in crate::encode) fn rest(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
         let attributes = self.record.attributes_iter().enumerate();
@@ -149,7 +149,7 @@ impl<'a> Attributes<'a> {
         attributes.filter(is_rest).map(|(_, attribute)| attribute)
     }
 
-    /// Every attribute; of each name, the last one.
+    /// Every attribute; the last one of each name.
     pub(in crate::encode) fn last_of_each(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
         let attributes = self.record.attributes_iter().enumerate();
         attributes.filter(|(at, (key, _))| self.is_last(*at, key)).map(|(_, attribute)| attribute)

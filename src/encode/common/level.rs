@@ -20,7 +20,7 @@ const LEVELS: [(Severity, Level); 6] = [
 
 const NOT_SET: Level = Level { number: 0, name: "NOTSET", json: r#"{"number":0,"name":"NOTSET"}"# };
 
-/// A severity as Python's scale has it.
+/// A severity on Python's scale.
 #[inline]
 pub(in crate::encode) fn python_level(severity: Option<Severity>) -> &'static Level {
     let level = severity.and_then(|severity| LEVELS.iter().find(|(last, _)| severity <= *last));

@@ -1,4 +1,4 @@
-//! What several formats have in common.
+//! The parts that several formats share: values, attributes, levels, objects, places in the code, templates.
 
 pub(super) mod any_value;
 pub(super) mod attributes;

@@ -1,4 +1,4 @@
-//! Where records come from: the process and its resource.
+//! The origin of records: the process and its resource.
 
 use opentelemetry::Key;
 use opentelemetry::logs::AnyValue;
@@ -6,7 +6,7 @@ use opentelemetry_sdk::Resource;
 
 use super::any_value::from_resource;
 
-/// A process, as its resource tells or as it is.
+/// The process, as its resource describes it or as it is.
 #[derive(Clone, Debug)]
 pub(in crate::encode) struct Origin {
     /// Of the resource, else the real one: asked for when it is needed, as a process can fork.

@@ -1,4 +1,4 @@
-//! Templates: text with the fields of a record in it.
+//! Templates: text with fields of a record.
 
 use std::io::Write;
 use std::str::FromStr;
@@ -16,24 +16,24 @@ use super::origin::Origin;
 use super::time::time_of;
 use crate::error::{BoxError, TemplateError};
 
-/// Text with fields of a record in it: `"{asctime} {levelname} {message}"`.
+/// A text with fields of a record: `"{asctime} {levelname} {message}"`.
 ///
-/// The fields have the names that Python's `logging` gives them in its `{` style, so that a format string comes over as it
-/// is; OpenTelemetry's own stand beside them. What a record does not know is empty. `{{` and `}}` are braces.
+/// The fields have the names of Python's `logging` in its `{` style, so that a format string can be reused unchanged;
+/// OpenTelemetry's names stand beside them. A field that a record does not have is empty. `{{` and `}}` are braces.
 ///
 /// | field | |
 /// |---|---|
-/// | `message` | the body; what is not a string as compact JSON |
-/// | `timestamp` | the record's time, else when it was observed: `2021-01-11T19:24:28.365492Z` |
+/// | `message` | the body; compact JSON if it is not a string |
+/// | `timestamp` | the record's time, else its observed time: `2021-01-11T19:24:28.365492Z` |
 /// | `asctime` | the same as Python writes it, in UTC: `2021-01-11 19:24:28,365` |
 /// | `created`, `msecs`, `relativeCreated` | seconds since 1970; the milliseconds among them; milliseconds since the encoder was made |
 /// | `levelname`, `levelno` | the severity on Python's scale: `WARNING`, `30` |
 /// | `severity_text`, `severity_number` | as OpenTelemetry has it: `WARN`, `13` |
-/// | `name` | the instrumentation scope, or where that has no name, the target |
+/// | `name` | the instrumentation scope, or the target if the scope has no name |
 /// | `target`, `event` | the record's target and event name |
-/// | `pathname`, `filename`, `module`, `funcName`, `lineno` | where it was logged: `src/orders.rs`, `orders.rs`, `orders`, `shop::orders`, `12` |
+/// | `pathname`, `filename`, `module`, `funcName`, `lineno` | the place in the code: `src/orders.rs`, `orders.rs`, `orders`, `shop::orders`, `12` |
 /// | `process`, `processName` | number and name of the process |
-/// | `thread`, `threadName` | which thread logged, with [`CallerThreadProcessor`](crate::CallerThreadProcessor) |
+/// | `thread`, `threadName` | number and name of the thread that logged, with [`CallerThreadProcessor`](crate::CallerThreadProcessor) |
 /// | `exc_text` | the stack trace, else the exception's type and message |
 /// | `trace_id`, `span_id` | in hexadecimal |
 /// | `attributes` | every attribute that has no field here, as a JSON object |
@@ -182,7 +182,7 @@ impl Template {
         Self(vec![Part::Text(text.to_owned())])
     }
 
-    /// Appends the text that it gives for a record.
+    /// Appends the text for a record.
     pub(in crate::encode) fn write(&self, record: &mut Rendering<'_>, out: &mut Vec<u8>) -> Result<(), BoxError> {
         self.0.iter().try_for_each(|part| match part {
             Part::Text(text) => {
@@ -194,7 +194,7 @@ impl Template {
     }
 }
 
-/// A record whose fields are written.
+/// The record whose fields are written.
 pub(in crate::encode) struct Rendering<'a> {
     record: &'a SdkLogRecord,
     scope: &'a InstrumentationScope,

@@ -1,4 +1,4 @@
-//! What was emitted and is not on disk yet: filled by the threads that log, emptied by the one that commits.
+//! The buffer of records that are not on disk yet: the threads that log fill it, the commit thread empties it.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::observe::loss::LossReason;
 use crate::process::check_process;
 use crate::spool::Unreported;
 
-/// So many bytes are worth a commit of their own before the delay is over.
+/// The bytes that start a commit before the delay is over.
 const WORTH_A_COMMIT: usize = 1 << 20;
 
-/// How long until what failed is tried again.
+/// The time until a failed commit is retried.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
@@ -22,19 +22,19 @@ pub(crate) struct BufferLimits {
     pub(crate) max_wait: Duration,
 }
 
-/// What became of a record.
+/// The outcome of adding a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Added {
     Kept,
-    /// There was no room: the first one since there was some, or a further one.
+    /// There was no room: `first` if it is the first loss since there was room.
     Dropped {
         first: bool,
     },
-    /// Nobody would commit it.
+    /// The buffer is stopped: no commit would follow.
     Ignored,
 }
 
-/// Why a flush failed.
+/// The reason why a flush failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unflushed {
     Stopped,
@@ -42,53 +42,53 @@ pub(crate) enum Unflushed {
     Failed(String),
 }
 
-/// What is committed together.
+/// The records of one commit.
 #[derive(Debug)]
 pub(crate) struct Load {
     pub(crate) groups: Blocks,
     pub(crate) framing: Framing,
-    /// What was dropped meanwhile.
+    /// The losses since the last commit.
     pub(crate) unreported: Unreported,
 }
 
 pub(crate) struct Buffer {
     limits: BufferLimits,
     state: Mutex<State>,
-    /// For the thread that commits: there is something to do.
+    /// Wakes the commit thread: there is something to do.
     work: Condvar,
-    /// For those that emit: there may be room.
+    /// Wakes emitting threads: there may be room.
     room: Condvar,
-    /// For those that flush: something was committed, or could not be.
+    /// Wakes flushing threads: a commit ended, well or not.
     outcome: Condvar,
 }
 
 struct State {
     groups: Blocks,
     framing: Framing,
-    /// When the first of `groups` came.
+    /// The time when the first record of `groups` came.
     since: Option<Instant>,
-    /// What the load takes that is being committed.
+    /// The size of the load that is being committed.
     committing: usize,
-    /// How many records there were up to now: added, of these taken to be committed, and of these done with.
+    /// Counts of records so far: added; of these taken for a commit; of these done with.
     added: u64,
     taken: u64,
     done: u64,
-    /// With so many bytes in `groups`, the committing thread wants to be woken.
+    /// The bytes in `groups` at which the commit thread is woken.
     wake_at: usize,
-    /// How many emitting threads wait for room.
+    /// The number of emitting threads that wait for room.
     waiting: usize,
-    /// One of them waited in vain, and nothing was committed since.
+    /// An emitting thread waited in vain, and no commit has succeeded since.
     stalled: bool,
-    /// How often a commit failed; why, if the last one did.
+    /// The number of failed commits; the reason, if the last one failed.
     failures: u64,
     failure: Option<String>,
-    /// Somebody wants what was added up to this to be committed.
+    /// A flush waits until everything up to this count is committed.
     flush_to: u64,
-    /// Counted up whenever what failed is to be tried at once.
+    /// Counted up whenever a failed commit is to be retried at once.
     flushes: u64,
-    /// What was dropped and is not told yet.
+    /// The losses that are not reported yet.
     unreported: Unreported,
-    /// Also not before the load that is being committed.
+    /// The losses before the load that is being committed, not reported yet either.
     dropping: bool,
     stopping: bool,
 }
@@ -99,7 +99,7 @@ impl State {
         held == 0 || held.saturating_add(bytes) <= max_bytes
     }
 
-    /// Whether it makes sense to wait for room.
+    /// Whether waiting for room makes sense.
     fn moves(&self) -> bool {
         !self.stalled && !self.stopping && self.failure.is_none()
     }
@@ -143,7 +143,7 @@ impl Buffer {
         let mut state = match self.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::Poisoned(error)) => error.into_inner(),
-            // After a fork it may be held for ever.
+            // In a forked process the lock may be held for ever.
             Err(TryLockError::WouldBlock) if check_process().is_err() => return Added::Ignored,
             Err(TryLockError::WouldBlock) => self.lock(),
         };
@@ -153,7 +153,7 @@ impl Buffer {
         let bytes = record.bytes.len();
         if !state.has_room(bytes, self.limits.max_bytes) {
             state = self.wait_for_room(state, bytes);
-            // Who stops does not wait for those that waited.
+            // A stop does not wait for threads that wait.
             if state.stopping || !state.has_room(bytes, self.limits.max_bytes) {
                 state.unreported.add_record(key, LossReason::BufferFull, record.timestamp);
                 let first = !std::mem::replace(&mut state.dropping, true);
@@ -179,7 +179,7 @@ impl Buffer {
     }
 
     fn wait_for_room<'a>(&'a self, mut state: MutexGuard<'a, State>, bytes: usize) -> MutexGuard<'a, State> {
-        // In a process that was forked nobody makes room.
+        // In a forked process no thread makes room.
         if self.limits.max_wait.is_zero() || check_process().is_err() {
             return state;
         }
@@ -198,7 +198,7 @@ impl Buffer {
         state
     }
 
-    /// Waits until what was added before is committed.
+    /// Waits until everything that was added before is committed.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<(), Unflushed> {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.lock();
@@ -224,21 +224,21 @@ impl Buffer {
         }
     }
 
-    /// Has the committing thread commit what there is, and end. Nothing is added any more.
+    /// Has the commit thread commit the rest and end. Nothing is added any more.
     pub(crate) fn stop(&self) {
         self.lock().stopping = true;
         self.work.notify_one();
         self.room.notify_all();
     }
 
-    /// How the records are joined from now on. Before the first one.
+    /// Sets the framing of all records. Called before the first one.
     pub(crate) fn set_framing(&self, framing: Framing) {
         self.lock().framing = framing;
     }
 
     // --- the thread that commits --------------------------------------------------------------------------------------
 
-    /// Waits for something to commit; `None` when there is nothing and will be nothing. `spare` is filled next.
+    /// Waits for a load to commit; `None` when the buffer is stopped and empty. `spare` is filled next.
     pub(crate) fn take(&self, spare: Blocks) -> Option<Load> {
         let mut state = self.lock();
         loop {
@@ -270,7 +270,7 @@ impl Buffer {
         (self.limits.max_bytes / 4).min(WORTH_A_COMMIT)
     }
 
-    /// How long records may still gather.
+    /// The time for which records may still gather.
     fn time_to_fill(&self, state: &State) -> Duration {
         let now = state.groups.bytes() >= self.worth_a_commit()
             || state.waiting > 0
@@ -285,14 +285,14 @@ impl Buffer {
         self.lock().stopping
     }
 
-    /// The load that was taken is on disk.
+    /// Notes that the load that was taken is on disk.
     pub(crate) fn committed(&self) {
         let mut state = self.lock();
         state.failure = None;
         self.be_done(state);
     }
 
-    /// The load that was taken is given up.
+    /// Notes that the load that was taken is lost.
     pub(crate) fn given_up(&self, reason: String) {
         let mut state = self.lock();
         state.failures += 1;
@@ -309,7 +309,7 @@ impl Buffer {
         self.outcome.notify_all();
     }
 
-    /// The load that was taken could not be committed. Returns when it is time to try again.
+    /// Notes that the load that was taken could not be committed. Returns when it is time to retry.
     pub(crate) fn failed(&self, reason: String) {
         let again_at = Instant::now() + AGAIN_AFTER;
         let mut state = self.lock();
@@ -327,13 +327,13 @@ impl Buffer {
         }
     }
 
-    /// Why the last commit failed, if it did.
+    /// The reason why the last commit failed, if it did.
     pub(crate) fn failure(&self) -> Option<String> {
         self.lock().failure.clone()
     }
 }
 
-/// A deadline that no clock can hold is none.
+/// A deadline; none if no clock can hold it.
 fn left_until(deadline: Option<Instant>) -> Duration {
     deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
 }

@@ -1,4 +1,4 @@
-//! The thread that commits: from the buffer of a [`SpoolProcessor`](crate::SpoolProcessor) to the spool.
+//! The commit thread: writes the buffer of a [`SpoolProcessor`](crate::SpoolProcessor) to the spool.
 
 use std::sync::Weak;
 
@@ -24,11 +24,11 @@ pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, eve
     }
 }
 
-/// Tries until it succeeds. What then waits is bounded by the buffer.
+/// Retries until it succeeds or the processor is stopped. Memory is bounded by the buffer.
 fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {
     let groups = load.groups.all();
     let append = || match spool.upgrade() {
-        // Only something to tell.
+        // There are only losses to report.
         Some(_) if groups.is_empty() => Ok(()),
         Some(spool) => spool.append(&groups, &load.framing),
         None => Err(SpoolError::Closed),

@@ -1,4 +1,4 @@
-//! [`SpoolProcessor`]: a front of the spool for bursts.
+//! [`SpoolProcessor`]: a log processor in front of the spool, for bursts.
 
 pub(crate) mod buffer;
 pub(crate) mod committer;
@@ -20,25 +20,25 @@ use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 use crate::process::check_process;
 
-/// As long as the SDK's batch processor.
+/// The time that `force_flush` waits: as long as the SDK's batch processor.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Takes bursts: a log processor that encodes each record where it is logged and commits to the spool in groups.
+/// A log processor for bursts: encodes each record on the thread that logs, and commits to the spool in groups.
 ///
-/// The SDK's `BatchLogProcessor` drops what comes while its queue of 2,048 records is full. This one takes its place: it
-/// holds 8 MiB of encoded records, and when the disk falls behind, `emit` waits a moment before a record is dropped. What
-/// is dropped is counted and told in the stream, as all losses are.
+/// The SDK's `BatchLogProcessor` drops records while its queue of 2,048 records is full. This processor takes its place: it
+/// holds 8 MiB of encoded records, and when the disk falls behind, `emit` waits up to 500 ms for room. A record that finds
+/// none is lost, counted as `buffer_full` and reported in the stream.
 ///
-/// - `SdkLoggerProvider::force_flush`: what was logged is *on disk*. If the spool does not take it, an error says why, and
-///   the records are kept in memory and tried again every second.
-/// - [`SpoolHandle::flush`](crate::SpoolHandle::flush): what is on disk is *delivered*. Call `force_flush` first.
-/// - `SdkLoggerProvider::shutdown`: commits the rest, then shuts the exporter down. What the spool does not take even then
-///   is lost: an error says so.
-/// - Dropping without a shutdown commits the rest as well, for two seconds at most.
-/// - A kill takes what is in memory: what was logged within [`with_commit_delay`](SpoolProcessorBuilder::with_commit_delay)
-///   and the time that a commit takes; while the disk is slow or refuses, up to the whole buffer.
-/// - A copy in a process that was forked keeps nothing and waits for nothing; `force_flush` and `shutdown` are errors
-///   there.
+/// - `SdkLoggerProvider::force_flush` returns when every record is *on disk*. If the spool does not take them, it returns
+///   an error that says why; the records stay in memory and are retried every second.
+/// - [`SpoolHandle::flush`](crate::SpoolHandle::flush) returns when every record on disk is *delivered*. Call
+///   `force_flush` first.
+/// - `SdkLoggerProvider::shutdown` commits the rest, then shuts the exporter down. Records that the spool does not take
+///   even then are lost, and an error says so.
+/// - Dropping the processor without a shutdown commits the rest as well, for at most two seconds.
+/// - A kill loses the records in memory: those of [`with_commit_delay`](SpoolProcessorBuilder::with_commit_delay) and of
+///   one commit; while the disk is slow or fails, up to the whole buffer.
+/// - A copy in a forked process keeps nothing and waits for nothing; `force_flush` and `shutdown` return errors there.
 ///
 /// The partition key function and the encoder run on the threads that log, with telemetry suppressed.
 ///
@@ -63,7 +63,7 @@ pub struct SpoolProcessor {
     buffer: Arc<Buffer>,
     exporter: LogExporter,
     shut_down: AtomicBool,
-    /// Closed when the committing thread has ended.
+    /// Closed when the commit thread has ended.
     ended: Mutex<Receiver<()>>,
 }
 
@@ -72,12 +72,12 @@ impl SpoolProcessor {
     ///
     /// # Errors
     ///
-    /// If its thread cannot be started.
+    /// [`ExporterBuildError::Thread`] if the commit thread cannot be started.
     pub fn new(exporter: LogExporter) -> Result<Self, ExporterBuildError> {
         Self::builder(exporter).build()
     }
 
-    /// Begins to configure a processor in front of an exporter.
+    /// A builder of a processor in front of `exporter`.
     pub fn builder(exporter: LogExporter) -> SpoolProcessorBuilder {
         let limits = BufferLimits {
             max_bytes: 8 << 20,
@@ -87,7 +87,7 @@ impl SpoolProcessor {
         SpoolProcessorBuilder { exporter, limits }
     }
 
-    /// Commits what there is, for as long as `patience`.
+    /// Commits the buffer and ends the commit thread, within `patience`.
     fn stop(&self, patience: Duration) -> Result<(), Unflushed> {
         self.buffer.stop();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +134,7 @@ impl LogProcessor for SpoolProcessor {
         if self.shut_down.swap(true, Ordering::AcqRel) {
             return Err(OTelSdkError::AlreadyShutdown);
         }
-        // Some of the time is the exporter's, also when the disk hangs.
+        // A fifth of the time is left for the exporter, also when the disk hangs.
         let committed = self.stop(timeout.mul_f64(0.8));
         let shut_down = self.exporter.shutdown_with_timeout(timeout.saturating_sub(begun.elapsed()));
         committed.map_err(|error| sdk_error(error, timeout)).and(shut_down)
@@ -150,7 +150,7 @@ impl Drop for SpoolProcessor {
     fn drop(&mut self) {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         if !*self.shut_down.get_mut() && check_process().is_ok() {
-            // What fails is told by its own warnings.
+            // A failure is reported by events of its own.
             let _ = self.stop(DROP_PATIENCE);
         }
     }
@@ -162,7 +162,7 @@ impl std::fmt::Debug for SpoolProcessor {
     }
 }
 
-/// Configures a [`SpoolProcessor`]. Any value is allowed.
+/// Configures a [`SpoolProcessor`]. Every value is allowed.
 ///
 /// # Examples
 ///
@@ -190,10 +190,9 @@ pub struct SpoolProcessorBuilder {
 }
 
 impl SpoolProcessorBuilder {
-    /// How much may be in memory that is not on disk yet, in bytes of encoded records with what it takes to manage them.
-    /// Default: 8 MiB.
+    /// Sets the size of the buffer, in bytes of encoded records and their bookkeeping. Default: 8 MiB.
     ///
-    /// A record that is larger is taken while the buffer is empty.
+    /// The buffer holds the records that are not on disk yet. A record larger than the buffer is taken while it is empty.
     ///
     /// # Examples
     ///
@@ -209,11 +208,11 @@ impl SpoolProcessorBuilder {
         self
     }
 
-    /// How long a record waits in memory for others to be committed with. Default: 100 ms; zero commits as soon as the
-    /// commit before is done.
+    /// Sets the time that a record waits in memory for others to be committed with. Default: 100 ms; zero commits as soon
+    /// as the commit before is done.
     ///
-    /// It is what a kill of the process can take, with the time of the commit itself. Once a quarter of the buffer or 1 MiB,
-    /// whichever is less, has come together, it is committed earlier.
+    /// A kill of the process can lose the records of this time and of the commit itself. A commit begins earlier once a
+    /// quarter of the buffer or 1 MiB, whichever is less, has come together.
     ///
     /// # Examples
     ///
@@ -230,11 +229,12 @@ impl SpoolProcessorBuilder {
         self
     }
 
-    /// How long `emit` waits while the buffer is full, before the record is dropped. Default: 500 ms; zero never waits.
+    /// Sets the longest time that `emit` waits for room in the buffer before its record is lost. Default: 500 ms; zero
+    /// never waits.
     ///
-    /// The default is longer than a disk that works takes for a commit, so that records which come faster than the disk
-    /// takes them are slowed down and not lost. A disk that does not work holds nobody up for long: once somebody has waited
-    /// in vain, or the spool has refused a commit, nobody waits until something was committed again.
+    /// The default is longer than a working disk takes for a commit, so records that come faster than the disk takes them
+    /// are slowed down instead of lost. A broken disk does not hold the application up: once an `emit` has waited in vain,
+    /// or a commit has failed, no `emit` waits until a commit succeeds.
     ///
     /// # Examples
     ///
@@ -251,11 +251,11 @@ impl SpoolProcessorBuilder {
         self
     }
 
-    /// Starts the thread that commits, and returns the processor.
+    /// Starts the commit thread and returns the processor.
     ///
     /// # Errors
     ///
-    /// If the thread cannot be started.
+    /// [`ExporterBuildError::Thread`] if the thread cannot be started.
     pub fn build(self) -> Result<SpoolProcessor, ExporterBuildError> {
         let Self { exporter, limits } = self;
         let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
