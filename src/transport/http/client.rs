@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Identity, Proxy, RequestBuilder, Url, redirect, retry};
+#[cfg(feature = "tls")]
+use reqwest::{Certificate, Identity};
+use reqwest::{Client, ClientBuilder, Proxy, RequestBuilder, Url, redirect, retry};
 
 use crate::config::table::Sourced;
 use crate::config::values::Method;
@@ -134,11 +136,36 @@ fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, Expor
         // A redirected POST would become a GET without its records.
         .redirect(redirect::Policy::none())
         // What is repeated, when and under which id, is the drain's to decide.
-        .retry(retry::never())
-        .tls_danger_accept_invalid_certs(settings.accept_invalid_certificates);
+        .retry(retry::never());
     if settings.keep_alive.is_zero() {
         builder = builder.pool_max_idle_per_host(0);
     }
+    if let Some(proxy) = &settings.proxy {
+        let reason = "it is not a proxy's URL; allowed is http://host:port or https://host:port";
+        // The client takes other schemes, and then goes past the proxy.
+        if !Url::parse(&proxy.value).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return Err(proxy.invalid(reason));
+        }
+        let all = Proxy::all(&proxy.value).map_err(|error| proxy.invalid_because(reason, error.without_url()))?;
+        builder = builder.proxy(all);
+    }
+    builder = with_tls(builder, settings, endpoint)?;
+    builder.build().map_err(|error| {
+        let given: Vec<_> =
+            settings.root_certificates.iter().chain(&settings.client_identity).map(|pem| pem.by.as_str()).collect();
+        let setting = if given.is_empty() { "the HTTP client".to_owned() } else { given.join(", ") };
+        Sourced::new((), setting).invalid_because(error_chain(&error), error.without_url())
+    })
+}
+
+/// Adds what concerns TLS.
+#[cfg(feature = "tls")]
+fn with_tls(
+    mut builder: ClientBuilder,
+    settings: &HttpSettings,
+    endpoint: &Url,
+) -> Result<ClientBuilder, ExporterBuildError> {
+    builder = builder.tls_danger_accept_invalid_certs(settings.accept_invalid_certificates);
     for pem in &settings.root_certificates {
         let reason = "it is not a certificate in PEM; allowed are one or more CERTIFICATE blocks";
         let certificates =
@@ -153,27 +180,35 @@ fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, Expor
         let identity = Identity::from_pem(&pem.value).map_err(|error| pem.invalid_because(reason, error))?;
         builder = builder.identity(identity);
     }
-    if let Some(proxy) = &settings.proxy {
-        let reason = "it is not a proxy's URL; allowed is http://host:port or https://host:port";
-        // The client takes other schemes, and then goes past the proxy.
-        if !Url::parse(&proxy.value).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-            return Err(proxy.invalid(reason));
-        }
-        let all = Proxy::all(&proxy.value).map_err(|error| proxy.invalid_because(reason, error.without_url()))?;
-        builder = builder.proxy(all);
-    }
     let proxied = settings.proxy.is_some()
         || ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| std::env::var_os(name).is_some());
     if endpoint.scheme() == "http" && !proxied {
         // No certificate is looked at: a container without any shall not fail for that.
         builder = builder.tls_certs_only([]);
     }
-    builder.build().map_err(|error| {
-        let given: Vec<_> =
-            settings.root_certificates.iter().chain(&settings.client_identity).map(|pem| pem.by.as_str()).collect();
-        let setting = if given.is_empty() { "the HTTP client".to_owned() } else { given.join(", ") };
-        Sourced::new((), setting).invalid_because(error_chain(&error), error.without_url())
-    })
+    Ok(builder)
+}
+
+/// Refuses what only TLS makes possible. A switch that accepts invalid certificates asks for nothing without them.
+#[cfg(not(feature = "tls"))]
+fn with_tls(
+    builder: ClientBuilder,
+    settings: &HttpSettings,
+    endpoint: &Url,
+) -> Result<ClientBuilder, ExporterBuildError> {
+    let missing = |what| format!("{what} takes the feature `tls` of opentelemetry-spool, which this build is without");
+    if endpoint.scheme() == "https" {
+        return Err(settings.endpoint.invalid(missing("https")));
+    }
+    if let Some(pem) = settings.root_certificates.iter().chain(&settings.client_identity).next() {
+        return Err(pem.invalid(missing("a certificate")));
+    }
+    match &settings.proxy {
+        Some(proxy) if Url::parse(&proxy.value).is_ok_and(|url| url.scheme() == "https") => {
+            Err(proxy.invalid(missing("a proxy with https")))
+        }
+        _ => Ok(builder),
+    }
 }
 
 impl Transport for HttpTransport {
