@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reqwest::{Certificate, Client, Identity, Proxy, RequestBuilder, Url, redirect, retry};
+use reqwest::{Client, Proxy, RequestBuilder, Url, redirect, retry};
 
 use crate::config::values::{Method, Sourced};
 use crate::encode::framing::{FORM, ResponseProtocol};
@@ -15,6 +15,7 @@ use crate::transport::http::hook::HeaderHook;
 use crate::transport::http::protocols;
 use crate::transport::http::response::{Classifier, Reading, Response};
 use crate::transport::http::settings::HttpSettings;
+use crate::transport::http::tls;
 use crate::transport::request::Request;
 use crate::transport::settings::TransportSettings;
 use crate::transport::verdict::{Judgement, Verdict};
@@ -47,7 +48,7 @@ pub(crate) fn open(settings: TransportSettings) -> Result<Arc<dyn Transport>, Ex
     let timeout = settings.timeout.value;
     let client = match settings.http.client.clone() {
         Some(client) => client,
-        None => build_client(&settings.http, settings.connect_timeout.value, &endpoint)?,
+        None => build_client(&settings, &endpoint)?,
     };
     let HttpSettings { method, headers, hook, classifier, .. } = settings.http;
     let hook = hook.within(timeout);
@@ -188,36 +189,18 @@ pub(crate) fn public_url(url: &str) -> Option<String> {
     Some(url.into())
 }
 
-fn build_client(
-    settings: &HttpSettings,
-    connect_timeout: Duration,
-    endpoint: &Url,
-) -> Result<Client, ExporterBuildError> {
+fn build_client(settings: &TransportSettings, url: &Url) -> Result<Client, ExporterBuildError> {
+    let TransportSettings { endpoint, connect_timeout, http: settings, .. } = settings;
     let mut builder = Client::builder()
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(connect_timeout)
+        .connect_timeout(connect_timeout.value)
         .pool_idle_timeout(settings.keep_alive)
         // A redirected POST would become a GET without its records.
         .redirect(redirect::Policy::none())
         // What is repeated, when and under which id, is delivery's to decide.
-        .retry(retry::never())
-        .tls_danger_accept_invalid_certs(settings.accept_invalid_certificates);
+        .retry(retry::never());
     if settings.keep_alive.is_zero() {
         builder = builder.pool_max_idle_per_host(0);
-    }
-    for pem in &settings.root_certificates {
-        let reason = "it is not a certificate in PEM; allowed are one or more CERTIFICATE blocks";
-        let certificates =
-            Certificate::from_pem_bundle(&pem.value).map_err(|error| pem.invalid_because(reason, error))?;
-        if certificates.is_empty() {
-            return Err(pem.invalid(reason));
-        }
-        builder = builder.tls_certs_merge(certificates);
-    }
-    if let Some(pem) = &settings.client_identity {
-        let reason = "it is not an identity in PEM; allowed are a PRIVATE KEY and its CERTIFICATE blocks together";
-        let identity = Identity::from_pem(&pem.value).map_err(|error| pem.invalid_because(reason, error))?;
-        builder = builder.identity(identity);
     }
     if let Some(proxy) = &settings.proxy {
         let reason = "it is not a proxy's URL; allowed is http://host:port or https://host:port";
@@ -228,12 +211,7 @@ fn build_client(
         let all = Proxy::all(&proxy.value).map_err(|error| proxy.invalid_because(reason, error.without_url()))?;
         builder = builder.proxy(all);
     }
-    let proxied = settings.proxy.is_some()
-        || ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| std::env::var_os(name).is_some());
-    if endpoint.scheme() == "http" && !proxied {
-        // No certificate is looked at: a container without any shall not fail for that.
-        builder = builder.tls_certs_only([]);
-    }
+    builder = tls::configure(builder, settings, endpoint, url)?;
     builder.build().map_err(|error| {
         let given: Vec<_> =
             settings.root_certificates.iter().chain(&settings.client_identity).map(|pem| pem.source.as_str()).collect();

@@ -6,5 +6,6 @@ pub(crate) mod hook;
 mod protocols;
 pub(crate) mod response;
 pub(crate) mod settings;
+mod tls;
 
 pub(crate) use client::{open, public_url};
