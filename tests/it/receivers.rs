@@ -24,7 +24,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{LoggerProviderBuilder, SdkLogRecord, SdkLoggerProvider};
 use opentelemetry_spool::{
     BatchContext, BoxError, BulkEncoder, ClickHouseEncoder, Compression, Encoder, Framing, HeaderMap, JsonEncoder,
-    LogExporterBuilder, OtlpEncoder, Protocol, ResponseProtocol, SpoolStats,
+    LogExporterBuilder, LogView, OtlpEncoder, Protocol, ResponseProtocol, SpoolStats,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message;
@@ -285,7 +285,7 @@ impl Encoder for Broken {
         self.0.framing()
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         if record.body() == Some(&AnyValue::from("broken")) {
             out.extend_from_slice(br#"{"scopeLogs":"none"}"#);
             return Ok(());
@@ -674,8 +674,8 @@ impl Encoder for Strict {
         rows().framing()
     }
 
-    fn encode(&self, record: &SdkLogRecord, _scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        let amiss = record.attributes_iter().any(|(key, _)| key.as_str() == "amiss");
+    fn encode(&self, record: &dyn LogView, _scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let amiss = record.attributes().iter().any(|(key, _)| key.as_str() == "amiss");
         let Some(AnyValue::String(message)) = record.body() else { return Err("no message".into()) };
         let row = if amiss {
             json!({"message": message.as_str(), "tags": "amiss"})
@@ -939,7 +939,7 @@ impl Encoder for Journal {
         Framing::new("application/vnd.fdo.journal", "", "\n", "\n")
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let priority = match record.severity_number() {
             Some(severity) if severity >= Severity::Error => "3",
             Some(severity) if severity >= Severity::Warn => "4",

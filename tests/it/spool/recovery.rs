@@ -15,8 +15,7 @@ use common::{
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _};
-use opentelemetry_sdk::logs::SdkLogRecord;
-use opentelemetry_spool::{BoxError, Encoder, ExporterBuildError, Framing, SpoolError};
+use opentelemetry_spool::{BoxError, Encoder, ExporterBuildError, Framing, LogView, SpoolError};
 
 use crate::CHILD;
 
@@ -261,7 +260,7 @@ fn a_spool_is_drained_in_the_format_in_which_it_was_filled() {
         fn framing(&self) -> Framing {
             Framing::new("text/x-lines", "<", "|", ">")
         }
-        fn encode(&self, record: &SdkLogRecord, _: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        fn encode(&self, record: &dyn LogView, _: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
             let Some(AnyValue::String(text)) = record.body() else { return Err("no text".into()) };
             out.extend_from_slice(text.as_str().as_bytes());
             Ok(())
