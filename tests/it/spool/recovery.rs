@@ -1,7 +1,6 @@
 //! What was accepted survives: the end of the exporter, of the process by SIGKILL, and whatever was under way.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -11,7 +10,8 @@ use std::process::Command;
 
 use common::children::TENANTS;
 use common::{
-    Answer, Child, Receiver, Service, by_tenant, check_runs, exporter, name, names, noise, settings, spool_dir,
+    Answer, Child, Receiver, Service, by_tenant, check_runs, exporter, name, names, noise, seed, settings, spool_dir,
+    variable,
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _};
@@ -463,7 +463,8 @@ fn a_spool_directory_is_made_with_those_above_it_and_for_its_owner_alone() {
 
 #[test]
 fn kill_9_at_random_moments_under_load_never_loses_an_accepted_record() {
-    let kills = env::var("SPOOL_TEST_KILLS").map_or(25, |kills| kills.parse().expect("a number of kills"));
+    seed();
+    let kills = variable("SPOOL_TEST_KILLS", 25);
     let (receiver, spool) = (Receiver::start(), spool_dir());
     // The endpoint is healthy, breaks, refuses, loses answers and hangs, a tenant at a time or all together.
     receiver.answer_by(|request| match fastrand::u32(..100) {
