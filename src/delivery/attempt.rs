@@ -12,6 +12,7 @@ use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
 use crate::transport::http::response::{Classifier, Judgement};
 use crate::transport::http::response::{Response, parse_retry_after};
+use crate::transport::request::BatchContext;
 use crate::transport::verdict::Verdict;
 use crate::transport::{Request, SendError, Transport};
 
@@ -107,11 +108,25 @@ pub(crate) struct Drain<T> {
     pub(crate) counters: Arc<Counters>,
 }
 
+/// The context in which a header hook sees a batch.
+fn context_of(batch: &Batch, attempt: u32, now: SystemTime) -> BatchContext {
+    BatchContext {
+        id: batch.id.clone(),
+        partition_key: batch.partition.to_string(),
+        records: usize::try_from(batch.records).unwrap_or(usize::MAX),
+        bytes: batch.body.len(),
+        first_timestamp: batch.first_timestamp(),
+        last_timestamp: batch.last_timestamp(),
+        attempt,
+        age: batch.age(now),
+    }
+}
+
 impl<T: Transport> Drain<T> {
     /// Tries to deliver a batch, which was first tried at `since`.
     pub(crate) async fn send(&self, batch: Box<Batch>, attempt: u32, since: Instant, now: SystemTime) -> Step {
         let failure = |reason, again| Failure { batch: batch.id.clone(), reason, again };
-        let context = batch.context(attempt, now);
+        let context = context_of(&batch, attempt, now);
         let headers = match self.headers_for(&batch) {
             Ok(headers) => self.hook.call(&context, headers).await,
             Err(error) => Err(error),

@@ -1,4 +1,4 @@
-//! Little-endian fields in a byte slice, read without ever panicking.
+//! [`Fields`]: little-endian fields in a byte slice, read without ever panicking.
 
 /// Takes fields off the front of a slice; `None` once it is too short.
 #[derive(Clone, Copy)]

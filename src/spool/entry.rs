@@ -1,8 +1,8 @@
-//! Entries: the records of one partition in one append, self-describing.
+//! [`Entry`]: the records of one partition in one append, self-describing. It is bytes in memory.
 //!
 //! ```text
-//! partition 4 | first record 8 | records 4 | first, last timestamp 8 8 | appended at 8 | batches: records 8, bytes 8
-//! | answers 1 | coding 1 | of the records without it: length 4, crc32 4
+//! lane 4 | first record 8 | records 4 | first, last timestamp 8 8 | appended at 8 | batches: records 8, bytes 8
+//! | response protocol 1 | coding 1 | of the records without it: length 4, crc32 4
 //! | lengths: key 4, content type 2, open 2, separator 2, close 2 | these five | where each record ends 4 each | records
 //! ```
 
@@ -22,12 +22,11 @@ pub(crate) const MAX_RECORD_BYTES: usize = 1 << 30;
 /// The longest partition key; the rest is cut off.
 const MAX_KEY_BYTES: usize = 64 << 10;
 
-/// What an entry says before its records.
+/// The numbers at the beginning of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EntryHead {
-    /// The number of the partition in its segment.
-    pub(super) partition: u32,
-    /// The number of the first record in its lane: its partition in this segment.
+    pub(super) lane: u32,
+    /// The number of the first record in its lane.
     pub(super) first_record: u64,
     pub(super) records: u32,
     /// Nanoseconds since the epoch, like the other times.
@@ -37,7 +36,7 @@ pub(super) struct EntryHead {
     pub(super) division: Division,
 }
 
-/// How records are divided into batches. It is kept with them, so that a restart, also with other settings, makes the
+/// The limits by which records are divided into batches. They are kept with them, so that a restart, also with other settings, makes the
 /// same batches again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Division {
@@ -63,12 +62,12 @@ pub(super) fn stored_key(key: &str) -> &str {
     &key[..end]
 }
 
-/// A run of a group's records.
+/// A run of a block's records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a> {
-    /// Where the payload begins in the group's.
+    /// Where the payload begins in the block's.
     pub(super) base: usize,
-    /// Where each record ends in the group's.
+    /// Where each record ends in the block's.
     pub(super) ends: &'a [usize],
     pub(super) payload: &'a [u8],
 }
@@ -83,7 +82,7 @@ pub(super) fn write(
     out: &mut Vec<u8>,
 ) {
     out.clear();
-    out.extend_from_slice(&head.partition.to_le_bytes());
+    out.extend_from_slice(&head.lane.to_le_bytes());
     out.extend_from_slice(&head.first_record.to_le_bytes());
     out.extend_from_slice(&head.records.to_le_bytes());
     let Division { max_records, max_bytes } = head.division;
@@ -100,7 +99,7 @@ pub(super) fn write(
     out.extend_from_slice(&len32(key.len()).to_le_bytes());
     let parts = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()];
     for part in parts {
-        // The builder refuses an encoder whose framing is longer.
+        // The builder takes no encoder whose framing is longer.
         out.extend_from_slice(&u16::try_from(part.len()).unwrap_or(u16::MAX).to_le_bytes());
     }
     out.extend_from_slice(key.as_bytes());
@@ -151,7 +150,7 @@ pub(super) struct Entry {
     payload_at: usize,
 }
 
-/// What is needed to find an entry's records without having read them.
+/// The part of an entry that is needed to find its records without having read them.
 #[derive(Clone, Debug)]
 pub(super) struct Summary {
     pub(super) head: EntryHead,
@@ -160,7 +159,7 @@ pub(super) struct Summary {
     pub(super) payload_bytes: usize,
 }
 
-/// Where the parts of an entry are.
+/// The parts of an entry, and where they are.
 struct Layout<'a> {
     head: EntryHead,
     coding: Coding,
@@ -180,7 +179,7 @@ impl<'a> Layout<'a> {
     fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         let head = EntryHead {
-            partition: fields.u32()?,
+            lane: fields.u32()?,
             first_record: fields.u64()?,
             records: fields.u32()?,
             first_timestamp: fields.u64()?,
@@ -347,7 +346,7 @@ mod tests {
 
     fn entry() -> Entry {
         let head = EntryHead {
-            partition: 2,
+            lane: 2,
             first_record: 100,
             records: 3,
             first_timestamp: 1,
@@ -364,7 +363,7 @@ mod tests {
     #[test]
     fn an_entry_is_read_as_it_was_written() {
         let entry = entry();
-        assert_eq!((entry.head.partition, entry.head.first_record, entry.head.records), (2, 100, 3));
+        assert_eq!((entry.head.lane, entry.head.first_record, entry.head.records), (2, 100, 3));
         assert_eq!((entry.head.first_timestamp, entry.head.last_timestamp, entry.head.appended_at), (1, 2, 3));
         assert_eq!(entry.head.division, Division { max_records: 4, max_bytes: 5 });
         assert_eq!(entry.framing, Framing::json_array());
