@@ -19,7 +19,7 @@ use crate::error::SpoolError;
 /// The largest record that the spool takes, so that every length fits the format with room to spare.
 pub(crate) const MAX_RECORD_BYTES: usize = 1 << 30;
 
-/// The longest partition key; the rest is cut off.
+/// The longest partition key; the rest is left out.
 const MAX_KEY_BYTES: usize = 64 << 10;
 
 /// The numbers at the beginning of an entry.
@@ -33,13 +33,13 @@ pub(super) struct EntryHead {
     pub(super) first_timestamp: u64,
     pub(super) last_timestamp: u64,
     pub(super) appended_at: u64,
-    pub(super) division: Division,
+    pub(super) limits: StoredLimits,
 }
 
-/// The limits by which records are divided into batches. They are kept with them, so that a restart, also with other settings, makes the
-/// same batches again.
+/// The limits of the batches that records make up. They are stored with the records, so that a restart, also with other
+/// settings, makes the same batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Division {
+pub(super) struct StoredLimits {
     pub(super) max_records: u64,
     pub(super) max_bytes: u64,
 }
@@ -53,7 +53,7 @@ pub(super) fn system_time(nanos: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(nanos)
 }
 
-/// The key as it is stored: at most [`MAX_KEY_BYTES`], cut at a character.
+/// The key as it is stored: at most [`MAX_KEY_BYTES`], truncated at a character.
 pub(super) fn stored_key(key: &str) -> &str {
     let mut end = key.len().min(MAX_KEY_BYTES);
     while !key.is_char_boundary(end) {
@@ -85,7 +85,7 @@ pub(super) fn write(
     out.extend_from_slice(&head.lane.to_le_bytes());
     out.extend_from_slice(&head.first_record.to_le_bytes());
     out.extend_from_slice(&head.records.to_le_bytes());
-    let Division { max_records, max_bytes } = head.division;
+    let StoredLimits { max_records, max_bytes } = head.limits;
     for field in [head.first_timestamp, head.last_timestamp, head.appended_at, max_records, max_bytes] {
         out.extend_from_slice(&field.to_le_bytes());
     }
@@ -185,7 +185,7 @@ impl<'a> Layout<'a> {
             first_timestamp: fields.u64()?,
             last_timestamp: fields.u64()?,
             appended_at: fields.u64()?,
-            division: Division { max_records: fields.u64()?, max_bytes: fields.u64()? },
+            limits: StoredLimits { max_records: fields.u64()?, max_bytes: fields.u64()? },
         };
         // By the status, if a later version knows more.
         let response_protocol = ResponseProtocol::from_byte(fields.u8()?).unwrap_or_default();
@@ -317,7 +317,7 @@ impl Entry {
         if fits(until) {
             return until;
         }
-        // Lengths grow with `end`: the first that does not fit is found by halving.
+        // Lengths grow with `end`: the first that does not fit is found by bisection.
         let (mut fitting, mut too_many) = (from, until);
         while too_many - fitting > 1 {
             let middle = fitting + (too_many - fitting) / 2;
@@ -352,7 +352,7 @@ mod tests {
             first_timestamp: 1,
             last_timestamp: 2,
             appended_at: 3,
-            division: Division { max_records: 4, max_bytes: 5 },
+            limits: StoredLimits { max_records: 4, max_bytes: 5 },
         };
         let mut out = Vec::new();
         let records = Part { base: 10, ends: &[13, 18, 23], payload: b"\"a\",\"bb\",null" };
@@ -365,7 +365,7 @@ mod tests {
         let entry = entry();
         assert_eq!((entry.head.lane, entry.head.first_record, entry.head.records), (2, 100, 3));
         assert_eq!((entry.head.first_timestamp, entry.head.last_timestamp, entry.head.appended_at), (1, 2, 3));
-        assert_eq!(entry.head.division, Division { max_records: 4, max_bytes: 5 });
+        assert_eq!(entry.head.limits, StoredLimits { max_records: 4, max_bytes: 5 });
         assert_eq!(entry.framing, Framing::json_array());
         let mut plain = Vec::new();
         assert!(entry.plain(&(100..101), &mut plain).unwrap() && entry.plain(&(101..103), &mut plain).unwrap());
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_or_longer_bytes_are_no_entry() {
+    fn truncated_or_longer_bytes_are_no_entry() {
         let EntryBytes::Joined(bytes, _) = entry().bytes else { unreachable!() };
         for len in 0..bytes.len() {
             assert!(Entry::read(EntryBytes::joined(bytes[..len].to_vec())).is_none(), "{len} bytes");
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_key_is_cut_at_a_character() {
+    fn a_long_key_is_truncated_at_a_character() {
         let key = "ä".repeat(MAX_KEY_BYTES);
         assert_eq!(stored_key(&key).len(), MAX_KEY_BYTES);
         assert_eq!(stored_key("short"), "short");

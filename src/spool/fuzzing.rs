@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::coding::Coding;
-use super::entry::{self, Division, Entry, EntryBytes, EntryHead, Part, Summary};
+use super::entry::{self, Entry, EntryBytes, EntryHead, Part, StoredLimits, Summary};
 use super::frame::{self, Frame};
 use super::gap::{Gap, GapEncoder};
 use super::open::Spool;
@@ -46,9 +46,9 @@ fn id((queue, number): (u64, u64)) -> SegmentId {
 pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[Vec<u8>], compressed: bool) -> Vec<u8> {
     let block = block(records, framing.separator());
     let records = u32::try_from(records.len()).expect("a few records");
-    let division = Division { max_records: 4, max_bytes: 5 };
+    let limits = StoredLimits { max_records: 4, max_bytes: 5 };
     let (first_timestamp, last_timestamp, appended_at) = (1, 2, 3);
-    let head = EntryHead { lane: 1, first_record, records, first_timestamp, last_timestamp, appended_at, division };
+    let head = EntryHead { lane: 1, first_record, records, first_timestamp, last_timestamp, appended_at, limits };
     let coding = if compressed { Coding::Lz4 } else { Coding::Identity };
     let mut out = Vec::new();
     let records = Part { base: 0, ends: &block.ends, payload: &block.payload };

@@ -1,5 +1,5 @@
-//! The housekeeper: a thread that does what is done ahead of time or afterwards, so that neither an append nor the delivery
-//! waits for it. It makes, seals, recovers and deletes segments.
+//! The housekeeper: a thread that works ahead of time and afterwards, so that neither an append nor the delivery waits for
+//! that. It makes, seals, recovers and deletes segments.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -40,7 +40,7 @@ enum BatchState {
     Acked,
 }
 
-/// One partition in one segment.
+/// A lane: one partition in one segment.
 #[derive(Debug)]
 struct Lane {
     id: LaneId,
@@ -126,7 +126,7 @@ struct Partition {
     lanes: VecDeque<Lane>,
     /// How many delivery steps have it, those that wait in the queue of what is ready included.
     tasks: usize,
-    /// One of them has no batch yet.
+    /// A delivery step has no batch yet.
     forming: bool,
     /// How many batches may be in flight besides the first.
     more_in_flight: usize,
@@ -138,6 +138,22 @@ impl Partition {
     /// The first lane that has something to deliver. Only the one before it can be there without.
     fn first_waiting(&self) -> Option<&Lane> {
         self.lanes.iter().take(2).find(|lane| lane.pending() > 0)
+    }
+
+    /// Where the next batch of a lane begins: see [`Index::choose`].
+    fn start_of_next(&self, lane: &Lane, asked: Option<BatchStart>) -> Option<u64> {
+        let asked = asked.filter(|asked| asked.segment == lane.id.segment && lane.is_in_flight(asked.record));
+        if let Some(asked) = asked {
+            return Some(asked.record);
+        }
+        let in_flight = lane.with(BatchState::InFlight).count();
+        if in_flight > self.more_in_flight {
+            // With more delivery steps than that, each of them is someone else's.
+            let first = lane.with(BatchState::InFlight).next().filter(|_| in_flight >= self.tasks);
+            return first.map(|(start, _)| start);
+        }
+        let split = lane.with(BatchState::Split).next().map(|(start, _)| start);
+        split.or_else(|| lane.may_start_another().then(|| lane.next_start()))
     }
 
     /// The lane that is delivered now, if it is this one.
@@ -214,7 +230,7 @@ pub(super) struct Watermark {
     lanes: Vec<(Arc<str>, u64, u64)>,
 }
 
-/// What waits, what is in flight, the gaps that are not reported, and the cursors that are not written.
+/// The records that wait, the batches in flight, the gaps that are not reported, and the cursors that are not written.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     segments: BTreeMap<u64, SegmentState>,
@@ -528,25 +544,7 @@ impl Index {
         if lane.pending() == 0 || lane.id.segment >= self.barrier() {
             return None;
         }
-        let asked = asked.filter(|asked| asked.segment == lane.id.segment && lane.is_in_flight(asked.record));
-        let again = match asked {
-            Some(asked) => Some(asked.record),
-            None => {
-                let in_flight = lane.with(BatchState::InFlight).count();
-                let another = in_flight <= partition.more_in_flight;
-                if !another && in_flight < partition.tasks {
-                    // Each of them is someone else's.
-                    return None;
-                }
-                if another { None } else { lane.with(BatchState::InFlight).next().map(|(start, _)| start) }
-            }
-        };
-        let split = || lane.with(BatchState::Split).next().map(|(start, _)| start);
-        let start = match again.or_else(split) {
-            Some(start) => start,
-            None if lane.may_start_another() => lane.next_start(),
-            None => return None,
-        };
+        let start = partition.start_of_next(lane, asked)?;
         let known = [lane.batches.get(&start).map(|batch| batch.end), lane.cursor.end_of(start)];
         (start < lane.end).then(|| Choice {
             lane: lane.id,
@@ -783,7 +781,7 @@ mod tests {
         assert_eq!(index.choose("a", None).map(|choice| choice.lane.segment), Some(3));
     }
 
-    /// Or each segment would be opened again for each partition.
+    /// Otherwise each segment would be opened again for each partition.
     #[test]
     fn partitions_are_given_out_in_the_order_of_their_segments() {
         let mut index = Index::default();

@@ -82,7 +82,7 @@ impl Directory {
 pub(crate) struct Queue {
     path: PathBuf,
     id: u64,
-    /// Of one whose owner is gone.
+    /// Held where the owner is gone.
     lock: Option<QueueDir>,
 }
 
@@ -259,8 +259,8 @@ impl SegmentFiles {
         Self { path, id, seal }
     }
 
-    /// As it is now; `None` if it is not there any more.
-    pub(crate) fn again(&self) -> Option<Self> {
+    /// The same segment as it is now; `None` if it is not there any more.
+    pub(crate) fn reread(&self) -> Option<Self> {
         self.path.exists().then(|| Self::new(self.path.clone(), self.id))
     }
 
@@ -412,7 +412,7 @@ pub(crate) struct Findings {
     pub(crate) records: u64,
     /// That should be there, as far as that is known.
     pub(crate) missing_records: u64,
-    /// What is wrong, in words.
+    /// The damage in words.
     pub(crate) damage: Vec<String>,
 }
 

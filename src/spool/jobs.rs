@@ -18,7 +18,7 @@ pub(super) enum Job {
     },
     /// Write a seal that could not be written before.
     KeepSeal(u64, Seal),
-    /// Find what is in a segment that has no seal, and seal it. `accepted` of its frames are known to be safe.
+    /// Scan a segment that has no seal, and seal it. `accepted` of its frames are known to be safe.
     Recover {
         number: u64,
         accepted: u64,
@@ -41,7 +41,7 @@ pub(super) enum Job {
     Settle,
     /// Report the losses.
     ReportGaps,
-    /// Answer that every job before is done.
+    /// Reply that every job before is done.
     #[cfg(test)]
     Reply(std::sync::mpsc::Sender<()>),
     /// Do the jobs before, and end.

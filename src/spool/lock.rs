@@ -4,6 +4,8 @@
 //! build checks nothing and stores nothing per thread.
 
 use std::any::Any;
+#[cfg(debug_assertions)]
+use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +24,7 @@ pub(super) enum Rank {
     ReadCache,
     /// The cursor database, and what is not in it yet. It is held during the database's own I/O.
     CursorStore,
-    /// What waits, what is in flight, gaps, and unwritten cursors. It is never held during I/O.
+    /// The records that wait, the batches in flight, gaps, and unwritten cursors. It is never held during I/O.
     Index,
     /// Where the entries of one segment are. It is never held during I/O.
     Entries,
@@ -56,7 +58,7 @@ pub(super) struct Lock<T> {
     mutex: Mutex<T>,
 }
 
-/// What a lock protects, until it is dropped.
+/// Access to the value that a lock protects. The lock is given up when this is dropped.
 #[derive(Debug)]
 pub(super) struct Guard<'a, T> {
     inner: MutexGuard<'a, T>,
@@ -132,50 +134,41 @@ impl<T> DerefMut for Guard<'_, T> {
 }
 
 #[cfg(debug_assertions)]
-mod held {
-    use std::cell::RefCell;
+thread_local! {
+    /// The locks that this thread holds, in the order in which it took them.
+    static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
+}
 
-    use super::{OUT_OF_ORDER, Rank};
+/// An entry in the list of locks that a thread holds.
+#[cfg(debug_assertions)]
+#[derive(Debug)]
+struct Held(Rank);
 
-    thread_local! {
-        /// The locks that this thread holds, in the order in which it took them.
-        static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
-    }
-
-    /// An entry in the list of locks that a thread holds.
-    #[derive(Debug)]
-    pub(in crate::spool) struct Held(Rank);
-
-    impl Held {
-        pub(super) fn new(rank: Rank) -> Self {
-            // A thread that ends has no list any more, and takes one lock at a time.
-            let _ = HELD.try_with(|held| {
-                let mut held = held.borrow_mut();
-                let wrong = held.iter().find(|held| held.level() >= rank.level()).copied();
-                if let Some(wrong) = wrong {
-                    drop(held);
-                    panic!("{rank:?}{OUT_OF_ORDER}{wrong:?}");
-                }
-                held.push(rank);
-            });
-            Self(rank)
+#[cfg(debug_assertions)]
+impl Held {
+    fn new(rank: Rank) -> Self {
+        let is_wrong = |held: &&Rank| held.level() >= rank.level();
+        // A thread that ends has no list any more, and takes one lock at a time.
+        let wrong = HELD.try_with(|held| held.borrow().iter().find(is_wrong).copied()).ok().flatten();
+        if let Some(wrong) = wrong {
+            panic!("{rank:?}{OUT_OF_ORDER}{wrong:?}");
         }
-    }
-
-    impl Drop for Held {
-        fn drop(&mut self) {
-            let _ = HELD.try_with(|held| {
-                let mut held = held.borrow_mut();
-                if let Some(at) = held.iter().rposition(|held| *held == self.0) {
-                    held.remove(at);
-                }
-            });
-        }
+        let _ = HELD.try_with(|held| held.borrow_mut().push(rank));
+        Self(rank)
     }
 }
 
 #[cfg(debug_assertions)]
-use held::Held;
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = HELD.try_with(|held| {
+            let mut held = held.borrow_mut();
+            if let Some(at) = held.iter().rposition(|held| *held == self.0) {
+                held.remove(at);
+            }
+        });
+    }
+}
 
 #[cfg(all(test, debug_assertions))]
 mod tests {

@@ -65,7 +65,7 @@ impl Spool {
             Ok(Some(spool)) => spool,
             Ok(None) => open(QueueDir::create(&config.dir)?)?,
             Err(error) => {
-                // It is tried again later. New records do not wait for it.
+                // The adoption is retried later. New records do not wait for it.
                 events.report(SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
                 QueueDir::create(&config.dir).and_then(open).map_err(|_| error)?
             }
@@ -127,13 +127,13 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// None of the records is then accepted: they may be appended again, or [given up](Self::note_not_written). The next call begins
-    /// with a new segment.
+    /// None of the records is then accepted: they may be appended again, or [counted as lost](Self::note_not_written). The
+    /// next call begins with a new segment.
     pub(crate) fn append(&self, blocks: &[(&str, &Block)], framing: &Framing) -> Result<(), SpoolError> {
         self.queue.append(blocks, framing, None)
     }
 
-    /// Gives up records that could not be appended: counts them, and has them reported.
+    /// Counts records that could not be appended as lost, and has them reported.
     pub(crate) fn note_not_written(&self, blocks: &[(&str, &Block)]) {
         for (key, block) in blocks {
             self.queue.note_gap(Gap {

@@ -130,6 +130,11 @@ impl ReadCache {
         self.segments.get(&number).is_some_and(|segment| segment.damaged)
     }
 
+    /// Closes a segment. It is returned, to be dropped without the lock.
+    pub(super) fn close(&mut self, number: u64) -> Option<Arc<Segment>> {
+        self.segments.get_mut(&number)?.open.take()
+    }
+
     /// Forgets a segment. It is returned, to be dropped without the lock.
     pub(super) fn remove(&mut self, number: u64) -> Option<Arc<Segment>> {
         self.segments.remove(&number)?.open

@@ -382,10 +382,10 @@ impl Queue {
         let mut index = self.index.lock();
         // Put in flight first, as what is delivered: others of the lane may be.
         index.admit(key, asked, choice, end)?;
-        let acked = index.ack(key, choice.lane, &span)?;
+        let delivered = index.ack(key, choice.lane, &span)?;
         let unreported = index.take_reported(choice.lane.segment, key, &span);
         drop(index);
-        self.finish_ack(choice.lane, acked);
+        self.finish_ack(choice.lane, delivered);
         let reports = unreported.len() as u64;
         self.report_again(unreported);
         self.lose(key, LossReason::Corrupt, (end - choice.start).saturating_sub(whole.max(reports)), None);

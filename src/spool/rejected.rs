@@ -109,7 +109,7 @@ pub(crate) struct Rejection<'a> {
 pub(crate) struct RejectedStore {
     dir: PathBuf,
     max_bytes: u64,
-    /// What is there, as far as this process knows; looked up where that leaves no room.
+    /// How many bytes are there, as far as this process knows; looked up where that leaves no room.
     bytes: AtomicU64,
 }
 

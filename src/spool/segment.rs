@@ -12,7 +12,7 @@ use super::body::Body;
 use super::bytes::index;
 use super::coding::Coding;
 use super::dir::{io_error, read_exact_at};
-use super::entry::{Division, Entry, EntryBytes, EntryHead, Summary};
+use super::entry::{Entry, EntryBytes, EntryHead, StoredLimits, Summary};
 use super::frame::{self, Frame, HEADER_BYTES, Location, MAX_PAYLOAD_BYTES, Patched, ReadErrors};
 use super::lock::{Lock, Rank};
 use super::position::SegmentId;
@@ -67,7 +67,7 @@ impl LaneEntries {
     }
 }
 
-/// The place that frames are read from.
+/// The source that frames are read from.
 #[derive(Debug)]
 enum Source {
     Database(Store),
@@ -92,7 +92,7 @@ impl Available {
     }
 }
 
-/// Records taken out of a lane, joined into a request body.
+/// Records of a lane, joined into a request body.
 #[derive(Debug)]
 pub(super) struct Collected {
     pub(super) end: u64,
@@ -424,7 +424,7 @@ impl Segment {
         entries.get(first).filter(|entry| entry.first_record < records.end).copied()
     }
 
-    /// Collects a batch from the first of `records` of a lane on: as many as their division allows, at least one, all of
+    /// Collects a batch from the first of `records` of a lane on: as many as their limits allow, at least one, all of
     /// one framing. A pure function of its arguments and of what is stored: asked again, also after a restart, it gives the
     /// same bytes. `None` if damage left nothing there.
     pub(super) fn collect(
@@ -443,7 +443,7 @@ impl Segment {
             let Some(entry) = bytes.and_then(Entry::read) else { continue };
             let from = meta.first_record.max(collected.as_ref().map_or(records.start, |(batch, _)| batch.end));
             // The same in the whole segment: it is of one process.
-            let Division { max_records, max_bytes } = entry.head.division;
+            let StoredLimits { max_records, max_bytes } = entry.head.limits;
             let (batch, framing) = collected.get_or_insert_with(|| {
                 left = max_records;
                 let framing = entry.framing.clone();

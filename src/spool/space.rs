@@ -62,13 +62,14 @@ impl Queue {
         };
         self.dir.retire(number)?;
         let (evicted, unreported) = self.index.lock().evict(number);
-        let open = self.read_cache.lock().remove(number);
+        let open = self.read_cache.lock().close(number);
         drop(open);
         for gap in evicted {
             self.note_gap(gap);
         }
         self.report_again(unreported);
         let deleted = self.dir.delete_retired(number);
+        self.read_cache.lock().remove(number);
         drop(deleting);
         if deleted.is_err() {
             // To be tried again.

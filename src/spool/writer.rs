@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::active::{ActiveSegment, NextSegment};
 use super::bytes::{index, len32};
 use super::coding::Coding;
-use super::entry::{self, Division, EntryHead, MAX_RECORD_BYTES, Part, nanos, stored_key};
+use super::entry::{self, EntryHead, MAX_RECORD_BYTES, Part, StoredLimits, nanos, stored_key};
 use super::gap::Gap;
 use super::index::{Choice, Index};
 use super::jobs::Job;
@@ -25,7 +25,7 @@ use crate::observe::event::SpoolEvent;
 /// More than the heads of an entry and of its frame take, and what the engine adds.
 const ENTRY_OVERHEAD: usize = 256;
 
-/// So many times as much as fits a frame is compressed together.
+/// How many times as much as fits a frame is compressed together.
 const COMPRESSED_TOGETHER: usize = 4;
 
 /// An entry that was written and is to be made readable.
@@ -86,8 +86,8 @@ impl Queue {
     ) -> Result<Vec<Added>, SpoolError> {
         let mut added = Vec::with_capacity(blocks.len());
         let appended_at = nanos(SystemTime::now());
-        let limits = self.config.batch;
-        let division = Division { max_records: limits.max_records, max_bytes: limits.max_bytes };
+        let limits =
+            StoredLimits { max_records: self.config.batch.max_records, max_bytes: self.config.batch.max_bytes };
         let mut bytes = Vec::new();
         for (key, block) in blocks {
             let (key, lane, mut first_record) = active.lane(stored_key(key));
@@ -99,7 +99,7 @@ impl Queue {
                     first_timestamp: block.first_timestamp.map_or(appended_at, nanos),
                     last_timestamp: block.last_timestamp.map_or(appended_at, nanos),
                     appended_at,
-                    division,
+                    limits,
                 };
                 entry::write(&entry, &key, framing, part, self.config.coding, &mut bytes);
                 let meta = EntryMeta::new(active.frames, &entry, part.payload.len());

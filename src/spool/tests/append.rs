@@ -137,7 +137,7 @@ fn after_a_write_error_the_records_go_to_a_new_segment() {
     assert_eq!(ids.len(), 2);
 }
 
-/// What a failed append had written already is written again elsewhere; a restart must not find it twice.
+/// Records that a failed append had written already are written again elsewhere; a restart must not find them twice.
 #[test]
 fn what_was_written_but_not_accepted_is_not_delivered_twice_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();

@@ -168,7 +168,7 @@ fn what_is_too_old_and_damaged_is_counted_once() {
     let mut config = config(dir.path());
     let file = file_path(&sealed_segment(&config));
     let mut bytes = fs::read(&file).unwrap();
-    let at = place_of_line_50(&bytes);
+    let at = offset_of_line_50(&bytes);
     bytes[at] ^= 1;
     fs::write(&file, bytes).unwrap();
     config.limits.max_age = Some(Duration::from_nanos(1));

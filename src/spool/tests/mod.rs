@@ -211,8 +211,8 @@ fn sealed_segment(config: &SpoolConfig) -> PathBuf {
     segment_dirs(&config.dir).remove(0)
 }
 
-/// The last place: what follows `line 5` can be a `0` by chance.
-fn place_of_line_50(bytes: &[u8]) -> usize {
+/// The last offset: the byte behind `line 5` can be a `0` by chance.
+fn offset_of_line_50(bytes: &[u8]) -> usize {
     bytes.windows(7).rposition(|window| window == b"line 50").unwrap()
 }
 

@@ -15,7 +15,7 @@ fn no_damage_delivers_anything_that_was_not_written() {
         copy(original.path(), dir.path());
         let file = file_path(&segment_dirs(dir.path())[0]);
         let mut bytes = fs::read(&file).unwrap();
-        let used = (place_of_line_50(&bytes) * 2).min(bytes.len());
+        let used = (offset_of_line_50(&bytes) * 2).min(bytes.len());
         for _ in 0..random.usize(1..4) {
             let at = random.usize(..used);
             let end = (at + random.usize(1..20_000)).min(bytes.len());
@@ -50,7 +50,7 @@ fn a_flipped_bit_costs_one_entry() {
     let config = config(dir.path());
     let file = file_path(&sealed_segment(&config));
     let mut bytes = fs::read(&file).unwrap();
-    let at = place_of_line_50(&bytes);
+    let at = offset_of_line_50(&bytes);
     bytes[at] ^= 1;
     fs::write(&file, bytes).unwrap();
     let spool = open(&config);
@@ -66,7 +66,7 @@ fn a_database_that_was_truncated_gives_what_is_whole() {
     let config = config(dir.path());
     let file = file_path(&sealed_segment(&config));
     let bytes = fs::read(&file).unwrap();
-    let at = place_of_line_50(&bytes);
+    let at = offset_of_line_50(&bytes);
     fs::write(&file, &bytes[..at + 4]).unwrap();
     let (delivered, _) = drain(&open(&config));
     assert_eq!(delivered["a"], lines(0..50));
@@ -199,7 +199,7 @@ fn damage_is_reported_in_the_stream() {
     let config = config(dir.path());
     let file = file_path(&sealed_segment(&config));
     let mut bytes = fs::read(&file).unwrap();
-    let at = place_of_line_50(&bytes);
+    let at = offset_of_line_50(&bytes);
     bytes[at] ^= 1;
     fs::write(&file, bytes).unwrap();
     let (spool, _) = open_reporting(&config);
