@@ -188,10 +188,10 @@ impl Source {
             rust_files(folder).into_iter().filter(|path| path != root).map(|path| (module_of(&path), path)).collect();
         while let Some((module, path)) = waiting.pop() {
             let text = fs::read_to_string(&path).expect("a file that can be read");
-            let tests = test_modules(&text);
+            let for_tests = test_modules(&text);
             for name in code(&text).lines().filter_map(|line| line.trim().rsplit_once("mod ")?.1.strip_suffix(';')) {
                 let child = if module.is_empty() { name.to_owned() } else { format!("{module}::{name}") };
-                if let Some(path) = candidates.get(&child).filter(|_| !tests.iter().any(|test| test == name)) {
+                if let Some(path) = candidates.get(&child).filter(|_| !for_tests.iter().any(|other| other == name)) {
                     waiting.push((child, path.clone()));
                 }
             }
@@ -246,7 +246,7 @@ fn uses(module: &str, code: &str, names: &BTreeSet<String>) -> BTreeSet<String> 
             }
             _ => module.to_owned(),
         };
-        while let Some(part) = parts.next() {
+        for part in parts {
             at = match part {
                 "self" => at,
                 "super" => parent(&at),
