@@ -2,7 +2,7 @@
 //! and one `fdatasync` a batch; and what it costs where encoding costs nothing, compressed in the spool and not. All by
 //! turns, on the same disk.
 //!
-//! `cargo bench --bench append [-- BATCHES]`
+//! `cargo bench -p benches --bench append [-- BATCHES]`
 
 #![allow(
     clippy::cast_possible_truncation,

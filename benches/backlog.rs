@@ -1,7 +1,7 @@
 //! A backlog of a million records: what it costs to write, to open after a kill, to hold and to deliver, and whether the
 //! last tenth of it goes as fast as the first.
 //!
-//! `cargo bench --bench backlog [-- RECORDS]` starts itself twice as a child process: one that logs to a dead endpoint
+//! `cargo bench -p benches --bench backlog [-- RECORDS]` starts itself twice as a child process: one that logs to a dead endpoint
 //! and is killed, one that delivers what that left. Linux only: the figures are from `/proc`.
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]

@@ -1,7 +1,7 @@
 //! What becomes of a burst: how many of 100,000 records in a tight loop survive, and what `emit` costs, with the SDK's
 //! batch processor and with `SpoolProcessor`.
 //!
-//! `cargo bench --bench burst`
+//! `cargo bench -p benches --bench burst`
 //!
 //! An `emit` that drops its record is cheap, so the times of a tight loop say little without the losses beside them.
 

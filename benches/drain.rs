@@ -2,7 +2,7 @@
 //! at a time both; and what compression changes: in the spool, with a warm and with a cold page cache, and for the wire,
 //! made once when records are logged and joined when they are sent, or made anew for each request.
 //!
-//! `cargo bench --bench drain --features gzip-http [-- BATCHES]`; the cold cache takes root on Linux. The receiver is a
+//! `cargo bench -p benches --bench drain --features [-- BATCHES]`; the cold cache takes root on Linux. The receiver is a
 //! process of its own. All take turns, the figures are medians.
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
@@ -160,7 +160,6 @@ fn measure(count: u64) {
     let (mut child, url) = receiver();
     let none = |builder: LogExporterBuilder| builder.with_spool_compression(SpoolCompression::None);
     let same = |builder| builder;
-    #[cfg(feature = "gzip-http")]
     let gzip = |builder: LogExporterBuilder| builder.with_compression(opentelemetry_spool::Compression::Gzip);
     let mut rows: BTreeMap<&str, Vec<(Duration, u64)>> = BTreeMap::new();
     for _ in 0..ROUNDS {
@@ -171,7 +170,6 @@ fn measure(count: u64) {
         row("4 spool, cold", spool(&url, &batches, true, same));
         row("5 spool, stored as it is, cold", spool(&url, &batches, true, none));
         row("6 bare loop, gzip made for each request", (bare_loop(&url, &bodies, true), 0));
-        #[cfg(feature = "gzip-http")]
         row("7 spool, gzip made once", spool(&url, &batches, false, gzip));
     }
     child.kill().unwrap();

@@ -1,7 +1,7 @@
 //! What `emit` costs the application while its endpoint is healthy, slow, hangs or is down, and while the disk takes 20 ms
 //! for each sync: it should make no difference.
 //!
-//! `cargo bench --bench emit` measures each in a process of its own, by turns. The slow disk takes `strace`; without it
+//! `cargo bench -p benches --bench emit` measures each in a process of its own, by turns. The slow disk takes `strace`; without it
 //! that row is left out.
 
 use std::net::TcpListener;

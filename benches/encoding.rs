@@ -1,7 +1,7 @@
 //! What it costs to encode a typical record, beside `serde_json` on a struct of the same shape and the encodings of
 //! `opentelemetry-otlp`.
 //!
-//! `cargo bench --bench encoding`
+//! `cargo bench -p benches --bench encoding`
 
 #![allow(clippy::cast_possible_wrap, clippy::cast_precision_loss, clippy::struct_field_names)]
 
@@ -182,7 +182,6 @@ fn encoding(criterion: &mut Criterion) {
     group.bench_function("opentelemetry-otlp http-protobuf", |bencher| {
         bencher.iter(|| black_box(request().encode_to_vec()));
     });
-    #[cfg(feature = "otlp")]
     for protocol in [opentelemetry_spool::Protocol::HttpJson, opentelemetry_spool::Protocol::HttpBinary] {
         let (ours, mut out) = (opentelemetry_spool::OtlpEncoder::new(protocol), Vec::new());
         group.bench_function(format!("OtlpEncoder {protocol:?}"), |bencher| {

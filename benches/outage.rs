@@ -1,7 +1,7 @@
 //! How many records an outage costs: 100 a second while connections are refused for 15 seconds, with this exporter and
 //! with `opentelemetry-otlp`, side by side.
 //!
-//! `cargo bench --bench outage [-- SECONDS]`
+//! `cargo bench -p benches --bench outage [-- SECONDS]`
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};

@@ -13,7 +13,7 @@ use crate::systems::{self, System};
 
 /// Compares log exporters end to end, under the same load and through the same outage.
 #[derive(Clone, Debug, Parser, Serialize)]
-#[command(name = "harness", bin_name = "cargo bench --bench harness --")]
+#[command(name = "harness", bin_name = "cargo bench -p benches --bench harness --")]
 pub(crate) struct Args {
     /// What is compared [default: all]
     #[arg(long, value_name = "NAME,..", value_delimiter = ',', value_parser = PossibleValuesParser::new(systems::names()))]

@@ -2,9 +2,9 @@
 //! through the same outage. What arrives, how fast, what it costs, and what is lost.
 //!
 //! ```text
-//! cargo bench --bench harness
-//! cargo bench --bench harness -- --seconds 30 --rate 50000 --outage 5..20 --outage-kind 503
-//! cargo bench --bench harness -- --help
+//! cargo bench -p benches --bench harness
+//! cargo bench -p benches --bench harness -- --seconds 30 --rate 50000 --outage 5..20 --outage-kind 503
+//! cargo bench -p benches --bench harness -- --help
 //! ```
 //!
 //! Prints tables and leaves `harness.html` and `harness.json` in `target/harness`; nothing else stays. Linux only: the

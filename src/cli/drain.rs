@@ -1,24 +1,30 @@
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use opentelemetry::InstrumentationScope;
-use opentelemetry_sdk::logs::{LogExporter as _, SdkLogRecord};
 use serde_json::{Value, json};
 
 use super::screen::{self, Screen, Table, bytes, confirm, count, partition, records};
 use super::survey::{Counted, Surveyed};
 use super::{End, Failure, Outcome, Spool, time};
+use crate::config::values::{BatchLimits, Durability, FullPolicy, Method, Pace, RetryPolicy, Sourced, SpoolLimits};
+use crate::delivery::{Pipeline, PipelineConfig};
+use crate::encode::JsonEncoder;
+use crate::encode::framing::Framing;
+use crate::error::SpoolError;
+use crate::exporter::gap_record;
+use crate::exporter::handle::SpoolHandle;
+use crate::observe::stats::SpoolStats;
 use crate::spool::inspect::Directory;
+use crate::spool::{Coding, GapEncoder, SpoolConfig};
+use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::public_url;
-use crate::{
-    BoxError, Encoder, Framing, FullPolicy, JsonEncoder, LogExporter, Method, RetryPolicy, SpoolError, SpoolHandle,
-    SpoolStats,
-};
+use crate::transport::http::settings::HttpSettings;
+use crate::transport::settings::TransportSettings;
 
 /// The time between two checks whether everything is delivered.
 const LOOK: Duration = Duration::from_millis(50);
@@ -46,8 +52,8 @@ pub(super) struct Args {
     #[command(flatten)]
     to: To,
     /// The most requests of one partition in flight; more than one gives up the order
-    #[arg(long, value_name = "REQUESTS", default_value_t = 1)]
-    max_in_flight: usize,
+    #[arg(long, value_name = "REQUESTS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    max_in_flight: u16,
     /// Expire records that were logged before this time: RFC 3339, or an age like 2h
     ///
     /// The time of a record is that at which it entered the spool; a request expires when its newest record is older.
@@ -84,7 +90,7 @@ pub(super) struct To {
     method: String,
     /// The longest time of a request
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration, default_value = "10s")]
-    pub(super) timeout: Duration,
+    timeout: Duration,
     /// Trust the certificate authorities in this PEM file as well
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     ca_cert: Option<PathBuf>,
@@ -98,7 +104,7 @@ pub(super) struct To {
 
 impl To {
     /// The names and values of the headers. An error never shows a value.
-    pub(super) fn headers(&self) -> Result<Vec<(String, String)>, Failure> {
+    fn headers(&self) -> Result<Vec<(String, String)>, Failure> {
         let given = self.header.iter().map(|text| {
             let (name, value) = text.split_once(':')?;
             Some((name.trim().to_owned(), value.trim().to_owned()))
@@ -113,16 +119,32 @@ impl To {
         given.chain(from_env).collect::<Result<_, _>>().map_err(Failure::Usage)
     }
 
-    pub(super) fn method(&self) -> Method {
-        if self.method == "get" { Method::Get } else { Method::Post }
+    /// The settings of the transport to this endpoint.
+    pub(super) fn transport(&self, endpoint: &str) -> Result<TransportSettings, Failure> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.headers()? {
+            headers.insert(name, value)?;
+        }
+        let http = HttpSettings {
+            headers,
+            method: if self.method == "get" { Method::Get } else { Method::Post },
+            client_identity: self.client_identity()?.map(|pem| Sourced::new(pem, "--key, --cert")),
+            root_certificates: self.root_certificate()?.map(|pem| Sourced::new(pem, "--ca-cert")).into_iter().collect(),
+            ..HttpSettings::default()
+        };
+        Ok(TransportSettings {
+            timeout: Sourced::new(self.timeout, "--timeout"),
+            http,
+            ..TransportSettings::new(Sourced::new(endpoint.to_owned(), "--to"))
+        })
     }
 
-    pub(super) fn root_certificate(&self) -> Result<Option<Vec<u8>>, SpoolError> {
+    fn root_certificate(&self) -> Result<Option<Vec<u8>>, SpoolError> {
         self.ca_cert.as_deref().map(read).transpose()
     }
 
     /// The client's private key and its certificate.
-    pub(super) fn client_identity(&self) -> Result<Option<Vec<u8>>, SpoolError> {
+    fn client_identity(&self) -> Result<Option<Vec<u8>>, SpoolError> {
         let (Some(key), Some(certificate)) = (&self.key, &self.cert) else { return Ok(None) };
         Ok(Some([&read(key)?[..], b"\n", &read(certificate)?].concat()))
     }
@@ -365,40 +387,38 @@ fn drain_once(
     progress: &mut Progress,
     interrupted: &AtomicBool,
 ) -> Result<Ended, Failure> {
-    let exporter = LogExporter::builder()
-        .with_endpoint(endpoint)
-        .with_spool_dir(&args.spool.dir)
-        .with_headers(args.to.headers()?)
-        .with_method(args.to.method())
-        .with_timeout(args.to.timeout)
-        .with_max_in_flight(args.max_in_flight)
-        .with_retry_policy(retry_policy())
-        .with_encoder(Teller { json: JsonEncoder::default(), silent: foreign })
-        // It is another one's: nothing in it gives way, and next to nothing is added.
-        .with_max_spool_bytes(u64::MAX)
-        .with_max_rejected_bytes(u64::MAX)
-        .with_full_policy(FullPolicy::RejectNew)
-        .with_segment_bytes(1 << 20)
-        .for_another(args.since);
-    let exporter = match args.to.root_certificate()? {
-        Some(pem) => exporter.with_root_certificate_pem(pem),
-        None => exporter,
-    };
-    let exporter = match args.to.client_identity()? {
-        Some(pem) => exporter.with_client_identity_pem(pem),
-        None => exporter,
-    };
-    let exporter = exporter.build()?;
-    let handle = exporter.handle();
-    let ended = deliver(&handle, progress, interrupted);
+    let pipeline = Pipeline::start(PipelineConfig {
+        spool: SpoolConfig {
+            dir: args.spool.dir.clone(),
+            durability: Durability::Sync,
+            coding: Coding::Lz4,
+            segment_bytes: 1 << 20,
+            batch: BatchLimits::default(),
+            // The spool is a service's: nothing in it is evicted, and nothing but gap records is added.
+            limits: SpoolLimits {
+                max_bytes: u64::MAX,
+                max_rejected_bytes: u64::MAX,
+                when_full: FullPolicy::RejectNew,
+                not_before: args.since,
+                ..SpoolLimits::default()
+            },
+            endpoint: None,
+        },
+        transport: args.to.transport(endpoint)?,
+        pace: Pace { retry: retry_policy(), max_in_flight: args.max_in_flight },
+        gap_encoder: gap_encoder(foreign),
+        on_event: None,
+        #[cfg(feature = "metrics")]
+        meter: None,
+    })?;
+    let handle = SpoolHandle::new(&pipeline);
+    let ended = deliver(&pipeline, &handle, progress, interrupted);
     if ended != Ended::Delivered {
         // Requests in flight may finish; no other begins.
         handle.pause();
     }
-    let _ = exporter.shutdown_with_timeout(GRACE);
-    let begun = Instant::now();
-    while handle.spool.strong_count() > 0 && begun.elapsed() < CLOSING {
-        std::thread::sleep(LOOK);
+    if !pipeline.stop(GRACE) {
+        pipeline.abort(CLOSING);
     }
     progress.add(&handle.stats());
     Ok(ended)
@@ -469,23 +489,12 @@ fn check_user(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Encodes gap records where the stream is in the default encoder's format; elsewhere only the output reports losses.
-struct Teller {
-    json: JsonEncoder,
-    silent: bool,
-}
-
-impl Encoder for Teller {
-    fn framing(&self) -> Framing {
-        self.json.framing()
+/// Reports losses in the stream where that is in the default encoder's format; elsewhere only the output reports them.
+fn gap_encoder(foreign: bool) -> Arc<GapEncoder> {
+    if foreign {
+        return Arc::new(|_| None);
     }
-
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        if self.silent {
-            return Err("the stream is in another format".into());
-        }
-        self.json.encode(record, scope, out)
-    }
+    gap_record::gap_encoder(Arc::new(RwLock::new(Box::new(JsonEncoder::default()))))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -496,10 +505,10 @@ enum Ended {
     Failing,
 }
 
-fn deliver(spool: &SpoolHandle, progress: &mut Progress, interrupted: &AtomicBool) -> Ended {
+fn deliver(pipeline: &Pipeline, handle: &SpoolHandle, progress: &mut Progress, interrupted: &AtomicBool) -> Ended {
     loop {
-        progress.show(&spool.stats());
-        match spool.spool.upgrade() {
+        progress.show(&handle.stats());
+        match pipeline.spool().upgrade() {
             Some(spool) if spool.is_idle() && spool.has_nothing_to_adopt() => break Ended::Delivered,
             Some(spool) if spool.is_idle() && spool.is_adoption_failing() => break Ended::Failing,
             Some(_) => {}

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -6,15 +7,12 @@ use serde_json::json;
 use super::drain::{To, shown};
 use super::screen::{self, Screen, Table, partition, records};
 use super::{End, Failure, Outcome, Spool, time};
-use crate::config::table::Sourced;
-use crate::encode::framing::FORM;
-use crate::error::error_chain;
 use crate::spool::RejectedRecord;
 use crate::spool::inspect::Directory;
-use crate::transport::http::headers::HeaderMap;
-use crate::transport::http::{HttpSettings, HttpTransport};
-use crate::transport::{Request, SendError, Transport};
-use crate::{Response, Verdict};
+use crate::transport;
+use crate::transport::contract::SendError;
+use crate::transport::request::{BatchContext, Request};
+use crate::transport::verdict::{Judgement, Verdict};
 
 /// List, show, retry and export the records that the endpoint rejected for good
 #[derive(Debug, clap::Args)]
@@ -183,35 +181,18 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
         return Ok(End::Done);
     }
     let endpoint = to.endpoint(&stored)?;
-    let settings = HttpSettings {
-        method: to.method(),
-        timeout: Sourced::new(to.timeout, "--timeout"),
-        client_identity: to.client_identity()?.map(|pem| Sourced::new(pem, "--key, --cert")),
-        root_certificates: to.root_certificate()?.map(|pem| Sourced::new(pem, "--ca-cert")).into_iter().collect(),
-        ..HttpSettings::new(Sourced::new(endpoint.clone(), "--to"))
-    };
-    let given = to.headers()?;
+    let settings = to.transport(&endpoint)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = directory.rejected();
     let (mut taken, mut refused) = (0, 0);
     let stopped: Result<Option<String>, Failure> = runtime.block_on(async {
-        let transport = HttpTransport::build(&settings)?;
+        let transport = transport::open(settings)?;
         for record in &selected {
-            let mut headers = HeaderMap::new();
-            headers.insert("content-type", &record.content_type)?;
-            headers.insert("idempotency-key", &record.batch_id)?;
-            for (name, value) in &given {
-                headers.insert(name, value)?;
-            }
-            let (body, is_form) = (record.body.clone().into(), record.content_type == FORM);
-            let request =
-                Request { headers: headers.into_http(), body, is_form, response_protocol: record.response_protocol };
-            let answer = match transport.send(request).await {
-                Ok(answer) => answer,
+            let judgement = match transport.deliver(request(record)).await {
+                Ok(judgement) => judgement,
                 Err(error) => return Ok(Some(unreachable(&endpoint, error))),
             };
-            let verdict = record.response_protocol.judge(&answer, 1).verdict;
-            let is_about_the_record = match &verdict {
+            let is_about_the_record = match &judgement.verdict {
                 Verdict::Delivered => {
                     store.remove(&record.batch_id)?;
                     taken += 1;
@@ -226,9 +207,9 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
                 }
                 Verdict::Retry | Verdict::Hold => false,
             };
-            say(&mut screen, record, &answer, verdict == Verdict::Delivered)?;
+            say(&mut screen, record, &judgement)?;
             if !is_about_the_record {
-                let (endpoint, status) = (shown(&endpoint), answer.status());
+                let (endpoint, status) = (shown(&endpoint), judgement.status);
                 return Ok(Some(format!("{endpoint} takes no records now: it responded with {status}")));
             }
         }
@@ -249,20 +230,41 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     })
 }
 
-fn unreachable(endpoint: &str, error: SendError) -> String {
-    let (SendError::Unreachable(error) | SendError::Broken(error)) = error;
-    format!("{}: {}", shown(endpoint), error_chain(&*error))
+/// The request that carries a record alone, as it was and under the same id.
+fn request(record: &RejectedRecord) -> Request {
+    Request {
+        context: BatchContext {
+            id: record.batch_id.clone(),
+            partition_key: record.partition_key.clone(),
+            records: 1,
+            bytes: record.body.len(),
+            first_timestamp: record.rejected_at,
+            last_timestamp: record.rejected_at,
+            attempt: 1,
+            age: record.rejected_at.elapsed().unwrap_or_default(),
+        },
+        content_type: record.content_type.clone(),
+        content_encoding: None,
+        response_protocol: record.response_protocol,
+        body: record.body.clone().into(),
+        counters: Arc::default(),
+    }
 }
 
-fn say(screen: &mut Screen, record: &RejectedRecord, answer: &Response, is_taken: bool) -> std::io::Result<()> {
-    let text = String::from_utf8_lossy(answer.body());
+fn unreachable(endpoint: &str, error: SendError) -> String {
+    let (SendError::NotSent(reason) | SendError::Unreachable(reason) | SendError::Interrupted(reason)) = error;
+    format!("{}: {reason}", shown(endpoint))
+}
+
+fn say(screen: &mut Screen, record: &RejectedRecord, judgement: &Judgement) -> std::io::Result<()> {
+    let (status, text) = (judgement.status, String::from_utf8_lossy(&judgement.response));
     if screen.json {
         return screen.document(&json!({
             "batch_id": record.batch_id,
-            "status": answer.status(),
+            "status": status,
             "response": text,
-            "delivered": is_taken,
+            "delivered": judgement.verdict == Verdict::Delivered,
         }));
     }
-    screen.line(format!("{}  {}  {}", record.batch_id, answer.status(), brief(&text)).trim_end())
+    screen.line(format!("{}  {status}  {}", record.batch_id, brief(&text)).trim_end())
 }

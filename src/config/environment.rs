@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 
-use crate::config::table::{Settings, Sourced, Variable, invalid};
+use crate::config::table::{Settings, Variable};
+use crate::config::values::{Sourced, invalid};
 use crate::error::ExporterBuildError;
 
 const OTLP: &str = "OTEL_EXPORTER_OTLP_";
@@ -49,7 +50,7 @@ impl Settings {
 
 impl Sourced<&str> {
     fn into_owned(self) -> Sourced<String> {
-        Sourced { value: self.value.to_owned(), by: self.by }
+        Sourced { value: self.value.to_owned(), source: self.source }
     }
 }
 
@@ -84,7 +85,7 @@ mod tests {
         ]);
         let both = both.unwrap();
         let timeout = both.timeout.unwrap();
-        assert_eq!((timeout.value, &*timeout.by), (Duration::from_secs(2), "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"));
+        assert_eq!((timeout.value, &*timeout.source), (Duration::from_secs(2), "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"));
         assert_eq!(both.protocol.unwrap().value, Some(Protocol::HttpJson));
     }
 

@@ -6,9 +6,9 @@ use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
-use crate::config::table::{NAMES, Settings, Sourced};
+use crate::config::table::{NAMES, Settings};
+use crate::config::values::Sourced;
 use crate::error::ExporterBuildError;
-use crate::exporter::builder::LogExporterBuilder;
 
 /// The exporter node `spool` of OpenTelemetry's declarative configuration.
 ///
@@ -86,7 +86,7 @@ impl ExporterConfig {
             .ok_or_else(|| file.invalid("no processor of `logger_provider` has the exporter `spool`"))
     }
 
-    fn settings(self) -> Result<Settings, ExporterBuildError> {
+    pub(crate) fn settings(self) -> Result<Settings, ExporterBuildError> {
         if let Some(key) = self.unknown.first() {
             let names: Vec<_> = own_names().chain(["headers", "headers_list", "tls", "encoding"]).collect();
             return Err(
@@ -99,29 +99,8 @@ impl ExporterConfig {
         })
     }
 
-    fn add(&mut self, setting: &'static str, by: String, Scalar(value): Scalar) {
-        self.values.push((setting, Sourced { value, by }));
-    }
-}
-
-impl LogExporterBuilder {
-    /// Takes what is not set in code from a configuration file, in place of the environment. Takes the crate's feature
-    /// `config-file`.
-    ///
-    /// What is wrong with a value is said by [`build`](Self::build), with its line.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// use opentelemetry_spool::{ExporterConfig, LogExporter};
-    ///
-    /// let yaml = std::fs::read_to_string("/etc/checkout/otel.yaml")?;
-    /// let builder = LogExporter::builder().with_config(ExporterConfig::from_yaml(&yaml)?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn with_config(mut self, config: ExporterConfig) -> Self {
-        self.outside = Some(config.settings());
-        self
+    fn add(&mut self, setting: &'static str, source: String, Scalar(value): Scalar) {
+        self.values.push((setting, Sourced { value, source }));
     }
 }
 
@@ -190,14 +169,14 @@ impl<'de> Deserialize<'de> for ExporterConfig {
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ExporterConfig, M::Error> {
                 let mut config = ExporterConfig::default();
                 while let Some(key) = map.next_key::<Spanned<String>>()? {
-                    let by = place(&key.value, &key);
+                    let source = place(&key.value, &key);
                     match key.value.as_str() {
                         "headers" => {
                             let headers: Option<Vec<Header>> = map.next_value()?;
                             let value = headers.iter().flatten().map(Header::encoded).collect::<Vec<_>>().join(",");
-                            config.values.push(("headers", Sourced { value, by }));
+                            config.values.push(("headers", Sourced { value, source }));
                         }
-                        "headers_list" => config.add("headers", by, map.next_value()?),
+                        "headers_list" => config.add("headers", source, map.next_value()?),
                         "tls" => {
                             let tls: Tls = map.next_value::<Option<Tls>>()?.unwrap_or_default();
                             for (setting, key, file) in [
@@ -217,14 +196,14 @@ impl<'de> Deserialize<'de> for ExporterConfig {
                                 "protobuf" | "json" => format!("http/{encoding}"),
                                 _ => return Err(M::Error::custom("`encoding` is protobuf or json")),
                             };
-                            config.add("protocol", by, Scalar(protocol));
+                            config.add("protocol", source, Scalar(protocol));
                         }
                         key => {
                             if let Some(name) = own_names().find(|name| *name == key) {
-                                config.add(name, by, map.next_value()?);
+                                config.add(name, source, map.next_value()?);
                             } else {
                                 let _: IgnoredAny = map.next_value()?;
-                                config.unknown.push(by);
+                                config.unknown.push(source);
                             }
                         }
                     }
@@ -352,7 +331,7 @@ mod tests {
         assert_eq!(settings.protocol.unwrap().value, Some(Protocol::HttpJson));
         assert_eq!(settings.timeout.unwrap().value, Duration::from_secs(5));
         assert_eq!(settings.max_spool_bytes.unwrap().value, 2 << 30);
-        assert_eq!(settings.endpoint.unwrap().by, "endpoint, line 7");
+        assert_eq!(settings.endpoint.unwrap().source, "endpoint, line 7");
         assert!(settings.proxy.is_none(), "null is none");
         assert_eq!(settings.headers.unwrap().value.0, [("b".to_owned(), "1 2".to_owned())], "the later of the two");
         assert!(config("headers:\ntls:\ncompression:").unwrap().settings().unwrap().headers.is_none());

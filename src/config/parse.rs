@@ -7,9 +7,11 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use crate::config::values::{
-    Compression, Durability, Format, FullPolicy, Headers, Method, Pem, Protocol, SpoolCompression,
+    Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression,
 };
 use crate::encode::Template;
+use crate::encode::formats::{FORMATS, Format};
+use crate::error::ExporterBuildError;
 
 /// A setting that can be read from text.
 pub(crate) trait FromText: Sized {
@@ -17,6 +19,18 @@ pub(crate) trait FromText: Sized {
     ///
     /// What was wrong and what is allowed.
     fn from_text(text: &str) -> Result<Self, String>;
+}
+
+/// Reads a setting that was given as text.
+///
+/// # Errors
+///
+/// If the text is not what the setting takes: the error names its source.
+pub(crate) fn parse<T: FromText>(text: &Sourced<String>) -> Result<Sourced<T>, ExporterBuildError> {
+    match T::from_text(&text.value) {
+        Ok(value) => Ok(Sourced::new(value, &*text.source)),
+        Err(reason) => Err(text.invalid(reason)),
+    }
 }
 
 /// One of several words.
@@ -112,9 +126,10 @@ impl FromText for FullPolicy {
     }
 }
 
-impl FromText for Format {
+impl FromText for &'static Format {
     fn from_text(text: &str) -> Result<Self, String> {
-        word(text, &Self::NAMES)
+        let names: Vec<_> = FORMATS.iter().map(|format| (format.name, format)).collect();
+        word(text, &names)
     }
 }
 

@@ -4,24 +4,20 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::config::environment::is_of_otlp;
-use crate::config::table::{Settings, Sourced};
+use crate::config::table::Settings;
 use crate::config::values::{
-    BatchLimits, Compression, Durability, Format, Headers, Method, Pace, Protocol, RetryPolicy, SpoolCompression,
+    BatchLimits, Compression, Durability, Headers, Method, Pace, Protocol, RetryPolicy, Sourced, SpoolCompression,
     SpoolLimits,
 };
+use crate::encode::formats::{FORMATS, Format};
 use crate::encode::framing::{FORM, Framing, ResponseProtocol};
-use crate::encode::{
-    BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, JsonEncoder, LokiEncoder, SplunkEncoder, Template,
-    TextEncoder,
-};
+use crate::encode::{Encoder, JsonEncoder, Template};
 use crate::error::ExporterBuildError;
-use crate::exporter::PartitionKey;
-use crate::exporter::builder::LogExporterBuilder;
 use crate::spool::{Coding, SpoolConfig};
 use crate::transport::http::headers::HeaderMap;
-use crate::transport::http::hook::HeaderHook;
-use crate::transport::http::response::Classifier;
-use crate::transport::http::{HttpSettings, public_url};
+use crate::transport::http::public_url;
+use crate::transport::http::settings::HttpSettings;
+use crate::transport::settings::TransportSettings;
 
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
@@ -29,77 +25,87 @@ const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 /// Where OTLP goes unless it is told.
 const OTLP_ENDPOINT: &str = "http://localhost:4318/v1/logs";
 
-/// What an exporter is made of.
-pub(crate) struct ResolvedConfig {
-    pub(crate) encoder: Box<dyn Encoder>,
-    pub(crate) partition_key: Option<Box<PartitionKey>>,
-    pub(crate) headers: HeaderMap,
-    pub(crate) hook: HeaderHook,
-    pub(crate) classifier: Option<Box<Classifier>>,
-    pub(crate) spool: SpoolConfig,
-    pub(crate) pace: Pace,
+/// Everything that an application gives an exporter in code.
+#[derive(Default)]
+pub(crate) struct CodeSettings {
+    pub(crate) settings: Settings,
+    /// The settings of a file; without one the environment is read.
+    pub(crate) outside: Option<Result<Settings, ExporterBuildError>>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) encoder: Option<Box<dyn Encoder>>,
     pub(crate) http: HttpSettings,
 }
 
+/// The settings of an exporter, each with the value that counts, and allowed.
+pub(crate) struct ResolvedConfig {
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) spool: SpoolConfig,
+    pub(crate) transport: TransportSettings,
+    pub(crate) pace: Pace,
+}
+
 impl ResolvedConfig {
-    /// What to build: what was given in code, else outside, else the defaults.
+    /// Resolves each setting: the value given in code, else outside, else the default.
     ///
     /// # Errors
     ///
-    /// If something is missing or not allowed.
-    pub(crate) fn make(
-        builder: LogExporterBuilder,
+    /// If a setting is missing or not allowed.
+    pub(crate) fn resolve(
+        code: CodeSettings,
         lookup: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ExporterBuildError> {
-        let outside = if let Some(file) = builder.outside {
+        let outside = if let Some(file) = code.outside {
             file?
         } else {
-            let code = &builder.settings;
-            let is_otlp = builder.encoder.as_ref().map_or(code.protocol.is_some(), |encoder| sends_otlp(&**encoder));
-            // Elsewhere than to a collector nobody expects a collector's credentials.
-            Settings::from_environment(lookup, is_otlp || code.endpoint.is_none())?
+            let given = &code.settings;
+            let is_otlp = code.encoder.as_ref().map_or(given.protocol.is_some(), |encoder| sends_otlp(&**encoder));
+            // A collector's credentials are not for any other endpoint.
+            Settings::from_environment(lookup, is_otlp || given.endpoint.is_none())?
         };
-        let encoder = match builder.encoder {
+        let encoder = match code.encoder {
             Some(encoder) => encoder,
-            None => encoder(&builder.settings, &outside)?,
+            None => encoder(&code.settings, &outside)?,
         };
-        let headers = headers(outside.headers.as_ref(), builder.headers)?;
-        let mut settings = builder.settings.or(outside);
+        let headers = headers(outside.headers.as_ref(), code.headers)?;
+        let mut settings = code.settings.or(outside);
         let framing = encoder.framing();
         let endpoint = endpoint(settings.endpoint.take(), &framing)?;
         let mut spool = spool_config(&settings, &framing)?;
-        spool.limits.not_before = builder.not_before;
-        spool.endpoint = public_url(&endpoint.value).filter(|_| !builder.foreign);
+        spool.endpoint = public_url(&endpoint.value);
+        let method = settings.method.as_ref().map(|method| check_method(method, &framing, spool.coding)).transpose()?;
         let pace = pace(&settings)?;
-        let identity = match builder.client_identity {
-            None => identity(&settings)?,
-            given => given,
-        };
-        let mut root_certificates = builder.root_certificates;
-        if root_certificates.is_empty() {
-            root_certificates.extend(settings.certificate.map(|Sourced { value, by }| Sourced { value: value.0, by }));
-        }
-        let defaults = HttpSettings::new(endpoint);
-        let http = HttpSettings {
-            method: match settings.method {
-                Some(method) if !builder.foreign => check_method(&method, &framing, spool.coding)?,
-                method => method.map_or(defaults.method, |method| method.value),
-            },
-            timeout: settings.timeout.unwrap_or(defaults.timeout),
-            connect_timeout: settings.connect_timeout.unwrap_or(defaults.connect_timeout),
-            keep_alive: settings.keep_alive.map_or(defaults.keep_alive, |keep_alive| keep_alive.value),
-            root_certificates,
-            client_identity: identity,
-            accept_invalid_certificates: settings
-                .danger_accept_invalid_certificates
-                .map_or(defaults.accept_invalid_certificates, |accept| accept.value),
-            proxy: settings.proxy,
-            client: builder.client,
-            ..defaults
-        };
-        let (partition_key, hook, classifier) = (builder.partition_key, builder.hook, builder.classifier);
-        Ok(Self { encoder, partition_key, headers, hook, classifier, spool, pace, http })
+        let http = HttpSettings { headers, method: method.unwrap_or_default(), ..code.http };
+        let transport = transport(settings, endpoint, http)?;
+        Ok(Self { encoder, spool, transport, pace })
     }
+}
+
+fn transport(
+    settings: Settings,
+    endpoint: Sourced<String>,
+    mut http: HttpSettings,
+) -> Result<TransportSettings, ExporterBuildError> {
+    if http.client_identity.is_none() {
+        http.client_identity = identity(&settings)?;
+    }
+    if http.root_certificates.is_empty() {
+        let pem = settings.certificate.map(|Sourced { value, source }| Sourced { value: value.0, source });
+        http.root_certificates.extend(pem);
+    }
+    if let Some(keep_alive) = settings.keep_alive {
+        http.keep_alive = keep_alive.value;
+    }
+    if let Some(accept) = settings.danger_accept_invalid_certificates {
+        http.accept_invalid_certificates = accept.value;
+    }
+    http.proxy = settings.proxy;
+    let defaults = TransportSettings::new(endpoint);
+    Ok(TransportSettings {
+        timeout: settings.timeout.unwrap_or(defaults.timeout),
+        connect_timeout: settings.connect_timeout.unwrap_or(defaults.connect_timeout),
+        http,
+        ..defaults
+    })
 }
 
 fn or_default<T>(given: Option<Sourced<T>>, default: T) -> Sourced<T> {
@@ -119,9 +125,9 @@ fn encoder(code: &Settings, outside: &Settings) -> Result<Box<dyn Encoder>, Expo
         return named(format, outside.template.as_ref());
     }
     if let Some(template) = &outside.template {
-        return Err(template.invalid(TEMPLATE_FOR));
+        return Err(template_alone(template));
     }
-    let endpoint = outside.endpoint.as_ref().filter(|endpoint| code.endpoint.is_none() && is_of_otlp(&endpoint.by));
+    let endpoint = outside.endpoint.as_ref().filter(|endpoint| code.endpoint.is_none() && is_of_otlp(&endpoint.source));
     match (&outside.protocol, endpoint) {
         (Some(protocol), _) => otlp(protocol),
         (None, None) => Ok(Box::new(JsonEncoder::default())),
@@ -133,31 +139,21 @@ fn encoder(code: &Settings, outside: &Settings) -> Result<Box<dyn Encoder>, Expo
     }
 }
 
-const TEMPLATE_FOR: &str = "a template goes with one of the formats text, form and loki";
-
 fn named(
-    format: &Sourced<Format>,
+    format: &Sourced<&'static Format>,
     template: Option<&Sourced<Template>>,
 ) -> Result<Box<dyn Encoder>, ExporterBuildError> {
-    let template = template.map(|template| (template.value.clone(), template));
-    Ok(match (format.value, template) {
-        (Format::Text, template) => {
-            Box::new(TextEncoder::of(template.map_or_else(Template::message, |(template, _)| template)))
-        }
-        (Format::Form, Some((template, _))) => Box::new(FormEncoder::of("message", template)),
-        (Format::Form, None) => Box::new(FormEncoder::http_handler()),
-        (Format::Loki, Some((template, _))) => Box::new(LokiEncoder::new(TextEncoder::of(template))),
-        (Format::Loki, None) => Box::new(LokiEncoder::default()),
-        (_, Some((_, given))) => {
-            return Err(given.invalid(TEMPLATE_FOR));
-        }
-        (Format::Json, None) => Box::new(JsonEncoder::default()),
-        (Format::HttpLogging2, None) => Box::new(JsonEncoder::http_logging_2()),
-        (Format::Ndjson, None) => Box::new(JsonEncoder::default().with_framing(Framing::ndjson())),
-        (Format::Bulk, None) => Box::new(BulkEncoder::default()),
-        (Format::Splunk, None) => Box::new(SplunkEncoder::default()),
-        (Format::ClickHouse, None) => Box::new(ClickHouseEncoder::default()),
-    })
+    match (format.value.encoder(template.map(|template| template.value.clone())), template) {
+        (Some(encoder), _) => Ok(encoder),
+        (None, Some(template)) => Err(template_alone(template)),
+        (None, None) => Err(format.invalid("it takes a template")),
+    }
+}
+
+/// The error for a template that no format takes.
+fn template_alone(template: &Sourced<Template>) -> ExporterBuildError {
+    let names: Vec<_> = FORMATS.iter().filter(|format| format.takes_template()).map(|format| format.name).collect();
+    template.invalid(format!("a template goes with one of the formats {}", names.join(", ")))
 }
 
 fn otlp(protocol: &Sourced<Option<Protocol>>) -> Result<Box<dyn Encoder>, ExporterBuildError> {
@@ -215,7 +211,7 @@ fn identity(settings: &Settings) -> Result<Option<Sourced<Vec<u8>>>, ExporterBui
         (None, None) => Ok(None),
         (Some(key), Some(certificate)) => {
             let pem = [&key.value.0[..], b"\n", &certificate.value.0].concat();
-            Ok(Some(Sourced::new(pem, format!("{}, {}", key.by, certificate.by))))
+            Ok(Some(Sourced::new(pem, format!("{}, {}", key.source, certificate.source))))
         }
         (Some(key), None) => Err(key.invalid("a client's key takes its certificate as well")),
         (None, Some(certificate)) => Err(certificate.invalid("a client's certificate takes its key as well")),
@@ -335,10 +331,12 @@ fn pace(settings: &Settings) -> Result<Pace, ExporterBuildError> {
 mod tests {
     use super::*;
     use crate::config::values::FullPolicy;
+    use crate::encode::FormEncoder;
+    use crate::exporter::builder::LogExporterBuilder;
 
-    fn plan(builder: LogExporterBuilder, variables: &[(&str, &str)]) -> Result<ResolvedConfig, ExporterBuildError> {
+    fn resolve(builder: LogExporterBuilder, variables: &[(&str, &str)]) -> Result<ResolvedConfig, ExporterBuildError> {
         let find = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
-        ResolvedConfig::make(builder, &|name| find(name).map(|(_, value)| value.into()))
+        ResolvedConfig::resolve(builder.code, &|name| find(name).map(|(_, value)| value.into()))
     }
 
     fn builder() -> LogExporterBuilder {
@@ -346,7 +344,7 @@ mod tests {
     }
 
     fn error(builder: LogExporterBuilder, variables: &[(&str, &str)]) -> String {
-        plan(builder, variables).err().expect("an error").to_string()
+        resolve(builder, variables).err().expect("an error").to_string()
     }
 
     const OUTSIDE: [(&str, &str); 6] = [
@@ -360,25 +358,29 @@ mod tests {
 
     #[test]
     fn code_counts_before_the_environment_and_that_before_the_defaults() {
-        let outside = plan(LogExporterBuilder::default(), &OUTSIDE).ok().unwrap();
-        assert_eq!((&*outside.http.endpoint.value, outside.http.timeout.value.as_secs()), ("http://outside/", 3));
+        let outside = resolve(LogExporterBuilder::default(), &OUTSIDE).ok().unwrap();
+        assert_eq!(
+            (&*outside.transport.endpoint.value, outside.transport.timeout.value.as_secs()),
+            ("http://outside/", 3)
+        );
         assert_eq!(
             (outside.spool.dir.to_str().unwrap(), outside.spool.limits.when_full),
             ("/outside", FullPolicy::RejectNew)
         );
         let RetryPolicy { initial_delay, max_delay, .. } = outside.pace.retry;
         assert_eq!((initial_delay, max_delay), (RetryPolicy::default().initial_delay, Duration::from_secs(60)));
-        let code = plan(builder().with_timeout(Duration::from_secs(7)), &OUTSIDE).ok().unwrap();
-        assert_eq!((&*code.http.endpoint.value, code.http.timeout.value.as_secs()), ("http://code/", 7));
+        let code = resolve(builder().with_timeout(Duration::from_secs(7)), &OUTSIDE).ok().unwrap();
+        assert_eq!((&*code.transport.endpoint.value, code.transport.timeout.value.as_secs()), ("http://code/", 7));
         assert_eq!((code.spool.dir.to_str().unwrap(), code.spool.limits.when_full), ("/spool", FullPolicy::RejectNew));
-        let defaults = plan(builder(), &[]).ok().unwrap();
-        assert_eq!((defaults.http.timeout.value.as_secs(), defaults.spool.batch.max_records), (10, 512));
+        let defaults = resolve(builder(), &[]).ok().unwrap();
+        assert_eq!((defaults.transport.timeout.value.as_secs(), defaults.spool.batch.max_records), (10, 512));
     }
 
     #[test]
     fn headers_of_code_are_added_to_those_of_the_environment() {
         let variables = [("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-a=outside,x-b=outside")];
-        let headers = plan(builder().with_headers([("X-A", "code")]), &variables).ok().unwrap().headers;
+        let headers =
+            resolve(builder().with_headers([("X-A", "code")]), &variables).ok().unwrap().transport.http.headers;
         assert_eq!((headers.get("x-a"), headers.get("x-b"), headers.len()), (Some("code"), Some("outside"), 2));
         let wrong = error(builder(), &[("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-a=1%0d")]);
         assert!(wrong.starts_with("`OTEL_EXPORTER_OTLP_LOGS_HEADERS` is invalid: header `x-a`"), "{wrong}");
@@ -387,8 +389,8 @@ mod tests {
     #[test]
     fn a_file_takes_the_place_of_the_environment() {
         let mut builder = builder();
-        builder.outside = Some(Ok(Settings::default()));
-        assert_eq!(plan(builder, &OUTSIDE).ok().unwrap().http.timeout.value.as_secs(), 10);
+        builder.code.outside = Some(Ok(Settings::default()));
+        assert_eq!(resolve(builder, &OUTSIDE).ok().unwrap().transport.timeout.value.as_secs(), 10);
     }
 
     #[test]
@@ -423,17 +425,17 @@ mod tests {
 
     #[test]
     fn the_format_is_codes_else_that_of_the_environment() {
-        let framing = |builder, variables: &[_]| plan(builder, variables).ok().unwrap().encoder.framing();
+        let framing = |builder, variables: &[_]| resolve(builder, variables).ok().unwrap().encoder.framing();
         let form = [("OTEL_EXPORTER_SPOOL_FORMAT", "form"), ("OTEL_EXPORTER_SPOOL_TEMPLATE", "{message}")];
         assert_eq!(framing(builder(), &[]), Framing::json_array());
         assert_eq!(framing(builder(), &form), Framing::single(FORM));
         assert_eq!(framing(builder().with_encoder(JsonEncoder::default()), &form), Framing::json_array());
-        assert_eq!(plan(builder(), &form).ok().unwrap().spool.batch.max_records, 1, "one a request");
-        for (name, format) in Format::NAMES {
-            let template = matches!(format, Format::Text | Format::Form | Format::Loki);
-            let given = plan(builder(), &[("OTEL_EXPORTER_SPOOL_FORMAT", name), form[1]]);
+        assert_eq!(resolve(builder(), &form).ok().unwrap().spool.batch.max_records, 1, "one a request");
+        for Format { name, .. } in FORMATS {
+            let template = matches!(*name, "text" | "form" | "loki");
+            let given = resolve(builder(), &[("OTEL_EXPORTER_SPOOL_FORMAT", name), form[1]]);
             assert_eq!(given.is_ok(), template, "{name}");
-            assert!(plan(builder(), &[("OTEL_EXPORTER_SPOOL_FORMAT", name)]).is_ok(), "{name}");
+            assert!(resolve(builder(), &[("OTEL_EXPORTER_SPOOL_FORMAT", name)]).is_ok(), "{name}");
         }
     }
 
@@ -441,7 +443,7 @@ mod tests {
     #[test]
     fn the_later_of_protocol_and_encoder_counts_and_a_format_before_a_protocol_outside() {
         let read_as =
-            |builder, variables: &[_]| plan(builder, variables).ok().unwrap().encoder.framing().response_protocol();
+            |builder, variables: &[_]| resolve(builder, variables).ok().unwrap().encoder.framing().response_protocol();
         let otlp = || builder().with_encoder(JsonEncoder::default()).with_protocol(Protocol::HttpJson);
         assert_eq!(read_as(otlp(), &[]), ResponseProtocol::Otlp);
         assert_eq!(read_as(otlp().with_encoder(JsonEncoder::default()), &[]), ResponseProtocol::Status);
@@ -455,12 +457,12 @@ mod tests {
     #[test]
     fn otlp_has_a_default_endpoint_and_grpc_is_refused_where_it_would_count() {
         let otlp = LogExporterBuilder::default().with_spool_dir("/spool").with_protocol(Protocol::HttpBinary);
-        assert_eq!(plan(otlp, &[]).ok().unwrap().http.endpoint.value, OTLP_ENDPOINT);
+        assert_eq!(resolve(otlp, &[]).ok().unwrap().transport.endpoint.value, OTLP_ENDPOINT);
         let grpc = [("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "grpc")];
         let refused = error(builder(), &grpc);
         let expected = "`OTEL_EXPORTER_OTLP_LOGS_PROTOCOL` is invalid: grpc; this exporter speaks";
         assert!(refused.starts_with(expected), "{refused}");
-        assert!(plan(builder().with_encoder(JsonEncoder::default()), &grpc).is_ok());
+        assert!(resolve(builder().with_encoder(JsonEncoder::default()), &grpc).is_ok());
     }
 
     #[test]
@@ -471,10 +473,10 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
         ];
-        let plan = plan(builder(), &variables).ok().unwrap();
-        assert!(plan.headers.is_empty());
+        let resolved = resolve(builder(), &variables).ok().unwrap();
+        assert!(resolved.transport.http.headers.is_empty());
         assert_eq!(
-            (plan.encoder.framing(), plan.http.endpoint.value),
+            (resolved.encoder.framing(), resolved.transport.endpoint.value),
             (Framing::json_array(), "http://code/".to_owned())
         );
         let asked = error(LogExporterBuilder::default().with_spool_dir("/spool"), &variables);
@@ -486,9 +488,12 @@ mod tests {
     fn a_collectors_variables_alone_send_otlp_to_it() {
         let variables =
             [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"), ("OTEL_EXPORTER_OTLP_HEADERS", "k=v")];
-        let plan = plan(LogExporterBuilder::default().with_spool_dir("/spool"), &variables).ok().unwrap();
-        assert_eq!(plan.encoder.framing().content_type(), "application/x-protobuf");
-        assert_eq!((&*plan.http.endpoint.value, plan.headers.get("k")), ("http://collector:4318/v1/logs", Some("v")));
+        let resolved = resolve(LogExporterBuilder::default().with_spool_dir("/spool"), &variables).ok().unwrap();
+        assert_eq!(resolved.encoder.framing().content_type(), "application/x-protobuf");
+        assert_eq!(
+            (&*resolved.transport.endpoint.value, resolved.transport.http.headers.get("k")),
+            ("http://collector:4318/v1/logs", Some("v"))
+        );
     }
 
     #[cfg(not(feature = "otlp"))]
@@ -497,7 +502,7 @@ mod tests {
         let endpoint = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://collector:4318/v1/logs");
         let builder = || LogExporterBuilder::default().with_spool_dir("/spool");
         assert!(error(builder(), &[endpoint]).contains("takes the feature `otlp`"));
-        assert!(plan(builder(), &[endpoint, ("OTEL_EXPORTER_SPOOL_FORMAT", "json")]).is_ok());
+        assert!(resolve(builder(), &[endpoint, ("OTEL_EXPORTER_SPOOL_FORMAT", "json")]).is_ok());
     }
 
     #[cfg(not(feature = "otlp"))]
@@ -510,7 +515,7 @@ mod tests {
     #[test]
     fn a_get_takes_a_form_that_is_not_compressed() {
         let form = || builder().with_encoder(FormEncoder::http_handler()).with_method(Method::Get);
-        assert!(plan(form(), &[]).is_ok());
+        assert!(resolve(form(), &[]).is_ok());
         let wrong = error(form().with_encoder(JsonEncoder::default()), &[]);
         assert_eq!(
             wrong,
@@ -535,13 +540,16 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", &*key),
             ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", &certificate),
         ];
-        let identity = plan(builder(), &variables).ok().unwrap().http.client_identity.unwrap();
-        assert_eq!((&*identity.value, identity.by.contains("CLIENT_KEY")), (&b"key\ncertificate"[..], true));
+        let identity = resolve(builder(), &variables).ok().unwrap().transport.http.client_identity.unwrap();
+        assert_eq!((&*identity.value, identity.source.contains("CLIENT_KEY")), (&b"key\ncertificate"[..], true));
         assert!(error(builder(), &variables[..1]).ends_with("a client's key takes its certificate as well"));
         assert!(error(builder(), &variables[1..]).ends_with("a client's certificate takes its key as well"));
         let authority = [("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", &*certificate)];
-        assert_eq!(plan(builder(), &authority).ok().unwrap().http.root_certificates[0].value, b"certificate");
-        let code = plan(builder().with_root_certificate_pem("code"), &authority).ok().unwrap();
-        assert_eq!(code.http.root_certificates.len(), 1);
+        assert_eq!(
+            resolve(builder(), &authority).ok().unwrap().transport.http.root_certificates[0].value,
+            b"certificate"
+        );
+        let code = resolve(builder().with_root_certificate_pem("code"), &authority).ok().unwrap();
+        assert_eq!(code.transport.http.root_certificates.len(), 1);
     }
 }

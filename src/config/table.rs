@@ -3,53 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::parse::FromText;
+use crate::config::parse::parse;
 use crate::config::values::{
-    Compression, Durability, Format, FullPolicy, Headers, Method, Pem, Protocol, SpoolCompression,
+    Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression,
 };
 use crate::encode::Template;
-use crate::error::{BoxError, ExporterBuildError};
-
-/// A value, and the method, variable or line that it comes from: that is what errors name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sourced<T> {
-    pub(crate) value: T,
-    pub(crate) by: String,
-}
-
-impl<T> Sourced<T> {
-    pub(crate) fn new(value: T, by: impl Into<String>) -> Self {
-        Self { value, by: by.into() }
-    }
-
-    /// The value is not allowed.
-    pub(crate) fn invalid(&self, reason: impl Into<String>) -> ExporterBuildError {
-        invalid(&self.by, reason, None::<BoxError>)
-    }
-
-    pub(crate) fn invalid_because(&self, reason: impl Into<String>, source: impl Into<BoxError>) -> ExporterBuildError {
-        invalid(&self.by, reason, Some(source))
-    }
-}
-
-impl<T: FromText> Sourced<T> {
-    /// Reads what was given as text.
-    pub(crate) fn parse(text: &str, by: impl Into<String>) -> Result<Self, ExporterBuildError> {
-        let by = by.into();
-        match T::from_text(text) {
-            Ok(value) => Ok(Self { value, by }),
-            Err(reason) => Err(invalid(&by, reason, None::<BoxError>)),
-        }
-    }
-}
-
-pub(crate) fn invalid(
-    setting: &str,
-    reason: impl Into<String>,
-    source: Option<impl Into<BoxError>>,
-) -> ExporterBuildError {
-    ExporterBuildError::Invalid { setting: setting.to_owned(), reason: reason.into(), source: source.map(Into::into) }
-}
+use crate::encode::formats::Format;
+use crate::error::ExporterBuildError;
 
 /// Where a setting stands in the environment.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +44,7 @@ macro_rules! settings {
             ) -> Result<Self, ExporterBuildError> {
                 Ok(Self {
                     $($field: match text(stringify!($field), Variable::$variable($name))? {
-                        Some(Sourced { value, by }) => Some(Sourced::parse(&value, by)?),
+                        Some(text) => Some(parse(&text)?),
                         None => None,
                     },)*
                 })
@@ -107,7 +67,7 @@ settings! {
     client_key: Pem, Otlp("CLIENT_KEY");
     client_certificate: Pem, Otlp("CLIENT_CERTIFICATE");
     spool_dir: PathBuf, Spool("DIR");
-    format: Format, Spool("FORMAT");
+    format: &'static Format, Spool("FORMAT");
     template: Template, Spool("TEMPLATE");
     method: Method, Spool("METHOD");
     max_batch_records: usize, Spool("MAX_BATCH_RECORDS");

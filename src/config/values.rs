@@ -2,6 +2,38 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::error::{BoxError, ExporterBuildError};
+
+/// A value, and the method, variable or line that it comes from: that is what errors name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sourced<T> {
+    pub(crate) value: T,
+    pub(crate) source: String,
+}
+
+impl<T> Sourced<T> {
+    pub(crate) fn new(value: T, source: impl Into<String>) -> Self {
+        Self { value, source: source.into() }
+    }
+
+    /// The value is not allowed.
+    pub(crate) fn invalid(&self, reason: impl Into<String>) -> ExporterBuildError {
+        invalid(&self.source, reason, None::<BoxError>)
+    }
+
+    pub(crate) fn invalid_because(&self, reason: impl Into<String>, cause: impl Into<BoxError>) -> ExporterBuildError {
+        invalid(&self.source, reason, Some(cause))
+    }
+}
+
+pub(crate) fn invalid(
+    setting: &str,
+    reason: impl Into<String>,
+    source: Option<impl Into<BoxError>>,
+) -> ExporterBuildError {
+    ExporterBuildError::Invalid { setting: setting.to_owned(), reason: reason.into(), source: source.map(Into::into) }
+}
+
 /// The durability of an accepted record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -43,34 +75,6 @@ pub enum Method {
     /// GET: a record's fields are the query of the URL. Needs a [`FormEncoder`](crate::FormEncoder); records of another
     /// format that are still in the spool are posted.
     Get,
-}
-
-/// The encoders that have a name in the environment and in files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    Json,
-    HttpLogging2,
-    Ndjson,
-    Text,
-    Form,
-    Bulk,
-    Loki,
-    Splunk,
-    ClickHouse,
-}
-
-impl Format {
-    pub(crate) const NAMES: [(&str, Self); 9] = [
-        ("json", Self::Json),
-        ("http_logging_2", Self::HttpLogging2),
-        ("ndjson", Self::Ndjson),
-        ("text", Self::Text),
-        ("form", Self::Form),
-        ("bulk", Self::Bulk),
-        ("loki", Self::Loki),
-        ("splunk", Self::Splunk),
-        ("clickhouse", Self::ClickHouse),
-    ];
 }
 
 /// The names and values of headers, unchecked.
@@ -182,4 +186,10 @@ pub(crate) struct BatchLimits {
     /// The size of the request body before compression; a single larger record is a batch of its own.
     pub(crate) max_bytes: u64,
     pub(crate) linger: Duration,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO }
+    }
 }

@@ -1,31 +1,27 @@
-//! One delivery step: take a batch, ask the hook, send, act on the answer. No thread, no clock, no sleep.
+//! One attempt at one batch: it is taken from the spool, sent, and dealt with as the verdict says. No thread, no clock, no
+//! sleep.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::encode::framing::FORM;
-use crate::error::BoxError;
 use crate::error::error_chain;
 use crate::observe::stats::{Counters, Outcome};
-use crate::spool::{Batch, BatchStart, Next, Partition, Rejection, Spool};
-use crate::transport::http::headers::HeaderMap;
-use crate::transport::http::hook::HeaderHook;
-use crate::transport::http::response::{Classifier, Judgement};
-use crate::transport::http::response::{Response, parse_retry_after};
-use crate::transport::verdict::Verdict;
-use crate::transport::{Request, SendError, Transport};
+use crate::spool::{Batch, BatchStart, Next, Partition, Rejection};
+use crate::transport::contract::{SendError, Transport};
+use crate::transport::request::{BatchContext, Request};
+use crate::transport::verdict::{Judgement, Rejection as RecordRejection, Verdict};
 
 /// A partition that is being delivered.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     pub(crate) partition: Partition,
-    /// Its batch, once it has one.
+    /// The start of its batch, once it has one.
     pub(crate) start: Option<BatchStart>,
-    /// Of that batch, from 1.
+    /// The number of the next attempt at that batch, from 1.
     pub(crate) attempt: u32,
-    /// When it was first tried.
+    /// The time of the first attempt.
     pub(crate) since: Option<Instant>,
-    /// It has lingered long enough.
+    /// The partition has lingered long enough.
     pub(crate) lingered: bool,
 }
 
@@ -34,7 +30,7 @@ impl Task {
         Self { partition, start: None, attempt: 1, since: None, lingered: false }
     }
 
-    /// Takes its batch, or says why there is none. `force` does not wait for what lingers.
+    /// Takes its batch, or returns the step that stands for there being none. `force` does not linger.
     pub(crate) fn take(&mut self, now: SystemTime, force: bool) -> Result<Box<Batch>, Step> {
         match self.partition.next(self.start, now, force || self.lingered) {
             Ok(Next::Batch(batch)) => {
@@ -43,283 +39,306 @@ impl Task {
                 }
                 Ok(batch)
             }
-            Ok(Next::Linger(left)) => Err(Step::Wait(left)),
-            Ok(Next::Skipped) => Err(Step::Passed),
+            Ok(Next::Linger(left)) => Err(Step::Linger(left)),
+            Ok(Next::Skipped) => Err(Step::Skipped),
             Ok(Next::Empty) => Err(Step::Empty),
             Err(error) => {
                 let reason = format!("the spool could not be read: {}", error_chain(&error));
-                Err(Step::Failed(Failure { batch: String::new(), reason, again: Again::Unasked }))
+                Err(Step::Failed(Failure { batch: String::new(), reason, retry: Retry::NotSent }))
             }
         }
     }
 }
 
-/// How a step ended.
+/// The end of a step.
 #[derive(Debug)]
 pub(crate) enum Step {
     Delivered,
-    /// The same, but for some of its records.
-    DeliveredInPart(Failure),
-    /// The batch was refused and divided. Its halves come next.
-    Divided(Failure),
-    /// All that the batch had was refused and set aside.
-    Refused(Failure),
-    /// Records were given up. What is left comes next.
-    Passed,
+    /// The endpoint has the batch but for some of its records, which it rejected.
+    DeliveredPartially(Failure),
+    /// The batch was rejected and split. Its halves come next.
+    Split(Failure),
+    /// Every record of the batch was rejected and is in the rejected store.
+    Rejected(Failure),
+    /// The spool skipped records that expired or are corrupt. What is left comes next.
+    Skipped,
     /// There was nothing to deliver.
     Empty,
-    /// There is something that lingers for so much longer.
-    Wait(Duration),
+    /// There are records that linger for so much longer.
+    Linger(Duration),
     Failed(Failure),
 }
 
-/// Why a batch was not delivered.
+/// The reason why a batch was not delivered.
 #[derive(Debug)]
 pub(crate) struct Failure {
+    /// The id of the batch; empty where there was none.
     pub(crate) batch: String,
     pub(crate) reason: String,
-    pub(crate) again: Again,
+    pub(crate) retry: Retry,
 }
 
-/// When the same batch is tried again.
+/// The time of the next attempt at the same batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Again {
-    /// With the policy's delays.
+pub(crate) enum Retry {
+    /// After the policy's delay.
     Backoff,
-    /// The same; but there is no connection, also for others.
+    /// The same; and there is no connection, for no partition.
     Unreachable,
-    /// The same; but nothing was asked.
-    Unasked,
-    /// After what the server said.
+    /// The same; and nothing was learned about the endpoint.
+    NotSent,
+    /// After the delay that the receiver asked for.
     After(Duration),
-    /// Slowly: repeating alone will not help.
-    Slowly,
+    /// Slowly: until an operator acts, retrying alone does not help.
+    Hold,
 }
 
-pub(crate) struct Drain<T> {
-    pub(crate) spool: Arc<Spool>,
-    pub(crate) transport: T,
-    /// Sent with every request.
-    pub(crate) headers: HeaderMap,
-    pub(crate) hook: HeaderHook,
-    /// In place of what the answer says by itself.
-    pub(crate) classifier: Option<Box<Classifier>>,
+/// Sends batches and acts on the verdicts.
+pub(crate) struct Sender {
+    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) counters: Arc<Counters>,
 }
 
-impl<T: Transport> Drain<T> {
-    /// Tries to deliver a batch, which was first tried at `since`.
-    pub(crate) async fn send(&self, batch: Box<Batch>, attempt: u32, since: Instant, now: SystemTime) -> Step {
-        let failure = |reason, again| Failure { batch: batch.id.clone(), reason, again };
-        let context = batch.context(attempt, now);
-        let headers = match self.headers_for(&batch) {
-            Ok(headers) => self.hook.call(&context, headers).await,
-            Err(error) => Err(error),
-        };
-        let headers = match headers {
-            Ok(headers) => headers.into_http(),
-            Err(error) => {
-                let reason = format!("the header hook failed: {}", error_chain(&*error));
-                return Step::Failed(failure(reason, Again::Unasked));
-            }
-        };
-        let under_way = self.counters.begin_request(attempt);
-        let is_form = batch.content_type == FORM && batch.content_encoding.is_none();
-        let request =
-            Request { headers, body: batch.body.clone(), is_form, response_protocol: batch.response_protocol };
-        let response = match self.transport.send(request).await {
-            Ok(response) => response,
-            Err(error) => {
-                let (error, again, outcome) = match error {
-                    SendError::Unreachable(error) => (error, Again::Unreachable, Outcome::Unreachable),
-                    SendError::Broken(error) => (error, Again::Backoff, Outcome::Broken),
-                };
-                under_way.end(outcome);
-                return Step::Failed(failure(format!("the request failed: {}", error_chain(&*error)), again));
-            }
-        };
-        let Judgement { verdict, reason } = match &self.classifier {
-            Some(classifier) => Judgement::new(classifier(&response), &response, ""),
-            None => batch.response_protocol.judge(&response, batch.records),
-        };
-        let outcome = match verdict {
-            Verdict::Delivered => Outcome::Delivered(response.status),
-            _ => Outcome::Answered(response.status),
-        };
-        under_way.end(outcome);
-        let done = || self.counters.end_batch(since, outcome);
+impl Sender {
+    /// Makes the `attempt`-th attempt at a batch, of which the first was at `since`.
+    pub(crate) async fn attempt(&self, batch: Box<Batch>, attempt: u32, since: Instant, now: SystemTime) -> Step {
+        let failed = |reason, retry| Step::Failed(Failure { batch: batch.id.clone(), reason, retry });
+        match self.transport.deliver(self.request(&batch, attempt, now)).await {
+            Ok(judgement) => self.act(&batch, judgement, since, now),
+            Err(SendError::NotSent(reason)) => failed(reason, Retry::NotSent),
+            Err(SendError::Unreachable(reason)) => failed(reason, Retry::Unreachable),
+            Err(SendError::Interrupted(reason)) => failed(reason, Retry::Backoff),
+        }
+    }
+
+    fn request(&self, batch: &Batch, attempt: u32, now: SystemTime) -> Request {
+        Request {
+            context: context(batch, attempt, now),
+            content_type: batch.content_type.clone(),
+            content_encoding: batch.content_encoding,
+            response_protocol: batch.response_protocol,
+            body: batch.body.clone(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    fn act(&self, batch: &Batch, judgement: Judgement, since: Instant, now: SystemTime) -> Step {
+        let Judgement { verdict, reason, retry_after, status, response, outcome } = judgement;
+        let receipt = Receipt { sender: self, batch, status, response: &response, outcome, since, now };
+        let failed = |reason, retry| Step::Failed(Failure { batch: batch.id.clone(), reason, retry });
         match verdict {
             Verdict::Delivered => {
-                self.deliver(&batch, 0, done);
+                receipt.ack(0);
                 Step::Delivered
             }
             Verdict::DeliveredPartially { rejected } => {
-                self.deliver(&batch, rejected, done);
-                Step::DeliveredInPart(failure(reason, Again::Slowly))
+                receipt.ack(rejected);
+                Step::DeliveredPartially(receipt.failure(reason))
             }
-            Verdict::DeliveredExcept(refusals) => {
-                let rejections: Vec<_> =
-                    refusals.iter().map(|of| Rejection { record: of.record, response: &of.response }).collect();
-                match batch.reject_some(&rejections, response.status, now) {
-                    Ok(true) => {
-                        let refused = refusals.len() as u64;
-                        self.deliver(&batch, refused, done);
-                        let all = refused >= batch.records;
-                        let failure = failure(reason, Again::Slowly);
-                        if all { Step::Refused(failure) } else { Step::DeliveredInPart(failure) }
-                    }
-                    Ok(false) => self.refuse(&batch, &response, reason, now, done),
-                    Err(error) => {
-                        let reason =
-                            format!("{reason}; what is refused could not be set aside: {}", error_chain(&error));
-                        Step::Failed(failure(reason, Again::Slowly))
-                    }
+            Verdict::DeliveredExcept(rejections) => receipt.reject_some(&rejections, reason),
+            Verdict::Retry => failed(reason, retry_after.map_or(Retry::Backoff, Retry::After)),
+            Verdict::Hold => failed(reason, Retry::Hold),
+            Verdict::TooLarge | Verdict::Rejected => receipt.split_or_reject(reason),
+        }
+    }
+}
+
+/// A batch and the response to it.
+struct Receipt<'a> {
+    sender: &'a Sender,
+    batch: &'a Batch,
+    status: u16,
+    response: &'a [u8],
+    outcome: Outcome,
+    since: Instant,
+    now: SystemTime,
+}
+
+impl Receipt<'_> {
+    fn failure(&self, reason: String) -> Failure {
+        Failure { batch: self.batch.id.clone(), reason, retry: Retry::Hold }
+    }
+
+    /// Counts the batch's records as delivered, but for so many that were rejected, and acknowledges it.
+    fn ack(&self, rejected: u64) {
+        let (counters, rejected) = (&self.sender.counters, rejected.min(self.batch.records));
+        counters.delivered_records.add(self.batch.records - rejected);
+        counters.rejected_records.add(rejected);
+        // Before anybody sees that it is acknowledged.
+        counters.end_batch(self.since, self.outcome);
+        self.batch.ack();
+    }
+
+    /// Keeps the records that the response names in the rejected store. If damage took others of the batch, their numbers are
+    /// not known, and the batch is split.
+    fn reject_some(&self, rejections: &[RecordRejection], reason: String) -> Step {
+        let named: Vec<_> =
+            rejections.iter().map(|of| Rejection { record: of.record, response: &of.response }).collect();
+        match self.batch.reject_some(&named, self.status, self.now) {
+            Ok(true) => {
+                self.ack(named.len() as u64);
+                let failure = self.failure(reason);
+                if named.len() as u64 >= self.batch.records {
+                    Step::Rejected(failure)
+                } else {
+                    Step::DeliveredPartially(failure)
                 }
             }
-            Verdict::Retry => {
-                let after = response.retry_after.as_deref().and_then(|value| parse_retry_after(value, now));
-                Step::Failed(failure(reason, after.map_or(Again::Backoff, Again::After)))
+            Ok(false) => self.split_or_reject(reason),
+            Err(error) => {
+                let error = error_chain(&error);
+                Step::Failed(self.failure(format!("{reason}; the rejected records could not be kept: {error}")))
             }
-            Verdict::Hold => Step::Failed(failure(reason, Again::Slowly)),
-            Verdict::TooLarge | Verdict::Rejected => self.refuse(&batch, &response, reason, now, done),
         }
     }
 
-    /// The endpoint has the batch, but for so many records. `done` is called before anybody sees that it is acknowledged.
-    fn deliver(&self, batch: &Batch, refused: u64, done: impl FnOnce()) {
-        let refused = refused.min(batch.records);
-        self.counters.delivered_records.add(batch.records - refused);
-        self.counters.rejected_records.add(refused);
-        done();
-        batch.ack();
-    }
-
-    /// Divides a batch, or puts its only record into the rejected store.
-    fn refuse(&self, batch: &Batch, response: &Response, reason: String, now: SystemTime, done: impl FnOnce()) -> Step {
-        let (what, refused) = if batch.records > 1 {
-            ("the batch could not be divided", batch.split())
+    /// Splits the batch, or puts its only record into the rejected store.
+    fn split_or_reject(&self, reason: String) -> Step {
+        let alone = self.batch.records <= 1;
+        let (action, result) = if alone {
+            let response = String::from_utf8_lossy(self.response);
+            ("the rejected record could not be kept", self.batch.reject(self.status, &response, self.now))
         } else {
-            (
-                "the record could not be set aside",
-                batch.reject(response.status, &String::from_utf8_lossy(&response.body), now),
-            )
+            ("the batch could not be split", self.batch.split())
         };
-        if let Err(error) = refused {
-            let reason = format!("{reason}; {what}: {}", error_chain(&error));
-            return Step::Failed(Failure { batch: batch.id.clone(), reason, again: Again::Slowly });
+        if let Err(error) = result {
+            return Step::Failed(self.failure(format!("{reason}; {action}: {}", error_chain(&error))));
         }
-        let failure = Failure { batch: batch.id.clone(), reason, again: Again::Slowly };
-        if batch.records > 1 {
-            done();
-            return Step::Divided(failure);
+        if alone {
+            self.ack(1);
+            return Step::Rejected(self.failure(reason));
         }
-        self.deliver(batch, 1, done);
-        Step::Refused(failure)
+        self.sender.counters.end_batch(self.since, self.outcome);
+        Step::Split(self.failure(reason))
     }
+}
 
-    fn headers_for(&self, batch: &Batch) -> Result<HeaderMap, BoxError> {
-        let mut headers = HeaderMap::new();
-        headers.insert("content-type", &batch.content_type)?;
-        if let Some(encoding) = batch.content_encoding {
-            headers.insert("content-encoding", encoding)?;
-        }
-        headers.insert("idempotency-key", &batch.id)?;
-        headers.extend(&self.headers);
-        Ok(headers)
+/// The context of a batch, as a header hook sees it.
+fn context(batch: &Batch, attempt: u32, now: SystemTime) -> BatchContext {
+    let (first_timestamp, last_timestamp) = batch.timestamps();
+    BatchContext {
+        id: batch.id.clone(),
+        partition_key: batch.partition_key().to_owned(),
+        records: usize::try_from(batch.records).unwrap_or(usize::MAX),
+        bytes: batch.body.len(),
+        first_timestamp,
+        last_timestamp,
+        attempt,
+        age: now.duration_since(batch.appended_at()).unwrap_or_default(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::collections::{HashSet, VecDeque};
     use std::path::Path;
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
 
     use super::*;
     use crate::config::values::{BatchLimits, Durability, SpoolLimits};
     use crate::encode::blocks::Block;
-    use crate::encode::framing::{Framing, ResponseProtocol};
-    use crate::spool::{Coding, SpoolConfig};
+    use crate::encode::framing::Framing;
+    use crate::spool::{Coding, Spool, SpoolConfig};
+    use crate::transport::contract::{Delivery, Peer};
 
-    /// Responds by a script and keeps what it was sent.
+    type Response = Result<Judgement, SendError>;
+
+    /// Responds by a script and keeps what it was sent: the body and the context.
     #[derive(Default)]
     struct Script {
-        responses: Mutex<VecDeque<Result<Response, SendError>>>,
-        sent: Mutex<Vec<Request>>,
+        responses: Mutex<VecDeque<Response>>,
+        sent: Mutex<Vec<(String, BatchContext)>>,
     }
 
     impl Transport for Script {
-        async fn send(&self, request: Request) -> Result<Response, SendError> {
-            self.sent.lock().unwrap().push(request);
-            self.responses.lock().unwrap().pop_front().expect("one answer for each request")
+        fn deliver(&self, request: Request) -> Delivery<'_> {
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            self.sent.lock().unwrap().push((body, request.context.clone()));
+            let response = self.responses.lock().unwrap().pop_front().expect("one response for each request");
+            Box::pin(async move {
+                match &response {
+                    Ok(judgement) => request.begin().end(judgement.outcome),
+                    Err(SendError::NotSent(_)) => {}
+                    Err(SendError::Unreachable(_)) => request.begin().end(Outcome::Unreachable),
+                    Err(SendError::Interrupted(_)) => request.begin().end(Outcome::Interrupted),
+                }
+                response
+            })
+        }
+
+        fn peer(&self) -> Peer {
+            Peer::default()
         }
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "a script has errors as well")]
-    fn status(status: u16) -> Result<Response, SendError> {
-        Ok(Response { status, retry_after: None, body: b"why".to_vec() })
+    fn judged(verdict: Verdict) -> Response {
+        let outcome = if verdict == Verdict::Delivered { Outcome::Delivered(200) } else { Outcome::Responded(422) };
+        let response = b"why".to_vec();
+        Ok(Judgement { verdict, reason: "the reason".to_owned(), retry_after: None, status: 422, response, outcome })
     }
 
-    fn reset() -> Result<Response, SendError> {
-        Err(SendError::Broken("reset".into()))
+    fn delivered() -> Response {
+        judged(Verdict::Delivered)
     }
 
-    fn drain(dir: &Path, responses: impl IntoIterator<Item = Result<Response, SendError>>) -> Drain<Script> {
-        drain_of(dir, &Framing::json_array(), Coding::Lz4, responses)
+    fn interrupted() -> Response {
+        Err(SendError::Interrupted("reset".to_owned()))
     }
 
-    fn drain_of(
-        dir: &Path,
-        framing: &Framing,
-        coding: Coding,
-        responses: impl IntoIterator<Item = Result<Response, SendError>>,
-    ) -> Drain<Script> {
-        let batch = BatchLimits { max_records: 2, max_bytes: 1 << 20, linger: Duration::ZERO };
+    /// A sender with its script, in front of a spool of `[1,2]` and `[3]`.
+    struct Setup {
+        spool: Spool,
+        script: Arc<Script>,
+        sender: Sender,
+    }
+
+    fn setup(dir: &Path, responses: impl IntoIterator<Item = Response>) -> Setup {
+        setup_with(dir, Coding::Lz4, responses)
+    }
+
+    fn setup_with(dir: &Path, coding: Coding, responses: impl IntoIterator<Item = Response>) -> Setup {
         let config = SpoolConfig {
             dir: dir.to_owned(),
             durability: Durability::Process,
             coding,
             segment_bytes: 1 << 20,
-            batch,
+            batch: BatchLimits { max_records: 2, ..BatchLimits::default() },
             limits: SpoolLimits::default(),
             endpoint: None,
         };
         let spool = Spool::open_silent(&config).unwrap();
-        let group = Block { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Block::default() };
-        spool.append(&[("tenant", &group)], framing).unwrap();
-        let mut headers = HeaderMap::new();
-        headers.insert("x-static", "always").unwrap();
-        Drain {
-            spool: Arc::new(spool),
-            transport: Script { responses: Mutex::new(responses.into_iter().collect()), ..Script::default() },
-            headers,
-            hook: HeaderHook::None,
-            classifier: None,
-            counters: Arc::default(),
+        let block = Block { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Block::default() };
+        spool.append(&[("tenant", &block)], &Framing::json_array()).unwrap();
+        let script = Arc::new(Script { responses: Mutex::new(responses.into_iter().collect()), ..Script::default() });
+        let sender = Sender { transport: script.clone(), counters: Arc::default() };
+        Setup { spool, script, sender }
+    }
+
+    impl Setup {
+        fn step(&self, attempt: u32) -> Step {
+            let mut task = Task::new(self.spool.partition("tenant"));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            match task.take(SystemTime::now(), false) {
+                Ok(batch) => runtime.block_on(self.sender.attempt(batch, attempt, Instant::now(), SystemTime::now())),
+                Err(step) => step,
+            }
+        }
+
+        /// Bodies and ids of what was sent.
+        fn sent(&self) -> Vec<(String, String)> {
+            let sent = self.script.sent.lock().unwrap();
+            sent.iter().map(|(body, context)| (body.clone(), context.id.clone())).collect()
+        }
+
+        fn bodies(&self) -> Vec<String> {
+            self.sent().into_iter().map(|(body, _)| body).collect()
         }
     }
 
-    fn step(drain: &Drain<Script>, attempt: u32) -> Step {
-        let mut task = Task::new(drain.spool.partition("tenant"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        match task.take(SystemTime::now(), false) {
-            Ok(batch) => runtime.block_on(drain.send(batch, attempt, Instant::now(), SystemTime::now())),
-            Err(step) => step,
-        }
-    }
-
-    /// Bodies and ids of what was sent.
-    fn sent(drain: &Drain<Script>) -> Vec<(String, String)> {
-        let sent = drain.transport.sent.lock().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        sent.iter().map(|request| (text(&request.body), text(request.headers["idempotency-key"].as_bytes()))).collect()
-    }
-
-    fn again(step: Step) -> Again {
+    fn retry(step: Step) -> Retry {
         match step {
-            Step::Failed(failure) => failure.again,
+            Step::Failed(failure) => failure.retry,
             other => panic!("{other:?}"),
         }
     }
@@ -327,190 +346,135 @@ mod tests {
     #[test]
     fn a_delivered_batch_is_followed_by_the_next() {
         let dir = tempfile::tempdir().unwrap();
-        let drain = drain(dir.path(), [status(200), status(204)]);
-        assert!(matches!(step(&drain, 1), Step::Delivered));
-        assert!(matches!(step(&drain, 1), Step::Delivered));
-        assert!(matches!(step(&drain, 1), Step::Empty));
-        let sent = sent(&drain);
+        let setup = setup(dir.path(), [delivered(), delivered()]);
+        assert!(matches!(setup.step(1), Step::Delivered));
+        assert!(matches!(setup.step(1), Step::Delivered));
+        assert!(matches!(setup.step(1), Step::Empty));
+        let sent = setup.sent();
         assert_eq!([&*sent[0].0, &*sent[1].0], ["[1,2]", "[3]"]);
         assert_ne!(sent[0].1, sent[1].1);
-        assert_eq!(drain.counters.snapshot().delivered_records, 3);
-        let headers = &drain.transport.sent.lock().unwrap()[0].headers;
-        assert_eq!([&headers["content-type"], &headers["x-static"]], ["application/json", "always"]);
+        assert_eq!(setup.sender.counters.snapshot().delivered_records, 3);
+        let context = setup.script.sent.lock().unwrap()[0].1.clone();
+        assert_eq!((context.partition_key(), context.records(), context.bytes()), ("tenant", 2, 5));
     }
 
     #[test]
     fn whatever_is_not_a_success_sends_the_same_batch_again() {
         let dir = tempfile::tempdir().unwrap();
-        let failures = [status(503), status(429), reset(), status(401), status(301), status(404)];
-        let count = failures.len();
-        let drain = drain(dir.path(), failures.into_iter().chain([status(200)]));
+        let failures = [judged(Verdict::Retry), interrupted(), judged(Verdict::Hold), judged(Verdict::Retry)];
+        let count = u32::try_from(failures.len()).unwrap();
+        let setup = setup(dir.path(), failures.into_iter().chain([delivered()]));
         for attempt in 1..=count {
-            again(step(&drain, u32::try_from(attempt).unwrap()));
+            retry(setup.step(attempt));
         }
-        assert!(matches!(step(&drain, 7), Step::Delivered));
-        let sent = sent(&drain);
+        assert!(matches!(setup.step(count + 1), Step::Delivered));
+        let sent = setup.sent();
         assert!(sent.iter().all(|request| *request == sent[0]), "{sent:?}");
-        let stats = drain.counters.snapshot();
-        assert_eq!((stats.requests, stats.failed_requests, stats.delivered_records), (7, 6, 2));
-        assert_eq!((stats.retries, stats.in_flight_requests), (6, 0));
+        let attempts: Vec<_> = setup.script.sent.lock().unwrap().iter().map(|(_, of)| of.attempt()).collect();
+        assert_eq!(attempts, [1, 2, 3, 4, 5]);
+        let stats = setup.sender.counters.snapshot();
+        assert_eq!((stats.requests, stats.failed_requests, stats.delivered_records), (5, 4, 2));
+        assert_eq!((stats.retries, stats.in_flight_requests), (4, 0));
     }
 
     #[test]
-    fn the_servers_answer_says_how_it_is_repeated() {
+    fn the_response_or_its_absence_says_how_the_batch_is_retried() {
         let dir = tempfile::tempdir().unwrap();
-        let after = Ok(Response { status: 429, retry_after: Some("7".to_owned()), body: Vec::new() });
-        let unreachable = Err(SendError::Unreachable("refused".into()));
-        let drain = drain(dir.path(), [after, reset(), status(403), unreachable]);
-        assert_eq!(again(step(&drain, 1)), Again::After(Duration::from_secs(7)));
-        assert_eq!(again(step(&drain, 2)), Again::Backoff);
-        assert_eq!(again(step(&drain, 3)), Again::Slowly);
-        assert_eq!(again(step(&drain, 4)), Again::Unreachable);
+        let after = judged(Verdict::Retry)
+            .map(|judgement| Judgement { retry_after: Some(Duration::from_secs(7)), ..judgement });
+        let unreachable = Err(SendError::Unreachable("refused".to_owned()));
+        let not_sent = Err(SendError::NotSent("a hook".to_owned()));
+        let setup = setup(dir.path(), [after, interrupted(), judged(Verdict::Hold), unreachable, not_sent]);
+        assert_eq!(retry(setup.step(1)), Retry::After(Duration::from_secs(7)));
+        assert_eq!(retry(setup.step(2)), Retry::Backoff);
+        assert_eq!(retry(setup.step(3)), Retry::Hold);
+        assert_eq!(retry(setup.step(4)), Retry::Unreachable);
+        assert_eq!(retry(setup.step(5)), Retry::NotSent);
+        assert_eq!(setup.sender.counters.snapshot().requests, 4, "what was not sent is no request");
     }
 
     #[test]
-    fn a_batch_that_is_refused_is_divided_and_its_bad_record_rejected() {
-        for code in [400, 413, 415, 422] {
+    fn a_batch_that_is_rejected_is_split_and_its_bad_record_kept() {
+        for verdict in [Verdict::Rejected, Verdict::TooLarge] {
             let dir = tempfile::tempdir().unwrap();
-            let drain = drain(dir.path(), [status(code), status(code), status(200), status(200)]);
-            assert!(matches!(step(&drain, 1), Step::Divided(_)), "divided");
-            assert!(matches!(step(&drain, 1), Step::Refused(_)), "rejected");
-            assert!(matches!(step(&drain, 1), Step::Delivered));
-            assert!(matches!(step(&drain, 1), Step::Delivered));
-            assert!(matches!(step(&drain, 1), Step::Empty));
-            let sent = sent(&drain);
-            assert_eq!(sent.iter().map(|(body, _)| &**body).collect::<Vec<_>>(), ["[1,2]", "[1]", "[2]", "[3]"]);
-            let ids: std::collections::HashSet<_> = sent.iter().map(|(_, id)| id).collect();
-            assert_eq!(ids.len(), 4, "each has an id of its own");
-            let rejected = drain.spool.rejected().records().unwrap();
-            assert_eq!(rejected.len(), 1);
-            assert_eq!((&*rejected[0].body, rejected[0].status, &*rejected[0].response), (&b"[1]"[..], code, "why"));
-            assert_eq!((&rejected[0].batch_id, &*rejected[0].partition_key), (&sent[1].1, "tenant"));
-            let stats = drain.counters.snapshot();
+            let rejected = || judged(verdict.clone());
+            let setup = setup(dir.path(), [rejected(), rejected(), delivered(), delivered()]);
+            assert!(matches!(setup.step(1), Step::Split(_)));
+            assert!(matches!(setup.step(1), Step::Rejected(_)));
+            assert!(matches!(setup.step(1), Step::Delivered));
+            assert!(matches!(setup.step(1), Step::Delivered));
+            assert!(matches!(setup.step(1), Step::Empty));
+            assert_eq!(setup.bodies(), ["[1,2]", "[1]", "[2]", "[3]"]);
+            let sent = setup.sent();
+            assert_eq!(sent.iter().map(|(_, id)| id).collect::<HashSet<_>>().len(), 4, "each has an id of its own");
+            let kept = setup.spool.rejected().records().unwrap();
+            assert_eq!(kept.len(), 1);
+            assert_eq!((&*kept[0].body, kept[0].status, &*kept[0].response), (&b"[1]"[..], 422, "why"));
+            assert_eq!((&kept[0].batch_id, &*kept[0].partition_key), (&sent[1].1, "tenant"));
+            let stats = setup.sender.counters.snapshot();
             assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));
         }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "a script has errors as well")]
-    fn answered(body: &str) -> Result<Response, SendError> {
-        Ok(Response { status: 200, retry_after: None, body: body.into() })
-    }
-
     #[test]
-    fn a_bulk_sets_aside_only_the_records_that_are_refused() {
+    fn records_that_a_response_names_are_rejected_alone() {
         for coding in [Coding::Identity, Coding::Lz4, Coding::Deflate] {
             let dir = tempfile::tempdir().unwrap();
-            let refused = r#"{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":400,"error":{"type":"t","reason":"r"}}}]}"#;
-            let drain = drain_of(
-                dir.path(),
-                &Framing::json_array().with_response_protocol(ResponseProtocol::Bulk),
-                coding,
-                [answered(refused), answered(r#"{"errors":false,"items":[{"create":{"status":201}}]}"#)],
-            );
-            assert!(matches!(step(&drain, 1), Step::DeliveredInPart(_)));
-            assert!(matches!(step(&drain, 1), Step::Delivered));
-            assert!(matches!(step(&drain, 1), Step::Empty));
-            let rejected = drain.spool.rejected().records().unwrap();
-            assert_eq!(rejected.len(), 1);
-            assert_eq!(
-                (&*rejected[0].body, rejected[0].status, &*rejected[0].response),
-                (&b"[2]"[..], 200, "400 t: r")
-            );
-            assert!(rejected[0].batch_id.ends_with("-0-1-1"), "as if it had been sent alone: {}", rejected[0].batch_id);
-            let stats = drain.counters.snapshot();
+            let named = vec![RecordRejection { record: 1, response: "400 t: r".to_owned() }];
+            let setup = setup_with(dir.path(), coding, [judged(Verdict::DeliveredExcept(named)), delivered()]);
+            if coding == Coding::Deflate && cfg!(not(feature = "gzip-http")) {
+                continue;
+            }
+            assert!(matches!(setup.step(1), Step::DeliveredPartially(_)));
+            assert!(matches!(setup.step(1), Step::Delivered));
+            assert!(matches!(setup.step(1), Step::Empty));
+            let kept = setup.spool.rejected().records().unwrap();
+            assert_eq!(kept.len(), 1);
+            assert_eq!((&*kept[0].body, kept[0].status, &*kept[0].response), (&b"[2]"[..], 422, "400 t: r"));
+            assert!(kept[0].batch_id.ends_with("-0-1-1"), "as if it had been sent alone: {}", kept[0].batch_id);
+            let stats = setup.sender.counters.snapshot();
             assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));
         }
     }
 
     #[test]
-    fn a_partial_success_is_counted_and_not_repeated() {
+    fn a_response_that_names_every_record_rejects_the_batch() {
         let dir = tempfile::tempdir().unwrap();
-        let partial = r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"no body"}}"#;
-        let framing = Framing::json_array().with_response_protocol(ResponseProtocol::Otlp);
-        let drain = drain_of(dir.path(), &framing, Coding::Lz4, [answered(partial), answered("{}")]);
-        let Step::DeliveredInPart(failure) = step(&drain, 1) else { panic!() };
-        assert_eq!(failure.reason, "the server answered 200: no body");
-        assert!(matches!(step(&drain, 1), Step::Delivered));
-        assert_eq!(sent(&drain).iter().map(|(body, _)| &**body).collect::<Vec<_>>(), ["[1,2]", "[3]"]);
-        let stats = drain.counters.snapshot();
+        let named = (0..2).map(|record| RecordRejection { record, response: "no".to_owned() }).collect();
+        let setup = setup(dir.path(), [judged(Verdict::DeliveredExcept(named)), delivered()]);
+        assert!(matches!(setup.step(1), Step::Rejected(_)));
+        assert!(matches!(setup.step(1), Step::Delivered));
+        assert_eq!(setup.spool.rejected().records().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_partial_success_is_counted_and_not_retried() {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = setup(dir.path(), [judged(Verdict::DeliveredPartially { rejected: 1 }), delivered()]);
+        let Step::DeliveredPartially(failure) = setup.step(1) else { panic!() };
+        assert_eq!(failure.reason, "the reason");
+        assert!(matches!(setup.step(1), Step::Delivered));
+        assert_eq!(setup.bodies(), ["[1,2]", "[3]"]);
+        let stats = setup.sender.counters.snapshot();
         assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));
     }
 
     #[test]
-    fn a_partial_success_that_refuses_all_is_a_refusal_and_kept() {
+    fn how_a_batch_was_split_survives_a_kill() {
         let dir = tempfile::tempdir().unwrap();
-        let none = r#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"no"}}"#;
-        let framing = Framing::json_array().with_response_protocol(ResponseProtocol::Otlp);
-        let drain = drain_of(dir.path(), &framing, Coding::Lz4, [answered(none), answered("{}")]);
-        assert!(matches!(step(&drain, 1), Step::Refused(_)));
-        assert!(matches!(step(&drain, 1), Step::Delivered));
-        assert_eq!(drain.spool.rejected().records().unwrap().len(), 2);
-    }
-
-    #[test]
-    fn how_a_batch_was_divided_survives_a_kill() {
-        let dir = tempfile::tempdir().unwrap();
-        let before = drain(dir.path(), [status(400), status(503)]);
-        step(&before, 1);
-        step(&before, 1);
-        let sent_before = sent(&before);
+        let before = setup(dir.path(), [judged(Verdict::Rejected), judged(Verdict::Retry)]);
+        before.step(1);
+        before.step(1);
+        let sent_before = before.sent();
         before.spool.kill();
         drop(before);
-        let after = drain(dir.path(), [status(200), status(200), status(200)]);
+        let after = setup(dir.path(), [delivered(), delivered(), delivered()]);
         after.spool.wait_recovered();
         for _ in 0..3 {
-            assert!(matches!(step(&after, 1), Step::Delivered));
+            assert!(matches!(after.step(1), Step::Delivered));
         }
-        let sent_after = sent(&after);
+        let sent_after = after.sent();
         assert_eq!(sent_after[0], sent_before[1]);
         assert_eq!(sent_after[1].0, "[2]");
-    }
-
-    #[test]
-    fn a_classifier_of_ones_own_decides() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut drain = drain(dir.path(), [status(200), status(403)]);
-        drain.classifier = Some(Box::new(|response| match (response.status(), response.body()) {
-            (403, b"why") => Verdict::Delivered,
-            _ => Verdict::Retry,
-        }));
-        assert_eq!(again(step(&drain, 1)), Again::Backoff);
-        assert!(matches!(step(&drain, 2), Step::Delivered));
-    }
-
-    #[test]
-    fn the_hook_is_asked_before_every_attempt() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut drain = drain(dir.path(), [status(503), status(200)]);
-        drain.hook = HeaderHook::Sync(Box::new(|batch, headers| {
-            headers.insert("x-attempt", format!("{} {}", batch.partition_key(), batch.attempt()))?;
-            headers.remove("x-static");
-            Ok(())
-        }));
-        step(&drain, 1);
-        step(&drain, 2);
-        let sent = drain.transport.sent.lock().unwrap();
-        assert_eq!([&sent[0].headers["x-attempt"], &sent[1].headers["x-attempt"]], ["tenant 1", "tenant 2"]);
-        assert!(!sent[0].headers.contains_key("x-static"));
-    }
-
-    #[test]
-    fn a_hook_that_fails_holds_the_batch_and_nothing_is_sent() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut drain = drain(dir.path(), [status(200)]);
-        let failing = Arc::new(AtomicBool::new(true));
-        let fails = failing.clone();
-        drain.hook = HeaderHook::Sync(Box::new(move |_, headers| {
-            if fails.load(Ordering::Relaxed) {
-                headers.insert("x-token", "line\nbreak")?;
-            }
-            Ok(())
-        }));
-        let Step::Failed(failure) = step(&drain, 1) else { panic!() };
-        assert!(failure.reason.contains("header `x-token`: the value has the control character"), "{}", failure.reason);
-        assert_eq!(drain.counters.snapshot().requests, 0);
-        failing.store(false, Ordering::Relaxed);
-        assert!(matches!(step(&drain, 2), Step::Delivered));
-        assert_eq!(sent(&drain)[0].0, "[1,2]");
     }
 }

@@ -1,19 +1,20 @@
-//! How many requests of a partition may be under way at the same time: more while that costs no time, fewer once the
-//! endpoint has too much. Pure arithmetic.
+//! [`AdaptiveConcurrency`]: how many requests of a partition may be in flight. Pure arithmetic.
 
 use std::time::{Duration, Instant};
 
-/// What an answer may take longer than the fastest one did without a sign of too much.
+/// A response may take so much longer than twice the fastest one without a sign of overload.
 const TOLERANCE: Duration = Duration::from_millis(25);
 
-/// Grows by one for each answer until the first sign that it is too much, and then by one a round; shrinks by one a round
-/// while answers take twice as long as they can, and by half when the endpoint says that it has too much.
+/// A limit on requests in flight that grows while more of them cost no time and shrinks once the endpoint is overloaded.
+///
+/// It grows by one for each response until the first sign of overload, then by one a round. It shrinks by one a round while
+/// responses take twice as long as the fastest one, and by half when the endpoint says that it is overloaded.
 #[derive(Debug)]
 pub(crate) struct AdaptiveConcurrency {
     max: f64,
     now: f64,
     steady: bool,
-    /// The fastest answer of late.
+    /// The fastest response of late.
     fastest: Option<Duration>,
     halved_at: Option<Instant>,
 }
@@ -29,9 +30,9 @@ impl AdaptiveConcurrency {
         self.now as usize
     }
 
-    /// A request was answered after so long.
-    pub(crate) fn answered(&mut self, took: Duration) {
-        // What was fastest once is forgotten, since networks change.
+    /// Notes a response after so long.
+    pub(crate) fn responded(&mut self, took: Duration) {
+        // The fastest response fades, since networks change.
         let fastest = self.fastest.map_or(took, |fastest| took.min(fastest.mul_f64(1.01)));
         self.fastest = Some(fastest);
         if took > 2 * fastest + TOLERANCE {
@@ -43,9 +44,9 @@ impl AdaptiveConcurrency {
         self.now = self.now.clamp(1.0, self.max);
     }
 
-    /// A request that was begun at `begun` was not answered in time, or the endpoint asks for fewer.
+    /// Notes that a request that was begun at `begun` had no response in time, or that the endpoint asks for fewer.
     pub(crate) fn overloaded(&mut self, begun: Instant, now: Instant) {
-        // Those that were under way already say it again.
+        // Requests that were in flight by then say the same once more.
         if self.halved_at.is_none_or(|at| at <= begun) {
             self.halved_at = Some(now);
             self.steady = true;
@@ -63,51 +64,51 @@ mod tests {
 
     fn grown() -> AdaptiveConcurrency {
         let mut limit = AdaptiveConcurrency::new(8);
-        (0..20).for_each(|_| limit.answered(FAST));
+        (0..20).for_each(|_| limit.responded(FAST));
         limit
     }
 
     #[test]
-    fn it_grows_to_the_most_while_answers_stay_fast() {
+    fn it_grows_to_the_most_while_responses_stay_fast() {
         let mut limit = AdaptiveConcurrency::new(8);
         assert_eq!(limit.get(), 1);
-        limit.answered(FAST);
+        limit.responded(FAST);
         assert_eq!(limit.get(), 2);
         assert_eq!(grown().get(), 8);
-        (0..20).for_each(|_| limit.answered(Duration::ZERO));
+        (0..20).for_each(|_| limit.responded(Duration::ZERO));
         assert_eq!(limit.get(), 8);
     }
 
     #[test]
     fn one_is_the_least_and_the_most_where_order_is_kept() {
         let mut limit = AdaptiveConcurrency::new(1);
-        limit.answered(FAST);
+        limit.responded(FAST);
         assert_eq!(limit.get(), 1);
         limit.overloaded(Instant::now(), Instant::now());
         assert_eq!(limit.get(), 1);
     }
 
     #[test]
-    fn slow_answers_shrink_it_and_fast_ones_let_it_grow_again_more_slowly() {
+    fn slow_responses_shrink_it_and_fast_ones_let_it_grow_again_more_slowly() {
         let mut limit = grown();
-        (0..60).for_each(|_| limit.answered(SLOW));
+        (0..60).for_each(|_| limit.responded(SLOW));
         let shrunk = limit.get();
         assert!(shrunk < 8, "{shrunk}");
-        limit.answered(FAST);
+        limit.responded(FAST);
         assert!(limit.get() <= shrunk + 1);
-        (0..60).for_each(|_| limit.answered(FAST));
+        (0..60).for_each(|_| limit.responded(FAST));
         assert_eq!(limit.get(), 8);
     }
 
     #[test]
     fn a_network_that_became_slower_for_good_is_taken_for_what_it_is() {
         let mut limit = grown();
-        (0..1000).for_each(|_| limit.answered(SLOW));
+        (0..1000).for_each(|_| limit.responded(SLOW));
         assert_eq!(limit.get(), 8);
     }
 
     #[test]
-    fn too_much_halves_it_once_for_all_that_were_under_way() {
+    fn overload_halves_it_once_for_all_that_were_in_flight() {
         let (mut limit, begun) = (grown(), Instant::now());
         let now = begun + FAST;
         (0..8).for_each(|_| limit.overloaded(begun, now));

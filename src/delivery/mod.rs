@@ -1,9 +1,178 @@
-//! What is sent when.
+//! [`Pipeline`]: a spool and the thread that delivers from it, without an encoder.
+//!
+//! A pipeline takes blocks of encoded records and decides what is sent when. It knows no status code and no header: the
+//! transport judges, delivery acts on the verdict. An exporter is a pipeline and an encoder; `otel-spool drain` is a pipeline
+//! alone.
 
 pub(crate) mod attempt;
-pub(crate) mod concurrency;
-pub(crate) mod retry;
-pub(crate) mod worker;
-
+mod concurrency;
+mod health;
 #[cfg(test)]
 mod model;
+mod retry;
+mod schedule;
+pub(crate) mod worker;
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use crate::config::values::Pace;
+use crate::delivery::attempt::Sender;
+use crate::delivery::schedule::Schedule;
+use crate::delivery::worker::{Control, Job, Worker};
+use crate::error::ExporterBuildError;
+use crate::observe::event::{Events, OnEvent};
+#[cfg(feature = "metrics")]
+use crate::observe::metrics::{self, Endpoint, Observed};
+use crate::observe::stats::{Counters, SpoolStats};
+use crate::process::check_process;
+use crate::spool::{GapEncoder, Spool, SpoolConfig, SpoolHooks, Wake};
+#[cfg(feature = "metrics")]
+use crate::transport::contract::Peer;
+use crate::transport::settings::TransportSettings;
+
+/// Everything that a pipeline is made of.
+pub(crate) struct PipelineConfig {
+    pub(crate) spool: SpoolConfig,
+    pub(crate) transport: TransportSettings,
+    pub(crate) pace: Pace,
+    /// Encodes the records that report losses.
+    pub(crate) gap_encoder: Arc<GapEncoder>,
+    pub(crate) on_event: Option<Box<OnEvent>>,
+    #[cfg(feature = "metrics")]
+    pub(crate) meter: Option<opentelemetry::metrics::Meter>,
+}
+
+/// A spool and the thread that delivers from it.
+pub(crate) struct Pipeline {
+    worker: Worker,
+    control: Arc<Control>,
+    counters: Arc<Counters>,
+    events: Arc<Events>,
+}
+
+impl Pipeline {
+    /// Opens the spool and the transport and starts to deliver.
+    ///
+    /// # Errors
+    ///
+    /// If a setting of the transport is not allowed, or the spool or a thread cannot be had.
+    pub(crate) fn start(config: PipelineConfig) -> Result<Self, ExporterBuildError> {
+        let (counters, control) = (Arc::new(Counters::default()), Arc::new(Control::default()));
+        let events = config.on_event.map(Events::start).transpose().map_err(ExporterBuildError::Thread)?;
+        let events = Arc::new(events.unwrap_or_default());
+        let woken = control.clone();
+        let wake: Arc<Wake> = Arc::new(move || woken.wake());
+        let hooks = SpoolHooks {
+            gap_encoder: config.gap_encoder,
+            wake,
+            events: events.clone(),
+            losses: counters.losses.clone(),
+        };
+        let (of_control, of_counters, of_events) = (control.clone(), counters.clone(), events.clone());
+        let worker = Worker::start(move || {
+            let transport = crate::transport::open(config.transport)?;
+            let spool = Arc::new(Spool::open(&config.spool, &hooks)?);
+            #[cfg(feature = "metrics")]
+            if let Some(meter) = config.meter {
+                let Peer { address, port, method } = transport.peer();
+                let observed: Weak<Spool> = Arc::downgrade(&spool);
+                metrics::install(&meter, Endpoint { address, port, method }, observed, &of_counters);
+            }
+            let sender = Sender { transport, counters: of_counters };
+            let schedule = Schedule::new(spool.clone(), sender, of_control, of_events, config.pace);
+            Ok(Job { spool, run: schedule.run() })
+        })?;
+        Ok(Self { worker, control, counters, events })
+    }
+
+    /// The spool, which the thread that delivers owns.
+    pub(crate) fn spool(&self) -> &Weak<Spool> {
+        &self.worker.spool
+    }
+
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    pub(crate) fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    /// A remote control, which keeps nothing alive.
+    pub(crate) fn remote(&self) -> Remote {
+        Remote { spool: self.worker.spool.clone(), control: self.control.clone(), counters: self.counters.clone() }
+    }
+
+    /// Delivers for at most nine tenths of `timeout`, stops, and closes the spool. False if it has not ended by then: it
+    /// ends by itself.
+    pub(crate) fn stop(&self, timeout: Duration) -> bool {
+        // The last tenth is for closing the spool.
+        self.control.stop(timeout.mul_f64(0.9));
+        self.worker.wait(timeout)
+    }
+
+    /// Stops at once, and waits for at most `timeout` until the spool is closed.
+    pub(crate) fn abort(&self, timeout: Duration) -> bool {
+        self.control.stop(Duration::ZERO);
+        self.worker.wait(timeout)
+    }
+}
+
+/// A view of a pipeline that steers it and keeps nothing alive.
+#[derive(Clone)]
+pub(crate) struct Remote {
+    spool: Weak<Spool>,
+    pub(crate) control: Arc<Control>,
+    counters: Arc<Counters>,
+}
+
+impl Remote {
+    /// The spool; `None` once the pipeline has stopped, and in a process that was forked: there its locks may be held for ever.
+    pub(crate) fn spool(&self) -> Option<Arc<Spool>> {
+        check_process().ok()?;
+        self.spool.upgrade()
+    }
+
+    /// What was counted, and what the spool holds if it is open.
+    pub(crate) fn stats(&self) -> SpoolStats {
+        let counted = self.counters.snapshot();
+        let Some(spool) = self.spool() else { return counted };
+        let depth = spool.depth();
+        SpoolStats {
+            pending_records: depth.pending_records,
+            oldest_age: spool.oldest_age(SystemTime::now()),
+            recovering: !spool.is_recovered(),
+            segments: depth.segments,
+            disk_bytes: spool.disk_bytes(),
+            ..counted
+        }
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Observed for Spool {
+    fn is_closed(&self) -> bool {
+        Self::is_closed(self)
+    }
+
+    fn pending_records(&self) -> u64 {
+        self.depth().pending_records
+    }
+
+    fn segments(&self) -> u64 {
+        self.depth().segments
+    }
+
+    fn oldest_age(&self, now: SystemTime) -> Option<Duration> {
+        Self::oldest_age(self, now)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        Self::disk_bytes(self)
+    }
+
+    fn max_bytes(&self) -> u64 {
+        Self::max_bytes(self)
+    }
+}

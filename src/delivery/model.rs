@@ -1,4 +1,4 @@
-//! Spool and drain together against a simulated receiver that gives any answer, over any number of restarts.
+//! Spool and delivery together against a simulated receiver that gives any answer, over any number of restarts.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -8,15 +8,15 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::attempt::{Again, Drain, Step, Task};
+use super::attempt::{Retry, Sender, Step, Task};
 use crate::config::values::{BatchLimits, Durability, SpoolLimits};
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
+use crate::observe::stats::Outcome;
 use crate::spool::{Coding, Spool, SpoolConfig};
-use crate::transport::http::headers::HeaderMap;
-use crate::transport::http::hook::HeaderHook;
-use crate::transport::http::response::Response;
-use crate::transport::{Request, SendError, Transport};
+use crate::transport::contract::{Delivery, Peer, SendError, Transport};
+use crate::transport::request::Request;
+use crate::transport::verdict::{Judgement, Verdict};
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 const FRAMING: Framing = Framing::ndjson();
@@ -75,7 +75,7 @@ struct Receiver {
     answer: Option<Answer>,
     bodies: HashMap<String, Bytes>,
     received: HashSet<String>,
-    refused_alone: HashSet<String>,
+    rejected_alone: HashSet<String>,
     /// The lines that it has, each id once.
     lines: Vec<String>,
     last: Option<(String, Bytes)>,
@@ -91,7 +91,7 @@ impl Receiver {
 
 #[cfg(feature = "gzip-http")]
 fn plain(request: &Request) -> Bytes {
-    if !request.headers.contains_key("content-encoding") {
+    if request.content_encoding.is_none() {
         return request.body.clone();
     }
     let mut plain = Vec::new();
@@ -107,41 +107,67 @@ fn plain(request: &Request) -> Bytes {
     request.body.clone()
 }
 
-/// The receiver outlives the drains.
+/// The receiver outlives the senders.
 #[derive(Clone, Default)]
 struct Link(Arc<Mutex<Receiver>>);
 
+/// What HTTP makes of a status.
+fn judgement(status: u16) -> Judgement {
+    let verdict = match status {
+        200..=299 => Verdict::Delivered,
+        400 | 415 | 422 => Verdict::Rejected,
+        413 | 414 => Verdict::TooLarge,
+        408 | 429 | 500..=599 => Verdict::Retry,
+        _ => Verdict::Hold,
+    };
+    let outcome = Outcome::Responded(status);
+    Judgement { verdict, reason: String::new(), retry_after: None, status, response: Vec::new(), outcome }
+}
+
 impl Transport for Link {
-    async fn send(&self, request: Request) -> Result<Response, SendError> {
-        let mut receiver = self.0.lock().unwrap();
-        let id = request.headers["idempotency-key"].to_str().unwrap().to_owned();
-        let body = receiver.bodies.entry(id.clone()).or_insert_with(|| request.body.clone());
-        assert!(*body == request.body, "{id} came with other bytes");
-        receiver.last = Some((id.clone(), request.body.clone()));
-        let plain = plain(&request);
-        let alone = plain.split(|byte| *byte == b'\n').count() == 2;
-        let answer = match receiver.answer.take().expect("one answer for each request") {
-            // It sticks to what it said, though the sender may not have heard it.
-            Answer::Status(_) if receiver.refused_alone.contains(&id) => Answer::Status(422),
-            Answer::Status(400..500) if receiver.received.contains(&id) => Answer::Status(200),
-            answer => answer,
-        };
-        match answer {
-            Answer::Status(200..300) | Answer::Broken(true) if !receiver.refused_alone.contains(&id) => {
-                receiver.receive(&id, &plain);
+    fn deliver(&self, request: Request) -> Delivery<'_> {
+        Box::pin(async move {
+            let mut receiver = self.0.lock().unwrap();
+            let id = request.context.id().to_owned();
+            let body = receiver.bodies.entry(id.clone()).or_insert_with(|| request.body.clone());
+            assert!(*body == request.body, "{id} came with other bytes");
+            receiver.last = Some((id.clone(), request.body.clone()));
+            let plain = plain(&request);
+            let alone = plain.split(|byte| *byte == b'\n').count() == 2;
+            let answer = match receiver.answer.take().expect("one answer for each request") {
+                // It sticks to what it said, though the sender may not have heard it.
+                Answer::Status(_) if receiver.rejected_alone.contains(&id) => Answer::Status(422),
+                Answer::Status(400..500) if receiver.received.contains(&id) => Answer::Status(200),
+                answer => answer,
+            };
+            match answer {
+                Answer::Status(200..300) | Answer::Broken(true) if !receiver.rejected_alone.contains(&id) => {
+                    receiver.receive(&id, &plain);
+                }
+                Answer::Status(400 | 413..=415 | 422) if alone => drop(receiver.rejected_alone.insert(id)),
+                _ => {}
             }
-            Answer::Status(400 | 413..=415 | 422) if alone => drop(receiver.refused_alone.insert(id)),
-            _ => {}
-        }
-        match answer {
-            Answer::Status(status) => Ok(Response { status, retry_after: None, body: Vec::new() }),
-            Answer::Unreachable => Err(SendError::Unreachable("refused".into())),
-            Answer::Broken(_) => Err(SendError::Broken("reset".into())),
-        }
+            match answer {
+                Answer::Status(status) => Ok(judgement(status)),
+                Answer::Unreachable => Err(SendError::Unreachable("no connection".to_owned())),
+                Answer::Broken(_) => Err(SendError::Interrupted("reset".to_owned())),
+            }
+        })
+    }
+
+    fn peer(&self) -> Peer {
+        Peer::default()
     }
 }
 
-fn open(dir: &Path, max_records: u64, coding: Coding, link: &Link) -> Drain<Link> {
+/// A spool and what delivers from it.
+struct Setup {
+    spool: Arc<Spool>,
+    sender: Sender,
+    link: Link,
+}
+
+fn open(dir: &Path, max_records: u64, coding: Coding, link: &Link) -> Setup {
     let config = SpoolConfig {
         dir: dir.to_owned(),
         durability: Durability::Process,
@@ -153,24 +179,18 @@ fn open(dir: &Path, max_records: u64, coding: Coding, link: &Link) -> Drain<Link
     };
     let spool = Arc::new(Spool::open_silent(&config).unwrap());
     spool.wait_recovered();
-    Drain {
-        spool,
-        transport: link.clone(),
-        headers: HeaderMap::new(),
-        hook: HeaderHook::None,
-        classifier: None,
-        counters: Arc::default(),
-    }
+    let sender = Sender { transport: Arc::new(link.clone()), counters: Arc::default() };
+    Setup { spool, sender, link: link.clone() }
 }
 
 fn append(spool: &Spool, key: &str, lines: &[String]) {
-    let mut group = Block { payload: lines.join("\n").into_bytes(), ..Block::default() };
+    let mut block = Block { payload: lines.join("\n").into_bytes(), ..Block::default() };
     let mut end = 0;
     for line in lines {
-        group.ends.push(end + line.len());
+        block.ends.push(end + line.len());
         end += line.len() + 1;
     }
-    spool.append(&[(key, &group)], &FRAMING).unwrap();
+    spool.append(&[(key, &block)], &FRAMING).unwrap();
 }
 
 /// What does not get much smaller.
@@ -179,32 +199,32 @@ fn noise(seed: usize, len: usize) -> String {
     std::iter::repeat_with(|| format!("{:016x}", random.u64(..))).take(len.div_ceil(16)).collect()
 }
 
-fn step(drain: &Drain<Link>, task: &mut Task, answer: Answer) -> Step {
-    drain.transport.0.lock().unwrap().answer = Some(answer);
+fn step(setup: &Setup, task: &mut Task, answer: Answer) -> Step {
+    setup.link.0.lock().unwrap().answer = Some(answer);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     match task.take(SystemTime::now(), false) {
-        Ok(batch) => runtime.block_on(drain.send(batch, 1, Instant::now(), SystemTime::now())),
+        Ok(batch) => runtime.block_on(setup.sender.attempt(batch, 1, Instant::now(), SystemTime::now())),
         Err(step) => step,
     }
 }
 
-/// What is under way of one partition.
+/// What is in flight of one partition.
 #[derive(Default)]
-struct UnderWay {
+struct InFlight {
     /// The tasks that failed, and what they sent.
     held: Vec<(Task, String, Bytes)>,
 }
 
-impl UnderWay {
-    /// Delivers a batch: with the task that failed as this one, or with another one if so many may be under way.
+impl InFlight {
+    /// Delivers a batch: with the task that failed as this one, or with another one if so many may be in flight.
     fn step(
         &mut self,
-        drain: &Drain<Link>,
+        setup: &Setup,
         key: &str,
         (which, most): (usize, usize),
         answer: Answer,
     ) -> Result<Step, TestCaseError> {
-        let partition = drain.spool.partition(key);
+        let partition = setup.spool.partition(key);
         partition.allow(most);
         let again = which < self.held.len() || self.held.len() == most;
         let (mut task, before) = if again {
@@ -213,15 +233,15 @@ impl UnderWay {
         } else {
             (Task::new(partition), None)
         };
-        let step = step(drain, &mut task, answer);
-        let mut receiver = drain.transport.0.lock().unwrap();
+        let step = step(setup, &mut task, answer);
+        let mut receiver = setup.link.0.lock().unwrap();
         if let Step::Failed(failure) = &step
             && matches!(answer, Answer::Unreachable)
         {
-            prop_assert_eq!(failure.again, Again::Unreachable);
+            prop_assert_eq!(failure.retry, Retry::Unreachable);
         }
         let Some((id, body)) = receiver.last.take() else {
-            // Others may be under way.
+            // Others may be in flight.
             prop_assert!(matches!(step, Step::Empty) && before.is_none(), "{step:?}");
             receiver.answer = None;
             return Ok(step);
@@ -230,7 +250,7 @@ impl UnderWay {
             prop_assert!(before == (id.clone(), body.clone()), "{id} came instead of {}", before.0);
         }
         let held = self.held.iter().any(|(_, other, _)| *other == id);
-        prop_assert!(!held, "{id} came while it was under way");
+        prop_assert!(!held, "{id} came while it was in flight");
         if matches!(step, Step::Failed(_)) {
             self.held.push((task, id, body));
         }
@@ -242,51 +262,51 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_answered_every_record_arrives_once_or_is_set_aside_and_in_order_unless_several_are_under_way(
+    fn whatever_is_answered_every_record_arrives_once_or_is_rejected_and_in_order_unless_several_are_in_flight(
         operations in prop::collection::vec(operation(), 1..80),
         first_coding in coding(),
         most in prop_oneof![Just(1_usize), 2..4_usize],
     ) {
         let (dir, link) = (tempfile::tempdir().unwrap(), Link::default());
-        let mut drain = open(dir.path(), 17, first_coding, &link);
+        let mut setup = open(dir.path(), 17, first_coding, &link);
         let mut appended: [Vec<String>; 3] = Default::default();
-        let mut under_way: [UnderWay; 3] = Default::default();
+        let mut in_flight: [InFlight; 3] = Default::default();
         for operation in operations {
             match operation {
                 Operation::Append(at, count, bytes) => {
                     let first = appended[at].len();
                     let line = |n| format!("{} {n} {}", KEYS[at], noise(n, bytes));
                     let lines: Vec<_> = (first..first + count).map(line).collect();
-                    append(&drain.spool, KEYS[at], &lines);
+                    append(&setup.spool, KEYS[at], &lines);
                     appended[at].extend(lines);
                 }
                 Operation::Step(at, which, answer) => {
-                    under_way[at].step(&drain, KEYS[at], (which, most), answer)?;
+                    in_flight[at].step(&setup, KEYS[at], (which, most), answer)?;
                 }
-                Operation::CursorFails => drain.spool.fail_cursor(),
-                Operation::Settle => drain.spool.settle(),
+                Operation::CursorFails => setup.spool.fail_cursor(),
+                Operation::Settle => setup.spool.settle(),
                 Operation::Restart(kill, max_records, coding) => {
                     if kill {
-                        drain.spool.kill();
+                        setup.spool.kill();
                     }
-                    drop(drain);
-                    under_way = Default::default();
-                    drain = open(dir.path(), max_records, coding, &link);
+                    drop(setup);
+                    in_flight = Default::default();
+                    setup = open(dir.path(), max_records, coding, &link);
                 }
             }
         }
         for (at, key) in KEYS.into_iter().enumerate() {
-            while !matches!(under_way[at].step(&drain, key, (0, most), Answer::Status(200))?, Step::Empty) {}
+            while !matches!(in_flight[at].step(&setup, key, (0, most), Answer::Status(200))?, Step::Empty) {}
         }
-        prop_assert_eq!(drain.spool.depth().pending_records, 0);
+        prop_assert_eq!(setup.spool.depth().pending_records, 0);
         let receiver = link.0.lock().unwrap();
-        let set_aside: HashSet<_> = drain.spool.rejected().records().unwrap().into_iter()
+        let kept: HashSet<_> = setup.spool.rejected().records().unwrap().into_iter()
             .map(|record| String::from_utf8(record.body).unwrap().trim_end().to_owned())
             .collect();
-        prop_assert_eq!(set_aside.len(), receiver.refused_alone.len());
+        prop_assert_eq!(kept.len(), receiver.rejected_alone.len());
         for (key, appended) in KEYS.into_iter().zip(&appended) {
             let mut arrived: Vec<_> = receiver.lines.iter().filter(|line| line.starts_with(key)).collect();
-            let mut expected: Vec<_> = appended.iter().filter(|line| !set_aside.contains(*line)).collect();
+            let mut expected: Vec<_> = appended.iter().filter(|line| !kept.contains(*line)).collect();
             if most > 1 {
                 arrived.sort();
                 expected.sort();

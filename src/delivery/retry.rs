@@ -11,7 +11,7 @@ impl RetryPolicy {
         self.initial_delay.saturating_mul(doubled).min(self.max_delay).mul_f64(random)
     }
 
-    /// The delay of what repeating alone will not help.
+    /// The delay of a batch that is held: between half of `max_delay` and all of it.
     pub(crate) fn slow(&self, random: f64) -> Duration {
         self.max_delay.mul_f64(0.5 + random / 2.0)
     }
@@ -31,7 +31,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeating_does_not_help_is_repeated_slowly() {
+    fn what_is_held_is_retried_slowly() {
         let policy = RetryPolicy::default();
         assert_eq!(policy.slow(0.0), policy.max_delay / 2);
         assert_eq!(policy.slow(1.0), policy.max_delay);

@@ -8,8 +8,9 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
 use super::common::object::write_text;
+use super::common::time::since_epoch;
+use super::encoder::Encoder;
 use super::json::JsonEncoder;
-use super::{Encoder, since_epoch};
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 use crate::process::unique_number;

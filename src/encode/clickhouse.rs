@@ -9,7 +9,8 @@ use super::common::any_value::{JsonText, JsonValue, MAX_DEPTH, from_resource};
 use super::common::attributes::Attributes;
 use super::common::object::Object;
 use super::common::origin::Origin;
-use super::{Encoder, since_epoch};
+use super::common::time::since_epoch;
+use super::encoder::Encoder;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 

@@ -13,7 +13,8 @@ use super::common::attributes::{Attributes, Known};
 use super::common::level::python_level;
 use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
-use super::{Encoder, time_of};
+use super::common::time::time_of;
+use super::encoder::Encoder;
 use crate::encode::framing::Framing;
 use crate::error::BoxError;
 

@@ -8,8 +8,9 @@ use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
 use super::common::template::{Rendering, Template};
+use super::common::time::since_epoch;
+use super::encoder::Encoder;
 use super::json::JsonEncoder;
-use super::{Encoder, since_epoch};
 use crate::encode::framing::Framing;
 use crate::error::{BoxError, TemplateError};
 

@@ -11,10 +11,10 @@ use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
-use super::Encoder;
 use super::common::any_value::{TOO_DEEP, from_resource, non_finite};
 use super::common::object::Object;
 use super::common::origin::Origin;
+use super::encoder::Encoder;
 use crate::config::values::Protocol;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;

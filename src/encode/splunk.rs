@@ -8,8 +8,9 @@ use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 use super::common::any_value::{JsonText, JsonValue};
 use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
+use super::common::time::time_of;
+use super::encoder::Encoder;
 use super::json::{JsonEncoder, micros_since};
-use super::{Encoder, time_of};
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 

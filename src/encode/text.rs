@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
-use super::Encoder;
 use super::common::origin::Origin;
 use super::common::template::{Rendering, Template};
+use super::encoder::Encoder;
 use crate::encode::framing::Framing;
 use crate::error::{BoxError, TemplateError};
 

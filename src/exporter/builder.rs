@@ -4,31 +4,30 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 #[cfg(feature = "metrics")]
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::logs::SdkLogRecord;
 
-use crate::config::resolve::ResolvedConfig;
-use crate::config::table::{Settings, Sourced};
-use crate::config::values::{Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, SpoolCompression};
-use crate::delivery::attempt::Drain;
-use crate::delivery::worker::{Control, Worker};
+#[cfg(feature = "config-file")]
+use crate::config::file::ExporterConfig;
+use crate::config::resolve::{CodeSettings, ResolvedConfig};
+use crate::config::values::{
+    Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, Sourced, SpoolCompression,
+};
+use crate::delivery::{Pipeline, PipelineConfig};
 use crate::encode::Encoder;
 use crate::error::{BoxError, ExporterBuildError};
-use crate::exporter::gap_record;
+use crate::exporter::gap_record::gap_encoder;
 use crate::exporter::{LogExporter, PartitionKey};
-use crate::observe::event::{Events, OnEvent, SpoolEvent};
+use crate::observe::event::OnEvent;
+use crate::observe::event::SpoolEvent;
 #[cfg(feature = "metrics")]
 use crate::observe::metrics;
-use crate::observe::stats::Counters;
-use crate::spool::{Spool, SpoolHooks, Wake};
-use crate::transport::http::HttpTransport;
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
-use crate::transport::http::response::Classifier;
 use crate::transport::http::response::Response;
 use crate::transport::request::BatchContext;
 use crate::transport::verdict::Verdict;
@@ -59,48 +58,13 @@ use crate::transport::verdict::Verdict;
 /// # provider.shutdown()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Default)]
 pub struct LogExporterBuilder {
-    /// The settings made in code.
-    pub(crate) settings: Settings,
-    /// The settings of a file; without one the environment is read.
-    pub(crate) outside: Option<Result<Settings, ExporterBuildError>>,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) partition_key: Option<Box<PartitionKey>>,
-    pub(crate) hook: HeaderHook,
-    pub(crate) encoder: Option<Box<dyn Encoder>>,
-    pub(crate) classifier: Option<Box<Classifier>>,
-    pub(crate) root_certificates: Vec<Sourced<Vec<u8>>>,
-    pub(crate) client_identity: Option<Sourced<Vec<u8>>>,
-    pub(crate) client: Option<reqwest::Client>,
-    /// The spool belongs to another exporter: the endpoint is not noted in it.
-    pub(crate) foreign: bool,
-    /// Records that were appended before this time expire.
-    pub(crate) not_before: Option<SystemTime>,
+    pub(crate) code: CodeSettings,
+    partition_key: Option<Box<PartitionKey>>,
     on_event: Option<Box<OnEvent>>,
     #[cfg(feature = "metrics")]
     meter: Option<Meter>,
-}
-
-impl Default for LogExporterBuilder {
-    fn default() -> Self {
-        Self {
-            settings: Settings::default(),
-            outside: None,
-            headers: Vec::new(),
-            partition_key: None,
-            hook: HeaderHook::None,
-            encoder: None,
-            classifier: None,
-            root_certificates: Vec::new(),
-            client_identity: None,
-            client: None,
-            foreign: false,
-            not_before: None,
-            on_event: None,
-            #[cfg(feature = "metrics")]
-            meter: None,
-        }
-    }
 }
 
 /// A value set in code, with the method that set it.
@@ -138,7 +102,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_endpoint("https://logs.example.com/ingest?source=checkout");
     /// ```
     pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
-        self.settings.endpoint = given(endpoint.into(), "with_endpoint");
+        self.code.settings.endpoint = given(endpoint.into(), "with_endpoint");
         self
     }
 
@@ -156,7 +120,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_spool_dir("/var/lib/checkout/spool");
     /// ```
     pub fn with_spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.settings.spool_dir = given(dir.into(), "with_spool_dir");
+        self.code.settings.spool_dir = given(dir.into(), "with_spool_dir");
         self
     }
 
@@ -175,8 +139,8 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_encoder(JsonEncoder::default().with_message_type("checkout"));
     /// ```
     pub fn with_encoder(mut self, encoder: impl Encoder) -> Self {
-        self.encoder = Some(Box::new(encoder));
-        self.settings.protocol = None;
+        self.code.encoder = Some(Box::new(encoder));
+        self.code.settings.protocol = None;
         self
     }
 
@@ -192,8 +156,8 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_protocol(Protocol::HttpBinary);
     /// ```
     pub fn with_protocol(mut self, protocol: Protocol) -> Self {
-        self.settings.protocol = given(Some(protocol), "with_protocol");
-        self.encoder = None;
+        self.code.settings.protocol = given(Some(protocol), "with_protocol");
+        self.code.encoder = None;
         self
     }
 
@@ -211,7 +175,7 @@ impl LogExporterBuilder {
     /// # Ok::<(), opentelemetry_spool::TemplateError>(())
     /// ```
     pub fn with_method(mut self, method: Method) -> Self {
-        self.settings.method = given(method, "with_method");
+        self.code.settings.method = given(method, "with_method");
         self
     }
 
@@ -254,7 +218,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_headers([("x-api-key", "s3cret"), ("x-service", "checkout")]);
     /// ```
     pub fn with_headers<K: Into<String>, V: Into<String>>(mut self, headers: impl IntoIterator<Item = (K, V)>) -> Self {
-        self.headers.extend(headers.into_iter().map(|(name, value)| (name.into(), value.into())));
+        self.code.headers.extend(headers.into_iter().map(|(name, value)| (name.into(), value.into())));
         self
     }
 
@@ -280,7 +244,7 @@ impl LogExporterBuilder {
     where
         F: Fn(&BatchContext, &mut HeaderMap) -> Result<(), BoxError> + Send + Sync + 'static,
     {
-        self.hook = HeaderHook::Sync(Box::new(hook));
+        self.code.http.hook = HeaderHook::Sync(Box::new(hook));
         self
     }
 
@@ -306,7 +270,7 @@ impl LogExporterBuilder {
         F: Fn(BatchContext, HeaderMap) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HeaderMap, BoxError>> + Send + 'static,
     {
-        self.hook = HeaderHook::asynchronous(hook);
+        self.code.http.hook = HeaderHook::asynchronous(hook);
         self
     }
 
@@ -325,7 +289,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_compression(Compression::Gzip);
     /// ```
     pub fn with_compression(mut self, compression: Compression) -> Self {
-        self.settings.compression = given(Some(compression), "with_compression");
+        self.code.settings.compression = given(Some(compression), "with_compression");
         self
     }
 
@@ -344,7 +308,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_max_batch_records(2_000);
     /// ```
     pub fn with_max_batch_records(mut self, max: usize) -> Self {
-        self.settings.max_batch_records = given(max, "with_max_batch_records");
+        self.code.settings.max_batch_records = given(max, "with_max_batch_records");
         self
     }
 
@@ -361,7 +325,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_max_batch_bytes(5 << 20); // 5 MiB
     /// ```
     pub fn with_max_batch_bytes(mut self, max: usize) -> Self {
-        self.settings.max_batch_bytes = given(max as u64, "with_max_batch_bytes");
+        self.code.settings.max_batch_bytes = given(max as u64, "with_max_batch_bytes");
         self
     }
 
@@ -378,7 +342,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_linger(Duration::from_secs(10));
     /// ```
     pub fn with_linger(mut self, linger: Duration) -> Self {
-        self.settings.linger = given(linger, "with_linger");
+        self.code.settings.linger = given(linger, "with_linger");
         self
     }
 
@@ -397,7 +361,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_max_in_flight(8);
     /// ```
     pub fn with_max_in_flight(mut self, max: usize) -> Self {
-        self.settings.max_in_flight = given(max, "with_max_in_flight");
+        self.code.settings.max_in_flight = given(max, "with_max_in_flight");
         self
     }
 
@@ -414,9 +378,9 @@ impl LogExporterBuilder {
     /// ```
     pub fn with_retry_policy(mut self, policy: RetryPolicy) -> Self {
         const SETTING: &str = "with_retry_policy";
-        self.settings.retry_initial_delay = given(policy.initial_delay, SETTING);
-        self.settings.retry_max_delay = given(policy.max_delay, SETTING);
-        self.settings.retry_max_retry_after = given(policy.max_retry_after, SETTING);
+        self.code.settings.retry_initial_delay = given(policy.initial_delay, SETTING);
+        self.code.settings.retry_max_delay = given(policy.max_delay, SETTING);
+        self.code.settings.retry_max_retry_after = given(policy.max_retry_after, SETTING);
         self
     }
 
@@ -438,7 +402,7 @@ impl LogExporterBuilder {
     where
         F: Fn(&Response) -> Verdict + Send + Sync + 'static,
     {
-        self.classifier = Some(Box::new(classifier));
+        self.code.http.classifier = Some(Box::new(classifier));
         self
     }
 
@@ -454,7 +418,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_durability(Durability::Process);
     /// ```
     pub fn with_durability(mut self, durability: Durability) -> Self {
-        self.settings.durability = given(durability, "with_durability");
+        self.code.settings.durability = given(durability, "with_durability");
         self
     }
 
@@ -471,7 +435,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_spool_compression(SpoolCompression::None);
     /// ```
     pub fn with_spool_compression(mut self, compression: SpoolCompression) -> Self {
-        self.settings.spool_compression = given(compression, "with_spool_compression");
+        self.code.settings.spool_compression = given(compression, "with_spool_compression");
         self
     }
 
@@ -488,7 +452,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_segment_bytes(4 << 20); // 4 MiB
     /// ```
     pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
-        self.settings.segment_bytes = given(bytes, "with_segment_bytes");
+        self.code.settings.segment_bytes = given(bytes, "with_segment_bytes");
         self
     }
 
@@ -506,7 +470,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_max_spool_bytes(10 << 30); // 10 GiB
     /// ```
     pub fn with_max_spool_bytes(mut self, bytes: u64) -> Self {
-        self.settings.max_spool_bytes = given(bytes, "with_max_spool_bytes");
+        self.code.settings.max_spool_bytes = given(bytes, "with_max_spool_bytes");
         self
     }
 
@@ -520,7 +484,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_min_free_bytes(1 << 30); // 1 GiB
     /// ```
     pub fn with_min_free_bytes(mut self, bytes: u64) -> Self {
-        self.settings.min_free_bytes = given(bytes, "with_min_free_bytes");
+        self.code.settings.min_free_bytes = given(bytes, "with_min_free_bytes");
         self
     }
 
@@ -537,7 +501,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_full_policy(FullPolicy::RejectNew);
     /// ```
     pub fn with_full_policy(mut self, policy: FullPolicy) -> Self {
-        self.settings.full_policy = given(policy, "with_full_policy");
+        self.code.settings.full_policy = given(policy, "with_full_policy");
         self
     }
 
@@ -556,7 +520,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_max_age(Duration::from_secs(7 * 24 * 3600));
     /// ```
     pub fn with_max_age(mut self, age: Duration) -> Self {
-        self.settings.max_age = given(age, "with_max_age");
+        self.code.settings.max_age = given(age, "with_max_age");
         self
     }
 
@@ -573,7 +537,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_max_rejected_bytes(64 << 20); // 64 MiB
     /// ```
     pub fn with_max_rejected_bytes(mut self, bytes: u64) -> Self {
-        self.settings.max_rejected_bytes = given(bytes, "with_max_rejected_bytes");
+        self.code.settings.max_rejected_bytes = given(bytes, "with_max_rejected_bytes");
         self
     }
 
@@ -590,7 +554,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_timeout(Duration::from_secs(3));
     /// ```
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = given(timeout, "with_timeout");
+        self.code.settings.timeout = given(timeout, "with_timeout");
         self
     }
 
@@ -605,7 +569,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_connect_timeout(Duration::from_secs(1));
     /// ```
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.connect_timeout = given(timeout, "with_connect_timeout");
+        self.code.settings.connect_timeout = given(timeout, "with_connect_timeout");
         self
     }
 
@@ -620,7 +584,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_keep_alive(Duration::from_secs(30));
     /// ```
     pub fn with_keep_alive(mut self, idle: Duration) -> Self {
-        self.settings.keep_alive = given(idle, "with_keep_alive");
+        self.code.settings.keep_alive = given(idle, "with_keep_alive");
         self
     }
 
@@ -636,7 +600,7 @@ impl LogExporterBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn with_root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.root_certificates.push(Sourced::new(pem.into(), "with_root_certificate_pem"));
+        self.code.http.root_certificates.push(Sourced::new(pem.into(), "with_root_certificate_pem"));
         self
     }
 
@@ -652,7 +616,7 @@ impl LogExporterBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn with_client_identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.client_identity = given(pem.into(), "with_client_identity_pem");
+        self.code.http.client_identity = given(pem.into(), "with_client_identity_pem");
         self
     }
 
@@ -667,7 +631,8 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_danger_accept_invalid_certificates(true);
     /// ```
     pub fn with_danger_accept_invalid_certificates(mut self, accept: bool) -> Self {
-        self.settings.danger_accept_invalid_certificates = given(accept, "with_danger_accept_invalid_certificates");
+        self.code.settings.danger_accept_invalid_certificates =
+            given(accept, "with_danger_accept_invalid_certificates");
         self
     }
 
@@ -682,7 +647,7 @@ impl LogExporterBuilder {
     /// let builder = LogExporter::builder().with_proxy("http://proxy.example.com:3128");
     /// ```
     pub fn with_proxy(mut self, url: impl Into<String>) -> Self {
-        self.settings.proxy = given(url.into(), "with_proxy");
+        self.code.settings.proxy = given(url.into(), "with_proxy");
         self
     }
 
@@ -703,7 +668,7 @@ impl LogExporterBuilder {
     /// # Ok::<(), reqwest::Error>(())
     /// ```
     pub fn with_http_client(mut self, client: reqwest::Client) -> Self {
-        self.client = Some(client);
+        self.code.http.client = Some(client);
         self
     }
 
@@ -756,13 +721,23 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Prepares delivery of queues that other exporters left. Records that were appended before `not_before` expire. The
-    /// environment belongs to the caller, so it is not read.
-    #[cfg(feature = "cli")]
-    pub(crate) fn for_another(mut self, not_before: Option<SystemTime>) -> Self {
-        self.foreign = true;
-        self.not_before = not_before;
-        self.outside = Some(Ok(Settings::default()));
+    /// Takes what is not set in code from a configuration file, in place of the environment. Takes the crate's feature
+    /// `config-file`.
+    ///
+    /// What is wrong with a value is said by [`build`](Self::build), with its line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry_spool::{ExporterConfig, LogExporter};
+    ///
+    /// let yaml = std::fs::read_to_string("/etc/checkout/otel.yaml")?;
+    /// let builder = LogExporter::builder().with_config(ExporterConfig::from_yaml(&yaml)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "config-file")]
+    pub fn with_config(mut self, config: ExporterConfig) -> Self {
+        self.code.outside = Some(config.settings());
         self
     }
 
@@ -774,39 +749,25 @@ impl LogExporterBuilder {
     ///
     /// [`ExporterBuildError::Missing`] and [`ExporterBuildError::Invalid`] name the setting, the problem and the values
     /// that are allowed; [`ExporterBuildError::Spool`] and [`ExporterBuildError::Thread`] name the cause.
-    pub fn build(mut self) -> Result<LogExporter, ExporterBuildError> {
+    pub fn build(self) -> Result<LogExporter, ExporterBuildError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
-        let on_event = self.on_event.take();
-        #[cfg(feature = "metrics")]
-        let meter = self.meter.take().unwrap_or_else(metrics::global_meter);
-        let ResolvedConfig { encoder, partition_key, headers, hook, classifier, spool, pace, http } =
-            ResolvedConfig::make(self, &|name| std::env::var_os(name))?;
-        let counters = Arc::new(Counters::default());
-        let control = Arc::new(Control::default());
-        let (for_drain, wake) = (counters.clone(), control.clone());
-        let events = on_event.map(Events::start).transpose().map_err(ExporterBuildError::Thread)?;
-        let events = Arc::new(events.unwrap_or_default());
-        let for_spool = events.clone();
+        let ResolvedConfig { encoder, spool, transport, pace } =
+            ResolvedConfig::resolve(self.code, &|name| std::env::var_os(name))?;
         let encoder = Arc::new(RwLock::new(encoder));
-        let gap_encoder = gap_record::gap_encoder(encoder.clone());
-        let worker = Worker::start(control, events.clone(), pace, move || {
-            let hook = hook.within(http.timeout.value);
-            let transport = HttpTransport::build(&http)?;
-            let wake: Arc<Wake> = Arc::new(move || wake.wake());
-            let losses = for_drain.losses.clone();
-            let hooks = SpoolHooks { gap_encoder, wake, events: for_spool, losses };
-            let spool = Arc::new(Spool::open(&spool, &hooks)?);
+        let pipeline = Pipeline::start(PipelineConfig {
+            spool,
+            transport,
+            pace,
+            gap_encoder: gap_encoder(encoder.clone()),
+            on_event: self.on_event,
             #[cfg(feature = "metrics")]
-            metrics::install(&meter, &transport, &spool, &for_drain);
-            Ok(Drain { spool, transport, headers, hook, classifier, counters: for_drain })
+            meter: Some(self.meter.unwrap_or_else(metrics::global_meter)),
         })?;
         Ok(LogExporter {
             encoder,
-            partition_key,
-            worker,
-            counters,
-            events,
-            groups: Mutex::default(),
+            partition_key: self.partition_key,
+            pipeline,
+            blocks: Mutex::default(),
             shut_down: AtomicBool::new(false),
             warned_of_encoder: AtomicBool::new(false),
         })
@@ -817,8 +778,8 @@ impl std::fmt::Debug for LogExporterBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The endpoint, header values, keys and the proxy can hold secrets: they are not shown.
         f.debug_struct("LogExporterBuilder")
-            .field("spool_dir", &self.settings.spool_dir.as_ref().map(|dir| &dir.value))
-            .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("spool_dir", &self.code.settings.spool_dir.as_ref().map(|dir| &dir.value))
+            .field("headers", &self.code.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

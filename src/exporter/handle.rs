@@ -1,15 +1,14 @@
 //! [`SpoolHandle`]: the application's view of a running exporter.
 
-use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use opentelemetry::Context;
 
-use crate::delivery::worker::Control;
+use crate::delivery::{Pipeline, Remote};
 use crate::error::{FlushError, SpoolError};
-use crate::observe::stats::{Counters, SpoolStats};
+use crate::observe::stats::SpoolStats;
 use crate::process::check_process;
-use crate::spool::{RejectedRecord, Spool};
+use crate::spool::RejectedRecord;
 
 /// A handle of a running [`LogExporter`](crate::LogExporter): reads statistics and rejected records, and flushes, pauses
 /// and resumes delivery.
@@ -33,18 +32,17 @@ use crate::spool::{RejectedRecord, Spool};
 /// ```
 #[derive(Clone)]
 pub struct SpoolHandle {
-    pub(crate) spool: Weak<Spool>,
-    pub(crate) control: Arc<Control>,
-    pub(crate) counters: Arc<Counters>,
+    remote: Remote,
 }
 
 impl SpoolHandle {
-    /// Counts since the exporter was built, and the contents of the spool now. Reads the sizes of the spool's files.
+    pub(crate) fn new(pipeline: &Pipeline) -> Self {
+        Self { remote: pipeline.remote() }
+    }
+
+    /// What was done so far and what the spool holds now. Reads the sizes of the spool's files.
     pub fn stats(&self) -> SpoolStats {
-        match self.spool() {
-            None => self.counters.snapshot(),
-            Some(spool) => stats(&spool, &self.counters),
-        }
+        self.remote.stats()
     }
 
     /// Delivers everything that was accepted before this call now, and waits for it at most `timeout`.
@@ -58,14 +56,14 @@ impl SpoolHandle {
     /// [`FlushError::ShutDown`] after the shutdown. The records stay in the spool in each case.
     pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
-        let Some(spool) = self.spool() else { return Err(FlushError::ShutDown) };
-        if self.control.is_paused() {
+        let Some(spool) = self.remote.spool() else { return Err(FlushError::ShutDown) };
+        if self.remote.control.is_paused() {
             return Err(FlushError::Paused);
         }
-        let _hurry = self.control.hurry();
+        let _hurry = self.remote.control.hurry();
         if spool.wait_delivered(timeout) {
             Ok(())
-        } else if self.control.is_paused() {
+        } else if self.remote.control.is_paused() {
             Err(FlushError::Paused)
         } else if spool.is_closed() {
             Err(FlushError::ShutDown)
@@ -84,7 +82,7 @@ impl SpoolHandle {
     ///
     /// [`SpoolError::Closed`] after the shutdown, [`SpoolError::Io`] if the directory cannot be read.
     pub fn rejected(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
-        let spool = self.spool().ok_or(SpoolError::Closed)?;
+        let spool = self.remote.spool().ok_or(SpoolError::Closed)?;
         spool.rejected().records()
     }
 
@@ -100,27 +98,8 @@ impl SpoolHandle {
 
     fn set_paused(&self, paused: bool) {
         if check_process().is_ok() {
-            self.control.set_paused(paused);
+            self.remote.control.set_paused(paused);
         }
-    }
-
-    /// The spool; `None` after the shutdown, and in a forked process, where its locks may be held for ever.
-    fn spool(&self) -> Option<Arc<Spool>> {
-        check_process().ok()?;
-        self.spool.upgrade()
-    }
-}
-
-/// The counters, and the contents of the spool.
-pub(crate) fn stats(spool: &Spool, counters: &Counters) -> SpoolStats {
-    let depth = spool.depth();
-    SpoolStats {
-        pending_records: depth.pending_records,
-        oldest_age: spool.oldest_age(SystemTime::now()),
-        recovering: !spool.is_recovered(),
-        segments: depth.segments,
-        disk_bytes: spool.disk_bytes(),
-        ..counters.snapshot()
     }
 }
 

@@ -18,17 +18,17 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 
-use crate::delivery::worker::Worker;
+use crate::delivery::Pipeline;
+use crate::encode::Encoder;
 use crate::encode::blocks::{Blocks, Encoded};
+use crate::encode::common::time::time_of;
 use crate::encode::framing::Framing;
-use crate::encode::{Encoder, time_of};
 use crate::error::error_chain;
 use crate::error::{BoxError, SpoolError};
 use crate::exporter::builder::LogExporterBuilder;
 use crate::exporter::handle::SpoolHandle;
-use crate::observe::event::{Events, SpoolEvent};
+use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
-use crate::observe::stats::Counters;
 use crate::process::check_process;
 use crate::spool::{MAX_RECORD_BYTES, Unreported};
 
@@ -67,10 +67,8 @@ thread_local! {
 pub struct LogExporter {
     pub(crate) encoder: SharedEncoder,
     pub(crate) partition_key: Option<Box<PartitionKey>>,
-    pub(crate) worker: Worker,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) events: Arc<Events>,
-    pub(crate) groups: Mutex<Blocks>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) blocks: Mutex<Blocks>,
     pub(crate) shut_down: AtomicBool,
     pub(crate) warned_of_encoder: AtomicBool,
 }
@@ -83,29 +81,25 @@ impl LogExporter {
 
     /// A handle that reads statistics and rejected records, and flushes, pauses and resumes delivery.
     pub fn handle(&self) -> SpoolHandle {
-        SpoolHandle {
-            spool: self.worker.spool.clone(),
-            control: self.worker.control.clone(),
-            counters: self.counters.clone(),
-        }
+        SpoolHandle::new(&self.pipeline)
     }
 
     fn append(&self, batch: &LogBatch<'_>) -> Result<(), SpoolError> {
-        let spool = self.worker.spool.upgrade().ok_or(SpoolError::Closed)?;
+        let spool = self.pipeline.spool().upgrade().ok_or(SpoolError::Closed)?;
         let framing = self.framing();
-        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.clear();
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.clear();
         for (record, scope) in batch.iter() {
-            self.encoded(record, scope, |key, encoded| groups.push(key, encoded, framing.separator()));
+            self.encoded(record, scope, |key, encoded| blocks.push(key, encoded, framing.separator()));
         }
-        if groups.records() > 0 {
-            let all = groups.all();
+        if blocks.records() > 0 {
+            let all = blocks.all();
             spool.append(&all, &framing).inspect_err(|error| {
                 if !matches!(error, SpoolError::Closed) {
                     spool.note_not_written(&all);
                 }
             })?;
-            self.counters.accepted_records.add(groups.records());
+            self.pipeline.counters().accepted_records.add(blocks.records());
         }
         Ok(())
     }
@@ -153,11 +147,11 @@ impl LogExporter {
     }
 
     fn note_encode_failed(&self, key: &str, timestamp: Option<SystemTime>, error: &BoxError) {
-        self.counters.losses.add(LossReason::EncodeFailed, 1);
+        self.pipeline.counters().losses.add(LossReason::EncodeFailed, 1);
         if !self.warned_of_encoder.swap(true, Ordering::Relaxed) {
-            self.events.report(SpoolEvent::EncodeFailed { reason: error_chain(&**error) });
+            self.pipeline.events().report(SpoolEvent::EncodeFailed { reason: error_chain(&**error) });
         }
-        if let Some(spool) = self.worker.spool.upgrade() {
+        if let Some(spool) = self.pipeline.spool().upgrade() {
             let mut lost = Unreported::default();
             lost.add_record(key, LossReason::EncodeFailed, timestamp);
             spool.report(lost);
@@ -203,7 +197,7 @@ impl opentelemetry_sdk::logs::LogExporter for LogExporter {
             Ok(()) => Ok(()),
             Err(SpoolError::Closed) => Err(OTelSdkError::AlreadyShutdown),
             Err(error) => {
-                self.counters.failed_exports.add(1);
+                self.pipeline.counters().failed_exports.add(1);
                 Err(failure(error))
             }
         }
@@ -215,9 +209,7 @@ impl opentelemetry_sdk::logs::LogExporter for LogExporter {
         if self.shut_down.swap(true, Ordering::AcqRel) {
             return Err(OTelSdkError::AlreadyShutdown);
         }
-        // The last tenth is for closing the spool.
-        self.worker.control.stop(timeout.mul_f64(0.9));
-        if self.worker.wait(timeout) { Ok(()) } else { Err(OTelSdkError::Timeout(timeout)) }
+        if self.pipeline.stop(timeout) { Ok(()) } else { Err(OTelSdkError::Timeout(timeout)) }
     }
 
     fn set_resource(&mut self, resource: &Resource) {
@@ -229,14 +221,13 @@ impl Drop for LogExporter {
     fn drop(&mut self) {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         if !*self.shut_down.get_mut() && check_process().is_ok() {
-            self.worker.control.stop(Duration::ZERO);
-            self.worker.wait(DROP_PATIENCE);
+            self.pipeline.abort(DROP_PATIENCE);
         }
     }
 }
 
 impl std::fmt::Debug for LogExporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogExporter").field("stats", &self.counters.snapshot()).finish_non_exhaustive()
+        f.debug_struct("LogExporter").field("stats", &self.pipeline.counters().snapshot()).finish_non_exhaustive()
     }
 }

@@ -15,8 +15,6 @@ use opentelemetry::{InstrumentationScope, KeyValue, global};
 use crate::observe::loss::LossReason;
 use crate::observe::stats::{Counters, Observer, Outcome};
 use crate::process::check_process;
-use crate::spool::Spool;
-use crate::transport::http::HttpTransport;
 
 /// The value of `otel.component.type`.
 const COMPONENT_TYPE: &str = "opentelemetry_spool::LogExporter";
@@ -41,10 +39,30 @@ fn scope() -> InstrumentationScope {
     InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(env!("CARGO_PKG_VERSION")).build()
 }
 
-/// Makes the instruments of an exporter. `server` is the endpoint's host and port.
-pub(crate) fn install(meter: &Meter, transport: &HttpTransport, spool: &Arc<Spool>, counters: &Arc<Counters>) {
-    let attributes = attributes(transport.server());
-    let source = Source { spool: Arc::downgrade(spool), counters: Arc::downgrade(counters), attributes };
+/// The spool of an exporter, as far as it is measured.
+pub(crate) trait Observed: Send + Sync {
+    /// Nothing is measured any more.
+    fn is_closed(&self) -> bool;
+    fn pending_records(&self) -> u64;
+    fn segments(&self) -> u64;
+    fn oldest_age(&self, now: SystemTime) -> Option<Duration>;
+    /// Bytes on disk, and how many are allowed.
+    fn disk_bytes(&self) -> u64;
+    fn max_bytes(&self) -> u64;
+}
+
+/// The endpoint of an exporter: host, port and HTTP method.
+pub(crate) struct Endpoint {
+    pub(crate) address: String,
+    pub(crate) port: Option<u16>,
+    pub(crate) method: &'static str,
+}
+
+/// Makes the instruments of an exporter.
+pub(crate) fn install(meter: &Meter, endpoint: Endpoint, spool: Weak<dyn Observed>, counters: &Arc<Counters>) {
+    let method = endpoint.method;
+    let attributes = attributes(endpoint);
+    let source = Source { spool, counters: Arc::downgrade(counters), attributes };
     source.observe(meter);
     let durations = Durations {
         requests: histogram(
@@ -60,7 +78,7 @@ pub(crate) fn install(meter: &Meter, transport: &HttpTransport, spool: &Arc<Spoo
             BATCH_SECONDS.to_vec(),
         ),
         attributes: source.attributes,
-        method: transport.method(),
+        method,
     };
     // It is set once: an exporter is built once.
     let _ = counters.observer.set(Box::new(durations));
@@ -71,7 +89,7 @@ fn histogram(meter: &Meter, name: &'static str, description: &'static str, bound
 }
 
 /// The attributes of every measurement. The instance is a small number, so that the name is the same after a restart.
-fn attributes((address, port): (String, Option<u16>)) -> Arc<[KeyValue]> {
+fn attributes(Endpoint { address, port, .. }: Endpoint) -> Arc<[KeyValue]> {
     static INSTANCES: AtomicU64 = AtomicU64::new(0);
     let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
     let component = [
@@ -86,7 +104,7 @@ fn attributes((address, port): (String, Option<u16>)) -> Arc<[KeyValue]> {
 /// The source of everything that is read when metrics are collected.
 #[derive(Clone)]
 struct Source {
-    spool: Weak<Spool>,
+    spool: Weak<dyn Observed>,
     counters: Weak<Counters>,
     attributes: Arc<[KeyValue]>,
 }
@@ -96,16 +114,16 @@ type Reasons = Vec<(&'static str, u64)>;
 
 impl Source {
     /// Reads nothing after the exporter is shut down, nor in a forked process, whose locks may be held for ever.
-    fn read<T>(&self, read: impl FnOnce(&Spool, &Counters) -> T) -> Option<T> {
+    fn read<T>(&self, read: impl FnOnce(&dyn Observed, &Counters) -> T) -> Option<T> {
         check_process().ok()?;
         let spool = self.spool.upgrade().filter(|spool| !spool.is_closed())?;
-        Some(read(&spool, &*self.counters.upgrade()?))
+        Some(read(&*spool, &*self.counters.upgrade()?))
     }
 
     /// A callback that observes one value.
     fn one<T>(
         &self,
-        read: impl Fn(&Spool, &Counters) -> Option<T> + Send + Sync + 'static,
+        read: impl Fn(&dyn Observed, &Counters) -> Option<T> + Send + Sync + 'static,
     ) -> impl Fn(&dyn AsyncInstrument<T>) + Send + Sync + 'static {
         let source = self.clone();
         move |instrument| {
@@ -119,7 +137,7 @@ impl Source {
     fn by_reason(
         &self,
         key: &'static str,
-        read: impl Fn(&Spool, &Counters) -> Reasons + Send + Sync + 'static,
+        read: impl Fn(&dyn Observed, &Counters) -> Reasons + Send + Sync + 'static,
     ) -> impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static {
         let source = self.clone();
         move |instrument| {
@@ -161,7 +179,7 @@ impl Source {
             .i64_observable_up_down_counter("otel.sdk.exporter.log.inflight")
             .with_unit("{log_record}")
             .with_description("The number of log records which were passed to the exporter, but that have not been exported yet (neither successful, nor failed).")
-            .with_callback(self.one(|spool, _| Some(signed(spool.depth().pending_records))))
+            .with_callback(self.one(|spool, _| Some(signed(spool.pending_records()))))
             .build();
         meter
             .i64_observable_up_down_counter("http.client.active_requests")
@@ -190,7 +208,7 @@ impl Source {
             .i64_observable_up_down_counter("opentelemetry_spool.pending")
             .with_unit("{log_record}")
             .with_description("Records in the spool that wait to be delivered.")
-            .with_callback(self.one(|spool, _| Some(signed(spool.depth().pending_records))))
+            .with_callback(self.one(|spool, _| Some(signed(spool.pending_records()))))
             .build();
         meter
             .f64_observable_gauge("opentelemetry_spool.pending.age")
@@ -216,7 +234,7 @@ impl Source {
             .i64_observable_up_down_counter("opentelemetry_spool.segment.count")
             .with_unit("{segment}")
             .with_description("Segments of the spool.")
-            .with_callback(self.one(|spool, _| Some(signed(spool.depth().segments))))
+            .with_callback(self.one(|spool, _| Some(signed(spool.segments()))))
             .build();
         meter
             .u64_observable_counter("opentelemetry_spool.retries")
@@ -253,8 +271,8 @@ impl Observer for Durations {
 impl Durations {
     fn attributes_of(&self, outcome: Outcome, more: Option<KeyValue>) -> Vec<KeyValue> {
         let status = match outcome {
-            Outcome::Delivered(status) | Outcome::Answered(status) => Some(status),
-            Outcome::Unreachable | Outcome::Broken => None,
+            Outcome::Delivered(status) | Outcome::Responded(status) => Some(status),
+            Outcome::Unreachable | Outcome::Interrupted => None,
         };
         let status = status.map(|status| KeyValue::new("http.response.status_code", i64::from(status)));
         let error = error_type(outcome).map(|error| KeyValue::new("error.type", error));
@@ -267,9 +285,9 @@ fn error_type(outcome: Outcome) -> Option<Cow<'static, str>> {
     match outcome {
         Outcome::Delivered(_) => None,
         // A success that rejects records all the same.
-        Outcome::Answered(200..=299) => Some("rejected".into()),
-        Outcome::Answered(status) => Some(status.to_string().into()),
+        Outcome::Responded(200..=299) => Some("rejected".into()),
+        Outcome::Responded(status) => Some(status.to_string().into()),
         Outcome::Unreachable => Some("unreachable".into()),
-        Outcome::Broken => Some("broken".into()),
+        Outcome::Interrupted => Some("broken".into()),
     }
 }

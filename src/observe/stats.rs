@@ -11,17 +11,17 @@ use crate::observe::loss::{LossReason, Losses};
 pub(crate) enum Outcome {
     /// The endpoint took it, with this status.
     Delivered(u16),
-    /// The endpoint responded with this status and did not take it.
-    Answered(u16),
+    /// The response had this status, and was no success.
+    Responded(u16),
     /// There was no connection.
     Unreachable,
-    /// The request was cut off or timed out.
-    Broken,
+    /// The connection broke, or the time was up.
+    Interrupted,
 }
 
-/// Receives the durations of requests and batches, which counters cannot hold.
+/// Observes durations, which a count does not show.
 pub(crate) trait Observer: Send + Sync {
-    /// A request has ended.
+    /// Notes that a request has ended.
     fn request(&self, took: Duration, outcome: Outcome);
 
     /// A batch has ended, this long after its first attempt.
@@ -44,12 +44,13 @@ pub(crate) struct Counters {
 }
 
 /// A request that is in flight until this is dropped.
-pub(crate) struct UnderWay<'a> {
+pub(crate) struct InFlightRequest<'a> {
     counters: &'a Counters,
     begun: Instant,
 }
 
-impl UnderWay<'_> {
+impl InFlightRequest<'_> {
+    /// Ends the request and counts its outcome.
     pub(crate) fn end(self, outcome: Outcome) {
         if !matches!(outcome, Outcome::Delivered(_)) {
             self.counters.failed_requests.add(1);
@@ -60,7 +61,7 @@ impl UnderWay<'_> {
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlightRequest<'_> {
     fn drop(&mut self) {
         self.counters.in_flight_requests.subtract(1);
     }
@@ -68,11 +69,11 @@ impl Drop for UnderWay<'_> {
 
 impl Counters {
     /// Counts a request that begins: the `attempt`-th of its batch, from 1.
-    pub(crate) fn begin_request(&self, attempt: u32) -> UnderWay<'_> {
+    pub(crate) fn begin_request(&self, attempt: u32) -> InFlightRequest<'_> {
         self.requests.add(1);
         self.retries.add(u64::from(attempt > 1));
         self.in_flight_requests.add(1);
-        UnderWay { counters: self, begun: Instant::now() }
+        InFlightRequest { counters: self, begun: Instant::now() }
     }
 
     /// Reports the end of a batch that was first tried at `since`: it is delivered, split or rejected.

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::body;
-use super::bytes::index;
 use super::cursor::{Cursor, LaneCursor};
 use super::entry::system_time;
 use super::housekeeper::Job;
@@ -24,7 +23,6 @@ use crate::error::SpoolError;
 use crate::error::error_chain;
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
-use crate::transport::request::BatchContext;
 
 /// The memory of so many bodies is kept for the next ones: of the one that is under way and the one that is made ahead.
 const MAX_SPARE_BODIES: usize = 2;
@@ -62,17 +60,18 @@ impl Batch {
         BatchStart { segment: self.segment, record: self.span.start }
     }
 
-    pub(crate) fn context(&self, attempt: u32, now: SystemTime) -> BatchContext {
-        BatchContext {
-            id: self.id.clone(),
-            partition_key: self.partition.to_string(),
-            records: index(self.records),
-            bytes: self.body.len(),
-            first_timestamp: system_time(self.first_timestamp),
-            last_timestamp: system_time(self.last_timestamp),
-            attempt,
-            age: now.duration_since(system_time(self.appended_at)).unwrap_or_default(),
-        }
+    pub(crate) fn partition_key(&self) -> &str {
+        &self.partition
+    }
+
+    /// The earliest and the latest timestamp among the entries that it touches.
+    pub(crate) fn timestamps(&self) -> (SystemTime, SystemTime) {
+        (system_time(self.first_timestamp), system_time(self.last_timestamp))
+    }
+
+    /// When the oldest of its records came into the spool.
+    pub(crate) fn appended_at(&self) -> SystemTime {
+        system_time(self.appended_at)
     }
 }
 

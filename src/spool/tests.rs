@@ -1206,7 +1206,7 @@ fn the_oldest_age_is_that_of_the_first_record_that_waits_and_comes_from_its_time
         spool.append(&[(key, &group)], &FRAMING).unwrap();
     }
     let batches = ["a", "b"].map(|key| next(&spool, &Arc::from(key)).unwrap());
-    let ages = batches.each_ref().map(|batch| batch.context(1, now).age);
+    let ages = batches.each_ref().map(|batch| now.duration_since(batch.appended_at()).unwrap_or_default());
     assert!(ages[0] > ages[1], "{ages:?}");
     for (batch, age) in batches.iter().zip(ages) {
         assert_eq!(spool.oldest_age(now), Some(age));
@@ -1222,7 +1222,7 @@ fn the_oldest_age_is_that_of_the_first_record_that_waits_and_comes_from_its_time
     let spool = open(&config(dir.path()));
     assert_eq!(spool.oldest_age(now), Some(now.duration_since(timestamp).unwrap()));
     let batch = next(&spool, &Arc::from("a")).unwrap();
-    assert_eq!(spool.oldest_age(now), Some(batch.context(1, now).age));
+    assert_eq!(spool.oldest_age(now), Some(now.duration_since(batch.appended_at()).unwrap_or_default()));
 }
 
 #[cfg(feature = "cli")]

@@ -1,38 +1,39 @@
-//! How a request leaves the machine.
+//! How a batch leaves the machine, and the judgement of what came back.
+//!
+//! A transport delivers a request *and judges* the response: delivery acts on its verdict and knows no status. It is chosen
+//! by the scheme of the endpoint's URL: a new kind is one file and one line in [`SCHEMES`]. It knows no disk and no
+//! schedule.
 
+pub(crate) mod contract;
 pub(crate) mod http;
 pub(crate) mod request;
+pub(crate) mod settings;
 pub(crate) mod verdict;
 
-use std::future::Future;
+use std::sync::Arc;
 
-use bytes::Bytes;
+use crate::error::ExporterBuildError;
+use crate::transport::contract::Transport;
+use crate::transport::settings::TransportSettings;
 
-use crate::encode::framing::ResponseProtocol;
-use crate::error::BoxError;
-use crate::transport::http::response::Response;
+type Open = fn(TransportSettings) -> Result<Arc<dyn Transport>, ExporterBuildError>;
 
-/// One request, ready to be sent.
-#[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) headers: ::http::HeaderMap,
-    pub(crate) body: Bytes,
-    /// The body is a form, which a GET has as its query.
-    pub(crate) is_form: bool,
-    /// How the answer will be read.
-    pub(crate) response_protocol: ResponseProtocol,
-}
+/// The transport of each scheme.
+const SCHEMES: [(&str, Open); 2] = [("http", http::open), ("https", http::open)];
 
-/// Why there is no answer.
-#[derive(Debug)]
-pub(crate) enum SendError {
-    /// There was no connection, which is so for every request.
-    Unreachable(BoxError),
-    /// It was broken off, or took too long.
-    Broken(BoxError),
-}
-
-/// Sends requests. No answer at all is an error; an answer, whatever it says, is not.
-pub(crate) trait Transport: Send + Sync + 'static {
-    fn send(&self, request: Request) -> impl Future<Output = Result<Response, SendError>> + Send;
+/// Opens the transport for the endpoint's scheme.
+///
+/// # Errors
+///
+/// If there is none for it, or a setting of that transport is not allowed.
+pub(crate) fn open(settings: TransportSettings) -> Result<Arc<dyn Transport>, ExporterBuildError> {
+    let endpoint = &settings.endpoint;
+    // The URL itself is not repeated in an error: it can hold a password.
+    let Some((scheme, _)) = endpoint.value.split_once(':') else {
+        return Err(endpoint.invalid("it is not a URL; allowed is http://host/path or https://host/path"));
+    };
+    match SCHEMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(scheme)) {
+        Some((_, open)) => open(settings),
+        None => Err(endpoint.invalid(format!("its scheme is {scheme:?}; allowed are http and https, with a host"))),
+    }
 }

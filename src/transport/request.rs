@@ -1,6 +1,32 @@
-//! What one request carries.
+//! [`Request`]: one batch, ready to be sent, and [`BatchContext`], which a header hook sees of it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use crate::encode::framing::ResponseProtocol;
+use crate::observe::stats::{Counters, InFlightRequest};
+
+/// One batch, ready to be sent.
+pub(crate) struct Request {
+    pub(crate) context: BatchContext,
+    pub(crate) content_type: String,
+    /// The coding of the body, `gzip`, where it is compressed.
+    pub(crate) content_encoding: Option<&'static str>,
+    /// How the response is read.
+    pub(crate) response_protocol: ResponseProtocol,
+    pub(crate) body: Bytes,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Request {
+    /// Counts the request as in flight, until the guard is ended or dropped. A transport calls it when nothing stands
+    /// between the request and the wire any more: what a header hook takes is not the endpoint's time.
+    pub(crate) fn begin(&self) -> InFlightRequest<'_> {
+        self.counters.begin_request(self.context.attempt)
+    }
+}
 
 /// What a header hook is told of the batch that it is asked for.
 #[derive(Clone, Debug)]

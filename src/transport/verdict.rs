@@ -1,4 +1,24 @@
-//! [`Verdict`]: what a response means for the batch.
+//! [`Verdict`]: what a response means for the batch, and [`Judgement`], which a transport returns.
+
+use std::time::Duration;
+
+use crate::observe::stats::Outcome;
+
+/// A response, judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    /// Why it is not simply a success, in words for an operator.
+    pub(crate) reason: String,
+    /// The delay that the receiver asks for.
+    pub(crate) retry_after: Option<Duration>,
+    /// The response's number, which is kept with a rejected record and means nothing outside of the transport.
+    pub(crate) status: u16,
+    /// The start of what the receiver said, which is kept with a rejected record.
+    pub(crate) response: Vec<u8>,
+    /// The same as the metrics have it.
+    pub(crate) outcome: Outcome,
+}
 
 /// What an answer means for the batch: who is to blame decides.
 ///

@@ -1,21 +1,21 @@
-//! A child process to be killed: this same test binary, running one of its ignored tests.
+//! A child process, to be killed: the program `spool-test-child`, which does what `children` holds under a name.
 
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{self, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
-use super::receiver::PATIENCE;
+use opentelemetry_spool::SpoolHandle;
 
-/// Marks the child's lines among what the test harness prints.
-const MARK: &str = "@@ ";
+use crate::progress::PATIENCE;
 
 /// Where a child's exporter sends its records, and where its spool is.
 pub fn settings<'a>(endpoint: &'a str, spool: &'a Path) -> [(&'a str, &'a OsStr); 2] {
-    [("SPOOL_TEST_ENDPOINT", endpoint.as_ref()), ("SPOOL_TEST_DIR", spool.as_ref())]
+    [("SPOOL_CHILD_ENDPOINT", endpoint.as_ref()), ("SPOOL_CHILD_DIR", spool.as_ref())]
 }
 
 /// The parent's end. The child is killed when this is dropped, and ends itself when the parent is gone.
@@ -26,25 +26,15 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts the ignored test `test` in a process of its own, with these environment variables.
-    pub fn start<'a>(test: &str, settings: impl IntoIterator<Item = (&'a str, &'a OsStr)>) -> Self {
-        Self::start_by(Command::new(Self::program()), test, settings)
-    }
-
-    /// The path of this test binary.
-    pub fn program() -> PathBuf {
-        env::current_exe().expect("the path of this test binary")
-    }
-
-    /// The same by a command that runs [`program`](Self::program) in some way.
-    pub fn start_by<'a>(
-        mut command: Command,
-        test: &str,
+    /// Starts `program`, which is `spool-test-child` or a command that runs it, as the child `name`, with these environment
+    /// variables.
+    pub fn start<'a>(
+        mut program: Command,
+        name: &str,
         settings: impl IntoIterator<Item = (&'a str, &'a OsStr)>,
     ) -> Self {
-        let mut process = command
-            // More than one thread, or the harness prints the test's name on the line where the child's first begins.
-            .args(["--ignored", "--exact", test, "--nocapture", "--test-threads=2"])
+        let mut process = program
+            .arg(name)
             .envs(settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -52,15 +42,7 @@ impl Child {
             .expect("a child process");
         let (sender, lines) = mpsc::channel();
         let stdout = BufReader::new(process.stdout.take().expect("a pipe"));
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if let Some(at) = line.find(MARK)
-                    && sender.send(line[at + MARK.len()..].to_owned()).is_err()
-                {
-                    return;
-                }
-            }
-        });
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let stdin = process.stdin.take();
         Self { process, stdin, lines }
     }
@@ -71,7 +53,7 @@ impl Child {
         writeln!(stdin, "{command}").expect("the child listens");
     }
 
-    /// Waits for the child to say a line that begins with `word`; gives the rest of it.
+    /// Waits for the child to say a line that begins with `word`, as long as it says anything; gives the rest of it.
     pub fn wait_for(&mut self, word: &str) -> String {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
@@ -115,26 +97,48 @@ impl Drop for Child {
     }
 }
 
-/// In the child: a setting from the parent.
-pub fn setting(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| panic!("this is a child process's part: it needs {name} from its parent"))
+/// In the child: a setting from the parent, without what every one's name begins with.
+pub(crate) fn setting(name: &str) -> String {
+    env::var(format!("SPOOL_CHILD_{name}")).unwrap_or_else(|_| panic!("the parent sets no SPOOL_CHILD_{name}"))
+}
+
+/// In the child: the same, with a default.
+pub(crate) fn setting_or(name: &str, default: &str) -> String {
+    env::var(format!("SPOOL_CHILD_{name}")).unwrap_or_else(|_| default.to_owned())
 }
 
 /// In the child: says a line, at once.
-pub fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(format!("{MARK}{line}\n").as_bytes()).and_then(|()| stdout.flush()).expect("the parent listens");
+    stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush()).expect("the parent listens");
 }
 
 /// In the child: what the parent tells, until it has nothing more to tell or is gone.
-pub fn commands() -> impl Iterator<Item = String> {
+pub(crate) fn commands() -> impl Iterator<Item = String> {
     io::stdin().lines().map_while(Result::ok)
 }
 
 /// In a child that takes no commands: ends it when the parent is gone.
-pub fn end_with_the_parent() {
+pub(crate) fn end_with_the_parent() {
     thread::spawn(|| {
         commands().for_each(drop);
         process::exit(1);
+    });
+}
+
+/// In the child: says so while records move, so that the parent waits as long as they do.
+pub(crate) fn tell_what_moves(handle: &SpoolHandle) {
+    let handle = handle.clone();
+    thread::spawn(move || {
+        let mut seen = None;
+        loop {
+            thread::sleep(Duration::from_secs(1));
+            let stats = handle.stats();
+            let now = Some((stats.accepted_records, stats.pending_records));
+            if seen != now {
+                seen = now;
+                say("...");
+            }
+        }
     });
 }

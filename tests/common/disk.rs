@@ -5,11 +5,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::receiver::PATIENCE;
+use super::progress::wait_for;
 use super::spool_dir;
 
 /// Stops the file system given to it as by a power cut: with `EXT4_IOC_SHUTDOWN` and `EXT4_GOING_FLAGS_NOLOGFLUSH`.
@@ -19,9 +18,11 @@ const CUT_POWER: &str = r#"
     ioctl($mount, 0x8004587d, $without_journal) or die "ioctl: $!\n";
 "#;
 
-/// Says, also where the test harness swallows what tests print, that the running test cannot be done here.
+/// Says, also where the test harness swallows what tests print, that the running test cannot be done here. With
+/// `SPOOL_TEST_REQUIRE` the test fails instead: everything is there that it could need.
 pub fn skip(why: &str) {
     let test = thread::current();
+    assert!(std::env::var_os("SPOOL_TEST_REQUIRE").is_none(), "what this test needs is missing: {why}");
     let _ = writeln!(io::stderr(), "skipped: {}: {why}", test.name().unwrap_or("a test"));
 }
 
@@ -119,11 +120,7 @@ impl Disk {
 
     /// Waits until the journal was written. Nothing tells when it is, so this asks again.
     pub fn wait_for_commit_after(&self, before: u64) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.commits().is_none_or(|commits| commits <= before) {
-            assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for a sync");
-            thread::sleep(Duration::from_millis(2));
-        }
+        wait_for("a sync", || self.commits().filter(|commits| *commits > before));
     }
 
     /// The name of its block device.

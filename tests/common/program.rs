@@ -3,15 +3,14 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::disk::skip;
-use super::receiver::PATIENCE;
+use crate::progress::{PATIENCE, Progress};
 
 /// Sends a program that does not watch its input this signal when the input of this ends: when the test is done with it, or
 /// was killed.
@@ -65,16 +64,6 @@ impl Drop for Program {
     }
 }
 
-/// A program that `tests/receivers/install.sh` has installed: by its own path, or under `target/receivers`. `None` where it is
-/// not there; that is then said.
-pub fn installed(path: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("receivers").join(path);
-    if !path.exists() {
-        skip(&format!("there is no {}; tests/receivers/install.sh brings it", path.display()));
-    }
-    path.exists().then_some(path)
-}
-
 /// A port of this machine that nobody uses; none of those that the system itself gives away.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -86,24 +75,13 @@ pub fn free_port() -> u16 {
     candidates.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
 }
 
-/// Waits until `condition` has a value. Nothing tells when, so this asks again.
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// Waits until connections to a port are accepted.
 pub fn wait_for_port(port: u16, log: &Path) {
     let said = || std::fs::read_to_string(log).unwrap_or_default();
-    let deadline = Instant::now() + PATIENCE;
+    // What it says is how far it has come.
+    let mut progress = Progress::new();
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        assert!(Instant::now() < deadline, "nobody listens at {port}: {}", said());
+        assert!(progress.at(said().len()).is_some(), "nobody listens at {port}: {}", said());
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -28,8 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
-/// The longest that a test waits for anything: far more than anything takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::progress::{PATIENCE, Progress};
 
 /// A request as it came in.
 #[derive(Clone, Debug)]
@@ -195,6 +193,11 @@ impl Log {
         assert!(self.faults.is_empty(), "the client broke its promise: {:#?}", self.faults);
     }
 
+    /// What moves while anything comes in.
+    fn figure(&self) -> [usize; 4] {
+        [self.connections, self.failed_handshakes, self.requests.len(), self.delivered.len() + self.repeated]
+    }
+
     fn summary(&self) -> String {
         let mut text = format!(
             "{} connections ({} failed handshakes), {} requests, {} records delivered",
@@ -351,17 +354,18 @@ impl Receiver {
         }
     }
 
-    /// Waits until `condition` has a value; fails with what had arrived if that takes too long.
+    /// Waits until `condition` has a value; fails with what had arrived if nothing comes any more.
     pub fn wait_until<T>(&self, what: &str, mut condition: impl FnMut(&Log) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        let mut progress = Progress::new();
         let mut log = lock(&self.shared.log);
         loop {
             log.check();
             if let Some(value) = condition(&log) {
                 return value;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited {PATIENCE:?} in vain for {what}; there were {}", log.summary());
+            let Some(left) = progress.at(log.figure()) else {
+                panic!("{what}: nothing came for {PATIENCE:?}; there were {}", log.summary());
+            };
             log = self.shared.changed.wait_timeout(log, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -421,14 +425,14 @@ impl Drop for Receiver {
 }
 
 fn bind(address: SocketAddr) -> TcpSocket {
-    let deadline = Instant::now() + PATIENCE;
+    let mut progress = Progress::new();
     loop {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_reuseaddr(true).expect("a socket option");
         match socket.bind(address) {
             Ok(()) => return socket,
             // The kernel can take a moment to let go of the listener that was just closed.
-            Err(error) if Instant::now() > deadline => panic!("could not bind {address}: {error}"),
+            Err(error) if progress.at(()).is_none() => panic!("could not bind {address}: {error}"),
             Err(_) => thread::yield_now(),
         }
     }

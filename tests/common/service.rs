@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
@@ -13,9 +13,12 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{
     LogBatch, LogExporter as _, LogProcessor, LoggerProviderBuilder, SdkLogRecord, SdkLogger, SdkLoggerProvider,
 };
-use opentelemetry_spool::{ExporterBuildError, LogExporter, LogExporterBuilder, RetryPolicy, SpoolHandle, SpoolStats};
+use opentelemetry_spool::{
+    ExporterBuildError, FlushError, LogExporter, LogExporterBuilder, RetryPolicy, SpoolHandle, SpoolStats,
+};
 
-use super::receiver::{PATIENCE, Receiver};
+use crate::progress::{AT_MOST, PATIENCE, Progress};
+use crate::receiver::Receiver;
 
 /// Retries that come at once.
 pub fn impatient() -> RetryPolicy {
@@ -168,13 +171,14 @@ impl Service {
 
     /// Waits until the figures are as `condition` wants them. Nothing tells when they change, so this asks again.
     pub fn wait_for_stats(&self, what: &str, condition: impl Fn(&SpoolStats) -> bool) -> SpoolStats {
-        let deadline = Instant::now() + PATIENCE;
+        let mut progress = Progress::new();
         loop {
             let stats = self.handle.stats();
             if condition(&stats) {
                 return stats;
             }
-            assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}; there was {stats:?}");
+            let is_stuck = progress.at(figure(&stats)).is_none();
+            assert!(!is_stuck, "{what}: nothing moved for {PATIENCE:?}; there was {stats:?}");
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -187,7 +191,12 @@ impl Service {
     /// Waits until all that was logged is delivered.
     pub fn deliver(&self) {
         self.sync();
-        self.handle.flush(PATIENCE).expect("records are delivered");
+        self.flush();
+    }
+
+    /// Waits until all that is on disk is delivered.
+    pub fn flush(&self) {
+        flush(&self.handle);
     }
 }
 
@@ -249,13 +258,31 @@ pub fn export(exporter: &LogExporter, records: &[(&SdkLogRecord, &Instrumentatio
     runtime.block_on(exporter.export(LogBatch::new(records)))
 }
 
-/// Fails the test if `work` has not ended after [`PATIENCE`], instead of hanging with it.
+/// What moves while an exporter works.
+fn figure(stats: &SpoolStats) -> [u64; 7] {
+    let SpoolStats { accepted_records, delivered_records, pending_records, .. } = stats;
+    let SpoolStats { rejected_records, lost_records, requests, disk_bytes, .. } = stats;
+    [*accepted_records, *delivered_records, *pending_records, *rejected_records, *lost_records, *requests, *disk_bytes]
+}
+
+/// Waits until all that is on disk is delivered, as long as any of it is.
+pub fn flush(handle: &SpoolHandle) {
+    let mut progress = Progress::new();
+    while let Err(error) = handle.flush(PATIENCE / 4) {
+        let stats = handle.stats();
+        let is_late = matches!(error, FlushError::Timeout { .. });
+        let moves = progress.at((stats.delivered_records, stats.pending_records, stats.rejected_records)).is_some();
+        assert!(is_late && moves, "{error}; there was {stats:?}");
+    }
+}
+
+/// Fails the test if `work` does not end, instead of hanging with it.
 pub fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, done) = mpsc::channel();
     let worker = thread::spawn(move || {
         let _ = sender.send(work());
     });
-    match done.recv_timeout(PATIENCE) {
+    match done.recv_timeout(AT_MOST) {
         Ok(value) => value,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what} hangs"),
         Err(mpsc::RecvTimeoutError::Disconnected) => {

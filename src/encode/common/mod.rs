@@ -6,3 +6,4 @@ pub(super) mod level;
 pub(super) mod object;
 pub(super) mod origin;
 pub(super) mod template;
+pub(crate) mod time;

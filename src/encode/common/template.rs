@@ -13,7 +13,7 @@ use super::attributes::{Attributes, Known};
 use super::level::python_level;
 use super::object::Object;
 use super::origin::Origin;
-use crate::encode::time_of;
+use super::time::time_of;
 use crate::error::{BoxError, TemplateError};
 
 /// A text with fields of a record: `"{asctime} {levelname} {message}"`.

@@ -114,9 +114,9 @@ impl LogProcessor for SpoolProcessor {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let added = self.exporter.encoded(record, scope, |key, encoded| self.buffer.add(key, encoded));
         if let Some(Added::Dropped { first }) = added {
-            self.exporter.counters.losses.add(LossReason::BufferFull, 1);
+            self.exporter.pipeline.counters().losses.add(LossReason::BufferFull, 1);
             if first {
-                self.exporter.events.report(SpoolEvent::BufferFull);
+                self.exporter.pipeline.events().report(SpoolEvent::BufferFull);
             }
         }
     }
@@ -259,8 +259,8 @@ impl SpoolProcessorBuilder {
     pub fn build(self) -> Result<SpoolProcessor, ExporterBuildError> {
         let Self { exporter, limits } = self;
         let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
-        let (for_thread, spool) = (buffer.clone(), exporter.worker.spool.clone());
-        let (counters, events) = (exporter.counters.clone(), exporter.events.clone());
+        let (for_thread, spool) = (buffer.clone(), exporter.pipeline.spool().clone());
+        let (counters, events) = (exporter.pipeline.counters().clone(), exporter.pipeline.events().clone());
         let (end, ended) = sync_channel::<()>(0);
         crate::process::spawn("commit", move || {
             committer::run(&for_thread, &spool, &counters, &events);

@@ -1,85 +1,80 @@
-//! HTTP. The only file that names reqwest, apart from the setting that takes a client.
+//! The HTTP client. Only this file names reqwest, apart from the setting that takes a client.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use reqwest::{Certificate, Client, Identity, Proxy, RequestBuilder, Url, redirect, retry};
+use reqwest::{Client, Proxy, RequestBuilder, Url, redirect, retry};
 
-use crate::config::table::Sourced;
-use crate::config::values::Method;
-use crate::encode::framing::ResponseProtocol;
-use crate::error::ExporterBuildError;
-use crate::error::error_chain;
-use crate::transport::http::response::Response;
-use crate::transport::{Request, SendError, Transport};
+use crate::config::values::{Method, Sourced};
+use crate::encode::framing::{FORM, ResponseProtocol};
+use crate::error::{BoxError, ExporterBuildError, error_chain};
+use crate::observe::stats::Outcome;
+use crate::transport::contract::{Delivery, Peer, SendError, Transport};
+use crate::transport::http::headers::HeaderMap;
+use crate::transport::http::hook::HeaderHook;
+use crate::transport::http::protocols;
+use crate::transport::http::response::{Classifier, Reading, Response};
+use crate::transport::http::settings::HttpSettings;
+use crate::transport::http::tls;
+use crate::transport::request::Request;
+use crate::transport::settings::TransportSettings;
+use crate::transport::verdict::{Judgement, Verdict};
 
 /// The longest URL that the client takes.
 const MAX_URL_BYTES: usize = 65_534;
 
-/// The settings of the client.
-#[derive(Clone)]
-pub(crate) struct HttpSettings {
-    pub(crate) endpoint: Sourced<String>,
-    pub(crate) method: Method,
-    pub(crate) timeout: Sourced<Duration>,
-    pub(crate) connect_timeout: Sourced<Duration>,
-    pub(crate) keep_alive: Duration,
-    pub(crate) root_certificates: Vec<Sourced<Vec<u8>>>,
-    pub(crate) client_identity: Option<Sourced<Vec<u8>>>,
-    pub(crate) accept_invalid_certificates: bool,
-    pub(crate) proxy: Option<Sourced<String>>,
-    pub(crate) client: Option<Client>,
-}
-
-impl HttpSettings {
-    /// The defaults.
-    pub(crate) fn new(endpoint: Sourced<String>) -> Self {
-        let default = |duration| Sourced::new(duration, "the default");
-        Self {
-            endpoint,
-            method: Method::default(),
-            timeout: default(Duration::from_secs(10)),
-            connect_timeout: default(Duration::from_secs(5)),
-            keep_alive: Duration::from_secs(90),
-            root_certificates: Vec::new(),
-            client_identity: None,
-            accept_invalid_certificates: false,
-            proxy: None,
-            client: None,
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct HttpTransport {
+struct HttpTransport {
     client: Client,
     endpoint: Url,
     method: Method,
     timeout: Duration,
+    headers: HeaderMap,
+    hook: HeaderHook,
+    classifier: Option<Box<Classifier>>,
+}
+
+/// Opens a client for the endpoint.
+///
+/// # Errors
+///
+/// If a setting is not allowed.
+pub(crate) fn open(settings: TransportSettings) -> Result<Arc<dyn Transport>, ExporterBuildError> {
+    let endpoint = parse_endpoint(&settings.endpoint)?;
+    for timeout in [&settings.timeout, &settings.connect_timeout] {
+        if timeout.value.is_zero() {
+            return Err(timeout.invalid("a timeout of zero lets no request through"));
+        }
+    }
+    let timeout = settings.timeout.value;
+    let client = match settings.http.client.clone() {
+        Some(client) => client,
+        None => build_client(&settings, &endpoint)?,
+    };
+    let HttpSettings { method, headers, hook, classifier, .. } = settings.http;
+    let hook = hook.within(timeout);
+    Ok(Arc::new(HttpTransport { client, endpoint, method, timeout, headers, hook, classifier }))
 }
 
 impl HttpTransport {
-    pub(crate) fn build(settings: &HttpSettings) -> Result<Self, ExporterBuildError> {
-        let endpoint = parse_endpoint(&settings.endpoint)?;
-        for timeout in [&settings.timeout, &settings.connect_timeout] {
-            if timeout.value.is_zero() {
-                return Err(timeout.invalid("a timeout of zero lets no request through"));
-            }
+    /// The headers of a request: its own, the static ones, and what the hook makes of both.
+    async fn headers_for(&self, request: &Request) -> Result<HeaderMap, BoxError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", &request.content_type)?;
+        if let Some(encoding) = request.content_encoding {
+            headers.insert("content-encoding", encoding)?;
         }
-        let (method, timeout) = (settings.method, settings.timeout.value);
-        let client = match settings.client.clone() {
-            Some(client) => client,
-            None => build_client(settings, &endpoint)?,
-        };
-        Ok(Self { client, endpoint, method, timeout })
+        headers.insert("idempotency-key", request.context.id())?;
+        headers.extend(&self.headers);
+        self.hook.call(&request.context, headers).await
     }
 
-    /// Where a request goes, and what it carries. With GET a form is the query, after one that the URL has already. The
-    /// length of a URL that no client sends is an error.
-    fn request(&self, request: Request) -> Result<RequestBuilder, usize> {
-        let Request { mut headers, body, is_form, .. } = request;
-        let mut url = self.endpoint.clone();
-        let form = std::str::from_utf8(&body).ok().filter(|_| self.method == Method::Get && is_form);
-        let Some(form) = form else { return Ok(self.client.post(url).headers(headers).body(body)) };
+    /// The request as the client takes it. With GET a form is the query, behind one that the URL has already. The length
+    /// of a URL that no client sends is an error.
+    fn http_request(&self, request: &Request, headers: HeaderMap) -> Result<RequestBuilder, usize> {
+        let (mut url, mut headers) = (self.endpoint.clone(), headers.into_http());
+        let is_form = request.content_type == FORM && request.content_encoding.is_none();
+        let form = std::str::from_utf8(&request.body).ok().filter(|_| self.method == Method::Get && is_form);
+        let Some(form) = form else { return Ok(self.client.post(url).headers(headers).body(request.body.clone())) };
         let query = [url.query().unwrap_or_default(), form];
         let query = query.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
         url.set_query(Some(&query));
@@ -90,19 +85,88 @@ impl HttpTransport {
         Ok(self.client.get(url).headers(headers))
     }
 
-    /// The endpoint's host, without what marks an IPv6 address in a URL, and its port.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn server(&self) -> (String, Option<u16>) {
-        let host = self.endpoint.host_str().unwrap_or_default();
-        (host.trim_matches(['[', ']']).to_owned(), self.endpoint.port_or_known_default())
+    async fn send(&self, request: &Request, headers: HeaderMap) -> Result<Response, reqwest::Error> {
+        let protocol = request.response_protocol;
+        let mut received = match self.http_request(request, headers) {
+            Ok(request) => request.timeout(self.timeout).send().await?,
+            Err(bytes) => {
+                let body = format!("a URL of {bytes} bytes cannot be sent").into_bytes();
+                return Ok(Response { status: 414, retry_after: None, body });
+            }
+        };
+        let retry_after = received.headers().get(::http::header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let status = received.status().as_u16();
+        // Half the body of a success that only its body shows is no success.
+        let needed = protocol != ResponseProtocol::Status && received.status().is_success();
+        let max_bytes = protocols::max_bytes(protocol);
+        let mut body = Vec::new();
+        while body.len() < max_bytes {
+            match received.chunk().await {
+                Ok(Some(chunk)) => {
+                    let room = max_bytes - body.len();
+                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                }
+                Err(error) if needed => return Err(error),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(Response { status, retry_after, body })
     }
 
-    #[cfg(feature = "metrics")]
-    pub(crate) fn method(&self) -> &'static str {
-        match self.method {
+    fn judge(&self, response: Response, request: &Request) -> Judgement {
+        let Reading { verdict, reason } = match &self.classifier {
+            Some(classifier) => Reading::new(classifier(&response), &response, ""),
+            None => protocols::read(request.response_protocol, &response, request.context.records as u64),
+        };
+        let status = response.status;
+        let outcome = match verdict {
+            Verdict::Delivered => Outcome::Delivered(status),
+            _ => Outcome::Responded(status),
+        };
+        Judgement {
+            verdict,
+            reason,
+            retry_after: response.retry_after(SystemTime::now()),
+            status,
+            response: response.body,
+            outcome,
+        }
+    }
+}
+
+impl Transport for HttpTransport {
+    fn deliver(&self, request: Request) -> Delivery<'_> {
+        Box::pin(async move {
+            let headers = self
+                .headers_for(&request)
+                .await
+                .map_err(|error| SendError::NotSent(format!("the header hook failed: {}", error_chain(&*error))))?;
+            let in_flight = request.begin();
+            match self.send(&request, headers).await {
+                Ok(response) => {
+                    let judgement = self.judge(response, &request);
+                    in_flight.end(judgement.outcome);
+                    Ok(judgement)
+                }
+                Err(error) => {
+                    let unreachable = error.is_connect();
+                    let reason = format!("the request failed: {}", error_chain(&error.without_url()));
+                    in_flight.end(if unreachable { Outcome::Unreachable } else { Outcome::Interrupted });
+                    Err(if unreachable { SendError::Unreachable(reason) } else { SendError::Interrupted(reason) })
+                }
+            }
+        })
+    }
+
+    fn peer(&self) -> Peer {
+        // Without the brackets that mark an IPv6 address in a URL.
+        let host = self.endpoint.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let method = match self.method {
             Method::Get => "GET",
             Method::Post => "POST",
-        }
+        };
+        Peer { address: host, port: self.endpoint.port_or_known_default(), method }
     }
 }
 
@@ -111,9 +175,8 @@ fn parse_endpoint(endpoint: &Sourced<String>) -> Result<Url, ExporterBuildError>
     let url = Url::parse(&endpoint.value).map_err(|error| {
         endpoint.invalid_because("it is not a URL; allowed is http://host/path or https://host/path", error)
     })?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        let reason = format!("its scheme is {:?}; allowed are http and https, with a host", url.scheme());
-        return Err(endpoint.invalid(reason));
+    if !url.has_host() {
+        return Err(endpoint.invalid("it has no host; allowed is http://host/path or https://host/path"));
     }
     Ok(url)
 }
@@ -126,32 +189,18 @@ pub(crate) fn public_url(url: &str) -> Option<String> {
     Some(url.into())
 }
 
-fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, ExporterBuildError> {
+fn build_client(settings: &TransportSettings, url: &Url) -> Result<Client, ExporterBuildError> {
+    let TransportSettings { endpoint, connect_timeout, http: settings, .. } = settings;
     let mut builder = Client::builder()
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(settings.connect_timeout.value)
+        .connect_timeout(connect_timeout.value)
         .pool_idle_timeout(settings.keep_alive)
         // A redirected POST would become a GET without its records.
         .redirect(redirect::Policy::none())
-        // What is repeated, when and under which id, is the drain's to decide.
-        .retry(retry::never())
-        .tls_danger_accept_invalid_certs(settings.accept_invalid_certificates);
+        // What is repeated, when and under which id, is delivery's to decide.
+        .retry(retry::never());
     if settings.keep_alive.is_zero() {
         builder = builder.pool_max_idle_per_host(0);
-    }
-    for pem in &settings.root_certificates {
-        let reason = "it is not a certificate in PEM; allowed are one or more CERTIFICATE blocks";
-        let certificates =
-            Certificate::from_pem_bundle(&pem.value).map_err(|error| pem.invalid_because(reason, error))?;
-        if certificates.is_empty() {
-            return Err(pem.invalid(reason));
-        }
-        builder = builder.tls_certs_merge(certificates);
-    }
-    if let Some(pem) = &settings.client_identity {
-        let reason = "it is not an identity in PEM; allowed are a PRIVATE KEY and its CERTIFICATE blocks together";
-        let identity = Identity::from_pem(&pem.value).map_err(|error| pem.invalid_because(reason, error))?;
-        builder = builder.identity(identity);
     }
     if let Some(proxy) = &settings.proxy {
         let reason = "it is not a proxy's URL; allowed is http://host:port or https://host:port";
@@ -162,50 +211,185 @@ fn build_client(settings: &HttpSettings, endpoint: &Url) -> Result<Client, Expor
         let all = Proxy::all(&proxy.value).map_err(|error| proxy.invalid_because(reason, error.without_url()))?;
         builder = builder.proxy(all);
     }
-    let proxied = settings.proxy.is_some()
-        || ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| std::env::var_os(name).is_some());
-    if endpoint.scheme() == "http" && !proxied {
-        // No certificate is looked at: a container without any shall not fail for that.
-        builder = builder.tls_certs_only([]);
-    }
+    builder = tls::configure(builder, settings, endpoint, url)?;
     builder.build().map_err(|error| {
         let given: Vec<_> =
-            settings.root_certificates.iter().chain(&settings.client_identity).map(|pem| pem.by.as_str()).collect();
+            settings.root_certificates.iter().chain(&settings.client_identity).map(|pem| pem.source.as_str()).collect();
         let setting = if given.is_empty() { "the HTTP client".to_owned() } else { given.join(", ") };
         Sourced::new((), setting).invalid_because(error_chain(&error), error.without_url())
     })
 }
 
-impl Transport for HttpTransport {
-    async fn send(&self, request: Request) -> Result<Response, SendError> {
-        let response_protocol = request.response_protocol;
-        let sent = match self.request(request) {
-            Ok(request) => request.timeout(self.timeout).send().await,
-            Err(bytes) => {
-                let body = format!("a URL of {bytes} bytes cannot be sent").into_bytes();
-                return Ok(Response { status: 414, retry_after: None, body });
-            }
-        };
-        let mut answer = sent.map_err(|error| {
-            let kind = if error.is_connect() { SendError::Unreachable } else { SendError::Broken };
-            kind(error.without_url().into())
-        })?;
-        let retry_after = answer.headers().get(::http::header::RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let status = answer.status().as_u16();
-        // Of a success that only its body tells, half of it tells nothing.
-        let needed = response_protocol != ResponseProtocol::Status && answer.status().is_success();
-        let mut body = Vec::new();
-        while body.len() < response_protocol.max_bytes() {
-            match answer.chunk().await {
-                Ok(Some(chunk)) => {
-                    let room = response_protocol.max_bytes() - body.len();
-                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::observe::stats::Counters;
+    use crate::transport::request::BatchContext;
+
+    /// A server that responds to each request with the next of these statuses. Sends what it was sent: head and body.
+    fn serve(statuses: &'static [u16]) -> (String, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/ingest", listener.local_addr().unwrap());
+        let (sender, received) = channel();
+        std::thread::spawn(move || {
+            for status in statuses {
+                let (mut stream, _) = listener.accept().unwrap();
+                let (mut text, mut buffer) = (String::new(), [0; 4096]);
+                while !text.ends_with("[1,2]") {
+                    let read = stream.read(&mut buffer).unwrap();
+                    text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
                 }
-                Err(error) if needed => return Err(SendError::Broken(error.without_url().into())),
-                Ok(None) | Err(_) => break,
+                sender.send(text).unwrap();
+                let head = format!("HTTP/1.1 {status} X\r\nretry-after: 7\r\ncontent-length: 3\r\n");
+                stream.write_all(format!("{head}connection: close\r\n\r\nwhy").as_bytes()).unwrap();
             }
+        });
+        (url, received)
+    }
+
+    fn request(counters: &Arc<Counters>, attempt: u32) -> Request {
+        let now = SystemTime::now();
+        Request {
+            context: BatchContext {
+                id: "the-id".to_owned(),
+                partition_key: "tenant".to_owned(),
+                records: 2,
+                bytes: 5,
+                first_timestamp: now,
+                last_timestamp: now,
+                attempt,
+                age: Duration::ZERO,
+            },
+            content_type: "application/json".to_owned(),
+            content_encoding: None,
+            response_protocol: ResponseProtocol::Status,
+            body: "[1,2]".into(),
+            counters: counters.clone(),
         }
-        Ok(Response { status, retry_after, body })
+    }
+
+    fn settings(url: &str, http: HttpSettings) -> TransportSettings {
+        TransportSettings { http, ..TransportSettings::new(Sourced::new(url.to_owned(), "a test")) }
+    }
+
+    fn deliver(settings: TransportSettings, attempts: u32) -> (Vec<Result<Judgement, SendError>>, Arc<Counters>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let counters = Arc::default();
+        let responses = runtime.block_on(async {
+            let transport = open(settings).unwrap();
+            let mut responses = Vec::new();
+            for attempt in 1..=attempts {
+                responses.push(transport.deliver(request(&counters, attempt)).await);
+            }
+            responses
+        });
+        (responses, counters)
+    }
+
+    fn verdict(response: &Result<Judgement, SendError>) -> &Verdict {
+        &response.as_ref().unwrap().verdict
+    }
+
+    #[test]
+    fn a_request_carries_its_own_headers_and_the_static_ones() {
+        let (url, received) = serve(&[200]);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-static", "always").unwrap();
+        let (responses, counters) = deliver(settings(&url, HttpSettings { headers, ..HttpSettings::default() }), 1);
+        assert_eq!(*verdict(&responses[0]), Verdict::Delivered);
+        let request = received.recv().unwrap();
+        assert!(request.starts_with("POST /ingest HTTP/1.1\r\n"), "{request}");
+        for header in ["content-type: application/json", "idempotency-key: the-id", "x-static: always"] {
+            assert!(request.contains(&format!("\r\n{header}\r\n")), "{header} in {request}");
+        }
+        assert_eq!((counters.snapshot().requests, counters.snapshot().failed_requests), (1, 0));
+    }
+
+    #[test]
+    fn a_response_is_judged_with_its_reason_its_delay_and_what_is_kept_of_it() {
+        let (url, _received) = serve(&[429]);
+        let (responses, counters) = deliver(settings(&url, HttpSettings::default()), 1);
+        let expected = Judgement {
+            verdict: Verdict::Retry,
+            reason: "the server answered 429".to_owned(),
+            retry_after: Some(Duration::from_secs(7)),
+            status: 429,
+            response: b"why".to_vec(),
+            outcome: Outcome::Responded(429),
+        };
+        assert_eq!(responses, [Ok(expected)]);
+        assert_eq!((counters.snapshot().requests, counters.snapshot().failed_requests), (1, 1));
+    }
+
+    #[test]
+    fn a_classifier_of_ones_own_decides() {
+        let (url, _received) = serve(&[200, 403]);
+        let classifier: Box<Classifier> = Box::new(|response| match (response.status(), response.body()) {
+            (403, b"why") => Verdict::Delivered,
+            _ => Verdict::Retry,
+        });
+        let http = HttpSettings { classifier: Some(classifier), ..HttpSettings::default() };
+        let (responses, _) = deliver(settings(&url, http), 2);
+        assert_eq!([verdict(&responses[0]), verdict(&responses[1])], [&Verdict::Retry, &Verdict::Delivered]);
+    }
+
+    #[test]
+    fn the_hook_is_called_before_every_attempt() {
+        let (url, received) = serve(&[503, 200]);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-static", "always").unwrap();
+        let hook = HeaderHook::Sync(Box::new(|batch, headers| {
+            headers.insert("x-attempt", format!("{} {}", batch.partition_key(), batch.attempt()))?;
+            headers.remove("x-static");
+            Ok(())
+        }));
+        deliver(settings(&url, HttpSettings { headers, hook, ..HttpSettings::default() }), 2);
+        for attempt in 1..=2 {
+            let request = received.recv().unwrap();
+            assert!(request.contains(&format!("\r\nx-attempt: tenant {attempt}\r\n")), "{request}");
+            assert!(!request.contains("x-static"), "{request}");
+        }
+    }
+
+    #[test]
+    fn a_hook_that_fails_sends_nothing_and_counts_no_request() {
+        let (url, received) = serve(&[200]);
+        let calls = AtomicU32::new(0);
+        let hook = HeaderHook::Sync(Box::new(move |_, headers| {
+            if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+                headers.insert("x-token", "line\nbreak")?;
+            }
+            Ok(())
+        }));
+        let (responses, counters) = deliver(settings(&url, HttpSettings { hook, ..HttpSettings::default() }), 2);
+        let Err(SendError::NotSent(reason)) = &responses[0] else { panic!("{responses:?}") };
+        assert!(reason.contains("header `x-token`: the value has the control character"), "{reason}");
+        assert_eq!(*verdict(&responses[1]), Verdict::Delivered);
+        assert_eq!((received.iter().count(), counters.snapshot().requests), (1, 1));
+    }
+
+    #[test]
+    fn an_endpoint_without_a_listener_is_unreachable() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let (responses, counters) = deliver(settings(&url, HttpSettings::default()), 1);
+        let Err(SendError::Unreachable(reason)) = &responses[0] else { panic!("{responses:?}") };
+        assert!(reason.starts_with("the request failed: "), "{reason}");
+        assert_eq!((counters.snapshot().requests, counters.snapshot().failed_requests), (1, 1));
+    }
+
+    #[test]
+    fn a_connection_that_breaks_is_an_interruption() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || drop(listener.accept().unwrap()));
+        let (responses, _) = deliver(settings(&url, HttpSettings::default()), 1);
+        assert!(matches!(responses[0], Err(SendError::Interrupted(_))), "{responses:?}");
     }
 }

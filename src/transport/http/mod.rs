@@ -1,9 +1,11 @@
-//! HTTP.
+//! HTTP: a request per batch, with the headers that a hook chooses, and the response as its protocol has it.
 
-pub(crate) mod client;
+mod client;
 pub(crate) mod headers;
 pub(crate) mod hook;
-pub(crate) mod protocols;
+mod protocols;
 pub(crate) mod response;
+pub(crate) mod settings;
+mod tls;
 
-pub(crate) use client::{HttpSettings, HttpTransport, public_url};
+pub(crate) use client::{open, public_url};

@@ -18,9 +18,14 @@ impl Response {
         self.status
     }
 
-    /// The start of the body: at most 64 KiB, and 4 MiB of the answer to a `_bulk`.
+    /// The start of the body: at most 64 KiB, and 4 MiB of the response to a `_bulk`.
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    /// The delay that the endpoint asks for, if it does and that can be read.
+    pub(crate) fn retry_after(&self, now: SystemTime) -> Option<Duration> {
+        self.retry_after.as_deref().and_then(|value| parse_retry_after(value, now))
     }
 }
 
@@ -28,7 +33,7 @@ impl Response {
 pub(crate) type Classifier = dyn Fn(&Response) -> Verdict + Send + Sync;
 
 /// `Retry-After` in seconds or as an HTTP date. A date that has passed means now; nonsense means nothing.
-pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
@@ -50,9 +55,9 @@ impl Verdict {
     }
 }
 
-/// A verdict, and why it is not simply a success.
+/// A response, read: the verdict, and why it is not simply a success.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Judgement {
+pub(crate) struct Reading {
     pub(crate) verdict: Verdict,
     pub(crate) reason: String,
 }
@@ -60,7 +65,7 @@ pub(crate) struct Judgement {
 /// How much of an error's text goes into a reason.
 const MAX_REASON_CHARS: usize = 500;
 
-impl Judgement {
+impl Reading {
     /// By the status alone.
     pub(crate) fn of_status(response: &Response) -> Self {
         Self::new(Verdict::of(response), response, "")

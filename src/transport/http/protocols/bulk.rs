@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::text::text;
-use crate::transport::http::response::{Judgement, Response};
+use crate::transport::http::response::{Reading, Response};
 use crate::transport::verdict::{Rejection, Verdict};
 
 /// The most of a response that is read: it has something to say on every record.
@@ -11,17 +11,17 @@ pub(super) const MAX_BYTES: usize = 4 << 20;
 
 /// Each item has a status of its own. Items that are to come again have all of them come again: the others are then there
 /// already, and say so.
-pub(super) fn judge(response: &Response, records: u64) -> Judgement {
-    let strange = |detail: &str| Judgement::new(Verdict::Hold, response, detail);
+pub(super) fn read(response: &Response, records: u64) -> Reading {
+    let strange = |detail: &str| Reading::new(Verdict::Hold, response, detail);
     if response.body.len() >= MAX_BYTES && records > 1 {
         // Not all of it is there; nothing is lost by asking for half of it.
-        return Judgement::new(Verdict::TooLarge, response, "an answer that is too long");
+        return Reading::new(Verdict::TooLarge, response, "an answer that is too long");
     }
     let Ok(answer) = serde_json::from_slice::<Value>(&response.body) else {
         return strange("no answer of a _bulk; is the endpoint's path the right one?");
     };
     if answer.get("errors") == Some(&Value::Bool(false)) {
-        return Judgement::new(Verdict::Delivered, response, "");
+        return Reading::new(Verdict::Delivered, response, "");
     }
     let items = answer.get("items").and_then(Value::as_array);
     let Some(items) = items.filter(|items| items.len() as u64 == records) else {
@@ -48,14 +48,14 @@ pub(super) fn judge(response: &Response, records: u64) -> Judgement {
         }
     }
     match (again, held) {
-        (Some(reason), _) => Judgement::new(Verdict::Retry, response, &reason),
-        (None, Some(reason)) => Judgement::new(Verdict::Hold, response, &reason),
-        (None, None) if refusals.is_empty() => Judgement::new(Verdict::Delivered, response, ""),
+        (Some(reason), _) => Reading::new(Verdict::Retry, response, &reason),
+        (None, Some(reason)) => Reading::new(Verdict::Hold, response, &reason),
+        (None, None) if refusals.is_empty() => Reading::new(Verdict::Delivered, response, ""),
         (None, None) => {
             // That all of them are bad is less likely than that something else is: halving finds out, and slows down.
             let all = refusals.len() as u64 == records && records > 1;
             let verdict = if all { Verdict::Rejected } else { Verdict::DeliveredExcept(refusals) };
-            Judgement::new(verdict, response, &kind.unwrap_or_default())
+            Reading::new(verdict, response, &kind.unwrap_or_default())
         }
     }
 }
@@ -86,7 +86,7 @@ fn bulk_error(item: &Value) -> String {
 mod tests {
     use super::MAX_BYTES;
     use crate::encode::framing::ResponseProtocol;
-    use crate::transport::http::protocols::tests::judge;
+    use crate::transport::http::protocols::tests::read;
     use crate::transport::verdict::{Rejection, Verdict};
 
     fn items(statuses: [u16; 3]) -> String {
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn every_item_of_a_bulk_counts() {
-        let bulk = |statuses| judge(ResponseProtocol::Bulk, 200, items(statuses));
+        let bulk = |statuses| read(ResponseProtocol::Bulk, 200, items(statuses));
         assert_eq!(bulk([201, 409, 201]).0, Verdict::Delivered, "what exists already was delivered before");
         assert_eq!(bulk([201, 429, 400]), (Verdict::Retry, "the server answered 200: 429 t429: why: deep".to_owned()));
         assert_eq!(bulk([201, 404, 400]).0, Verdict::Hold);
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(reason, "the server answered 200: t400", "what else it says can repeat what was logged");
         let refusal = Rejection { record: 2, response: "400 t400: why: deep".to_owned() };
         assert_eq!(bulk([201, 409, 400]).0, Verdict::DeliveredExcept(vec![refusal]));
-        assert_eq!(judge(ResponseProtocol::Bulk, 200, r#"{"took":1,"errors":false,"items":[]}"#).0, Verdict::Delivered);
+        assert_eq!(read(ResponseProtocol::Bulk, 200, r#"{"took":1,"errors":false,"items":[]}"#).0, Verdict::Delivered);
     }
 
     #[test]
@@ -122,21 +122,21 @@ mod tests {
         ] {
             let item = format!(r#"{{"create":{{"status":400,"error":{{"type":"{kind}","reason":"{reason}"}}}}}}"#);
             let body = format!(r#"{{"errors":true,"items":[{item},{item},{item}]}}"#);
-            assert_eq!(judge(ResponseProtocol::Bulk, 200, body).0, Verdict::Hold, "{kind}");
+            assert_eq!(read(ResponseProtocol::Bulk, 200, body).0, Verdict::Hold, "{kind}");
         }
     }
 
     #[test]
     fn a_bulks_answer_that_is_too_long_asks_for_half_of_it() {
         let long = format!(r#"{{"errors":true,"items":["{}"#, "x".repeat(MAX_BYTES));
-        assert_eq!(judge(ResponseProtocol::Bulk, 200, &long[..MAX_BYTES]).0, Verdict::TooLarge);
+        assert_eq!(read(ResponseProtocol::Bulk, 200, &long[..MAX_BYTES]).0, Verdict::TooLarge);
     }
 
     #[test]
     fn what_is_not_a_bulks_answer_is_no_success() {
         for body in ["<html>sign in</html>", "", "{}", r#"{"errors":true,"items":[]}"#] {
-            assert_eq!(judge(ResponseProtocol::Bulk, 200, body).0, Verdict::Hold, "{body}");
+            assert_eq!(read(ResponseProtocol::Bulk, 200, body).0, Verdict::Hold, "{body}");
         }
-        assert_eq!(judge(ResponseProtocol::Bulk, 429, "").0, Verdict::Retry);
+        assert_eq!(read(ResponseProtocol::Bulk, 429, "").0, Verdict::Retry);
     }
 }

@@ -1,6 +1,6 @@
 //! ClickHouse over HTTP: the code of the exception tells the rows from the table and the load.
 
-use crate::transport::http::response::{Judgement, Response};
+use crate::transport::http::response::{Reading, Response};
 use crate::transport::verdict::Verdict;
 
 /// What is wrong with the rows themselves: text that cannot be parsed, values that do not fit their column or are
@@ -15,7 +15,7 @@ const CLICKHOUSE_SETTINGS: [u32; 19] =
     [10, 16, 20, 46, 60, 62, 73, 81, 85, 115, 164, 192, 193, 194, 195, 291, 452, 497, 516];
 
 /// `Code: 60. DB::Exception: ...`, under whatever status, even 200 where the exception came late.
-pub(super) fn judge(response: &Response) -> Judgement {
+pub(super) fn read(response: &Response) -> Reading {
     let body = String::from_utf8_lossy(&response.body);
     let at = body.find("Code: ").filter(|_| body.contains("DB::"));
     let code = at.and_then(|at| {
@@ -36,26 +36,26 @@ pub(super) fn judge(response: &Response) -> Judgement {
     let detail = at.map(|at| body[at..].lines().next().unwrap_or_default()).unwrap_or_default();
     let detail =
         if verdict == Verdict::Rejected { detail.split([',', '.']).next().unwrap_or_default() } else { detail };
-    Judgement::new(verdict, response, detail)
+    Reading::new(verdict, response, detail)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::encode::framing::ResponseProtocol;
-    use crate::transport::http::protocols::tests::judge;
+    use crate::transport::http::protocols::tests::read;
     use crate::transport::verdict::Verdict;
 
     #[test]
     fn clickhouses_code_counts_more_than_its_status() {
         let exception = |status, code| {
             let body = format!("Code: {code}. DB::Exception: why. (NAME) (version 25.8)\n");
-            judge(ResponseProtocol::ClickHouse, status, body).0
+            read(ResponseProtocol::ClickHouse, status, body).0
         };
         assert_eq!(exception(500, 27), Verdict::Rejected, "older versions say 500 where a row cannot be parsed");
         assert_eq!(exception(400, 691), Verdict::Rejected);
         let of_2018 =
             "Code: 27, e.displayText() = DB::Exception: Cannot parse input: (at row 2)\n, e.what() = DB::Exception";
-        assert_eq!(judge(ResponseProtocol::ClickHouse, 500, of_2018).0, Verdict::Rejected);
+        assert_eq!(read(ResponseProtocol::ClickHouse, 500, of_2018).0, Verdict::Rejected);
         assert_eq!(exception(400, 62), Verdict::Hold, "the statement is in the endpoint's URL");
         assert_eq!(exception(404, 60), Verdict::Hold);
         assert_eq!(exception(403, 516), Verdict::Hold);
@@ -64,11 +64,11 @@ mod tests {
         assert_eq!(exception(400, 9999), Verdict::Rejected, "one that is not known");
         assert_eq!(exception(500, 9999), Verdict::Retry);
         let days = "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 100).";
-        assert_eq!(judge(ResponseProtocol::ClickHouse, 500, days).0, Verdict::TooLarge);
+        assert_eq!(read(ResponseProtocol::ClickHouse, 500, days).0, Verdict::TooLarge);
         let row = "Code: 27. DB::Exception: Cannot parse input: expected ',' before: 's3cret'";
-        assert_eq!(judge(ResponseProtocol::ClickHouse, 400, row).1, "the server answered 400: Code: 27");
+        assert_eq!(read(ResponseProtocol::ClickHouse, 400, row).1, "the server answered 400: Code: 27");
         assert_eq!(exception(200, 241), Verdict::Retry, "an exception that came late");
-        assert_eq!(judge(ResponseProtocol::ClickHouse, 200, "").0, Verdict::Delivered);
-        assert_eq!(judge(ResponseProtocol::ClickHouse, 502, "Bad Gateway").0, Verdict::Retry);
+        assert_eq!(read(ResponseProtocol::ClickHouse, 200, "").0, Verdict::Delivered);
+        assert_eq!(read(ResponseProtocol::ClickHouse, 502, "Bad Gateway").0, Verdict::Retry);
     }
 }

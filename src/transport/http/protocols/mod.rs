@@ -7,34 +7,32 @@ mod splunk;
 mod text;
 
 use crate::encode::framing::ResponseProtocol;
-use crate::transport::http::response::{Judgement, Response};
+use crate::transport::http::response::{Reading, Response};
 use crate::transport::verdict::Verdict;
 
-impl ResponseProtocol {
-    /// The most of an answer that is looked at: a `_bulk` has something to say on every record.
-    pub(crate) fn max_bytes(self) -> usize {
-        match self {
-            Self::Bulk => bulk::MAX_BYTES,
-            _ => 64 << 10,
-        }
+/// The most of a response that is read: a `_bulk` has something to say on every record.
+pub(crate) fn max_bytes(protocol: ResponseProtocol) -> usize {
+    match protocol {
+        ResponseProtocol::Bulk => bulk::MAX_BYTES,
+        _ => 64 << 10,
     }
+}
 
-    /// What the answer to a batch of so many records says.
-    pub(crate) fn judge(self, response: &Response, records: u64) -> Judgement {
-        if let Some(why) = tls_to_blame(response) {
-            return Judgement::new(Verdict::Hold, response, why);
-        }
-        let succeeded = (200..300).contains(&response.status);
-        if succeeded && self != Self::Status && response.body.trim_ascii_start().starts_with(b"<") {
-            return Judgement::new(Verdict::Hold, response, "a page, and no answer; is it the endpoint that answers?");
-        }
-        match self {
-            Self::Otlp if succeeded => otlp::judge(response, records),
-            Self::Bulk if succeeded => bulk::judge(response, records),
-            Self::SplunkHec => splunk::judge(response),
-            Self::ClickHouse => clickhouse::judge(response),
-            Self::Status | Self::Otlp | Self::Bulk => Judgement::of_status(response),
-        }
+/// Reads the response to a batch of so many records.
+pub(crate) fn read(protocol: ResponseProtocol, response: &Response, records: u64) -> Reading {
+    if let Some(why) = tls_to_blame(response) {
+        return Reading::new(Verdict::Hold, response, why);
+    }
+    let succeeded = (200..300).contains(&response.status);
+    if succeeded && protocol != ResponseProtocol::Status && response.body.trim_ascii_start().starts_with(b"<") {
+        return Reading::new(Verdict::Hold, response, "a page, and no answer; is it the endpoint that answers?");
+    }
+    match protocol {
+        ResponseProtocol::Otlp if succeeded => otlp::read(response, records),
+        ResponseProtocol::Bulk if succeeded => bulk::read(response, records),
+        ResponseProtocol::SplunkHec => splunk::read(response),
+        ResponseProtocol::ClickHouse => clickhouse::read(response),
+        ResponseProtocol::Status | ResponseProtocol::Otlp | ResponseProtocol::Bulk => Reading::of_status(response),
     }
 }
 
@@ -59,14 +57,14 @@ fn tls_to_blame(response: &Response) -> Option<&'static str> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
+    use super::{Reading, Response, ResponseProtocol, Verdict};
 
     fn answer(status: u16, body: impl AsRef<[u8]>) -> Response {
         Response { status, retry_after: None, body: body.as_ref().to_vec() }
     }
 
-    pub(super) fn judge(answers: ResponseProtocol, status: u16, body: impl AsRef<[u8]>) -> (Verdict, String) {
-        let Judgement { verdict, reason } = answers.judge(&answer(status, body), 3);
+    pub(super) fn read(protocol: ResponseProtocol, status: u16, body: impl AsRef<[u8]>) -> (Verdict, String) {
+        let Reading { verdict, reason } = super::read(protocol, &answer(status, body), 3);
         (verdict, reason)
     }
 
@@ -74,7 +72,7 @@ pub(super) mod tests {
     fn a_400_that_nginx_gives_for_the_sake_of_tls_is_not_the_batchs() {
         let page = |status, title: &str| {
             let body = format!("<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center>...");
-            judge(ResponseProtocol::Status, status, body)
+            read(ResponseProtocol::Status, status, body)
         };
         let why = "400 No required SSL certificate was sent";
         assert_eq!(page(400, why), (Verdict::Hold, format!("the server answered 400: {why}")));
@@ -82,9 +80,9 @@ pub(super) mod tests {
         assert_eq!(page(400, "400 The plain HTTP request was sent to HTTPS port").0, Verdict::Hold);
         assert_eq!(page(400, "400 Bad Request").0, Verdict::Rejected);
         assert_eq!(page(422, why).0, Verdict::Rejected);
-        assert_eq!(judge(ResponseProtocol::Otlp, 400, why).0, Verdict::Rejected, "it is no page of nginx");
+        assert_eq!(read(ResponseProtocol::Otlp, 400, why).0, Verdict::Rejected, "it is no page of nginx");
         let go = "Client sent an HTTP request to an HTTPS server.\n";
-        assert_eq!(judge(ResponseProtocol::Otlp, 400, go).0, Verdict::Hold);
+        assert_eq!(read(ResponseProtocol::Otlp, 400, go).0, Verdict::Hold);
     }
 
     #[test]
@@ -92,8 +90,8 @@ pub(super) mod tests {
         for answers in
             [ResponseProtocol::Otlp, ResponseProtocol::Bulk, ResponseProtocol::SplunkHec, ResponseProtocol::ClickHouse]
         {
-            assert_eq!(judge(answers, 200, "\n<!doctype html><html>sign in").0, Verdict::Hold, "{answers:?}");
+            assert_eq!(read(answers, 200, "\n<!doctype html><html>sign in").0, Verdict::Hold, "{answers:?}");
         }
-        assert_eq!(judge(ResponseProtocol::Status, 200, "<html>thanks").0, Verdict::Delivered);
+        assert_eq!(read(ResponseProtocol::Status, 200, "<html>thanks").0, Verdict::Delivered);
     }
 }

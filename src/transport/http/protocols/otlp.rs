@@ -3,24 +3,24 @@
 use serde_json::Value;
 
 use super::text::text;
-use crate::transport::http::response::{Judgement, Response};
+use crate::transport::http::response::{Reading, Response};
 use crate::transport::verdict::{Rejection, Verdict};
 
 /// A success, unless it says that it is a partial one. What cannot be read is a success: the status says so, and the
 /// specification asks for nothing in the body.
-pub(super) fn judge(response: &Response, records: u64) -> Judgement {
+pub(super) fn read(response: &Response, records: u64) -> Reading {
     let (rejected, message) = otlp_partial_success(&response.body).unwrap_or_default();
     if rejected == 0 {
         // A message alone is a warning.
-        return Judgement::new(Verdict::Delivered, response, &message);
+        return Reading::new(Verdict::Delivered, response, &message);
     }
     if rejected >= records {
         // It is known which they are.
         let all = (0..usize::try_from(records).unwrap_or_default())
             .map(|record| Rejection { record, response: message.clone() });
-        return Judgement::new(Verdict::DeliveredExcept(all.collect()), response, &message);
+        return Reading::new(Verdict::DeliveredExcept(all.collect()), response, &message);
     }
-    Judgement::new(Verdict::DeliveredPartially { rejected }, response, &message)
+    Reading::new(Verdict::DeliveredPartially { rejected }, response, &message)
 }
 
 /// How many records were rejected, and why.
@@ -119,7 +119,7 @@ impl<'a> Iterator for Protobuf<'a> {
 #[cfg(test)]
 mod tests {
     use crate::encode::framing::ResponseProtocol;
-    use crate::transport::http::protocols::tests::judge;
+    use crate::transport::http::protocols::tests::read;
     use crate::transport::verdict::{Rejection, Verdict};
 
     #[test]
@@ -131,14 +131,14 @@ mod tests {
         let number = br#"{"partialSuccess":{"rejectedLogRecords":2,"errorMessage":"no body"}}"#;
         for body in [&protobuf[..], json, number] {
             assert_eq!(
-                judge(ResponseProtocol::Otlp, 200, body),
+                read(ResponseProtocol::Otlp, 200, body),
                 (Verdict::DeliveredPartially { rejected: 2 }, message.to_owned())
             );
         }
         let all = br#"{"partialSuccess":{"rejectedLogRecords":"9","errorMessage":"why"}}"#;
         let refusals = (0..3).map(|record| Rejection { record, response: "why".to_owned() }).collect();
         assert_eq!(
-            judge(ResponseProtocol::Otlp, 200, all).0,
+            read(ResponseProtocol::Otlp, 200, all).0,
             Verdict::DeliveredExcept(refusals),
             "it is known which they are"
         );
@@ -150,9 +150,9 @@ mod tests {
         let null = br#"{"partialSuccess":null}"#;
         let bodies = [&b""[..], b"{}", null, b"\x0a\x00", b"OK", b"\xff\xff\xff", b"\x0a\x7fshort", warning];
         for body in bodies {
-            assert_eq!(judge(ResponseProtocol::Otlp, 200, body).0, Verdict::Delivered, "{body:?}");
+            assert_eq!(read(ResponseProtocol::Otlp, 200, body).0, Verdict::Delivered, "{body:?}");
         }
-        assert_eq!(judge(ResponseProtocol::Otlp, 503, b"").0, Verdict::Retry);
-        assert_eq!(judge(ResponseProtocol::Otlp, 400, b"").0, Verdict::Rejected);
+        assert_eq!(read(ResponseProtocol::Otlp, 503, b"").0, Verdict::Retry);
+        assert_eq!(read(ResponseProtocol::Otlp, 400, b"").0, Verdict::Rejected);
     }
 }

@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use super::text::text;
-use crate::transport::http::response::{Judgement, Response};
+use crate::transport::http::response::{Reading, Response};
 use crate::transport::verdict::Verdict;
 
 /// `{"text": "...", "code": 0}`.
-pub(super) fn judge(response: &Response) -> Judgement {
+pub(super) fn read(response: &Response) -> Reading {
     let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let code = answer.get("code").and_then(Value::as_u64);
     let verdict = match (response.status, code) {
@@ -18,19 +18,19 @@ pub(super) fn judge(response: &Response) -> Judgement {
         _ => Verdict::of(response),
     };
     let detail = code.map(|code| format!("code {code}, {}", text(&answer, "text"))).unwrap_or_default();
-    Judgement::new(verdict, response, &detail)
+    Reading::new(verdict, response, &detail)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::encode::framing::ResponseProtocol;
-    use crate::transport::http::protocols::tests::judge;
+    use crate::transport::http::protocols::tests::read;
     use crate::transport::verdict::Verdict;
 
     #[test]
     fn splunks_code_tells_the_settings_from_the_events() {
         let code =
-            |status, code| judge(ResponseProtocol::SplunkHec, status, format!(r#"{{"text":"why","code":{code}}}"#)).0;
+            |status, code| read(ResponseProtocol::SplunkHec, status, format!(r#"{{"text":"why","code":{code}}}"#)).0;
         assert_eq!(code(200, 0), Verdict::Delivered);
         assert_eq!(code(200, 17), Verdict::Hold);
         assert_eq!(code(400, 6), Verdict::Rejected, "invalid data format");
@@ -38,9 +38,9 @@ mod tests {
         assert_eq!(code(403, 4), Verdict::Hold, "invalid token");
         assert_eq!(code(400, 15), Verdict::Rejected, "indexed fields");
         assert_eq!(code(503, 9), Verdict::Retry, "server is busy");
-        assert_eq!(judge(ResponseProtocol::SplunkHec, 200, "ok").0, Verdict::Delivered);
+        assert_eq!(read(ResponseProtocol::SplunkHec, 200, "ok").0, Verdict::Delivered);
         assert_eq!(
-            judge(ResponseProtocol::SplunkHec, 400, r#"{"text":"Incorrect index","code":7}"#).1,
+            read(ResponseProtocol::SplunkHec, 400, r#"{"text":"Incorrect index","code":7}"#).1,
             "the server answered 400: code 7, Incorrect index"
         );
     }

@@ -1,0 +1,328 @@
+//! The schedule: which partition is tried when, and what a step's end changes about that.
+
+use std::collections::btree_map::OccupiedEntry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::otel_debug;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::values::{Pace, RetryPolicy};
+use crate::delivery::attempt::{Failure, Retry, Sender, Step, Task};
+use crate::delivery::concurrency::AdaptiveConcurrency;
+use crate::delivery::health::{Change, Partitions, Reach, Rejections, Ticket};
+use crate::delivery::worker::{Control, Orders};
+use crate::observe::event::{Events, SpoolEvent};
+use crate::spool::{Partition, Spool};
+
+/// So many requests are in flight at the same time, of all partitions together, unless a single one may have more.
+const MAX_IN_FLIGHT: usize = 16;
+
+/// The interval at which queues are looked for whose owner is gone.
+const ADOPT_EVERY: Duration = Duration::from_secs(10);
+
+fn panicked(what: &str) -> Step {
+    let (batch, reason) = (String::new(), format!("{what} panicked"));
+    Step::Failed(Failure { batch, reason, retry: Retry::NotSent })
+}
+
+/// A delay that no clock can hold is as good as none at all.
+fn after(delay: Duration) -> Instant {
+    Instant::now().checked_add(delay).unwrap_or_else(Instant::now)
+}
+
+/// A task whose request is in flight.
+struct InFlight {
+    task: Task,
+    begun: Instant,
+    /// How often there had been a hurry.
+    hurry: u64,
+}
+
+/// The state of the delivery.
+pub(crate) struct Schedule {
+    spool: Arc<Spool>,
+    sender: Arc<Sender>,
+    control: Arc<Control>,
+    events: Arc<Events>,
+    retry: RetryPolicy,
+    /// Of each partition.
+    concurrency: AdaptiveConcurrency,
+    /// Of all partitions together.
+    max_in_flight: usize,
+    running: JoinSet<Step>,
+    in_flight: HashMap<Id, InFlight>,
+    /// Tasks to be tried at once.
+    due: VecDeque<Task>,
+    /// Tasks to be tried later, by their time.
+    postponed: BTreeMap<Ticket, Task>,
+    /// Makes tickets of the same time differ.
+    tickets: u64,
+    new_first: bool,
+    adopt_at: Instant,
+    partitions: Partitions<Partition>,
+    reach: Reach,
+    hurry: u64,
+    reported_rejection: bool,
+}
+
+impl Schedule {
+    pub(crate) fn new(
+        spool: Arc<Spool>,
+        sender: Sender,
+        control: Arc<Control>,
+        events: Arc<Events>,
+        pace: Pace,
+    ) -> Self {
+        Self {
+            spool,
+            sender: Arc::new(sender),
+            control,
+            events,
+            retry: pace.retry,
+            concurrency: AdaptiveConcurrency::new(pace.max_in_flight),
+            max_in_flight: MAX_IN_FLIGHT.max(pace.max_in_flight.into()),
+            running: JoinSet::new(),
+            in_flight: HashMap::new(),
+            due: VecDeque::new(),
+            postponed: BTreeMap::new(),
+            tickets: 0,
+            new_first: false,
+            adopt_at: Instant::now(),
+            partitions: Partitions::default(),
+            reach: Reach::default(),
+            hurry: 0,
+            reported_rejection: false,
+        }
+    }
+
+    /// Delivers until it is told to stop. A request that is in flight then is broken off: its batch stays in the spool under
+    /// its id.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let orders = self.control.orders();
+            let now = Instant::now();
+            if orders.stop_at.is_some_and(|at| at <= now) {
+                break;
+            }
+            self.follow(orders, now);
+            if !orders.paused && self.begin_steps(now, orders) {
+                // Requests in flight do not wait for all steps that come to nothing.
+                self.control.wake();
+                tokio::task::yield_now().await;
+            }
+            let nothing_left = orders.paused || self.spool.is_recovered();
+            if orders.stopping && self.running.is_empty() && self.due.is_empty() && nothing_left {
+                break;
+            }
+            let wake_at = self.wake_at(now, orders);
+            tokio::select! {
+                Some(ended) = self.running.join_next_with_id() => self.end_step(ended, orders.stopping),
+                () = self.control.changed() => {}
+                () = sleep_until(wake_at.unwrap_or(now)), if wake_at.is_some() => {}
+            }
+        }
+        self.running.shutdown().await;
+    }
+
+    /// Does what orders, time and the spool ask for before the next steps.
+    fn follow(&mut self, orders: Orders, now: Instant) {
+        if std::mem::replace(&mut self.hurry, orders.hurry) != orders.hurry {
+            self.due.extend(std::mem::take(&mut self.postponed).into_values());
+            self.reach.hurry(now);
+        }
+        if !orders.stopping && (self.adopt_at <= now || self.spool.may_adopt()) {
+            self.spool.adopt();
+            self.adopt_at = now + ADOPT_EVERY;
+        }
+        for partition in self.spool.take_filled() {
+            let ticket = self.partitions.set_lingering(&partition, None);
+            self.due.extend(ticket.and_then(|ticket| self.postponed.remove(&ticket)));
+        }
+    }
+
+    /// The time at which there is something to do if nothing happens before.
+    fn wake_at(&self, now: Instant, orders: Orders) -> Option<Instant> {
+        let idle = !orders.paused && self.running.len() < self.max_in_flight();
+        let next = match self.reach.probe_at().filter(|at| *at > now) {
+            Some(probe_at) => Some(probe_at),
+            None => self.postponed.keys().next().map(|(at, _)| *at),
+        };
+        let adopt_at = (!orders.stopping).then_some(self.adopt_at);
+        [next.filter(|_| idle), orders.stop_at, adopt_at].into_iter().flatten().min()
+    }
+
+    fn max_in_flight(&self) -> usize {
+        if self.reach.probe_at().is_some() { 1 } else { self.max_in_flight }
+    }
+
+    /// Begins what may be begun. True if a step came to nothing: there may be more to begin then.
+    fn begin_steps(&mut self, now: Instant, orders: Orders) -> bool {
+        let force = orders.flushing > 0 || orders.stopping;
+        if self.reach.probe_at().is_some_and(|at| at > now) {
+            return false;
+        }
+        while self.running.len() < self.max_in_flight() && !self.control.is_paused() {
+            let Some(mut task) = self.next_task(now) else { return false };
+            task.partition.allow(self.concurrency.get());
+            let take = || task.take(SystemTime::now(), force);
+            let taken = catch_unwind(AssertUnwindSafe(take)).unwrap_or_else(|_| Err(panicked("reading the spool")));
+            match taken {
+                Ok(batch) => {
+                    let (sender, attempt) = (self.sender.clone(), task.attempt);
+                    let since = *task.since.get_or_insert(now.into_std());
+                    let send = async move { sender.attempt(batch, attempt, since, SystemTime::now()).await };
+                    let handle = self.running.spawn(send);
+                    self.in_flight.insert(handle.id(), InFlight { task, begun: now, hurry: self.hurry });
+                }
+                Err(step) => {
+                    self.finish(task, step, self.hurry, orders.stopping);
+                    // One at a time: it can be many.
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// The next task: due ones first, then new and postponed ones by turns, so that endpoints that hang do not take every
+    /// place again and again.
+    fn next_task(&mut self, now: Instant) -> Option<Task> {
+        if let Some(task) = self.due.pop_front() {
+            return Some(task);
+        }
+        let new = || self.spool.checkout().map(Task::new);
+        let postponed = |postponed: &mut BTreeMap<_, _>| {
+            let first = postponed.first_entry();
+            let due = first.filter(|entry: &OccupiedEntry<'_, Ticket, _>| entry.key().0 <= now);
+            due.map(OccupiedEntry::remove)
+        };
+        self.new_first = !self.new_first;
+        if self.new_first {
+            new().or_else(|| postponed(&mut self.postponed))
+        } else {
+            postponed(&mut self.postponed).or_else(new)
+        }
+    }
+
+    fn end_step(&mut self, ended: Result<(Id, Step), JoinError>, stopping: bool) {
+        let (id, step) = ended.unwrap_or_else(|error| (error.id(), panicked("a hook")));
+        let Some(InFlight { task, begun, hurry }) = self.in_flight.remove(&id) else { return };
+        match &step {
+            Step::Delivered | Step::DeliveredPartially(_) | Step::Split(_) | Step::Rejected(_) => {
+                self.concurrency.responded(begun.elapsed());
+            }
+            Step::Failed(Failure { retry: Retry::Backoff | Retry::After(_), .. }) => {
+                self.concurrency.overloaded(begun.into_std(), std::time::Instant::now());
+            }
+            _ => {}
+        }
+        self.finish(task, step, hurry, stopping);
+    }
+
+    fn finish(&mut self, task: Task, step: Step, hurry: u64, stopping: bool) {
+        // Whoever flushes meanwhile wants one more attempt at once.
+        let hurried = hurry != self.control.orders().hurry;
+        if task.lingered {
+            self.partitions.set_lingering(&task.partition, None);
+        }
+        self.note_reach(&step, hurried);
+        if let Step::DeliveredPartially(failure) | Step::Rejected(failure) = &step {
+            self.report_rejection(failure);
+        }
+        match step {
+            Step::Delivered | Step::DeliveredPartially(_) | Step::Empty => {
+                if self.partitions.delivered(&task.partition) {
+                    self.events.report(SpoolEvent::DeliveryResumed);
+                }
+                task.partition.release(task.start.is_some());
+            }
+            Step::Linger(left) if !hurried && task.partition.linger() => {
+                let partition = task.partition.clone();
+                // Timed by a clock that nobody sets.
+                let ticket = self.postpone(Task { lingered: true, ..task }, left);
+                self.partitions.set_lingering(&partition, Some(ticket));
+            }
+            Step::Linger(_) | Step::Skipped => self.due.push_back(Task { lingered: false, ..task }),
+            Step::Split(failure) | Step::Rejected(failure) => self.rejected(&task, failure, stopping),
+            Step::Failed(failure) => {
+                self.report_failure(&task, &failure);
+                // Each partition has one attempt before the end; the rest stays for the next start.
+                if !stopping {
+                    let delay = if hurried { Duration::ZERO } else { self.delay(failure.retry, task.attempt) };
+                    self.postpone(Task { attempt: task.attempt.saturating_add(1), ..task }, delay);
+                }
+            }
+        }
+    }
+
+    /// Goes on with a partition of which a batch was rejected: at once, or slowly if it seems to be everything.
+    fn rejected(&mut self, task: &Task, failure: Failure, stopping: bool) {
+        self.sender.counters.set_last_error(failure.reason.clone());
+        let rejections = self.partitions.rejected(&task.partition);
+        if rejections == Rejections::Everything {
+            self.events.report(SpoolEvent::EverythingRejected { reason: failure.reason });
+        }
+        let task = Task::new(task.partition.clone());
+        if rejections == Rejections::Few {
+            self.due.push_back(task);
+        } else if !stopping {
+            self.postpone(task, self.retry.slow(fastrand::f64()));
+        }
+    }
+
+    fn delay(&self, retry: Retry, attempt: u32) -> Duration {
+        let backoff = self.retry.backoff(attempt, fastrand::f64());
+        match retry {
+            Retry::Backoff | Retry::Unreachable | Retry::NotSent => backoff,
+            // A server that says "now", always, or whose clock is slow, is not tried without a pause.
+            Retry::After(delay) => delay.min(self.retry.max_retry_after).max(backoff.min(Duration::from_secs(1))),
+            Retry::Hold => self.retry.slow(fastrand::f64()),
+        }
+    }
+
+    fn note_reach(&mut self, step: &Step, hurried: bool) {
+        match step {
+            Step::Failed(Failure { retry: Retry::Unreachable, .. }) => {
+                let retry = self.retry;
+                let delay = |probes| if hurried { Duration::ZERO } else { retry.backoff(probes, fastrand::f64()) };
+                self.reach.unreachable(Instant::now(), |probes| after(delay(probes)));
+            }
+            Step::Failed(Failure { retry: Retry::NotSent, .. }) | Step::Skipped | Step::Empty | Step::Linger(_) => {}
+            Step::Delivered | Step::DeliveredPartially(_) | Step::Split(_) | Step::Rejected(_) | Step::Failed(_) => {
+                self.reach.responded();
+            }
+        }
+    }
+
+    fn postpone(&mut self, task: Task, delay: Duration) -> Ticket {
+        self.tickets += 1;
+        let ticket = (after(delay), self.tickets);
+        self.postponed.insert(ticket, task);
+        ticket
+    }
+
+    /// Reports the first records that go to the rejected store.
+    fn report_rejection(&mut self, Failure { batch, reason, .. }: &Failure) {
+        self.sender.counters.set_last_error(reason.clone());
+        if !std::mem::replace(&mut self.reported_rejection, true) {
+            self.events.report(SpoolEvent::RecordsRejected { batch: batch.clone(), reason: reason.clone() });
+        }
+    }
+
+    /// Reports when the first partition begins to fail, and when the first one is held.
+    fn report_failure(&mut self, task: &Task, failure: &Failure) {
+        let (batch, reason) = (failure.batch.clone(), failure.reason.clone());
+        self.sender.counters.set_last_error(reason.clone());
+        match self.partitions.failed(&task.partition, failure.retry == Retry::Hold) {
+            Change::Held => self.events.report(SpoolEvent::BatchHeld { batch, reason }),
+            Change::Failing => self.events.report(SpoolEvent::DeliveryFailing { batch, reason }),
+            Change::Worse => {
+                otel_debug!(name: "Spool.AttemptFailed", batch = batch, reason = reason);
+            }
+        }
+    }
+}

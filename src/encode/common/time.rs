@@ -1,0 +1,16 @@
+//! The time of a record.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use opentelemetry_sdk::logs::SdkLogRecord;
+
+/// When a record was made, else when it was observed.
+#[inline]
+pub(crate) fn time_of(record: &SdkLogRecord) -> Option<SystemTime> {
+    record.timestamp().or(record.observed_timestamp())
+}
+
+/// The same since 1970, for formats that cannot do without: else it is now.
+pub(in crate::encode) fn since_epoch(record: &SdkLogRecord) -> Duration {
+    time_of(record).unwrap_or_else(SystemTime::now).duration_since(UNIX_EPOCH).unwrap_or_default()
+}

@@ -1,0 +1,44 @@
+//! [`Transport`]: the contract between delivery and whatever carries a batch off the machine.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::transport::request::Request;
+use crate::transport::verdict::Judgement;
+
+/// The reason why a request has no response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SendError {
+    /// It was not sent: nothing was learned about the endpoint.
+    NotSent(String),
+    /// There was no connection, which is so for every request.
+    Unreachable(String),
+    /// The connection broke or the time was up: the endpoint may have the batch.
+    Interrupted(String),
+}
+
+/// A request in flight.
+pub(crate) type Delivery<'a> = Pin<Box<dyn Future<Output = Result<Judgement, SendError>> + Send + 'a>>;
+
+/// Delivers requests and judges the responses.
+///
+/// A request without a response is an error; a response, whatever it says, is not. An implementation calls
+/// [`Request::begin`] right before it sends and ends what that returns with the outcome. It runs on the runtime on which it
+/// was opened, blocks no thread, waits no longer than its time-out and logs no body and no header value. Dropping the
+/// future breaks the request off.
+pub(crate) trait Transport: Send + Sync + 'static {
+    fn deliver(&self, request: Request) -> Delivery<'_>;
+
+    /// The peer as metrics name it.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only metrics name it"))]
+    fn peer(&self) -> Peer;
+}
+
+/// The peer of a transport.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) address: String,
+    pub(crate) port: Option<u16>,
+    /// `POST` or `GET`; empty where requests have no method.
+    pub(crate) method: &'static str,
+}

@@ -1,0 +1,43 @@
+//! [`HttpSettings`]: what concerns HTTP alone.
+
+use std::time::Duration;
+
+use crate::config::values::{Method, Sourced};
+use crate::transport::http::headers::HeaderMap;
+use crate::transport::http::hook::HeaderHook;
+use crate::transport::http::response::Classifier;
+
+pub(crate) struct HttpSettings {
+    pub(crate) method: Method,
+    /// Sent with every request.
+    pub(crate) headers: HeaderMap,
+    pub(crate) hook: HeaderHook,
+    /// Judges responses in place of their protocol.
+    pub(crate) classifier: Option<Box<Classifier>>,
+    /// How long an idle connection is kept; zero closes it after each request. Default: 90 s.
+    pub(crate) keep_alive: Duration,
+    /// In PEM.
+    pub(crate) root_certificates: Vec<Sourced<Vec<u8>>>,
+    pub(crate) client_identity: Option<Sourced<Vec<u8>>>,
+    pub(crate) accept_invalid_certificates: bool,
+    pub(crate) proxy: Option<Sourced<String>>,
+    /// Used in place of a client of our own.
+    pub(crate) client: Option<reqwest::Client>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            method: Method::default(),
+            headers: HeaderMap::new(),
+            hook: HeaderHook::None,
+            classifier: None,
+            keep_alive: Duration::from_secs(90),
+            root_certificates: Vec::new(),
+            client_identity: None,
+            accept_invalid_certificates: false,
+            proxy: None,
+            client: None,
+        }
+    }
+}

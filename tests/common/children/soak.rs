@@ -1,0 +1,138 @@
+//! A service that logs in several ways at once, stops and delivers as it is told to.
+
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use opentelemetry::logs::LogRecord as _;
+use opentelemetry_spool::RetryPolicy;
+
+use super::exporter;
+use crate::child::{commands, say};
+use crate::service::{Service, by_tenant, name};
+
+pub const MIB: u64 = 1 << 20;
+pub const TENANTS: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// So many bytes of refused records are kept.
+pub const MAX_REJECTED_BYTES: u64 = 256 << 10;
+/// What the endpoint refuses for good is marked.
+const BAD: char = '!';
+
+/// How a thread logs.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// So many records without a pause.
+    burst: usize,
+    pause: Duration,
+    padding: usize,
+}
+
+const PACES: [Pace; 4] = [
+    Pace { burst: 1, pause: Duration::from_millis(5), padding: 100 },
+    Pace { burst: 200, pause: Duration::from_secs(1), padding: 300 },
+    Pace { burst: 1, pause: Duration::from_secs(2), padding: 10 },
+    Pace { burst: 2, pause: Duration::from_millis(400), padding: 30_000 },
+];
+
+/// More records than this are never on their way to the disk, so that the processor's queue of 2048 never overflows.
+const MAX_QUEUED: u64 = 1000;
+
+pub fn message(tenant: &str, thread: usize, number: usize) -> String {
+    let mut message = name(&format!("{tenant}-{thread}"), number);
+    if number % 97 == 7 {
+        message.push(BAD);
+    }
+    message
+}
+
+pub fn is_bad(message: &str) -> bool {
+    message.ends_with(BAD)
+}
+
+/// What the child's threads share.
+#[derive(Default)]
+struct Logging {
+    on: AtomicBool,
+    emitted: AtomicU64,
+    /// The threads that are in a burst.
+    busy: AtomicUsize,
+    /// How many records of each tenant each thread has logged.
+    counts: [[AtomicUsize; TENANTS.len()]; PACES.len()],
+}
+
+/// Logs as long as that is on.
+fn log(thread: usize, pace: Pace, service: &Service, logging: &Logging) {
+    let padding = "x".repeat(pace.padding);
+    for burst in 0.. {
+        thread::sleep(pace.pause);
+        logging.busy.fetch_add(1, Ordering::SeqCst);
+        while logging.on.load(Ordering::SeqCst)
+            && logging.emitted.load(Ordering::SeqCst).saturating_sub(service.handle.stats().accepted_records)
+                > MAX_QUEUED
+        {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let records = if logging.on.load(Ordering::SeqCst) { pace.burst } else { 0 };
+        for nth in 0..records {
+            let tenant = (burst + nth) % TENANTS.len();
+            let number = logging.counts[thread][tenant].fetch_add(1, Ordering::SeqCst) + 1;
+            service.log_with(&message(TENANTS[tenant], thread, number), |record| {
+                record.add_attribute("tenant", TENANTS[tenant]);
+                record.add_attribute("padding", padding.clone());
+            });
+            logging.emitted.fetch_add(1, Ordering::SeqCst);
+        }
+        logging.busy.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn main() {
+    let mut retries = RetryPolicy::default();
+    retries.initial_delay = Duration::from_millis(20);
+    retries.max_delay = Duration::from_millis(500);
+    let exporter = exporter()
+        .with_partition_key(by_tenant)
+        .with_segment_bytes(4 * MIB)
+        .with_max_batch_bytes(256 << 10)
+        .with_max_rejected_bytes(MAX_REJECTED_BYTES)
+        .with_timeout(Duration::from_millis(500))
+        .with_retry_policy(retries);
+    let service = Arc::new(Service::batch(exporter));
+    let logging = Arc::new(Logging::default());
+    for (thread, pace) in PACES.into_iter().enumerate() {
+        let (service, logging) = (Arc::clone(&service), Arc::clone(&logging));
+        thread::spawn(move || log(thread, pace, &service, &logging));
+    }
+    say(&format!("pid {}", process::id()));
+    for command in commands() {
+        match command.as_str() {
+            "log" => logging.on.store(true, Ordering::SeqCst),
+            "how much" => {
+                let stats = service.handle.stats();
+                say(&format!("waiting {} of {} records", stats.pending_records, stats.accepted_records));
+            }
+            "drain" => {
+                logging.on.store(false, Ordering::SeqCst);
+                // A thread that begins its burst later sees that it must not.
+                while logging.busy.load(Ordering::SeqCst) > 0 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                service.sync();
+                while service.handle.flush(Duration::from_secs(5)).is_err() {
+                    say(&format!("still {}", service.handle.stats().pending_records));
+                }
+                let stats = service.handle.stats();
+                let emitted = logging.emitted.load(Ordering::SeqCst);
+                assert_eq!((stats.accepted_records, stats.pending_records), (emitted, 0), "{stats:?}");
+                assert_eq!((stats.failed_exports, stats.lost_records, stats.corrupt_records), (0, 0, 0), "{stats:?}");
+                let counts: Vec<_> =
+                    logging.counts.iter().flatten().map(|count| count.load(Ordering::SeqCst).to_string()).collect();
+                say(&format!("drained {}", counts.join(" ")));
+            }
+            command => panic!("unknown: {command}"),
+        }
+    }
+    let _ = service.provider.shutdown();
+}

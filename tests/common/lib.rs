@@ -1,0 +1,42 @@
+//! What the tests stand on: a scripted server, a service that logs, a child process to kill.
+
+// Nobody but the tests beside it uses this.
+#![allow(missing_docs)]
+// What a helper cannot do is a failed test.
+#![allow(clippy::missing_errors_doc, clippy::missing_panics_doc, clippy::new_without_default)]
+
+mod certificates;
+mod child;
+pub mod children;
+mod disk;
+mod program;
+mod progress;
+mod receiver;
+mod service;
+
+pub use certificates::Authority;
+pub use child::{Child, settings};
+pub use disk::{Disk, run, skip};
+pub use program::{Program, ask, free_port, wait_for_port};
+pub use progress::{AT_MOST, PATIENCE, Progress, wait_for};
+pub use receiver::{Answer, Log, Receiver, Request};
+pub use service::{
+    Careless, Returned, Service, by_tenant, check_runs, export, exporter, exporter_to, flush, impatient, in_time, name,
+    names, noise, patient,
+};
+
+/// An error with its causes.
+pub fn in_words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// A directory for a spool, removed when dropped.
+pub fn spool_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("opentelemetry-spool-test-").tempdir().expect("a temporary directory")
+}

@@ -1,0 +1,264 @@
+//! What changes is told to the application, once, and logged under the same name.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::{self, Receiver as Told};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use common::{Answer, PATIENCE, Receiver, Service, by_tenant, exporter, in_time, noise, spool_dir};
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_spool::{FullPolicy, LogExporterBuilder, LossReason, SpoolEvent, SpoolHandle, SpoolProcessor};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Keeps the names of what is logged, of all tests together.
+#[derive(Clone, Default)]
+struct Names(Arc<Mutex<Vec<&'static str>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Names {
+    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
+        self.0.lock().unwrap().push(event.metadata().name());
+    }
+}
+
+fn names() -> &'static Names {
+    static NAMES: OnceLock<Names> = OnceLock::new();
+    NAMES.get_or_init(|| {
+        let names = Names::default();
+        let warnings = names.clone().with_filter(tracing_subscriber::filter::LevelFilter::INFO);
+        tracing_subscriber::registry().with(warnings).init();
+        names
+    })
+}
+
+/// An exporter whose events come out here.
+fn telling(exporter: LogExporterBuilder) -> (LogExporterBuilder, Told<SpoolEvent>) {
+    names();
+    let (sender, told) = mpsc::channel();
+    (exporter.with_on_event(move |event| drop(sender.send(event.clone()))), told)
+}
+
+/// The next event, which was logged as well.
+fn next(told: &Told<SpoolEvent>) -> SpoolEvent {
+    let event = told.recv_timeout(PATIENCE).expect("an event");
+    let logged = names().0.lock().unwrap().clone();
+    assert!(logged.contains(&event.name()), "{} in {logged:?}", event.name());
+    event
+}
+
+/// Fails if anything more is told until the exporter is gone.
+fn is_all(service: Service, told: &Told<SpoolEvent>) {
+    service.provider.shutdown().expect("a shutdown");
+    drop(service);
+    assert_eq!(told.iter().collect::<Vec<_>>(), []);
+}
+
+#[test]
+fn every_event_has_its_name_in_the_log_and_in_the_chapter() {
+    let (source, chapter) = (include_str!("../../src/observe/event.rs"), include_str!("../../src/docs/metrics.md"));
+    let between = |text: &'static str, from: &str, to: &str| {
+        text.split(from).skip(1).filter_map(|rest| rest.split(to).next()).collect::<Vec<_>>()
+    };
+    let variants = between(source, "name_of! {", "}")[0].split_whitespace().map(|variant| format!("Spool.{variant}"));
+    let variants: BTreeSet<_> = variants.collect();
+    assert!(variants.len() >= 20, "{variants:?}");
+    let logged = between(source, "name: \"", "\"").into_iter().map(str::to_owned).collect();
+    assert_eq!(variants, logged);
+    let told = between(chapter, "| `Spool.", "`").into_iter().map(|name| format!("Spool.{name}")).collect();
+    assert_eq!(variants, told);
+}
+
+#[test]
+fn an_outage_is_told_when_it_begins_and_when_it_ends() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let (exporter, told) = telling(exporter(&receiver, &spool));
+    let service = Service::simple(exporter);
+    service.log("one");
+    let event = next(&told);
+    let SpoolEvent::DeliveryFailing { batch, reason } = &event else { panic!("{event:?}") };
+    assert!(!batch.is_empty() && reason.contains("the request failed"), "{event:?}");
+    service.wait_for_stats("further attempts", |stats| stats.retries > 3);
+    receiver.come_up();
+    service.deliver();
+    assert_eq!(next(&told), SpoolEvent::DeliveryResumed);
+    is_all(service, &told);
+}
+
+#[test]
+fn what_an_operator_has_to_mend_is_told_once_however_many_partitions_it_holds() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(401));
+    let (exporter, told) = telling(exporter(&receiver, &spool).with_partition_key(by_tenant));
+    let service = Service::simple(exporter);
+    for tenant in ["acme", "globex"] {
+        service.log_of(tenant, 1..=1);
+    }
+    let event = next(&told);
+    let SpoolEvent::BatchHeld { reason, .. } = &event else { panic!("{event:?}") };
+    assert_eq!(reason, "the server answered 401");
+    service.wait_for_stats("further attempts", |stats| stats.retries > 3);
+    receiver.answer_always(Answer::ok());
+    service.deliver();
+    assert_eq!(next(&told), SpoolEvent::DeliveryResumed);
+    is_all(service, &told);
+}
+
+#[test]
+fn the_first_refusal_is_told_and_that_everything_is_refused() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(422));
+    let (exporter, told) = telling(exporter(&receiver, &spool).with_max_batch_records(1));
+    let service = Service::simple(exporter);
+    service.log_all("bad", 1..=40);
+    service.deliver();
+    assert!(matches!(next(&told), SpoolEvent::RecordsRejected { .. }));
+    assert_eq!(next(&told), SpoolEvent::EverythingRejected { reason: "the server answered 422".to_owned() });
+    is_all(service, &told);
+}
+
+#[test]
+fn a_batch_that_is_only_too_large_is_no_refusal_of_records() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_by(|request| Answer::status(if request.messages.len() > 1 { 413 } else { 200 }));
+    let (exporter, told) = telling(exporter(&receiver, &spool));
+    let service = Service::batch(exporter);
+    service.handle.pause();
+    service.log_all("m", 1..=4);
+    service.sync();
+    service.handle.resume();
+    service.deliver();
+    assert_eq!(receiver.wait_for_records(4).len(), 4);
+    is_all(service, &told);
+}
+
+#[test]
+fn a_limit_that_is_reached_is_told_with_its_reason() {
+    for (policy, expected) in
+        [(FullPolicy::EvictOldest, LossReason::Evicted), (FullPolicy::RejectNew, LossReason::NotWritten)]
+    {
+        let (receiver, spool) = (Receiver::start_down(), spool_dir());
+        let (exporter, told) = telling(
+            exporter(&receiver, &spool)
+                .with_retry_policy(common::patient())
+                .with_max_spool_bytes(8 << 20)
+                .with_full_policy(policy),
+        );
+        let service = Service::simple(exporter);
+        while service.handle.stats().lost_records == 0 {
+            service.log(&noise(200_000));
+        }
+        assert!(matches!(next(&told), SpoolEvent::DeliveryFailing { .. }));
+        let event = next(&told);
+        assert!(matches!(event, SpoolEvent::RecordsLost { reason, records: 1.. } if reason == expected), "{event:?}");
+        let stats = service.handle.stats();
+        let part = if expected == LossReason::Evicted { stats.evicted_records } else { stats.not_written_records };
+        assert_eq!((part, stats.buffer_full_records), (stats.lost_records, 0), "{stats:?}");
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_encoded_is_told_once() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let builder = exporter(&receiver, &spool).with_partition_key(|_, _| panic!("on purpose"));
+    let (exporter, told) = telling(builder);
+    let service = Service::simple(exporter);
+    service.log_all("bad", 1..=3);
+    assert_eq!(next(&told), SpoolEvent::EncodeFailed { reason: "the partition key function panicked".to_owned() });
+    is_all(service, &told);
+}
+
+#[test]
+fn damage_is_told_when_it_is_found() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let before = Service::simple(exporter(&receiver, &spool));
+    before.handle.pause();
+    for _ in 0..20 {
+        before.log(&noise(2_000));
+    }
+    before.provider.shutdown().expect("a shutdown");
+    drop(before);
+    for file in databases(spool.path()) {
+        let mut bytes = std::fs::read(&file).expect("a segment");
+        let middle = bytes.iter().rposition(|byte| *byte != 0).expect("something in it") / 2;
+        bytes[middle..middle + 4_000].fill(0x55);
+        std::fs::write(&file, bytes).expect("a file that can be written");
+    }
+    let (exporter, told) = telling(exporter(&receiver, &spool));
+    let service = Service::simple(exporter);
+    assert!(matches!(next(&told), SpoolEvent::SegmentDamaged { .. }));
+    let event = next(&told);
+    assert!(matches!(event, SpoolEvent::RecordsLost { reason: LossReason::Corrupt, .. }), "{event:?}");
+    service.deliver();
+    is_all(service, &told);
+}
+
+/// The files of the segments' databases.
+fn databases(spool: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let list = |dir: &std::path::Path| {
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let segments = list(spool).into_iter().flat_map(|queue| list(&queue));
+    let segments = segments.filter(|path| path.extension().is_some_and(|extension| extension == "segment"));
+    segments.map(|segment| segment.join("db")).filter(|db| db.exists()).collect()
+}
+
+#[test]
+fn a_processor_that_drops_tells_so() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let (exporter, told) = telling(exporter(&receiver, &spool));
+    let exporter = exporter.build().expect("an exporter");
+    let handle = exporter.handle();
+    let processor = SpoolProcessor::builder(exporter)
+        .with_max_buffer_bytes(1)
+        .with_commit_delay(Duration::from_secs(3_600))
+        .with_max_wait(Duration::ZERO)
+        .build()
+        .expect("a processor");
+    let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
+    let logger = opentelemetry::logs::LoggerProvider::logger(&provider, "test");
+    while handle.stats().buffer_full_records == 0 {
+        let mut record = opentelemetry::logs::Logger::create_log_record(&logger);
+        opentelemetry::logs::LogRecord::set_body(&mut record, "one of many".into());
+        opentelemetry::logs::Logger::emit(&logger, record);
+    }
+    assert_eq!(next(&told), SpoolEvent::BufferFull);
+}
+
+#[test]
+fn a_callback_may_ask_the_handle() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let (handle, (sender, told)) = (Arc::new(OnceLock::<SpoolHandle>::new()), mpsc::channel());
+    let for_callback = handle.clone();
+    let builder = exporter(&receiver, &spool).with_max_spool_bytes(8 << 20).with_on_event(move |event| {
+        if let (SpoolEvent::RecordsLost { .. }, Some(handle)) = (event, for_callback.get()) {
+            let _ = sender.send(handle.stats().lost_records);
+        }
+    });
+    let service = Service::simple(builder);
+    assert!(handle.set(service.handle.clone()).is_ok());
+    in_time("logging while a callback asks", move || {
+        // Told with the locks of an append held.
+        while service.handle.stats().lost_records == 0 {
+            service.log(&noise(200_000));
+        }
+        assert!(told.recv_timeout(PATIENCE).expect("what the callback was told") > 0);
+    });
+}
+
+#[test]
+fn a_callback_that_hangs_or_panics_holds_up_neither_delivery_nor_shutdown() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let (release, hanging) = mpsc::channel::<()>();
+    let hanging = Mutex::new(hanging);
+    let service = Service::simple(exporter(&receiver, &spool).with_on_event(move |_| {
+        let _ = hanging.lock().unwrap().recv();
+        panic!("on purpose");
+    }));
+    service.log("one");
+    service.wait_for_stats("an attempt", |stats| stats.failed_requests > 0);
+    receiver.come_up();
+    service.deliver();
+    service.provider.shutdown().expect("a shutdown");
+    assert_eq!(receiver.delivered(), ["one"]);
+    drop(release);
+}

@@ -1,0 +1,914 @@
+//! The command-line tool `otel-spool`: what it tells of a spool, what it leaves as it is, and what it does to it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::SystemTime;
+
+use common::{Answer, Authority, Child, Receiver, Service, by_tenant, exporter_to, name, names, settings, spool_dir};
+use opentelemetry::InstrumentationScope;
+use opentelemetry_sdk::logs::SdkLogRecord;
+use opentelemetry_spool::{BoxError, Compression, Encoder, Framing, LogExporterBuilder, SpoolCompression};
+use serde_json::Value;
+
+use crate::CHILD;
+
+const NOWHERE: &str = "http://127.0.0.1:9/ingest";
+const MIB: u64 = 1 << 20;
+
+/// Small segments and batches, so that there are several.
+fn small(exporter: LogExporterBuilder) -> LogExporterBuilder {
+    exporter.with_partition_key(by_tenant).with_segment_bytes(MIB).with_max_batch_records(100)
+}
+
+fn start_child(endpoint: &str, spool: &Path) -> Child {
+    let mut child = Child::start(Command::new(CHILD), "service", settings(endpoint, spool));
+    child.wait_for("ready");
+    child
+}
+
+fn log_of(child: &mut Child, tenant: &str, first: usize, last: usize) {
+    child.tell(&format!("log-of {tenant} {first} {last}"));
+    child.wait_for(&format!("accepted {tenant} {last}"));
+}
+
+/// A spool that a killed process left: 300 records of two tenants each.
+fn left_by_a_kill(endpoint: &str, spool: &Path) {
+    let mut child = start_child(endpoint, spool);
+    for (first, last) in [(1, 200), (201, 300)] {
+        log_of(&mut child, "acme", first, last);
+        log_of(&mut child, "globex", first, last);
+    }
+    child.kill();
+}
+
+/// A spool that an exporter left that was dropped, with what `log` logged. It has sent nothing of it.
+fn left(exporter: LogExporterBuilder, log: impl FnOnce(&Service)) {
+    let service = Service::careless(exporter);
+    service.handle.pause();
+    log(&service);
+}
+
+fn tool<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spool-test-tool"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs the tool: its exit code, standard output and standard error.
+fn run<'a>(spool: &'a Path, args: impl IntoIterator<Item = &'a str>) -> (i32, String, String) {
+    let words: Vec<_> = args.into_iter().collect();
+    // The directory comes behind the command, which may be of two words.
+    let at = if words[0] == "rejected" { 2 } else { 1 };
+    let spool = spool.to_str().expect("a path of text");
+    outcome(&tool([&words[..at], &[spool], &words[at..]].concat()).output().expect("the tool runs"))
+}
+
+fn outcome(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("the tool prints text");
+    (output.status.code().expect("the tool ends by itself"), text(&output.stdout), text(&output.stderr))
+}
+
+/// What the tool printed, if that went well.
+fn print<'a>(spool: &'a Path, args: impl IntoIterator<Item = &'a str>) -> String {
+    let (code, out, error) = run(spool, args);
+    assert_eq!((code, &*error), (0, ""), "{out}");
+    out
+}
+
+fn document(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    text.lines().map(document).collect()
+}
+
+/// The messages of records that were printed.
+fn messages(text: &str) -> Vec<String> {
+    let message = |record: Value| record["message"].as_str().expect("a message").to_owned();
+    documents(text).into_iter().map(message).collect()
+}
+
+/// Every file and directory: what is in it, and when it was changed.
+fn tree(dir: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let modified = entry.metadata().and_then(|meta| meta.modified()).expect("a time");
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(tree(&path));
+            found.insert(path, (modified, Vec::new()));
+        } else {
+            let bytes = fs::read(&path).expect("a file");
+            found.insert(path, (modified, bytes));
+        }
+    }
+    found
+}
+
+/// The database files of the segments.
+fn databases(spool: &Path) -> Vec<PathBuf> {
+    let is_segments =
+        |path: &PathBuf| path.ends_with("db") && path.parent().is_some_and(|dir| dir.extension().is_some());
+    tree(spool).into_keys().filter(is_segments).collect()
+}
+
+/// The directories of the queues.
+fn queues(spool: &Path) -> Vec<PathBuf> {
+    let of_queue = |path: &PathBuf| path.ends_with("lock");
+    tree(spool).into_keys().filter(of_queue).map(|lock| lock.parent().expect("a directory").to_owned()).collect()
+}
+
+fn id(queue: &Path) -> String {
+    queue.file_name().and_then(|name| name.to_str()).expect("a name").to_owned()
+}
+
+/// Flips a bit of the nth frame in a file.
+fn damage(file: &Path, frame: usize) {
+    let mut bytes = fs::read(file).expect("a file");
+    let frames: Vec<_> = (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(b"\xf5OSf")).collect();
+    let in_payload = frames[frame] + 200;
+    bytes[in_payload] ^= 1;
+    fs::write(file, bytes).expect("a file that can be written");
+}
+
+fn frames(file: &Path) -> usize {
+    let bytes = fs::read(file).expect("a file");
+    (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(b"\xf5OSf")).count()
+}
+
+// --- ls, stats ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn what_a_killed_process_left_is_listed() {
+    let spool = spool_dir();
+    left_by_a_kill(NOWHERE, spool.path());
+    let listed = document(&print(spool.path(), ["ls", "--json"]));
+    let queues = listed["queues"].as_array().expect("queues");
+    assert_eq!(queues.len(), 1);
+    assert_eq!((&queues[0]["owner"], &queues[0]["endpoint"]), (&"gone".into(), &NOWHERE.into()));
+    let segments = queues[0]["segments"].as_array().expect("segments");
+    let sum = |key: &str| segments.iter().map(|segment| segment[key].as_u64().expect("a number")).sum::<u64>();
+    assert_eq!((sum("records"), sum("delivered")), (600, 0));
+    assert!(sum("disk_bytes") > 0);
+    let first = &segments[0]["partitions"][0];
+    assert_eq!((&first["partition"], &first["records"]), (&"acme".into(), &300.into()));
+
+    let table = print(spool.path(), ["ls"]);
+    assert!(table.starts_with("QUEUE") && table.contains("gone") && table.contains("600"), "{table}");
+}
+
+#[test]
+fn what_is_delivered_is_counted_apart() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let mut child = start_child(&receiver.url("/ingest"), spool.path());
+    log_of(&mut child, "acme", 1, 70);
+    child.tell("deliver");
+    child.wait_for("delivered");
+    receiver.go_down();
+    log_of(&mut child, "acme", 71, 100);
+    child.kill();
+
+    let stats = document(&print(spool.path(), ["stats", "--json"]));
+    assert_eq!((&stats["waiting_records"], &stats["delivered_records"]), (&30.into(), &70.into()));
+    assert_eq!((&stats["queues_gone"], &stats["queues_alive"]), (&1.into(), &0.into()));
+    assert_eq!(messages(&print(spool.path(), ["cat"])), names("acme", 71..=100));
+    assert_eq!(messages(&print(spool.path(), ["cat", "--all"])), names("acme", 1..=100));
+}
+
+#[test]
+fn an_owner_that_is_alive_is_named_and_not_disturbed() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let mut child = start_child(&receiver.url("/ingest"), spool.path());
+    log_of(&mut child, "acme", 1, 100);
+
+    for command in ["ls", "cat", "stats", "verify"] {
+        let (code, out, error) = run(spool.path(), [command]);
+        assert_eq!(code, 0, "{command}: {error}");
+        assert!(error.contains("its owner is alive"), "{command}: {error}");
+        assert!(out.contains("100") || command == "cat", "{command}: {out}");
+        if command == "cat" {
+            assert_eq!(messages(&out), names("acme", 1..=100));
+        }
+    }
+    log_of(&mut child, "acme", 101, 200);
+    receiver.come_up();
+    child.tell("deliver");
+    child.wait_for("delivered");
+    assert_eq!(receiver.delivered(), names("acme", 1..=200));
+}
+
+#[test]
+fn reading_leaves_every_byte_of_a_spool_as_it_is() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let mut child = start_child(&receiver.url("/ingest"), spool.path());
+    log_of(&mut child, "acme", 1, 150);
+    child.tell("deliver");
+    child.wait_for("delivered");
+    receiver.go_down();
+    log_of(&mut child, "globex", 1, 300);
+    child.kill();
+
+    let before = tree(spool.path());
+    for command in ["ls", "cat", "stats", "verify"] {
+        print(spool.path(), [command]);
+        print(spool.path(), [command, "--json"]);
+    }
+    print(spool.path(), ["drain", "--dry-run"]);
+    assert!(before == tree(spool.path()), "something was changed");
+}
+
+// --- cat ----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn records_are_printed_as_they_are_sent_however_they_are_stored() {
+    type Configure = fn(LogExporterBuilder) -> LogExporterBuilder;
+    let codings: [Configure; 3] = [
+        |exporter| exporter.with_spool_compression(SpoolCompression::None),
+        |exporter| exporter.with_spool_compression(SpoolCompression::Lz4),
+        |exporter| exporter.with_compression(Compression::Gzip),
+    ];
+    for (nth, configure) in codings.into_iter().enumerate() {
+        let (receiver, spool) = (Receiver::start_down(), spool_dir());
+        let exporter = configure(small(exporter_to(&receiver.url("/ingest"), &spool)));
+        left(exporter, |service| service.log_of("acme", 1..=50));
+        let printed = print(spool.path(), ["cat"]);
+        assert_eq!(messages(&printed), names("acme", 1..=50), "coding {nth}");
+        print(spool.path(), ["verify"]);
+
+        receiver.come_up();
+        print(spool.path(), ["drain"]);
+        let bodies: Vec<_> = receiver.requests().iter().map(|request| request.plain().to_vec()).collect();
+        let sent: Vec<_> = bodies.iter().flat_map(|body| serde_json::from_slice::<Vec<Value>>(body).unwrap()).collect();
+        assert_eq!(sent, documents(&printed), "coding {nth}");
+    }
+}
+
+#[test]
+fn records_are_chosen_by_partition_text_number_and_time() {
+    let spool = spool_dir();
+    let (mut before, mut after) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
+    left(small(exporter_to(NOWHERE, &spool)), |service| {
+        before = SystemTime::now();
+        service.log_of("acme", 1..=9);
+        after = SystemTime::now();
+        service.log_of("globex", 1..=9);
+    });
+    let time = |time: SystemTime| jiff::Timestamp::try_from(time).expect("a time").to_string();
+    let (before, after) = (time(before), time(after));
+    let chosen = |args: &[&str]| messages(&print(spool.path(), [&["cat"], args].concat()));
+    let both = [names("acme", 1..=9), names("globex", 1..=9)].concat();
+    assert_eq!(chosen(&["--partition", "globex"]), names("globex", 1..=9));
+    assert_eq!(chosen(&["--grep", "acme-000004"]), names("acme", 4..=4));
+    assert_eq!(chosen(&["-n", "3"]), names("acme", 1..=3));
+    assert_eq!(chosen(&["--since", &after]), names("globex", 1..=9));
+    assert_eq!(chosen(&["--until", &after]), names("acme", 1..=9));
+    assert_eq!(chosen(&["--until", &before]), [""; 0]);
+    assert_eq!(chosen(&["--since", "1h"]), both);
+    let queue = id(&queues(spool.path())[0]);
+    assert_eq!(chosen(&["--queue", &queue]), both);
+    assert_eq!(run(spool.path(), ["cat", "--queue", "0000000000000000"]).0, 2);
+}
+
+/// Bytes that are no text.
+struct Binary;
+
+impl Encoder for Binary {
+    fn framing(&self) -> Framing {
+        Framing::new("application/x-protobuf", "", "", "")
+    }
+
+    fn encode(&self, _: &SdkLogRecord, _: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        out.extend_from_slice(b"\x00\xff\x1b[2J");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_record_is_told_with_all_that_is_known_of_it() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| service.log_of("acme", 1..=2));
+    left(exporter_to(NOWHERE, &spool).with_encoder(Binary), |service| service.log("binary"));
+    let mut records = documents(&print(spool.path(), ["cat", "--json"]));
+    records.sort_by_key(|record| record["partition"] == "");
+    assert_eq!(records.len(), 3);
+    assert_eq!((&records[1]["partition"], &records[1]["number"]), (&"acme".into(), &1.into()));
+    assert_eq!((&records[1]["delivered"], &records[1]["content_type"]), (&false.into(), &"application/json".into()));
+    assert_eq!(records[1]["record"]["message"], name("acme", 2));
+    assert!(records[1]["appended_at"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()));
+    assert_eq!((&records[2]["base64"], &records[2]["record"]), (&"AP8bWzJK".into(), &Value::Null));
+    let plain = print(spool.path(), ["cat", "--partition", ""]);
+    assert_eq!(plain, "<6 bytes that are not text: use --json>\n");
+}
+
+#[test]
+fn what_is_logged_from_now_on_is_followed_from_segment_to_segment() {
+    let spool = spool_dir();
+    let mut child = start_child(NOWHERE, spool.path());
+    log_of(&mut child, "acme", 1, 10);
+    let mut following = tool(["cat", spool.path().to_str().expect("text"), "-f"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the tool runs");
+    let mut lines = BufReader::new(following.stdout.take().expect("a pipe")).lines();
+    let mut read = |count: usize| -> Vec<String> {
+        let lines: Vec<_> = lines.by_ref().take(count).map(|line| line.expect("a line")).collect();
+        messages(&lines.join("\n"))
+    };
+    assert_eq!(read(10), names("acme", 1..=10));
+    log_of(&mut child, "acme", 11, 1500);
+    log_of(&mut child, "acme", 1501, 3000);
+    assert_eq!(read(2990), names("acme", 11..=3000));
+    following.kill().expect("it still follows");
+    following.wait().expect("it ends");
+}
+
+#[test]
+fn whoever_reads_may_have_enough() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| {
+        let long = "x".repeat(1000);
+        (0..2000).for_each(|_| service.log(&long));
+    });
+    let mut process = tool(["cat", spool.path().to_str().expect("text")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the tool runs");
+    let mut some = [0; 100];
+    process.stdout.take().expect("a pipe").read_exact(&mut some).expect("a record");
+    let (code, _, error) = outcome(&process.wait_with_output().expect("it ends"));
+    assert_eq!((code, &*error), (0, ""));
+}
+
+#[test]
+fn whoever_reads_slowly_keeps_nobody_from_the_queue() {
+    let spool = spool_dir();
+    left(exporter_to(NOWHERE, &spool), |service| service.log_all(&"x".repeat(1000), 1..=2000));
+    let mut process = tool(["cat", spool.path().to_str().expect("text")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the tool runs");
+    let mut printed = vec![0; 100];
+    let mut out = process.stdout.take().expect("a pipe");
+    out.read_exact(&mut printed).expect("a record");
+    print(spool.path(), ["purge", "--all", "--yes"]);
+    assert_eq!(queues(spool.path()).len(), 0);
+
+    out.read_to_end(&mut printed).expect("the rest");
+    let (code, _, error) = outcome(&process.wait_with_output().expect("it ends"));
+    assert_eq!((code, &*error), (0, ""));
+    assert_eq!(messages(&String::from_utf8(printed).expect("text")), names(&"x".repeat(1000), 1..=2000));
+}
+
+// --- verify, salvage ----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_flipped_bit_in_any_entry_is_found_and_the_rest_is_whole() {
+    let spool = spool_dir();
+    left_by_a_kill(NOWHERE, spool.path());
+    print(spool.path(), ["verify"]);
+    let databases = databases(spool.path());
+    let whole = fs::read(&databases[0]).expect("a file");
+    let frames = frames(&databases[0]);
+    assert!(frames >= 4, "{frames}");
+    for frame in 0..frames {
+        damage(&databases[0], frame);
+        let (code, out, error) = run(spool.path(), ["verify", "--json"]);
+        let report = document(&out);
+        assert_eq!(code, 1, "frame {frame}: {out}{error}");
+        let damage = report["damage"].as_array().expect("what is wrong");
+        assert!(damage.iter().all(|what| what.as_str().is_some_and(|what| what.contains("segment 1: "))), "{out}");
+        let records = report["records"].as_u64().expect("a number");
+        assert!((1..600).contains(&records), "frame {frame}: {out}");
+        // What an owner would have written last cannot be known to be missing.
+        let missing = report["missing_records"].as_u64().expect("a number");
+        assert!(missing == 600 - records || frame >= frames - 2, "frame {frame}: {out}");
+        assert_eq!(run(spool.path(), ["verify"]).0, 1);
+        fs::write(&databases[0], &whole).expect("a file that can be written");
+    }
+    print(spool.path(), ["verify"]);
+}
+
+#[test]
+fn a_sealed_segment_that_is_cut_short_or_gone_is_found() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| service.log_of("acme", 1..=100));
+    // The exporter was dropped in order: what it had is sealed.
+    let database = databases(spool.path()).remove(0);
+    let len = fs::metadata(&database).expect("a file").len();
+    fs::File::options().write(true).open(&database).and_then(|file| file.set_len(len / 2)).expect("a shorter file");
+    let (code, out, _) = run(spool.path(), ["verify", "--json"]);
+    assert_eq!((code, document(&out)["missing_records"].as_u64() > Some(0)), (1, true), "{out}");
+
+    fs::remove_file(&database).expect("a file");
+    let (code, out, _) = run(spool.path(), ["verify", "--json"]);
+    assert_eq!((code, &document(&out)["missing_records"]), (1, &100.into()), "{out}");
+}
+
+#[test]
+fn what_is_whole_in_a_damaged_segment_is_salvaged() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=100));
+    damage(&databases(spool.path())[0], 40);
+    receiver.come_up();
+    let (code, out, _) = run(spool.path(), ["drain", "--json"]);
+    let drained = document(&out);
+    assert_eq!((code, &drained["corrupt_records"]), (1, &1.into()), "{out}");
+    assert_eq!(receiver.delivered().iter().filter(|message| message.starts_with("acme")).count(), 99);
+
+    let (code, out, error) = run(spool.path(), ["salvage"]);
+    let mut expected = names("acme", 1..=100);
+    expected.remove(40);
+    assert_eq!((code, messages(&out)), (1, expected), "{error}");
+    assert!(
+        error.contains("frame 40 is missing or damaged") && error.contains("delivered, expired or rejected before"),
+        "{error}"
+    );
+
+    let file = spool.path().join("salvaged");
+    let file = file.to_str().expect("text");
+    let (code, printed, _) = run(spool.path(), ["salvage", "--to-file", file]);
+    assert_eq!((code, &*printed), (1, ""));
+    assert_eq!(fs::read_to_string(file).expect("a file"), out);
+
+    print(spool.path(), ["purge", "--quarantine", "--yes"]);
+    assert_eq!(run(spool.path(), ["salvage"]).0, 0);
+}
+
+#[test]
+fn a_database_of_what_is_delivered_that_cannot_be_opened_is_found_and_hides_no_records() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| service.log_of("acme", 1..=10));
+    fs::write(queues(spool.path())[0].join("cursor").join("conf"), "no settings").expect("a file");
+    let (code, out, error) = run(spool.path(), ["verify"]);
+    assert!(code == 1 && out.contains("the cursor database cannot be read"), "{out}{error}");
+    let (code, out, error) = run(spool.path(), ["cat"]);
+    assert_eq!((code, messages(&out)), (0, names("acme", 1..=10)));
+    assert!(error.contains("the cursor database cannot be read"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn without_a_temporary_directory_nothing_is_called_damaged_and_nothing_is_deleted() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| service.log_of("acme", 1..=10));
+    let dir = spool.path().to_str().expect("text");
+    for args in [&["verify", dir][..], &["stats", dir], &["cat", dir], &["purge", dir, "--all", "--yes"]] {
+        let output = tool(args.iter().copied()).env("TMPDIR", "/nowhere/at/all").output().expect("the tool runs");
+        let (code, out, error) = outcome(&output);
+        assert_eq!((code, &*out), (4, ""), "{args:?}: {error}");
+        assert!(error.contains("TMPDIR") && error.contains("/nowhere/at/all"), "{args:?}: {error}");
+    }
+    assert_eq!(messages(&print(spool.path(), ["cat"])), names("acme", 1..=10));
+}
+
+// --- drain --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn what_killed_processes_left_is_delivered_to_where_they_sent_it_and_nothing_is_left() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    // Both at the same time, or the second would take over what the first has left.
+    let mut first = start_child(&receiver.url("/ingest"), spool.path());
+    let mut second = start_child(&receiver.url("/ingest"), spool.path());
+    log_of(&mut first, "acme", 1, 500);
+    log_of(&mut second, "globex", 1, 500);
+    first.kill();
+    second.kill();
+    receiver.come_up();
+
+    let planned = print(spool.path(), ["drain", "--dry-run", "--json"]);
+    let planned = document(&planned);
+    let sum = |key: &str| -> u64 {
+        planned["partitions"].as_array().expect("rows").iter().map(|row| row[key].as_u64().expect("a number")).sum()
+    };
+    assert_eq!((sum("records"), receiver.requests().len()), (1000, 0));
+
+    let drained = document(&print(spool.path(), ["drain", "--json"]));
+    assert_eq!((&drained["delivered_records"], &drained["left_records"]), (&1000.into(), &0.into()));
+    for tenant in ["acme", "globex"] {
+        let delivered: Vec<_> =
+            receiver.delivered().into_iter().filter(|message| message.starts_with(tenant)).collect();
+        assert_eq!(delivered, names(tenant, 1..=500));
+    }
+    let requests = receiver.requests();
+    assert_eq!(sum("requests"), requests.len() as u64);
+    assert_eq!(sum("bytes"), requests.iter().map(|request| request.body.len() as u64).sum::<u64>());
+    assert_eq!(queues(spool.path()).len(), 0);
+}
+
+#[test]
+fn headers_come_from_the_command_line_and_the_environment_and_are_never_shown() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    left(small(exporter_to("http://user:pa55@127.0.0.1:9/x?key=pa55", &spool)), |service| service.log("one"));
+    let endpoint = fs::read_to_string(queues(spool.path())[0].join("endpoint")).expect("a file");
+    assert_eq!(endpoint, "http://127.0.0.1:9/x?key=pa55\n");
+
+    let dry = print(spool.path(), ["drain", "--dry-run"]);
+    assert!(dry.contains("http://127.0.0.1:9/x?...") && !dry.contains("pa55"), "{dry}");
+    let url = receiver.url("/other?key=pa55");
+    let spool = spool.path().to_str().expect("text");
+    let args = ["drain", spool, "--to", &url, "--header", "x-tenant: acme", "--header-env", "authorization=TOKEN"];
+    let (code, out, error) = outcome(&tool(args).env("TOKEN", "Bearer pa55").output().expect("the tool runs"));
+    assert_eq!((code, &*error), (0, ""));
+    assert!(!out.contains("pa55"), "{out}");
+    let request = &receiver.requests()[0];
+    assert_eq!(request.target, "/other?key=pa55");
+    assert_eq!(
+        (&request.headers["x-tenant"], &request.headers["authorization"]),
+        (&"acme".parse().expect("a value"), &"Bearer pa55".parse().expect("a value"))
+    );
+}
+
+#[test]
+fn a_header_that_is_none_is_refused_without_being_shown() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| service.log("one"));
+    for header in ["pa55", "na me: pa55", "name: pa55\r\nx: y", "Authorization=Basic pa55==: x"] {
+        let (code, out, error) = run(spool.path(), ["drain", "--header", header]);
+        assert_eq!(code, 2, "{error}");
+        assert!(!error.contains("pa55") && out.is_empty(), "{error}");
+    }
+    assert_eq!(run(spool.path(), ["drain", "--header-env", "name=SPOOL_TEST_UNSET"]).0, 2);
+}
+
+#[test]
+fn where_it_was_sent_is_noted_for_the_owner_alone_and_anew_when_it_changes() {
+    let spool = spool_dir();
+    for path in ["/one", "/two"] {
+        left(small(exporter_to(&format!("http://127.0.0.1:9{path}"), &spool)), |service| service.log("one"));
+        let queues = queues(spool.path());
+        assert_eq!(queues.len(), 1);
+        let file = queues[0].join("endpoint");
+        assert_eq!(fs::read_to_string(&file).expect("a file"), format!("http://127.0.0.1:9{path}\n"));
+        #[cfg(unix)]
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).expect("a file").permissions()) & 0o777,
+            0o600
+        );
+    }
+}
+
+#[test]
+fn queues_of_different_endpoints_are_not_mixed_unless_that_is_asked_for() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let one = Service::careless(small(exporter_to("http://127.0.0.1:9/one", &spool)));
+    let two = Service::careless(small(exporter_to("http://127.0.0.1:9/two", &spool)));
+    one.log("1");
+    two.log("2");
+    drop((one, two));
+    let (code, _, error) = run(spool.path(), ["drain"]);
+    assert_eq!(code, 2);
+    assert!(
+        error.contains("127.0.0.1:9/one") && error.contains("127.0.0.1:9/two") && error.contains("--to"),
+        "{error}"
+    );
+
+    print(spool.path(), ["drain", "--to", &receiver.url("/ingest")]);
+    assert_eq!(receiver.delivered().len(), 2);
+}
+
+#[test]
+fn what_an_owner_that_is_alive_has_is_left_to_it() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let mut dead = start_child(&receiver.url("/ingest"), spool.path());
+    let alive = Service::careless(exporter_to("http://127.0.0.1:9/elsewhere", &spool));
+    // It would take over what is left by others, and deliver it nowhere.
+    alive.handle.pause();
+    alive.log("mine");
+    let (code, _, error) = run(spool.path(), ["drain"]);
+    assert_eq!(code, 4);
+    assert!(error.contains("its owner is alive") && error.contains("1 record in it"), "{error}");
+
+    log_of(&mut dead, "acme", 1, 10);
+    dead.kill();
+    receiver.come_up();
+    let (code, out, error) = run(spool.path(), ["drain", "--to", &receiver.url("/ingest"), "--json"]);
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(document(&out)["delivered_records"], 10);
+    assert_eq!(receiver.delivered(), names("acme", 1..=10));
+    assert_eq!(alive.handle.stats().pending_records, 1);
+}
+
+#[test]
+fn when_the_time_is_up_what_is_left_is_told_and_stays() {
+    let spool = spool_dir();
+    left_by_a_kill(NOWHERE, spool.path());
+    let (code, out, error) = run(spool.path(), ["drain", "--for", "1s", "--json", "--to", "http://127.0.0.1:9/other"]);
+    assert_eq!((code, &document(&out)["left_records"]), (3, &600.into()), "{error}");
+    assert!(error.contains("the time is up: 600 records stay in the spool"), "{error}");
+    assert_eq!(fs::read_to_string(queues(spool.path())[0].join("endpoint")).expect("a file"), format!("{NOWHERE}\n"));
+    assert_eq!(messages(&print(spool.path(), ["cat", "--partition", "acme"])), names("acme", 1..=300));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_it_and_nothing_is_lost() {
+    for signal in ["INT", "TERM"] {
+        let (receiver, spool) = (Receiver::start_down(), spool_dir());
+        left_by_a_kill(&receiver.url("/ingest"), spool.path());
+        receiver.answer_next(Answer::ok());
+        receiver.answer_always(Answer::hang());
+        receiver.come_up();
+        let process = tool(["drain", spool.path().to_str().expect("text"), "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the tool runs");
+        receiver.wait_for_requests(3);
+        common::run(Command::new("kill").args([format!("-{signal}"), process.id().to_string()])).expect("a signal");
+        let (code, out, error) = outcome(&process.wait_with_output().expect("it ends"));
+        assert_eq!((code, &document(&out)["left_records"]), (3, &500.into()), "{error}");
+        assert!(error.contains("interrupted: 500 records stay"), "{error}");
+
+        receiver.answer_always(Answer::ok());
+        print(spool.path(), ["drain"]);
+        for tenant in ["acme", "globex"] {
+            let delivered: Vec<_> =
+                receiver.delivered().into_iter().filter(|message| message.starts_with(tenant)).collect();
+            assert_eq!(delivered, names(tenant, 1..=300));
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_ends_it_at_once_and_nothing_is_lost() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    left_by_a_kill(&receiver.url("/ingest"), spool.path());
+    receiver.answer_always(Answer::hang());
+    receiver.come_up();
+    let mut process = tool(["drain", spool.path().to_str().expect("text"), "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the tool runs");
+    receiver.wait_for_requests(2);
+    let id = process.id().to_string();
+    let interrupt = || common::run(Command::new("kill").args(["-INT", &id])).expect("a signal");
+    interrupt();
+    let mut error = BufReader::new(process.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("a second interrupt stops at once") {
+        line.clear();
+        assert_ne!(error.read_line(&mut line).expect("a line"), 0, "it ended without a word");
+    }
+    interrupt();
+    let mut rest = String::new();
+    error.read_to_string(&mut rest).expect("text");
+    let (code, out, _) = outcome(&process.wait_with_output().expect("it ends"));
+    assert_eq!((code, &*out), (3, ""), "{rest}");
+    assert!(rest.contains("interrupted again"), "{rest}");
+
+    receiver.release();
+    receiver.answer_always(Answer::ok());
+    assert_eq!(document(&print(spool.path(), ["drain", "--json"]))["delivered_records"], 600);
+    assert_eq!(queues(spool.path()).len(), 0);
+}
+
+#[test]
+fn an_endpoint_that_asks_for_a_client_certificate_gets_one() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let receiver = Receiver::start_tls(authority.server(Some(&clients)));
+    let (spool, files) = (spool_dir(), spool_dir());
+    let file = |name: &str, pem: &str| {
+        let path = files.path().join(name).to_str().expect("text").to_owned();
+        fs::write(&path, pem).expect("a file");
+        path
+    };
+    let identity = clients.client_identity();
+    let (key, certificate) = identity.split_at(identity.find("-----BEGIN CERTIFICATE").expect("a certificate"));
+    // No line ends the key's last one.
+    let (ca, cert, key) =
+        (file("ca.pem", &authority.pem()), file("cert.pem", certificate), file("key.pem", key.trim_end()));
+    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log("one"));
+
+    for half in [["--cert", &cert], ["--key", &key]] {
+        assert_eq!(run(spool.path(), [&["drain"], &half[..]].concat()).0, 2);
+    }
+    let (code, _, error) = run(spool.path(), ["drain", "--for", "1s", "--ca-cert", &ca]);
+    assert_eq!((code, receiver.requests().len()), (3, 0), "{error}");
+    let tls = ["--ca-cert", &ca, "--cert", &cert, "--key", &key];
+    receiver.answer_always(Answer::status(422));
+    assert_eq!(run(spool.path(), [&["drain"], &tls[..]].concat()).0, 1);
+    receiver.answer_always(Answer::ok());
+    let url = receiver.url("/ingest");
+    print(spool.path(), [&["rejected", "retry", "--all", "--to", &url], &tls[..]].concat());
+    assert_eq!(receiver.delivered(), ["one"]);
+}
+
+#[test]
+fn what_is_too_old_is_given_up_only_after_a_yes_and_told_in_the_stream() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let mut between = SystemTime::now();
+    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| {
+        service.log_of("acme", 1..=100);
+        between = SystemTime::now();
+        service.log_of("acme", 101..=150);
+    });
+    receiver.come_up();
+    let between = jiff::Timestamp::try_from(between).expect("a time").to_string();
+    let before = tree(spool.path());
+    let (code, _, error) = run(spool.path(), ["drain", "--since", &between]);
+    assert_eq!(code, 1);
+    assert!(error.contains("expire 100 records for good") && error.contains("--yes"), "{error}");
+    assert!(before == tree(spool.path()), "something was changed");
+
+    let (code, out, error) = run(spool.path(), ["drain", "--since", &between, "--yes", "--json"]);
+    assert_eq!((code, &*error), (0, ""));
+    let drained = document(&out);
+    assert_eq!((&drained["expired_records"], &drained["delivered_records"]), (&100.into(), &51.into()));
+    let delivered = receiver.delivered();
+    assert_eq!(delivered[..50], names("acme", 101..=150));
+    assert_eq!(delivered[50], "lost 100 records (expired): they waited for too long");
+}
+
+#[test]
+fn what_is_in_another_format_gets_no_records_of_ours() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    left(exporter_to(NOWHERE, &spool).with_encoder(Binary), |service| (0..5).for_each(|_| service.log("x")));
+    let url = receiver.url("/ingest");
+    let (code, out, _) = run(spool.path(), ["drain", "--to", &url, "--since", "0s", "--yes", "--json"]);
+    assert_eq!((code, &document(&out)["expired_records"]), (0, &5.into()), "{out}");
+    assert_eq!(receiver.requests().len(), 0);
+}
+
+// --- rejected -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn what_was_refused_is_listed_shown_exported_and_sent_again() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(422).body("no such field"));
+    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=2));
+    let (code, out, _) = run(spool.path(), ["drain"]);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("2 rejected for good"), "{out}");
+
+    let listed = documents(&print(spool.path(), ["rejected", "list", "--json"]));
+    assert_eq!(listed.len(), 2);
+    assert_eq!((&listed[0]["status"], &listed[0]["response"]), (&422.into(), &"no such field".into()));
+    let ids: Vec<_> = listed.iter().map(|record| record["batch_id"].as_str().expect("an id")).collect();
+    assert!(print(spool.path(), ["rejected", "list"]).contains("no such field"));
+    let shown = print(spool.path(), ["rejected", "show", ids[1]]);
+    assert!(shown.contains("no such field") && shown.contains(&name("acme", 2)), "{shown}");
+    let exported = documents(&print(spool.path(), ["rejected", "export"]));
+    assert_eq!(exported.len(), 2);
+    assert!(exported[0]["body"].as_str().is_some_and(|body| body.contains(&name("acme", 1))));
+
+    let asked = receiver.requests().len();
+    // No queue is left that says where it was sent to.
+    assert_eq!(run(spool.path(), ["rejected", "retry", "--all"]).0, 2);
+    let url = receiver.url("/ingest");
+    let (code, out, _) = run(spool.path(), ["rejected", "retry", ids[0], "--to", &url]);
+    assert_eq!(code, 1);
+    assert!(out.contains("422") && out.contains("no such field"), "{out}");
+    receiver.answer_always(Answer::ok());
+    print(spool.path(), ["rejected", "retry", ids[0], "--to", &url]);
+    assert_eq!(documents(&print(spool.path(), ["rejected", "list", "--json"])).len(), 1);
+    print(spool.path(), ["rejected", "retry", "--all", "--to", &url]);
+    assert_eq!(print(spool.path(), ["rejected", "list", "--json"]), "");
+    assert_eq!(receiver.delivered(), names("acme", 1..=2));
+    let again = &receiver.requests()[asked];
+    assert_eq!(
+        (&again.headers["content-type"], &again.headers["idempotency-key"]),
+        (&"application/json".parse().expect("a value"), &ids[0].parse().expect("a value"))
+    );
+}
+
+#[test]
+fn what_was_refused_stays_while_the_endpoint_is_down() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(400));
+    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log("one"));
+    run(spool.path(), ["drain"]);
+    let (code, out, error) = run(spool.path(), ["rejected", "retry", "--all", "--to", NOWHERE]);
+    assert_eq!(code, 3, "{out}{error}");
+    assert_eq!(documents(&print(spool.path(), ["rejected", "list", "--json"])).len(), 1);
+    print(spool.path(), ["purge", "--rejected", "--yes"]);
+    assert_eq!(print(spool.path(), ["rejected", "list", "--json"]), "");
+}
+
+#[test]
+fn an_answer_that_is_about_the_endpoint_ends_the_retry_and_refuses_no_record() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(400));
+    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=2));
+    run(spool.path(), ["drain"]);
+    let url = receiver.url("/ingest?key=pa55");
+    for status in [429, 503, 401, 404] {
+        let asked = receiver.requests().len();
+        receiver.answer_always(Answer::status(status).body("not now"));
+        let (code, out, error) = run(spool.path(), ["rejected", "retry", "--all", "--to", &url]);
+        assert_eq!((code, receiver.requests().len()), (3, asked + 1), "{out}{error}");
+        assert!(out.contains("not now") && out.contains("0 rejected again, 2 left"), "{out}");
+        assert!(error.contains(&format!("responded with {status}")) && !error.contains("pa55"), "{error}");
+    }
+    assert_eq!(documents(&print(spool.path(), ["rejected", "list", "--json"])).len(), 2);
+}
+
+#[test]
+fn a_rejected_record_that_the_service_deletes_meanwhile_is_none_to_fail_for() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(400));
+    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=3));
+    run(spool.path(), ["drain"]);
+    let rejected = spool.path().join("rejected");
+    let delete = rejected.clone();
+    receiver.answer_by(move |_| {
+        for file in fs::read_dir(&delete).expect("a directory") {
+            fs::remove_file(file.expect("a file").path()).expect("a file that can be deleted");
+        }
+        Answer::ok()
+    });
+    let out = print(spool.path(), ["rejected", "retry", "--all", "--to", &receiver.url("/ingest")]);
+    assert!(out.contains("3 records delivered, 0 rejected again, 0 left"), "{out}");
+
+    let left = fs::File::create(rejected.join("left.new")).expect("a file");
+    left.set_modified(SystemTime::UNIX_EPOCH).expect("a time");
+    fs::write(rejected.join("unreadable.json"), "{").expect("a file");
+    fs::write(rejected.join("being-written.new"), "{").expect("a file");
+    print(spool.path(), ["purge", "--rejected", "--yes"]);
+    let stays: Vec<_> = tree(&rejected).into_keys().collect();
+    assert_eq!(stays, [rejected.join("being-written.new")]);
+}
+
+// --- purge --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn nothing_is_deleted_without_a_yes_nor_where_the_owner_is_alive() {
+    let spool = spool_dir();
+    let one = Service::careless(small(exporter_to(NOWHERE, &spool)));
+    let two = Service::careless(small(exporter_to(NOWHERE, &spool)));
+    let alive = Service::careless(small(exporter_to(NOWHERE, &spool)));
+    for service in [&one, &two, &alive] {
+        service.handle.pause();
+        service.log("one");
+    }
+    let all = queues(spool.path());
+    drop((one, two));
+    let dead: Vec<_> = document(&run(spool.path(), ["ls", "--json"]).1)["queues"]
+        .as_array()
+        .expect("queues")
+        .iter()
+        .filter(|queue| queue["owner"] == "gone")
+        .map(|queue| queue["queue"].as_str().expect("an id").to_owned())
+        .collect();
+    assert_eq!((all.len(), dead.len()), (3, 2));
+
+    let (code, _, error) = run(spool.path(), ["purge", "--all"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("1 record that wait") && error.contains("--yes"), "{error}");
+    assert_eq!(queues(spool.path()), all);
+
+    print(spool.path(), ["purge", "--queue", &dead[0], "--yes"]);
+    assert_eq!(queues(spool.path()).len(), 2);
+    let (code, _, error) = run(spool.path(), ["purge", "--all", "--yes"]);
+    assert_eq!(code, 0, "the third is alive, and is none of those that were meant");
+    assert!(error.contains("its owner is alive: it is not deleted"), "{error}");
+    let living = id(&queues(spool.path())[0]);
+    let (code, _, error) = run(spool.path(), ["purge", "--queue", &living, "--yes"]);
+    assert_eq!(code, 1, "{error}");
+    assert_eq!(queues(spool.path()).len(), 1);
+    alive.log("two");
+    assert_eq!(alive.handle.stats().pending_records, 2);
+    assert_eq!(run(spool.path(), ["purge", "--queue", &dead[0], "--yes"]).0, 2, "it is gone");
+    assert_eq!(run(spool.path(), ["purge"]).0, 2, "nothing was named");
+}
+
+// --- the rest -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn exit_codes_tell_what_went_wrong_and_the_help_tells_them() {
+    let run = |args: &[&str]| outcome(&tool(args.iter().copied()).output().expect("the tool runs"));
+    let (code, help, _) = run(&["--help"]);
+    assert!(code == 0 && help.contains("Exit codes:") && help.contains("3  not everything"), "{help}");
+    assert_eq!(run(&["frobnicate"]).0, 2);
+    assert_eq!(run(&["cat", "/nowhere", "--since", "yesterday"]).0, 2);
+    let (code, _, error) = run(&["ls", "/nowhere/at/all"]);
+    assert_eq!((code, error.lines().count()), (4, 1), "{error}");
+    let empty = spool_dir();
+    let (code, _, error) = run(&["ls", empty.path().to_str().expect("text")]);
+    assert!(code == 4 && error.contains("is not a spool"), "{error}");
+    assert_eq!(fs::read_dir(empty.path()).expect("a directory").count(), 0, "nothing was written");
+}
+
+#[test]
+fn completions_and_the_man_page_know_every_command() {
+    let print = |args: &[&str]| outcome(&tool(args.iter().copied()).output().expect("the tool runs")).1;
+    let man = print(&["man"]);
+    for command in ["ls", "cat", "stats", "verify", "drain", "rejected retry", "salvage", "purge"] {
+        let title = format!(".SH \"OTEL-SPOOL {}\"", command.to_uppercase());
+        assert!(man.contains(&title), "{title}");
+    }
+    assert!(man.contains("Exit codes"));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = print(&["completions", shell]);
+        assert!(script.contains("drain") && script.contains("dry-run"), "{shell}");
+    }
+}

@@ -1,0 +1,2 @@
+mod arrival;
+mod refusals;

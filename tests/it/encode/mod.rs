@@ -1,0 +1,4 @@
+mod encoding;
+mod formats;
+#[cfg(feature = "otlp")]
+mod otlp;

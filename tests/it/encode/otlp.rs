@@ -1,0 +1,140 @@
+//! What OTLP says of a record that is not an ordinary one. That ordinary ones are as the OTLP exporter sends them is for
+//! `swap` to show.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Answer, Receiver, Service, exporter, spool_dir};
+use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider};
+use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::LogRecord as Record;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{LogProcessor, SdkLogRecord, SdkLoggerProvider};
+use opentelemetry_spool::{Encoder, OtlpEncoder, Protocol};
+use prost::Message;
+
+/// Keeps what the encoder makes of a record.
+struct Capture {
+    encoder: OtlpEncoder,
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+impl fmt::Debug for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Capture")
+    }
+}
+
+impl LogProcessor for Capture {
+    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
+        let mut bytes = Vec::new();
+        self.encoder.encode(record, scope, &mut bytes).unwrap();
+        *self.bytes.lock().unwrap() = bytes;
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+/// The one record in a request that carries it alone.
+fn sent(protocol: Protocol, fill: impl FnOnce(&mut SdkLogRecord)) -> Record {
+    let (encoder, bytes) = (OtlpEncoder::new(protocol), Arc::new(Mutex::default()));
+    let framing = encoder.framing();
+    let provider =
+        SdkLoggerProvider::builder().with_log_processor(Capture { encoder, bytes: Arc::clone(&bytes) }).build();
+    let logger = provider.logger("app");
+    let mut record = logger.create_log_record();
+    fill(&mut record);
+    logger.emit(record);
+    let body = [framing.open(), &bytes.lock().unwrap(), framing.close()].concat();
+    let mut request = match protocol {
+        Protocol::HttpBinary => ExportLogsServiceRequest::decode(&*body).unwrap(),
+        _ => serde_json::from_slice(&body).unwrap(),
+    };
+    request.resource_logs.remove(0).scope_logs.remove(0).log_records.remove(0)
+}
+
+fn body(protocol: Protocol, value: AnyValue) -> Value {
+    sent(protocol, |record| record.set_body(value)).body.unwrap().value.unwrap()
+}
+
+const BOTH: [Protocol; 2] = [Protocol::HttpBinary, Protocol::HttpJson];
+
+#[test]
+fn what_a_record_has_not_is_left_out() {
+    for protocol in BOTH {
+        let record = sent(protocol, |record| record.set_trace_context(TraceId::INVALID, SpanId::from(1), None));
+        assert!(record.observed_time_unix_nano > 0, "the SDK sets it");
+        let empty = Record { observed_time_unix_nano: record.observed_time_unix_nano, ..Record::default() };
+        assert_eq!(record, empty, "{protocol:?}");
+    }
+}
+
+#[test]
+fn numbers_that_json_has_not_are_texts_there_and_themselves_in_protobuf() {
+    for (number, name) in [(f64::NAN, "NaN"), (f64::INFINITY, "Infinity"), (f64::NEG_INFINITY, "-Infinity")] {
+        assert_eq!(body(Protocol::HttpJson, number.into()), Value::StringValue(name.to_owned()));
+        let Value::DoubleValue(binary) = body(Protocol::HttpBinary, number.into()) else { panic!() };
+        assert_eq!(binary.to_bits(), number.to_bits());
+    }
+    for protocol in BOTH {
+        assert_eq!(body(protocol, AnyValue::Int(i64::MIN)), Value::IntValue(i64::MIN), "more than a double holds");
+    }
+}
+
+#[test]
+fn what_is_nested_deeply_is_cut_and_can_be_read() {
+    for (protocol, as_map) in BOTH.into_iter().flat_map(|protocol| [(protocol, false), (protocol, true)]) {
+        let mut value = AnyValue::from("end");
+        for _ in 0..2_000 {
+            value = if as_map {
+                AnyValue::Map(Box::new(HashMap::from([(Key::new("k"), value)])))
+            } else {
+                AnyValue::ListAny(Box::new(vec![value]))
+            };
+        }
+        // Decoding it was the test: prost gives up after 100 messages.
+        let (mut depth, mut value) = (0, body(protocol, value));
+        loop {
+            let inner = match value {
+                Value::ArrayValue(mut list) => list.values.remove(0),
+                Value::KvlistValue(mut map) => map.values.remove(0).value.unwrap(),
+                other => break assert_eq!(other, Value::StringValue("[nested too deeply]".to_owned())),
+            };
+            (depth, value) = (depth + 1, inner.value.unwrap());
+        }
+        assert_eq!(depth, 24);
+    }
+}
+
+#[test]
+fn a_batch_of_any_size_is_one_request() {
+    for protocol in BOTH {
+        let (receiver, spool) = (Receiver::start(), spool_dir());
+        receiver.answer_next(Answer::status(413));
+        let service = Service::batch(exporter(&receiver, &spool).with_protocol(protocol));
+        service.handle.pause();
+        service.log_all("m", 1..=300);
+        service.sync();
+        service.handle.resume();
+        service.deliver();
+        let count = |request: &common::Request| {
+            let request = match protocol {
+                Protocol::HttpBinary => ExportLogsServiceRequest::decode(&*request.body).unwrap(),
+                _ => serde_json::from_slice(&request.body).unwrap(),
+            };
+            request.resource_logs.iter().flat_map(|logs| &logs.scope_logs).map(|logs| logs.log_records.len()).sum()
+        };
+        let counts: Vec<usize> = receiver.requests().iter().map(count).collect();
+        assert_eq!(counts, [300, 150, 150], "whole, and after a 413 in halves");
+    }
+}

@@ -1,0 +1,8 @@
+mod bridges;
+mod caller_thread;
+mod feedback;
+mod runtimes;
+mod shutdown;
+mod spool_processor;
+#[cfg(all(feature = "gzip-http", feature = "otlp"))]
+mod swap;

@@ -1,0 +1,309 @@
+//! The end: it delivers what it can, leaves the rest in the spool, and never hangs.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use common::{Answer, PATIENCE, Receiver, Service, by_tenant, exporter, in_time, names, patient, spool_dir};
+use opentelemetry_sdk::error::OTelSdkError;
+use opentelemetry_spool::FlushError;
+
+const NEVER: Duration = Duration::from_secs(1_000 * 60 * 60);
+
+#[test]
+fn shutdown_delivers_what_was_logged() {
+    for start in [Service::simple, Service::batch] {
+        let (receiver, spool) = (Receiver::start(), spool_dir());
+        let service = start(exporter(&receiver, &spool));
+        service.log_all("m", 1..=100);
+
+        service.provider.shutdown().expect("an orderly end");
+
+        assert_eq!(receiver.delivered(), names("m", 1..=100));
+    }
+}
+
+#[test]
+fn shutdown_does_not_wait_for_a_batch_to_linger() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let service = Service::batch(exporter(&receiver, &spool).with_linger(NEVER));
+    service.log_all("m", 1..=100);
+
+    service.provider.shutdown().expect("an orderly end");
+
+    assert_eq!(receiver.delivered(), names("m", 1..=100));
+}
+
+#[test]
+fn dropping_the_provider_delivers_what_was_logged() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let service = Service::batch(exporter(&receiver, &spool));
+    service.log_all("m", 1..=100);
+
+    // The provider shuts down when its last owner goes.
+    drop(service);
+
+    assert_eq!(receiver.delivered(), names("m", 1..=100));
+}
+
+#[test]
+fn dropping_an_exporter_without_a_shutdown_leaves_the_rest_in_the_spool() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::hang());
+    let service = Service::careless(exporter(&receiver, &spool).with_timeout(NEVER));
+    service.log_all("m", 1..=10);
+    receiver.wait_for_requests(1);
+
+    in_time("dropping the exporter", move || drop(service));
+
+    receiver.answer_always(Answer::ok());
+    Service::simple(exporter(&receiver, &spool)).deliver();
+    assert_eq!(receiver.delivered(), names("m", 1..=10));
+}
+
+#[test]
+fn an_exporter_that_was_never_used_can_be_dropped() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let exporter = exporter(&receiver, &spool);
+    in_time("building and dropping an exporter", move || exporter.build().map(|_| ())).expect("an exporter");
+}
+
+#[test]
+fn the_handle_may_outlive_the_exporter() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let service = Service::careless(exporter(&receiver, &spool));
+    service.log("hello");
+    service.deliver();
+    let handle = service.handle.clone();
+    drop(service);
+
+    assert_eq!(handle.flush(PATIENCE), Err(FlushError::ShutDown));
+    assert_eq!(handle.stats().delivered_records, 1);
+    handle.pause();
+    handle.resume();
+}
+
+/// Shuts down while nothing can be delivered; expects it to return, and what it left to be delivered later.
+fn shutdown_returns(receiver: &Receiver, service: Service, spool: &tempfile::TempDir) {
+    let provider = service.provider.clone();
+    // Whatever it says: the batch processor calls it a timeout when something is left to send.
+    let _ = in_time("shutdown", move || provider.shutdown());
+    in_time("dropping what was shut down", move || drop(service));
+
+    receiver.come_up();
+    receiver.answer_always(Answer::ok());
+    let service = Service::simple(exporter(receiver, spool));
+    service.deliver();
+    assert_eq!(receiver.delivered(), names("m", 1..=100));
+}
+
+#[test]
+fn shutdown_returns_though_the_endpoint_hangs() {
+    for start in [Service::simple, Service::batch] {
+        let (receiver, spool) = (Receiver::start(), spool_dir());
+        receiver.answer_always(Answer::hang());
+        let service = start(exporter(&receiver, &spool).with_timeout(NEVER));
+        service.log_all("m", 1..=100);
+        service.sync();
+        receiver.wait_for_requests(1);
+        shutdown_returns(&receiver, service, &spool);
+    }
+}
+
+#[test]
+fn shutdown_returns_though_the_endpoint_refuses_connections() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let service = Service::batch(exporter(&receiver, &spool));
+    service.log_all("m", 1..=100);
+    shutdown_returns(&receiver, service, &spool);
+}
+
+#[test]
+fn shutdown_returns_though_the_server_asks_for_an_hour_s_patience() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(503).header("retry-after", "3600"));
+    let mut policy = patient();
+    policy.max_retry_after = NEVER;
+    let service = Service::batch(exporter(&receiver, &spool).with_retry_policy(policy));
+    service.log_all("m", 1..=100);
+    service.sync();
+    receiver.wait_until("an answer", |log| log.requests.first()?.answered);
+    shutdown_returns(&receiver, service, &spool);
+}
+
+#[test]
+fn shutdown_returns_though_every_batch_is_refused() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(401));
+    let service = Service::batch(exporter(&receiver, &spool));
+    service.log_all("m", 1..=100);
+    service.sync();
+    receiver.wait_for_requests(2);
+    shutdown_returns(&receiver, service, &spool);
+}
+
+#[test]
+fn shutdown_returns_though_the_header_hook_fails() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let service =
+        Service::batch(exporter(&receiver, &spool).with_header_hook(|_, _| Err("the vault is sealed".into())));
+    service.log_all("m", 1..=100);
+    shutdown_returns(&receiver, service, &spool);
+    assert!(receiver.look(|log| log.repeated) == 0);
+}
+
+#[test]
+fn shutdown_returns_though_the_header_hook_hangs() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let (called, is_called) = mpsc::channel();
+    let hook = exporter(&receiver, &spool).with_timeout(NEVER).with_async_header_hook(move |_, headers| {
+        let called = called.clone();
+        async move {
+            let _ = called.send(());
+            std::future::pending::<()>().await;
+            Ok(headers)
+        }
+    });
+    let service = Service::batch(hook);
+    service.log_all("m", 1..=100);
+    service.sync();
+    is_called.recv_timeout(PATIENCE).expect("the hook is called");
+    shutdown_returns(&receiver, service, &spool);
+}
+
+#[test]
+fn shutdown_returns_while_delivery_is_paused_and_leaves_the_rest_in_the_spool() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let service = Service::batch(exporter(&receiver, &spool));
+    service.handle.pause();
+    service.log_all("m", 1..=100);
+    shutdown_returns(&receiver, service, &spool);
+}
+
+#[test]
+fn shutdown_delivers_what_other_partitions_have_while_one_is_refused() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_by(|request| Answer::status(if request.messages[0].starts_with("bad") { 503 } else { 200 }));
+    let service = Service::batch(exporter(&receiver, &spool).with_partition_key(by_tenant).with_max_batch_records(10));
+    service.handle.pause();
+    for number in 1..=100 {
+        service.log_of("bad", number..=number);
+        service.log_of("good", number..=number);
+    }
+    service.sync();
+    service.handle.resume();
+
+    let _ = service.provider.shutdown();
+
+    assert_eq!(receiver.delivered(), names("good", 1..=100));
+    drop(service);
+    receiver.answer_always(Answer::ok());
+    Service::simple(exporter(&receiver, &spool)).deliver();
+    assert_eq!(receiver.delivered()[100..], names("bad", 1..=100));
+}
+
+#[test]
+fn shutdown_within_a_short_time_returns_though_the_endpoint_hangs() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::hang());
+    let service = Service::simple(exporter(&receiver, &spool).with_timeout(NEVER));
+    service.log_all("m", 1..=10);
+    receiver.wait_for_requests(1);
+
+    let provider = service.provider.clone();
+    for timeout in [Duration::from_millis(50), Duration::ZERO] {
+        let provider = provider.clone();
+        let _ = in_time("shutdown", move || provider.shutdown_with_timeout(timeout));
+    }
+}
+
+#[test]
+fn shutdown_of_an_idle_exporter_returns() {
+    for start in [Service::simple, Service::batch, Service::careless] {
+        let (receiver, spool) = (Receiver::start_down(), spool_dir());
+        let service = start(exporter(&receiver, &spool));
+        in_time("shutdown", move || service.provider.shutdown()).expect("an orderly end");
+        assert_eq!(receiver.look(|log| log.connections), 0);
+    }
+}
+
+#[test]
+fn a_second_shutdown_says_so_and_does_nothing() {
+    for start in [Service::simple, Service::batch] {
+        let (receiver, spool) = (Receiver::start(), spool_dir());
+        let service = start(exporter(&receiver, &spool));
+        service.log("hello");
+        service.provider.shutdown().expect("an orderly end");
+        let again = in_time("a second shutdown", move || service.provider.shutdown());
+        assert!(matches!(again, Err(OTelSdkError::AlreadyShutdown)), "{again:?}");
+        assert_eq!(receiver.delivered(), ["hello"]);
+    }
+}
+
+#[test]
+fn the_exporter_itself_may_be_shut_down_twice_and_takes_nothing_afterwards() {
+    use opentelemetry_sdk::logs::{LogBatch, LogExporter as _};
+
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let exporter = exporter(&receiver, &spool).build().expect("an exporter");
+    exporter.shutdown().expect("an orderly end");
+    let again = exporter.shutdown();
+    assert!(matches!(again, Ok(()) | Err(OTelSdkError::AlreadyShutdown)), "{again:?}");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let after = runtime.block_on(exporter.export(LogBatch::new(&[])));
+    assert!(matches!(after, Ok(()) | Err(OTelSdkError::AlreadyShutdown)), "{after:?}");
+    assert_eq!(exporter.handle().flush(PATIENCE), Err(FlushError::ShutDown));
+}
+
+#[test]
+fn what_is_logged_after_a_shutdown_is_dropped_without_harm() {
+    for start in [Service::simple, Service::batch] {
+        let (receiver, spool) = (Receiver::start(), spool_dir());
+        let service = start(exporter(&receiver, &spool));
+        service.log("before");
+        service.provider.shutdown().expect("an orderly end");
+        service.log("after");
+        let _ = service.provider.force_flush();
+        assert_eq!(service.handle.stats().accepted_records, 1);
+        assert_eq!(service.handle.flush(PATIENCE), Err(FlushError::ShutDown));
+        drop(service);
+        assert_eq!(receiver.delivered(), ["before"]);
+    }
+}
+
+#[test]
+fn a_flush_that_waits_ends_with_a_shutdown() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::hang());
+    let service = Service::simple(exporter(&receiver, &spool).with_timeout(NEVER));
+    service.log("hello");
+    receiver.wait_for_requests(1);
+    let handle = service.handle.clone();
+    let flush = thread::spawn(move || handle.flush(NEVER));
+
+    let _ = service.provider.shutdown_with_timeout(Duration::from_millis(50));
+    let flushed = in_time("a flush", move || flush.join()).expect("no panic");
+
+    assert_eq!(flushed, Err(FlushError::ShutDown));
+}
+
+#[test]
+fn shutdown_while_others_log_loses_nothing_that_was_accepted() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let service = Service::simple(exporter(&receiver, &spool).with_max_batch_records(10));
+    let accepted = thread::scope(|scope| {
+        for thread in 0..4 {
+            let service = &service;
+            scope.spawn(move || service.log_all(&format!("t{thread}"), 1..=200));
+        }
+        receiver.wait_for_records(20);
+        let _ = service.provider.shutdown();
+        service.handle.stats().accepted_records
+    });
+    assert_eq!(service.handle.stats().accepted_records, accepted, "nothing is accepted after a shutdown");
+    drop(service);
+    Service::simple(exporter(&receiver, &spool)).deliver();
+
+    assert_eq!(receiver.delivered().len() as u64, accepted);
+}

@@ -1,0 +1,19 @@
+//! Tests through the public API, in the folders of what they are about: those of `src`.
+//!
+//! What takes a process of its own is in `host`, and what takes a service to be killed in `common/children`.
+
+mod delivery;
+mod encode;
+mod exporter;
+mod observe;
+mod spool;
+mod transport;
+
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(all(feature = "gzip-http", feature = "otlp"))]
+mod receivers;
+mod soak;
+
+/// The helper program.
+const CHILD: &str = env!("CARGO_BIN_EXE_spool-test-child");

@@ -1,0 +1,2 @@
+#[cfg(feature = "metrics")]
+mod metrics;

@@ -1,0 +1,637 @@
+//! What happens when the disk fails, is full, read-only or gone: `export` says so, nothing that it accepted is lost, and
+//! it works again once the cause is gone.
+
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use common::{Answer, Child, Disk, Receiver, name, run, skip, spool_dir, wait_for};
+
+use crate::CHILD;
+
+/// More records of `outcomes` than fit one segment.
+const MORE_THAN_A_SEGMENT: usize = 60;
+
+// --- the process ----------------------------------------------------------------------------------------------------
+
+/// What `export` said of every record, over the lives of several processes.
+#[derive(Debug, Default)]
+struct Journal {
+    /// Of the records 1, 2, 3, ...: nothing if accepted, otherwise the error.
+    outcomes: Vec<Option<String>>,
+    longest: Duration,
+}
+
+impl Journal {
+    fn accepted(&self) -> BTreeSet<usize> {
+        (1..).zip(&self.outcomes).filter_map(|(number, error)| error.is_none().then_some(number)).collect()
+    }
+
+    fn refused(&self) -> Vec<(usize, &str)> {
+        (1..).zip(&self.outcomes).filter_map(|(number, error)| Some((number, error.as_deref()?))).collect()
+    }
+}
+
+impl fmt::Display for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (accepted, refused) = (self.accepted(), self.refused());
+        write!(f, "{} accepted, {} refused, longest export {:?}", accepted.len(), refused.len(), self.longest)?;
+        match (refused.first(), refused.last()) {
+            (Some(first), Some(last)) => write!(f, ", first refused {first:?}, last {last:?}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A process that logs.
+struct Process<'a> {
+    child: Child,
+    pid: u32,
+    spool: &'a Path,
+}
+
+impl<'a> Process<'a> {
+    fn start(receiver: &Receiver, spool: &'a Path) -> Self {
+        Self::start_with(&[], receiver, spool)
+    }
+
+    fn start_with(more: &[(&str, &str)], receiver: &Receiver, spool: &'a Path) -> Self {
+        let endpoint = receiver.url("/ingest");
+        let settings: [(&str, &OsStr); 3] = [
+            ("SPOOL_CHILD_ENDPOINT", endpoint.as_ref()),
+            ("SPOOL_CHILD_DIR", spool.as_ref()),
+            // The storage engine panics when it cannot write. That is caught, but printed.
+            ("RUST_BACKTRACE", "0".as_ref()),
+        ];
+        let more = more.iter().map(|(name, value)| (*name, value.as_ref()));
+        let mut child = Child::start(Command::new(CHILD), "outcomes", settings.into_iter().chain(more));
+        let pid = child.wait_for("pid").parse().expect("a number");
+        Self { child, pid, spool }
+    }
+
+    /// Started, with its spool open.
+    fn open(receiver: &Receiver, spool: &'a Path) -> Self {
+        let mut process = Self::start(receiver, spool);
+        process.try_open().expect("a spool that can be opened");
+        process
+    }
+
+    fn try_open(&mut self) -> Result<(), String> {
+        self.child.tell("open");
+        let said = self.child.wait_for("");
+        match said.strip_prefix("failed ") {
+            None => {
+                assert_eq!(said, "opened");
+                Ok(())
+            }
+            Some(error) => {
+                self.check(error);
+                Err(error.to_owned())
+            }
+        }
+    }
+
+    /// Logs so many more records; gives how many were accepted.
+    fn log(&mut self, journal: &mut Journal, count: usize) -> usize {
+        let (first, mut accepted) = (journal.outcomes.len() + 1, 0);
+        self.child.tell(&format!("log {first} {}", first + count - 1));
+        for number in first..first + count {
+            let said = self.child.wait_for("");
+            if said == format!("accepted {number}") {
+                journal.outcomes.push(None);
+                accepted += 1;
+                continue;
+            }
+            let error = said.strip_prefix(&format!("refused {number} ")).expect("the outcome of a record");
+            self.check(error);
+            journal.outcomes.push(Some(error.to_owned()));
+        }
+        let longest = self.child.wait_for("logged").parse().expect("a number");
+        journal.longest = journal.longest.max(Duration::from_micros(longest));
+        accepted
+    }
+
+    /// Logs records of which none may be refused: nothing stands in the way.
+    fn log_well(&mut self, journal: &mut Journal, count: usize) {
+        let accepted = self.log(journal, count);
+        assert_eq!(accepted, count, "nothing is wrong with that, and yet: {journal}");
+    }
+
+    /// Logs until a record is accepted. Nothing tells when there is space again, so this asks again.
+    fn log_until_accepted(&mut self, journal: &mut Journal) {
+        wait_for("a record to be accepted", || (self.log(journal, 1) > 0).then_some(()));
+    }
+
+    /// Delivers what can be delivered while something is wrong.
+    fn try_to_flush(&mut self) {
+        self.child.tell("try-to-flush");
+        self.child.wait_for("tried");
+    }
+
+    fn flush(&mut self) {
+        self.child.tell("flush");
+        self.child.wait_for("flushed");
+    }
+
+    fn kill(self) {
+        self.child.kill();
+    }
+
+    /// An error says where.
+    fn check(&self, error: &str) {
+        let spool = self.spool.to_str().expect("a path of ASCII characters");
+        assert!(error.contains(spool), "{error:?} does not say where");
+    }
+}
+
+/// What was accepted has arrived, once and in order. Of what was refused nothing has, unless the process was killed
+/// before it could write that down: then at most once, and in its place.
+fn assert_delivered(receiver: &Receiver, journal: &Journal, killed: bool) {
+    // Other records may tell of those that were refused.
+    let number = |message: &String| message.strip_prefix("m-")?.parse().ok();
+    let delivered: Vec<usize> = receiver.delivered().iter().filter_map(number).collect();
+    let (once, accepted): (BTreeSet<_>, BTreeSet<_>) = (delivered.iter().copied().collect(), journal.accepted());
+    let lost: Vec<_> = accepted.difference(&once).collect();
+    let refused: Vec<_> = once.difference(&accepted).filter(|_| !killed).collect();
+    let twice: Vec<_> = once.iter().filter(|one| delivered.iter().filter(|other| other == one).count() > 1).collect();
+    let disordered = delivered.windows(2).find(|pair| pair[0] > pair[1]);
+    assert!(
+        lost.is_empty() && refused.is_empty() && twice.is_empty() && disordered.is_none(),
+        "lost: {lost:?}; refused, but delivered: {refused:?}; delivered under two keys: {twice:?}; out of order: \
+         {disordered:?}; {journal}"
+    );
+}
+
+/// A receiver that takes, refuses and loses answers at random.
+fn fickle_receiver() -> Receiver {
+    let receiver = Receiver::start();
+    receiver.answer_by(|_| match fastrand::u32(..10) {
+        0..2 => Answer::status(503),
+        2..4 => Answer::Lost,
+        _ => Answer::ok(),
+    });
+    receiver
+}
+
+/// The files of a spool's databases whose name ends so: `cursor`, `segment`, or nothing for all.
+fn databases(spool: &Path, kind: &str) -> Vec<PathBuf> {
+    let list = |dir: &Path| fs::read_dir(dir).expect("a directory").map(|found| found.expect("a file").path());
+    let queues = list(spool).filter(|path| path.is_dir());
+    let databases = queues.flat_map(|queue| list(&queue)).filter(|path| path.to_string_lossy().ends_with(kind));
+    databases.map(|database| database.join("db")).filter(|file| file.exists()).collect()
+}
+
+// --- system calls that fail ---------------------------------------------------------------------------------------
+
+/// System calls of a process that fail, until this is dropped.
+struct Fault(process::Child);
+
+/// Which calls, with which error, and when: the `3`rd of each thread, or all from it on, `3+`.
+type Which<'a> = (&'a str, &'a str, &'a str);
+
+impl Fault {
+    /// Only calls on `files`, if there are any. `None` where there is no strace or it may not do that; this is then said.
+    fn inject((calls, error, when): Which<'_>, files: &[PathBuf], pid: u32) -> Option<Self> {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null", "-e", &format!("inject={calls}:error={error}:when={when}")]);
+        for file in files {
+            strace.arg("-P").arg(file);
+        }
+        strace.args(["-p", &pid.to_string()]);
+        let strace = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut strace = strace.inspect_err(|error| skip(&format!("strace: {error}"))).ok()?;
+        let mut said = BufReader::new(strace.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+        let fault = Self(strace);
+        let attached = said.by_ref().find(|line| line.starts_with("strace: "));
+        if !attached.as_ref().is_some_and(|line| line.contains("attached")) {
+            skip(&format!("strace cannot attach to a process: {attached:?}"));
+            return None;
+        }
+        // It has more to say about each thread, and must not wait for a reader.
+        thread::spawn(move || said.for_each(drop));
+        Some(fault)
+    }
+}
+
+impl Drop for Fault {
+    fn drop(&mut self) {
+        // Not with SIGKILL: it has to put right the calls that it is changing.
+        let _ = run(Command::new("sh").args(["-c", "kill $0", &self.0.id().to_string()]));
+        let _ = self.0.wait();
+    }
+}
+
+/// A case of a sweep: which calls fail, and whether the process is killed before they do no more.
+type Case = fn(Which<'_>, bool) -> Option<Journal>;
+
+/// Tries every case; those that failed are named at the end.
+fn sweep(case: Case, calls: &[(&'static str, &'static str)]) {
+    let whens = match env::var("SPOOL_TEST_FAULTS") {
+        Err(_) => vec!["1".to_owned(), "3+".to_owned()],
+        Ok(count) => {
+            (1..=count.parse().expect("a number")).flat_map(|at: u32| [format!("{at}"), format!("{at}+")]).collect()
+        }
+    };
+    let mut failures = Vec::new();
+    for &(calls, error) in calls {
+        for (when, killed) in whens.iter().flat_map(|when| [(when.clone(), false), (when.clone(), true)]) {
+            let what = format!("{calls}:{error}:when={when}{}", if killed { ", then a kill" } else { "" });
+            // So that whatever is said of a case says which it is.
+            let name = format!("{}, {what}", thread::current().name().unwrap_or("a test"));
+            let named = thread::Builder::new().name(name);
+            match named.spawn(move || case((calls, error, &when), killed)).expect("a thread").join() {
+                Ok(Some(journal)) => println!("{what}: {journal}"),
+                Ok(None) => return,
+                Err(_) => failures.push(what),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "these cases failed, for reasons given above: {failures:#?}");
+}
+
+/// Calls fail while records are logged and delivered.
+fn while_it_logs(which: Which<'_>, killed: bool) -> Option<Journal> {
+    while_it_logs_with(&[], which, killed)
+}
+
+fn while_it_logs_with_an_interval(which: Which<'_>, killed: bool) -> Option<Journal> {
+    while_it_logs_with(&[("SPOOL_CHILD_DURABILITY", "5")], which, killed)
+}
+
+fn while_it_logs_with(more: &[(&str, &str)], which: Which<'_>, killed: bool) -> Option<Journal> {
+    let (receiver, spool, mut journal) = (fickle_receiver(), spool_dir(), Journal::default());
+    let mut process = Process::start_with(more, &receiver, spool.path());
+    process.try_open().expect("a spool that can be opened");
+    process.log_well(&mut journal, 10);
+    let fault = Fault::inject(which, &[], process.pid)?;
+    process.log(&mut journal, MORE_THAN_A_SEGMENT);
+    if killed {
+        process.kill();
+        process = Process::open(&receiver, spool.path());
+    }
+    drop(fault);
+    process.log_well(&mut journal, 10);
+    process.flush();
+    assert_delivered(&receiver, &journal, killed);
+    process.kill();
+
+    let mut process = Process::open(&receiver, spool.path());
+    process.log_well(&mut journal, 1);
+    process.flush();
+    assert_delivered(&receiver, &journal, killed);
+    Some(journal)
+}
+
+/// Calls fail while a spool is opened, and read, that a killed process has left.
+fn while_it_opens(which: Which<'_>, killed: bool) -> Option<Journal> {
+    let (receiver, spool, mut journal) = (Receiver::start(), spool_dir(), Journal::default());
+    let mut process = Process::open(&receiver, spool.path());
+    process.log_well(&mut journal, 10);
+    process.flush();
+    receiver.go_down();
+    process.log_well(&mut journal, MORE_THAN_A_SEGMENT);
+    process.kill();
+
+    let mut process = Process::start(&receiver, spool.path());
+    // Otherwise what a process reads from its parent could not be read either.
+    let files = if which.0.contains("read") { databases(spool.path(), "") } else { Vec::new() };
+    let fault = Fault::inject(which, &files, process.pid)?;
+    let mut opened = process.try_open();
+    receiver.come_up();
+    if opened.is_ok() {
+        process.try_to_flush();
+    }
+    if killed {
+        process.kill();
+        process = Process::start(&receiver, spool.path());
+        opened = Err("killed".to_owned());
+    }
+    drop(fault);
+    if opened.is_err() {
+        process.try_open().expect("a spool that can be opened again");
+    }
+    process.log_well(&mut journal, 10);
+    process.flush();
+    // What could not be opened is tried again now and then.
+    receiver.wait_until("what was left", |log| {
+        let delivered: BTreeSet<_> = log.delivered.iter().collect();
+        journal.accepted().into_iter().all(|number| delivered.contains(&name("m", number))).then_some(())
+    });
+    assert_delivered(&receiver, &journal, false);
+    Some(journal)
+}
+
+#[test]
+fn syncs_that_fail_while_it_logs_cost_nothing_that_was_accepted() {
+    sweep(while_it_logs, &[("fdatasync", "EIO"), ("fsync", "EIO")]);
+}
+
+#[test]
+fn syncs_that_fail_behind_its_back_cost_nothing_that_was_accepted() {
+    sweep(while_it_logs_with_an_interval, &[("fdatasync", "EIO")]);
+}
+
+#[test]
+fn writes_that_fail_while_it_logs_cost_nothing_that_was_accepted() {
+    sweep(while_it_logs, &[("pwrite64", "EIO"), ("pwrite64", "ENOSPC"), ("sync_file_range", "EIO")]);
+}
+
+#[test]
+fn files_that_cannot_be_opened_made_or_removed_while_it_logs_cost_nothing_that_was_accepted() {
+    let removals = "rename,rmdir,unlink,unlinkat";
+    sweep(while_it_logs, &[("openat", "EMFILE"), ("mkdir", "ENOSPC"), (removals, "EROFS"), ("pread64", "EIO")]);
+}
+
+#[test]
+fn a_spool_on_which_syncs_and_writes_failed_while_it_was_opened_can_be_opened_again() {
+    sweep(while_it_opens, &[("fdatasync", "EIO"), ("fsync", "EIO"), ("pwrite64", "ENOSPC")]);
+}
+
+#[test]
+fn a_spool_of_which_files_could_not_be_opened_made_or_read_while_it_was_opened_can_be_opened_again() {
+    // Not `pread64`, with which only the engine reads: an error there makes it forget what is delivered. A block that
+    // nobody can read is noticed before.
+    sweep(while_it_opens, &[("openat", "EMFILE"), ("mkdir", "ENOSPC"), ("read", "EIO"), ("getdents64", "EIO")]);
+}
+
+#[test]
+fn nothing_is_accepted_while_no_sync_succeeds() {
+    let (receiver, spool, mut journal) = (Receiver::start(), spool_dir(), Journal::default());
+    let mut process = Process::open(&receiver, spool.path());
+    process.log_well(&mut journal, 10);
+    let Some(fault) = Fault::inject(("fdatasync", "EIO", "1+"), &[], process.pid) else { return };
+    assert_eq!(process.log(&mut journal, 10), 0);
+    drop(fault);
+    process.log_well(&mut journal, 10);
+    process.flush();
+    assert_delivered(&receiver, &journal, false);
+    println!("{journal}");
+}
+
+/// What is delivered is written down in a database of its own.
+fn while_the_cursor_cannot_be_written(which: Which<'_>, killed: bool) -> Option<Journal> {
+    let (receiver, spool, mut journal) = (fickle_receiver(), spool_dir(), Journal::default());
+    let mut process = Process::open(&receiver, spool.path());
+    process.log_well(&mut journal, 10);
+    let fault = Fault::inject(which, &databases(spool.path(), "cursor"), process.pid)?;
+    process.log_well(&mut journal, MORE_THAN_A_SEGMENT);
+    process.flush();
+    assert_delivered(&receiver, &journal, false);
+    if killed {
+        process.kill();
+        // With the same settings: how a segment is divided follows from them where it could not be written down.
+        process = Process::open(&receiver, spool.path());
+    }
+    drop(fault);
+    process.log_well(&mut journal, 10);
+    process.flush();
+    assert_delivered(&receiver, &journal, false);
+    process.kill();
+
+    let mut process = Process::open(&receiver, spool.path());
+    process.log_well(&mut journal, 10);
+    process.flush();
+    assert_delivered(&receiver, &journal, false);
+    Some(journal)
+}
+
+#[test]
+fn a_cursor_that_cannot_be_written_hinders_neither_logging_nor_delivery_and_makes_no_second_keys() {
+    let calls = [("fdatasync", "EIO"), ("pwrite64", "ENOSPC"), ("sync_file_range", "EIO")];
+    sweep(while_the_cursor_cannot_be_written, &calls);
+}
+
+// --- no space -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_full_disk_refuses_records_and_accepts_them_again_once_there_is_space() {
+    let Some(disk) = Disk::create(64) else { return };
+    let (receiver, spool, mut journal) = (Receiver::start_down(), disk.path().join("spool"), Journal::default());
+    let mut process = Process::open(&receiver, &spool);
+    process.log_well(&mut journal, 20);
+    disk.fill();
+    process.log(&mut journal, MORE_THAN_A_SEGMENT);
+    assert!(journal.refused().last().is_some_and(|(last, _)| *last == journal.outcomes.len()), "{journal}");
+    disk.free();
+    process.log_well(&mut journal, 20);
+    receiver.come_up();
+    process.flush();
+    assert_delivered(&receiver, &journal, false);
+    process.kill();
+
+    let mut process = Process::open(&receiver, &spool);
+    process.log_well(&mut journal, 20);
+    process.flush();
+    assert_delivered(&receiver, &journal, false);
+    println!("{journal}");
+    process.kill();
+}
+
+/// An outage that lasts until the spool itself has filled the disk.
+#[test]
+fn a_spool_that_has_filled_its_disk_is_delivered_and_gives_the_space_back() {
+    let Some(disk) = Disk::create(24) else { return };
+    let (receiver, spool, mut journal) = (Receiver::start_down(), disk.path().join("spool"), Journal::default());
+    let mut process = Process::open(&receiver, &spool);
+    while process.log(&mut journal, 20) > 0 {
+        assert!(journal.outcomes.len() < 2_000, "more was accepted than the disk has room for");
+    }
+    receiver.come_up();
+    process.flush();
+    assert_delivered(&receiver, &journal, false);
+    process.log_until_accepted(&mut journal);
+    process.log_well(&mut journal, MORE_THAN_A_SEGMENT);
+    process.flush();
+    assert_delivered(&receiver, &journal, false);
+    println!("{journal}");
+    process.kill();
+}
+
+/// Kills a process on a full disk; gives what it had accepted and refused.
+fn killed_on_a_full_disk(disk: &Disk, receiver: &Receiver, spool: &Path) -> Journal {
+    let mut journal = Journal::default();
+    let mut process = Process::open(receiver, spool);
+    process.log_well(&mut journal, MORE_THAN_A_SEGMENT);
+    disk.fill();
+    process.log(&mut journal, MORE_THAN_A_SEGMENT);
+    process.kill();
+    journal
+}
+
+#[test]
+fn what_a_process_killed_on_a_full_disk_had_accepted_is_delivered_once_there_is_space() {
+    let Some(disk) = Disk::create(64) else { return };
+    let (receiver, spool) = (Receiver::start_down(), disk.path().join("spool"));
+    let mut journal = killed_on_a_full_disk(&disk, &receiver, &spool);
+    let mut process = Process::start(&receiver, &spool);
+    let opened = process.try_open();
+    disk.free();
+    if opened.is_err() {
+        process.try_open().expect("a spool that can be opened when there is space");
+    }
+    process.log_well(&mut journal, 20);
+    receiver.come_up();
+    process.flush();
+    assert_delivered(&receiver, &journal, true);
+    println!("{journal}; opened while the disk was full: {opened:?}");
+    process.kill();
+}
+
+/// Or the space that the spool takes would never come back.
+#[test]
+fn what_a_process_killed_on_a_full_disk_had_accepted_is_delivered_also_while_it_stays_full() {
+    let Some(disk) = Disk::create(64) else { return };
+    let (receiver, spool) = (Receiver::start_down(), disk.path().join("spool"));
+    let mut journal = killed_on_a_full_disk(&disk, &receiver, &spool);
+    receiver.come_up();
+    let mut process = Process::open(&receiver, &spool);
+    process.flush();
+    assert_delivered(&receiver, &journal, true);
+    process.log_until_accepted(&mut journal);
+    process.flush();
+    assert_delivered(&receiver, &journal, true);
+    println!("{journal}");
+    process.kill();
+}
+
+// --- read-only, not allowed, gone ---------------------------------------------------------------------------------
+
+#[test]
+fn a_file_system_that_turns_read_only_refuses_records_and_still_delivers_what_was_accepted() {
+    let Some(disk) = Disk::create(64) else { return };
+    let (receiver, spool, mut journal) = (Receiver::start_down(), disk.path().join("spool"), Journal::default());
+    let mut process = Process::open(&receiver, &spool);
+    process.log_well(&mut journal, MORE_THAN_A_SEGMENT);
+    if disk.break_for_good().is_none() {
+        return;
+    }
+    assert_eq!(process.log(&mut journal, 20), 0);
+    receiver.come_up();
+    process.flush();
+    assert_delivered(&receiver, &journal, false);
+    process.kill();
+
+    disk.restart();
+    let mut process = Process::open(&receiver, &spool);
+    process.log_well(&mut journal, 20);
+    process.flush();
+    assert_delivered(&receiver, &journal, true);
+    println!("{journal}");
+    process.kill();
+}
+
+#[test]
+fn a_spool_on_a_read_only_file_system_can_be_opened_once_it_is_writable() {
+    let Some(disk) = Disk::create(64) else { return };
+    let (receiver, spool, mut journal) = (Receiver::start_down(), disk.path().join("spool"), Journal::default());
+    let mut process = Process::open(&receiver, &spool);
+    process.log_well(&mut journal, MORE_THAN_A_SEGMENT);
+    process.kill();
+
+    disk.remount("ro");
+    let mut process = Process::start(&receiver, &spool);
+    let error = process.try_open().expect_err("nothing can be written");
+    assert!(error.contains("Read-only file system"), "{error}");
+    disk.remount("rw");
+    process.try_open().expect("a spool that can be opened");
+    process.log_well(&mut journal, 20);
+    receiver.come_up();
+    process.flush();
+    assert_delivered(&receiver, &journal, false);
+    process.kill();
+}
+
+/// A directory in which nothing can be made or removed, until this is dropped.
+struct Locked<'a>(&'a Path);
+
+impl<'a> Locked<'a> {
+    /// `None` where nothing is forbidden to whoever runs the test; this is then said.
+    fn new(dir: &'a Path) -> Option<Self> {
+        let (locked, probe) = (Self(dir), dir.join("probe"));
+        locked.set_mode(0o500);
+        // Root is not stopped by a mode, but by this, where the file system has it.
+        let _ = run(Command::new("chattr").arg("+i").arg(dir));
+        if fs::write(&probe, "").is_ok() {
+            let _ = fs::remove_file(&probe);
+            skip("no directory can be locked against this user");
+            return None;
+        }
+        Some(locked)
+    }
+
+    fn set_mode(&self, mode: u32) {
+        fs::set_permissions(self.0, Permissions::from_mode(mode)).expect("a directory of one's own");
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let _ = run(Command::new("chattr").arg("-i").arg(self.0));
+        self.set_mode(0o700);
+    }
+}
+
+#[test]
+fn a_spool_directory_without_permission_is_named_and_used_once_it_is_permitted() {
+    let (receiver, dir, mut journal) = (Receiver::start(), spool_dir(), Journal::default());
+    let spool = dir.path().join("spool");
+    let mut process = Process::start(&receiver, &spool);
+    let Some(locked) = Locked::new(dir.path()) else { return };
+    process.try_open().expect_err("it cannot be made");
+    drop(locked);
+    process.try_open().expect("a spool that can be opened");
+    process.log_well(&mut journal, 10);
+    process.flush();
+    process.kill();
+
+    // Now it is there, but the next process is not allowed to make anything in it.
+    let queue = databases(&spool, "cursor").remove(0);
+    let queue = queue.parent().and_then(Path::parent).expect("a directory");
+    let mut process = Process::start(&receiver, &spool);
+    let Some(locked) = Locked::new(queue) else { return };
+    process.try_open().expect_err("nothing can be made in it");
+    drop(locked);
+    process.try_open().expect("a spool that can be opened");
+    process.log_well(&mut journal, 10);
+
+    // And is taken away from a process that uses it, which then has no place for another segment.
+    let Some(locked) = Locked::new(queue) else { return };
+    process.log(&mut journal, 2 * MORE_THAN_A_SEGMENT);
+    assert!(journal.refused().last().is_some_and(|(last, _)| *last == journal.outcomes.len()), "{journal}");
+    drop(locked);
+    process.log_well(&mut journal, MORE_THAN_A_SEGMENT);
+    process.flush();
+    assert_delivered(&receiver, &journal, false);
+    println!("{journal}");
+}
+
+/// As a volume that is unmounted and mounted again, say.
+#[test]
+fn a_spool_directory_that_was_gone_for_a_while_has_everything_that_was_accepted() {
+    let (receiver, dir, mut journal) = (Receiver::start_down(), spool_dir(), Journal::default());
+    let (spool, away) = (dir.path().join("spool"), dir.path().join("away"));
+    let mut process = Process::open(&receiver, &spool);
+    process.log_well(&mut journal, 2 * MORE_THAN_A_SEGMENT);
+    fs::rename(&spool, &away).expect("a directory that can be renamed");
+    process.log(&mut journal, 2 * MORE_THAN_A_SEGMENT);
+    assert!(!spool.exists(), "another one was made in its place, whose records nobody finds when the old one is back");
+    fs::rename(&away, &spool).expect("a directory that can be renamed");
+    process.log_well(&mut journal, MORE_THAN_A_SEGMENT);
+    process.kill();
+
+    receiver.come_up();
+    let mut process = Process::open(&receiver, &spool);
+    process.flush();
+    assert_delivered(&receiver, &journal, true);
+    println!("{journal}");
+}

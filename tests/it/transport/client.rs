@@ -1,0 +1,374 @@
+//! The HTTP client and its settings: TLS, proxy, redirects, timeouts, connections, and a client of one's own.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use common::{Answer, Authority, PATIENCE, Receiver, Service, exporter, exporter_to, in_words, names, spool_dir};
+use opentelemetry_spool::{Durability, ExporterBuildError, LogExporter, LogExporterBuilder};
+
+const NEVER: Duration = Duration::from_secs(1_000 * 60 * 60);
+
+#[test]
+fn a_server_whose_authority_is_added_is_trusted() {
+    let (authority, other, spool) = (Authority::new(), Authority::new(), spool_dir());
+    let receiver = Receiver::start_tls(authority.server(None));
+    let service = Service::simple(
+        exporter(&receiver, &spool)
+            .with_root_certificate_pem(other.pem())
+            .with_root_certificate_pem(authority.pem().into_bytes()),
+    );
+
+    service.log("hello");
+    service.deliver();
+
+    assert_eq!(receiver.delivered(), ["hello"]);
+}
+
+#[test]
+fn one_pem_may_hold_several_authorities() {
+    let (authority, other, spool) = (Authority::new(), Authority::new(), spool_dir());
+    let receiver = Receiver::start_tls(authority.server(None));
+    let bundle = other.pem() + &authority.pem();
+    let service = Service::simple(exporter(&receiver, &spool).with_root_certificate_pem(bundle));
+
+    service.log("hello");
+    service.deliver();
+
+    assert_eq!(receiver.delivered(), ["hello"]);
+}
+
+/// Expects that nothing gets through to a TLS server with these settings, and that nothing is lost by it.
+fn nothing_is_sent(receiver: &Receiver, strict: LogExporterBuilder, fixed: LogExporterBuilder) {
+    let service = Service::simple(strict);
+    service.log_all("m", 1..=3);
+    receiver.wait_until("failed handshakes", |log| (log.failed_handshakes > 2).then_some(()));
+    let stats = service.wait_for_stats("an error", |stats| stats.last_error.is_some());
+    assert_eq!((stats.delivered_records, stats.pending_records), (0, 3));
+    assert_eq!(receiver.requests().len(), 0);
+    drop(service);
+
+    let service = Service::simple(fixed);
+    service.deliver();
+    assert_eq!(receiver.delivered(), names("m", 1..=3));
+}
+
+#[test]
+fn a_server_of_an_unknown_authority_gets_nothing_and_the_records_are_kept() {
+    let (authority, other, spool) = (Authority::new(), Authority::new(), spool_dir());
+    let receiver = Receiver::start_tls(authority.server(None));
+    let strict = || exporter(&receiver, &spool).with_root_certificate_pem(other.pem());
+    nothing_is_sent(&receiver, strict(), strict().with_root_certificate_pem(authority.pem()));
+}
+
+#[test]
+fn invalid_certificates_are_accepted_only_by_the_switch_that_says_so() {
+    let (authority, spool) = (Authority::new(), spool_dir());
+    let receiver = Receiver::start_tls(authority.server(None));
+    let with = |accept| exporter(&receiver, &spool).with_danger_accept_invalid_certificates(accept);
+    nothing_is_sent(&receiver, with(false), with(true));
+}
+
+#[test]
+fn a_server_that_asks_for_a_client_certificate_gets_one() {
+    let (authority, clients, spool) = (Authority::new(), Authority::new(), spool_dir());
+    let receiver = Receiver::start_tls(authority.server(Some(&clients)));
+    let strict = || exporter(&receiver, &spool).with_root_certificate_pem(authority.pem());
+    nothing_is_sent(&receiver, strict(), strict().with_client_identity_pem(clients.client_identity()));
+}
+
+#[test]
+fn a_client_certificate_of_the_wrong_authority_is_refused_by_the_server() {
+    let (authority, clients, spool) = (Authority::new(), Authority::new(), spool_dir());
+    let receiver = Receiver::start_tls(authority.server(Some(&clients)));
+    let with = |identity| {
+        exporter(&receiver, &spool).with_root_certificate_pem(authority.pem()).with_client_identity_pem(identity)
+    };
+    nothing_is_sent(&receiver, with(authority.client_identity()), with(clients.client_identity()));
+}
+
+#[test]
+fn requests_go_through_the_proxy() {
+    let (proxy, spool) = (Receiver::start(), spool_dir());
+    // This name does not resolve: only a proxy can reach it.
+    let endpoint = "http://logs.invalid/ingest?a=b";
+    let proxy_url = proxy.url("").replace("http://", "http://user:pass@");
+    let service = Service::simple(exporter_to(endpoint, &spool).with_proxy(proxy_url));
+
+    service.log("hello");
+    service.deliver();
+
+    let request = proxy.requests().remove(0);
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", endpoint));
+    assert_eq!(request.header("host"), Some("logs.invalid"));
+    assert_eq!(request.header("proxy-authorization"), Some("Basic dXNlcjpwYXNz"));
+    assert_eq!(proxy.delivered(), ["hello"]);
+}
+
+#[test]
+fn a_proxy_that_is_down_holds_the_records() {
+    let (proxy, receiver, spool) = (Receiver::start_down(), Receiver::start(), spool_dir());
+    let service = Service::simple(exporter(&receiver, &spool).with_proxy(proxy.url("")));
+    service.log("hello");
+    service.wait_for_stats("failed requests", |stats| stats.failed_requests > 1);
+    assert_eq!(receiver.look(|log| log.connections), 0);
+
+    proxy.come_up();
+    service.deliver();
+    assert_eq!(proxy.delivered(), ["hello"]);
+}
+
+#[test]
+fn redirects_are_not_followed() {
+    for status in [301, 302, 303, 307, 308] {
+        let (receiver, elsewhere, spool) = (Receiver::start(), Receiver::start(), spool_dir());
+        for to in [elsewhere.url("/"), receiver.url("/elsewhere")] {
+            receiver.answer_next(Answer::status(status).header("location", to));
+        }
+        let service = Service::simple(exporter(&receiver, &spool).with_headers([("authorization", "s3cret")]));
+
+        service.log("hello");
+        service.deliver();
+
+        let requests = receiver.requests();
+        assert_eq!(requests.len(), 3, "{status}");
+        assert!(requests.iter().all(|request| request.method == "POST" && request.target == "/ingest"), "{status}");
+        assert_eq!(elsewhere.look(|log| log.connections), 0, "{status}");
+    }
+}
+
+#[test]
+fn one_connection_is_kept_for_all_requests() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let service = Service::simple(exporter(&receiver, &spool));
+    for round in 0..20 {
+        if round % 5 == 4 {
+            receiver.answer_next(Answer::status(503));
+        }
+        service.log("hello");
+        service.deliver();
+    }
+    let requests = receiver.requests();
+    assert_eq!(requests.len(), 24);
+    assert!(requests.iter().all(|request| request.remote_port == requests[0].remote_port));
+    assert_eq!(receiver.look(|log| log.connections), 1);
+}
+
+#[test]
+fn no_connection_is_kept_when_that_is_asked_for() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let service = Service::simple(exporter(&receiver, &spool).with_keep_alive(Duration::ZERO));
+    for _ in 0..5 {
+        service.log("hello");
+        service.deliver();
+    }
+    assert_eq!(receiver.look(|log| log.connections), 5);
+}
+
+#[test]
+fn a_kept_connection_that_the_server_has_closed_costs_nothing() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let service = Service::simple(exporter(&receiver, &spool));
+    for number in 1..=10 {
+        service.log(&common::name("m", number));
+        service.deliver();
+        receiver.go_down();
+        receiver.come_up();
+    }
+    assert_eq!(receiver.delivered(), names("m", 1..=10));
+    assert_eq!(receiver.look(|log| log.repeated), 0);
+}
+
+/// A server that accepts connections and never says a word; counts them.
+fn mute_server() -> (String, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://{}/ingest", listener.local_addr().expect("an address"));
+    let (accepted, connections) = mpsc::channel();
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in listener.incoming() {
+            kept.push(stream);
+            if accepted.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    (url, connections)
+}
+
+#[test]
+fn a_connection_that_is_not_made_within_the_connect_timeout_is_tried_again() {
+    let spool = spool_dir();
+    let (url, connections) = mute_server();
+    // Only the connect timeout can end the TLS handshake: the request itself may take for ever.
+    let service =
+        Service::simple(exporter_to(&url, &spool).with_timeout(NEVER).with_connect_timeout(Duration::from_millis(50)));
+    service.log("hello");
+    for _ in 0..3 {
+        connections.recv_timeout(PATIENCE).expect("one more attempt");
+    }
+    assert_eq!(service.handle.stats().pending_records, 1);
+}
+
+#[test]
+fn the_timeout_covers_the_whole_request_with_its_connection() {
+    let spool = spool_dir();
+    let (url, connections) = mute_server();
+    let service =
+        Service::simple(exporter_to(&url, &spool).with_connect_timeout(NEVER).with_timeout(Duration::from_millis(50)));
+    service.log("hello");
+    for _ in 0..3 {
+        connections.recv_timeout(PATIENCE).expect("one more attempt");
+    }
+}
+
+#[test]
+fn a_client_of_one_s_own_is_used_as_it_is() {
+    let (receiver, proxy, spool) = (Receiver::start(), Receiver::start(), spool_dir());
+    let headers = axum::http::HeaderMap::from_iter([(
+        axum::http::HeaderName::from_static("x-default"),
+        axum::http::HeaderValue::from_static("mine"),
+    )]);
+    let client = reqwest::Client::builder()
+        .user_agent("checkout/1.0")
+        .default_headers(headers)
+        .proxy(reqwest::Proxy::http(proxy.url("")).expect("a proxy"))
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client");
+    let service =
+        Service::simple(exporter(&receiver, &spool).with_http_client(client).with_headers([("x-static", "ours")]));
+
+    service.log("hello");
+    service.deliver();
+
+    let request = proxy.requests().remove(0);
+    assert_eq!(request.header("user-agent"), Some("checkout/1.0"));
+    assert_eq!(request.header("x-default"), Some("mine"));
+    assert_eq!(request.header("x-static"), Some("ours"));
+    assert_eq!(receiver.requests().len(), 0);
+}
+
+#[test]
+fn the_timeout_holds_for_a_client_of_one_s_own_too() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_next(Answer::hang());
+    let service = Service::simple(
+        exporter(&receiver, &spool).with_http_client(reqwest::Client::new()).with_timeout(Duration::from_millis(300)),
+    );
+    service.log("hello");
+    service.deliver();
+    assert_eq!(receiver.delivered(), ["hello"]);
+}
+
+#[test]
+fn the_rest_of_an_answer_is_not_waited_for() {
+    // Says 200 and then never ends the body that it promised.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/ingest", listener.local_addr().expect("an address"));
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&requests);
+    thread::spawn(move || {
+        use std::io::{BufRead, BufReader, Read, Write};
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let count = Arc::clone(&count);
+            thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+                let mut length = 0;
+                let mut line = String::new();
+                while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
+                    if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = value.trim().parse().expect("a length");
+                    }
+                    line.clear();
+                }
+                reader.read_exact(&mut vec![0; length]).expect("a body");
+                count.fetch_add(1, Ordering::Relaxed);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nwell");
+                let _ = reader.read(&mut [0]);
+            });
+        }
+    });
+    let spool = spool_dir();
+    let service = Service::simple(exporter_to(&url, &spool).with_timeout(Duration::from_millis(500)));
+
+    service.log("hello");
+    service.deliver();
+
+    assert_eq!(requests.load(Ordering::Relaxed), 1);
+    assert_eq!(service.handle.stats().delivered_records, 1);
+}
+
+/// Expects `build()` to fail with an error that names the setting.
+fn refused(setting: &str, value: &str, change: impl FnOnce(LogExporterBuilder) -> LogExporterBuilder) {
+    let spool = spool_dir();
+    let builder = LogExporter::builder().with_endpoint("https://127.0.0.1:1/").with_spool_dir(spool.path());
+    let Err(error) = change(builder).build() else { panic!("{setting} took {value:?}") };
+    let ExporterBuildError::Invalid { setting: named, .. } = &error else { panic!("{setting}: {error:?}") };
+    assert!(named.contains(setting), "{setting}, {value:?}: {named}");
+    let text = in_words(&error);
+    assert!(text.contains(setting), "{text}");
+    // Whatever was wrong, nothing was left behind.
+    let left = spool.path().read_dir().expect("a directory").count();
+    assert_eq!(left, 0, "a spool was made though {setting} is {value:?}");
+}
+
+#[test]
+fn what_has_no_default_must_be_set() {
+    let spool = spool_dir();
+    let error = LogExporter::builder().with_spool_dir(spool.path()).build().expect_err("no endpoint");
+    assert!(matches!(error, ExporterBuildError::Missing { setting: "with_endpoint", .. }), "{error:?}");
+    let error = LogExporter::builder().with_endpoint("http://127.0.0.1:1/").build().expect_err("no spool");
+    assert!(matches!(error, ExporterBuildError::Missing { setting: "with_spool_dir", .. }), "{error:?}");
+}
+
+#[test]
+fn a_setting_that_is_not_legal_is_an_error_that_names_it() {
+    let relative = ["", "logs.example.com/ingest", "/ingest"];
+    for endpoint in relative.into_iter().chain(["ftp://127.0.0.1/", "http://", "http://a b/", "http://[::1/"]) {
+        refused("with_endpoint", endpoint, |builder| builder.with_endpoint(endpoint));
+    }
+    // A proxy that would not be used is as bad as one that cannot be.
+    for proxy in ["", "://", "http://", "nonsense://127.0.0.1:1", "ftp://127.0.0.1:1", "socks5://127.0.0.1:1"] {
+        refused("with_proxy", proxy, |builder| builder.with_proxy(proxy));
+    }
+    let not_base64 = "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";
+    let not_x509 = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for pem in ["", "not a PEM", not_base64, not_x509] {
+        refused("with_root_certificate_pem", pem, |builder| builder.with_root_certificate_pem(pem));
+    }
+    let (certificate, identity) = (Authority::new().pem(), Authority::new().client_identity());
+    let key = identity.split_once("-----BEGIN CERTIFICATE").expect("a key, then a certificate").0;
+    for pem in ["", "not a PEM", not_base64, &certificate, key, &(key.to_owned() + not_x509)] {
+        refused("with_client_identity_pem", pem, |builder| builder.with_client_identity_pem(pem));
+    }
+    let zero = Duration::ZERO;
+    refused("with_timeout", "zero", |builder| builder.with_timeout(zero));
+    refused("with_connect_timeout", "zero", |builder| builder.with_connect_timeout(zero));
+    refused("with_durability", "zero", |builder| builder.with_durability(Durability::Interval(zero)));
+    refused("with_max_batch_records", "zero", |builder| builder.with_max_batch_records(0));
+    refused("with_max_batch_bytes", "zero", |builder| builder.with_max_batch_bytes(0));
+    refused("with_segment_bytes", "too few", |builder| builder.with_segment_bytes((1 << 20) - 1));
+    refused("with_headers", "a line break", |builder| builder.with_headers([("x", "a\nb")]));
+}
+
+#[test]
+fn the_largest_settings_are_legal() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let service = Service::batch(
+        exporter(&receiver, &spool)
+            .with_http()
+            .with_timeout(Duration::MAX)
+            .with_connect_timeout(Duration::MAX)
+            .with_keep_alive(Duration::MAX)
+            .with_linger(Duration::from_millis(1))
+            .with_max_batch_records(usize::MAX)
+            .with_max_batch_bytes(usize::MAX),
+    );
+    service.log_all("m", 1..=1_000);
+    service.deliver();
+    assert_eq!(receiver.delivered(), names("m", 1..=1_000));
+}
