@@ -20,8 +20,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, Severity};
-use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, SdkLogRecord};
-use opentelemetry_spool::{BoxError, Encoder, Framing, JsonEncoder, LogExporter, SpoolCompression};
+use opentelemetry_sdk::logs::{LogBatch, LogExporter as _};
+use opentelemetry_spool::{BoxError, Encoder, Framing, JsonEncoder, LogExporter, LogView, SpoolCompression};
 use records::{Record, logged};
 
 const RECORDS: u64 = 512;
@@ -65,7 +65,7 @@ impl Encoder for Prepared {
         Framing::json_array()
     }
 
-    fn encode(&self, _record: &SdkLogRecord, _scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, _record: &dyn LogView, _scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % self.records.len();
         out.extend_from_slice(&self.records[next]);
         Ok(())
@@ -81,7 +81,7 @@ fn main() {
         .iter()
         .map(|(record, scope)| {
             let mut bytes = Vec::new();
-            encoder.encode(record, scope, &mut bytes).unwrap();
+            encoder.encode(*record, scope, &mut bytes).unwrap();
             bytes
         })
         .collect();

@@ -12,8 +12,8 @@ use std::io::Write;
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
-use opentelemetry_sdk::logs::{SdkLogRecord, SdkLoggerProvider};
-use opentelemetry_spool::{BoxError, Encoder, Framing, LogExporter};
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_spool::{BoxError, Encoder, Framing, LogExporter, LogView};
 
 struct Logfmt;
 
@@ -22,14 +22,14 @@ impl Encoder for Logfmt {
         Framing::new("text/plain; charset=utf-8", "", "\n", "\n")
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let level = record.severity_number().map_or("INFO", |severity| severity.name());
         write!(out, "level={level} logger={}", scope.name())?;
         if let Some(body) = record.body() {
             write!(out, " msg=")?;
             write_value(out, body)?;
         }
-        for (key, value) in record.attributes_iter() {
+        for (key, value) in record.attributes() {
             write!(out, " {key}=")?;
             write_value(out, value)?;
         }

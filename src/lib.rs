@@ -86,8 +86,8 @@ pub use config::values::{Compression, Durability, FullPolicy, Method, Protocol, 
 pub use encode::OtlpEncoder;
 pub use encode::framing::{Framing, ResponseProtocol};
 pub use encode::{
-    BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, JsonEncoder, LevelScale, LokiEncoder, SourceCodeKey,
-    SplunkEncoder, Template, TextEncoder,
+    BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, FromSdk, JsonEncoder, LevelScale, LogView, LokiEncoder,
+    SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
 };
 pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
 pub use exporter::LogExporter;

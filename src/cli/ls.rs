@@ -22,7 +22,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let now = SystemTime::now();
     if screen.json {
         let queues = survey::queues(&directory)?.map(|queue| Ok(document(&queue?, now)));
-        let queues = queues.collect::<Result<Vec<_>, crate::SpoolError>>()?;
+        let queues = queues.collect::<Result<Vec<_>, crate::error::SpoolError>>()?;
         screen.document(&json!({ "queues": queues }))?;
     } else {
         let mut table = Table::new(&[

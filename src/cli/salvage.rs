@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                 .write(true)
                 .create_new(true)
                 .open(path)
-                .map_err(|source| crate::SpoolError::Io { action: "create", path: path.clone(), source })?;
+                .map_err(|source| crate::error::SpoolError::Io { action: "create", path: path.clone(), source })?;
             screen = Screen::of_file(file, screen.json);
         }
         let mut printer = Printer::new(&args.filter, &mut screen);
@@ -90,7 +90,7 @@ fn print(segments: &[SegmentFiles], printer: &mut Printer<'_>) -> Result<(), sup
 }
 
 /// The segments in quarantine and their size, for `purge`.
-pub(super) fn bytes(directory: &Directory) -> Result<(Vec<SegmentFiles>, u64), crate::SpoolError> {
+pub(super) fn bytes(directory: &Directory) -> Result<(Vec<SegmentFiles>, u64), crate::error::SpoolError> {
     let segments = directory.quarantined()?;
     let bytes = segments.iter().map(SegmentFiles::disk_bytes).sum();
     Ok((segments, bytes))

@@ -33,7 +33,7 @@ struct Report {
 }
 
 impl Report {
-    fn check(&mut self, files: &SegmentFiles, owned: bool) -> Result<(), crate::SpoolError> {
+    fn check(&mut self, files: &SegmentFiles, owned: bool) -> Result<(), crate::error::SpoolError> {
         let mut found = files.verify(!owned)?;
         if owned && !found.damage.is_empty() {
             // It may just have been written or deleted.

@@ -52,7 +52,7 @@ macro_rules! settings {
         }
 
         /// The names of all settings.
-        #[cfg(any(test, feature = "config-file"))]
+        #[cfg(feature = "config-file")]
         pub(crate) const NAMES: &[&str] = &[$(stringify!($field)),*];
     };
 }

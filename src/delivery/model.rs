@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::attempt::{Retry, Sender, Step, Task};
 use crate::config::values::{BatchLimits, Durability, SpoolLimits};
@@ -258,8 +259,21 @@ impl InFlight {
     }
 }
 
+/// Seed and number of cases come from the environment, if they stand there. The seed is printed.
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 64;
+    }
+    if let RngSeed::Random = config.rng_seed {
+        config.rng_seed = RngSeed::Fixed(fastrand::u64(..));
+    }
+    println!("PROPTEST_RNG_SEED={}", config.rng_seed);
+    config
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn whatever_is_answered_every_record_arrives_once_or_is_rejected_and_in_order_unless_several_are_in_flight(

@@ -26,14 +26,16 @@ mod tests {
         let policy = RetryPolicy::default();
         let bounds: Vec<_> = (1..9).map(|attempt| policy.backoff(attempt, 1.0).as_millis()).collect();
         assert_eq!(bounds, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
-        assert_eq!(policy.backoff(u32::MAX, 1.0), policy.max_delay);
-        assert_eq!(policy.backoff(3, 0.0), Duration::ZERO);
+        let halves: Vec<_> = (1..9).map(|attempt| policy.backoff(attempt, 0.5).as_millis()).collect();
+        assert_eq!(halves, [250, 500, 1000, 2000, 4000, 8000, 15_000, 15_000]);
+        assert_eq!(policy.backoff(u32::MAX, 1.0).as_millis(), 30_000);
+        assert_eq!(policy.backoff(3, 0.0).as_millis(), 0);
     }
 
     #[test]
     fn what_is_held_is_retried_slowly() {
         let policy = RetryPolicy::default();
-        assert_eq!(policy.slow(0.0), policy.max_delay / 2);
-        assert_eq!(policy.slow(1.0), policy.max_delay);
+        let delays = [0.0, 0.5, 1.0].map(|random| policy.slow(random).as_millis());
+        assert_eq!(delays, [15_000, 22_500, 30_000], "never at once");
     }
 }

@@ -5,12 +5,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+use opentelemetry_sdk::Resource;
 
 use super::common::object::write_text;
 use super::common::time::since_epoch;
 use super::encoder::Encoder;
 use super::json::JsonEncoder;
+use super::view::LogView;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 use crate::process::unique_number;
@@ -73,7 +74,7 @@ impl Encoder for BulkEncoder {
         Framing::ndjson().with_response_protocol(ResponseProtocol::Bulk)
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         out.extend_from_slice(b"{\"create\":{");
         if let Some(index) = &self.index {
             out.extend_from_slice(b"\"_index\":");

@@ -2,7 +2,7 @@
 
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
-use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+use opentelemetry_sdk::Resource;
 use serde_core::{Serialize, Serializer};
 
 use super::common::any_value::{JsonText, JsonValue, MAX_DEPTH, from_resource};
@@ -11,6 +11,7 @@ use super::common::object::Object;
 use super::common::origin::Origin;
 use super::common::time::since_epoch;
 use super::encoder::Encoder;
+use super::view::LogView;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 
@@ -57,16 +58,16 @@ impl Encoder for ClickHouseEncoder {
         Framing::ndjson().with_response_protocol(ResponseProtocol::ClickHouse)
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         Object::write(out, |row| {
             let since = since_epoch(record);
             row.member("Timestamp", format!("{}.{:09}", since.as_secs(), since.subsec_nanos()))?;
-            if let Some(trace) = record.trace_context().filter(|trace| trace.trace_id != TraceId::INVALID) {
+            if let Some(trace) = record.trace().filter(|trace| trace.trace_id != TraceId::INVALID) {
                 row.hex("TraceId", trace.trace_id.to_bytes());
                 if trace.span_id != SpanId::INVALID {
                     row.hex("SpanId", trace.span_id.to_bytes());
                 }
-                row.member("TraceFlags", trace.trace_flags.map_or(0, opentelemetry::TraceFlags::to_u8))?;
+                row.member("TraceFlags", trace.flags.map_or(0, opentelemetry::TraceFlags::to_u8))?;
             }
             let severity = record.severity_number();
             row.text("SeverityText", record.severity_text().or(severity.as_ref().map(Severity::name)).or(Some("")))?;
@@ -85,7 +86,7 @@ impl Encoder for ClickHouseEncoder {
             let of_scope: Vec<_> = scope.attributes().map(|kv| (&kv.key, from_resource(&kv.value))).collect();
             write_map(row, "ScopeAttributes", of_scope.iter().map(|(key, value)| (*key, value)))?;
             let attributes = Attributes::of(record);
-            write_map(row, "LogAttributes", attributes.last_of_each().map(|(key, value)| (key, value)))?;
+            write_map(row, "LogAttributes", attributes.last_of_each())?;
             row.text("EventName", record.event_name().or(Some("")))
         })
     }

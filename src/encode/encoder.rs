@@ -4,23 +4,85 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
 
 use crate::encode::framing::Framing;
+use crate::encode::view::LogView;
 use crate::error::BoxError;
 
 /// Turns one record into the bytes that go over the wire.
 ///
 /// A format is an encoder for one record plus the [`Framing`] that joins records into a body.
 pub trait Encoder: Send + Sync + 'static {
-    /// How the encoded records are joined. Asked once per export, or once before the first record.
+    /// Returns the framing that joins the encoded records. It is read once per export, or once before the first record.
     fn framing(&self) -> Framing;
 
     /// Appends one encoded record to `out`.
     ///
     /// # Errors
     ///
-    /// The record is then not spooled but counted in [`SpoolStats::encode_failed_records`](crate::SpoolStats); what
-    /// was written to `out` is taken back, and the rest of the batch goes on.
+    /// The record is then not spooled but counted in
+    /// [`SpoolStats::encode_failed_records`](crate::SpoolStats::encode_failed_records); what was written to `out` is taken
+    /// back, and the rest of the batch goes on.
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError>;
+
+    /// Sets the resource of the provider, once before the first record.
+    fn set_resource(&mut self, _resource: &Resource) {}
+}
+
+/// An encoder that is written against the SDK's record in place of a [`LogView`].
+///
+/// [`FromSdk`] makes an [`Encoder`] of it. The methods are those of [`Encoder`].
+pub trait SdkEncoder: Send + Sync + 'static {
+    /// See [`Encoder::framing`].
+    fn framing(&self) -> Framing;
+
+    /// See [`Encoder::encode`].
+    ///
+    /// # Errors
+    ///
+    /// See [`Encoder::encode`].
     fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError>;
 
-    /// The resource of the provider, told once before the first record.
+    /// See [`Encoder::set_resource`].
     fn set_resource(&mut self, _resource: &Resource) {}
+}
+
+/// The [`Encoder`] that an [`SdkEncoder`] is. A record that is not the SDK's is an error for it.
+///
+/// # Examples
+///
+/// ```
+/// use opentelemetry::InstrumentationScope;
+/// use opentelemetry_sdk::logs::SdkLogRecord;
+/// use opentelemetry_spool::{BoxError, Framing, FromSdk, LogExporter, SdkEncoder};
+///
+/// struct Targets;
+///
+/// impl SdkEncoder for Targets {
+///     fn framing(&self) -> Framing {
+///         Framing::new("text/plain", "", "\n", "")
+///     }
+///
+///     fn encode(&self, record: &SdkLogRecord, _: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+///         out.extend_from_slice(record.target().map_or("-", |target| target).as_bytes());
+///         Ok(())
+///     }
+/// }
+///
+/// let builder = LogExporter::builder().with_encoder(FromSdk(Targets));
+/// ```
+#[derive(Clone, Debug)]
+pub struct FromSdk<E>(pub E);
+
+impl<E: SdkEncoder> Encoder for FromSdk<E> {
+    fn framing(&self) -> Framing {
+        self.0.framing()
+    }
+
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let record = record.as_sdk_record().ok_or("the encoder takes the SDK's records alone")?;
+        self.0.encode(record, scope, out)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.0.set_resource(resource);
+    }
 }

@@ -3,11 +3,12 @@
 use std::time::SystemTime;
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+use opentelemetry_sdk::Resource;
 
 use super::common::origin::Origin;
 use super::common::template::{Rendering, Template, write_value};
 use super::encoder::Encoder;
+use super::view::LogView;
 use crate::encode::framing::{FORM, Framing};
 use crate::error::{BoxError, TemplateError};
 
@@ -146,7 +147,7 @@ impl Encoder for FormEncoder {
         Framing::single(FORM)
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let mut record = Rendering::new(record, scope, &self.origin, self.started);
         let (start, mut value) = (out.len(), Vec::new());
         for (name, template) in &self.fields {

@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
-use opentelemetry_sdk::logs::SdkLogRecord;
-use opentelemetry_sdk::{Resource, logs::TraceContext};
+use opentelemetry_sdk::Resource;
 
 use super::common::any_value::{JsonText, JsonValue, MAX_DEPTH};
 use super::common::attributes::{Attributes, Known};
@@ -15,6 +14,7 @@ use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
 use super::common::time::time_of;
 use super::encoder::Encoder;
+use super::view::{LogView, TraceIds};
 use crate::encode::framing::Framing;
 use crate::error::BoxError;
 
@@ -342,7 +342,7 @@ impl JsonEncoder {
 
     fn write_record(
         &self,
-        record: &SdkLogRecord,
+        record: &dyn LogView,
         scope: &InstrumentationScope,
         json: &mut Object<'_>,
     ) -> Result<(), BoxError> {
@@ -385,7 +385,7 @@ impl JsonEncoder {
         if !self.tags.is_empty() {
             json.member("tags", &self.tags)?;
         }
-        let fixed = self.extra_fields.iter().filter(|(key, _)| !attributes.in_rest(key));
+        let fixed = pairs(&self.extra_fields).filter(|(key, _)| !attributes.in_rest(key));
         self.write_attributes(json, &self.extra_key, fixed.chain(attributes.rest()))?;
         if !scope.name().is_empty() {
             json.text("logger", Some(scope.name()))?;
@@ -396,11 +396,11 @@ impl JsonEncoder {
         if let Some(event) = record.event_name().filter(|event| !event.is_empty() && !is_place(event)) {
             json.text("event", Some(event))?;
         }
-        if let Some(trace) = record.trace_context().filter(|trace| trace.trace_id != TraceId::INVALID) {
+        if let Some(trace) = record.trace().filter(|trace| trace.trace_id != TraceId::INVALID) {
             json.object("trace", |json| write_trace(trace, json))?;
         }
         if self.with_resource {
-            self.write_attributes(json, "resource", self.origin.resource.iter())?;
+            self.write_attributes(json, "resource", pairs(&self.origin.resource))?;
         }
         Ok(())
     }
@@ -410,7 +410,7 @@ impl JsonEncoder {
         &self,
         json: &mut Object<'_>,
         key: &str,
-        attributes: impl Iterator<Item = &'a (Key, AnyValue)>,
+        attributes: impl Iterator<Item = (&'a Key, &'a AnyValue)>,
     ) -> Result<(), BoxError> {
         let mut attributes = attributes.peekable();
         if attributes.peek().is_none() {
@@ -447,7 +447,7 @@ impl Encoder for JsonEncoder {
         self.framing.clone()
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         Object::write(out, |json| self.write_record(record, scope, json))
     }
 
@@ -457,20 +457,24 @@ impl Encoder for JsonEncoder {
     }
 }
 
+fn pairs(attributes: &[(Key, AnyValue)]) -> impl Iterator<Item = (&Key, &AnyValue)> {
+    attributes.iter().map(|(key, value)| (key, value))
+}
+
 /// Whether `tracing` made the name of an event up: `event src/main.rs:12`.
 fn is_place(event: &str) -> bool {
     let line = event.strip_prefix("event ").and_then(|place| place.rsplit_once(':')).map(|(_, line)| line);
     line.is_some_and(|line| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn write_trace(trace: &TraceContext, json: &mut Object<'_>) -> Result<(), BoxError> {
+fn write_trace(trace: TraceIds, json: &mut Object<'_>) -> Result<(), BoxError> {
     json.hex("trace_id", trace.trace_id.to_bytes());
     if trace.span_id == SpanId::INVALID {
         json.member("span_id", ())?;
     } else {
         json.hex("span_id", trace.span_id.to_bytes());
     }
-    json.member("flags", trace.trace_flags.map(opentelemetry::TraceFlags::to_u8))
+    json.member("flags", trace.flags.map(opentelemetry::TraceFlags::to_u8))
 }
 
 /// Microseconds from one time to another, rounded down; negative if `time` is the earlier one.

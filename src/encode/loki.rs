@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+use opentelemetry_sdk::Resource;
 
 use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
@@ -11,6 +11,7 @@ use super::common::template::{Rendering, Template};
 use super::common::time::since_epoch;
 use super::encoder::Encoder;
 use super::json::JsonEncoder;
+use super::view::LogView;
 use crate::encode::framing::Framing;
 use crate::error::{BoxError, TemplateError};
 
@@ -89,7 +90,7 @@ impl<E: Encoder> Encoder for LokiEncoder<E> {
         Framing::new("application/json", "{\"streams\":[", ",", "]}")
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let mut text = Vec::new();
         Object::write(out, |json| {
             json.object("stream", |labels| {

@@ -14,11 +14,12 @@ mod loki;
 mod otlp;
 mod splunk;
 mod text;
+pub(crate) mod view;
 
 pub use bulk::BulkEncoder;
 pub use clickhouse::ClickHouseEncoder;
 pub use common::template::Template;
-pub use encoder::Encoder;
+pub use encoder::{Encoder, FromSdk, SdkEncoder};
 pub use form::FormEncoder;
 pub use json::{JsonEncoder, LevelScale, SourceCodeKey};
 pub use loki::LokiEncoder;
@@ -26,3 +27,4 @@ pub use loki::LokiEncoder;
 pub use otlp::OtlpEncoder;
 pub use splunk::SplunkEncoder;
 pub use text::TextEncoder;
+pub use view::{LogView, TraceIds};

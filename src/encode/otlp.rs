@@ -7,7 +7,7 @@ use opentelemetry::{InstrumentationScope, SpanId, TraceId};
 use opentelemetry_proto::tonic::common::v1::{self as proto, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
-use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+use opentelemetry_sdk::Resource;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
@@ -15,6 +15,7 @@ use super::common::any_value::{TOO_DEEP, from_resource, non_finite};
 use super::common::object::Object;
 use super::common::origin::Origin;
 use super::encoder::Encoder;
+use super::view::LogView;
 use crate::config::values::Protocol;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
@@ -104,8 +105,10 @@ impl OtlpEncoder {
         proto::KeyValue { key: key.as_str().to_owned(), value: Some(self.value(value, depth)), ..Default::default() }
     }
 
-    fn record(&self, record: &SdkLogRecord) -> LogRecord {
-        let trace = record.trace_context().filter(|trace| trace.trace_id != TraceId::INVALID);
+    fn record(&self, record: &dyn LogView) -> LogRecord {
+        let mut attributes = Vec::new();
+        record.visit_attributes(&mut |key, value| attributes.push(self.attribute(key, value, MAX_DEPTH)));
+        let trace = record.trace().filter(|trace| trace.trace_id != TraceId::INVALID);
         let span = trace.filter(|trace| trace.span_id != SpanId::INVALID);
         LogRecord {
             time_unix_nano: record.timestamp().map(nanos).unwrap_or_default(),
@@ -113,9 +116,9 @@ impl OtlpEncoder {
             severity_number: record.severity_number().map_or(0, |severity| severity as i32),
             severity_text: record.severity_text().unwrap_or_default().to_owned(),
             body: record.body().map(|body| self.value(body, MAX_DEPTH)),
-            attributes: record.attributes_iter().map(|(key, value)| self.attribute(key, value, MAX_DEPTH)).collect(),
+            attributes,
             dropped_attributes_count: 0,
-            flags: trace.and_then(|trace| trace.trace_flags).map_or(0, |flags| flags.to_u8().into()),
+            flags: trace.and_then(|trace| trace.flags).map_or(0, |flags| flags.to_u8().into()),
             trace_id: trace.map(|trace| trace.trace_id.to_bytes().to_vec()).unwrap_or_default(),
             span_id: span.map(|trace| trace.span_id.to_bytes().to_vec()).unwrap_or_default(),
             event_name: record.event_name().unwrap_or_default().to_owned(),
@@ -133,11 +136,11 @@ impl Encoder for OtlpEncoder {
         .with_response_protocol(ResponseProtocol::Otlp)
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let logs = ScopeLogs {
             scope: Some(proto::InstrumentationScope {
                 // As in `opentelemetry-otlp`: the target is the name of the scope.
-                name: record.target().map_or_else(|| scope.name().to_owned(), ToString::to_string),
+                name: record.target().unwrap_or_else(|| scope.name()).to_owned(),
                 version: scope.version().unwrap_or_default().to_owned(),
                 attributes: scope
                     .attributes()

@@ -3,7 +3,7 @@
 use std::time::UNIX_EPOCH;
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+use opentelemetry_sdk::Resource;
 
 use super::common::any_value::{JsonText, JsonValue};
 use super::common::object::{Object, write_text};
@@ -11,6 +11,7 @@ use super::common::origin::Origin;
 use super::common::time::time_of;
 use super::encoder::Encoder;
 use super::json::{JsonEncoder, micros_since};
+use super::view::LogView;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 
@@ -114,7 +115,7 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
         Framing::new("application/json", "", "\n", "").with_response_protocol(ResponseProtocol::SplunkHec)
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let of_resource = [("host", &self.host, "host.name"), ("source", &self.source, "service.name")];
         Object::write(out, |json| {
             let time = time_of(record);

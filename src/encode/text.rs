@@ -3,11 +3,12 @@
 use std::time::SystemTime;
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry_sdk::{Resource, logs::SdkLogRecord};
+use opentelemetry_sdk::Resource;
 
 use super::common::origin::Origin;
 use super::common::template::{Rendering, Template};
 use super::encoder::Encoder;
+use super::view::LogView;
 use crate::encode::framing::Framing;
 use crate::error::{BoxError, TemplateError};
 
@@ -90,7 +91,7 @@ impl Encoder for TextEncoder {
         self.framing.clone()
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let start = out.len();
         self.template.write(&mut Rendering::new(record, scope, &self.origin, self.started), out)?;
         if self.escaped_newlines && out[start..].iter().any(|byte| matches!(byte, b'\n' | b'\r')) {

@@ -13,6 +13,7 @@ mod program;
 mod progress;
 mod receiver;
 mod service;
+mod variables;
 
 pub use certificates::Authority;
 pub use child::{Child, settings};
@@ -24,6 +25,7 @@ pub use service::{
     Careless, Returned, Service, by_tenant, check_runs, export, exporter, exporter_to, flush, impatient, in_time, name,
     names, noise, patient,
 };
+pub use variables::{proptest_config, seed, variable};
 
 /// An error with its causes.
 pub fn in_words(error: &dyn std::error::Error) -> String {

@@ -441,9 +441,12 @@ fn bind(address: SocketAddr) -> TcpSocket {
 fn serve(socket: TcpSocket, tls: Option<Arc<ServerConfig>>, shared: Arc<Shared>) -> Port {
     let (stop, stopped) = oneshot::channel::<()>();
     let (up, is_up) = std::sync::mpsc::channel();
+    let seed = fastrand::u64(..);
     let thread = thread::Builder::new()
         .name("receiver".to_owned())
         .spawn(move || {
+            // What answers are chosen by comes from the test's own seed.
+            fastrand::seed(seed);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
                 let listener = socket.listen(1024).expect("listening");

@@ -8,9 +8,9 @@ use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{Authority, PATIENCE, Receiver, Service, by_tenant, exporter_to, in_time, name, spool_dir};
+use common::{Authority, Progress, Receiver, Service, by_tenant, exporter_to, in_time, name, spool_dir};
 use opentelemetry_spool::{LogExporterBuilder, RetryPolicy};
 use serde_json::Value;
 
@@ -245,11 +245,10 @@ impl Server {
 
     /// Waits until a record was taken.
     fn wait_for(&self, message: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let mut progress = Progress::new();
         let mut state = self.shared.state();
         while !state.seen.iter().any(|seen| seen.taken && seen.messages.iter().any(|found| found == message)) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited {PATIENCE:?} in vain for {message:?}");
+            let left = progress.at(state.seen.len()).expect("requests come until the record is taken");
             state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -464,7 +463,7 @@ impl Bench {
         service.sync();
         match row.outcome {
             Outcome::Delivered => {
-                service.handle.flush(PATIENCE).expect("records are delivered");
+                service.flush();
                 assert_eq!(self.server.faulty(), 1, "delivered by one request");
             }
             Outcome::Retried => {
@@ -481,7 +480,7 @@ impl Bench {
                 service.wait_for_stats("others to be done", |stats| stats.pending_records == 3);
             }
             Outcome::Divided(status) => {
-                service.handle.flush(PATIENCE).expect("records are delivered or set aside");
+                service.flush();
                 check_rejected(&service, status);
             }
         }
@@ -517,7 +516,7 @@ impl Bench {
             Outcome::Held => drop(service.wait_for_stats("an attempt", |stats| stats.last_error.is_some())),
             Outcome::Delivered | Outcome::Divided(_) => {}
         }
-        service.handle.flush(PATIENCE).expect("records are delivered");
+        service.flush();
 
         let keys = self.keys.lock().expect("nobody panics here").clone();
         let rejected = service.handle.rejected().expect("the rejected store");

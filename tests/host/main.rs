@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use common::{
-    Answer, Child, PATIENCE, Receiver, Service, by_tenant, export, exporter, in_time, name, names, run, settings, skip,
+    Answer, Child, Receiver, Service, by_tenant, export, exporter, flush, in_time, name, names, run, settings, skip,
     spool_dir,
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::logs::SdkLogRecord;
-use opentelemetry_spool::{BoxError, Durability, Encoder, Framing, JsonEncoder, Verdict};
+use opentelemetry_spool::{BoxError, Durability, Encoder, Framing, FromSdk, JsonEncoder, SdkEncoder, Verdict};
 
 mod events;
 mod fault_matrix;
@@ -272,7 +272,7 @@ fn an_empty_batch_is_accepted_and_nothing_is_sent() {
     for _ in 0..3 {
         export(&built, &[]).expect("nothing is accepted");
     }
-    built.handle().flush(PATIENCE).expect("nothing is delivered");
+    flush(&built.handle());
     let stats = built.handle().stats();
     assert_eq!((stats.accepted_records, stats.requests, stats.failed_exports), (0, 0, 0));
     assert_eq!(receiver.requests().len(), 0);
@@ -285,10 +285,10 @@ fn panics_for(record: &SdkLogRecord, tenant: &str) {
     assert_ne!(by_tenant(record, &scope), tenant, "a panic that is asked for");
 }
 
-/// Panics for one tenant in the middle of a record.
+/// Panics for one tenant in the middle of a record. It is written against the SDK's record.
 struct Panicking(JsonEncoder);
 
-impl Encoder for Panicking {
+impl SdkEncoder for Panicking {
     fn framing(&self) -> Framing {
         self.0.framing()
     }
@@ -304,7 +304,7 @@ impl Encoder for Panicking {
 #[test]
 fn a_partition_key_or_an_encoder_that_panics_costs_that_record_alone_and_is_counted() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    let exporter = exporter(&receiver, &spool).with_encoder(Panicking(JsonEncoder::default()));
+    let exporter = exporter(&receiver, &spool).with_encoder(FromSdk(Panicking(JsonEncoder::default())));
     let service = Service::batch(exporter.with_partition_key(|record, scope| {
         panics_for(record, "key");
         by_tenant(record, scope)

@@ -9,8 +9,7 @@ use std::time::SystemTime;
 
 use common::{Answer, Authority, Child, Receiver, Service, by_tenant, exporter_to, name, names, settings, spool_dir};
 use opentelemetry::InstrumentationScope;
-use opentelemetry_sdk::logs::SdkLogRecord;
-use opentelemetry_spool::{BoxError, Compression, Encoder, Framing, LogExporterBuilder, SpoolCompression};
+use opentelemetry_spool::{BoxError, Compression, Encoder, Framing, LogExporterBuilder, LogView, SpoolCompression};
 use serde_json::Value;
 
 use crate::CHILD;
@@ -282,7 +281,7 @@ impl Encoder for Binary {
         Framing::new("application/x-protobuf", "", "", "")
     }
 
-    fn encode(&self, _: &SdkLogRecord, _: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, _: &dyn LogView, _: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         out.extend_from_slice(b"\x00\xff\x1b[2J");
         Ok(())
     }

@@ -4,7 +4,6 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::{HashMap, HashSet};
-use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant};
 use std::process::Command;
 
 use common::children::soak::{MAX_REJECTED_BYTES, MIB, TENANTS, is_bad, message};
-use common::{Answer, Child, PATIENCE, Receiver, Request, spool_dir};
+use common::{Answer, Child, Receiver, Request, seed, spool_dir, variable};
 
 use crate::CHILD;
 
@@ -159,9 +158,9 @@ fn weather(child: &mut Child, process: u32, spool: &Path, receiver: &Receiver, l
 }
 
 #[test]
-#[ignore = "takes half an hour, or SPOOL_TEST_SOAK_SECONDS"]
 fn a_long_run_in_bad_weather_holds_no_more_at_its_end_than_at_its_start() {
-    let seconds = env::var("SPOOL_TEST_SOAK_SECONDS").map_or(1800, |seconds| seconds.parse().expect("seconds"));
+    seed();
+    let seconds = variable("SPOOL_TEST_SOAK_SECONDS", 20);
     let length = Duration::from_secs(seconds);
     let warm_up = (length / 5).min(Duration::from_secs(300));
     let spool = spool_dir();
@@ -232,5 +231,5 @@ fn a_long_run_in_bad_weather_holds_no_more_at_its_end_than_at_its_start() {
     within("open files", start.files, end.files, SLACK.files);
     within("disk usage", start.disk, end.disk, SLACK.disk);
     within("what is rejected", MAX_REJECTED_BYTES, end.rejected, SLACK.rejected);
-    assert!(length < PATIENCE || delivered.len() > 1000, "hardly anything was logged");
+    assert!(delivered.len() > 500, "hardly anything was logged");
 }

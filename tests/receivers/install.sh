@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the servers of tests/receivers.rs, as far as that is possible here: what a program needs, Debian's packages as root, the
-# others into target/receivers. What is there already stays. Ends well whatever is missing: the tests say what they skip.
+# Installs the servers of tests/it/receivers.rs and the tools of the tests that break disks and clocks, as far as that is possible
+# here: Debian's packages as root, the others into target/receivers. What is there already stays. Fails if anything is missing; the
+# tests say what they skip for it.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -8,6 +9,7 @@ target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target/receivers"
 here=$(cd "$target/receivers" && pwd)
 updated=
+missing=0
 
 debian() { # package, its program
     [ -x "$2" ] && return
@@ -51,9 +53,13 @@ EOF
 want() { # name, how
     local name=$1 said
     shift
-    if said=$("$@" 2>&1); then echo "receivers: $name is there"; else echo "receivers: no $name: $(tail -n 1 <<<"$said")"; fi
+    if said=$("$@" 2>&1); then echo "receivers: $name is there"; else echo "receivers: no $name: $(tail -n 1 <<<"$said")" && missing=1; fi
 }
 
+want strace debian strace /usr/bin/strace
+want mke2fs debian e2fsprogs /sbin/mke2fs
+want mount debian mount /usr/bin/mount
+want faketime debian faketime /usr/bin/faketime
 want nginx debian nginx-light /usr/sbin/nginx
 want clickhouse-server debian clickhouse-server /usr/sbin/clickhouse-server
 want systemd-journal-remote debian systemd-journal-remote /usr/lib/systemd/systemd-journal-remote
@@ -63,3 +69,4 @@ want osmem-server python osmem osmem-server==0.1.6
 want chdb python chdb --no-deps chdb-core==26.9.0
 want http-logging python http-logging http-logging==2.0.0
 want mock-collector mock_collector
+exit $missing

@@ -1,11 +1,12 @@
 //! A record's attributes in two groups: those that have a key of their own in most formats, and the rest.
 
+use crate::encode::view::LogView;
+
 use std::collections::HashMap;
 use std::fmt;
 
 use opentelemetry::Key;
 use opentelemetry::logs::AnyValue;
-use opentelemetry_sdk::logs::SdkLogRecord;
 use serde_core::{Serialize, Serializer};
 
 /// The number of attributes above which duplicates are found with a map, not by comparing each with the rest.
@@ -53,9 +54,15 @@ impl Known {
     }
 }
 
+/// One attribute.
+type Pair<'a> = (&'a Key, &'a AnyValue);
+
 /// A record's attributes, to be taken by name first and then all the rest.
 pub(in crate::encode) struct Attributes<'a> {
-    record: &'a SdkLogRecord,
+    /// The first ones without an allocation, and those beyond.
+    first: [Option<Pair<'a>>; COMPARED_ATTRIBUTES],
+    more: Vec<Pair<'a>>,
+    count: usize,
     named: [Option<&'a AnyValue>; Known::COUNT],
     used: [bool; Known::COUNT],
     /// Which of the first attributes have a key of their own.
@@ -66,23 +73,47 @@ pub(in crate::encode) struct Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     #[inline]
-    pub(in crate::encode) fn of(record: &'a SdkLogRecord) -> Self {
-        let (mut named, mut known) = ([None; Known::COUNT], [None; COMPARED_ATTRIBUTES]);
-        let mut count = 0;
-        for (key, value) in record.attributes_iter() {
-            if let Some(name) = Known::of(key) {
-                named[name as usize] = Some(value);
-                if let Some(known) = known.get_mut(count) {
-                    *known = Some(name);
-                }
-            }
-            count += 1;
+    pub(in crate::encode) fn of(record: &'a dyn LogView) -> Self {
+        let mut attributes = Self {
+            first: [None; COMPARED_ATTRIBUTES],
+            more: Vec::new(),
+            count: 0,
+            named: [None; Known::COUNT],
+            used: [false; Known::COUNT],
+            known: [None; COMPARED_ATTRIBUTES],
+            last: None,
+        };
+        record.visit_attributes(&mut |key, value| attributes.push(key, value));
+        if !attributes.more.is_empty() {
+            attributes.last = Some(attributes.iter().enumerate().map(|(at, (key, _))| (key.as_str(), at)).collect());
         }
-        let last = (count > COMPARED_ATTRIBUTES).then(|| {
-            let keys = record.attributes_iter().map(|(key, _)| key.as_str());
-            keys.enumerate().map(|(at, key)| (key, at)).collect()
-        });
-        Self { record, named, used: [false; Known::COUNT], known, last }
+        attributes
+    }
+
+    #[inline]
+    fn push(&mut self, key: &'a Key, value: &'a AnyValue) {
+        let known = Known::of(key);
+        if let Some(name) = known {
+            self.named[name as usize] = Some(value);
+        }
+        if let Some(first) = self.first.get_mut(self.count) {
+            *first = Some((key, value));
+            self.known[self.count] = known;
+        } else {
+            self.more.push((key, value));
+        }
+        self.count += 1;
+    }
+
+    #[inline]
+    fn iter(&self) -> impl Iterator<Item = Pair<'a>> {
+        let first = &self.first[..self.count.min(COMPARED_ATTRIBUTES)];
+        first.iter().flatten().chain(&self.more).copied()
+    }
+
+    /// The value of the last attribute of this name.
+    pub(in crate::encode) fn last(&self, name: &str) -> Option<&'a AnyValue> {
+        self.iter().filter(|(key, _)| key.as_str() == name).last().map(|(_, value)| value)
     }
 
     /// The first of `names` that has a usable value. It is used up, and so is any other that only repeats it.
@@ -139,25 +170,25 @@ impl<'a> Attributes<'a> {
 
     /// The attributes that were not taken; the last one of each name.
     #[inline]
-    pub(in crate::encode) fn rest(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
-        let attributes = self.record.attributes_iter().enumerate();
+    pub(in crate::encode) fn rest(&self) -> impl Iterator<Item = Pair<'a>> {
+        let attributes = self.iter().enumerate();
         let is_used = |at: usize, key: &Key| match self.known.get(at) {
             Some(known) => known.is_some_and(|name| self.used[name as usize]),
             None => self.is_used(key),
         };
-        let is_rest = move |(at, (key, _)): &(usize, &(Key, AnyValue))| !is_used(*at, key) && self.is_last(*at, key);
+        let is_rest = move |(at, (key, _)): &(usize, Pair<'a>)| !is_used(*at, key) && self.is_last(*at, key);
         attributes.filter(is_rest).map(|(_, attribute)| attribute)
     }
 
     /// Every attribute; the last one of each name.
-    pub(in crate::encode) fn last_of_each(&self) -> impl Iterator<Item = &'a (Key, AnyValue)> {
-        let attributes = self.record.attributes_iter().enumerate();
+    pub(in crate::encode) fn last_of_each(&self) -> impl Iterator<Item = Pair<'a>> {
+        let attributes = self.iter().enumerate();
         attributes.filter(|(at, (key, _))| self.is_last(*at, key)).map(|(_, attribute)| attribute)
     }
 
     #[inline]
     pub(in crate::encode) fn in_rest(&self, key: &Key) -> bool {
-        !self.is_used(key) && self.record.attributes_iter().any(|(other, _)| other == key)
+        !self.is_used(key) && self.iter().any(|(other, _)| other == key)
     }
 
     #[inline]
@@ -169,7 +200,7 @@ impl<'a> Attributes<'a> {
     pub(in crate::encode) fn is_last(&self, at: usize, key: &Key) -> bool {
         match &self.last {
             Some(last) => last.get(key.as_str()) == Some(&at),
-            None => !self.record.attributes_iter().skip(at + 1).any(|(other, _)| other == key),
+            None => !self.iter().skip(at + 1).any(|(other, _)| other == key),
         }
     }
 }

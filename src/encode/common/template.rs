@@ -6,7 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use opentelemetry::logs::AnyValue;
 use opentelemetry::{InstrumentationScope, SpanId, TraceId};
-use opentelemetry_sdk::logs::SdkLogRecord;
 
 use super::any_value::{JsonValue, MAX_DEPTH};
 use super::attributes::{Attributes, Known};
@@ -14,6 +13,7 @@ use super::level::python_level;
 use super::object::Object;
 use super::origin::Origin;
 use super::time::time_of;
+use crate::encode::view::LogView;
 use crate::error::{BoxError, TemplateError};
 
 /// A text with fields of a record: `"{asctime} {levelname} {message}"`.
@@ -196,7 +196,7 @@ impl Template {
 
 /// The record whose fields are written.
 pub(in crate::encode) struct Rendering<'a> {
-    record: &'a SdkLogRecord,
+    record: &'a dyn LogView,
     scope: &'a InstrumentationScope,
     origin: &'a Origin,
     started: SystemTime,
@@ -205,7 +205,7 @@ pub(in crate::encode) struct Rendering<'a> {
 
 impl<'a> Rendering<'a> {
     pub(in crate::encode) fn new(
-        record: &'a SdkLogRecord,
+        record: &'a dyn LogView,
         scope: &'a InstrumentationScope,
         origin: &'a Origin,
         started: SystemTime,
@@ -218,8 +218,7 @@ impl<'a> Rendering<'a> {
         let text: &str = match field {
             Field::Message => return record.body().map_or(Ok(()), |body| write_value(body, out)),
             Field::Attribute(name) => {
-                let found = record.attributes_iter().filter(|(key, _)| key.as_str() == name).last();
-                return found.map_or(Ok(()), |(_, value)| write_value(value, out));
+                return self.attributes.last(name).map_or(Ok(()), |value| write_value(value, out));
             }
             Field::Resource(name) => return self.origin.get(name).map_or(Ok(()), |value| write_value(value, out)),
             Field::Attributes => return self.write_attributes(out),
@@ -245,9 +244,9 @@ impl<'a> Rendering<'a> {
                 .or_else(|| record.severity_number().map(|severity| severity.name()))
                 .unwrap_or_default(),
             // `tracing` gives every record the same scope, without a name.
-            Field::Name if self.scope.name().is_empty() => record.target().map_or("", |target| target),
+            Field::Name if self.scope.name().is_empty() => record.target().unwrap_or_default(),
             Field::Name => self.scope.name(),
-            Field::Target => record.target().map_or("", |target| target),
+            Field::Target => record.target().unwrap_or_default(),
             Field::Event => record.event_name().unwrap_or_default(),
             Field::Path => self.attributes.path().unwrap_or_default(),
             Field::FileName => file_name(self.attributes.path().unwrap_or_default()),
@@ -285,7 +284,7 @@ impl<'a> Rendering<'a> {
     }
 
     fn write_id(&self, field: &Field, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        let Some(trace) = self.record.trace_context() else { return Ok(()) };
+        let Some(trace) = self.record.trace() else { return Ok(()) };
         match field {
             Field::TraceId if trace.trace_id != TraceId::INVALID => write!(out, "{}", trace.trace_id)?,
             Field::SpanId if trace.span_id != SpanId::INVALID => write!(out, "{}", trace.span_id)?,

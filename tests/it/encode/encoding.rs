@@ -1023,7 +1023,7 @@ fn any_value() -> impl Strategy<Value = AnyValue> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(common::proptest_config())]
 
     #[test]
     fn any_value_survives_as_an_attribute(value in any_value(), key in any_text()) {

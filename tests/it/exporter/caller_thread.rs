@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::thread;
 
 use common::{Receiver, Service, exporter, spool_dir};
-use opentelemetry::logs::{LogRecord as _, Severity};
-use opentelemetry_sdk::logs::{LogProcessor as _, LoggerProviderBuilder, SdkLoggerProvider};
+use opentelemetry::logs::{LogRecord as _, Logger as _, Severity};
+use opentelemetry_sdk::logs::{LoggerProviderBuilder, SdkLoggerProvider};
 use opentelemetry_spool::CallerThreadProcessor;
 use serde_json::Value;
 
@@ -84,12 +84,17 @@ fn without_the_processor_no_thread_is_made_up() {
 }
 
 #[test]
-fn the_processor_alone_does_no_harm() {
-    let processor = CallerThreadProcessor::new();
-    assert!(processor.event_enabled(Severity::Trace, "target", None));
-    processor.force_flush().expect("nothing to flush");
-    processor.shutdown().expect("nothing to shut down");
-    let provider = SdkLoggerProvider::builder().with_log_processor(CallerThreadProcessor::new()).build();
-    provider.force_flush().expect("nothing to flush");
-    provider.shutdown().expect("nothing to shut down");
+fn the_processor_stops_no_record_and_no_flush_or_shutdown_of_those_behind_it() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let service = service(&receiver, &spool);
+    for (level, message) in [(Severity::Trace, "trace"), (Severity::Fatal4, "fatal")] {
+        assert!(service.logger.event_enabled(level, "target", Some("name")), "{message} is asked for");
+        service.log_with(message, |record| record.set_severity_number(level));
+    }
+    service.provider.force_flush().expect("each processor is flushed");
+    assert_eq!(service.handle.stats().accepted_records, 2);
+    service.deliver();
+    service.log("last");
+    service.provider.shutdown().expect("each processor is shut down");
+    assert_eq!(receiver.delivered(), ["trace", "fatal", "last"]);
 }

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use common::{Authority, Receiver, Service, exporter, in_time, name, names, spool_dir};
+use common::{Authority, Receiver, Service, exporter, flush, in_time, name, names, spool_dir};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_spool::LogExporterBuilder;
 use tokio::runtime::{Builder, Runtime};
@@ -231,6 +231,6 @@ fn a_service_may_be_a_static_that_is_never_dropped() {
     let handle = service.handle.clone();
     PROVIDER.get().expect("a provider").force_flush().expect("records reach the disk");
     drop(service);
-    handle.flush(common::PATIENCE).expect("delivered");
+    flush(&handle);
     assert_eq!(receiver.delivered().len(), 2);
 }

@@ -2,10 +2,15 @@
 
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{Answer, PATIENCE, Receiver, Service, by_tenant, exporter, in_time, names, patient, spool_dir};
+use common::{
+    AT_MOST, Answer, PATIENCE, Receiver, Service, by_tenant, export, exporter, in_time, names, patient, spool_dir,
+};
+use opentelemetry::InstrumentationScope;
+use opentelemetry::logs::{LogRecord as _, Logger as _, LoggerProvider as _};
 use opentelemetry_sdk::error::OTelSdkError;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_spool::FlushError;
 
 const NEVER: Duration = Duration::from_secs(1_000 * 60 * 60);
@@ -203,18 +208,35 @@ fn shutdown_delivers_what_other_partitions_have_while_one_is_refused() {
 }
 
 #[test]
-fn shutdown_within_a_short_time_returns_though_the_endpoint_hangs() {
-    let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::hang());
-    let service = Service::simple(exporter(&receiver, &spool).with_timeout(NEVER));
-    service.log_all("m", 1..=10);
-    receiver.wait_for_requests(1);
+fn shutdown_takes_as_long_as_it_is_given_and_no_longer_while_the_endpoint_hangs() {
+    // The first to return is given the least, however slow the machine is.
+    let limits = [Duration::from_secs(3), Duration::from_millis(50), Duration::ZERO];
+    let (returned, returns) = mpsc::channel();
+    let shutdowns = limits.map(|limit| {
+        let (receiver, spool, returned) = (Receiver::start(), spool_dir(), returned.clone());
+        receiver.answer_always(Answer::hang());
+        let service = Service::simple(exporter(&receiver, &spool).with_timeout(NEVER));
+        service.log_all("m", 1..=10);
+        receiver.wait_for_requests(1);
+        (receiver, spool, move || {
+            let began = Instant::now();
+            let _ = service.provider.shutdown_with_timeout(limit);
+            let _ = returned.send((limit, began.elapsed()));
+        })
+    });
+    let endpoints: Vec<_> = shutdowns
+        .into_iter()
+        .map(|(receiver, spool, shut_down)| {
+            thread::spawn(shut_down);
+            (receiver, spool)
+        })
+        .collect();
 
-    let provider = service.provider.clone();
-    for timeout in [Duration::from_millis(50), Duration::ZERO] {
-        let provider = provider.clone();
-        let _ = in_time("shutdown", move || provider.shutdown_with_timeout(timeout));
-    }
+    let returns = limits.map(|_| returns.recv_timeout(AT_MOST).expect("a shutdown hangs"));
+    assert!(returns.is_sorted_by_key(|(limit, _)| *limit), "who was given less returns first: {returns:?}");
+    let [.., (limit, took)] = returns;
+    assert!(took >= limit, "what can still be delivered has the whole time: {took:?} of {limit:?}");
+    drop(endpoints);
 }
 
 #[test]
@@ -242,7 +264,7 @@ fn a_second_shutdown_says_so_and_does_nothing() {
 
 #[test]
 fn the_exporter_itself_may_be_shut_down_twice_and_takes_nothing_afterwards() {
-    use opentelemetry_sdk::logs::{LogBatch, LogExporter as _};
+    use opentelemetry_sdk::logs::LogExporter as _;
 
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let exporter = exporter(&receiver, &spool).build().expect("an exporter");
@@ -250,10 +272,18 @@ fn the_exporter_itself_may_be_shut_down_twice_and_takes_nothing_afterwards() {
     let again = exporter.shutdown();
     assert!(matches!(again, Ok(()) | Err(OTelSdkError::AlreadyShutdown)), "{again:?}");
 
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let after = runtime.block_on(exporter.export(LogBatch::new(&[])));
-    assert!(matches!(after, Ok(()) | Err(OTelSdkError::AlreadyShutdown)), "{after:?}");
+    let mut record = SdkLoggerProvider::builder().build().logger("test").create_log_record();
+    record.set_body("late".into());
+    let after = export(&exporter, &[(&record, &InstrumentationScope::default())]);
+    assert!(matches!(after, Err(OTelSdkError::AlreadyShutdown)), "{after:?}");
     assert_eq!(exporter.handle().flush(PATIENCE), Err(FlushError::ShutDown));
+    let stats = exporter.handle().stats();
+    assert_eq!((stats.accepted_records, stats.pending_records), (0, 0), "{stats:?}");
+    drop(exporter);
+    let next = Service::simple(common::exporter(&receiver, &spool));
+    next.log("next");
+    next.deliver();
+    assert_eq!(receiver.delivered(), ["next"]);
 }
 
 #[test]

@@ -20,11 +20,13 @@ use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider 
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogProcessor as _, SdkLogRecord, SdkLogger, SdkLoggerProvider};
-use opentelemetry_spool::{BoxError, Encoder, Framing, FullPolicy, JsonEncoder, LogExporterBuilder, SpoolProcessor};
+use opentelemetry_spool::{
+    BoxError, Encoder, Framing, FullPolicy, JsonEncoder, LogExporterBuilder, LogView, SpoolProcessor,
+};
 
 use crate::CHILD;
 
-fn message_of(record: &SdkLogRecord) -> String {
+fn message_of(record: &dyn LogView) -> String {
     match record.body() {
         Some(AnyValue::String(message)) => message.to_string(),
         other => panic!("a message of text, not {other:?}"),
@@ -362,7 +364,7 @@ impl Encoder for Fragile {
         self.0.framing()
     }
 
-    fn encode(&self, record: &SdkLogRecord, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         out.extend_from_slice(b"half of a record");
         assert!(message_of(record) != "panic of the encoder", "as asked");
         out.clear();

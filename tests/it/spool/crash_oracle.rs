@@ -2,7 +2,6 @@
 //! in the end everything that it knew to be accepted is where it belongs, once and in order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::env;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,7 +13,7 @@ use std::process::Command;
 
 use common::children::TENANTS;
 use common::children::crash::{configured, is_bad, message};
-use common::{Answer, Child, Receiver, Request, Service, exporter, spool_dir};
+use common::{Answer, Child, Receiver, Request, Service, exporter, seed, spool_dir, variable};
 use opentelemetry_spool::RejectedRecord;
 use tempfile::TempDir;
 
@@ -270,7 +269,8 @@ impl Oracle {
 
 #[test]
 fn whatever_it_is_killed_in_everything_accepted_arrives_once_and_in_order() {
-    let kills = env::var("SPOOL_TEST_KILLS").map_or(40, |kills| kills.parse().expect("a number of kills"));
+    seed();
+    let kills = usize::try_from(variable("SPOOL_TEST_KILLS", 40)).expect("a number of kills");
     let spool = Evidence(Some(spool_dir()));
     let receiver = Receiver::start();
     let taken = Arc::new(Mutex::new(HashSet::new()));

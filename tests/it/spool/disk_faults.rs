@@ -4,7 +4,6 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
-use std::env;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, Permissions};
@@ -15,7 +14,7 @@ use std::process::{self, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use common::{Answer, Child, Disk, Receiver, name, run, skip, spool_dir, wait_for};
+use common::{Answer, Child, Disk, Receiver, name, run, seed, skip, spool_dir, variable, wait_for};
 
 use crate::CHILD;
 
@@ -236,11 +235,10 @@ type Case = fn(Which<'_>, bool) -> Option<Journal>;
 
 /// Tries every case; those that failed are named at the end.
 fn sweep(case: Case, calls: &[(&'static str, &'static str)]) {
-    let whens = match env::var("SPOOL_TEST_FAULTS") {
-        Err(_) => vec!["1".to_owned(), "3+".to_owned()],
-        Ok(count) => {
-            (1..=count.parse().expect("a number")).flat_map(|at: u32| [format!("{at}"), format!("{at}+")]).collect()
-        }
+    seed();
+    let whens = match variable("SPOOL_TEST_FAULTS", 0) {
+        0 => vec!["1".to_owned(), "3+".to_owned()],
+        count => (1..=count).flat_map(|at| [format!("{at}"), format!("{at}+")]).collect(),
     };
     let mut failures = Vec::new();
     for &(calls, error) in calls {
@@ -249,7 +247,12 @@ fn sweep(case: Case, calls: &[(&'static str, &'static str)]) {
             // So that whatever is said of a case says which it is.
             let name = format!("{}, {what}", thread::current().name().unwrap_or("a test"));
             let named = thread::Builder::new().name(name);
-            match named.spawn(move || case((calls, error, &when), killed)).expect("a thread").join() {
+            let seed = fastrand::u64(..);
+            let case = move || {
+                fastrand::seed(seed);
+                case((calls, error, &when), killed)
+            };
+            match named.spawn(case).expect("a thread").join() {
                 Ok(Some(journal)) => println!("{what}: {journal}"),
                 Ok(None) => return,
                 Err(_) => failures.push(what),

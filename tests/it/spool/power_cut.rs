@@ -1,6 +1,5 @@
 //! What was accepted survives a power cut: on a file system whose unsynced writes are really lost.
 
-use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::children::TENANTS;
-use common::{Answer, Child, Disk, Receiver, Request, Service, check_runs, exporter, names, run};
+use common::{Answer, Child, Disk, Receiver, Request, Service, check_runs, exporter, names, run, seed, variable};
 
 use crate::CHILD;
 
@@ -47,7 +46,8 @@ fn cut_power(disk: &Disk, child: Powered) -> Vec<String> {
 
 #[test]
 fn power_cuts_at_random_moments_under_load_never_lose_an_accepted_record() {
-    let cuts = env::var("SPOOL_TEST_CUTS").map_or(20, |cuts| cuts.parse().expect("a number of power cuts"));
+    seed();
+    let cuts = variable("SPOOL_TEST_CUTS", 20);
     let Some(disk) = Disk::create(DISK_MIB) else { return };
     // Two directories deep, so that there are more names to be lost.
     let spool = disk.path().join("var").join("spool");

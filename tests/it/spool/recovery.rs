@@ -1,7 +1,6 @@
 //! What was accepted survives: the end of the exporter, of the process by SIGKILL, and whatever was under way.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -11,12 +10,12 @@ use std::process::Command;
 
 use common::children::TENANTS;
 use common::{
-    Answer, Child, Receiver, Service, by_tenant, check_runs, exporter, name, names, noise, settings, spool_dir,
+    Answer, Child, Receiver, Service, by_tenant, check_runs, exporter, name, names, noise, seed, settings, spool_dir,
+    variable,
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _};
-use opentelemetry_sdk::logs::SdkLogRecord;
-use opentelemetry_spool::{BoxError, Encoder, ExporterBuildError, Framing, SpoolError};
+use opentelemetry_spool::{BoxError, Encoder, ExporterBuildError, Framing, LogView, SpoolError};
 
 use crate::CHILD;
 
@@ -261,7 +260,7 @@ fn a_spool_is_drained_in_the_format_in_which_it_was_filled() {
         fn framing(&self) -> Framing {
             Framing::new("text/x-lines", "<", "|", ">")
         }
-        fn encode(&self, record: &SdkLogRecord, _: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        fn encode(&self, record: &dyn LogView, _: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
             let Some(AnyValue::String(text)) = record.body() else { return Err("no text".into()) };
             out.extend_from_slice(text.as_str().as_bytes());
             Ok(())
@@ -464,7 +463,8 @@ fn a_spool_directory_is_made_with_those_above_it_and_for_its_owner_alone() {
 
 #[test]
 fn kill_9_at_random_moments_under_load_never_loses_an_accepted_record() {
-    let kills = env::var("SPOOL_TEST_KILLS").map_or(25, |kills| kills.parse().expect("a number of kills"));
+    seed();
+    let kills = variable("SPOOL_TEST_KILLS", 25);
     let (receiver, spool) = (Receiver::start(), spool_dir());
     // The endpoint is healthy, breaks, refuses, loses answers and hangs, a tenant at a time or all together.
     receiver.answer_by(|request| match fastrand::u32(..100) {

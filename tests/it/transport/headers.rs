@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use common::{
-    Answer, PATIENCE, Receiver, Service, by_tenant, exporter, exporter_to, in_words, names, patient, spool_dir,
-};
+use common::{Answer, Receiver, Service, by_tenant, exporter, exporter_to, in_words, names, patient, spool_dir};
 use opentelemetry::logs::{AnyValue, LogRecord as _};
 use opentelemetry_spool::{BatchContext, BoxError, ExporterBuildError, LogExporter, LogExporterBuilder};
 
@@ -469,5 +467,5 @@ fn what_the_exporter_says_of_a_failed_request_shows_no_credentials() {
     });
     assert!(!format!("{denied:?}").contains("user:s3cret"), "{denied:?}");
     receiver.answer_always(Answer::ok());
-    service.handle.flush(PATIENCE).expect("delivered");
+    service.flush();
 }

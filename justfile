@@ -1,0 +1,85 @@
+# Each task is one command: `just` lists them. The gate, `.ci/run`, calls these.
+
+features := "internal-logs tls gzip-http otlp config-file metrics cli"
+
+_list:
+    @just --list --unsorted
+
+# What the gate runs, in its order.
+gate: fmt lint msrv doc demo test
+
+# Formatting.
+fmt:
+    cargo fmt --all --check
+    cargo fmt --check --manifest-path fuzz/Cargo.toml
+
+# Lints, with all features, with none, and the library with each one alone.
+lint:
+    cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+    cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --all-targets --no-default-features -- -D warnings
+    for feature in {{ features }}; do \
+        cargo clippy --locked -p opentelemetry-spool --no-default-features --features $feature -- -D warnings || exit; \
+    done
+
+# Documentation: every link leads somewhere.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features --document-private-items -p opentelemetry-spool
+
+# The oldest compiler that is promised, where it can be had; else a look at what the standard library has had since then.
+msrv:
+    .ci/msrv
+
+# What the README begins with.
+demo:
+    cargo run --locked --no-default-features --example quickstart
+
+# All tests with all features, and those that need fewer with the default ones and with none.
+test:
+    cargo test --locked --all-features
+    cargo test --locked --lib --test it -- {{ few }}
+    cargo test --locked --no-default-features --lib --test it -- {{ few }}
+
+# What depends on which features there are.
+few := "compression client config builder encode formats headers"
+
+# The names of all tests, one a line, to be compared before and after a change.
+names:
+    tests/names.sh
+
+# The servers and tools of the tests that need some.
+tools:
+    tests/receivers/install.sh
+
+# --- long: before an issue is closed, not in the gate -------------------------------------------------------------------
+
+# All of the long tests.
+field: kills cuts faults model fuzz soak stress
+
+# A thousand kills, beside an endpoint that breaks in every way.
+kills count="1000":
+    SPOOL_TEST_KILLS={{ count }} cargo test --locked --all-features --test it -- kill_9_at_random whatever_kills
+
+# A hundred power cuts.
+cuts count="100":
+    SPOOL_TEST_CUTS={{ count }} cargo test --locked --all-features --test it -- power_cut
+
+# System calls that fail, each of the first twelve of a kind.
+faults count="12":
+    SPOOL_TEST_FAULTS={{ count }} cargo test --locked --all-features --test it -- disk_faults
+
+# The models of delivery and of the state.
+model count="20000":
+    PROPTEST_CASES={{ count }} cargo test --locked --release --all-features --lib -- model
+
+# Every fuzz target, ten minutes each.
+fuzz seconds="600":
+    .ci/fuzz {{ seconds }}
+
+# Half an hour in bad weather.
+soak seconds="1800":
+    SPOOL_TEST_SOAK_SECONDS={{ seconds }} cargo test --locked --all-features --test it -- soak --nocapture
+
+# All tests three times, beside eight processes that take the machine's time.
+stress times="3":
+    .ci/stress {{ times }}
