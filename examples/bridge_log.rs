@@ -1,6 +1,6 @@
-//! `log`: its records become OpenTelemetry's, with the place in the code and the span that is active.
+//! Logging with `log`: its records become OpenTelemetry's, with the place in the code and the active span.
 //!
-//! Takes the bridge's feature `experimental_metadata_attributes`, and `kv` of `log` for what stands before the semicolon.
+//! It needs the bridge's feature `experimental_metadata_attributes`, and `kv` of `log` for the key-value pairs.
 //!
 //! ```text
 //! cargo run --example bridge_log

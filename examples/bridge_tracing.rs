@@ -1,6 +1,6 @@
-//! `tracing`: events become records, with the place in the code and the span that they were logged in.
+//! Logging with `tracing`: events become records, with the place in the code and the span that they were logged in.
 //!
-//! Takes the bridge's feature `experimental_metadata_attributes`, and tracing-opentelemetry, which makes a trace of spans.
+//! It needs the bridge's feature `experimental_metadata_attributes`, and tracing-opentelemetry, which turns spans into a trace.
 //!
 //! ```text
 //! cargo run --example bridge_tracing

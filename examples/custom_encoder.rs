@@ -1,6 +1,6 @@
-//! A wire format of one's own: logfmt, a line per record, as `text/plain`.
+//! A wire format of your own: logfmt, a line per record, as `text/plain`.
 //!
-//! A format is an encoder for one record and a framing that says how records become a request body.
+//! A format is an encoder for one record and a framing that joins records to a request body.
 //!
 //! ```text
 //! cargo run --example custom_encoder

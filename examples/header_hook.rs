@@ -1,7 +1,7 @@
-//! Headers per batch: each tenant's records travel alone, with the tenant's name and a token that is fresh.
+//! Headers per batch: each tenant's records are sent apart, with the tenant's name and a fresh token.
 //!
-//! The hook is asked on every attempt, just before the request, so the token is as young as it can be, and never
-//! on disk. When the hook fails, as it does here at first, the batch waits and is tried again.
+//! The hook is called for every attempt, just before the request, so the token is as fresh as possible, and never on
+//! disk. When the hook fails, as it does here at first, the batch is retried.
 //!
 //! ```text
 //! cargo run --example header_hook

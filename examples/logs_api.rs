@@ -1,6 +1,6 @@
-//! OpenTelemetry's logs API itself, for an application without a logging library or a bridge of one's own.
+//! Logging with OpenTelemetry's logs API, for an application without a logging library or with a bridge of its own.
 //!
-//! The place in the code is what the caller says: attributes of the semantic conventions' names.
+//! The caller sets the place in the code, as attributes named by the semantic conventions.
 //!
 //! ```text
 //! cargo run --example logs_api

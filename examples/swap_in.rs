@@ -1,8 +1,7 @@
-//! One import changes, and logs survive outages and restarts.
+//! A swap from `opentelemetry_otlp`: one import changes, and logs survive outages and restarts.
 //!
-//! Shows an application that used `opentelemetry_otlp`. The builder's methods are called the same; the spool
-//! directory is the one thing to add. What goes over the wire is this crate's JSON; with the feature `otlp`,
-//! `.with_protocol(Protocol::HttpBinary)` makes it what it was before.
+//! The builder's methods have the same names; the spool directory is the only addition. The wire format here is this
+//! crate's JSON; with the feature `otlp`, `.with_protocol(Protocol::HttpBinary)` makes it OTLP, as before.
 //!
 //! ```text
 //! cargo run --example swap_in

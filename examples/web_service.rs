@@ -1,10 +1,10 @@
-//! An axum service whose requests are logged through the spool, and which ends without losing any of it.
+//! An axum service that logs its requests through the spool, and ends without losing a record.
 //!
 //! ```text
 //! cargo run --example web_service          # then, elsewhere: curl localhost:3000/hello/world
 //! ```
 //!
-//! Ctrl-C ends it: first the requests that are running, then the logs that they wrote.
+//! Ctrl-C ends it: it finishes the running requests first, and then delivers the logs that they wrote.
 
 mod print_receiver;
 
@@ -39,7 +39,7 @@ async fn main() -> Result<(), BoxError> {
     println!("http://{}/hello/world, Ctrl-C ends", listener.local_addr()?);
     axum::serve(listener, router).with_graceful_shutdown(told_to_end()).await?;
 
-    // Blocks until the logs are delivered or the SDK's 5 s are over, so it must not stand on a thread that runs tasks.
+    // It blocks until the logs are delivered or the SDK's 5 s are over, so it must not run on a thread that runs tasks.
     tokio::task::spawn_blocking(move || provider.shutdown()).await??;
     Ok(())
 }
@@ -53,8 +53,8 @@ async fn log_request(request: Request, next: Next) -> Response {
     response
 }
 
-/// Ctrl-C, or on Unix what systemd and Kubernetes send. Without a handler there is no graceful end, only a kill: the spool
-/// survives that as well.
+/// Waits for Ctrl-C, or on Unix for SIGTERM, which systemd and Kubernetes send. Without a handler the signal kills the
+/// process, which the spool survives as well.
 async fn told_to_end() {
     #[cfg(unix)]
     let terminated = async {

@@ -1,10 +1,10 @@
-//! A receiver for the small examples: prints each request that it gets and answers 200.
+//! A receiver for the small examples: prints each request and responds with 200.
 
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::post;
 
-/// Starts it on a free port, on a thread of its own; returns the endpoint to send to.
+/// Starts the receiver on a free port, on a thread of its own; returns its endpoint.
 pub(crate) fn start() -> std::io::Result<String> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     let endpoint = format!("http://{}/logs", listener.local_addr()?);

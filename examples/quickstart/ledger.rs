@@ -1,4 +1,4 @@
-//! The books: what was emitted, what was accepted, what arrived; and what that says about the spool.
+//! The ledger: records that were emitted, accepted and delivered, and the verdict on the spool.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::report::Report;
 
-/// A token is made for each attempt, so none should be older than a request may take.
+/// The largest age of a token: one is made for each attempt.
 const OLDEST_TOKEN_MILLIS: u128 = 4_000;
 
-/// Which run of the service, and the number that the record got there.
+/// The run of the service, and the record's number in it.
 type Number = (u64, u64);
 
 pub(crate) type SharedLedger = Arc<Mutex<Ledger>>;
@@ -23,52 +23,52 @@ pub(crate) fn books(ledger: &SharedLedger) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A request as it came over the wire.
+/// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
-/// Everything that was seen.
+/// Everything that was observed.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     run: u64,
-    /// How long the current run took to build its exporter; `None` until it has.
+    /// The time that the current run took to build its exporter; `None` until it has.
     pub(crate) opened_millis: Option<u64>,
     /// Undelivered records, by the exporter's own count.
     pub(crate) pending: u64,
     /// The last number that each tenant's thread emitted in each run.
     emitted: BTreeMap<(String, u64), u64>,
     accepted: BTreeMap<String, Vec<Number>>,
-    /// In the order of arrival, without what was recognised as sent twice.
+    /// Delivered records in the order of arrival, without recognised duplicates.
     arrived: BTreeMap<String, Vec<Number>>,
     /// The body of every request, by its `Idempotency-Key`.
     bodies: HashMap<String, Vec<u8>>,
-    /// Batches that were taken, each once.
+    /// Batches that were taken, without duplicates.
     pub(crate) batches: u64,
     pub(crate) repeated_batches: u64,
     pub(crate) repeated_records: u64,
-    /// Requests answered with 503.
+    /// Requests that got a 503.
     pub(crate) refused: u64,
-    /// Requests taken but never answered.
+    /// Requests that were taken without a response.
     pub(crate) unanswered: u64,
     wrong_headers: u64,
-    /// What should not have happened at all, in words.
+    /// Faults, in words.
     faults: Vec<String>,
-    /// One that the process that wrote it did not live to deliver.
+    /// A request with records whose process was killed before it could deliver them.
     pub(crate) survivor: Option<Request>,
 }
 
 impl Ledger {
-    /// A new process is started.
+    /// Notes that a new process starts.
     pub(crate) fn begin_run(&mut self, run: u64) {
         self.run = run;
         self.opened_millis = None;
         self.pending = 0;
     }
 
-    /// Enters what the service reports.
+    /// Enters a report of the service.
     pub(crate) fn note(&mut self, report: Report) {
         let run = self.run;
         match report {
@@ -90,7 +90,7 @@ impl Ledger {
         }
     }
 
-    /// Enters something that should not have happened.
+    /// Enters a fault.
     pub(crate) fn fault(&mut self, fault: String) {
         self.faults.push(fault);
     }
@@ -146,17 +146,17 @@ impl Ledger {
         count(&self.arrived)
     }
 
-    /// Accepted and not delivered yet.
+    /// Records that are accepted and not delivered yet.
     pub(crate) fn on_disk(&self) -> u64 {
         self.accepted().saturating_sub(self.delivered())
     }
 
-    /// Emitted, but `export` had not returned.
+    /// Records that were emitted, but `export` had not returned.
     pub(crate) fn not_written(&self) -> u64 {
         self.emitted().saturating_sub(self.accepted())
     }
 
-    /// What it all comes to.
+    /// The verdict.
     pub(crate) fn verdict(&self) -> Verdict {
         let (mut lost, mut unannounced, mut out_of_order) = (0, 0, 0);
         for tenant in self.accepted.keys().chain(self.arrived.keys()).collect::<HashSet<_>>() {
@@ -181,15 +181,15 @@ impl Ledger {
 /// The figures that decide.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
-    /// Accepted, but never arrived.
+    /// Records that were accepted and never arrived.
     pub(crate) lost: u64,
-    /// Arrived although `export` was killed before it could say `Ok`: written, but not promised.
+    /// Records that arrived although `export` was killed before it could return `Ok`: written, but not promised.
     pub(crate) unannounced: u64,
-    /// Emitted, but still in the SDK's queue when the process was killed.
+    /// Records that were emitted and still in the SDK's queue at the kill.
     pub(crate) in_memory: u64,
-    /// Arrived, within its tenant, after a later one or a second time under another key.
+    /// Records that arrived after a later one of their tenant, or a second time under another key.
     pub(crate) out_of_order: u64,
-    /// Arrived with the header or the token of another tenant, or with a stale token.
+    /// Records that arrived with the header or token of another tenant, or with a stale token.
     pub(crate) wrong_headers: u64,
     pub(crate) faults: Vec<String>,
 }

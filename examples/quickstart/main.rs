@@ -1,19 +1,19 @@
-//! A service, its endpoint, an outage and a `kill -9`: what the spool is for, in half a minute.
+//! A service, its endpoint, an outage and a `kill -9`: the purpose of the spool in half a minute.
 //!
 //! ```text
 //! cargo run --release --example quickstart
 //! ```
 //!
-//! Needs no server: it starts a receiver of its own on loopback, and itself a second time as the service. Ends with
-//! an error if a single accepted record is missing, out of order, or came with another tenant's header.
+//! It needs no server: it starts a receiver of its own on loopback, and itself a second time as the service. It ends with
+//! an error if an accepted record is missing, out of order, or arrived with another tenant's header.
 //!
-//! | file | what is there |
+//! | file | contents |
 //! |---|---|
 //! | `service.rs` | **what to copy**: a service that logs with `tracing` through the exporter |
-//! | `report.rs` | what the service tells this program, line by line, so that a kill cannot take it back |
+//! | `report.rs` | the service's reports to this program, line by line, so that a kill cannot take one back |
 //! | `process.rs` | starts, kills and ends the service |
-//! | `receiver.rs` | the endpoint: HTTP on loopback; can go down, say 503, keep an answer to itself |
-//! | `ledger.rs` | the books: what was emitted, accepted, delivered; and the verdict |
+//! | `receiver.rs` | the endpoint: HTTP on loopback; it can go down, respond with 503, or withhold a response |
+//! | `ledger.rs` | the ledger of emitted, accepted and delivered records, and the verdict |
 //! | `screen.rs` | progress bars and narration |
 //! | `summary.rs` | the table, the record and the request at the end |
 
@@ -41,9 +41,9 @@ use crate::screen::Screen;
 const HEALTHY: Duration = Duration::from_secs(4);
 const OUTAGE_BEFORE_THE_KILL: Duration = Duration::from_secs(5);
 const OUTAGE_AFTER_THE_KILL: Duration = Duration::from_secs(4);
-/// How long the backlog may take before the story goes on without it.
+/// The longest time that the story waits for the backlog.
 const DRAINING_AT_MOST: Duration = Duration::from_secs(20);
-/// Fewer records than this on disk are no backlog: the service goes on logging.
+/// The records on disk that count as no backlog: the service goes on logging.
 const NO_BACKLOG: u64 = 250;
 
 fn main() -> ExitCode {
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The story. Says whether all ended well.
+/// Runs the story; returns whether all ended well.
 fn tell() -> Result<bool, BoxError> {
     let ledger: SharedLedger = Arc::new(Mutex::new(Ledger::default()));
     let spool = tempfile::Builder::new().prefix("quickstart-spool-").tempdir()?;
@@ -107,7 +107,7 @@ fn tell() -> Result<bool, BoxError> {
         service.pid(),
         books(&ledger).opened_millis.unwrap_or_default(),
     ));
-    // What a dead process left behind is looked through in the background.
+    // The dead process's last segment is scanned in the background.
     if wait_until(Duration::from_secs(2), || books(&ledger).pending >= on_disk) {
         screen.line(&format!("It finds all {} records that the dead process left.", count(on_disk)));
     }
@@ -140,7 +140,7 @@ fn tell() -> Result<bool, BoxError> {
     Ok(verdict.is_good())
 }
 
-/// Waits for a condition, at most so long; says whether it came true.
+/// Waits for a condition, at most for `at_most`; returns whether it came true.
 fn wait_until(at_most: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + at_most;
     while !condition() {
@@ -152,7 +152,7 @@ fn wait_until(at_most: Duration, mut condition: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// An error and what it came from, in one line.
+/// An error with its causes, in one line.
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -1,4 +1,4 @@
-//! The service seen from outside: a child process that is started, killed, ended.
+//! The service as a child process: started, killed and ended.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -20,14 +20,14 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts this very program as the service; returns when its exporter is built.
+    /// Starts this program as the service; returns when its exporter is built.
     pub(crate) fn start(run: u64, endpoint: &str, spool_dir: &Path, ledger: &SharedLedger) -> Result<Self, BoxError> {
         books(ledger).begin_run(run);
         let mut child = Command::new(std::env::current_exe()?)
             .arg("service")
             .args([run.to_string().as_str(), endpoint])
             .arg(spool_dir)
-            // How long the SDK keeps records in memory before it hands them to the exporter: what a kill can cost.
+            // The time that the SDK keeps records in memory before it exports them: a kill loses those.
             .env("OTEL_BLRP_SCHEDULE_DELAY", "200")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -49,7 +49,7 @@ impl Service {
         self.child.id()
     }
 
-    /// SIGKILL; returns when the process is gone and everything that it had reported is in the books.
+    /// Sends SIGKILL; returns when the process is gone and all its reports are in the ledger.
     pub(crate) fn kill(mut self) -> Result<(), BoxError> {
         self.child.kill()?;
         self.wait()?;

@@ -17,19 +17,19 @@ use tokio::runtime::Runtime;
 use crate::ledger::{SharedLedger, books};
 use crate::wait_until;
 
-/// What the receiver does with a request when it is not well.
+/// A fault of the receiver for one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
-    /// 503 with `Retry-After: 1`; the batch is not looked at.
+    /// Responds with 503 and `Retry-After: 1`, and ignores the batch.
     Busy,
-    /// Takes the batch and never answers: the sender cannot know and has to send it again.
+    /// Takes the batch and withholds the response: the sender cannot know and has to send it again.
     TakenButNotSaid,
 }
 
 #[derive(Clone)]
 struct Desk {
     ledger: SharedLedger,
-    /// For the next requests, one each; when there is none left, all is well.
+    /// The faults of the next requests, one each.
     script: Arc<Mutex<VecDeque<Answer>>>,
     delay: Duration,
 }
@@ -57,14 +57,14 @@ impl Receiver {
         &self.endpoint
     }
 
-    /// From now on connections are refused; those that are open are cut.
+    /// Refuses connections from now on, and cuts those that are open.
     pub(crate) fn go_down(&mut self) {
         if let Some(runtime) = self.running.take() {
             runtime.shutdown_timeout(Duration::from_secs(1));
         }
     }
 
-    /// Listens on the same port again, answers the first requests as told and the others well, but slowly.
+    /// Listens on the same port again, responds to the first requests with these faults and to the others well, but slowly.
     pub(crate) fn come_back(&mut self, script: &[Answer]) -> Result<(), BoxError> {
         let mut listener = None;
         wait_until(Duration::from_secs(5), || {

@@ -1,6 +1,6 @@
-//! What the service tells the story: one line each on its standard output, written before anything else happens.
+//! Reports of the service to the story: one line each on its standard output, written before anything else happens.
 //!
-//! What is in the pipe stays there when the writer is killed, so the story can count what had been accepted.
+//! A line in the pipe stays there when the writer is killed, so the story can count the accepted records.
 
 use std::fmt;
 use std::io::Write;
@@ -12,7 +12,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 use opentelemetry_spool::LogExporter;
 
-/// One line of the service's.
+/// One line of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
     /// The exporter is built: the service can log.
@@ -21,14 +21,14 @@ pub(crate) enum Report {
     Emitted { tenant: String, seq: u64 },
     /// `export` returned `Ok` for these records, first and last included.
     Accepted { tenant: String, first: u64, last: u64 },
-    /// So many records wait to be delivered, as the exporter counts.
+    /// The records that wait to be delivered, by the exporter's count.
     Pending { records: u64 },
 }
 
 impl Report {
     /// Writes the line with a single call, so that a kill leaves it whole or leaves it out.
     pub(crate) fn send(&self) {
-        // If nobody listens any more, the service is about to be stopped anyway.
+        // Without a reader the service is about to be stopped anyway.
         let _ = std::io::stdout().lock().write_all(format!("{self}\n").as_bytes());
     }
 
@@ -58,7 +58,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Passes everything on to the exporter and reports what it accepted.
+/// Passes every batch to the exporter and reports the accepted records.
 #[derive(Debug)]
 pub(crate) struct Witness(LogExporter);
 

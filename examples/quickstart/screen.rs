@@ -11,10 +11,10 @@ use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, Prog
 use crate::ledger::{SharedLedger, books};
 use crate::service::RECORDS_PER_SECOND;
 
-/// How long the service logs, about: so many records make a full bar.
+/// The approximate number of records of the whole story: a full bar.
 const FULL_BAR_SECONDS: u32 = 20;
 
-/// Where the story is told.
+/// The output of the story.
 pub(crate) struct Screen {
     bars: MultiProgress,
     began: Instant,
@@ -24,7 +24,7 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Begins to show what is in the books.
+    /// Begins to show the ledger.
     pub(crate) fn start(ledger: SharedLedger) -> Self {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
         let began = Instant::now();
@@ -40,7 +40,7 @@ impl Screen {
         Self { bars, began, chapters: AtomicU32::new(1), stop, ticker }
     }
 
-    /// Something happens: a heading, and what else there is to say on lines below.
+    /// Prints a chapter: a heading, and further lines below.
     pub(crate) fn chapter(&self, text: &str) {
         let number = self.chapters.fetch_add(1, Ordering::Relaxed);
         let heading = format!("{:5.1} s  {number}. ", self.began.elapsed().as_secs_f64());
@@ -48,12 +48,12 @@ impl Screen {
         self.print(&format!("{heading}{}", text.replace('\n', "\n            ")));
     }
 
-    /// One more line about it.
+    /// Prints one more line of the chapter.
     pub(crate) fn line(&self, text: &str) {
         self.print(&format!("            {text}"));
     }
 
-    /// Leaves the last state of the bars where it is.
+    /// Leaves the last state of the bars in place.
     pub(crate) fn finish(self) {
         drop(self.stop);
         let _ = self.ticker.join();
@@ -124,7 +124,7 @@ fn show_lines(ledger: &SharedLedger, began: Instant, stopped: &mpsc::Receiver<()
     }
 }
 
-/// What the books say at one moment.
+/// The ledger at one moment.
 struct Figures {
     emitted: u64,
     accepted: u64,
@@ -144,7 +144,7 @@ impl Figures {
     }
 }
 
-/// As `println!`, but a reader that went away is no reason to panic.
+/// Like `println!`, but does not panic if the reader has gone.
 fn print_line(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

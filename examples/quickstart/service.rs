@@ -1,6 +1,6 @@
 //! The service: logs with `tracing` macros on several threads, through the OpenTelemetry SDK and the spool.
 //!
-//! [`main`] is what an application of one's own would copy. It runs in a process of its own, which the story kills.
+//! An application can copy [`main`]. It runs in a process of its own, which the story kills.
 
 use std::io::Read;
 use std::path::Path;
@@ -21,9 +21,9 @@ use tracing_subscriber::prelude::*;
 
 use crate::report::{Report, Witness};
 
-/// Who the service works for: one thread, one partition of the spool, one `X-Tenant` header each.
+/// The tenants of the service: each has a thread, a partition of the spool and an `X-Tenant` header.
 pub(crate) const TENANTS: [&str; 4] = ["acme", "globex", "initech", "umbrella"];
-/// Of all threads together; sleeping is not exact, so the real rate is a little lower.
+/// The rate of all threads together; sleeping is not exact, so the real rate is a little lower.
 pub(crate) const RECORDS_PER_SECOND: u32 = 500;
 
 /// Logs until standard input is closed, then ends with everything delivered.
@@ -35,10 +35,10 @@ pub(crate) fn main(run: &str, endpoint: &str, spool_dir: &str) -> Result<(), Box
 
     let provider = SdkLoggerProvider::builder()
         .with_log_processor(CallerThreadProcessor::new())
-        // The witness tells the story's other half what was accepted. A service would pass `exporter` here.
+        // The witness reports accepted records to the story's other half. A service would pass `exporter` here.
         .with_batch_exporter(Witness::new(exporter))
         .build();
-    // Only what the service itself logs: the HTTP client's chatter is not for the endpoint.
+    // Only the service's own events: those of the HTTP client are not for the endpoint.
     let own_records = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
     tracing_subscriber::registry().with(OpenTelemetryTracingBridge::new(&provider).with_filter(own_records)).init();
 
@@ -50,7 +50,7 @@ pub(crate) fn main(run: &str, endpoint: &str, spool_dir: &str) -> Result<(), Box
     Ok(())
 }
 
-/// The exporter, with what a request is to carry.
+/// The exporter, with its partitions and headers.
 fn exporter(endpoint: &str, spool_dir: impl AsRef<Path>) -> Result<LogExporter, BoxError> {
     let mut patience = RetryPolicy::default();
     patience.max_delay = Duration::from_secs(1); // 30 s would make a long story
@@ -65,7 +65,7 @@ fn exporter(endpoint: &str, spool_dir: impl AsRef<Path>) -> Result<LogExporter, 
         .build()?)
 }
 
-/// Which records may share a request: those of one tenant.
+/// The partition key: records of one tenant may share a request.
 fn tenant_of(record: &SdkLogRecord, _scope: &InstrumentationScope) -> String {
     let tenant = record.attributes_iter().find(|(key, _)| key.as_str() == "tenant");
     match tenant {
@@ -74,7 +74,7 @@ fn tenant_of(record: &SdkLogRecord, _scope: &InstrumentationScope) -> String {
     }
 }
 
-/// Called on every attempt: names the tenant and gives a token made this very moment, which is never on disk.
+/// The header hook, called for every attempt: names the tenant and makes a token, which is never on disk.
 fn tenant_headers(batch: &BatchContext, headers: &mut HeaderMap) -> Result<(), BoxError> {
     let tenant = batch.partition_key();
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
@@ -83,7 +83,7 @@ fn tenant_headers(batch: &BatchContext, headers: &mut HeaderMap) -> Result<(), B
     Ok(())
 }
 
-/// One thread per tenant, until standard input is closed: by the story, or by its death.
+/// Runs one thread per tenant until standard input is closed: by the story, or by its death.
 fn work(run: u64, handle: &SpoolHandle) -> Result<(), BoxError> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut threads = Vec::new();
@@ -109,7 +109,7 @@ fn work(run: u64, handle: &SpoolHandle) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// What a tenant's thread does all day. `seq` numbers its records, so that none can go missing unnoticed.
+/// The work of a tenant's thread. `seq` numbers its records, so that a missing one is noticed.
 fn serve(tenant: &'static str, run: u64, stop: &AtomicBool) {
     let pause = Duration::from_secs(1) * u32::try_from(TENANTS.len()).unwrap_or(1) / RECORDS_PER_SECOND;
     for seq in 1_u64.. {

@@ -1,4 +1,4 @@
-//! What is left when the story is told: the table, one record, one request.
+//! The end of the story: the table, one record, one request.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::ledger::{Ledger, Request, Verdict};
 
-/// Prints it all.
+/// Prints all of it.
 pub(crate) fn print(ledger: &Ledger, verdict: &Verdict, killed_pid: u32, outage: Duration) {
     if let Some(request) = &ledger.survivor {
         let record = first_record(&request.body);
@@ -63,7 +63,7 @@ fn head_of(request: &Request) -> String {
     lines.join("\n")
 }
 
-/// The text of a JSON array's first element, as it is.
+/// The unchanged text of a JSON array's first element.
 fn first_record(body: &[u8]) -> &str {
     let array = std::str::from_utf8(body).unwrap_or_default();
     let elements = array.strip_prefix('[').unwrap_or(array);
@@ -88,7 +88,7 @@ fn pretty(json: &str) -> String {
         if closing {
             depth -= 1;
         }
-        // Only the record itself is broken into lines, so that what belongs together stays on one.
+        // Only the record itself is broken into lines, so that each member stays on one.
         if closing && depth == 0 {
             out.push('\n');
         }

@@ -14,53 +14,53 @@ use super::{End, Failure, Outcome, Spool, survey, time};
 use crate::error::SpoolError;
 use crate::spool::inspect::{Directory, Reader, SegmentFiles, Stored};
 
-/// How often it is looked for what is new.
+/// The time between two looks for new records.
 const POLL: Duration = Duration::from_millis(500);
 
-/// After so many looks at what an owner is writing, a frame that is not there will not come any more.
+/// The number of looks after which a missing frame of a living owner is taken for lost.
 const PATIENCE: u32 = 4;
 
 /// Print the records of a spool, as they are sent
 ///
-/// One on a line: queue after queue, and in the order in which they were logged. Of a queue whose owner is gone those that
-/// wait to be delivered; of one whose owner is alive all that are in its files, as it is not known what is delivered. What
-/// is no text is shown with --json only, as Base64.
+/// Prints one record per line, queue after queue, in the order in which they were logged. Of a queue whose owner is gone it
+/// prints the records that wait; of a queue whose owner is alive every record in its files, since only the owner knows which
+/// are delivered. A record that is not text is printed with --json only, in Base64.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
     #[command(flatten)]
     filter: Filter,
-    /// Only this queue
+    /// Print only this queue
     #[arg(long, value_name = "QUEUE")]
     queue: Option<String>,
-    /// Also what is delivered already and not deleted yet
+    /// Print also the records that are delivered and not deleted yet
     #[arg(long)]
     all: bool,
-    /// Go on with what is logged from now on, looking twice a second. What is delivered and deleted in between is missed
+    /// Follow new records, looking twice a second. Records that are delivered and deleted in between are missed
     #[arg(short, long)]
     follow: bool,
 }
 
-/// Which records.
+/// The choice of records.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Filter {
-    /// Only this partition
+    /// Print only this partition
     #[arg(long, value_name = "KEY")]
     partition: Option<String>,
-    /// Only records from this time on: RFC 3339, or how long ago, like 2h
+    /// Print only records from this time on: RFC 3339, or an age like 2h
     ///
-    /// Records that were logged together (within a second or so) are stored with the first and the last of their
-    /// timestamps: they are taken if any of them can be meant.
+    /// Records that were logged together (within a second or so) are stored with their first and last timestamps: they are
+    /// printed if any of them can match.
     #[arg(long, value_name = "TIME", value_parser = time::parse_time)]
     since: Option<SystemTime>,
-    /// Only records up to this time
+    /// Print only records up to this time
     #[arg(long, value_name = "TIME", value_parser = time::parse_time)]
     until: Option<SystemTime>,
-    /// Only records that contain this text
+    /// Print only records that contain this text
     #[arg(long, value_name = "TEXT")]
     grep: Option<String>,
-    /// At most so many records
+    /// Print at most this number of records
     #[arg(short = 'n', long = "max", value_name = "RECORDS")]
     max: Option<u64>,
 }
@@ -77,7 +77,7 @@ impl Filter {
     }
 }
 
-/// Prints records until there are enough.
+/// Prints records up to the maximum.
 pub(super) struct Printer<'a> {
     filter: &'a Filter,
     screen: &'a mut Screen,
@@ -90,7 +90,7 @@ impl<'a> Printer<'a> {
         Self { left: filter.max.unwrap_or(u64::MAX), filter, screen, printed: 0 }
     }
 
-    /// Of an entry of which records before `delivered` are delivered, where that is known; those only if `all`.
+    /// Prints an entry. Records before `delivered`, where that is known, are printed only if `all`.
     pub(super) fn print(
         &mut self,
         files: &SegmentFiles,
@@ -114,7 +114,7 @@ impl<'a> Printer<'a> {
             } else if let Ok(text) = std::str::from_utf8(record) {
                 self.screen.line(text)?;
             } else {
-                self.screen.line(&format!("<{} bytes that are no text: use --json>", record.len()))?;
+                self.screen.line(&format!("<{} bytes that are not text: use --json>", record.len()))?;
             }
             self.printed += 1;
             self.left -= 1;
@@ -126,7 +126,7 @@ impl<'a> Printer<'a> {
     }
 }
 
-/// A record in JSON: on one line, and as it is where it is JSON itself.
+/// A record as one line of JSON; a record that is JSON itself is embedded as it is.
 fn document(files: &SegmentFiles, entry: &Stored, number: u64, record: &[u8], delivered: Option<bool>) -> Vec<u8> {
     let head = json!({
         "queue": files.queue(),
@@ -144,7 +144,7 @@ fn document(files: &SegmentFiles, entry: &Stored, number: u64, record: &[u8], de
     line.pop();
     let is_json = is_json(entry.content_type()) && serde_json::from_slice::<IgnoredAny>(record).is_ok();
     let (key, value) = match std::str::from_utf8(record) {
-        // Its own spelling, with the keys in their order, unless that takes several lines.
+        // The record's own text keeps the order of its keys; only line breaks are replaced.
         Ok(text) if is_json && !text.contains(['\n', '\r']) => ("record", Cow::Borrowed(text)),
         Ok(text) if is_json => ("record", on_one_line(text).into()),
         Ok(text) => ("text", json!(text).to_string().into()),
@@ -154,7 +154,7 @@ fn document(files: &SegmentFiles, entry: &Stored, number: u64, record: &[u8], de
     line
 }
 
-/// JSON without line breaks: in strings there are none.
+/// JSON without line breaks, which strings never contain.
 fn on_one_line(json: &str) -> String {
     json.replace(['\n', '\r'], " ")
 }
@@ -164,12 +164,12 @@ fn is_json(content_type: &str) -> bool {
     essence == "application/json" || essence == "application/x-ndjson" || essence.ends_with("+json")
 }
 
-/// How far a segment was printed.
+/// The progress through a segment.
 #[derive(Default)]
 struct Progress {
     next: u64,
     version: Option<(SystemTime, u64)>,
-    /// How often in a row a frame was missing.
+    /// The number of looks in a row in which a frame was missing.
     missed: u32,
 }
 
@@ -186,7 +186,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     screen.flush()?;
     if damaged > 0 {
-        screen::note(&format!("{damaged} entries are damaged: see `otel-spool verify`"));
+        screen::note(&format!("{damaged} entries are damaged: run `otel-spool verify`"));
         return Ok(End::Wrong);
     }
     Ok(End::Done)
@@ -209,13 +209,13 @@ fn print_all(
         }
         known = true;
         let (owned, delivered, segments) = (queue.is_owned(), survey::delivered(&queue)?, queue.segments()?);
-        // Whoever reads what is printed takes the time that it takes. Who takes the queue over meanwhile writes to none of
-        // these segments, and one that it deletes while it is read stays until then.
+        // The reader of the output may be slow. A process that adopts the queue meanwhile writes to none of these segments,
+        // and a segment that it deletes stays readable while it is open.
         queue.release();
         for files in segments {
             let version = files.version();
             let Some(reader) = read(&files)? else { continue };
-            // What an owner is writing comes in its turn.
+            // Frames that an owner is still writing are printed later.
             let end = if owned { reader.contiguous_from(0) } else { reader.end() };
             for entry in reader.entries(0..end) {
                 let Some(entry) = entry? else {
@@ -230,10 +230,10 @@ fn print_all(
             seen.insert((queue.id(), files.number()), Progress { next: end, version, missed: 0 });
         }
     }
-    if known { Ok(ControlFlow::Continue(())) } else { Err(Failure::Usage("there is no such queue".to_owned())) }
+    if known { Ok(ControlFlow::Continue(())) } else { Err(Failure::Usage("the spool has no such queue".to_owned())) }
 }
 
-/// What came since, of all queues alike: nothing of it is delivered long.
+/// Prints the records that came since the last look, of all queues.
 fn print_new(
     args: &Args,
     directory: &Directory,
@@ -242,7 +242,7 @@ fn print_new(
 ) -> Result<ControlFlow<()>, Failure> {
     for queue in directory.queues()? {
         let mut queue = queue?;
-        // It is nobody's to hold while it is followed.
+        // A queue is not held while it is followed.
         queue.release();
         if args.queue.as_ref().is_some_and(|only| *only != queue.id()) {
             continue;
@@ -268,7 +268,7 @@ fn print_new(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Looks through a segment; `None` if it was deleted since, as what is delivered is.
+/// Scans a segment; `None` if it was deleted since, because it is delivered.
 fn read(files: &SegmentFiles) -> Result<Option<Reader>, SpoolError> {
     match files.read() {
         Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -277,7 +277,7 @@ fn read(files: &SegmentFiles) -> Result<Option<Reader>, SpoolError> {
 }
 
 impl Progress {
-    /// Up to where frames can be printed: to the first one that is missing, unless that has been so for a while.
+    /// The end of the frames that can be printed: the first missing one, unless it has been missing for a while.
     fn advance(&mut self, reader: &Reader) -> u64 {
         let (contiguous, end) = (reader.contiguous_from(self.next), reader.end().max(self.next));
         if contiguous >= end {

@@ -26,44 +26,44 @@ use crate::transport::http::public_url;
 use crate::transport::http::settings::HttpSettings;
 use crate::transport::settings::TransportSettings;
 
-/// How often it is looked whether all is delivered.
+/// The time between two checks whether everything is delivered.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How often it is said how far it is where there is no terminal.
+/// The time between two lines of progress where there is no terminal.
 const SAY: Duration = Duration::from_secs(5);
 
-/// How long requests that are under way may take when it ends early.
+/// The time that requests in flight have when the command ends early.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How long a slow disk may take to close what was opened.
+/// The time that a slow disk has to close the spool.
 const CLOSING: Duration = Duration::from_secs(60);
 
-/// Deliver what exporters that are gone have left
+/// Deliver the queues of exporters that are gone
 ///
-/// Takes over queue after queue whose owner is gone and sends what waits in it, as the exporter would have: in order, with
-/// the same ids, again and again until the endpoint takes it. Queues whose owner is alive are left to it. What is delivered
-/// is deleted. It can be broken off at any time: what is left stays in the spool.
+/// Adopts one queue after another whose owner is gone and sends its records as the exporter would have: in order, with the
+/// same ids, retried until the endpoint takes them. Queues whose owner is alive are left to the owner. Delivered records are
+/// deleted. The command can be interrupted at any time: the rest stays in the spool.
 ///
-/// Run it as the user of the service: files of another one would keep the service from its spool.
+/// Run it as the user of the service: files of another user would lock the service out of its spool.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
     #[command(flatten)]
     to: To,
-    /// How many requests of one partition may be under way; more than one does not keep the order
+    /// The most requests of one partition in flight; more than one gives up the order
     #[arg(long, value_name = "REQUESTS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     max_in_flight: u16,
-    /// Give up what was logged before this time: RFC 3339, or how long ago, like 2h
+    /// Expire records that were logged before this time: RFC 3339, or an age like 2h
     ///
-    /// It goes by when a record came into the spool, and a request is given up when the newest of its records is older.
-    /// Asks first.
+    /// The time of a record is that at which it entered the spool; a request expires when its newest record is older.
+    /// Expired records are deleted and not sent. Asks first.
     #[arg(long, value_name = "TIME", value_parser = time::parse_time)]
     since: Option<SystemTime>,
-    /// Stop after so long, like 90s or 2h, with exit code 3 if something is left
+    /// Stop after this time, like 90s or 2h, with exit code 3 if records are left
     #[arg(long = "for", value_name = "DURATION", value_parser = time::parse_duration)]
     patience: Option<Duration>,
-    /// Say what would be sent, and send nothing
+    /// Print what would be sent, and send nothing
     #[arg(long)]
     dry_run: bool,
     /// Do not ask
@@ -71,30 +71,30 @@ pub(super) struct Args {
     yes: bool,
 }
 
-/// Where requests go, and with what.
+/// The endpoint of requests, and their headers.
 #[derive(Debug, clap::Args)]
 pub(super) struct To {
-    /// Where to send it to, in place of the endpoint that the queues were sent to last
+    /// Send to this URL instead of the endpoint that is noted in each queue
     ///
-    /// That is noted in each queue, but without the user and password that it may have.
+    /// The noted endpoint is the one that the queue was last sent to, without user and password.
     #[arg(long = "to", value_name = "URL", value_hint = clap::ValueHint::Url)]
     url: Option<String>,
-    /// A header of every request. Can be repeated
+    /// Add a header to every request. Can be repeated
     #[arg(long, value_name = "NAME:VALUE")]
     header: Vec<String>,
-    /// A header whose value is in an environment variable, so that it is in no list of processes. Can be repeated
+    /// Add a header whose value is in an environment variable, so that no list of processes shows it. Can be repeated
     #[arg(long, value_name = "NAME=VARIABLE")]
     header_env: Vec<String>,
-    /// With which method requests are made: get sends forms as the query of the URL
+    /// The HTTP method: get sends forms as the query of the URL
     #[arg(long, value_name = "METHOD", value_parser = ["post", "get"], default_value = "post")]
     method: String,
-    /// How long a request may take
+    /// The longest time of a request
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration, default_value = "10s")]
     timeout: Duration,
-    /// Trust the certificate authorities in this file too, in PEM
+    /// Trust the certificate authorities in this PEM file as well
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     ca_cert: Option<PathBuf>,
-    /// The client's certificate for an endpoint that asks for one, in PEM
+    /// The client's certificate in PEM, for an endpoint that requires one (mTLS)
     #[arg(long, value_name = "FILE", requires = "key", value_hint = clap::ValueHint::FilePath)]
     cert: Option<PathBuf>,
     /// The private key of --cert, in PEM
@@ -103,7 +103,7 @@ pub(super) struct To {
 }
 
 impl To {
-    /// Names and values. What is wrong is told without the value.
+    /// The names and values of the headers. An error never shows a value.
     fn headers(&self) -> Result<Vec<(String, String)>, Failure> {
         let given = self.header.iter().map(|text| {
             let (name, value) = text.split_once(':')?;
@@ -112,7 +112,8 @@ impl To {
         let given = given.map(|header| header.ok_or_else(|| "a --header is NAME:VALUE".to_owned()));
         let from_env = self.header_env.iter().map(|text| {
             let (name, variable) = text.split_once('=').ok_or("a --header-env is NAME=VARIABLE")?;
-            let value = std::env::var(variable).map_err(|_| format!("the environment has no text in {variable}"))?;
+            let value = std::env::var(variable)
+                .map_err(|_| format!("the environment variable {variable} is not set, or is not text"))?;
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         });
         given.chain(from_env).collect::<Result<_, _>>().map_err(Failure::Usage)
@@ -148,7 +149,7 @@ impl To {
         Ok(Some([&read(key)?[..], b"\n", &read(certificate)?].concat()))
     }
 
-    /// The URL that was given, or the one that all of these were sent to.
+    /// The URL of `--to`, or the one endpoint that all of these were sent to.
     pub(super) fn endpoint(&self, stored: &BTreeSet<Option<String>>) -> Result<String, Failure> {
         if let Some(url) = &self.url {
             return Ok(url.clone());
@@ -157,7 +158,7 @@ impl To {
         match (known.next(), known.next()) {
             (Some(Some(endpoint)), None) => Ok(endpoint.clone()),
             (None | Some(None), None) => {
-                Err(Failure::Usage("it is not known where this was sent to: give --to URL".into()))
+                Err(Failure::Usage("the queue does not name its endpoint: give --to URL".into()))
             }
             _ => {
                 let name = |endpoint: &Option<String>| endpoint.as_deref().map_or("unknown".to_owned(), shown);
@@ -175,7 +176,7 @@ fn read(path: &Path) -> Result<Vec<u8>, SpoolError> {
     std::fs::read(path).map_err(|source| SpoolError::Io { action: "read", path: path.to_owned(), source })
 }
 
-/// A URL without what may be secret in it.
+/// A URL without the parts that can hold a secret.
 pub(super) fn shown(url: &str) -> String {
     let url = public_url(url).unwrap_or_else(|| "an invalid URL".to_owned());
     match url.split_once(['?', '#']) {
@@ -184,7 +185,7 @@ pub(super) fn shown(url: &str) -> String {
     }
 }
 
-/// What would be sent of one partition.
+/// The requests of one partition.
 #[derive(Default)]
 struct Row {
     queue: String,
@@ -196,7 +197,7 @@ struct Row {
     given_up: u64,
 }
 
-/// Whether what is in a segment is as the default encoder writes it.
+/// Whether the records of a segment are in the default encoder's format.
 fn is_default(segment: &Counted) -> bool {
     let reader = segment.files.read();
     let entry = reader.as_ref().ok().and_then(|reader| reader.entries(0..reader.end()).flatten().flatten().next());
@@ -210,19 +211,19 @@ fn is_default(segment: &Counted) -> bool {
     })
 }
 
-/// What waits in the queues whose owner is gone, and what is in the others.
+/// The records that wait in the queues whose owner is gone, and the records of the others.
 #[derive(Default)]
 struct Survey {
     waiting: u64,
     endpoints: BTreeSet<Option<String>>,
     rows: Vec<Row>,
-    /// Some of it is not in the format of the default encoder.
+    /// Some records are not in the default encoder's format.
     foreign: bool,
     alive: Vec<(String, u64)>,
 }
 
 impl Survey {
-    /// `exactly` takes reading all of it.
+    /// `exactly` reads every segment.
     fn of(directory: &Directory, since: Option<SystemTime>, exactly: bool) -> Result<Self, SpoolError> {
         let mut survey = Self::default();
         for queue in directory.queues()? {
@@ -296,12 +297,12 @@ impl Survey {
                     "requests": row.requests,
                     "records": row.records,
                     "bytes": row.bytes,
-                    "given_up_records": row.given_up,
+                    "expired_records": row.given_up,
                 })
             });
             return screen.document(&json!({ "endpoint": shown(endpoint), "partitions": rows.collect::<Vec<_>>() }));
         }
-        let columns = &["QUEUE", "PARTITION", "CONTENT TYPE", ">REQUESTS", ">RECORDS", ">BYTES", ">GIVEN UP"];
+        let columns = &["QUEUE", "PARTITION", "CONTENT TYPE", ">REQUESTS", ">RECORDS", ">BYTES", ">EXPIRED"];
         let shown_columns = if self.given_up() > 0 { columns.len() } else { columns.len() - 1 };
         let mut table = Table::new(&columns[..shown_columns]);
         for row in &self.rows {
@@ -327,12 +328,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     for (id, number) in &survey.alive {
         let in_it = records(*number);
         screen::note(&format!(
-            "queue {id}: its owner is alive and delivers it itself: it is left ({in_it} in it, delivered or not)"
+            "queue {id}: its owner is alive and delivers it itself: it is skipped ({in_it} in it, delivered or not)"
         ));
     }
     if survey.waiting == 0 {
         if !survey.alive.is_empty() {
-            return Err(Failure::InUse("there is nothing to deliver but what owners that are alive have".to_owned()));
+            return Err(Failure::InUse(
+                "there is nothing to deliver: every queue with records has a living owner".to_owned(),
+            ));
         }
         if screen.json {
             return report(&mut screen, &SpoolStats::default(), 0);
@@ -349,7 +352,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     check_user(&args.spool.dir)?;
     if survey.given_up() > 0 {
-        confirm(&format!("give up {} for good", records(survey.given_up())), args.yes)?;
+        confirm(&format!("expire {} for good", records(survey.given_up())), args.yes)?;
     }
     let mut progress = Progress::new(survey.waiting, args.patience);
     let mut left = survey.waiting;
@@ -357,7 +360,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let ended = loop {
         let ended = drain_once(args, &endpoint, survey.foreign, &mut progress, &interrupted)?;
         let before = std::mem::replace(&mut left, Survey::of(&directory, None, false)?.waiting);
-        // What was lost is told by records that may have come too late; or another owner is gone by now.
+        // Gap records may have come too late for this round, or another owner may be gone by now.
         if ended != Ended::Delivered || left == 0 || left == before {
             break ended;
         }
@@ -370,14 +373,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         Ended::Failing => "a queue could not be opened",
     };
     if left > 0 {
-        let reason =
-            stats.last_error.as_ref().map(|reason| format!("; the last failure: {reason}")).unwrap_or_default();
+        let reason = stats.last_error.as_ref().map(|reason| format!("; the last error: {reason}")).unwrap_or_default();
         screen::note(&format!("{why}: {} in the spool{reason}", stays(left)));
     }
     report(&mut screen, &stats, left)
 }
 
-/// Delivers what is left by owners that are gone when this begins, or a little later.
+/// Delivers the queues whose owners are gone when this begins, or a little later.
 fn drain_once(
     args: &Args,
     endpoint: &str,
@@ -412,7 +414,7 @@ fn drain_once(
     let handle = SpoolHandle::new(&pipeline);
     let ended = deliver(&pipeline, &handle, progress, interrupted);
     if ended != Ended::Delivered {
-        // Requests in flight may yet come to their end; nothing else is begun.
+        // Requests in flight may finish; no other begins.
         handle.pause();
     }
     if !pipeline.stop(GRACE) {
@@ -432,7 +434,7 @@ fn report(screen: &mut Screen, stats: &SpoolStats, left: u64) -> Outcome {
         screen.document(&json!({
             "delivered_records": delivered_records,
             "rejected_records": rejected_records,
-            "given_up_records": expired_records,
+            "expired_records": expired_records,
             "corrupt_records": corrupt_records,
             "left_records": left,
             "requests": requests,
@@ -443,9 +445,9 @@ fn report(screen: &mut Screen, stats: &SpoolStats, left: u64) -> Outcome {
         let mut line =
             format!("{} delivered in {}", records(delivered_records), screen::counted(requests, "request", "requests"));
         for (number, what) in [
-            (rejected_records, "refused for good (see `otel-spool rejected list`)"),
-            (expired_records, "given up"),
-            (corrupt_records, "damaged"),
+            (rejected_records, "rejected for good (run `otel-spool rejected list`)"),
+            (expired_records, "expired"),
+            (corrupt_records, "corrupt"),
             (left, "left"),
         ] {
             if number > 0 {
@@ -462,24 +464,24 @@ fn report(screen: &mut Screen, stats: &SpoolStats, left: u64) -> Outcome {
     })
 }
 
-/// Somebody waits for this.
+/// Shorter delays than a service has: a person waits for the command.
 fn retry_policy() -> RetryPolicy {
     RetryPolicy { max_delay: Duration::from_secs(10), ..RetryPolicy::default() }
 }
 
-/// Files of another user would keep the service from its own spool.
+/// Refuses to run as another user than the spool's: files of another user would lock the service out of its spool.
 fn check_user(dir: &Path) -> Result<(), Failure> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        // Only Linux tells it so; elsewhere it is not checked.
+        // Only Linux has this file; elsewhere the user is not checked.
         let me = std::fs::metadata("/proc/self").map(|meta| meta.uid());
         let owner = std::fs::metadata(dir).map(|meta| meta.uid());
         if let (Ok(me), Ok(owner)) = (me, owner)
             && me != owner
         {
             let dir = dir.display();
-            return Err(Failure::Refused(format!("{dir} is user {owner}'s: run this as that user, not as {me}")));
+            return Err(Failure::Refused(format!("{dir} belongs to user {owner}: run this as that user, not as {me}")));
         }
     }
     #[cfg(not(unix))]
@@ -522,7 +524,7 @@ fn deliver(pipeline: &Pipeline, handle: &SpoolHandle, progress: &mut Progress, i
     }
 }
 
-/// Whether there was a signal to end. Whoever gives a second one does not want to wait: then all is left as a kill leaves it.
+/// Whether there was a signal to end. A second one ends the process at once, as a kill would.
 fn watch_signals() -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&interrupted);
@@ -532,9 +534,9 @@ fn watch_signals() -> Arc<AtomicBool> {
             let mut signals = Signals::new()?;
             signals.next().await?;
             told.store(true, Ordering::Relaxed);
-            screen::note("interrupted: what is under way may end; a second time ends it at once");
+            screen::note("interrupted: requests in flight may finish; a second interrupt stops at once");
             signals.next().await?;
-            screen::note("interrupted again: what is not delivered stays in the spool");
+            screen::note("interrupted again: undelivered records stay in the spool");
             std::process::exit(3)
         })
     };
@@ -543,7 +545,7 @@ fn watch_signals() -> Arc<AtomicBool> {
     interrupted
 }
 
-/// Ctrl-C, or who is in charge of processes.
+/// Ctrl-C and SIGTERM.
 #[cfg(unix)]
 struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
 
@@ -584,7 +586,7 @@ fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
     let _ = write!(out, "{}/s", count(rate));
 }
 
-/// How far it is: a bar on a terminal, else a line now and then.
+/// The progress: a bar on a terminal, else a line now and then.
 struct Progress {
     bar: Option<ProgressBar>,
     waiting: u64,

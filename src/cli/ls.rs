@@ -8,9 +8,9 @@ use super::{End, Outcome, Spool, time};
 
 /// List the queues and segments of a spool
 ///
-/// A line for each segment: whether the owner of its queue is alive, whether it is sealed (it gets no more records), how
-/// many partitions it has, how many records wait in it and how many are delivered already, what it takes on disk, and
-/// the time of its oldest record.
+/// Prints a line per segment: whether the owner of its queue is alive, whether it is sealed (it gets no more records), the
+/// number of partitions, of records that wait and of records that are delivered, its size on disk, and the time of its
+/// oldest record.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! The command-line tool `otel-spool`.
 //!
-//! One file per command: its arguments, whose comments are the help, the completions and the man page, and what it does.
+//! Each command has a file: its arguments, whose doc comments are the help, the completions and the man page, and its code.
 
 mod cat;
 mod drain;
@@ -29,17 +29,17 @@ use screen::Screen;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  damage was found, or something was refused: by this tool, or records by the endpoint
+  1  damage was found, the endpoint rejected records, or the tool refused to act
   2  the command line is wrong
-  3  not everything could be delivered; what is left stays in the spool
+  3  not everything could be delivered; the rest stays in the spool
   4  the spool cannot be opened, or all of it is in use";
 
-/// Looks into spools of opentelemetry-spool, and delivers what is in them.
+/// Inspects, delivers and repairs the spools of opentelemetry-spool
 ///
 /// A spool consists of queues, one for each exporter that uses it. A queue whose owner is gone (the process ended or was
-/// killed) can be read, verified, delivered and deleted. One whose owner is alive is read without disturbing it; it is
-/// not known then what of it is delivered, so its counts include that. Nothing but `drain`, `purge` and `rejected retry`
-/// changes anything in a spool.
+/// killed) can be read, verified, delivered and deleted. A queue whose owner is alive is read without disturbing the owner;
+/// only the owner knows which of its records are delivered, so counts include those. Only `drain`, `purge` and `rejected
+/// retry` change a spool.
 #[derive(Debug, Parser)]
 #[command(name = "otel-spool", version, after_help = EXIT_CODES)]
 struct Args {
@@ -61,7 +61,7 @@ enum Command {
     Man(generate::Man),
 }
 
-/// Which spool, and how it is shown.
+/// The spool and the form of the output.
 #[derive(Clone, Debug, clap::Args)]
 struct Spool {
     /// The directory of the spool
@@ -78,17 +78,17 @@ impl Spool {
     }
 }
 
-/// How a command ended that did what it could.
+/// The end of a command that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Done,
-    /// Damage was found, or something was refused.
+    /// Damage was found, or records were rejected, or the tool refused a part.
     Wrong,
     /// Not everything could be delivered.
     Left,
 }
 
-/// Why a command did not do what it was asked for.
+/// The reason why a command did not do its work.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("the output could not be written")]
@@ -126,7 +126,7 @@ pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Help is no error; a closed terminal is nobody's.
+            // Help is no error, and neither is a closed terminal.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -147,7 +147,7 @@ pub fn main() -> ExitCode {
         Ok(End::Done) => ExitCode::SUCCESS,
         Ok(End::Wrong) => ExitCode::from(1),
         Ok(End::Left) => ExitCode::from(3),
-        // Whoever read it has enough.
+        // The reader has closed the pipe: it has enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             screen::note(&error_chain(&failure));

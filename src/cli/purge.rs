@@ -4,23 +4,23 @@ use super::{End, Failure, Outcome, Spool, salvage};
 
 /// Delete queues, damaged segments or rejected records for good
 ///
-/// Says what that would be and asks first. A queue whose owner is alive is never deleted.
+/// Names what it would delete and asks first. A queue whose owner is alive is never deleted.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "they are switches")]
 #[group(id = "what", required = true, multiple = true, args = ["queue", "all", "quarantine", "rejected"])]
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
-    /// This queue, with what is not delivered of it. Can be repeated
+    /// Delete this queue with its undelivered records. Can be repeated
     #[arg(long, value_name = "QUEUE")]
     queue: Vec<String>,
-    /// Every queue whose owner is gone, with what is not delivered of them
+    /// Delete every queue whose owner is gone, with its undelivered records
     #[arg(long, conflicts_with = "queue")]
     all: bool,
-    /// The damaged segments that are set aside
+    /// Delete the damaged segments in quarantine
     #[arg(long)]
     quarantine: bool,
-    /// The records that the endpoint refused for good
+    /// Delete the records that the endpoint rejected for good
     #[arg(long)]
     rejected: bool,
     /// Do not ask
@@ -30,7 +30,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let (directory, mut screen) = args.spool.open()?;
-    // Locked until they are deleted: nobody adopts what is being asked about.
+    // Locked until they are deleted: nobody adopts a queue between the question and its end.
     let mut queues = Vec::new();
     let mut refused = false;
     for id in &args.queue {
@@ -46,9 +46,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         if queue.make_exclusive() {
             queues.push(Surveyed::new(queue)?);
         } else {
-            let why = if queue.is_owned() { "its owner is alive" } else { "somebody reads it" };
-            screen::note(&format!("queue {}: {why}: it is left", queue.id()));
-            // Every queue whose owner is gone, that is not.
+            let why = if queue.is_owned() { "its owner is alive" } else { "another process reads it" };
+            screen::note(&format!("queue {}: {why}: it is not deleted", queue.id()));
+            // `--all` means every queue whose owner is gone, and this is none.
             refused |= !(args.all && queue.is_owned());
         }
     }
@@ -64,11 +64,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         quarantined = segments;
     }
     if args.rejected {
-        // By what is there: some of it may be no record that can be read.
+        // By files: some may be no record that can be read.
         rejected = directory.rejected().files()?;
         let files = screen::counted(rejected.len() as u64, "record", "records");
         let bytes = screen::bytes(rejected.iter().map(|file| file.bytes).sum());
-        what.extend((!rejected.is_empty()).then(|| format!("{files} that the endpoint refused ({bytes})")));
+        what.extend((!rejected.is_empty()).then(|| format!("{files} that the endpoint rejected ({bytes})")));
     }
     if !what.is_empty() {
         confirm(&format!("delete {} for good", what.join(", ")), args.yes)?;

@@ -14,7 +14,7 @@ use crate::transport::contract::SendError;
 use crate::transport::request::{BatchContext, Request};
 use crate::transport::verdict::{Judgement, Verdict};
 
-/// Records that the endpoint refused for good
+/// List, show, retry and export the records that the endpoint rejected for good
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -23,34 +23,34 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List them, with the status of the endpoint's answer
+    /// List the rejected records, with the status of the endpoint's response
     List(Spool),
-    /// Show one: the endpoint's answer, and the body of the request
+    /// Show one record: the endpoint's response, and the body of the request
     Show {
         #[command(flatten)]
         spool: Spool,
-        /// As `list` shows it, or the beginning of that
+        /// The id that `list` shows, or its beginning
         #[arg(value_name = "ID")]
         id: String,
     },
-    /// Send them again: one that is taken is deleted
+    /// Send rejected records again, and delete those that are delivered
     ///
-    /// Each is sent alone, as it was, under the same `Idempotency-Key`. Exits with 1 if one is refused again. If
-    /// the endpoint cannot be asked, or its answer is about itself and not about the record (it has too much to do, or does
-    /// not know the credentials), it stops there and exits with 3.
+    /// Each record is sent alone, under the same `Idempotency-Key`. Exits with 1 if a record is rejected again. Stops and
+    /// exits with 3 if the endpoint cannot be reached, or if its response is about the endpoint and not about the record
+    /// (overload, credentials, address).
     Retry {
         #[command(flatten)]
         spool: Spool,
-        /// Those, as `list` shows them
+        /// The ids that `list` shows, or their beginnings
         #[arg(value_name = "ID", required_unless_present = "all")]
         ids: Vec<String>,
-        /// All of them
+        /// Send all records
         #[arg(long, conflicts_with = "ids")]
         all: bool,
         #[command(flatten)]
         to: Box<To>,
     },
-    /// Print all of them as JSON, one on a line
+    /// Print all rejected records as JSON, one per line
     Export {
         /// The directory of the spool
         #[arg(value_name = "SPOOL", value_hint = clap::ValueHint::DirPath)]
@@ -99,7 +99,7 @@ fn list(spool: &Spool) -> Outcome {
     Ok(End::Done)
 }
 
-/// The first line, not too long.
+/// The first line, shortened to 60 characters.
 fn brief(answer: &str) -> String {
     const LONGEST: usize = 60;
     let line = answer.trim().lines().next().unwrap_or_default();
@@ -128,7 +128,7 @@ fn show(spool: &Spool, id: &str) -> Outcome {
         screen.line("")?;
         match std::str::from_utf8(&record.body) {
             Ok(text) => screen.line(text)?,
-            Err(_) => screen.line(&format!("<{} bytes that are no text: use --json>", record.body.len()))?,
+            Err(_) => screen.line(&format!("<{} bytes that are not text: use --json>", record.body.len()))?,
         }
     }
     screen.flush()?;
@@ -148,7 +148,7 @@ fn export_one(record: &RejectedRecord, screen: &mut Screen) -> std::io::Result<(
     screen.raw(&serde_json::to_vec(record)?)
 }
 
-/// The records with these ids, or beginnings of ids; all of them for none.
+/// The records with these ids or beginnings of ids; all records if there are no ids.
 fn select(directory: &Directory, ids: &[String]) -> Result<Vec<RejectedRecord>, Failure> {
     let records = directory.rejected().records()?;
     if ids.is_empty() {
@@ -161,7 +161,7 @@ fn select(directory: &Directory, ids: &[String]) -> Result<Vec<RejectedRecord>, 
         let mut found = records.iter().filter(|record| record.batch_id.starts_with(&**id));
         match (found.next(), found.next()) {
             (Some(record), None) => Ok(record.clone()),
-            (None, _) => Err(Failure::Usage(format!("no rejected record is {id}"))),
+            (None, _) => Err(Failure::Usage(format!("there is no rejected record {id}"))),
             _ => Err(Failure::Usage(format!("several rejected records begin with {id}"))),
         }
     };
@@ -210,14 +210,14 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
             say(&mut screen, record, &judgement)?;
             if !is_about_the_record {
                 let (endpoint, status) = (shown(&endpoint), judgement.status);
-                return Ok(Some(format!("{endpoint} takes nothing now: it answered {status}")));
+                return Ok(Some(format!("{endpoint} takes no records now: it responded with {status}")));
             }
         }
         Ok(None)
     });
     let left = selected.len() as u64 - taken - refused;
     if !screen.json {
-        screen.line(&format!("{} taken, {refused} refused again, {left} left", records(taken)))?;
+        screen.line(&format!("{} delivered, {refused} rejected again, {left} left", records(taken)))?;
     }
     screen.flush()?;
     Ok(match stopped? {
@@ -263,7 +263,7 @@ fn say(screen: &mut Screen, record: &RejectedRecord, judgement: &Judgement) -> s
             "batch_id": record.batch_id,
             "status": status,
             "response": text,
-            "taken": judgement.verdict == Verdict::Delivered,
+            "delivered": judgement.verdict == Verdict::Delivered,
         }));
     }
     screen.line(format!("{}  {status}  {}", record.batch_id, brief(&text)).trim_end())

@@ -8,21 +8,21 @@ use super::screen::{self, Screen, Table, count};
 use super::{End, Outcome, Spool};
 use crate::spool::inspect::{Directory, SegmentFiles};
 
-/// Print what can be read of damaged segments
+/// Print the intact records of damaged segments
 ///
-/// A segment in which damage was found is set aside in quarantine when nothing in it waits any more: so each record that
-/// is printed here was delivered, given up or refused already. What was damaged is listed on standard error. Exits with 1
-/// if records are missing.
+/// A segment in which damage was found is moved to quarantine when nothing in it waits any more, so every record printed
+/// here was delivered, expired or rejected before. The damage is listed on standard error. Exits with 1 if records are
+/// missing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
     #[command(flatten)]
     filter: Filter,
-    /// Write the records to a new file, not to standard output
+    /// Write the records to this new file instead of standard output
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     to_file: Option<PathBuf>,
-    /// List the segments and what is wrong with them, and print no records
+    /// List the segments and their damage, and print no records
     #[arg(long)]
     list: bool,
 }
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         print(&segments, &mut printer)?;
         let number = printer.printed;
         screen::note(&format!(
-            "{} of {}, which were delivered, given up or refused before they were set aside",
+            "{} of {}: each was delivered, expired or rejected before its segment was moved to quarantine",
             screen::records(number),
             screen::counted(segments.len() as u64, "damaged segment", "damaged segments")
         ));
@@ -78,7 +78,7 @@ fn print(segments: &[SegmentFiles], printer: &mut Printer<'_>) -> Result<(), sup
     for files in segments {
         let reader = files.read()?;
         for entry in reader.entries(0..reader.end()) {
-            // One that is damaged is in the list.
+            // A damaged entry is in the list.
             if let Some(entry) = entry?
                 && printer.print(files, &entry, None, true)?.is_break()
             {
@@ -89,7 +89,7 @@ fn print(segments: &[SegmentFiles], printer: &mut Printer<'_>) -> Result<(), sup
     Ok(())
 }
 
-/// For the purge: what there is.
+/// The segments in quarantine and their size, for `purge`.
 pub(super) fn bytes(directory: &Directory) -> Result<(Vec<SegmentFiles>, u64), crate::error::SpoolError> {
     let segments = directory.quarantined()?;
     let bytes = segments.iter().map(SegmentFiles::disk_bytes).sum();

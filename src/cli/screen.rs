@@ -1,4 +1,4 @@
-//! What is printed: tables for people, JSON for programs, notes on standard error.
+//! The output: tables for people, JSON for programs, notes on standard error.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -32,7 +32,7 @@ impl Screen {
         self.out.write_all(b"\n")
     }
 
-    /// A line of text. What comes from elsewhere shall not steer a terminal.
+    /// A line of text. Text from records must not steer a terminal, so control characters are escaped there.
     pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
         if self.is_terminal { self.raw(printable(text).as_bytes()) } else { self.raw(text.as_bytes()) }
     }
@@ -66,17 +66,17 @@ fn printable(text: &str) -> String {
 
 /// A line on standard error.
 pub(super) fn note(text: &str) {
-    // There is nowhere else to say that nobody listens.
+    // A closed standard error cannot be reported anywhere.
     let _ = writeln!(io::stderr(), "otel-spool: {}", printable(text));
 }
 
-/// Asks before something is done for good. Who is not asked at a terminal says so beforehand.
+/// Asks before something irreversible. Without a terminal, `--yes` has to be given.
 pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
     if !io::stdin().is_terminal() {
-        return Err(Failure::Refused(format!("{question}: give --yes, as nobody can be asked")));
+        return Err(Failure::Refused(format!("{question}: give --yes, since there is no terminal to ask at")));
     }
     let _ = write!(io::stderr(), "{}? [y/N] ", printable(question));
     let mut answer = String::new();
@@ -104,14 +104,14 @@ pub(super) fn records(number: u64) -> String {
     counted(number, "record", "records")
 }
 
-/// The name of a partition, which may be empty.
+/// The name of a partition; `(none)` for the empty key.
 pub(super) fn partition(key: &str) -> String {
     if key.is_empty() { "(none)".to_owned() } else { key.to_owned() }
 }
 
-/// Columns as wide as what is in them.
+/// A table with columns as wide as their contents.
 pub(super) struct Table {
-    /// Those whose names begin with `>` are set flush right.
+    /// A column whose name begins with `>` is aligned right.
     columns: &'static [&'static str],
     rows: Vec<Vec<String>>,
 }

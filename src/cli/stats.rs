@@ -7,9 +7,9 @@ use serde_json::json;
 use super::screen::{Table, bytes, count, partition};
 use super::{End, Outcome, Spool, survey, time};
 
-/// Count what is in a spool, in all and by partition
+/// Count the records of a spool, in total and by partition
 ///
-/// Also what is set aside: damaged segments in quarantine, and records that the endpoint refused for good.
+/// Counts also the damaged segments in quarantine, and the records that the endpoint rejected for good.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -20,7 +20,7 @@ pub(super) struct Args {
 struct Of {
     waiting: u64,
     delivered: u64,
-    /// In queues whose owner is alive.
+    /// Records in queues whose owner is alive.
     owned: u64,
     oldest: Option<SystemTime>,
     newest: Option<SystemTime>,
@@ -94,12 +94,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     } else {
         let time = |time: Option<SystemTime>| time.map_or_else(|| "-".to_owned(), time::seconds);
         for (name, value) in [
-            ("queues", format!("{alive} with an owner that is alive, {gone} whose owner is gone")),
+            ("queues", format!("{alive} with a living owner, {gone} whose owner is gone")),
             ("segments", count(segments)),
             ("disk", bytes(directory.disk_bytes())),
             ("waiting", format!("{} records", count(all.waiting))),
-            ("delivered", format!("{} records that are not deleted yet", count(all.delivered))),
-            ("owned", format!("{} records with an owner that is alive, delivered or not", count(all.owned))),
+            ("delivered", format!("{} records, not deleted yet", count(all.delivered))),
+            ("owned", format!("{} records with a living owner, delivered or not", count(all.owned))),
             ("oldest", time(all.oldest)),
             ("newest", time(all.newest)),
             ("quarantine", format!("{} segments, {}", quarantined.len(), bytes(quarantine_bytes))),

@@ -1,4 +1,4 @@
-//! What is in the queues of a spool, counted.
+//! Counts of the queues of a spool.
 
 use std::time::SystemTime;
 
@@ -7,19 +7,19 @@ use crate::error::SpoolError;
 use crate::error::error_chain;
 use crate::spool::inspect::{Delivered, Directory, Known, Lane, Queue, SegmentFiles};
 
-/// A queue that was looked at, locked while this lives if its owner is gone.
+/// A counted queue; it stays locked while this lives, if its owner is gone.
 pub(super) struct Surveyed {
     pub(super) queue: Queue,
     pub(super) segments: Vec<Counted>,
-    /// What of it is delivered, where that is known.
+    /// The delivered records, where known.
     pub(super) delivered: Option<Delivered>,
 }
 
-/// A segment and what is in it.
+/// A counted segment.
 pub(super) struct Counted {
     pub(super) files: SegmentFiles,
     pub(super) lanes: Vec<Lane>,
-    /// How many records are delivered, where that is known.
+    /// The number of delivered records, where known.
     pub(super) delivered: Option<u64>,
 }
 
@@ -33,12 +33,12 @@ impl Counted {
         Ok(Self { delivered: delivered.map(of), lanes, files })
     }
 
-    /// How many there are, delivered or not.
+    /// The number of records, delivered or not.
     pub(super) fn records(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.records).sum()
     }
 
-    /// How many wait, as far as that is known.
+    /// The number of records that wait, as far as known.
     pub(super) fn waiting(&self) -> u64 {
         self.records() - self.delivered.unwrap_or_default()
     }
@@ -68,28 +68,28 @@ impl Surveyed {
     }
 }
 
-/// What of a queue is delivered; if that is not known, why is said.
+/// The delivered records of a queue; prints the reason if they are not known.
 pub(super) fn delivered(queue: &Queue) -> Result<Option<Delivered>, SpoolError> {
     Ok(match queue.delivered()? {
         Known::Is(delivered) => Some(delivered),
         Known::Owned => {
             let id = queue.id();
             screen::note(&format!(
-                "queue {id}: its owner is alive; what is delivered is not known: counts include that"
+                "queue {id}: its owner is alive, and only the owner knows which records are delivered: counts include those"
             ));
             None
         }
         Known::Unreadable(error) => {
             let (id, reason) = (queue.id(), error_chain(&error));
             screen::note(&format!(
-                "queue {id}: what is delivered cannot be read: counts include that, and all of it would be sent: {reason}"
+                "queue {id}: the cursor database cannot be read: counts include delivered records, and all of them would be sent: {reason}"
             ));
             None
         }
     })
 }
 
-/// Every queue, one after the other; none is locked any longer than it is looked at.
+/// Every queue, one after the other; each is locked only while it is counted.
 pub(super) fn queues(directory: &Directory) -> Result<impl Iterator<Item = Result<Surveyed, SpoolError>>, SpoolError> {
     Ok(directory.queues()?.map(|queue| queue.and_then(Surveyed::new)))
 }

@@ -4,14 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-/// A time in RFC 3339, or so long ago.
+/// A time in RFC 3339, or an age.
 pub(super) fn parse_time(text: &str) -> Result<SystemTime, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.into());
     }
     let ago = parse_duration(text)
-        .map_err(|_| "allowed are a time in RFC 3339 like 2026-05-01T12:00:00Z, or how long ago, like 2h or 1d 30m")?;
-    SystemTime::now().checked_sub(ago).ok_or_else(|| "that was before there were clocks".to_owned())
+        .map_err(|_| "allowed are a time in RFC 3339 like 2026-05-01T12:00:00Z, or an age like 2h or 1d 30m")?;
+    SystemTime::now().checked_sub(ago).ok_or_else(|| "this time is before the clock's first".to_owned())
 }
 
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -7,21 +7,21 @@ use super::{End, Outcome, Spool};
 use crate::error::error_chain;
 use crate::spool::inspect::{Known, SegmentFiles};
 
-/// How long what an owner is writing may look damaged.
+/// The time for which a frame that an owner is writing may look damaged.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Check that everything in a spool can be read
 ///
-/// Reads every byte of every segment: the checksums of all frames, that their numbers have no holes, that every entry can
-/// be decoded, and that what is found is what the segment's seal says; and that the database that notes what is delivered can be opened.
-/// Exits with 1 if something is damaged. What is whole is delivered all the same.
+/// Reads every byte of every segment. Checks the checksums of all frames, that their numbers have no holes, that every entry
+/// can be decoded, that the segment holds what its seal says, and that the cursor database, which notes what is delivered,
+/// can be opened. Exits with 1 if something is damaged. Intact records of a damaged segment are delivered all the same.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
 }
 
-/// What is wrong where.
+/// The findings, by segment.
 #[derive(Default)]
 struct Report {
     segments: Vec<serde_json::Value>,
@@ -36,7 +36,7 @@ impl Report {
     fn check(&mut self, files: &SegmentFiles, owned: bool) -> Result<(), crate::error::SpoolError> {
         let mut found = files.verify(!owned)?;
         if owned && !found.damage.is_empty() {
-            // It may have been in the midst of being written, or of being deleted.
+            // It may just have been written or deleted.
             std::thread::sleep(AGAIN_AFTER);
             let Some(files) = files.reread() else { return Ok(()) };
             found = files.verify(false)?;
@@ -45,7 +45,7 @@ impl Report {
         let table = self.table.get_or_insert_with(|| {
             Table::new(&["QUEUE", ">SEGMENT", "STATE", ">FRAMES", ">ENTRIES", ">RECORDS", ">MISSING", "RESULT"])
         });
-        let result = if found.damage.is_empty() { "whole" } else { "damaged" };
+        let result = if found.damage.is_empty() { "intact" } else { "damaged" };
         table.row([
             queue.clone(),
             number.to_string(),
@@ -82,12 +82,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         if queue.is_owned() {
             let id = queue.id();
             screen::note(&format!(
-                "queue {id}: its owner is alive and may be writing: what it writes now is not checked"
+                "queue {id}: its owner is alive and may be writing: records that it writes now are not checked"
             ));
         }
         if let Known::Unreadable(error) = queue.delivered()? {
             let reason = error_chain(&error);
-            report.damage.push(format!("queue {}: what is delivered cannot be read: {reason}", queue.id()));
+            report.damage.push(format!("queue {}: the cursor database cannot be read: {reason}", queue.id()));
         }
         for segment in queue.segments()? {
             report.check(&segment, queue.is_owned())?;
@@ -112,11 +112,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         let (segments, records) =
             (screen::counted(report.checked, "segment", "segments"), screen::records(report.records));
         screen.line(&match (report.damage.len(), report.missing) {
-            (0, _) => format!("{segments}, {records}: all of it is whole"),
-            (_, missing) => format!("{segments}, {records} whole, {missing} known to be missing"),
+            (0, _) => format!("{segments}, {records}: everything is intact"),
+            (_, missing) => format!("{segments}, {records} intact, {missing} known to be missing"),
         })?;
         if quarantined > 0 {
-            screen.line(&format!("{quarantined} damaged before, in quarantine: see `otel-spool salvage`"))?;
+            screen.line(&format!("{quarantined} damaged before, in quarantine: run `otel-spool salvage`"))?;
         }
     }
     screen.flush()?;

@@ -1,4 +1,4 @@
-//! Settings from the environment, with OpenTelemetry's rules.
+//! Settings from the environment, by OpenTelemetry's rules.
 
 use std::ffi::OsString;
 
@@ -10,13 +10,13 @@ const OTLP: &str = "OTEL_EXPORTER_OTLP_";
 const OTLP_LOGS: &str = "OTEL_EXPORTER_OTLP_LOGS_";
 const SPOOL: &str = "OTEL_EXPORTER_SPOOL_";
 
-/// What is appended to the endpoint of all signals; that of the logs is taken as it is.
+/// The path that is appended to the endpoint for all signals; the endpoint for logs is taken as it is.
 const LOGS_PATH: &str = "v1/logs";
 
 impl Settings {
-    /// What the environment says. `lookup` is its value of a variable; one that is empty is one that is not there. The
-    /// variables of all signals, such as `OTEL_EXPORTER_OTLP_HEADERS`, count only if `all_signals` do: what is meant for a
-    /// collector is not for everybody.
+    /// Reads the environment. `lookup` returns the value of a variable; an empty one counts as not set. The variables for all
+    /// signals, such as `OTEL_EXPORTER_OTLP_HEADERS`, are read only if `all_signals` is set: a collector's credentials must not
+    /// reach another endpoint.
     ///
     /// # Errors
     ///
@@ -54,12 +54,12 @@ impl Sourced<&str> {
     }
 }
 
-/// Whether a variable is one of those that all OTLP exporters have.
+/// Whether a variable is one that all OTLP exporters have.
 pub(crate) fn is_of_otlp(variable: &str) -> bool {
     variable.starts_with(OTLP)
 }
 
-/// The URL of the logs below that of all signals.
+/// The URL for logs below the one for all signals.
 fn for_logs(endpoint: &str) -> String {
     format!("{}/{LOGS_PATH}", endpoint.strip_suffix('/').unwrap_or(endpoint))
 }

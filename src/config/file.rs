@@ -12,7 +12,7 @@ use crate::error::ExporterBuildError;
 
 /// The exporter node `spool` of OpenTelemetry's declarative configuration.
 ///
-/// It has the names of the schema's OTLP exporter where that has one (`endpoint`, `headers`, `headers_list`, `tls`,
+/// Its keys have the names of the schema's OTLP exporter where that has one (`endpoint`, `headers`, `headers_list`, `tls`,
 /// `compression`, `timeout`, `encoding`), and those of the builder's methods, without `with_`, for the rest. A value is
 /// written as in the environment; `${NAME}` and `${NAME:-default}` stand for the value of a variable, `$$` for a dollar.
 ///
@@ -32,8 +32,8 @@ use crate::error::ExporterBuildError;
 ///             max_spool_bytes: 4GiB
 /// ```
 ///
-/// As the specification has it, the environment's other variables do not count where a file does. It can be read by any
-/// deserializer; errors name the line if that is `serde_saphyr`, as in [`from_yaml`](Self::from_yaml).
+/// With a file the environment's variables are not read, as the specification requires. Any deserializer can read the node;
+/// errors name the line if it is `serde_saphyr`, as in [`from_yaml`](Self::from_yaml).
 ///
 /// # Examples
 ///
@@ -61,19 +61,19 @@ use crate::error::ExporterBuildError;
 /// ```
 #[derive(Clone, Default)]
 pub struct ExporterConfig {
-    /// By the setting's name.
+    /// The values, by the setting's name.
     values: Vec<(&'static str, Sourced<String>)>,
-    /// Keys that there are not, with their lines.
+    /// Unknown keys, with their lines.
     unknown: Vec<String>,
 }
 
 impl ExporterConfig {
-    /// The first exporter `spool` in a whole configuration file: of `logger_provider.processors`, in a `batch` or a `simple`
-    /// one.
+    /// Reads the first exporter `spool` of a complete configuration file: in `logger_provider.processors`, in a `batch` or a
+    /// `simple` processor.
     ///
     /// # Errors
     ///
-    /// If it is not YAML, which names the line, or has no such exporter.
+    /// [`ExporterBuildError::Invalid`] if the text is not YAML, with the line, or has no such exporter.
     pub fn from_yaml(text: &str) -> Result<Self, ExporterBuildError> {
         let file = Sourced::new((), "the configuration");
         let document: Document =
@@ -104,14 +104,14 @@ impl ExporterConfig {
     }
 }
 
-/// Shows which settings there are, and no value.
+/// Shows the names of the settings, and no value.
 impl fmt::Debug for ExporterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.values.iter().map(|(name, _)| name)).finish()
     }
 }
 
-/// What is read of a file; there is more in it.
+/// The part of a file that is read.
 #[derive(Deserialize)]
 struct Document {
     logger_provider: Option<Provider>,
@@ -222,7 +222,7 @@ fn own_names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().copied().filter(move |name| !named.contains(name))
 }
 
-/// A key, and its line where that is known.
+/// A key, and its line where known.
 fn place<T>(key: &str, value: &Spanned<T>) -> String {
     match value.referenced.line() {
         0 => key.to_owned(),
@@ -231,14 +231,14 @@ fn place<T>(key: &str, value: &Spanned<T>) -> String {
 }
 
 impl Header {
-    /// As a list of headers has it.
+    /// A header of a list.
     fn encoded(&self) -> String {
         let encode = |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
         format!("{}={}", self.name, encode(&self.value.0))
     }
 }
 
-/// A value as its text, with the values of variables; null as an empty one, which is none.
+/// A value as text, with variables replaced; null is empty, which counts as not set.
 struct Scalar(String);
 
 impl<'de> Deserialize<'de> for Scalar {
@@ -281,7 +281,7 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// Puts in the values of variables: `${NAME}`, `${env:NAME}`, `${NAME:-default}`; `$$` is a dollar.
+/// Replaces variables by their values: `${NAME}`, `${env:NAME}`, `${NAME:-default}`; `$$` is a dollar.
 fn substituted(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let (mut out, mut rest) = (String::new(), text);
     while let Some(at) = rest.find('$') {

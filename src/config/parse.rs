@@ -1,4 +1,4 @@
-//! Settings as text, as the environment and files have them: what is taken, and what is said of anything else.
+//! Settings as text, in the environment and in files: the forms that are allowed, and the error of any other.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,15 +17,15 @@ use crate::error::ExporterBuildError;
 pub(crate) trait FromText: Sized {
     /// # Errors
     ///
-    /// What was wrong and what is allowed.
+    /// The problem, and the values that are allowed.
     fn from_text(text: &str) -> Result<Self, String>;
 }
 
-/// Reads a setting that was given as text.
+/// Reads a setting from text.
 ///
 /// # Errors
 ///
-/// If the text is not what the setting takes: the error names its source.
+/// If the text is not a value of the setting; the error names its source.
 pub(crate) fn parse<T: FromText>(text: &Sourced<String>) -> Result<Sourced<T>, ExporterBuildError> {
     match T::from_text(&text.value) {
         Ok(value) => Ok(Sourced::new(value, &*text.source)),
@@ -83,7 +83,7 @@ impl FromText for u64 {
     }
 }
 
-/// Without a unit it is milliseconds, as OpenTelemetry has it.
+/// A number without a unit is in milliseconds, as OpenTelemetry specifies.
 impl FromText for Duration {
     fn from_text(text: &str) -> Result<Self, String> {
         let units = [("", 1), ("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -94,7 +94,7 @@ impl FromText for Duration {
     }
 }
 
-/// `None` is gRPC, which others may take from the same variable.
+/// `None` is gRPC, which the same variable may name for other exporters.
 impl FromText for Option<Protocol> {
     fn from_text(text: &str) -> Result<Self, String> {
         let (binary, json) = (Some(Protocol::HttpBinary), Some(Protocol::HttpJson));
@@ -153,7 +153,7 @@ impl FromText for Headers {
     fn from_text(text: &str) -> Result<Self, String> {
         let headers = text.split(',').map(str::trim).enumerate().filter(|(_, pair)| !pair.is_empty());
         let header = |(at, pair): (usize, &str)| {
-            // Whatever is wrong with it, it can be a secret.
+            // The text can be a secret, so no error shows it.
             let (name, value) = pair.split_once('=').ok_or_else(|| {
                 format!("the header at place {} has no `=`; allowed is name=value,name=value", at + 1)
             })?;

@@ -14,21 +14,21 @@ pub(crate) struct Request {
     pub(crate) content_type: String,
     /// The coding of the body, `gzip`, where it is compressed.
     pub(crate) content_encoding: Option<&'static str>,
-    /// How the response is read.
+    /// The protocol of the response.
     pub(crate) response_protocol: ResponseProtocol,
     pub(crate) body: Bytes,
     pub(crate) counters: Arc<Counters>,
 }
 
 impl Request {
-    /// Counts the request as in flight, until the guard is ended or dropped. A transport calls it when nothing stands
-    /// between the request and the wire any more: what a header hook takes is not the endpoint's time.
+    /// Counts the request as in flight, until the guard is ended or dropped. A transport calls it right before it sends: the
+    /// time of a header hook is not the endpoint's.
     pub(crate) fn begin(&self) -> InFlightRequest<'_> {
         self.counters.begin_request(self.context.attempt)
     }
 }
 
-/// What a header hook is told of the batch that it is asked for.
+/// A batch as a header hook sees it.
 #[derive(Clone, Debug)]
 pub struct BatchContext {
     pub(crate) id: String,
@@ -47,12 +47,12 @@ impl BatchContext {
         &self.id
     }
 
-    /// What the partition key function returned for every record of the batch; empty without one.
+    /// The partition key of every record of the batch; empty without a partition key function.
     pub fn partition_key(&self) -> &str {
         &self.partition_key
     }
 
-    /// How many records the batch has, at least one.
+    /// The number of records, at least one.
     pub fn records(&self) -> usize {
         self.records
     }
@@ -72,12 +72,12 @@ impl BatchContext {
         self.last_timestamp
     }
 
-    /// Which attempt this is, from 1, counted since the batch was first read by this process.
+    /// The number of this attempt, from 1, counted since this process first read the batch.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// How long the oldest record of the batch has been in the spool.
+    /// The time that the oldest record of the batch has been in the spool, by the system's clock.
     pub fn age(&self) -> Duration {
         self.age
     }

@@ -1,4 +1,4 @@
-//! [`TransportSettings`]: what a transport is opened with.
+//! [`TransportSettings`]: the settings with which a transport is opened.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::transport::http::settings::HttpSettings;
 pub(crate) struct TransportSettings {
     /// The URL that requests go to.
     pub(crate) endpoint: Sourced<String>,
-    /// How long a request may take. Default: 10 s.
+    /// The longest time of a request. Default: 10 s.
     pub(crate) timeout: Sourced<Duration>,
-    /// How long a connection may take to be made. Default: 5 s.
+    /// The longest time of connecting. Default: 5 s.
     pub(crate) connect_timeout: Sourced<Duration>,
     pub(crate) http: HttpSettings,
 }

@@ -301,7 +301,7 @@ fn a_record_is_told_with_all_that_is_known_of_it() {
     assert!(records[1]["appended_at"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()));
     assert_eq!((&records[2]["base64"], &records[2]["record"]), (&"AP8bWzJK".into(), &Value::Null));
     let plain = print(spool.path(), ["cat", "--partition", ""]);
-    assert_eq!(plain, "<6 bytes that are no text: use --json>\n");
+    assert_eq!(plain, "<6 bytes that are not text: use --json>\n");
 }
 
 #[test]
@@ -427,7 +427,7 @@ fn what_is_whole_in_a_damaged_segment_is_salvaged() {
     expected.remove(40);
     assert_eq!((code, messages(&out)), (1, expected), "{error}");
     assert!(
-        error.contains("frame 40 is missing or damaged") && error.contains("delivered, given up or refused before"),
+        error.contains("frame 40 is missing or damaged") && error.contains("delivered, expired or rejected before"),
         "{error}"
     );
 
@@ -447,10 +447,10 @@ fn a_database_of_what_is_delivered_that_cannot_be_opened_is_found_and_hides_no_r
     left(small(exporter_to(NOWHERE, &spool)), |service| service.log_of("acme", 1..=10));
     fs::write(queues(spool.path())[0].join("cursor").join("conf"), "no settings").expect("a file");
     let (code, out, error) = run(spool.path(), ["verify"]);
-    assert!(code == 1 && out.contains("what is delivered cannot be read"), "{out}{error}");
+    assert!(code == 1 && out.contains("the cursor database cannot be read"), "{out}{error}");
     let (code, out, error) = run(spool.path(), ["cat"]);
     assert_eq!((code, messages(&out)), (0, names("acme", 1..=10)));
-    assert!(error.contains("what is delivered cannot be read"), "{error}");
+    assert!(error.contains("the cursor database cannot be read"), "{error}");
 }
 
 #[cfg(unix)]
@@ -654,7 +654,7 @@ fn a_second_interrupt_ends_it_at_once_and_nothing_is_lost() {
     interrupt();
     let mut error = BufReader::new(process.stderr.take().expect("a pipe"));
     let mut line = String::new();
-    while !line.contains("a second time ends it at once") {
+    while !line.contains("a second interrupt stops at once") {
         line.clear();
         assert_ne!(error.read_line(&mut line).expect("a line"), 0, "it ended without a word");
     }
@@ -716,13 +716,13 @@ fn what_is_too_old_is_given_up_only_after_a_yes_and_told_in_the_stream() {
     let before = tree(spool.path());
     let (code, _, error) = run(spool.path(), ["drain", "--since", &between]);
     assert_eq!(code, 1);
-    assert!(error.contains("give up 100 records for good") && error.contains("--yes"), "{error}");
+    assert!(error.contains("expire 100 records for good") && error.contains("--yes"), "{error}");
     assert!(before == tree(spool.path()), "something was changed");
 
     let (code, out, error) = run(spool.path(), ["drain", "--since", &between, "--yes", "--json"]);
     assert_eq!((code, &*error), (0, ""));
     let drained = document(&out);
-    assert_eq!((&drained["given_up_records"], &drained["delivered_records"]), (&100.into(), &51.into()));
+    assert_eq!((&drained["expired_records"], &drained["delivered_records"]), (&100.into(), &51.into()));
     let delivered = receiver.delivered();
     assert_eq!(delivered[..50], names("acme", 101..=150));
     assert_eq!(delivered[50], "lost 100 records (expired): they waited for too long");
@@ -734,7 +734,7 @@ fn what_is_in_another_format_gets_no_records_of_ours() {
     left(exporter_to(NOWHERE, &spool).with_encoder(Binary), |service| (0..5).for_each(|_| service.log("x")));
     let url = receiver.url("/ingest");
     let (code, out, _) = run(spool.path(), ["drain", "--to", &url, "--since", "0s", "--yes", "--json"]);
-    assert_eq!((code, &document(&out)["given_up_records"]), (0, &5.into()), "{out}");
+    assert_eq!((code, &document(&out)["expired_records"]), (0, &5.into()), "{out}");
     assert_eq!(receiver.requests().len(), 0);
 }
 
@@ -747,7 +747,7 @@ fn what_was_refused_is_listed_shown_exported_and_sent_again() {
     left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=2));
     let (code, out, _) = run(spool.path(), ["drain"]);
     assert_eq!(code, 1, "{out}");
-    assert!(out.contains("2 refused for good"), "{out}");
+    assert!(out.contains("2 rejected for good"), "{out}");
 
     let listed = documents(&print(spool.path(), ["rejected", "list", "--json"]));
     assert_eq!(listed.len(), 2);
@@ -805,8 +805,8 @@ fn an_answer_that_is_about_the_endpoint_ends_the_retry_and_refuses_no_record() {
         receiver.answer_always(Answer::status(status).body("not now"));
         let (code, out, error) = run(spool.path(), ["rejected", "retry", "--all", "--to", &url]);
         assert_eq!((code, receiver.requests().len()), (3, asked + 1), "{out}{error}");
-        assert!(out.contains("not now") && out.contains("0 refused again, 2 left"), "{out}");
-        assert!(error.contains(&format!("answered {status}")) && !error.contains("pa55"), "{error}");
+        assert!(out.contains("not now") && out.contains("0 rejected again, 2 left"), "{out}");
+        assert!(error.contains(&format!("responded with {status}")) && !error.contains("pa55"), "{error}");
     }
     assert_eq!(documents(&print(spool.path(), ["rejected", "list", "--json"])).len(), 2);
 }
@@ -826,7 +826,7 @@ fn a_rejected_record_that_the_service_deletes_meanwhile_is_none_to_fail_for() {
         Answer::ok()
     });
     let out = print(spool.path(), ["rejected", "retry", "--all", "--to", &receiver.url("/ingest")]);
-    assert!(out.contains("3 records taken, 0 refused again, 0 left"), "{out}");
+    assert!(out.contains("3 records delivered, 0 rejected again, 0 left"), "{out}");
 
     let left = fs::File::create(rejected.join("left.new")).expect("a file");
     left.set_modified(SystemTime::UNIX_EPOCH).expect("a time");
@@ -869,7 +869,7 @@ fn nothing_is_deleted_without_a_yes_nor_where_the_owner_is_alive() {
     assert_eq!(queues(spool.path()).len(), 2);
     let (code, _, error) = run(spool.path(), ["purge", "--all", "--yes"]);
     assert_eq!(code, 0, "the third is alive, and is none of those that were meant");
-    assert!(error.contains("its owner is alive: it is left"), "{error}");
+    assert!(error.contains("its owner is alive: it is not deleted"), "{error}");
     let living = id(&queues(spool.path())[0]);
     let (code, _, error) = run(spool.path(), ["purge", "--queue", &living, "--yes"]);
     assert_eq!(code, 1, "{error}");

@@ -6,8 +6,7 @@ use crate::error::HeaderError;
 
 /// The headers of one request.
 ///
-/// Names are case-insensitive. Every value is checked as it goes in, and what is wrong with it is said in words.
-/// `Debug` shows names only, never a value.
+/// Names are case-insensitive. Every value is checked when it is set. `Debug` shows names only, never a value.
 #[derive(Clone, Default)]
 pub struct HeaderMap(http::HeaderMap);
 
@@ -17,12 +16,13 @@ impl HeaderMap {
         Self::default()
     }
 
-    /// Sets a header, in place of any value that it had.
+    /// Sets a header and replaces any value that it had.
     ///
     /// # Errors
     ///
-    /// If `name` is not a header name, if `value` has characters other than visible ASCII, space, tab and bytes
-    /// above 127, or if the header is one that frames the request (`content-length`, `transfer-encoding`).
+    /// [`HeaderError::Name`] if `name` is not a header name, [`HeaderError::Value`] if `value` has characters other than
+    /// visible ASCII, space, tab and bytes above 127, and [`HeaderError::Framing`] if the header frames the request
+    /// (`content-length`, `transfer-encoding`).
     ///
     /// # Examples
     ///
@@ -58,12 +58,12 @@ impl HeaderMap {
         Ok(())
     }
 
-    /// The value of a header, if it is there and is visible ASCII.
+    /// The value of a header, if it is set and visible ASCII.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// Removes a header; says whether it was there.
+    /// Removes a header; returns whether it was set.
     pub fn remove(&mut self, name: &str) -> bool {
         self.0.remove(name).is_some()
     }

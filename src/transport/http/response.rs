@@ -1,10 +1,10 @@
-//! [`Response`]: what came back, and its `Retry-After`.
+//! [`Response`]: the endpoint's response, and its `Retry-After`.
 
 use std::time::{Duration, SystemTime};
 
 use crate::transport::verdict::Verdict;
 
-/// What the endpoint answered to a batch.
+/// The endpoint's response to a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     pub(crate) status: u16,
@@ -23,16 +23,16 @@ impl Response {
         &self.body
     }
 
-    /// The delay that the endpoint asks for, if it does and that can be read.
+    /// The delay that the endpoint asks for, if it does so in a form that can be read.
     pub(crate) fn retry_after(&self, now: SystemTime) -> Option<Duration> {
         self.retry_after.as_deref().and_then(|value| parse_retry_after(value, now))
     }
 }
 
-/// What a response means.
+/// The user's function that judges a response.
 pub(crate) type Classifier = dyn Fn(&Response) -> Verdict + Send + Sync;
 
-/// `Retry-After` in seconds or as an HTTP date. A date that has passed means now; nonsense means nothing.
+/// `Retry-After` in seconds or as an HTTP date. A date that has passed means now; anything else is ignored.
 fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
@@ -43,7 +43,7 @@ fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 }
 
 impl Verdict {
-    /// The default: the table above.
+    /// The verdict by the status alone: the table above.
     pub fn of(response: &Response) -> Self {
         match response.status {
             200..=299 => Self::Delivered,
@@ -55,14 +55,14 @@ impl Verdict {
     }
 }
 
-/// A response, read: the verdict, and why it is not simply a success.
+/// A response that was read: the verdict, and the reason why it is not a plain success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) verdict: Verdict,
     pub(crate) reason: String,
 }
 
-/// How much of an error's text goes into a reason.
+/// The most of an error's text that goes into a reason.
 const MAX_REASON_CHARS: usize = 500;
 
 impl Reading {

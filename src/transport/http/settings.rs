@@ -1,4 +1,4 @@
-//! [`HttpSettings`]: what concerns HTTP alone.
+//! [`HttpSettings`]: the settings of HTTP alone.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use crate::transport::http::response::Classifier;
 
 pub(crate) struct HttpSettings {
     pub(crate) method: Method,
-    /// Sent with every request.
+    /// The headers of every request.
     pub(crate) headers: HeaderMap,
     pub(crate) hook: HeaderHook,
-    /// Judges responses in place of their protocol.
+    /// The user's function that judges responses in place of their protocol.
     pub(crate) classifier: Option<Box<Classifier>>,
-    /// How long an idle connection is kept; zero closes it after each request. Default: 90 s.
+    /// The time that an idle connection is kept; zero closes it after each request. Default: 90 s.
     pub(crate) keep_alive: Duration,
     /// In PEM.
     pub(crate) root_certificates: Vec<Sourced<Vec<u8>>>,
     pub(crate) client_identity: Option<Sourced<Vec<u8>>>,
     pub(crate) accept_invalid_certificates: bool,
     pub(crate) proxy: Option<Sourced<String>>,
-    /// Used in place of a client of our own.
+    /// The user's client, in place of our own.
     pub(crate) client: Option<reqwest::Client>,
 }
 

@@ -1,4 +1,4 @@
-//! TLS of the client, which takes the feature `tls`.
+//! TLS of the client, which needs the feature `tls`.
 
 #[cfg(feature = "tls")]
 use reqwest::{Certificate, Identity};
@@ -38,7 +38,7 @@ pub(super) fn configure(
     let proxied = settings.proxy.is_some()
         || ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| std::env::var_os(name).is_some());
     if url.scheme() == "http" && !proxied {
-        // No certificate is looked at: a container without any shall not fail for that.
+        // No certificate is checked, so a container without any must not fail.
         builder = builder.tls_certs_only([]);
     }
     Ok(builder)

@@ -1,4 +1,4 @@
-//! `_bulk` of Elasticsearch and OpenSearch: each record has a status of its own.
+//! The `_bulk` API of Elasticsearch and OpenSearch: each record has a status of its own.
 
 use serde_json::Value;
 
@@ -6,15 +6,15 @@ use super::text::text;
 use crate::transport::http::response::{Reading, Response};
 use crate::transport::verdict::{Rejection, Verdict};
 
-/// The most of a response that is read: it has something to say on every record.
+/// The most of a response that is read: it has an item for every record.
 pub(super) const MAX_BYTES: usize = 4 << 20;
 
-/// Each item has a status of its own. Items that are to come again have all of them come again: the others are then there
-/// already, and say so.
+/// Each item has a status. If one is to be retried, the whole batch is retried: the other documents exist then, and their
+/// items say so.
 pub(super) fn read(response: &Response, records: u64) -> Reading {
     let strange = |detail: &str| Reading::new(Verdict::Hold, response, detail);
     if response.body.len() >= MAX_BYTES && records > 1 {
-        // Not all of it is there; nothing is lost by asking for half of it.
+        // The response is cut off; a split batch has shorter ones, and a second delivery does no harm here.
         return Reading::new(Verdict::TooLarge, response, "an answer that is too long");
     }
     let Ok(answer) = serde_json::from_slice::<Value>(&response.body) else {
@@ -35,12 +35,12 @@ pub(super) fn read(response: &Response, records: u64) -> Reading {
         let status = item.get("status").and_then(Value::as_u64).unwrap_or_default();
         let reason = || format!("{status} {}", bulk_error(item));
         match status {
-            // It is there already.
+            // The document exists already.
             200..=299 | 409 => {}
             408 | 429 | 500..=599 => again = again.or_else(|| Some(reason())),
             400 if is_about_the_index(item) => held = held.or_else(|| Some(reason())),
             400 | 413 | 415 | 422 => {
-                // What else it says can repeat what was logged.
+                // The rest of the text can repeat logged values.
                 kind.get_or_insert_with(|| item.get("error").map(|error| text(error, "type")).unwrap_or_default());
                 refusals.push(Rejection { record, response: reason() });
             }
@@ -52,7 +52,7 @@ pub(super) fn read(response: &Response, records: u64) -> Reading {
         (None, Some(reason)) => Reading::new(Verdict::Hold, response, &reason),
         (None, None) if refusals.is_empty() => Reading::new(Verdict::Delivered, response, ""),
         (None, None) => {
-            // That all of them are bad is less likely than that something else is: halving finds out, and slows down.
+            // Another cause is more likely than that all records are bad: splitting finds out, and slows down.
             let all = refusals.len() as u64 == records && records > 1;
             let verdict = if all { Verdict::Rejected } else { Verdict::DeliveredExcept(refusals) };
             Reading::new(verdict, response, &kind.unwrap_or_default())
@@ -60,7 +60,7 @@ pub(super) fn read(response: &Response, records: u64) -> Reading {
     }
 }
 
-/// A 400 that somebody can mend: the cluster has as many shards as it may, an index is closed or has no name to be written by.
+/// A 400 that an operator can fix: the cluster has as many shards as it may, an index is closed or has no write index.
 fn is_about_the_index(item: &Value) -> bool {
     let Some(error) = item.get("error") else { return false };
     let (kind, reason) = (text(error, "type"), text(error, "reason"));

@@ -1,20 +1,19 @@
-//! ClickHouse over HTTP: the code of the exception tells the rows from the table and the load.
+//! ClickHouse over HTTP: the code of the exception says whether the rows, the table or the load is the cause.
 
 use crate::transport::http::response::{Reading, Response};
 use crate::transport::verdict::Verdict;
 
-/// What is wrong with the rows themselves: text that cannot be parsed, values that do not fit their column or are
-/// against a constraint.
+/// Codes about the rows: text that cannot be parsed, values that do not fit their column or violate a constraint.
 const CLICKHOUSE_ROWS: [u32; 27] = [
     6, 25, 26, 27, 32, 33, 38, 41, 53, 69, 70, 72, 117, 128, 130, 131, 190, 321, 349, 376, 407, 441, 467, 469, 675,
     676, 691,
 ];
 
-/// What somebody has to mend: a column, a table, a database, the statement, a setting, the user, his rights.
+/// Codes that an operator can fix: a column, a table, a database, the statement, a setting, the user, the user's rights.
 const CLICKHOUSE_SETTINGS: [u32; 19] =
     [10, 16, 20, 46, 60, 62, 73, 81, 85, 115, 164, 192, 193, 194, 195, 291, 452, 497, 516];
 
-/// `Code: 60. DB::Exception: ...`, under whatever status, even 200 where the exception came late.
+/// Reads `Code: 60. DB::Exception: ...`, under any status, even 200 where the exception came late.
 pub(super) fn read(response: &Response) -> Reading {
     let body = String::from_utf8_lossy(&response.body);
     let at = body.find("Code: ").filter(|_| body.contains("DB::"));
@@ -25,14 +24,14 @@ pub(super) fn read(response: &Response) -> Reading {
     let verdict = match code {
         Some(code) if CLICKHOUSE_ROWS.contains(&code) => Verdict::Rejected,
         Some(code) if CLICKHOUSE_SETTINGS.contains(&code) => Verdict::Hold,
-        // More days in one insert than it takes.
+        // More partitions in one insert than the server takes.
         Some(252) if body.contains("Too many partitions") => Verdict::TooLarge,
         // Too many parts, too little memory, a replica that is read-only.
         Some(_) if !matches!(response.status, 400..=499) => Verdict::Retry,
         Some(202 | 241 | 252) => Verdict::Retry,
         _ => Verdict::of(response),
     };
-    // Of a row that is refused, its text stands behind the code.
+    // The text of a rejected row stands behind the code.
     let detail = at.map(|at| body[at..].lines().next().unwrap_or_default()).unwrap_or_default();
     let detail =
         if verdict == Verdict::Rejected { detail.split([',', '.']).next().unwrap_or_default() } else { detail };

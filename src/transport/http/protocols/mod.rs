@@ -1,4 +1,4 @@
-//! How each protocol reads a response: a file for each.
+//! The response protocols, one file for each.
 
 mod bulk;
 mod clickhouse;
@@ -10,7 +10,7 @@ use crate::encode::framing::ResponseProtocol;
 use crate::transport::http::response::{Reading, Response};
 use crate::transport::verdict::Verdict;
 
-/// The most of a response that is read: a `_bulk` has something to say on every record.
+/// The most of a response that is read: a `_bulk` response has an item for every record.
 pub(crate) fn max_bytes(protocol: ResponseProtocol) -> usize {
     match protocol {
         ResponseProtocol::Bulk => bulk::MAX_BYTES,
@@ -18,7 +18,7 @@ pub(crate) fn max_bytes(protocol: ResponseProtocol) -> usize {
     }
 }
 
-/// Reads the response to a batch of so many records.
+/// Reads the response to a batch of `records` records.
 pub(crate) fn read(protocol: ResponseProtocol, response: &Response, records: u64) -> Reading {
     if let Some(why) = tls_to_blame(response) {
         return Reading::new(Verdict::Hold, response, why);
@@ -36,7 +36,7 @@ pub(crate) fn read(protocol: ResponseProtocol, response: &Response, records: u64
     }
 }
 
-/// nginx answers 400 where a client's certificate or TLS is to blame, and not what it was sent; Go's servers where it is TLS.
+/// Whether a 400 is about the connection: nginx responds so if a client's certificate or TLS is missing, Go's servers if TLS is.
 fn tls_to_blame(response: &Response) -> Option<&'static str> {
     const PLAIN: &str = "Client sent an HTTP request to an HTTPS server.";
     const TITLES: [&str; 3] = [

@@ -1,4 +1,4 @@
-//! OTLP: a success can be partial.
+//! OTLP, whose success can be partial.
 
 use serde_json::Value;
 
@@ -6,8 +6,8 @@ use super::text::text;
 use crate::transport::http::response::{Reading, Response};
 use crate::transport::verdict::{Rejection, Verdict};
 
-/// A success, unless it says that it is a partial one. What cannot be read is a success: the status says so, and the
-/// specification asks for nothing in the body.
+/// A success, unless its body says that it is a partial one. A body that cannot be read is a success as well: the
+/// specification requires none.
 pub(super) fn read(response: &Response, records: u64) -> Reading {
     let (rejected, message) = otlp_partial_success(&response.body).unwrap_or_default();
     if rejected == 0 {
@@ -15,7 +15,7 @@ pub(super) fn read(response: &Response, records: u64) -> Reading {
         return Reading::new(Verdict::Delivered, response, &message);
     }
     if rejected >= records {
-        // It is known which they are.
+        // All of them are rejected, so they are known.
         let all = (0..usize::try_from(records).unwrap_or_default())
             .map(|record| Rejection { record, response: message.clone() });
         return Reading::new(Verdict::DeliveredExcept(all.collect()), response, &message);
@@ -23,14 +23,14 @@ pub(super) fn read(response: &Response, records: u64) -> Reading {
     Reading::new(Verdict::DeliveredPartially { rejected }, response, &message)
 }
 
-/// How many records were rejected, and why.
+/// The number of rejected records, and the reason.
 fn otlp_partial_success(body: &[u8]) -> Option<(u64, String)> {
     if body.first() != Some(&b'{') {
         return protobuf_partial_success(body);
     }
     let answer: Value = serde_json::from_slice(body).ok()?;
     let partial = answer.get("partialSuccess")?;
-    // A 64-bit integer is a string in OTLP's JSON; not all servers know.
+    // A 64-bit integer is a string in OTLP's JSON, but some servers write a number.
     let rejected = partial.get("rejectedLogRecords").and_then(|number| match number {
         Value::String(text) => text.parse().ok(),
         number => number.as_u64(),
@@ -38,8 +38,8 @@ fn otlp_partial_success(body: &[u8]) -> Option<(u64, String)> {
     Some((rejected.unwrap_or_default(), text(partial, "errorMessage")))
 }
 
-/// `ExportLogsServiceResponse { 1: partial_success { 1: rejected_log_records, 2: error_message } }`. Read here, because what
-/// was spooled with the feature `otlp` can be delivered without it.
+/// Reads `ExportLogsServiceResponse { 1: partial_success { 1: rejected_log_records, 2: error_message } }`. It does so without
+/// the feature `otlp`, since a build without it can deliver records that were spooled with it.
 fn protobuf_partial_success(body: &[u8]) -> Option<(u64, String)> {
     let (mut rejected, mut message) = (0, String::new());
     for field in Protobuf(body) {
@@ -55,7 +55,7 @@ fn protobuf_partial_success(body: &[u8]) -> Option<(u64, String)> {
     Some((rejected, message))
 }
 
-/// The fields of a message; `None` where it is none.
+/// The fields of a message; `None` if the bytes are none.
 struct Protobuf<'a>(&'a [u8]);
 
 enum Field<'a> {

@@ -1,4 +1,4 @@
-//! Splunk's HTTP Event Collector: a code tells the settings from the events.
+//! Splunk's HTTP Event Collector: a code says whether the settings or the events are wrong.
 
 use serde_json::Value;
 
@@ -11,9 +11,9 @@ pub(super) fn read(response: &Response) -> Reading {
     let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let code = answer.get("code").and_then(Value::as_u64);
     let verdict = match (response.status, code) {
-        // Others that speak its protocol are not as particular about the body.
+        // Other servers with this protocol may send another body.
         (200..=299, None | Some(0)) => Verdict::Delivered,
-        // The token, the index and the channel are settings; so is what they call indexer acknowledgement.
+        // The token, the index, the channel and indexer acknowledgement are settings.
         (200..=299, _) | (400, Some(1..=4 | 7 | 10 | 11 | 14 | 16)) => Verdict::Hold,
         _ => Verdict::of(response),
     };
