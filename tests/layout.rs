@@ -137,6 +137,13 @@ fn test_modules(text: &str) -> Vec<String> {
     declared.filter_map(|pair| name(pair[1])).collect()
 }
 
+/// The file that a `path` attribute gives a module.
+fn path_of(text: &str, module: &str) -> Option<String> {
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    let declared = lines.windows(2).find(|pair| pair[1].ends_with(&format!("mod {module};")))?;
+    Some(declared[0].strip_prefix("#[path = \"")?.strip_suffix("\"]")?.to_owned())
+}
+
 /// The paths in a piece of code that begin with one of these, with their braces multiplied out.
 fn paths(code: &str, begins: &[String]) -> Vec<String> {
     let mut found = Vec::new();
@@ -196,8 +203,10 @@ impl Source {
             let for_tests = test_modules(&text);
             for name in code(&text).lines().filter_map(|line| line.trim().rsplit_once("mod ")?.1.strip_suffix(';')) {
                 let child = if module.is_empty() { name.to_owned() } else { format!("{module}::{name}") };
-                if let Some(path) = candidates.get(&child).filter(|_| !for_tests.iter().any(|other| other == name)) {
-                    waiting.push((child, path.clone()));
+                let elsewhere = path_of(&text, name).and_then(|other| Some(path.parent()?.join(other)));
+                let file = elsewhere.or_else(|| candidates.get(&child).cloned());
+                if let Some(file) = file.filter(|_| !for_tests.iter().any(|other| other == name)) {
+                    waiting.push((child, file));
                 }
             }
             texts.insert(module, (path, code(&text)));

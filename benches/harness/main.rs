@@ -52,21 +52,23 @@ mod sample;
 mod systems;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use clap::{CommandFactory, FromArgMatches};
 use opentelemetry_spool::BoxError;
 
 use crate::args::Args;
-use crate::measure::Measurement;
+use crate::measure::{INTERRUPTED, Measurement};
 use crate::progress::Progress;
-use crate::report::{Machine, Report};
+use crate::report::{Machine, Report, publish};
 
 /// Set by the first Ctrl-C; everything returns then, and takes its files and processes with it.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 fn main() -> ExitCode {
-    let args = Args::parse();
+    // The names of the systems are the systems' own.
+    let systems = PossibleValuesParser::new(systems::names());
+    let command = Args::command().mut_arg("systems", |arg| arg.value_parser(systems));
+    let args = Args::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let outcome = match args.role.as_deref() {
         None => compare(&args),
         Some(child::RECEIVER) => receiver::main(&args),
@@ -88,7 +90,7 @@ fn compare(args: &Args) -> Result<(), BoxError> {
     note_interruptions()?;
     std::fs::create_dir_all(&args.out)?;
     let machine = Machine::look(&args.out)?;
-    let systems = args.systems();
+    let systems = systems::chosen(args);
     let progress = Progress::new(args, &systems);
     let mut measurements: Vec<Measurement> = Vec::new();
     for round in 1..=args.rounds {
@@ -97,7 +99,7 @@ fn compare(args: &Args) -> Result<(), BoxError> {
         }
     }
     progress.finish();
-    Report::new(args, machine, &systems, measurements).publish(args)
+    publish(&Report::new(args, machine, &systems, measurements), args)
 }
 
 /// Lets Ctrl-C and a request to end be noticed instead of killing this process: a kill would leave the scratch files.

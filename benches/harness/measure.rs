@@ -1,13 +1,12 @@
 //! One round of one system, seen from outside.
 
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 
 use opentelemetry_spool::BoxError;
 use serde::Serialize;
 
-use crate::INTERRUPTED;
 use crate::args::Args;
 use crate::child::{Child, Order, RECEIVER};
 use crate::load::Loaded;
@@ -15,6 +14,9 @@ use crate::progress::Progress;
 use crate::receiver::Arrivals;
 use crate::sample::{self, Sample};
 use crate::systems::System;
+
+/// The process was asked to end.
+pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// From the order to begin to the beginning, in microseconds.
 const HEAD_START: u64 = 200_000;

@@ -91,6 +91,12 @@ pub(crate) fn named(name: &str) -> &'static System {
     SYSTEMS.iter().find(|system| system.name == name).expect("the name of a system")
 }
 
+/// The systems that are asked for, all for none.
+pub(crate) fn chosen(args: &Args) -> Vec<&'static System> {
+    let chosen = |system: &&System| args.systems.is_empty() || args.systems.iter().any(|name| name == system.name);
+    SYSTEMS.iter().filter(chosen).collect()
+}
+
 impl System {
     pub(crate) fn delivers(&self) -> bool {
         matches!(self.start, Start::Provider(_))

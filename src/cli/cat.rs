@@ -9,8 +9,10 @@ use base64::prelude::BASE64_STANDARD;
 use serde_core::de::IgnoredAny;
 use serde_json::json;
 
+use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen};
-use super::{End, Failure, Outcome, Spool, survey, time};
+use super::spool_arg::Spool;
+use super::{survey, time};
 use crate::error::SpoolError;
 use crate::spool::inspect::{Directory, Reader, SegmentFiles, Stored};
 

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen, Table, bytes, confirm, count, partition, records};
+use super::spool_arg::Spool;
 use super::survey::{Counted, Surveyed};
-use super::{End, Failure, Outcome, Spool, time};
+use super::time;
 use crate::config::values::{BatchLimits, Durability, FullPolicy, Method, Pace, RetryPolicy, Sourced, SpoolLimits};
 use crate::delivery::{Pipeline, PipelineConfig};
 use crate::encode::JsonEncoder;

@@ -1,9 +1,11 @@
+//! What is generated from the tool's own description: completions and the man page.
+
 use std::io::{self, Write};
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Args, End, Outcome};
+use super::outcome::{End, Outcome};
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
@@ -15,16 +17,15 @@ pub(super) struct Completions {
 #[derive(Debug, clap::Args)]
 pub(super) struct Man {}
 
-pub(super) fn completions(args: &Completions) -> Outcome {
+pub(super) fn completions(args: &Completions, mut command: Command) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Args::command(), "otel-spool", &mut script);
+    clap_complete::generate(args.shell, &mut command, "otel-spool", &mut script);
     io::stdout().write_all(&script)?;
     Ok(End::Done)
 }
 
 /// One page for all commands: each has a section of its own.
-pub(super) fn man() -> Outcome {
-    let mut command = Args::command();
+pub(super) fn man(mut command: Command) -> Outcome {
     command.build();
     let mut page = Vec::new();
     let main = clap_mangen::Man::new(command.clone());
@@ -38,7 +39,7 @@ pub(super) fn man() -> Outcome {
     Ok(End::Done)
 }
 
-fn sections(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
+fn sections(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
         let name = command.get_bin_name().unwrap_or_default();
         writeln!(page, ".SH \"{}\"", name.to_uppercase())?;

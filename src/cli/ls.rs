@@ -2,9 +2,11 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use super::outcome::{End, Outcome};
 use super::screen::{Table, bytes, count};
+use super::spool_arg::Spool;
 use super::survey::{self, Counted, Surveyed};
-use super::{End, Outcome, Spool, time};
+use super::time;
 
 /// List the queues and segments of a spool
 ///

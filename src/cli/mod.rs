@@ -6,25 +6,24 @@ mod cat;
 mod drain;
 mod generate;
 mod ls;
+mod outcome;
 mod purge;
 mod rejected;
 mod salvage;
 mod screen;
+mod spool_arg;
 mod stats;
 mod survey;
 mod time;
 mod verify;
 
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueHint};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::error_chain;
-use crate::error::{ExporterBuildError, HeaderError, SpoolError};
-use crate::spool::inspect::Directory;
-use screen::Screen;
+use outcome::{End, Failure};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -61,66 +60,6 @@ enum Command {
     Man(generate::Man),
 }
 
-/// The spool and the form of the output.
-#[derive(Clone, Debug, clap::Args)]
-struct Spool {
-    /// The directory of the spool
-    #[arg(value_name = "SPOOL", value_hint = ValueHint::DirPath)]
-    dir: PathBuf,
-    /// Print JSON, also on a terminal
-    #[arg(long)]
-    json: bool,
-}
-
-impl Spool {
-    fn open(&self) -> Result<(Directory, Screen), Failure> {
-        Ok((Directory::open(&self.dir)?, Screen::new(self.json)))
-    }
-}
-
-/// The end of a command that did its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Done,
-    /// Damage was found, or records were rejected, or the tool refused a part.
-    Wrong,
-    /// Not everything could be delivered.
-    Left,
-}
-
-/// The reason why a command did not do its work.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the output could not be written")]
-    Output(#[from] io::Error),
-    #[error("{0}")]
-    Usage(String),
-    #[error("{0}")]
-    Refused(String),
-    #[error("{0}")]
-    InUse(String),
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    #[error(transparent)]
-    Build(#[from] ExporterBuildError),
-    #[error(transparent)]
-    Header(#[from] HeaderError),
-}
-
-impl Failure {
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Output(_) | Self::Refused(_) => 1,
-            Self::Usage(_)
-            | Self::Header(_)
-            | Self::Build(ExporterBuildError::Missing { .. } | ExporterBuildError::Invalid { .. }) => 2,
-            Self::InUse(_) | Self::Spool(_) | Self::Build(_) => 4,
-        }
-    }
-}
-
-type Outcome = Result<End, Failure>;
-
 /// Runs the tool with the process's arguments.
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -140,8 +79,8 @@ pub fn main() -> ExitCode {
         Command::Rejected(args) => rejected::run(args),
         Command::Salvage(args) => salvage::run(&args),
         Command::Purge(args) => purge::run(&args),
-        Command::Completions(args) => generate::completions(&args),
-        Command::Man(_) => generate::man(),
+        Command::Completions(args) => generate::completions(&args, Args::command()),
+        Command::Man(_) => generate::man(Args::command()),
     };
     match outcome {
         Ok(End::Done) => ExitCode::SUCCESS,

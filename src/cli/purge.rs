@@ -1,6 +1,8 @@
+use super::outcome::{End, Failure, Outcome};
+use super::salvage;
 use super::screen::{self, confirm, records};
+use super::spool_arg::Spool;
 use super::survey::Surveyed;
-use super::{End, Failure, Outcome, Spool, salvage};
 
 /// Delete queues, damaged segments or rejected records for good
 ///

@@ -5,8 +5,10 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::drain::{To, shown};
+use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen, Table, partition, records};
-use super::{End, Failure, Outcome, Spool, time};
+use super::spool_arg::Spool;
+use super::time;
 use crate::spool::RejectedRecord;
 use crate::spool::inspect::Directory;
 use crate::transport;

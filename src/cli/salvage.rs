@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::cat::{Filter, Printer};
+use super::outcome::{End, Outcome};
 use super::screen::{self, Screen, Table, count};
-use super::{End, Outcome, Spool};
+use super::spool_arg::Spool;
 use crate::spool::inspect::{Directory, SegmentFiles};
 
 /// Print the intact records of damaged segments
@@ -74,7 +75,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(if wrong { End::Wrong } else { End::Done })
 }
 
-fn print(segments: &[SegmentFiles], printer: &mut Printer<'_>) -> Result<(), super::Failure> {
+fn print(segments: &[SegmentFiles], printer: &mut Printer<'_>) -> Result<(), super::outcome::Failure> {
     for files in segments {
         let reader = files.read()?;
         for entry in reader.entries(0..reader.end()) {

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufWriter, IsTerminal, Write};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::Value;
 
-use super::Failure;
+use super::outcome::Failure;
 
 /// Standard output, or a file in its place.
 pub(super) struct Screen {

@@ -4,8 +4,10 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
+use super::outcome::{End, Outcome};
 use super::screen::{Table, bytes, count, partition};
-use super::{End, Outcome, Spool, survey, time};
+use super::spool_arg::Spool;
+use super::{survey, time};
 
 /// Count the records of a spool, in total and by partition
 ///

@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::outcome::{End, Outcome};
 use super::screen::{self, Table, count};
-use super::{End, Outcome, Spool};
+use super::spool_arg::Spool;
 use crate::error::error_chain;
 use crate::spool::inspect::{Known, SegmentFiles};
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-use super::html::text;
+use super::format::{number, text};
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
@@ -185,7 +185,7 @@ impl Chart {
                 Bottom::Time { .. } => format!("{x:.1} s"),
                 Bottom::Names(names) => names[*x as usize].to_owned(),
             };
-            let value = super::table::number(*y);
+            let value = number(*y);
             let _ = write!(
                 out,
                 "<circle class=\"{class} {shown}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\"><title>{}: {value} {} at {at}</title></circle>",

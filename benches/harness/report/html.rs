@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use super::chart::{Bottom, Chart, Series};
-use super::{Report, table};
+use super::collected::Report;
+use super::format::text;
+use super::table;
 use crate::latency::Latency;
 use crate::measure::Measurement;
 use crate::sample::Sample;
@@ -42,11 +44,6 @@ th, td { text-align: right; padding: .25rem .9rem; border-bottom: 1px solid var(
 th:first-child, :is(th, td):nth-child(2) { text-align: left } tbody th { font-weight: 400 } td:nth-child(2) { color: var(--faint) }
 dt { font-weight: 600 } dd { margin: 0 0 .6rem }
 ";
-
-/// Text that is to be no markup.
-pub(super) fn text(raw: &str) -> String {
-    raw.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 pub(super) fn page(report: &Report<'_>) -> String {
     let mut out = format!(

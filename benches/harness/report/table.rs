@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Report;
+use super::collected::Report;
+use super::format::{number, text};
 use crate::figures::{Better, FIGURES};
 use crate::systems::System;
 
@@ -48,25 +49,6 @@ pub(super) fn ratios(report: &Report<'_>) -> Option<Table> {
     Some(Table { head, rows: rows.collect() })
 }
 
-/// Three digits that count, more where they stand before the point.
-pub(super) fn number(value: f64) -> String {
-    let decimals = match value.abs() {
-        value if value >= 100.0 || value.fract() == 0.0 => 0,
-        value if value >= 10.0 => 1,
-        _ => 2,
-    };
-    let text = format!("{value:.decimals$}");
-    let (whole, fraction) = text.split_once('.').map_or((text.as_str(), ""), |(whole, fraction)| (whole, fraction));
-    let mut grouped = String::new();
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at) % 3 == 0 {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    if fraction.is_empty() { grouped } else { format!("{grouped}.{fraction}") }
-}
-
 impl Table {
     /// Aligned, to be read in a terminal too.
     pub(super) fn markdown(&self) -> String {
@@ -93,12 +75,12 @@ impl Table {
     pub(super) fn html(&self) -> String {
         let mut out = String::from("<div class=wide><table><thead><tr>");
         for cell in &self.head {
-            let _ = write!(out, "<th scope=col>{}</th>", super::html::text(cell));
+            let _ = write!(out, "<th scope=col>{}</th>", text(cell));
         }
         out.push_str("</tr></thead><tbody>");
         for row in &self.rows {
             for (column, cell) in row.iter().enumerate() {
-                let cell = super::html::text(cell);
+                let cell = text(cell);
                 let _ = if column == 0 {
                     write!(out, "<tr><th scope=row>{cell}</th>")
                 } else {
