@@ -24,6 +24,7 @@ mod report;
 mod screen;
 mod service;
 mod summary;
+mod wait;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -37,6 +38,7 @@ use crate::ledger::{Ledger, SharedLedger, books};
 use crate::process::Service;
 use crate::receiver::{Answer, Receiver};
 use crate::screen::Screen;
+use crate::wait::wait_until;
 
 const HEALTHY: Duration = Duration::from_secs(4);
 const OUTAGE_BEFORE_THE_KILL: Duration = Duration::from_secs(5);
@@ -138,18 +140,6 @@ fn tell() -> Result<bool, BoxError> {
         println!("The spool is kept in {}", spool.keep().display());
     }
     Ok(verdict.is_good())
-}
-
-/// Waits for a condition, at most for `at_most`; returns whether it came true.
-fn wait_until(at_most: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + at_most;
-    while !condition() {
-        if Instant::now() > deadline {
-            return false;
-        }
-        sleep(Duration::from_millis(50));
-    }
-    true
 }
 
 /// An error with its causes, in one line.

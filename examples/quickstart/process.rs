@@ -11,7 +11,7 @@ use opentelemetry_spool::BoxError;
 
 use crate::ledger::{SharedLedger, books};
 use crate::report::Report;
-use crate::wait_until;
+use crate::wait::wait_until;
 
 /// A running service and the thread that reads what it reports.
 pub(crate) struct Service {

@@ -15,7 +15,7 @@ use opentelemetry_spool::BoxError;
 use tokio::runtime::Runtime;
 
 use crate::ledger::{SharedLedger, books};
-use crate::wait_until;
+use crate::wait::wait_until;
 
 /// A fault of the receiver for one request.
 #[derive(Clone, Copy, Debug)]
