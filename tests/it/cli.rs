@@ -166,8 +166,8 @@ fn what_is_delivered_is_counted_apart() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let mut child = start_child(&receiver.url("/ingest"), spool.path());
     log_of(&mut child, "acme", 1, 70);
-    child.tell("deliver");
-    child.wait_for("delivered");
+    child.tell("flush");
+    child.wait_for("flushed");
     receiver.go_down();
     log_of(&mut child, "acme", 71, 100);
     child.kill();
@@ -196,8 +196,8 @@ fn an_owner_that_is_alive_is_named_and_not_disturbed() {
     }
     log_of(&mut child, "acme", 101, 200);
     receiver.come_up();
-    child.tell("deliver");
-    child.wait_for("delivered");
+    child.tell("flush");
+    child.wait_for("flushed");
     assert_eq!(receiver.delivered(), names("acme", 1..=200));
 }
 
@@ -206,8 +206,8 @@ fn reading_leaves_every_byte_of_a_spool_as_it_is() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let mut child = start_child(&receiver.url("/ingest"), spool.path());
     log_of(&mut child, "acme", 1, 150);
-    child.tell("deliver");
-    child.wait_for("delivered");
+    child.tell("flush");
+    child.wait_for("flushed");
     receiver.go_down();
     log_of(&mut child, "globex", 1, 300);
     child.kill();

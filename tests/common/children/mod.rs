@@ -3,6 +3,8 @@
 
 mod bridged;
 pub mod crash;
+#[cfg(feature = "gzip-http")]
+pub mod fixture;
 mod fork_exporter;
 mod fork_processor;
 mod load;
@@ -35,6 +37,8 @@ pub fn run(name: &str) {
     match name {
         "bridged" => bridged::main(),
         "crash" => crash::main(),
+        #[cfg(feature = "gzip-http")]
+        "fixture" => fixture::main(),
         "fork-exporter" => fork_exporter::main(),
         "fork-processor" => fork_processor::main(),
         "load" => load::main(),

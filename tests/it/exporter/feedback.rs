@@ -50,7 +50,7 @@ fn nothing_is_about_delivery(receiver: &Receiver) {
         assert!(!ours.iter().any(|ours| target.starts_with(ours)), "a record of {target}: {sources:#?}");
         assert!(thread == "main", "thread {thread:?}: {sources:#?}");
     }
-    assert!(sources.keys().any(|(target, _)| target == "feedback"), "{sources:#?}");
+    assert!(sources.keys().any(|(target, _)| target == "common::children::bridged"), "{sources:#?}");
 }
 
 /// Lets many cycles of the processor and of the delivery go by: not one record may come of them.
@@ -88,7 +88,8 @@ fn a_busy_exporter_does_not_feed_itself() {
         has(&mut child, "flush");
         stays_quiet(&mut child, &receiver);
         nothing_is_about_delivery(&receiver);
-        let of_the_application = sources(&receiver).into_iter().filter(|((target, _), _)| target == "feedback");
+        let of_the_application =
+            sources(&receiver).into_iter().filter(|((target, _), _)| target == "common::children::bridged");
         assert_eq!(of_the_application.map(|(_, count)| count).sum::<usize>(), 3_000);
         has(&mut child, "shutdown");
         child.finish();
