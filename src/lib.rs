@@ -90,11 +90,9 @@ pub use encode::{
     SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
 };
 pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
-pub use exporter::LogExporter;
-pub use exporter::builder::LogExporterBuilder;
-pub use exporter::caller_thread::CallerThreadProcessor;
-pub use exporter::handle::SpoolHandle;
-pub use exporter::spool_processor::{SpoolProcessor, SpoolProcessorBuilder};
+pub use exporter::{
+    CallerThreadProcessor, LogExporter, LogExporterBuilder, SpoolHandle, SpoolProcessor, SpoolProcessorBuilder,
+};
 pub use observe::event::SpoolEvent;
 pub use observe::loss::LossReason;
 pub use observe::stats::SpoolStats;

@@ -95,6 +95,11 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Whether an attribute has the next item compiled for tests alone.
+fn is_for_tests(line: &str) -> bool {
+    ["#[cfg(test)]", "#[cfg(all(test,"].iter().any(|attribute| line.trim().starts_with(attribute))
+}
+
 /// The code of a file: without comments, and without what is compiled for tests alone.
 fn code(text: &str) -> String {
     // A visibility is no use.
@@ -106,7 +111,7 @@ fn code(text: &str) -> String {
     let mut code = String::new();
     let mut lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     while let Some(line) = lines.next() {
-        if line.trim() != "#[cfg(test)]" {
+        if !is_for_tests(line) {
             code.push_str(line);
             code.push('\n');
             continue;
@@ -127,7 +132,7 @@ fn code(text: &str) -> String {
 /// The modules that a file declares for tests alone.
 fn test_modules(text: &str) -> Vec<String> {
     let lines: Vec<_> = text.lines().map(str::trim).collect();
-    let declared = lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]");
+    let declared = lines.windows(2).filter(|pair| is_for_tests(pair[0]));
     let name = |line: &str| Some(line.rsplit_once("mod ")?.1.strip_suffix(';')?.to_owned());
     declared.filter_map(|pair| name(pair[1])).collect()
 }
@@ -188,10 +193,10 @@ impl Source {
             rust_files(folder).into_iter().filter(|path| path != root).map(|path| (module_of(&path), path)).collect();
         while let Some((module, path)) = waiting.pop() {
             let text = fs::read_to_string(&path).expect("a file that can be read");
-            let tests = test_modules(&text);
+            let for_tests = test_modules(&text);
             for name in code(&text).lines().filter_map(|line| line.trim().rsplit_once("mod ")?.1.strip_suffix(';')) {
                 let child = if module.is_empty() { name.to_owned() } else { format!("{module}::{name}") };
-                if let Some(path) = candidates.get(&child).filter(|_| !tests.iter().any(|test| test == name)) {
+                if let Some(path) = candidates.get(&child).filter(|_| !for_tests.iter().any(|other| other == name)) {
                     waiting.push((child, path.clone()));
                 }
             }
@@ -246,7 +251,7 @@ fn uses(module: &str, code: &str, names: &BTreeSet<String>) -> BTreeSet<String> 
             }
             _ => module.to_owned(),
         };
-        while let Some(part) = parts.next() {
+        for part in parts {
             at = match part {
                 "self" => at,
                 "super" => parent(&at),

@@ -38,7 +38,7 @@ impl Report {
         if owned && !found.damage.is_empty() {
             // It may just have been written or deleted.
             std::thread::sleep(AGAIN_AFTER);
-            let Some(files) = files.again() else { return Ok(()) };
+            let Some(files) = files.reread() else { return Ok(()) };
             found = files.verify(false)?;
         }
         let (queue, number) = (files.queue(), files.number());

@@ -215,16 +215,15 @@ impl Receipt<'_> {
 
 /// The context of a batch, as a header hook sees it.
 fn context(batch: &Batch, attempt: u32, now: SystemTime) -> BatchContext {
-    let (first_timestamp, last_timestamp) = batch.timestamps();
     BatchContext {
         id: batch.id.clone(),
-        partition_key: batch.partition_key().to_owned(),
+        partition_key: batch.partition.to_string(),
         records: usize::try_from(batch.records).unwrap_or(usize::MAX),
         bytes: batch.body.len(),
-        first_timestamp,
-        last_timestamp,
+        first_timestamp: batch.first_timestamp(),
+        last_timestamp: batch.last_timestamp(),
         attempt,
-        age: now.duration_since(batch.appended_at()).unwrap_or_default(),
+        age: batch.age(now),
     }
 }
 

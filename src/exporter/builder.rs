@@ -21,7 +21,7 @@ use crate::delivery::{Pipeline, PipelineConfig};
 use crate::encode::Encoder;
 use crate::error::{BoxError, ExporterBuildError};
 use crate::exporter::gap_record::gap_encoder;
-use crate::exporter::{LogExporter, PartitionKey};
+use crate::exporter::log_exporter::{LogExporter, PartitionKey};
 use crate::observe::event::OnEvent;
 use crate::observe::event::SpoolEvent;
 #[cfg(feature = "metrics")]
@@ -65,6 +65,13 @@ pub struct LogExporterBuilder {
     on_event: Option<Box<OnEvent>>,
     #[cfg(feature = "metrics")]
     meter: Option<Meter>,
+}
+
+impl LogExporter {
+    /// A builder with the defaults of every setting.
+    pub fn builder() -> LogExporterBuilder {
+        LogExporterBuilder::default()
+    }
 }
 
 /// A value set in code, with the method that set it.

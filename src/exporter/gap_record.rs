@@ -16,7 +16,7 @@ use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 
 use crate::encode::blocks::Block;
 use crate::encode::blocks::Encoded;
-use crate::exporter::{SharedEncoder, encode};
+use crate::exporter::log_exporter::{SharedEncoder, encode};
 use crate::observe::loss::LossReason;
 use crate::spool::{Gap, GapEncoder};
 

@@ -1,8 +1,8 @@
-//! A request body that is put together from what is stored: bytes joined, decoded at most. Only a part of what was
-//! compressed together is compressed again.
+//! [`Body`]: a request body that is put together from stored entries, in memory. Their bytes are joined, decoded at most;
+//! only a part of what was compressed together is compressed again.
 //!
 //! With `Content-Encoding: gzip` it is one member (RFC 1952): a header, the pieces of a deflate stream, each ended at a
-//! byte, and a trailer with the checksum that follows from those of the pieces. What stands between them goes into
+//! byte, and a trailer with the checksum that follows from those of the pieces. The framing between them goes into
 //! deflate's stored blocks.
 
 use std::ops::Range;
@@ -21,6 +21,7 @@ const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
 /// The most that one stored block holds.
 const MAX_STORED: usize = u16::MAX as usize;
 
+/// A request body in the making.
 #[derive(Debug)]
 pub(super) struct Body {
     bytes: Vec<u8>,
@@ -85,7 +86,7 @@ impl Body {
             return Ok(whole);
         }
         let mut plain = Vec::new();
-        // A part of them only where a batch was divided, because it was refused.
+        // A part of them only where a batch was split.
         let whole = entry.is_whole(records);
         if !whole && !entry.plain(records, &mut plain)? {
             return Ok(false);
@@ -117,7 +118,7 @@ impl Body {
     }
 }
 
-/// What is in a body that was compressed; `None` if it is none, or this build cannot read it.
+/// Decompresses a body; `None` if it is not compressed, or this build cannot read it.
 pub(super) fn gunzip(body: &[u8]) -> Option<Vec<u8>> {
     let (stream, trailer) = body.strip_prefix(&GZIP_HEADER)?.split_last_chunk::<8>()?;
     let (len, mut plain) = (Fields(&trailer[4..]).u32()? as usize, Vec::new());

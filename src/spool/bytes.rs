@@ -1,14 +1,14 @@
-//! Little-endian fields in a byte slice, read without ever panicking.
+//! [`Fields`]: little-endian fields in a byte slice, read without ever panicking.
 
-/// Takes fields off the front of a slice; `None` once it is too short.
+/// Reads fields one after the other; `None` once the slice is too short.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
     pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (front, rest) = self.0.split_at_checked(len)?;
+        let (field, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
-        Some(front)
+        Some(field)
     }
 
     pub(super) fn u8(&mut self) -> Option<u8> {

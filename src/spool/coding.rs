@@ -1,8 +1,9 @@
-//! How the records of an entry are stored: as they are, smaller, or ready for a request that is compressed.
+//! [`Coding`]: the form in which an entry's records are stored, in memory: as they are, smaller, or ready for a request that
+//! is compressed.
 
 use crate::error::SpoolError;
 
-/// How the records of an entry are stored.
+/// The form in which the records of an entry are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Coding {
     /// As they are.
@@ -17,7 +18,12 @@ pub(crate) enum Coding {
 
 impl Coding {
     pub(super) fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Identity, Self::Lz4, Self::Deflate].into_iter().find(|coding| coding.byte() == byte)
+        match byte {
+            0 => Some(Self::Identity),
+            1 => Some(Self::Lz4),
+            2 => Some(Self::Deflate),
+            _ => None,
+        }
     }
 
     pub(super) fn byte(self) -> u8 {
@@ -45,7 +51,7 @@ impl Coding {
         Self::Identity
     }
 
-    /// Whether so many bytes could have been stored in so many: what is forged shall take no more memory than what is not.
+    /// Whether so many bytes could have been stored in so many: a forged length shall take no more memory than a true one.
     pub(super) fn could_hold(self, stored_len: usize, plain_len: usize) -> bool {
         match self {
             Self::Identity => stored_len == plain_len,

@@ -1,7 +1,8 @@
-//! The cursor database: what of each lane is delivered.
+//! Cursors: how far each lane is delivered, in memory ([`LaneCursor`]) and on disk ([`CursorStore`]). The store writes to
+//! its own database only.
 //!
 //! ```text
-//! 'l' segment 8 partition 4   ->  acknowledged 8 | where each batch ends 8
+//! 'l' segment 8 lane 4   ->  acknowledged 8 | where each batch ends 8
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,14 +10,13 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::bytes::Fields;
 use super::dir::io_error;
-use super::lock;
+use super::position::LaneId;
 use super::store::{LOCK_PATIENCE, Shape, Store, file_path};
-use crate::error::SpoolError;
+use crate::error::{SpoolError, error_chain};
 
 /// Small log segments, since the same few keys are written again and again.
 const SHAPE: Shape = Shape { log_segment_bytes: 512 << 10, cache_bytes: 1 << 20 };
@@ -29,33 +29,43 @@ const READ_PATIENCE: Duration = Duration::from_millis(100);
 
 const LANE: u8 = b'l';
 
-/// How far a lane is delivered.
+/// The cursor of a lane: how far it is delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LaneCursor {
     /// Records before this one are delivered.
     pub(super) acked: u64,
-    /// Where batches end, the last first: those that were taken while more records could come, and those that were cut.
-    /// Where others of a lane that is complete end follows from what is stored. One value holds all of it: a batch is
-    /// either whole or cut, whenever the process ends.
+    /// Where batches end, the last first: of those that were taken while more records could come, and of those that were
+    /// split. Where others of a lane that is complete end follows from the stored entries. One value holds all of it, so
+    /// that a batch is either whole or split, whenever the process ends.
     pub(super) ends: Vec<u64>,
 }
 
 impl LaneCursor {
-    /// Everything before `end` is delivered.
+    fn to_bytes(&self) -> Vec<u8> {
+        std::iter::once(&self.acked).chain(&self.ends).copied().flat_map(u64::to_le_bytes).collect()
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        let mut fields = Fields(value);
+        let acked = fields.u64()?;
+        Some(Self { acked, ends: std::iter::from_fn(|| fields.u64()).collect() })
+    }
+
+    /// Moves on: everything before `end` is delivered.
     pub(super) fn advance(&mut self, end: u64) {
         self.acked = end;
         while self.ends.pop_if(|other| *other <= end).is_some() {}
     }
 
-    /// A batch ends here, whatever comes.
+    /// Fixes the end of a batch, whatever is appended.
     pub(super) fn freeze(&mut self, end: u64) {
         if let Err(at) = self.ends.binary_search_by(|other| end.cmp(other)) {
             self.ends.insert(at, end);
         }
     }
 
-    /// Cuts a batch in two; says where.
-    pub(super) fn cut(&mut self, batch: &Range<u64>) -> u64 {
+    /// Splits a batch in two, and returns where the second begins.
+    pub(super) fn split(&mut self, batch: &Range<u64>) -> u64 {
         let middle = batch.start + (batch.end - batch.start) / 2;
         self.freeze(batch.end);
         self.freeze(middle);
@@ -68,156 +78,146 @@ impl LaneCursor {
     }
 }
 
-/// How far the lanes of a segment are delivered, by their numbers. Of one that is not there nothing is delivered.
+/// The cursors of a segment, by lane. Nothing is delivered of a lane that has none.
 pub(super) type LaneCursors = HashMap<u32, LaneCursor>;
 
-/// The database, and what could not be written to it.
+/// The cursor database, and what could not be written to it.
 ///
-/// After a write error the engine's handle fails for ever. It is then opened anew, and what was written meanwhile waits
-/// here: at most a cursor for each lane.
+/// The engine's handle fails for ever after a write error. The store then opens another one, and the cursors that came
+/// meanwhile wait here: at most one for each lane.
 #[derive(Debug)]
-pub(super) struct Cursor {
+pub(super) struct CursorStore {
     dir: PathBuf,
-    /// What is to be written. Apart from the database, so that nobody waits for a disk to put something here.
-    changes: Mutex<BTreeMap<Key, Vec<u8>>>,
-    kept: Mutex<Kept>,
-}
-
-#[derive(Debug)]
-struct Kept {
     store: Option<Store>,
-    unwritten: BTreeMap<Key, Vec<u8>>,
-    /// Written, but lost with the handle should that fail before it is flushed.
-    unflushed: BTreeMap<Key, Vec<u8>>,
+    unwritten: Cursors,
+    /// Written, but lost with the handle should that fail before they are written out.
+    unflushed: Cursors,
     reopen_at: Instant,
+    failing: bool,
+    /// The error with which writing began to fail, until it is taken to be reported.
+    failure: Option<String>,
 }
 
-type Key = [u8; 13];
+/// The cursors of lanes in several segments.
+pub(super) type Cursors = BTreeMap<LaneId, LaneCursor>;
 
-impl Cursor {
+impl CursorStore {
     /// Opens the database, and gives what it held of every segment.
     pub(super) fn open(dir: &Path) -> Result<(Self, BTreeMap<u64, LaneCursors>), SpoolError> {
         let store = open_store(dir, LOCK_PATIENCE)?;
         let mut loaded: BTreeMap<u64, LaneCursors> = BTreeMap::new();
         for (key, value) in store.all()? {
-            if let Some((segment, lane)) = parse_key(&key) {
-                loaded.entry(segment).or_default().extend(read_lane(&value).map(|cursor| (lane, cursor)));
+            if let Some(LaneId { segment, lane }) = parse_key(&key) {
+                loaded.entry(segment).or_default().extend(LaneCursor::read(&value).map(|cursor| (lane, cursor)));
             }
         }
-        let kept = Kept {
+        let cursors = Self {
+            dir: dir.to_owned(),
             store: Some(store),
-            unwritten: BTreeMap::new(),
-            unflushed: BTreeMap::new(),
+            unwritten: Cursors::new(),
+            unflushed: Cursors::new(),
             reopen_at: Instant::now(),
+            failing: false,
+            failure: None,
         };
-        Ok((Self { dir: dir.to_owned(), changes: Mutex::default(), kept: Mutex::new(kept) }, loaded))
+        Ok((cursors, loaded))
     }
 
-    /// It is in the database after the next [`Cursor::flush`] or [`Cursor::sync`] that succeeds.
-    pub(super) fn put_lane(&self, segment: u64, partition: u32, lane: &LaneCursor) {
-        let fields = std::iter::once(&lane.acked).chain(&lane.ends);
-        let value: Vec<u8> = fields.copied().flat_map(u64::to_le_bytes).collect();
-        lock(&self.changes).insert(key(segment, partition), value);
+    /// Adds cursors that the next write takes to the database.
+    pub(super) fn put(&mut self, cursors: impl IntoIterator<Item = (LaneId, LaneCursor)>) {
+        self.unwritten.extend(cursors);
     }
 
-    /// What a restart would find of a lane, after a flush that failed: it may have reached the file. `None` if that cannot
-    /// be told.
-    pub(super) fn written_lane(&self, segment: u64, partition: u32) -> Option<LaneCursor> {
-        // Nobody else opens it meanwhile.
-        let _kept = lock(&self.kept);
+    /// The cursor of a lane that a restart would find after a write that failed: it may have reached the file. `None` if
+    /// that cannot be told.
+    pub(super) fn written_lane(&self, lane: LaneId) -> Option<LaneCursor> {
         let store = Store::open_unsynced(&self.dir, SHAPE, READ_PATIENCE).ok()?;
-        let value = store.get(&key(segment, partition)).ok()?;
-        Some(value.and_then(|value| read_lane(&value)).unwrap_or_default())
+        let value = store.get(&key(lane)).ok()?;
+        Some(value.and_then(|value| LaneCursor::read(&value)).unwrap_or_default())
     }
 
-    /// Forgets a segment that is deleted. Syncs as well: so the database is never far behind.
-    pub(super) fn forget(&self, segment: u64) -> Result<(), SpoolError> {
-        let key = key(segment, 0);
-        let prefix = &key[..9];
-        // What is left in the database after an error is forgotten when it is opened.
-        let forget = |kept: &mut Kept| {
-            kept.unwritten.retain(|key, _| !key.starts_with(prefix));
-            kept.unflushed.retain(|key, _| !key.starts_with(prefix));
-        };
-        let remove = |store: &Store| {
-            store.remove_all(prefix)?;
+    /// Forgets a segment that is deleted. It syncs as well, so that the database is never far behind.
+    pub(super) fn forget(&mut self, segment: u64) -> Result<(), SpoolError> {
+        // An error leaves them in the database; the next opening forgets them.
+        self.unwritten.retain(|lane, _| lane.segment != segment);
+        self.unflushed.retain(|lane, _| lane.segment != segment);
+        self.write(|store| {
+            store.remove_all(&key(LaneId { segment, lane: 0 })[..9])?;
             store.sync()
-        };
-        self.with_store(forget, remove)
+        })
     }
 
-    /// What was put survives a kill of the process.
-    pub(super) fn flush(&self) -> Result<(), SpoolError> {
-        self.with_store(|_| (), Store::flush)
+    /// Makes every cursor survive a kill of the process.
+    pub(super) fn write_out(&mut self) -> Result<(), SpoolError> {
+        self.write(Store::write_out)
     }
 
-    /// What was put survives a power cut.
-    pub(super) fn sync(&self) -> Result<(), SpoolError> {
-        self.with_store(|_| (), Store::sync)
+    /// Makes every cursor survive a power cut.
+    pub(super) fn sync(&mut self) -> Result<(), SpoolError> {
+        self.write(Store::sync)
+    }
+
+    /// The error with which writing began to fail, once.
+    pub(super) fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
     }
 
     #[cfg(test)]
     pub(super) fn fail_writes(&self) {
-        if let Some(store) = &lock(&self.kept).store {
+        if let Some(store) = &self.store {
             store.fail_writes();
         }
     }
 
-    /// Does not wait until it is time.
+    /// Opens the database anew without waiting until it is time.
     #[cfg(test)]
-    pub(super) fn reopen_now(&self) {
-        let mut kept = lock(&self.kept);
-        kept.unwritten.append(&mut lock(&self.changes));
-        while kept.write(&self.dir, Store::flush).is_err() {
+    pub(super) fn reopen_now(&mut self) {
+        while self.write_out().is_err() {
             std::thread::sleep(Duration::from_millis(1));
-            kept.reopen_at = Instant::now();
+            self.reopen_at = Instant::now();
         }
     }
 
-    /// Changes what is kept, writes it, and then has it flushed in some way.
-    fn with_store(
-        &self,
-        change: impl FnOnce(&mut Kept),
-        flush: impl FnOnce(&Store) -> Result<(), SpoolError>,
-    ) -> Result<(), SpoolError> {
-        let mut kept = lock(&self.kept);
-        kept.unwritten.append(&mut lock(&self.changes));
-        change(&mut kept);
-        let written = kept.write(&self.dir, flush);
-        if written.is_err() {
-            // All that is not known to be there is written again.
-            let unflushed = std::mem::take(&mut kept.unflushed);
-            for (key, value) in unflushed {
-                kept.unwritten.entry(key).or_insert(value);
-            }
-            if kept.store.take().is_some() {
-                kept.reopen_at = Instant::now() + REOPEN_AFTER;
+    /// Writes every cursor, and then makes them safe with `finish`.
+    fn write(&mut self, finish: impl FnOnce(&Store) -> Result<(), SpoolError>) -> Result<(), SpoolError> {
+        let written = self.try_write(finish);
+        match &written {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                // All that is not known to be there is written again.
+                for (lane, cursor) in std::mem::take(&mut self.unflushed) {
+                    self.unwritten.entry(lane).or_insert(cursor);
+                }
+                if self.store.take().is_some() {
+                    self.reopen_at = Instant::now() + REOPEN_AFTER;
+                }
+                if !std::mem::replace(&mut self.failing, true) {
+                    self.failure = Some(error_chain(error));
+                }
             }
         }
         written
     }
-}
 
-impl Kept {
-    fn write(&mut self, dir: &Path, flush: impl FnOnce(&Store) -> Result<(), SpoolError>) -> Result<(), SpoolError> {
+    fn try_write(&mut self, finish: impl FnOnce(&Store) -> Result<(), SpoolError>) -> Result<(), SpoolError> {
         if self.store.is_none() {
             if Instant::now() < self.reopen_at {
                 let message = "an earlier write failed".to_owned();
-                return Err(SpoolError::Storage { action: "write to", path: dir.to_owned(), message });
+                return Err(SpoolError::Storage { action: "write to", path: self.dir.clone(), message });
             }
             self.reopen_at = Instant::now() + REOPEN_AFTER;
         }
         let store = match self.store.take() {
             Some(store) => store,
             // The handle that failed may never give up its lock.
-            None => open_store(dir, Duration::ZERO)?,
+            None => open_store(&self.dir, Duration::ZERO)?,
         };
         let store = self.store.insert(store);
-        for (key, value) in &self.unwritten {
-            store.put(key, value)?;
+        for (lane, cursor) in &self.unwritten {
+            store.put(&key(*lane), &cursor.to_bytes())?;
         }
         self.unflushed.append(&mut self.unwritten);
-        flush(store)?;
+        finish(store)?;
         self.unflushed.clear();
         Ok(())
     }
@@ -233,7 +233,8 @@ fn open_store(dir: &Path, patience: Duration) -> Result<Store, SpoolError> {
     }
 }
 
-fn key(segment: u64, lane: u32) -> Key {
+/// The key of a lane in the database.
+fn key(LaneId { segment, lane }: LaneId) -> [u8; 13] {
     let mut key = [LANE; 13];
     // Big-endian: the order of the keys is the order of the numbers.
     key[1..9].copy_from_slice(&segment.to_be_bytes());
@@ -241,16 +242,9 @@ fn key(segment: u64, lane: u32) -> Key {
     key
 }
 
-/// The segment and the lane.
-fn parse_key(key: &[u8]) -> Option<(u64, u32)> {
+fn parse_key(key: &[u8]) -> Option<LaneId> {
     let (segment, lane) = key.strip_prefix(&[LANE])?.split_first_chunk()?;
-    Some((u64::from_be_bytes(*segment), u32::from_be_bytes(*lane.first_chunk()?)))
-}
-
-fn read_lane(value: &[u8]) -> Option<LaneCursor> {
-    let mut fields = Fields(value);
-    let acked = fields.u64()?;
-    Some(LaneCursor { acked, ends: std::iter::from_fn(|| fields.u64()).collect() })
+    Some(LaneId { segment: u64::from_be_bytes(*segment), lane: u32::from_be_bytes(*lane.first_chunk()?) })
 }
 
 #[cfg(test)]
@@ -262,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_cut_down_to_single_records_and_every_record_comes_once() {
+    fn a_batch_is_split_down_to_single_records_and_every_record_comes_once() {
         let mut cursor = LaneCursor { acked: 10, ..LaneCursor::default() };
         let mut singles = Vec::new();
         while cursor.acked < 17 {
             let end = cursor.end_of(cursor.acked).unwrap_or(17);
             if end - cursor.acked > 1 {
-                cursor.cut(&(cursor.acked..end));
+                cursor.split(&(cursor.acked..end));
             } else {
                 singles.push(cursor.acked);
                 cursor.advance(end);
@@ -279,12 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn a_later_batch_is_cut_without_touching_an_earlier_one() {
+    fn a_later_batch_is_split_without_touching_an_earlier_one() {
         let mut cursor = delivered(0);
         for end in [30, 10, 20] {
             cursor.freeze(end);
         }
-        cursor.cut(&(10..20));
+        cursor.split(&(10..20));
         assert_eq!(cursor.ends, [30, 20, 15, 10]);
         assert_eq!(
             [0, 10, 15, 20, 30].map(|start| cursor.end_of(start)),
@@ -299,14 +293,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lane = LaneCursor { acked: 7, ends: vec![9, 8] };
         {
-            let (cursor, _) = Cursor::open(dir.path()).unwrap();
-            cursor.put_lane(1, 0, &lane);
-            cursor.put_lane(1, 1, &delivered(3));
-            cursor.put_lane(2, 7, &lane);
+            let (mut cursor, _) = CursorStore::open(dir.path()).unwrap();
+            cursor.put([(LaneId { segment: 1, lane: 0 }, lane.clone())]);
+            cursor.put([(LaneId { segment: 1, lane: 1 }, delivered(3))]);
+            cursor.put([(LaneId { segment: 2, lane: 7 }, lane.clone())]);
             cursor.forget(2).unwrap();
             cursor.sync().unwrap();
         }
-        let (_, loaded) = Cursor::open(dir.path()).unwrap();
+        let (_, loaded) = CursorStore::open(dir.path()).unwrap();
         let lanes = HashMap::from([(0, lane), (1, delivered(3))]);
         assert_eq!(loaded, BTreeMap::from([(1, lanes)]));
     }
@@ -315,18 +309,18 @@ mod tests {
     #[test]
     fn the_database_stays_small_however_often_a_lane_is_written() {
         let dir = tempfile::tempdir().unwrap();
-        let (cursor, _) = Cursor::open(dir.path()).unwrap();
+        let (mut cursor, _) = CursorStore::open(dir.path()).unwrap();
         for n in 0..200_000 {
-            cursor.put_lane(n / 1000, 0, &delivered(n));
+            cursor.put([(LaneId { segment: n / 1000, lane: 0 }, delivered(n))]);
             if n % 10 == 9 {
-                cursor.flush().unwrap();
+                cursor.write_out().unwrap();
             }
             if n % 1000 == 999 {
                 cursor.forget(n / 1000).unwrap();
-                cursor.flush().unwrap();
+                cursor.write_out().unwrap();
             }
         }
-        let bytes = std::fs::metadata(super::super::store::file_path(dir.path())).unwrap().len();
+        let bytes = std::fs::metadata(file_path(dir.path())).unwrap().len();
         assert!(bytes < 8 << 20, "{bytes} bytes");
     }
 }

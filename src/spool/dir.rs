@@ -1,4 +1,4 @@
-//! The layout of a spool directory, and who owns what in it.
+//! [`QueueDir`]: the layout of a spool directory, and who owns what in it. It makes, renames and deletes files.
 //!
 //! ```text
 //! spool/
@@ -8,11 +8,11 @@
 //!     endpoint                  the URL that it was last sent to, without a password: for who drains it when its owner is gone
 //!     ballast                   nothing: given back on a full disk
 //!     cursor/                   a database: what is delivered
-//!     0000000012.segment/       a database: entries; `seal`: what should be in it; `accepted` in one that was given up:
+//!     0000000012.segment/       a database: entries; `seal`: what should be in it; `accepted` in one that was abandoned:
 //!                               how many of them count
 //!     0000000011.dead/          delivered, being deleted
 //!   quarantine/                 segments that were damaged
-//!   rejected/                   what the receiver refused for good, a file for each record
+//!   rejected/                   records that were rejected, a file each
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -62,7 +62,7 @@ pub(super) fn private_file(path: &Path) -> io::Result<File> {
     private(OpenOptions::new().write(true).create(true).truncate(true)).open(path)
 }
 
-/// What is created is for the owner alone.
+/// Has a file created for the owner alone.
 fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
@@ -88,6 +88,23 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", dir, error))?;
     }
     Ok(())
+}
+
+/// Reads bytes at a place in a file, whoever else reads it.
+pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset);
+    #[cfg(windows)]
+    {
+        let mut read = 0;
+        while read < bytes.len() {
+            match std::os::windows::fs::FileExt::seek_read(file, &mut bytes[read..], offset + read as u64)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                len => read += len,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Makes the directory of a spool, or sees that it is one.
@@ -279,7 +296,7 @@ impl QueueDir {
         fs::remove_file(self.path.join(BALLAST)).is_ok()
     }
 
-    /// Sets a damaged segment aside for a person to look at; the oldest of those make room, so that they have at most
+    /// Moves a damaged segment to where a person looks at it; the oldest of those make room, so that they have at most
     /// `max_bytes` together.
     pub(super) fn quarantine(&self, number: u64, max_bytes: u64) -> Result<(), SpoolError> {
         let quarantine = self.root().join(QUARANTINE);
@@ -316,7 +333,7 @@ impl QueueDir {
         self.path.parent().unwrap_or(&self.path)
     }
 
-    /// Notes, synced, how many frames of a segment that was given up were accepted. What was not is written again
+    /// Notes, synced, how many frames of a segment that was abandoned were accepted. What was not is written again
     /// elsewhere, so it must not be found here as well, also when the cursor database is lost.
     pub(super) fn put_accepted(&self, number: u64, frames: u64) -> Result<(), SpoolError> {
         let path = accepted_file(&self.segment(number));
@@ -348,12 +365,12 @@ impl QueueDir {
     }
 
     /// Puts a cursor database that cannot be opened out of the way.
-    pub(super) fn set_cursor_aside(&self) -> Result<(), SpoolError> {
-        let aside = self.path.join(format!("cursor.damaged-{:08x}", fastrand::u32(..)));
-        fs::rename(self.cursor(), &aside).map_err(|error| io_error("rename", &self.cursor(), error))
+    pub(super) fn move_cursor_away(&self) -> Result<(), SpoolError> {
+        let away = self.path.join(format!("cursor.damaged-{:08x}", fastrand::u32(..)));
+        fs::rename(self.cursor(), &away).map_err(|error| io_error("rename", &self.cursor(), error))
     }
 
-    /// What the whole spool directory takes on disk, in bytes.
+    /// How many bytes the whole spool directory takes on disk.
     pub(super) fn root_bytes(&self) -> u64 {
         walk(self.root())
     }
@@ -368,18 +385,18 @@ fn accepted_file(segment: &Path) -> PathBuf {
     segment.join("accepted")
 }
 
-/// How many frames of a segment may be read: all, unless it was given up.
+/// How many frames of a segment may be read: all, unless it was abandoned.
 pub(super) fn accepted(segment: &Path) -> u64 {
     let text = fs::read_to_string(accepted_file(segment)).unwrap_or_default();
     text.strip_suffix('\n').and_then(|frames| frames.parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// All that is in a directory, or an error: what is not listed would be taken for gone.
+/// Lists a directory, or fails: a file that is not listed would be taken for gone.
 pub(super) fn list(dir: &Path) -> Result<Vec<fs::DirEntry>, SpoolError> {
     fs::read_dir(dir).and_then(Iterator::collect).map_err(|error| io_error("list", dir, error))
 }
 
-/// What the files below a directory take on disk, in bytes.
+/// How many bytes the files below a directory take on disk.
 pub(super) fn walk(dir: &Path) -> u64 {
     let Ok(list) = fs::read_dir(dir) else { return 0 };
     list.flatten()

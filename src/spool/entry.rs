@@ -1,8 +1,8 @@
-//! Entries: the records of one partition in one append, self-describing.
+//! [`Entry`]: the records of one partition in one append, self-describing. It is bytes in memory.
 //!
 //! ```text
-//! partition 4 | first record 8 | records 4 | first, last timestamp 8 8 | appended at 8 | batches: records 8, bytes 8
-//! | answers 1 | coding 1 | of the records without it: length 4, crc32 4
+//! lane 4 | first record 8 | records 4 | first, last timestamp 8 8 | appended at 8 | batches: records 8, bytes 8
+//! | response protocol 1 | coding 1 | of the records without it: length 4, crc32 4
 //! | lengths: key 4, content type 2, open 2, separator 2, close 2 | these five | where each record ends 4 each | records
 //! ```
 
@@ -19,28 +19,27 @@ use crate::error::SpoolError;
 /// The largest record that the spool takes, so that every length fits the format with room to spare.
 pub(crate) const MAX_RECORD_BYTES: usize = 1 << 30;
 
-/// The longest partition key; the rest is cut off.
+/// The longest partition key; the rest is left out.
 const MAX_KEY_BYTES: usize = 64 << 10;
 
-/// What an entry says before its records.
+/// The numbers at the beginning of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EntryHead {
-    /// The number of the partition in its segment.
-    pub(super) partition: u32,
-    /// The number of the first record in its lane: its partition in this segment.
+    pub(super) lane: u32,
+    /// The number of the first record in its lane.
     pub(super) first_record: u64,
     pub(super) records: u32,
     /// Nanoseconds since the epoch, like the other times.
     pub(super) first_timestamp: u64,
     pub(super) last_timestamp: u64,
     pub(super) appended_at: u64,
-    pub(super) division: Division,
+    pub(super) limits: StoredLimits,
 }
 
-/// How records are divided into batches. It is kept with them, so that a restart, also with other settings, makes the
-/// same batches again.
+/// The limits of the batches that records make up. They are stored with the records, so that a restart, also with other
+/// settings, makes the same batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Division {
+pub(super) struct StoredLimits {
     pub(super) max_records: u64,
     pub(super) max_bytes: u64,
 }
@@ -54,7 +53,7 @@ pub(super) fn system_time(nanos: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(nanos)
 }
 
-/// The key as it is stored: at most [`MAX_KEY_BYTES`], cut at a character.
+/// The key as it is stored: at most [`MAX_KEY_BYTES`], truncated at a character.
 pub(super) fn stored_key(key: &str) -> &str {
     let mut end = key.len().min(MAX_KEY_BYTES);
     while !key.is_char_boundary(end) {
@@ -63,12 +62,12 @@ pub(super) fn stored_key(key: &str) -> &str {
     &key[..end]
 }
 
-/// A run of a group's records.
+/// A run of a block's records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a> {
-    /// Where the payload begins in the group's.
+    /// Where the payload begins in the block's.
     pub(super) base: usize,
-    /// Where each record ends in the group's.
+    /// Where each record ends in the block's.
     pub(super) ends: &'a [usize],
     pub(super) payload: &'a [u8],
 }
@@ -83,10 +82,10 @@ pub(super) fn write(
     out: &mut Vec<u8>,
 ) {
     out.clear();
-    out.extend_from_slice(&head.partition.to_le_bytes());
+    out.extend_from_slice(&head.lane.to_le_bytes());
     out.extend_from_slice(&head.first_record.to_le_bytes());
     out.extend_from_slice(&head.records.to_le_bytes());
-    let Division { max_records, max_bytes } = head.division;
+    let StoredLimits { max_records, max_bytes } = head.limits;
     for field in [head.first_timestamp, head.last_timestamp, head.appended_at, max_records, max_bytes] {
         out.extend_from_slice(&field.to_le_bytes());
     }
@@ -100,7 +99,7 @@ pub(super) fn write(
     out.extend_from_slice(&len32(key.len()).to_le_bytes());
     let parts = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()];
     for part in parts {
-        // The builder refuses an encoder whose framing is longer.
+        // The builder takes no encoder whose framing is longer.
         out.extend_from_slice(&u16::try_from(part.len()).unwrap_or(u16::MAX).to_le_bytes());
     }
     out.extend_from_slice(key.as_bytes());
@@ -151,7 +150,7 @@ pub(super) struct Entry {
     payload_at: usize,
 }
 
-/// What is needed to find an entry's records without having read them.
+/// The part of an entry that is needed to find its records without having read them.
 #[derive(Clone, Debug)]
 pub(super) struct Summary {
     pub(super) head: EntryHead,
@@ -160,7 +159,7 @@ pub(super) struct Summary {
     pub(super) payload_bytes: usize,
 }
 
-/// Where the parts of an entry are.
+/// The parts of an entry, and where they are.
 struct Layout<'a> {
     head: EntryHead,
     coding: Coding,
@@ -180,13 +179,13 @@ impl<'a> Layout<'a> {
     fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         let head = EntryHead {
-            partition: fields.u32()?,
+            lane: fields.u32()?,
             first_record: fields.u64()?,
             records: fields.u32()?,
             first_timestamp: fields.u64()?,
             last_timestamp: fields.u64()?,
             appended_at: fields.u64()?,
-            division: Division { max_records: fields.u64()?, max_bytes: fields.u64()? },
+            limits: StoredLimits { max_records: fields.u64()?, max_bytes: fields.u64()? },
         };
         // By the status, if a later version knows more.
         let response_protocol = ResponseProtocol::from_byte(fields.u8()?).unwrap_or_default();
@@ -318,7 +317,7 @@ impl Entry {
         if fits(until) {
             return until;
         }
-        // Lengths grow with `end`: the first that does not fit is found by halving.
+        // Lengths grow with `end`: the first that does not fit is found by bisection.
         let (mut fitting, mut too_many) = (from, until);
         while too_many - fitting > 1 {
             let middle = fitting + (too_many - fitting) / 2;
@@ -347,13 +346,13 @@ mod tests {
 
     fn entry() -> Entry {
         let head = EntryHead {
-            partition: 2,
+            lane: 2,
             first_record: 100,
             records: 3,
             first_timestamp: 1,
             last_timestamp: 2,
             appended_at: 3,
-            division: Division { max_records: 4, max_bytes: 5 },
+            limits: StoredLimits { max_records: 4, max_bytes: 5 },
         };
         let mut out = Vec::new();
         let records = Part { base: 10, ends: &[13, 18, 23], payload: b"\"a\",\"bb\",null" };
@@ -364,9 +363,9 @@ mod tests {
     #[test]
     fn an_entry_is_read_as_it_was_written() {
         let entry = entry();
-        assert_eq!((entry.head.partition, entry.head.first_record, entry.head.records), (2, 100, 3));
+        assert_eq!((entry.head.lane, entry.head.first_record, entry.head.records), (2, 100, 3));
         assert_eq!((entry.head.first_timestamp, entry.head.last_timestamp, entry.head.appended_at), (1, 2, 3));
-        assert_eq!(entry.head.division, Division { max_records: 4, max_bytes: 5 });
+        assert_eq!(entry.head.limits, StoredLimits { max_records: 4, max_bytes: 5 });
         assert_eq!(entry.framing, Framing::json_array());
         let mut plain = Vec::new();
         assert!(entry.plain(&(100..101), &mut plain).unwrap() && entry.plain(&(101..103), &mut plain).unwrap());
@@ -388,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_or_longer_bytes_are_no_entry() {
+    fn truncated_or_longer_bytes_are_no_entry() {
         let EntryBytes::Joined(bytes, _) = entry().bytes else { unreachable!() };
         for len in 0..bytes.len() {
             assert!(Entry::read(EntryBytes::joined(bytes[..len].to_vec())).is_none(), "{len} bytes");
@@ -413,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_key_is_cut_at_a_character() {
+    fn a_long_key_is_truncated_at_a_character() {
         let key = "ä".repeat(MAX_KEY_BYTES);
         assert_eq!(stored_key(&key).len(), MAX_KEY_BYTES);
         assert_eq!(stored_key("short"), "short");

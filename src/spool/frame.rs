@@ -1,6 +1,6 @@
-//! Frames: what one value of a segment's database holds.
+//! [`Frame`]: one value of a segment's database. It is bytes in memory; [`scan`] reads a file that it is given.
 //!
-//! The storage engine does not tell of damage, so every value carries what is needed to recognise it anywhere in a raw
+//! The storage engine does not report damage, so every value carries what is needed to recognise it anywhere in a raw
 //! file: a magic number, the frame's number, its length and a checksum that also covers the segment's id. An entry
 //! that is larger than a frame takes several, one after the other.
 //!
@@ -11,8 +11,8 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::SegmentId;
 use super::bytes::{Fields, index, len32};
+use super::position::SegmentId;
 
 const MAGIC: [u8; 4] = *b"\xf5OSf";
 const VERSION: u16 = 1;
@@ -48,7 +48,7 @@ fn checksum(segment: SegmentId, header: &[u8], payload: &[u8]) -> u32 {
 }
 
 impl<'a> Frame<'a> {
-    /// Replaces what is in `out` by this frame.
+    /// Writes this frame into `out`, in place of what is there.
     pub(super) fn write(&self, segment: SegmentId, out: &mut Vec<u8>) {
         out.clear();
         out.extend_from_slice(&MAGIC);
@@ -84,43 +84,43 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Where a frame lies in a raw file.
+/// The location of a frame in a raw file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) number: u64,
     pub(super) offset: u64,
     pub(super) len: usize,
 }
 
-/// Every whole frame of the segment in a database's file, by number, whatever lies between them, and what `read` makes of
-/// it.
+/// Finds every whole frame of the segment in a database's file, by number, whatever lies between them, and what `read`
+/// makes of it.
 pub(super) fn scan<T>(
     segment: SegmentId,
     mut file: impl Read,
     read: impl Fn(Frame<'_>) -> T,
-) -> io::Result<Vec<(Place, T)>> {
+) -> io::Result<Vec<(Location, T)>> {
     // Two frames long, and refilled while less than one is left: every frame is once whole in it.
     let mut window = vec![0; 2 * (HEADER_BYTES + MAX_PAYLOAD_BYTES)];
-    let (mut filled, mut window_at, mut places) = (0, 0, Vec::new());
+    let (mut filled, mut window_at, mut found) = (0, 0, Vec::new());
     loop {
         let ended = fill(&mut file, &mut window, &mut filled)?;
         let bytes = &window[..filled];
         let keep = if ended { 0 } else { HEADER_BYTES + MAX_PAYLOAD_BYTES };
         let mut at = 0;
         while bytes.len() - at > keep {
-            let Some(found) = find_magic(&bytes[at..]) else {
+            let Some(magic) = find_magic(&bytes[at..]) else {
                 // The start of a magic number may be all that is in the window of it.
                 at = at.max(bytes.len().saturating_sub(MAGIC.len() - 1));
                 break;
             };
-            at += found;
+            at += magic;
             if bytes.len() - at <= keep {
                 break;
             }
             match Frame::read(segment, &bytes[at..]) {
                 Some(frame) => {
                     let len = HEADER_BYTES + frame.payload.len();
-                    places.push((Place { number: frame.number, offset: window_at + at as u64, len }, read(frame)));
+                    found.push((Location { number: frame.number, offset: window_at + at as u64, len }, read(frame)));
                     at += len;
                 }
                 None => at += 1,
@@ -134,17 +134,17 @@ pub(super) fn scan<T>(
         window_at += at as u64;
     }
     // The engine may have rewritten a value; either copy is whole and the same.
-    places.sort_by_key(|(place, _)| place.number);
-    places.dedup_by_key(|(place, _)| place.number);
-    Ok(places)
+    found.sort_by_key(|(location, _)| location.number);
+    found.dedup_by_key(|(location, _)| location.number);
+    Ok(found)
 }
 
-/// What to do about a block that the disk does not give.
+/// The choice for a block that the disk does not give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadErrors {
     /// It may yet.
     Fail,
-    /// It was asked often enough: the block costs what is in it, and nothing else.
+    /// The disk was asked often enough: the block costs what is in it, and nothing else.
     Skip,
 }
 
@@ -236,8 +236,8 @@ mod tests {
         out
     }
 
-    fn places(file: impl Read) -> Vec<Place> {
-        scan(SEGMENT, file, |_| ()).unwrap().into_iter().map(|(place, ())| place).collect()
+    fn locations(file: impl Read) -> Vec<Location> {
+        scan(SEGMENT, file, |_| ()).unwrap().into_iter().map(|(location, ())| location).collect()
     }
 
     #[test]
@@ -275,13 +275,13 @@ mod tests {
             let at = file.len() as u64;
             file.extend(bytes_of(number, format!("payload {number}").as_bytes()));
             file.extend(b"\xf5\xf5OSf");
-            assert!(places(&file[..]).iter().any(|place| place.number == number && place.offset <= at));
+            assert!(locations(&file[..]).iter().any(|frame| frame.number == number && frame.offset <= at));
         }
         let damaged = file.len() + 40;
         file.extend(bytes_of(3, &[b'x'; 100]));
         file.extend(bytes_of(4, b"after"));
         file[damaged] ^= 1;
-        let numbers: Vec<_> = places(&file[..]).iter().map(|place| place.number).collect();
+        let numbers: Vec<_> = locations(&file[..]).iter().map(|frame| frame.number).collect();
         assert_eq!(numbers, [0, 1, 2, 4]);
     }
 
@@ -304,11 +304,11 @@ mod tests {
             file.extend(vec![0xf5; (nth * 7919) % 200_000]);
         }
         for piece in [997, 64 << 10, usize::MAX] {
-            let places = places(Pieces(&file, piece));
-            assert!(places.iter().map(|place| place.number).eq(0..60), "pieces of {piece} bytes");
-            for place in places {
-                let at = usize::try_from(place.offset).unwrap();
-                assert_eq!(Frame::read(SEGMENT, &file[at..at + place.len]).unwrap().number, place.number);
+            let locations = locations(Pieces(&file, piece));
+            assert!(locations.iter().map(|frame| frame.number).eq(0..60), "pieces of {piece} bytes");
+            for frame in locations {
+                let at = usize::try_from(frame.offset).unwrap();
+                assert_eq!(Frame::read(SEGMENT, &file[at..at + frame.len]).unwrap().number, frame.number);
             }
         }
     }

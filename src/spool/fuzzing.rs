@@ -1,15 +1,19 @@
-//! What the fuzz targets see of the spool.
+//! The functions that the fuzz targets call.
 #![allow(missing_docs, clippy::missing_panics_doc)]
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::coding::Coding;
-use super::entry::{self, Division, Entry, EntryBytes, EntryHead, Part, Summary};
+use super::entry::{self, Entry, EntryBytes, EntryHead, Part, StoredLimits, Summary};
 use super::frame::{self, Frame};
-use super::{GapEncoder, Next, SegmentId, Spool, SpoolConfig, SpoolHooks, Wake, lock};
+use super::gap::{Gap, GapEncoder};
+use super::open::Spool;
+use super::position::SegmentId;
+use super::queue::{SpoolConfig, SpoolHooks, Wake};
+use super::reader::Next;
 use crate::config::values::{BatchLimits, Durability, SpoolLimits};
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
@@ -28,10 +32,10 @@ pub fn read_frame(segment: (u64, u64), bytes: &[u8]) -> Option<Parts<'_>> {
     Frame::read(id(segment), bytes).map(|frame| (frame.number, frame.part, frame.parts, frame.payload))
 }
 
-/// The number, the place and the length of every frame in a file.
+/// The number, the offset and the length of every frame in a file.
 pub fn scan(segment: (u64, u64), file: &[u8]) -> Vec<(u64, u64, usize)> {
-    let places = frame::scan(id(segment), file, |_| ()).expect("memory can be read");
-    places.iter().map(|(place, ())| (place.number, place.offset, place.len)).collect()
+    let frames = frame::scan(id(segment), file, |_| ()).expect("memory can be read");
+    frames.iter().map(|(frame, ())| (frame.number, frame.offset, frame.len)).collect()
 }
 
 fn id((queue, number): (u64, u64)) -> SegmentId {
@@ -40,15 +44,14 @@ fn id((queue, number): (u64, u64)) -> SegmentId {
 
 /// An entry with records that are joined by `framing`'s separator.
 pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[Vec<u8>], compressed: bool) -> Vec<u8> {
-    let group = group(records, framing.separator());
+    let block = block(records, framing.separator());
     let records = u32::try_from(records.len()).expect("a few records");
-    let division = Division { max_records: 4, max_bytes: 5 };
+    let limits = StoredLimits { max_records: 4, max_bytes: 5 };
     let (first_timestamp, last_timestamp, appended_at) = (1, 2, 3);
-    let head =
-        EntryHead { partition: 1, first_record, records, first_timestamp, last_timestamp, appended_at, division };
+    let head = EntryHead { lane: 1, first_record, records, first_timestamp, last_timestamp, appended_at, limits };
     let coding = if compressed { Coding::Lz4 } else { Coding::Identity };
     let mut out = Vec::new();
-    let records = Part { base: 0, ends: &group.ends, payload: &group.payload };
+    let records = Part { base: 0, ends: &block.ends, payload: &block.payload };
     entry::write(&head, key, framing, records, coding, &mut out);
     out
 }
@@ -80,19 +83,19 @@ pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Vec<u
     Some((key.to_string(), entry.framing, records))
 }
 
-fn group(records: &[Vec<u8>], separator: &[u8]) -> Block {
-    let mut group = Block::default();
+fn block(records: &[Vec<u8>], separator: &[u8]) -> Block {
+    let mut block = Block::default();
     for record in records {
-        if !group.ends.is_empty() {
-            group.payload.extend_from_slice(separator);
+        if !block.ends.is_empty() {
+            block.payload.extend_from_slice(separator);
         }
-        group.payload.extend_from_slice(record);
-        group.ends.push(group.payload.len());
+        block.payload.extend_from_slice(record);
+        block.ends.push(block.payload.len());
     }
-    group
+    block
 }
 
-/// The records that are missing, by partition, as the gaps tell it.
+/// The records that are missing, by partition, as the gaps report them.
 pub type Gaps = Arc<Mutex<HashMap<String, u64>>>;
 
 /// A batch that was delivered.
@@ -122,9 +125,10 @@ impl LineSpool {
             endpoint: None,
         };
         let gaps = Gaps::default();
-        let told = gaps.clone();
-        let gap_encoder = move |gap: &super::Gap| {
-            *lock(&told).entry(gap.key.to_string()).or_default() += gap.records;
+        let reported = gaps.clone();
+        let gap_encoder = move |gap: &Gap| {
+            *reported.lock().unwrap_or_else(PoisonError::into_inner).entry(gap.key.to_string()).or_default() +=
+                gap.records;
             None
         };
         let (gap_encoder, wake): (Arc<GapEncoder>, Arc<Wake>) = (Arc::new(gap_encoder), Arc::new(|| ()));
@@ -136,7 +140,7 @@ impl LineSpool {
 
     pub fn append(&self, key: &str, lines: &[Vec<u8>]) {
         let framing = Framing::ndjson();
-        self.spool.append(&[(key, &group(lines, framing.separator()))], &framing).expect("a spool that takes records");
+        self.spool.append(&[(key, &block(lines, framing.separator()))], &framing).expect("a spool that takes records");
     }
 
     /// Delivers at most so many batches.
@@ -165,6 +169,6 @@ impl LineSpool {
     /// How many records wait, and how many are missing by the spool's own count.
     pub fn depth(&self) -> (u64, u64) {
         let depth = self.spool.depth();
-        (depth.pending_records, self.spool.inner.losses.get(LossReason::Corrupt))
+        (depth.pending_records, self.spool.queue.hooks.losses.get(LossReason::Corrupt))
     }
 }

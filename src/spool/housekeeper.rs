@@ -1,74 +1,39 @@
-//! What is done ahead of time or afterwards, so that neither an append nor the delivery waits for it.
+//! The housekeeper: a thread that works ahead of time and afterwards, so that neither an append nor the delivery waits for
+//! that. It makes, seals, recovers and deletes segments.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::active::NextSegment;
 use super::dir::io_error;
-use super::reader::Place;
+use super::jobs::Job;
+use super::lock::is_out_of_order;
+use super::queue::Queue;
+use super::read_cache::Phase;
 use super::seal::Seal;
 use super::segment::Segment;
-use super::{Inner, lock};
 use crate::config::values::Durability;
-use crate::error::SpoolError;
-use crate::error::error_chain;
+use crate::error::{SpoolError, error_chain};
 use crate::observe::event::{Events, SpoolEvent};
 
-#[derive(Debug)]
-pub(super) enum Job {
-    /// Make the next segment.
-    Spare,
-    /// Seal a segment that gets no more entries.
-    Seal {
-        segment: Arc<Segment>,
-        frames: u64,
-    },
-    /// Write a seal that could not be written before.
-    KeepSeal(u64, Seal),
-    /// Find out what is in a segment that has no seal, and seal it. Of its frames, `accepted` are known to be safe.
-    Recover {
-        number: u64,
-        accepted: u64,
-    },
-    /// Open a segment for reading.
-    Prefetch(u64),
-    /// Make the body of the batch that begins there, of records up to that one.
-    ReadAhead(Place, u64),
-    /// Delete a segment that is delivered.
-    Remove(u64),
-    /// Sync the newest segment when the interval is over, and now.
-    SyncSoon,
-    Sync,
-    /// Make acknowledgements survive a kill in a moment, and now.
-    SettleSoon,
-    Settle,
-    /// Tell of what was lost.
-    ReportGaps,
-    /// Say that everything before was done.
-    #[cfg(test)]
-    Tell(std::sync::mpsc::Sender<()>),
-    /// Do what was asked for before, and end.
-    Finish,
-}
+/// How long until a job that failed is tried again: a disk that is full or broken does not get well in a moment.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How long until something that failed is tried again: a disk that is full or broken does not get well in a moment.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
-
-/// For so long acknowledgements gather before they are written down together: what a kill has sent again.
+/// For so long acknowledgements gather before they are written together: what a kill has sent again.
 const SETTLE_AFTER: Duration = Duration::from_millis(10);
 
 /// Starts the thread. It ends with [`Job::Finish`].
-pub(super) fn start(inner: Arc<Inner>, jobs: Receiver<Job>) -> Result<JoinHandle<()>, SpoolError> {
-    let path = inner.dir.path.clone();
-    crate::process::spawn("housekeeper", move || run(&inner, &jobs))
+pub(super) fn start(queue: Arc<Queue>, jobs: Receiver<Job>) -> Result<JoinHandle<()>, SpoolError> {
+    let path = queue.dir.path.clone();
+    crate::process::spawn("housekeeper", move || run(&queue, &jobs))
         .map_err(|error| io_error("start a thread for", &path, error))
 }
 
-fn run(inner: &Inner, jobs: &Receiver<Job>) {
+fn run(queue: &Queue, jobs: &Receiver<Job>) {
     let mut later = Later::default();
     loop {
         let next = match later.wait() {
@@ -82,7 +47,7 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
                 continue;
             }
             Ok(Job::SyncSoon) => {
-                later.sync_at = later.sync_at.or_else(|| Instant::now().checked_add(inner.sync_interval()));
+                later.sync_at = later.sync_at.or_else(|| Instant::now().checked_add(queue.sync_interval()));
                 continue;
             }
             Ok(job) => job,
@@ -91,27 +56,31 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
                 None => continue,
             },
         };
-        // A panic of the engine or of an encoder must not end what everything else waits for.
-        let result = catch_unwind(AssertUnwindSafe(|| inner.run_job(&job)));
-        let panicked = |_| Err(SpoolError::Panicked { action: "look after", path: inner.dir.path.clone() });
-        later.done(result.unwrap_or_else(panicked), job, &inner.events);
+        // A panic of the engine or of an encoder must not end the thread that everything else waits for.
+        let result = catch_unwind(AssertUnwindSafe(|| queue.run_job(&job))).unwrap_or_else(|panic| {
+            if is_out_of_order(&*panic) {
+                resume_unwind(panic);
+            }
+            Err(SpoolError::Panicked { action: "look after", path: queue.dir.path.clone() })
+        });
+        later.done(result, job, &queue.hooks.events);
     }
 }
 
-/// What waits for its time.
+/// The jobs that wait for their time.
 #[derive(Debug, Default)]
 struct Later {
     sync_at: Option<Instant>,
     settle_at: Option<Instant>,
-    /// What failed, in the order in which it did.
+    /// The jobs that failed, in the order in which they did.
     failed: VecDeque<(Instant, Job)>,
     failing: bool,
 }
 
 impl Later {
     fn wait(&self) -> Option<Duration> {
-        let again_at = self.failed.front().map(|(at, _)| *at);
-        let at = [self.sync_at, self.settle_at, again_at].into_iter().flatten().min()?;
+        let retry_at = self.failed.front().map(|(at, _)| *at);
+        let at = [self.sync_at, self.settle_at, retry_at].into_iter().flatten().min()?;
         Some(at.saturating_duration_since(Instant::now()))
     }
 
@@ -127,7 +96,7 @@ impl Later {
         is_due.then(|| self.failed.pop_front()).flatten().map(|(_, job)| job)
     }
 
-    /// Warns once when jobs begin to fail. What a closed spool does not do any more is no failure.
+    /// Warns once when jobs begin to fail. A job that a closed spool does not do any more is no failure.
     fn done(&mut self, result: Result<(), SpoolError>, job: Job, events: &Events) {
         let error = match result {
             Ok(()) => {
@@ -140,11 +109,11 @@ impl Later {
         if !std::mem::replace(&mut self.failing, true) {
             events.report(SpoolEvent::HousekeepingFailed { reason: error_chain(&error) });
         }
-        self.failed.push_back((Instant::now() + AGAIN_AFTER, job));
+        self.failed.push_back((Instant::now() + RETRY_AFTER, job));
     }
 }
 
-impl Inner {
+impl Queue {
     fn sync_interval(&self) -> Duration {
         match self.config.durability {
             Durability::Interval(interval) => interval,
@@ -154,7 +123,7 @@ impl Inner {
 
     fn run_job(&self, job: &Job) -> Result<(), SpoolError> {
         match *job {
-            Job::Spare => self.make_spare(),
+            Job::MakeNext => self.make_next_ahead(),
             Job::Seal { ref segment, frames } => {
                 self.seal(segment, frames);
                 Ok(())
@@ -162,20 +131,20 @@ impl Inner {
             Job::KeepSeal(number, ref seal) => self.keep_seal(number, seal),
             Job::Recover { number, accepted } => self.recover(number, accepted),
             Job::Prefetch(number) => {
-                // Who needs it opens it, and reports what is wrong.
-                let _ = self.reader(number);
+                // Who needs the segment opens it, and reports the error.
+                let _ = self.open_segment(number);
                 Ok(())
             }
-            Job::ReadAhead(place, end) => {
-                self.read_ahead(place, end);
+            Job::ReadAhead { lane, start, end } => {
+                self.read_ahead(lane, start, end);
                 Ok(())
             }
             Job::Remove(number) => self.remove_segment(number),
-            Job::Sync => self.sync_head(),
+            Job::Sync => self.sync_active(),
             Job::Settle => self.settle(),
             Job::ReportGaps => self.report_gaps(),
             #[cfg(test)]
-            Job::Tell(ref sender) => {
+            Job::Reply(ref sender) => {
                 let _ = sender.send(());
                 Ok(())
             }
@@ -183,18 +152,14 @@ impl Inner {
         }
     }
 
-    fn make_spare(&self) -> Result<(), SpoolError> {
-        let reserves = self.reserves();
-        // Locked while it is made: who needs it meanwhile waits instead of making another.
-        let mut spare = lock(&self.spare);
-        if spare.is_none() && !self.closed.load(Ordering::Acquire) {
-            let mut segment = self.create_segment()?;
-            if reserves {
-                segment.reserve(self.config.segment_bytes);
-            }
-            *spare = Some(Arc::new(segment));
+    fn make_next_ahead(&self) -> Result<(), SpoolError> {
+        let writer = self.writer.lock();
+        if matches!(writer.next, NextSegment::Absent) && !self.is_closed() {
+            let reserve = self.reserves(&writer.space).then_some(self.config.segment_bytes);
+            drop(self.make_next(writer, reserve)?);
+        } else {
+            drop(writer);
         }
-        drop(spare);
         self.dir.take_ballast();
         Ok(())
     }
@@ -202,23 +167,18 @@ impl Inner {
     fn seal(&self, segment: &Segment, frames: u64) {
         let number = segment.id.number;
         if let Err(error) = segment.sync() {
-            // What a power cut takes of it now is missed when it is read. Later syncs say nothing of this one.
-            self.events.report(SpoolEvent::SegmentNotSynced { segment: number, reason: error_chain(&error) });
+            // Records that a power cut takes of it now are missed when it is read. Later syncs say nothing of this one.
+            self.report_event(SpoolEvent::SegmentNotSynced { segment: number, reason: error_chain(&error) });
         }
         segment.trim();
         let seal = Seal { frames, lanes: segment.lanes() };
-        let mut state = lock(&self.state);
-        if let Some(segment) = state.segments.get_mut(&number) {
-            segment.frames = Some(frames);
-        }
-        // With a backlog, nobody will read it for a while.
-        let unused = state.close_least_used(1);
-        drop(state);
-        drop(unused);
+        self.index.lock().set_frames(number, frames);
+        let closed = self.read_cache.lock().set_sealed(number);
+        drop(closed);
         self.keep_seal_or_ask(number, seal);
     }
 
-    /// What cannot be kept now is kept later. Until then a restart scans the segment.
+    /// Keeps a seal now or later. Until then a restart scans the segment.
     fn keep_seal_or_ask(&self, number: u64, seal: Seal) {
         if self.keep_seal(number, &seal).is_err() {
             self.ask(Job::KeepSeal(number, seal));
@@ -226,13 +186,15 @@ impl Inner {
     }
 
     fn keep_seal(&self, number: u64, seal: &Seal) -> Result<(), SpoolError> {
-        // Not deleted meanwhile.
-        let _opening = lock(&self.opening);
-        if !lock(&self.state).segments.contains_key(&number) {
+        // It is not deleted meanwhile.
+        let sealing = self.begin_phase(number, Phase::Sealing);
+        let is_there = self.index.lock().contains(number);
+        if !is_there {
             return Ok(());
         }
         seal.write(&self.dir.segment(number))?;
-        lock(&self.state).owe_seal(number, 0);
+        drop(sealing);
+        self.index.lock().owe_seal(number, 0);
         Ok(())
     }
 
@@ -241,10 +203,10 @@ impl Inner {
         let seal = self.reading(number, |errors| Seal::recover(&path, id, accepted, errors))?;
         // Before anything of it is delivered: a later scan may find less. On a disk that takes nothing it does without.
         self.keep_seal_or_ask(number, seal.clone());
-        let mut state = lock(&self.state);
-        let delivered = state.add_sealed(number, seal);
-        state.enqueue_all();
-        drop(state);
+        let mut index = self.index.lock();
+        let delivered = index.add_sealed(number, seal);
+        index.enqueue_all();
+        drop(index);
         if delivered {
             self.ask(Job::Remove(number));
         }
@@ -253,18 +215,26 @@ impl Inner {
         Ok(())
     }
 
-    /// Syncs what was accepted in the meantime. A segment that could not be synced is not trusted any more.
-    fn sync_head(&self) -> Result<(), SpoolError> {
-        let segment = lock(&self.head).as_ref().map(|head| head.segment.clone());
-        let Some(segment) = segment else { return Ok(()) };
-        segment.sync().or_else(|error| {
-            let mut head = lock(&self.head);
-            if head.as_ref().is_some_and(|head| Arc::ptr_eq(&head.segment, &segment)) {
-                self.abandon_head(&mut head)?;
-            }
-            let (segment, reason) = (segment.id.number, error_chain(&error));
-            self.events.report(SpoolEvent::SegmentNotSynced { segment, reason });
-            Ok(())
-        })
+    /// Deletes a segment that is delivered, or was evicted.
+    fn remove_segment(&self, number: u64) -> Result<(), SpoolError> {
+        let deleting = self.begin_phase(number, Phase::Deleting);
+        let is_newest = self.index.lock().is_newest(number);
+        if is_newest {
+            // Or its number would be given out again after a restart, and with it the ids of its batches.
+            return Ok(());
+        }
+        // In this order, also after a power cut: what comes back must not come back without its cursors.
+        let damaged = self.read_cache.lock().is_damaged(number);
+        if damaged {
+            self.dir.quarantine(number, self.config.limits.max_bytes / 8)?;
+        } else {
+            self.dir.remove_segment(number)?;
+        }
+        self.index.lock().remove(number);
+        let open = self.read_cache.lock().remove(number);
+        drop(deleting);
+        drop(open);
+        let _ = self.with_cursors(|cursors| cursors.forget(number));
+        Ok(())
     }
 }

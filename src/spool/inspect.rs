@@ -11,15 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::cursor::{Cursor, LaneCursors};
+use super::coding::Coding;
+use super::cursor::{CursorStore, LaneCursors};
 use super::dir::{self, QUARANTINE, QueueDir, endpoint_of, has_format, io_error, list, parse_queue, walk};
 use super::entry::{Entry, system_time};
 use super::frame::{self, ReadErrors};
+use super::position::SegmentId;
 use super::rejected::RejectedStore;
 use super::seal::Seal;
 use super::segment::{EntryMeta, LaneSummary, Segment};
 use super::store::file_path;
-use super::{Coding, SegmentId};
 use crate::error::SpoolError;
 
 /// The directory of a spool.
@@ -47,7 +48,7 @@ impl Directory {
         Ok(ids.into_iter().filter_map(|id| Queue::open(&self.root, id).transpose()))
     }
 
-    /// The segments that were damaged and are set aside.
+    /// The segments that were damaged and are in quarantine.
     pub(crate) fn quarantined(&self) -> Result<Vec<SegmentFiles>, SpoolError> {
         let dir = self.root.join(QUARANTINE);
         if !dir.exists() {
@@ -70,18 +71,18 @@ impl Directory {
         RejectedStore::open(&self.root)
     }
 
-    /// What all of it takes on disk, in bytes.
+    /// How many bytes all of it takes on disk.
     pub(crate) fn disk_bytes(&self) -> u64 {
         walk(&self.root)
     }
 }
 
-/// What one exporter has, or had.
+/// A queue: the part of one exporter, which may be gone.
 #[derive(Debug)]
 pub(crate) struct Queue {
     path: PathBuf,
     id: u64,
-    /// Of one whose owner is gone.
+    /// Held where the owner is gone.
     lock: Option<QueueDir>,
 }
 
@@ -127,7 +128,7 @@ impl Queue {
         Ok(segments)
     }
 
-    /// What is delivered. Fails if there is no place for a copy to look that up in.
+    /// The records that are delivered. It fails if there is no place for a copy to look that up in.
     pub(crate) fn delivered(&self) -> Result<Known, SpoolError> {
         let Some(lock) = &self.lock else { return Ok(Known::Owned) };
         let from = lock.cursor();
@@ -141,7 +142,7 @@ impl Queue {
         let copy = tempfile::tempdir().map_err(no_copy)?;
         let to = copy.path().join("cursor");
         write_files(&to, &files).map_err(no_copy)?;
-        match Cursor::open(&to) {
+        match CursorStore::open(&to) {
             Ok((_, segments)) => Ok(Known::Is(Delivered(segments.into_iter().collect()))),
             // The copy's disk is.
             Err(error) if error.is_full() => Err(error),
@@ -194,7 +195,7 @@ fn no_copy(error: io::Error) -> SpoolError {
     io_error("copy a database to the temporary directory (TMPDIR says which)", &std::env::temp_dir(), error)
 }
 
-/// What is known of how far a queue is delivered.
+/// The knowledge of how far a queue is delivered.
 #[derive(Debug)]
 pub(crate) enum Known {
     Is(Delivered),
@@ -204,7 +205,7 @@ pub(crate) enum Known {
     Unreadable(SpoolError),
 }
 
-/// How far the lanes of each segment are delivered.
+/// The cursors of each segment's lanes.
 #[derive(Debug, Default)]
 pub(crate) struct Delivered(std::collections::HashMap<u64, LaneCursors>);
 
@@ -220,7 +221,7 @@ impl Delivered {
     }
 }
 
-/// What one partition has in a segment.
+/// A lane: the records of one partition in a segment.
 #[derive(Clone, Debug)]
 pub(crate) struct Lane {
     pub(crate) number: u32,
@@ -258,8 +259,8 @@ impl SegmentFiles {
         Self { path, id, seal }
     }
 
-    /// As it is now; `None` if it is not there any more.
-    pub(crate) fn again(&self) -> Option<Self> {
+    /// The same segment as it is now; `None` if it is not there any more.
+    pub(crate) fn reread(&self) -> Option<Self> {
         self.path.exists().then(|| Self::new(self.path.clone(), self.id))
     }
 
@@ -286,7 +287,7 @@ impl SegmentFiles {
         Some((meta.modified().ok()?, meta.len()))
     }
 
-    /// What each partition has: what the seal says, or what is found.
+    /// The lanes: those that the seal names, or those that are found.
     pub(crate) fn lanes(&self) -> Result<Vec<Lane>, SpoolError> {
         match &self.seal {
             Some(seal) => Ok(Lane::all(seal.lanes.clone())),
@@ -389,7 +390,7 @@ fn frames(range: &Range<u64>) -> String {
     }
 }
 
-/// What is missing of the numbers up to `end`.
+/// The numbers up to `end` that are missing.
 fn holes(found: &[u64], end: u64) -> Vec<Range<u64>> {
     let (mut holes, mut next) = (Vec::new(), 0);
     for number in found.iter().copied().chain([end]) {
@@ -401,7 +402,7 @@ fn holes(found: &[u64], end: u64) -> Vec<Range<u64>> {
     holes
 }
 
-/// What was found in a segment.
+/// The findings of looking through a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) sealed: bool,
@@ -411,7 +412,7 @@ pub(crate) struct Findings {
     pub(crate) records: u64,
     /// That should be there, as far as that is known.
     pub(crate) missing_records: u64,
-    /// What is wrong, in words.
+    /// The damage in words.
     pub(crate) damage: Vec<String>,
 }
 
@@ -434,7 +435,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// What each partition has.
+    /// The lanes that are found.
     pub(crate) fn lanes(&self) -> Vec<Lane> {
         Lane::all(self.segment.lanes())
     }

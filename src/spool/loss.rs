@@ -1,110 +1,56 @@
-//! What was lost, until it is told in the stream.
+//! Losses: they are counted at once, and reported in the stream by the housekeeper. It appends gap records.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use super::entry::stored_key;
-use super::housekeeper::Job;
-use super::{Inner, Spool, lock};
-use crate::encode::blocks::Block;
-use crate::encode::framing::Framing;
+use super::entry::system_time;
+use super::gap::{Gap, Unreported};
+use super::jobs::Job;
+use super::queue::Queue;
 use crate::error::SpoolError;
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 
-/// So many gaps wait to be told at most; further ones are told together, in the partition without a name.
-const MAX_WAITING: usize = 1024;
-
-/// Records of one partition that are missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Gap {
-    pub(crate) key: Arc<str>,
-    pub(crate) reason: LossReason,
-    pub(crate) records: u64,
-    /// The timestamps of the records, where they are known.
-    pub(crate) first: Option<SystemTime>,
-    pub(crate) last: Option<SystemTime>,
-}
-
-/// Encodes a record that tells of a gap.
-pub(crate) type GapEncoder = dyn Fn(&Gap) -> Option<(Block, Framing)> + Send + Sync;
-
-/// Gaps that wait to be told.
-#[derive(Debug, Default)]
-pub(crate) struct Unreported(Vec<Gap>);
-
-#[derive(Debug, Default)]
-pub(super) struct Gaps {
-    waiting: Unreported,
-}
-
-impl Unreported {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Adds a record that is lost before it comes to the spool.
-    pub(crate) fn add_record(&mut self, key: &str, reason: LossReason, time: Option<SystemTime>) {
-        let key = Arc::from(stored_key(key));
-        self.add(Gap { key, reason, records: 1, first: time, last: time });
-    }
-
-    fn add(&mut self, gap: Gap) {
-        let same = |other: &&mut Gap| other.reason == gap.reason && other.key == gap.key;
-        if let Some(other) = self.0.iter_mut().find(same) {
-            other.records += gap.records;
-            other.first = [other.first, gap.first].into_iter().flatten().min();
-            other.last = [other.last, gap.last].into_iter().flatten().max();
-        } else if self.0.len() < MAX_WAITING || gap.key.is_empty() {
-            self.0.push(gap);
-        } else {
-            self.add(Gap { key: Arc::from(""), ..gap });
-        }
-    }
-}
-
-impl Spool {
-    /// Has what was counted already told.
-    pub(crate) fn report(&self, unreported: Unreported) {
-        self.inner.report_again(unreported.0);
-    }
-}
-
-impl Inner {
-    /// Counts what was lost, and has it told.
+impl Queue {
+    /// Counts a loss, and has it reported.
     pub(super) fn note_gap(&self, gap: Gap) {
-        let mut gaps = lock(&self.gaps);
-        self.losses.add(gap.reason, gap.records);
-        if gaps.waiting.is_empty() {
-            self.events.report(SpoolEvent::RecordsLost { reason: gap.reason, records: gap.records });
-        }
-        self.report(&mut gaps, gap);
-    }
-
-    /// Has something told that is counted already: again, if the records which told it are lost themselves.
-    pub(super) fn report_again(&self, unreported: Vec<Gap>) {
-        let mut gaps = lock(&self.gaps);
-        for gap in unreported {
-            self.report(&mut gaps, gap);
-        }
-    }
-
-    fn report(&self, gaps: &mut Gaps, gap: Gap) {
-        if gaps.waiting.is_empty() {
+        let (reason, records) = (gap.reason, gap.records);
+        self.hooks.losses.add(reason, records);
+        let only = self.index.lock().add_gap(gap);
+        if only {
+            self.report_event(SpoolEvent::RecordsLost { reason, records });
             self.ask(Job::ReportGaps);
         }
-        gaps.waiting.add(gap);
     }
 
-    /// Tells of what was lost, in the partitions that it is missing from.
+    /// Counts records that will not be delivered, and has them reported; `between` are their timestamps.
+    pub(super) fn lose(&self, key: &Arc<str>, reason: LossReason, records: u64, between: Option<(u64, u64)>) {
+        if records == 0 {
+            return;
+        }
+        let (first, last) = between.map(|(first, last)| (system_time(first), system_time(last))).unzip();
+        self.note_gap(Gap { key: key.clone(), reason, records, first, last });
+    }
+
+    /// Has gaps reported that are counted already: again, if the records which reported them are lost themselves.
+    pub(super) fn report_again(&self, unreported: impl IntoIterator<Item = Gap>) {
+        let mut index = self.index.lock();
+        let mut first = false;
+        for gap in unreported {
+            first |= index.add_gap(gap);
+        }
+        drop(index);
+        if first {
+            self.ask(Job::ReportGaps);
+        }
+    }
+
+    /// Reports the losses, in the partitions that they are missing from.
     pub(super) fn report_gaps(&self) -> Result<(), SpoolError> {
-        let _announcing = lock(&self.reporting);
-        let mut waiting = std::mem::take(&mut lock(&self.gaps).waiting).0.into_iter();
-        while let Some(gap) = waiting.next() {
-            let Some((group, framing)) = (self.gap_encoder)(&gap) else { continue };
-            if let Err(error) = self.append(&[(&gap.key, &group)], &framing, Some(&gap)) {
-                let mut gaps = lock(&self.gaps);
-                std::iter::once(gap).chain(waiting).for_each(|gap| gaps.waiting.add(gap));
+        let mut reporting = Reporting::begin(self);
+        for gap in reporting.gaps.by_ref() {
+            let Some((block, framing)) = (self.hooks.gap_encoder)(&gap) else { continue };
+            if let Err(error) = self.append(&[(&gap.key, &block)], &framing, Some(&gap)) {
+                reporting.failed = Some(gap);
                 return Err(error);
             }
         }
@@ -112,38 +58,34 @@ impl Inner {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+/// Gaps that are being reported, by one thread at a time: closing waits for those that are on their way. The ones that are
+/// left wait again when this is dropped.
+struct Reporting<'a> {
+    queue: &'a Queue,
+    failed: Option<Gap>,
+    gaps: <Unreported as IntoIterator>::IntoIter,
+}
 
-    use super::*;
-
-    fn gap(key: &str, reason: LossReason, at: u64) -> Gap {
-        let time = Some(UNIX_EPOCH + Duration::from_secs(at));
-        Gap { key: Arc::from(key), reason, records: 2, first: time, last: time }
-    }
-
-    #[test]
-    fn gaps_of_one_kind_are_told_together() {
-        let mut gaps = Unreported::default();
-        for at in [5, 3, 9] {
-            gaps.add(gap("a", LossReason::Evicted, at));
+impl<'a> Reporting<'a> {
+    fn begin(queue: &'a Queue) -> Self {
+        let mut index = queue.index.lock();
+        while index.reporting {
+            index = index.wait(&queue.progress);
         }
-        gaps.add(gap("a", LossReason::Expired, 1));
-        gaps.add(gap("b", LossReason::Evicted, 1));
-        assert_eq!(gaps.0.len(), 3);
-        let seconds = |time: Option<SystemTime>| time.unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let first = &gaps.0[0];
-        assert_eq!((first.records, seconds(first.first), seconds(first.last)), (6, 3, 9));
+        index.reporting = true;
+        let gaps = std::mem::take(&mut index.unreported).into_iter();
+        Self { queue, failed: None, gaps }
     }
+}
 
-    #[test]
-    fn any_number_of_partitions_takes_bounded_memory_and_loses_no_count() {
-        let mut gaps = Unreported::default();
-        for n in 0..5000 {
-            gaps.add(gap(&n.to_string(), LossReason::Evicted, n));
+impl Drop for Reporting<'_> {
+    fn drop(&mut self) {
+        let mut index = self.queue.index.lock();
+        index.reporting = false;
+        for gap in self.failed.take().into_iter().chain(self.gaps.by_ref()) {
+            index.add_gap(gap);
         }
-        assert_eq!(gaps.0.len(), MAX_WAITING + 1);
-        assert_eq!(gaps.0.iter().map(|gap| gap.records).sum::<u64>(), 10_000);
+        drop(index);
+        self.queue.progress.notify_all();
     }
 }

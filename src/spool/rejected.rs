@@ -1,4 +1,5 @@
-//! The rejected store: records that the receiver refuses for good, one file each, for a person to read.
+//! [`RejectedStore`]: records that the receiver rejects for good, one file each, for a person to read. It touches that
+//! directory only.
 //!
 //! It lies beside the queues and is shared by all of them. A file is named after its batch, so that a record that is
 //! rejected again after a crash is there once.
@@ -16,26 +17,25 @@ use serde_core::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::dir::{create_in, io_error, private_file, sync_dir};
-use super::reader::Batch;
 use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
 
-/// How much of the server's answer is kept.
+/// How much of the response is kept.
 const MAX_RESPONSE_BYTES: usize = 4 << 10;
 
-/// A record that the receiver refused for good.
+/// A record that the receiver rejected for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RejectedRecord {
-    /// The `Idempotency-Key` of the request that was refused, or that it would have had if the record had been sent alone.
+    /// The `Idempotency-Key` of the request that was rejected, or that it would have had if the record had been sent alone.
     pub batch_id: String,
     /// The record's partition key.
     pub partition_key: String,
-    /// The status of the server's answer.
+    /// The status of the response.
     pub status: u16,
-    /// The start of what the endpoint responded, at most 4 KiB.
+    /// The start of the response, at most 4 KiB.
     pub response: String,
-    /// When it was refused.
+    /// When it was rejected.
     pub rejected_at: SystemTime,
     /// The `Content-Type` of the request.
     pub content_type: String,
@@ -46,20 +46,6 @@ pub struct RejectedRecord {
 }
 
 impl RejectedRecord {
-    pub(super) fn new(batch: &Batch, status: u16, response: &str, now: SystemTime) -> Self {
-        Self {
-            batch_id: batch.id.clone(),
-            partition_key: batch.partition.to_string(),
-            status,
-            response: String::from_utf8_lossy(&response.as_bytes()[..response.len().min(MAX_RESPONSE_BYTES)])
-                .into_owned(),
-            rejected_at: now,
-            content_type: batch.content_type.clone(),
-            response_protocol: batch.response_protocol,
-            body: batch.plain_body(),
-        }
-    }
-
     fn parse(bytes: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(bytes).ok()?;
         let text = |key: &str| value.get(key)?.as_str().map(str::to_owned);
@@ -101,6 +87,11 @@ impl Serialize for RejectedRecord {
     }
 }
 
+/// The part of a response that is kept.
+pub(super) fn start_of(response: &str) -> String {
+    String::from_utf8_lossy(&response.as_bytes()[..response.len().min(MAX_RESPONSE_BYTES)]).into_owned()
+}
+
 fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -108,7 +99,7 @@ fn since_epoch(time: SystemTime) -> Duration {
 /// A record of a batch that is rejected, and what the endpoint says of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rejection<'a> {
-    /// Its place in the batch, from 0.
+    /// Its number in the batch, from 0.
     pub(crate) record: usize,
     pub(crate) response: &'a str,
 }
@@ -118,7 +109,7 @@ pub(crate) struct Rejection<'a> {
 pub(crate) struct RejectedStore {
     dir: PathBuf,
     max_bytes: u64,
-    /// What is there, as far as this process knows; looked up where that leaves no room.
+    /// How many bytes are there, as far as this process knows; looked up where that leaves no room.
     bytes: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! Seals: what there should be in a segment that gets no more entries, in a file of its own beside the database.
+//! [`Seal`]: what there should be in a segment that gets no more entries. It is a file of its own beside the database.
 //!
 //! ```text
 //! crc32 4 | frames 8 | lanes 4 | for each lane: records 8, timestamps 8 8, key length 4, key
@@ -9,18 +9,19 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::SegmentId;
 use super::bytes::{Fields, len32};
 use super::dir::{io_error, private_file, sync_dir};
 use super::frame::ReadErrors;
+use super::position::SegmentId;
 use super::segment::{LaneSummary, Segment};
 use crate::error::SpoolError;
 
+/// The frames and lanes of a segment that gets no more entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seal {
     /// Frames are numbered from 0 to this, exclusive.
     pub(super) frames: u64,
-    /// What each partition has.
+    /// The records of each lane, in numbers.
     pub(super) lanes: Vec<LaneSummary>,
 }
 

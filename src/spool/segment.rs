@@ -1,20 +1,21 @@
-//! A segment: one database of numbered frames, written once from front to back, then only read.
+//! [`Segment`]: one database of numbered frames, written once from front to back, then only read. It touches the files of
+//! its own directory.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
-use super::SegmentId;
 use super::body::Body;
 use super::bytes::index;
 use super::coding::Coding;
-use super::dir::io_error;
-use super::entry::{Division, Entry, EntryBytes, EntryHead, Summary};
-use super::frame::{self, Frame, HEADER_BYTES, MAX_PAYLOAD_BYTES, Patched, Place, ReadErrors};
-use super::lock;
+use super::dir::{io_error, read_exact_at};
+use super::entry::{Entry, EntryBytes, EntryHead, StoredLimits, Summary};
+use super::frame::{self, Frame, HEADER_BYTES, Location, MAX_PAYLOAD_BYTES, Patched, ReadErrors};
+use super::lock::{Lock, Rank};
+use super::position::SegmentId;
 use super::store::{self, Shape, Store, file_path};
 use crate::config::values::BatchLimits;
 use crate::encode::framing::{Framing, ResponseProtocol};
@@ -30,7 +31,7 @@ const SHAPE: Shape = Shape { log_segment_bytes: 4 << 20, cache_bytes: 8 << 20 };
 /// engine write it anew.
 const RUNWAY: u64 = 32;
 
-/// Where an entry is, and what is needed to choose it without reading it.
+/// The location of an entry, and what is needed to choose it without reading it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EntryMeta {
     pub(super) first_frame: u64,
@@ -40,16 +41,16 @@ pub(super) struct EntryMeta {
     appended_at: u64,
 }
 
-/// The entries of one partition in this segment.
+/// The entries of one lane.
 #[derive(Debug)]
-pub(super) struct LaneIndex {
-    pub(super) key: Arc<str>,
+struct LaneEntries {
+    key: Arc<str>,
     entries: Vec<EntryMeta>,
     first_timestamp: u64,
     last_timestamp: u64,
 }
 
-/// What one partition has in a segment.
+/// The records of one partition in a segment, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LaneSummary {
     pub(super) key: Arc<str>,
@@ -59,23 +60,24 @@ pub(super) struct LaneSummary {
     pub(super) last_timestamp: u64,
 }
 
-impl LaneIndex {
+impl LaneEntries {
     /// How many records there are, counted from zero.
-    pub(super) fn end(&self) -> u64 {
+    fn end(&self) -> u64 {
         self.entries.last().map_or(0, |entry| entry.first_record + u64::from(entry.records))
     }
 }
 
+/// The source that frames are read from.
 #[derive(Debug)]
 enum Source {
     Database(Store),
     /// The raw file of a database that is closed, and where the whole frames are in it.
-    Raw(Mutex<File>, Vec<Place>),
+    Raw(File, Vec<Location>),
     /// There is no file any more.
     Missing,
 }
 
-/// What lies between two records of a lane.
+/// The records between two of a lane, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Available {
     pub(super) records: u64,
@@ -90,7 +92,7 @@ impl Available {
     }
 }
 
-/// Records taken out of a lane, joined into a request body.
+/// Records of a lane, joined into a request body.
 #[derive(Debug)]
 pub(super) struct Collected {
     pub(super) end: u64,
@@ -105,11 +107,13 @@ pub(super) struct Collected {
     pub(super) last_appended_at: u64,
 }
 
+/// A segment that is open: written, or read.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) id: SegmentId,
     source: Source,
-    lanes: Mutex<Vec<LaneIndex>>,
+    /// The entries by lane. They grow while the segment is active.
+    lanes: Lock<Vec<LaneEntries>>,
     /// How many bytes of its file were filled with zeros ahead, and how many were written since.
     reserved: u64,
     written: AtomicU64,
@@ -123,7 +127,7 @@ impl Segment {
     }
 
     fn new(id: SegmentId, source: Source) -> Self {
-        Self { id, source, lanes: Mutex::default(), reserved: 0, written: AtomicU64::new(0) }
+        Self { id, source, lanes: Lock::new(Rank::Entries, Vec::new()), reserved: 0, written: AtomicU64::new(0) }
     }
 
     /// Takes the disk that it will have before it is written: see [`Store::reserve`].
@@ -164,7 +168,7 @@ impl Segment {
     /// what follows.
     pub(super) fn open(dir: &Path, id: SegmentId, frames: u64, errors: ReadErrors) -> Result<(Self, bool), SpoolError> {
         let (segment, summaries) = Self::scan(dir, id, errors)?;
-        let found = segment.read_index(frames, summaries)?;
+        let found = segment.add_entries(frames, summaries)?;
         Ok((segment, found == frames))
     }
 
@@ -178,26 +182,26 @@ impl Segment {
         let (segment, summaries) = Self::scan(dir, id, errors)?;
         if let Source::Raw(file, _) = &segment.source {
             // Or a power cut could take what a seal says is there. A disk that takes nothing any more loses nothing.
-            let _ = lock(file).sync_data();
-            // What was taken ahead of a kill.
+            let _ = file.sync_data();
+            // The disk that was taken ahead of a kill.
             let _ = OpenOptions::new().read(true).write(true).open(file_path(dir)).map(|file| store::trim(&file));
         }
-        let frames = segment.places().last().map_or(0, |place| place.number + 1).min(accepted);
-        segment.read_index(frames, summaries)?;
+        let frames = segment.locations().last().map_or(0, |frame| frame.number + 1).min(accepted);
+        segment.add_entries(frames, summaries)?;
         Ok((segment, frames))
     }
 
-    /// A segment that is read from its raw file, without an index, and what it takes to make that: of every frame that is
-    /// a whole entry its summary.
+    /// A segment that is read from its raw file, without its entries, and what it takes to find those: of every frame that
+    /// is a whole entry its summary.
     fn scan(dir: &Path, id: SegmentId, errors: ReadErrors) -> Result<(Self, Vec<Option<Summary>>), SpoolError> {
         let path = file_path(dir);
         let (source, summaries) = match File::open(&path) {
             Ok(mut file) => {
                 let read = |frame: Frame<'_>| if frame.parts == 1 { Summary::read(frame.payload) } else { None };
-                let places = frame::scan(id, Patched::new(&mut file, errors), read);
-                let places = places.map_err(|error| io_error("read", &path, error))?;
-                let (places, summaries) = places.into_iter().unzip();
-                (Source::Raw(Mutex::new(file), places), summaries)
+                let found = frame::scan(id, Patched::new(&mut file, errors), read);
+                let found = found.map_err(|error| io_error("read", &path, error))?;
+                let (locations, summaries) = found.into_iter().unzip();
+                (Source::Raw(file, locations), summaries)
             }
             // Not if the whole queue is away: it may come back.
             Err(error) if error.kind() == io::ErrorKind::NotFound && dir.parent().is_some_and(Path::exists) => {
@@ -208,64 +212,64 @@ impl Segment {
         Ok((Self::new(id, source), summaries))
     }
 
-    /// How much memory it takes to keep it open, in frames of which it is known where they are. A database takes more than
+    /// The memory that it takes to keep it open, in frames of which it is known where they are. A database takes more than
     /// any number of those.
     pub(super) fn weight(&self) -> usize {
         match &self.source {
             Source::Database(_) => usize::MAX,
-            Source::Raw(_, places) => {
-                let of_lane = |lane: &LaneIndex| 3 + lane.key.len() / 64;
-                places.len() + lock(&self.lanes).iter().map(of_lane).sum::<usize>()
+            Source::Raw(_, locations) => {
+                let of_lane = |lane: &LaneEntries| 3 + lane.key.len() / 64;
+                locations.len() + self.lanes.lock().iter().map(of_lane).sum::<usize>()
             }
             Source::Missing => 0,
         }
     }
 
     /// The frames of a raw file that are whole, by number.
-    fn places(&self) -> &[Place] {
+    fn locations(&self) -> &[Location] {
         match &self.source {
             Source::Database(_) | Source::Missing => &[],
-            Source::Raw(_, places) => places,
+            Source::Raw(_, locations) => locations,
         }
     }
 
-    /// Puts every entry of the first `frames` frames into the index; returns how many of the frames there were.
-    fn read_index(&self, frames: u64, summaries: Vec<Option<Summary>>) -> Result<u64, SpoolError> {
+    /// Adds every entry of the first `frames` frames; returns how many of the frames there were.
+    fn add_entries(&self, frames: u64, summaries: Vec<Option<Summary>>) -> Result<u64, SpoolError> {
         let (mut found, mut next) = (0, 0);
-        for (place, summary) in self.places().iter().zip(summaries) {
-            if place.number >= frames {
+        for (location, summary) in self.locations().iter().zip(summaries) {
+            if location.number >= frames {
                 break;
             }
-            if place.number < next {
+            if location.number < next {
                 continue;
             }
             let (parts, summary) = if summary.is_some() {
                 (1, summary)
             } else {
-                let (parts, bytes) = self.entry_bytes(place.number, frames)?;
+                let (parts, bytes) = self.entry_bytes(location.number, frames)?;
                 (parts, bytes.and_then(|bytes| Summary::read(&bytes)))
             };
-            // Every partition has a frame: a larger number is forged.
-            if let Some(summary) = summary.filter(|summary| u64::from(summary.head.partition) < frames) {
-                let meta = EntryMeta::new(place.number, &summary.head, summary.payload_bytes);
+            // Every lane has a frame: a larger number is forged.
+            if let Some(summary) = summary.filter(|summary| u64::from(summary.head.lane) < frames) {
+                let meta = EntryMeta::new(location.number, &summary.head, summary.payload_bytes);
                 self.push(&summary.key, &summary.head, meta);
             }
             found += parts;
-            next = place.number + parts.max(1);
+            next = location.number + parts.max(1);
         }
         Ok(found)
     }
 
-    /// Adds an entry to the index: from then on it is read.
+    /// Adds an entry: from then on it is read.
     pub(super) fn push(&self, key: &str, head: &EntryHead, meta: EntryMeta) {
-        let mut lanes = lock(&self.lanes);
-        let partition = head.partition as usize;
-        while lanes.len() <= partition {
-            // Only damage leaves a partition without entries; its key is then not needed either.
+        let mut lanes = self.lanes.lock();
+        let lane = head.lane as usize;
+        while lanes.len() <= lane {
+            // Only damage leaves a lane without entries; its key is then not needed either.
             let (first_timestamp, last_timestamp) = (u64::MAX, 0);
-            lanes.push(LaneIndex { key: Arc::from(""), entries: Vec::new(), first_timestamp, last_timestamp });
+            lanes.push(LaneEntries { key: Arc::from(""), entries: Vec::new(), first_timestamp, last_timestamp });
         }
-        let lane = &mut lanes[partition];
+        let lane = &mut lanes[lane];
         if lane.entries.is_empty() {
             lane.key = Arc::from(key);
         }
@@ -274,15 +278,15 @@ impl Segment {
         lane.entries.push(meta);
     }
 
-    /// What each partition has, by its number.
+    /// The records of each lane, in numbers.
     pub(super) fn lanes(&self) -> Vec<LaneSummary> {
-        let summary = |lane: &LaneIndex| LaneSummary {
+        let summary = |lane: &LaneEntries| LaneSummary {
             key: lane.key.clone(),
             records: lane.end(),
             first_timestamp: lane.first_timestamp,
             last_timestamp: lane.last_timestamp,
         };
-        lock(&self.lanes).iter().map(summary).collect()
+        self.lanes.lock().iter().map(summary).collect()
     }
 
     /// When a record of a lane was appended, in nanoseconds since the epoch.
@@ -317,13 +321,15 @@ impl Segment {
         Ok(parts)
     }
 
-    pub(super) fn flush(&self) -> Result<(), SpoolError> {
+    /// Makes the frames survive a kill of the process.
+    pub(super) fn write_out(&self) -> Result<(), SpoolError> {
         match &self.source {
-            Source::Database(store) => store.flush(),
+            Source::Database(store) => store.write_out(),
             Source::Raw(..) | Source::Missing => Ok(()),
         }
     }
 
+    /// Makes the frames survive a power cut.
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
         match &self.source {
             Source::Database(store) => store.sync(),
@@ -352,12 +358,10 @@ impl Segment {
                 let all = 0..value.len();
                 EntryBytes::Stored(value, all)
             })),
-            Source::Raw(file, places) => {
-                let Ok(at) = places.binary_search_by_key(&number, |place| place.number) else { return Ok(None) };
-                let mut bytes = vec![0; places[at].len];
-                let mut file = lock(file);
-                file.seek(SeekFrom::Start(places[at].offset))
-                    .and_then(|_| file.read_exact(&mut bytes))
+            Source::Raw(file, locations) => {
+                let Ok(at) = locations.binary_search_by_key(&number, |frame| frame.number) else { return Ok(None) };
+                let mut bytes = vec![0; locations[at].len];
+                read_exact_at(file, &mut bytes, locations[at].offset)
                     .map_err(|error| io_error("read", Path::new("a segment"), error))?;
                 Ok(Some(EntryBytes::joined(bytes)))
             }
@@ -398,12 +402,12 @@ impl Segment {
     }
 
     /// How much waits between two records of a lane, as far as it takes to fill a batch.
-    pub(super) fn available(&self, partition: u32, records: &Range<u64>, limits: &BatchLimits) -> Available {
+    pub(super) fn available(&self, lane: u32, records: &Range<u64>, limits: &BatchLimits) -> Available {
         let mut available =
             Available { records: records.end.saturating_sub(records.start), bytes: 0, oldest: u64::MAX };
         let mut from = records.start;
         while !available.fills(limits)
-            && let Some(entry) = self.first_entry(partition, &(from..records.end))
+            && let Some(entry) = self.first_entry(lane, &(from..records.end))
         {
             available.bytes += entry.payload_bytes;
             available.oldest = available.oldest.min(entry.appended_at);
@@ -413,19 +417,19 @@ impl Segment {
     }
 
     /// The first entry that has any of `records`.
-    fn first_entry(&self, partition: u32, records: &Range<u64>) -> Option<EntryMeta> {
-        let lanes = lock(&self.lanes);
-        let entries = &lanes.get(partition as usize)?.entries;
+    fn first_entry(&self, lane: u32, records: &Range<u64>) -> Option<EntryMeta> {
+        let lanes = self.lanes.lock();
+        let entries = &lanes.get(lane as usize)?.entries;
         let first = entries.partition_point(|entry| entry.end() <= records.start);
         entries.get(first).filter(|entry| entry.first_record < records.end).copied()
     }
 
-    /// Takes a batch from the front of `records` of a lane: as many as their division allows, at least one, all of one
-    /// framing. A pure function of its arguments and of what is stored: asked again, also after a restart, it gives the
+    /// Collects a batch from the first of `records` of a lane on: as many as their limits allow, at least one, all of
+    /// one framing. A pure function of its arguments and of what is stored: asked again, also after a restart, it gives the
     /// same bytes. `None` if damage left nothing there.
     pub(super) fn collect(
         &self,
-        partition: u32,
+        lane: u32,
         records: &Range<u64>,
         buffer: Vec<u8>,
     ) -> Result<Option<Collected>, SpoolError> {
@@ -433,13 +437,13 @@ impl Segment {
         let mut buffer = Some(buffer);
         let mut left = u64::MAX;
         let mut rest = records.clone();
-        while let Some(meta) = self.first_entry(partition, &rest) {
+        while let Some(meta) = self.first_entry(lane, &rest) {
             rest.start = meta.end();
             let (_, bytes) = self.entry_bytes(meta.first_frame, u64::MAX)?;
             let Some(entry) = bytes.and_then(Entry::read) else { continue };
             let from = meta.first_record.max(collected.as_ref().map_or(records.start, |(batch, _)| batch.end));
             // The same in the whole segment: it is of one process.
-            let Division { max_records, max_bytes } = entry.head.division;
+            let StoredLimits { max_records, max_bytes } = entry.head.limits;
             let (batch, framing) = collected.get_or_insert_with(|| {
                 left = max_records;
                 let framing = entry.framing.clone();
@@ -462,7 +466,7 @@ impl Segment {
                 end = from + 1;
             }
             if gzip && !empty && !entry.is_whole(&(from..end)) {
-                // It would have to be compressed again; the next batch has it whole.
+                // The entry would have to be compressed again; the next batch has it whole.
                 break;
             }
             if !batch.body.records(separator, &entry, &(from..end))? {
@@ -485,12 +489,12 @@ impl Segment {
     }
 }
 
-/// For who looks into it.
+/// Inspection.
 #[cfg(feature = "cli")]
 impl Segment {
     /// Every entry with its lane, in the order in which they were written.
     pub(super) fn entries(&self) -> Vec<(u32, EntryMeta)> {
-        let lanes = lock(&self.lanes);
+        let lanes = self.lanes.lock();
         let mut entries: Vec<_> = (0..)
             .zip(&*lanes)
             .flat_map(|(lane, index)| index.entries.iter().map(move |entry| (lane, *entry)))
@@ -511,12 +515,12 @@ impl Segment {
 
     /// The numbers of the frames that are whole.
     pub(super) fn whole_frames(&self) -> impl Iterator<Item = u64> {
-        self.places().iter().map(|place| place.number)
+        self.locations().iter().map(|frame| frame.number)
     }
 
     /// Where the last whole frame ends in the file.
     pub(super) fn frames_end(&self) -> u64 {
-        self.places().iter().map(|place| place.offset + place.len as u64).max().unwrap_or_default()
+        self.locations().iter().map(|frame| frame.offset + frame.len as u64).max().unwrap_or_default()
     }
 }
 

@@ -1,7 +1,7 @@
-//! Keeps the storage engine's own threads, `sled-io-N`, from logging into the exporter.
+//! [`silence`]: keeps the storage engine's own threads, `sled-io-N`, from logging into the exporter. It touches no file.
 //!
-//! They are the only threads at work here that this crate does not start. What they log through a bridge would come back
-//! as records: a loop behind the batch processor, and a deadlock behind the simple one, which holds a lock while it waits
+//! They are the only threads at work here that this crate does not start. Their log records would come back through a
+//! bridge: a loop behind the batch processor, and a deadlock behind the simple one, which holds a lock while it waits
 //! for such a thread. The engine lets no one into them, except for one thing: the waker of an asynchronous flush is
 //! called there.
 
@@ -9,16 +9,16 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use super::lock;
+use super::lock::{Lock, Rank};
 
 /// How many threads the engine always has.
 const AT_LEAST: usize = 7;
 
-/// When a flush has waited this long, there is no thread left to call its waker.
+/// A flush that has waited this long has no thread left to call its waker.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 thread_local! {
@@ -26,21 +26,20 @@ thread_local! {
 }
 
 /// Holds each thread that comes by, so that the next flush goes to another one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Trap {
     /// How many are held, and whether they may go.
-    held: Mutex<(usize, bool)>,
+    held: Lock<(usize, bool)>,
     changed: Condvar,
 }
 
 impl Trap {
     fn wait(&self, patience: Duration, until: impl Fn(&(usize, bool)) -> bool) -> bool {
-        let result = self.changed.wait_timeout_while(lock(&self.held), patience, |held| !until(held));
-        !result.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        self.held.lock().wait_while(&self.changed, patience, |held| !until(held))
     }
 
     fn change(&self, change: impl FnOnce(&mut (usize, bool))) {
-        change(&mut lock(&self.held));
+        change(&mut self.held.lock());
         self.changed.notify_all();
     }
 }
@@ -59,16 +58,16 @@ impl Wake for Trap {
 /// Suppresses telemetry on all of the engine's threads, once in a process. `db` has nothing to write: a flush that has
 /// would wait for one of the threads that are held.
 pub(super) fn silence(db: &sled::Tree) {
-    static BUSY: Mutex<()> = Mutex::new(());
+    static BUSY: Lock<()> = Lock::new(Rank::SledThreads, ());
     static DONE: AtomicBool = AtomicBool::new(false);
     if DONE.load(Ordering::Acquire) {
         return;
     }
-    let _one_at_a_time = lock(&BUSY);
+    let _one_at_a_time = BUSY.lock();
     if DONE.load(Ordering::Acquire) || db.flush().is_err() {
         return;
     }
-    let trap = Arc::new(Trap::default());
+    let trap = Arc::new(Trap { held: Lock::new(Rank::SledTrap, (0, false)), changed: Condvar::new() });
     let waker = Waker::from(trap.clone());
     let mut held = 0;
     // A few may be done before their waker is known: those hold nobody.

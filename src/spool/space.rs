@@ -1,78 +1,91 @@
-//! How much the spool takes, and what gives way when that is too much.
+//! Space: how much the spool may take, and which segments give way when that is too much. It deletes files of this queue and
+//! of the adopted one.
 
-use super::housekeeper::Job;
-use super::writer::Head;
-use super::{Inner, lock};
+use super::active::Space;
+use super::jobs::Job;
+use super::queue::{Queue, Writer};
+use super::read_cache::Phase;
 use crate::config::values::{Durability, FullPolicy};
 use crate::error::SpoolError;
 
-/// What was last measured of the directory, and what was written since.
-#[derive(Debug, Default)]
-pub(super) struct Space {
-    is_measured: bool,
-    used: u64,
-    free: u64,
-    written: u64,
-}
-
-impl Inner {
+impl Queue {
     /// Makes room for so many bytes, or says why there is none.
-    pub(super) fn make_room(&self, bytes: u64, head: Option<&Head>) -> Result<(), SpoolError> {
-        let mut space = lock(&self.space);
+    pub(super) fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), SpoolError> {
         // Other processes write as well, and deliveries give space back: measured anew every few appends.
-        if !space.is_measured || space.written >= self.config.segment_bytes / 8 {
-            self.measure(&mut space, head);
+        if !writer.space.is_measured || writer.space.written >= self.config.segment_bytes / 8 {
+            self.measure(writer);
         }
-        while let Some(reason) = self.lacks_room(&space, bytes) {
-            let elder = lock(&self.elder).upgrade();
-            // What is delivered, and may do, is not just being deleted.
-            let _opening = (elder.as_deref().map(|elder| lock(&elder.opening)), lock(&self.opening));
-            self.measure(&mut space, head);
-            if self.lacks_room(&space, bytes).is_none() {
+        while let Some(reason) = self.lacks_room(&writer.space, bytes) {
+            let elder = writer.elder.upgrade();
+            // What is delivered may be just being deleted.
+            for queue in elder.as_deref().into_iter().chain([self]) {
+                queue.wait_for_deletions();
+            }
+            self.measure(writer);
+            if self.lacks_room(&writer.space, bytes).is_none() {
                 break;
             }
             if self.dir.drop_quarantined()? {
                 continue;
             }
-            let dropped = match self.config.limits.when_full {
+            let evicted = match self.config.limits.when_full {
                 FullPolicy::EvictOldest => {
                     elder.as_deref().map_or(Ok(false), Self::evict_oldest)? || self.evict_oldest()?
                 }
                 FullPolicy::RejectNew => false,
             };
-            if !dropped {
+            if !evicted {
                 return Err(SpoolError::Full { path: self.config.dir.clone(), reason });
             }
         }
-        space.written += bytes;
+        writer.space.written += bytes;
         Ok(())
     }
 
-    /// Drops the oldest segment; false if there is none but the newest. With `opening` locked: nobody opens it meanwhile.
+    fn wait_for_deletions(&self) {
+        let mut cache = self.read_cache.lock();
+        while cache.is_deleting() {
+            cache = cache.wait(&self.phase_ended);
+        }
+    }
+
+    /// Deletes the oldest segment, delivered or not; false if there is none but the newest.
     fn evict_oldest(&self) -> Result<bool, SpoolError> {
-        let Some(number) = lock(&self.state).oldest() else { return Ok(false) };
+        let (number, deleting) = loop {
+            let oldest = self.index.lock().oldest();
+            let Some(number) = oldest else { return Ok(false) };
+            let deleting = self.begin_phase(number, Phase::Deleting);
+            // It may have been deleted before that.
+            if self.index.lock().oldest() == Some(number) {
+                break (number, deleting);
+            }
+        };
         self.dir.retire(number)?;
-        let (dropped, lost, unreported) = lock(&self.state).drop_segment(number);
-        drop(dropped);
-        for gap in lost {
+        let (evicted, unreported) = self.index.lock().evict(number);
+        let open = self.read_cache.lock().close(number);
+        drop(open);
+        for gap in evicted {
             self.note_gap(gap);
         }
         self.report_again(unreported);
         let deleted = self.dir.delete_retired(number);
+        self.read_cache.lock().remove(number);
+        drop(deleting);
         if deleted.is_err() {
             // To be tried again.
             self.ask(Job::Remove(number));
         }
-        let _ = self.keep(|cursor| cursor.forget(number));
+        let _ = self.with_cursors(|cursors| cursors.forget(number));
         self.progress.notify_all();
         deleted.map(|()| true)
     }
 
-    fn measure(&self, space: &mut Space, head: Option<&Head>) {
-        // What is taken for the newest segment already, and what is yet to be written of those that are full.
-        let unwritten = head.map_or(0, |head| head.segment.unwritten());
-        let owed = head.map_or(0, |head| head.seal_bytes) + lock(&self.state).seals_owed();
-        *space = Space {
+    fn measure(&self, writer: &mut Writer) {
+        let active = writer.active.as_ref();
+        // The disk that the active segment has taken ahead is not used yet; the seals of full ones are yet to be written.
+        let unwritten = active.map_or(0, |active| active.segment.unwritten());
+        let owed = active.map_or(0, |active| active.seal_bytes) + self.index.lock().seals_owed();
+        writer.space = Space {
             is_measured: true,
             used: (self.dir.root_bytes() + owed).saturating_sub(unwritten),
             free: fs2::available_space(&self.config.dir).unwrap_or(u64::MAX).saturating_add(unwritten),
@@ -81,9 +94,8 @@ impl Inner {
     }
 
     /// Whether segments take their disk before they are written: only where they are synced, and where there is enough.
-    pub(super) fn reserves(&self) -> bool {
+    pub(super) fn reserves(&self, space: &Space) -> bool {
         let (limits, least) = (&self.config.limits, 4 * self.config.segment_bytes);
-        let space = lock(&self.space);
         self.config.durability == Durability::Sync
             && limits.max_bytes.saturating_sub(space.used + space.written) >= least
             && space.free.saturating_sub(limits.min_free_bytes) >= least

@@ -1,11 +1,12 @@
-//! One sled database. With `pool`, the only file that names sled.
+//! [`Store`]: one sled database. It touches the files of its own directory; beside `sled_threads`, it is the only file that
+//! names sled.
 //!
-//! sled 0.34.7 is a good log and a treacherous database; what is done here, and why:
+//! sled 0.34.7 is a good log and a treacherous database. Its traps, and what is done about them:
 //!
 //! - `flush()` hands data to the operating system (`sync_file_range`), it does not sync. [`Store::sync`] also calls
 //!   `fdatasync` on the database's file, opened a second time.
-//! - That wait is in vain where `fdatasync` follows. What is called temporary is not waited for, nor synced when it is
-//!   dropped; but then its directory is deleted. So a database that is never opened again ([`Store::create_once`]) is made
+//! - That wait is in vain where `fdatasync` follows. A database that is called temporary is not waited for, nor synced when
+//!   it is dropped; but then its directory is deleted. So a database that is never opened again ([`Store::create_once`]) is made
 //!   under another name: by the time it is dropped there is nothing of that name.
 //! - Its background flusher is off: it would sync at moments of its own and keep the process awake.
 //! - A damaged file can make it panic, in `open` or later. Every call is guarded.
@@ -50,6 +51,7 @@ impl Deref for Value {
     }
 }
 
+/// A sled database that is open.
 #[derive(Debug)]
 pub(super) struct Store {
     /// Taken only in `drop`.
@@ -183,13 +185,13 @@ impl Store {
     }
 
     /// Gives what was written to the operating system: it then survives a kill of the process.
-    pub(super) fn flush(&self) -> Result<(), SpoolError> {
-        self.write("flush", sled::Tree::flush).map(drop)
+    pub(super) fn write_out(&self) -> Result<(), SpoolError> {
+        self.write("write out", sled::Tree::flush).map(drop)
     }
 
     /// Makes what was written survive a power cut.
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
-        self.flush()?;
+        self.write_out()?;
         #[cfg(test)]
         if self.failing_syncs.load(Ordering::Acquire) {
             return Err(io_error("sync", &self.dir, std::io::ErrorKind::Other.into()));
@@ -258,7 +260,7 @@ impl Drop for Store {
     }
 }
 
-/// Cuts off the zeros at the end of a file, but for more than the longest value. On a disk that fails it stays as it is.
+/// Removes the zeros at the end of a file, but for more than the longest value. On a disk that fails it stays as it is.
 pub(super) fn trim(mut file: &File) {
     const LEAVE: u64 = 128 << 10;
     let mut block = vec![0; 64 << 10];

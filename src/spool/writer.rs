@@ -1,48 +1,32 @@
-//! Appending: entries go to the newest segment, the *head*, and are synced before anyone is told.
+//! Appending: entries go to the active segment, and are safe before the caller hears of it. It touches the active segment's
+//! database, and makes segments.
 
-use std::collections::HashMap;
+use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use super::active::{ActiveSegment, NextSegment};
 use super::bytes::{index, len32};
 use super::coding::Coding;
-use super::entry::{self, Division, EntryHead, MAX_RECORD_BYTES, Part, nanos, stored_key};
-use super::housekeeper::Job;
-use super::index::Front;
-use super::loss::Gap;
+use super::entry::{self, EntryHead, MAX_RECORD_BYTES, Part, StoredLimits, nanos, stored_key};
+use super::gap::Gap;
+use super::index::{Choice, Index};
+use super::jobs::Job;
+use super::lock::Guard;
+use super::queue::{Queue, Writer};
 use super::segment::{EntryMeta, Segment, entry_budget};
-use super::{Inner, Spool, State, lock};
+use super::store::new_path;
 use crate::config::values::Durability;
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
-use crate::error::SpoolError;
+use crate::error::{SpoolError, error_chain};
 use crate::observe::event::SpoolEvent;
-use crate::observe::loss::LossReason;
 
 /// More than the heads of an entry and of its frame take, and what the engine adds.
 const ENTRY_OVERHEAD: usize = 256;
 
-/// More than a partition without its key takes in a seal.
-const SEAL_OVERHEAD: u64 = 32;
-
-/// So many times as much as fits a frame is compressed together.
+/// How many times as much as fits a frame is compressed together.
 const COMPRESSED_TOGETHER: usize = 4;
-
-/// The newest segment, while it is written.
-#[derive(Debug)]
-pub(super) struct Head {
-    pub(super) segment: Arc<Segment>,
-    /// Written, and of these accepted: an `append` returned.
-    frames: u64,
-    accepted: u64,
-    runway: u64,
-    /// The number of each partition, and how many records it has.
-    lanes: HashMap<Arc<str>, (u32, u64)>,
-    /// How many bytes its seal will take.
-    pub(super) seal_bytes: u64,
-    spare_asked: bool,
-}
 
 /// An entry that was written and is to be made readable.
 struct Added {
@@ -51,76 +35,41 @@ struct Added {
     meta: EntryMeta,
 }
 
-impl Head {
-    /// A partition's key, its number and how many records it has.
-    fn lane(&mut self, key: &str) -> (Arc<str>, u32, u64) {
-        if let Some((key, (lane, records))) = self.lanes.get_key_value(key) {
-            return (key.clone(), *lane, *records);
-        }
-        let (key, lane) = (Arc::from(key), len32(self.lanes.len()));
-        self.lanes.insert(Arc::clone(&key), (lane, 0));
-        self.seal_bytes += SEAL_OVERHEAD + key.len() as u64;
-        (key, lane, 0)
-    }
-}
-
-impl Spool {
-    /// Adds records, those of each partition in their order. When this returns, they are as safe as
-    /// the spool's [`Durability`] says.
+/// Records.
+impl Queue {
+    /// Adds the records of each block in their order. When this returns, they are as safe as the spool's [`Durability`]
+    /// says. `gap` is the one that the only record reports, if it does.
     ///
     /// # Errors
     ///
-    /// None of the records is then accepted: they may be appended again, or [given up](Self::note_not_written). The next call begins
-    /// with a new segment.
-    pub(crate) fn append(&self, groups: &[(&str, &Block)], framing: &Framing) -> Result<(), SpoolError> {
-        self.inner.append(groups, framing, None)
-    }
-
-    /// Gives up records that could not be appended: counts them, and has it told.
-    pub(crate) fn note_not_written(&self, groups: &[(&str, &Block)]) {
-        for (key, group) in groups {
-            self.inner.note_gap(Gap {
-                key: Arc::from(stored_key(key)),
-                reason: LossReason::NotWritten,
-                records: group.ends.len() as u64,
-                first: group.first_timestamp,
-                last: group.last_timestamp,
-            });
-        }
-    }
-}
-
-impl Inner {
-    /// `told` is the gap that the only record tells of, if it does.
+    /// None of the records is then accepted: they may be appended again. The next call begins with a new segment.
     pub(super) fn append(
         &self,
-        groups: &[(&str, &Block)],
+        blocks: &[(&str, &Block)],
         framing: &Framing,
-        told: Option<&Gap>,
+        gap: Option<&Gap>,
     ) -> Result<(), SpoolError> {
-        for (_, group) in groups {
-            check_sizes(group)?;
+        for (_, block) in blocks {
+            check_sizes(block)?;
         }
-        let mut head = lock(&self.head);
-        if self.closed.load(Ordering::Acquire) {
+        let mut writer = self.writer.lock();
+        if self.is_closed() {
             return Err(SpoolError::Closed);
         }
-        let bytes = groups.iter().map(|(key, group)| stored_bytes(key, group, framing)).sum();
-        self.make_room(bytes, head.as_ref())?;
-        if head.as_ref().is_some_and(|head| self.is_full(head)) {
-            self.seal_head(&mut head);
-        }
+        let bytes = blocks.iter().map(|(key, block)| stored_bytes(key, block, framing)).sum();
+        self.make_room(&mut writer, bytes)?;
         // After a write error a database fails for ever, also when the cause is gone: the entries go to a new one.
         let mut retried = false;
         loop {
-            let open = self.begin_head(&mut head)?;
-            match self.write(open, groups, framing) {
+            writer = self.begin_active(writer)?;
+            let Some(active) = &mut writer.active else { continue };
+            match self.write(active, blocks, framing) {
                 Ok(added) => {
-                    self.publish(open, &added, told);
+                    self.publish(&mut writer, &added, gap);
                     return Ok(());
                 }
                 Err(error) => {
-                    self.abandon_head(&mut head)?;
+                    self.abandon_active(&mut writer)?;
                     if std::mem::replace(&mut retried, true) {
                         return Err(error);
                     }
@@ -129,141 +78,85 @@ impl Inner {
         }
     }
 
-    /// The newest segment; makes one if there is none.
-    pub(super) fn begin_head<'a>(&self, head: &'a mut Option<Head>) -> Result<&'a mut Head, SpoolError> {
-        if let Some(head) = head {
-            return Ok(head);
-        }
-        let mut spare = lock(&self.spare);
-        let segment = match spare.take() {
-            Some(segment) => segment,
-            None => Arc::new(self.create_segment()?),
-        };
-        drop(spare);
-        let delivered = lock(&self.state).set_head(segment.id.number, segment.clone());
-        for number in delivered {
-            self.ask(Job::Remove(number));
-        }
-        let lanes = HashMap::new();
-        Ok(head.insert(Head { segment, frames: 0, accepted: 0, runway: 0, lanes, seal_bytes: 0, spare_asked: false }))
-    }
-
-    fn write(&self, head: &mut Head, groups: &[(&str, &Block)], framing: &Framing) -> Result<Vec<Added>, SpoolError> {
-        let mut added = Vec::with_capacity(groups.len());
+    fn write(
+        &self,
+        active: &mut ActiveSegment,
+        blocks: &[(&str, &Block)],
+        framing: &Framing,
+    ) -> Result<Vec<Added>, SpoolError> {
+        let mut added = Vec::with_capacity(blocks.len());
         let appended_at = nanos(SystemTime::now());
-        let limits = self.config.batch;
-        let division = Division { max_records: limits.max_records, max_bytes: limits.max_bytes };
+        let limits =
+            StoredLimits { max_records: self.config.batch.max_records, max_bytes: self.config.batch.max_bytes };
         let mut bytes = Vec::new();
-        for (key, group) in groups {
-            let (key, lane, mut first_record) = head.lane(stored_key(key));
-            for part in split(group, self.entry_limits(&key, framing), framing.separator().len()) {
+        for (key, block) in blocks {
+            let (key, lane, mut first_record) = active.lane(stored_key(key));
+            for part in parts(block, self.entry_limits(&key, framing), framing.separator().len()) {
                 let entry = EntryHead {
-                    partition: lane,
+                    lane,
                     first_record,
                     records: len32(part.ends.len()),
-                    first_timestamp: group.first_timestamp.map_or(appended_at, nanos),
-                    last_timestamp: group.last_timestamp.map_or(appended_at, nanos),
+                    first_timestamp: block.first_timestamp.map_or(appended_at, nanos),
+                    last_timestamp: block.last_timestamp.map_or(appended_at, nanos),
                     appended_at,
-                    division,
+                    limits,
                 };
                 entry::write(&entry, &key, framing, part, self.config.coding, &mut bytes);
-                let meta = EntryMeta::new(head.frames, &entry, part.payload.len());
-                head.frames += head.segment.write(head.frames, &mut head.runway, &bytes)?;
+                let meta = EntryMeta::new(active.frames, &entry, part.payload.len());
+                active.frames += active.segment.write(active.frames, &mut active.runway, &bytes)?;
                 first_record += u64::from(entry.records);
                 added.push(Added { key: key.clone(), entry, meta });
             }
-            head.lanes.insert(key, (lane, first_record));
+            active.lanes.insert(key, (lane, first_record));
         }
         match self.config.durability {
-            Durability::Sync => head.segment.sync()?,
+            Durability::Sync => active.segment.sync()?,
             Durability::Interval(_) => {
-                head.segment.flush()?;
+                active.segment.write_out()?;
                 self.ask(Job::SyncSoon);
             }
-            Durability::Process => head.segment.flush()?,
+            Durability::Process => active.segment.write_out()?,
         }
         Ok(added)
     }
 
-    /// Makes what was written readable.
-    fn publish(&self, head: &mut Head, added: &[Added], told: Option<&Gap>) {
-        head.accepted = head.frames;
+    /// Makes the entries that were written readable.
+    fn publish(&self, writer: &mut Writer, added: &[Added], gap: Option<&Gap>) {
+        let reserves = self.reserves(&writer.space);
+        let Some(active) = &mut writer.active else { return };
+        active.accepted = active.frames;
         for added in added {
-            head.segment.push(&added.key, &added.entry, added.meta);
+            active.segment.push(&added.key, &added.entry, added.meta);
         }
-        let mut state = lock(&self.state);
+        let mut index = self.index.lock();
         for added in added {
-            state.appended(&added.key, &added.entry);
-            self.end_linger(&mut state, head, added);
+            index.append(&added.key, &added.entry);
+            self.end_linger(&mut index, active, added);
         }
-        if let Some(gap) = told {
-            state.told(gap.clone());
+        if let Some(gap) = gap {
+            index.reported(gap.clone());
         }
-        drop(state);
-        if !head.spare_asked && self.needs_spare(head) {
-            head.spare_asked = true;
-            self.ask(Job::Spare);
+        drop(index);
+        if !active.next_asked && self.needs_next(active, reserves) {
+            active.next_asked = true;
+            self.ask(Job::MakeNext);
         }
         self.wake();
     }
 
-    /// Whether a segment gets no more. One that has not taken its disk ahead makes way early for one that has.
-    fn is_full(&self, head: &Head) -> bool {
-        let (written, bytes) = (head.segment.written(), self.config.segment_bytes);
-        written >= bytes || (!head.segment.is_reserved() && written >= bytes / 16 && self.has_reserved_spare())
-    }
-
-    /// Whether it is time to make the next segment.
-    fn needs_spare(&self, head: &Head) -> bool {
-        let share = if head.segment.is_reserved() || !self.reserves() { 2 } else { 32 };
-        head.segment.written() >= self.config.segment_bytes / share
-    }
-
-    /// Does not wait while one is made.
-    fn has_reserved_spare(&self) -> bool {
-        let spare = self.spare.try_lock();
-        spare.is_ok_and(|spare| spare.as_ref().is_some_and(|segment| segment.is_reserved()))
-    }
-
-    /// Tells of a partition that lingers and now has enough for a batch.
-    fn end_linger(&self, state: &mut State, head: &Head, added: &Added) {
-        if !state.lingers(&added.key) {
+    /// Gives out a partition that lingers and now has enough for a batch.
+    fn end_linger(&self, index: &mut Index, active: &ActiveSegment, added: &Added) {
+        if !index.lingers(&added.key) {
             return;
         }
         let limits = &self.config.batch;
-        let fills = |front: Front| {
-            let waiting = front.start..front.end;
-            front.segment != head.segment.id.number
-                || head.segment.available(added.entry.partition, &waiting, limits).fills(limits)
+        let fills = |choice: Choice| {
+            choice.lane.segment != active.number()
+                || active.segment.available(added.entry.lane, &(choice.start..choice.end), limits).fills(limits)
         };
-        if state.front(&added.key, None).is_none_or(fills) {
-            state.fill(&added.key);
+        if index.choose(&added.key, None).is_none_or(fills) {
+            index.fill(&added.key);
         }
-    }
-
-    pub(super) fn seal_head(&self, head: &mut Option<Head>) {
-        if let Some(old) = head.take() {
-            let mut state = lock(&self.state);
-            state.complete_head();
-            state.owe_seal(old.segment.id.number, old.seal_bytes);
-            drop(state);
-            self.ask(Job::Seal { segment: old.segment, frames: old.frames });
-        }
-    }
-
-    /// Gives up the newest segment after a write error.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be kept what of the segment was accepted: the entries that failed must not be written again then, or a
-    /// restart would find them twice.
-    pub(super) fn abandon_head(&self, head: &mut Option<Head>) -> Result<(), SpoolError> {
-        let Some(old) = head.take() else { return Ok(()) };
-        self.events.report(SpoolEvent::SegmentAbandoned { segment: old.segment.id.number });
-        let (number, accepted) = (old.segment.id.number, old.accepted);
-        lock(&self.state).abandon_head();
-        self.ask(Job::Recover { number, accepted });
-        self.dir.put_accepted(number, accepted)
     }
 
     /// How much an entry of a partition holds.
@@ -284,29 +177,174 @@ impl Inner {
     }
 }
 
+/// The active segment and the next one.
+impl Queue {
+    /// Sees that there is an active segment that takes more. It becomes the next one, which is made without the lock if it
+    /// is not there yet.
+    pub(super) fn begin_active<'a>(&'a self, mut writer: Guard<'a, Writer>) -> Result<Guard<'a, Writer>, SpoolError> {
+        loop {
+            if self.is_closed() {
+                return Err(SpoolError::Closed);
+            }
+            if let Some(active) = &writer.active {
+                if !self.is_full(active, &writer.next) {
+                    return Ok(writer);
+                }
+                self.seal_active(&mut writer);
+            }
+            match std::mem::take(&mut writer.next) {
+                NextSegment::Made(segment) => self.activate(&mut writer, segment),
+                NextSegment::Making => {
+                    writer.next = NextSegment::Making;
+                    writer = writer.wait(&self.next_made);
+                }
+                NextSegment::Absent => writer = self.make_next(writer, None)?,
+            }
+        }
+    }
+
+    fn activate(&self, writer: &mut Writer, segment: Arc<Segment>) {
+        let number = segment.id.number;
+        self.read_cache.lock().add_active(number, segment.clone());
+        let delivered = self.index.lock().set_active(number);
+        for number in delivered {
+            self.ask(Job::Remove(number));
+        }
+        writer.active = Some(ActiveSegment::new(segment));
+    }
+
+    /// Makes the next segment without the lock, and has it take so many bytes of the disk ahead.
+    pub(super) fn make_next<'a>(
+        &'a self,
+        mut writer: Guard<'a, Writer>,
+        reserve: Option<u64>,
+    ) -> Result<Guard<'a, Writer>, SpoolError> {
+        let number = writer.next_number;
+        writer.next_number += 1;
+        writer.next = NextSegment::Making;
+        drop(writer);
+        let mut making = Making { queue: self, made: NextSegment::Absent };
+        let mut segment = self.create_segment(number)?;
+        if let Some(bytes) = reserve {
+            segment.reserve(bytes);
+        }
+        making.made = NextSegment::Made(Arc::new(segment));
+        drop(making);
+        Ok(self.writer.lock())
+    }
+
+    fn create_segment(&self, number: u64) -> Result<Segment, SpoolError> {
+        let segment = Segment::create(&self.dir.segment(number), self.segment_id(number));
+        if segment.is_err() {
+            // Nobody knows of what there is of it.
+            let _ = fs::remove_dir_all(new_path(&self.dir.segment(number)));
+            let _ = self.dir.remove_segment(number);
+        }
+        segment
+    }
+
+    /// Whether a segment gets no more. One that has not taken its disk ahead makes way early for one that has.
+    fn is_full(&self, active: &ActiveSegment, next: &NextSegment) -> bool {
+        let (written, bytes) = (active.segment.written(), self.config.segment_bytes);
+        written >= bytes || (!active.segment.is_reserved() && written >= bytes / 16 && next.is_reserved())
+    }
+
+    /// Whether it is time to make the next segment.
+    fn needs_next(&self, active: &ActiveSegment, reserves: bool) -> bool {
+        let share = if active.segment.is_reserved() || !reserves { 2 } else { 32 };
+        active.segment.written() >= self.config.segment_bytes / share
+    }
+
+    /// Ends the active segment, and has it sealed.
+    pub(super) fn seal_active(&self, writer: &mut Writer) {
+        if let Some(old) = writer.active.take() {
+            let mut index = self.index.lock();
+            index.complete_active();
+            index.owe_seal(old.number(), old.seal_bytes);
+            drop(index);
+            self.ask(Job::Seal { segment: old.segment, frames: old.frames });
+        }
+    }
+
+    /// Ends the active segment, if it is this one.
+    pub(super) fn complete_active(&self, segment: u64) {
+        let mut writer = self.writer.lock();
+        if writer.active.as_ref().is_some_and(|active| active.number() == segment) {
+            self.seal_active(&mut writer);
+        }
+    }
+
+    /// Abandons the active segment after a write error.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be noted which frames of the segment were accepted: the entries that failed must not be written again
+    /// then, or a restart would find them twice.
+    fn abandon_active(&self, writer: &mut Writer) -> Result<(), SpoolError> {
+        let Some(old) = writer.active.take() else { return Ok(()) };
+        let (number, accepted) = (old.number(), old.accepted);
+        self.report_event(SpoolEvent::SegmentAbandoned { segment: number });
+        // Whoever still finds it open sees that it is not active any more.
+        self.index.lock().abandon_active();
+        let open = self.read_cache.lock().remove(number);
+        drop(open);
+        self.ask(Job::Recover { number, accepted });
+        self.dir.put_accepted(number, accepted)
+    }
+
+    /// Syncs the records that were accepted in the meantime. A segment that could not be synced is not trusted any more.
+    pub(super) fn sync_active(&self) -> Result<(), SpoolError> {
+        let segment = self.writer.lock().active.as_ref().map(|active| active.segment.clone());
+        let Some(segment) = segment else { return Ok(()) };
+        segment.sync().or_else(|error| {
+            let mut writer = self.writer.lock();
+            if writer.active.as_ref().is_some_and(|active| Arc::ptr_eq(&active.segment, &segment)) {
+                self.abandon_active(&mut writer)?;
+            }
+            drop(writer);
+            let (segment, reason) = (segment.id.number, error_chain(&error));
+            self.report_event(SpoolEvent::SegmentNotSynced { segment, reason });
+            Ok(())
+        })
+    }
+}
+
+/// The making of the next segment. However that ends, those who wait for it go on when this is dropped.
+struct Making<'a> {
+    queue: &'a Queue,
+    made: NextSegment,
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.queue.writer.lock().next = std::mem::take(&mut self.made);
+        self.queue.next_made.notify_all();
+    }
+}
+
 /// The most that goes into one entry; a single record always does.
 #[derive(Clone, Copy, Debug)]
 struct EntryLimits {
-    /// Of the records, and of where they end.
+    /// Bytes of the records, and of where they end.
     bytes: usize,
     records: usize,
-    /// Of the records alone.
+    /// Bytes of the records alone.
     payload: usize,
 }
 
 /// How many bytes records take in the spool, and a little more.
-fn stored_bytes(key: &str, group: &Block, framing: &Framing) -> u64 {
+fn stored_bytes(key: &str, block: &Block, framing: &Framing) -> u64 {
     let key = stored_key(key);
-    let records = group.payload.len() + 4 * group.ends.len();
+    let records = block.payload.len() + 4 * block.ends.len();
     let entries = 1 + records / entry_budget(key, framing);
     // The key stands in each entry, and in the seal.
     let bytes = records + entries * (ENTRY_OVERHEAD + 2 * key.len() + framing.len());
     (bytes + bytes / 32) as u64
 }
 
-fn check_sizes(group: &Block) -> Result<(), SpoolError> {
+fn check_sizes(block: &Block) -> Result<(), SpoolError> {
     let mut start = 0;
-    for &end in &group.ends {
+    for &end in &block.ends {
         if end - start > MAX_RECORD_BYTES {
             return Err(SpoolError::RecordTooLarge { bytes: end - start, max_bytes: MAX_RECORD_BYTES });
         }
@@ -315,22 +353,22 @@ fn check_sizes(group: &Block) -> Result<(), SpoolError> {
     Ok(())
 }
 
-/// Cuts a group between records, so that each part keeps to the limits.
-fn split(group: &Block, limits: EntryLimits, separator: usize) -> Vec<Part<'_>> {
+/// The parts of a block that go into one entry each: they keep to the limits and end between records.
+fn parts(block: &Block, limits: EntryLimits, separator: usize) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut first = 0;
-    while first < group.ends.len() {
-        let base = if first == 0 { 0 } else { group.ends[first - 1] + separator };
+    while first < block.ends.len() {
+        let base = if first == 0 { 0 } else { block.ends[first - 1] + separator };
         let fits = |at: usize| {
-            let (payload, records) = (group.ends[at] - base, at + 1 - first);
+            let (payload, records) = (block.ends[at] - base, at + 1 - first);
             payload + 4 * records <= limits.bytes && records <= limits.records && payload <= limits.payload
         };
         let mut last = first;
-        while last + 1 < group.ends.len() && fits(last + 1) {
+        while last + 1 < block.ends.len() && fits(last + 1) {
             last += 1;
         }
-        let payload = &group.payload[base..group.ends[last]];
-        parts.push(Part { base, ends: &group.ends[first..=last], payload });
+        let payload = &block.payload[base..block.ends[last]];
+        parts.push(Part { base, ends: &block.ends[first..=last], payload });
         first = last + 1;
     }
     parts

@@ -14,8 +14,8 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogExporter as _, LogProcessor, SdkLogRecord};
 
 use crate::error::ExporterBuildError;
+use crate::exporter::log_exporter::{DROP_PATIENCE, LogExporter, failure};
 use crate::exporter::spool_processor::buffer::{Added, Buffer, BufferLimits, Unflushed};
-use crate::exporter::{DROP_PATIENCE, LogExporter, failure};
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 use crate::process::check_process;

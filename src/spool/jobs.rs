@@ -1,0 +1,49 @@
+//! [`Job`]: a piece of work for the housekeeper. It touches nothing.
+
+use std::sync::Arc;
+
+use super::position::LaneId;
+use super::seal::Seal;
+use super::segment::Segment;
+
+/// A piece of work that neither an append nor the delivery waits for.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Make the next segment.
+    MakeNext,
+    /// Seal a segment that gets no more entries.
+    Seal {
+        segment: Arc<Segment>,
+        frames: u64,
+    },
+    /// Write a seal that could not be written before.
+    KeepSeal(u64, Seal),
+    /// Scan a segment that has no seal, and seal it. `accepted` of its frames are known to be safe.
+    Recover {
+        number: u64,
+        accepted: u64,
+    },
+    /// Open a segment for reading.
+    Prefetch(u64),
+    /// Make the body of the batch that starts there, of records up to `end`.
+    ReadAhead {
+        lane: LaneId,
+        start: u64,
+        end: u64,
+    },
+    /// Delete a segment that is delivered.
+    Remove(u64),
+    /// Sync the active segment when the interval is over, and now.
+    SyncSoon,
+    Sync,
+    /// Make acknowledgements survive a kill in a moment, and now.
+    SettleSoon,
+    Settle,
+    /// Report the losses.
+    ReportGaps,
+    /// Reply that every job before is done.
+    #[cfg(test)]
+    Reply(std::sync::mpsc::Sender<()>),
+    /// Do the jobs before, and end.
+    Finish,
+}

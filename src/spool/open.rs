@@ -1,0 +1,287 @@
+//! [`Spool`]: opening, closing and measuring. It makes the spool's directory and takes over queues that nobody owns.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::active::NextSegment;
+use super::cursor::{CursorStore, LaneCursors};
+use super::dir::{self, QueueDir};
+use super::entry::{stored_key, system_time};
+use super::gap::{Gap, Unreported};
+use super::housekeeper;
+use super::index::Index;
+use super::jobs::Job;
+use super::lock::{Lock, Rank};
+use super::queue::{Found, Queue, SpoolConfig, SpoolHooks};
+use super::rejected::RejectedStore;
+use super::seal::Seal;
+use crate::encode::blocks::Block;
+use crate::encode::framing::Framing;
+use crate::error::{SpoolError, error_chain};
+use crate::observe::event::{Events, SpoolEvent};
+use crate::observe::loss::LossReason;
+use crate::process::check_process;
+
+/// How much is in the spool.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Depth {
+    pub(crate) pending_records: u64,
+    pub(crate) segments: u64,
+}
+
+/// A durable queue of encoded records, for one exporter.
+pub(crate) struct Spool {
+    pub(super) queue: Arc<Queue>,
+    pub(super) attached: Lock<Attached>,
+    pub(super) adoption_failing: AtomicBool,
+    /// When it was last looked for, there was nothing to adopt.
+    pub(super) nothing_to_adopt: AtomicBool,
+    pub(super) own_first: AtomicBool,
+}
+
+/// The parts of a spool that come and go.
+pub(super) struct Attached {
+    pub(super) housekeeper: Option<JoinHandle<()>>,
+    /// The queue of an exporter that is gone. It is like one's own, but nothing is appended to it, save gap records of losses
+    /// in it.
+    pub(super) adopted: Option<Box<Spool>>,
+}
+
+impl Spool {
+    /// Takes over a queue that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
+    /// on how much is in it.
+    pub(crate) fn open(config: &SpoolConfig, hooks: &SpoolHooks) -> Result<Self, SpoolError> {
+        let events = &hooks.events;
+        check_process()?;
+        dir::prepare(&config.dir)?;
+        let open = |dir| Self::open_queue(dir, config.clone(), hooks.clone());
+        // Records that others left are to come first: an error may have been for once.
+        let adopt = || QueueDir::adopt(&config.dir, open);
+        let spool = match adopt().or_else(|_| adopt()) {
+            Ok(Some(spool)) => spool,
+            Ok(None) => open(QueueDir::create(&config.dir)?)?,
+            Err(error) => {
+                // The adoption is retried later. New records do not wait for it.
+                events.report(SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
+                QueueDir::create(&config.dir).and_then(open).map_err(|_| error)?
+            }
+        };
+        let queue = &spool.queue;
+        if let Some(endpoint) = &config.endpoint {
+            queue.dir.put_endpoint(endpoint);
+        }
+        // Fails here rather than at the first record; but a full disk must not keep what is there from being delivered.
+        let active = queue.begin_active(queue.writer.lock()).map(drop);
+        match active {
+            Err(error) if error.is_full() => {
+                events.report(SpoolEvent::DiskFull { reason: error_chain(&error) });
+            }
+            result => {
+                result?;
+                queue.dir.take_ballast();
+            }
+        }
+        Ok(spool)
+    }
+
+    pub(super) fn open_queue(dir: QueueDir, config: SpoolConfig, hooks: SpoolHooks) -> Result<Self, SpoolError> {
+        let (mut cursors, mut loaded) = open_cursors(&dir, &hooks.events)?;
+        let numbers = dir.segments()?;
+        let mut index = Index::default();
+        let (sender, receiver) = mpsc::channel();
+        let mut jobs = Vec::new();
+        // Never one that was given out before.
+        let next_number = 1 + numbers.last().copied().max(loaded.keys().last().copied()).unwrap_or_default();
+        for number in numbers {
+            index.add_unrecovered(number, loaded.remove(&number).unwrap_or_default());
+            match Seal::read(&dir.segment(number)) {
+                None => jobs.push(Job::Recover { number, accepted: dir.accepted(number) }),
+                Some(seal) => jobs.extend(index.add_sealed(number, seal).then_some(Job::Remove(number))),
+            }
+        }
+        index.enqueue_all();
+        for number in loaded.into_keys() {
+            // On a disk that takes nothing it is done another time.
+            let _ = cursors.forget(number);
+        }
+        let queue = Arc::new(Queue::new(Found { dir, cursors, index, next_number }, config, hooks, sender));
+        for job in jobs {
+            queue.ask(job);
+        }
+        let housekeeper = Some(housekeeper::start(queue.clone(), receiver)?);
+        Ok(Self {
+            queue,
+            attached: Lock::new(Rank::Attached, Attached { housekeeper, adopted: None }),
+            adoption_failing: AtomicBool::new(false),
+            nothing_to_adopt: AtomicBool::new(false),
+            own_first: AtomicBool::new(true),
+        })
+    }
+
+    /// Adds records, those of each partition in their order. When this returns, they are as safe as
+    /// the spool's [`Durability`](crate::Durability) says.
+    ///
+    /// # Errors
+    ///
+    /// None of the records is then accepted: they may be appended again, or [counted as lost](Self::note_not_written). The
+    /// next call begins with a new segment.
+    pub(crate) fn append(&self, blocks: &[(&str, &Block)], framing: &Framing) -> Result<(), SpoolError> {
+        self.queue.append(blocks, framing, None)
+    }
+
+    /// Counts records that could not be appended as lost, and has them reported.
+    pub(crate) fn note_not_written(&self, blocks: &[(&str, &Block)]) {
+        for (key, block) in blocks {
+            self.queue.note_gap(Gap {
+                key: Arc::from(stored_key(key)),
+                reason: LossReason::NotWritten,
+                records: block.ends.len() as u64,
+                first: block.first_timestamp,
+                last: block.last_timestamp,
+            });
+        }
+    }
+
+    /// Has losses reported that are counted already.
+    pub(crate) fn report(&self, unreported: Unreported) {
+        self.queue.report_again(unreported);
+    }
+
+    pub(crate) fn depth(&self) -> Depth {
+        let mut depth = Depth::default();
+        for queue in self.queues() {
+            let index = queue.index.lock();
+            depth.pending_records += index.pending_records;
+            depth.segments += index.segment_count();
+        }
+        depth
+    }
+
+    /// How many bytes the directory takes on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.queue.dir.root_bytes()
+    }
+
+    /// How many bytes it may take.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.queue.config.limits.max_bytes
+    }
+
+    /// How long the oldest record that waits has been in the spool.
+    pub(crate) fn oldest_age(&self, now: SystemTime) -> Option<Duration> {
+        let oldest_of = |queue: &Arc<Queue>| {
+            let cache = queue.read_cache.lock();
+            queue.index.lock().oldest_appended(|segment| cache.peek(segment))
+        };
+        let oldest = self.queues().iter().filter_map(oldest_of).min()?;
+        Some(now.duration_since(system_time(oldest)).unwrap_or_default())
+    }
+
+    /// The store of rejected records.
+    pub(crate) fn rejected(&self) -> Arc<RejectedStore> {
+        self.queue.rejected.clone()
+    }
+
+    /// Waits until everything that is in the spool now is delivered. False if the time is up or the spool is closed.
+    pub(crate) fn wait_delivered(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        let delivered = self.queues().iter().all(|queue| queue.wait_delivered(deadline));
+        self.settle();
+        delivered
+    }
+
+    /// Makes every acknowledgement so far survive a kill of the process.
+    pub(crate) fn settle(&self) {
+        for queue in self.queues() {
+            // What cannot be written now is written later.
+            let _ = queue.settle();
+        }
+    }
+
+    /// The queue that is adopted.
+    pub(super) fn adopted(&self) -> Option<Arc<Queue>> {
+        self.attached.lock().adopted.as_deref().map(|adopted| adopted.queue.clone())
+    }
+
+    /// The spool's own queue, and the one that is adopted.
+    pub(super) fn queues(&self) -> Vec<Arc<Queue>> {
+        std::iter::once(self.queue.clone()).chain(self.adopted()).collect()
+    }
+
+    /// Whether it is known what all segments hold. Before that, some of it may not be given out yet.
+    pub(crate) fn is_recovered(&self) -> bool {
+        self.queues().iter().all(|queue| queue.index.lock().is_recovered())
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    /// Seals and closes everything and gives up the queue, so that it can be opened again; one that is delivered
+    /// altogether is deleted: false if that fails. Later calls do nothing.
+    pub(crate) fn close(&self) -> bool {
+        let queue = &self.queue;
+        let adopted = self.attached.lock().adopted.take();
+        drop(adopted);
+        // Losses are reported while that is possible.
+        let reported = queue.report_gaps();
+        let mut writer = queue.writer.lock();
+        while matches!(writer.next, NextSegment::Making) {
+            writer = writer.wait(&queue.next_made);
+        }
+        if queue.closed.swap(true, Ordering::AcqRel) {
+            return true;
+        }
+        queue.seal_active(&mut writer);
+        drop(writer);
+        if let Err(error) = reported {
+            queue.report_event(SpoolEvent::GapNotReported { reason: error_chain(&error) });
+        }
+        queue.ask(Job::Finish);
+        let housekeeper = self.attached.lock().housekeeper.take();
+        if let Some(housekeeper) = housekeeper {
+            let _ = housekeeper.join();
+        }
+        let drained = queue.index.lock().is_drained();
+        let open = queue.read_cache.lock().remove_all();
+        drop(open);
+        let next = std::mem::take(&mut queue.writer.lock().next);
+        if let NextSegment::Made(next) = next {
+            let number = next.id.number;
+            drop(next);
+            let _ = queue.dir.remove_segment(number);
+        }
+        let closed = if drained { queue.dir.remove() } else { queue.with_cursors(CursorStore::sync) };
+        if let Err(error) = &closed {
+            queue.report_event(SpoolEvent::CloseFailed { reason: error_chain(error) });
+        }
+        queue.progress.notify_all();
+        closed.is_ok()
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Opens the cursor database; one that is damaged is moved out of the way. How far the segments are delivered is then not
+/// known: all that is in the spool is delivered, some of it again and in other batches. Better twice than never.
+fn open_cursors(dir: &QueueDir, events: &Events) -> Result<(CursorStore, BTreeMap<u64, LaneCursors>), SpoolError> {
+    match CursorStore::open(&dir.cursor()) {
+        Err(error) if error.is_full() && dir.give_ballast() => CursorStore::open(&dir.cursor()),
+        // Not for an I/O error, which may be gone the next time.
+        Err(SpoolError::Storage { message, .. }) => {
+            events.report(SpoolEvent::CursorDamaged { reason: message });
+            dir.move_cursor_away()?;
+            CursorStore::open(&dir.cursor())
+        }
+        result => result,
+    }
+}

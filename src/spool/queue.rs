@@ -1,0 +1,213 @@
+//! [`Queue`]: the state of one queue that is open, and its locks. The verbs are in files of their own: `writer`, `space`,
+//! `reader`, `loss`, `housekeeper`.
+//!
+//! | lock | protects | never |
+//! |---|---|---|
+//! | `writer` | the active segment, the next one, space | held while a segment is made |
+//! | `read_cache` | open segments and their phases, read-ahead, spare bodies | held during I/O |
+//! | `cursors` | the cursors on disk | taken under `index` or `read_cache` |
+//! | `index` | what waits, what is in flight, gaps, unwritten cursors | held during I/O |
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Weak};
+use std::time::{Duration, Instant};
+
+use super::active::{ActiveSegment, NextSegment, Space};
+use super::coding::Coding;
+use super::cursor::CursorStore;
+use super::dir::QueueDir;
+use super::gap::GapEncoder;
+use super::index::Index;
+use super::jobs::Job;
+use super::lock::{Guard, Lock, Rank};
+use super::position::SegmentId;
+use super::read_cache::{Phase, ReadCache};
+use super::rejected::RejectedStore;
+use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+use crate::error::SpoolError;
+use crate::observe::event::{Events, SpoolEvent};
+use crate::observe::loss::Losses;
+
+/// The settings of a spool.
+#[derive(Clone, Debug)]
+pub(crate) struct SpoolConfig {
+    pub(crate) dir: PathBuf,
+    pub(crate) durability: Durability,
+    /// How records are stored that are appended.
+    pub(crate) coding: Coding,
+    /// A segment that has this many bytes gets no more.
+    pub(crate) segment_bytes: u64,
+    pub(crate) batch: BatchLimits,
+    pub(crate) limits: SpoolLimits,
+    /// The URL that it is sent to, without a password. It is noted beside the records.
+    pub(crate) endpoint: Option<String>,
+}
+
+/// The functions that a spool calls and the counters that it counts in.
+#[derive(Clone)]
+pub(crate) struct SpoolHooks {
+    pub(crate) gap_encoder: Arc<GapEncoder>,
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) losses: Arc<Losses>,
+}
+
+/// Called when records were added or became readable. It must not block.
+pub(crate) type Wake = dyn Fn() + Send + Sync;
+
+/// The state that the writer's lock protects.
+#[derive(Default)]
+pub(super) struct Writer {
+    pub(super) active: Option<ActiveSegment>,
+    pub(super) next: NextSegment,
+    /// The number of the segment that is made next. No number is given twice.
+    pub(super) next_number: u64,
+    pub(super) space: Space,
+    /// The adopted queue: its segments are older and are evicted first.
+    pub(super) elder: Weak<Queue>,
+}
+
+/// A queue that is open: one exporter's part of the spool.
+pub(super) struct Queue {
+    pub(super) config: SpoolConfig,
+    pub(super) hooks: SpoolHooks,
+    pub(super) dir: QueueDir,
+    pub(super) rejected: Arc<RejectedStore>,
+    pub(super) writer: Lock<Writer>,
+    /// With `writer`: the next segment is made, or was not.
+    pub(super) next_made: Condvar,
+    pub(super) read_cache: Lock<ReadCache>,
+    /// With `read_cache`: a segment's phase ended, or a batch was read ahead.
+    pub(super) phase_ended: Condvar,
+    pub(super) cursors: Lock<CursorStore>,
+    pub(super) index: Lock<Index>,
+    /// With `index`: records were delivered, a segment was recovered, gaps were reported, or the spool was closed.
+    pub(super) progress: Condvar,
+    pub(super) closed: AtomicBool,
+    pub(super) jobs: Sender<Job>,
+}
+
+/// The parts of a queue that its directory gives.
+pub(super) struct Found {
+    pub(super) dir: QueueDir,
+    pub(super) cursors: CursorStore,
+    pub(super) index: Index,
+    pub(super) next_number: u64,
+}
+
+impl Queue {
+    pub(super) fn new(found: Found, config: SpoolConfig, hooks: SpoolHooks, jobs: Sender<Job>) -> Self {
+        let writer = Writer { next_number: found.next_number, ..Writer::default() };
+        Self {
+            rejected: Arc::new(RejectedStore::new(&config.dir, config.limits.max_rejected_bytes)),
+            config,
+            hooks,
+            dir: found.dir,
+            writer: Lock::new(Rank::Writer, writer),
+            next_made: Condvar::new(),
+            read_cache: Lock::new(Rank::ReadCache, ReadCache::default()),
+            phase_ended: Condvar::new(),
+            cursors: Lock::new(Rank::CursorStore, found.cursors),
+            index: Lock::new(Rank::Index, found.index),
+            progress: Condvar::new(),
+            closed: AtomicBool::new(false),
+            jobs,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn wake(&self) {
+        (self.hooks.wake)();
+    }
+
+    pub(super) fn report_event(&self, event: SpoolEvent) {
+        self.hooks.events.report(event);
+    }
+
+    pub(super) fn segment_id(&self, number: u64) -> SegmentId {
+        SegmentId { queue: self.dir.id, number }
+    }
+
+    /// Asks the housekeeper for a job.
+    pub(super) fn ask(&self, job: Job) {
+        // The housekeeper ends only after the spool is closed; nothing is to be done then.
+        let _ = self.jobs.send(job);
+    }
+
+    /// Works on the cursor database, with every cursor that is not written yet, and reports when that begins to fail. What
+    /// could not be written is written later.
+    pub(super) fn with_cursors<T>(
+        &self,
+        work: impl FnOnce(&mut CursorStore) -> Result<T, SpoolError>,
+    ) -> Result<T, SpoolError> {
+        let mut cursors = self.cursors.lock();
+        let unwritten = self.index.lock().take_unwritten();
+        cursors.put(unwritten);
+        let result = work(&mut cursors);
+        let failure = cursors.take_failure();
+        drop(cursors);
+        if let Some(reason) = failure {
+            self.report_event(SpoolEvent::CursorNotWritten { reason });
+        }
+        result
+    }
+
+    /// Makes every acknowledgement so far survive a kill of the process.
+    pub(super) fn settle(&self) -> Result<(), SpoolError> {
+        self.index.lock().start_settling();
+        self.with_cursors(CursorStore::write_out)
+    }
+
+    /// Waits until everything that is in the queue now is delivered. False if the time is up or the spool is closed.
+    pub(super) fn wait_delivered(&self, deadline: Option<Instant>) -> bool {
+        let mut watermark = None;
+        let mut index = self.index.lock();
+        loop {
+            if watermark.is_none() && index.is_recovered() {
+                watermark = Some(index.watermark());
+            }
+            if watermark.as_ref().is_some_and(|watermark| index.has_delivered(watermark)) {
+                return true;
+            }
+            let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() || self.is_closed() {
+                return false;
+            }
+            // Waking up now and then costs nothing and makes a missed signal harmless.
+            index = index.wait_timeout(&self.progress, left.min(Duration::from_secs(1)));
+        }
+    }
+
+    /// Begins a phase of a segment, after the one that it is in.
+    pub(super) fn begin_phase(&self, number: u64, phase: Phase) -> InPhase<'_> {
+        let mut cache = self.read_cache.lock();
+        while cache.phase(number).is_some() {
+            cache = cache.wait(&self.phase_ended);
+        }
+        self.enter_phase(cache, number, phase)
+    }
+
+    /// Begins a phase of a segment that is in none.
+    pub(super) fn enter_phase(&self, mut cache: Guard<'_, ReadCache>, number: u64, phase: Phase) -> InPhase<'_> {
+        cache.begin_phase(number, phase);
+        InPhase { queue: self, number }
+    }
+}
+
+/// A phase of a segment. It ends when this is dropped, which is not done with `read_cache` locked.
+pub(super) struct InPhase<'a> {
+    queue: &'a Queue,
+    number: u64,
+}
+
+impl Drop for InPhase<'_> {
+    fn drop(&mut self) {
+        self.queue.read_cache.lock().end_phase(self.number);
+        self.queue.phase_ended.notify_all();
+    }
+}

@@ -1,0 +1,180 @@
+//! Appending: what is on disk when an append returns, and who may read it.
+
+use super::*;
+use crate::spool::frame::ReadErrors;
+use crate::spool::position::SegmentId;
+use crate::spool::read_cache::Phase;
+use crate::spool::segment::Segment;
+use crate::spool::store::file_path;
+
+/// However records are stored, they arrive as they are.
+#[test]
+fn what_is_compressed_in_the_spool_is_sent_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SpoolConfig { coding: Coding::Lz4, ..config(dir.path()) };
+    let spool = open(&config);
+    let long: Vec<_> = (0..30).map(|n| format!("{n} {}", "long ".repeat(20_000))).collect();
+    append(&spool, "a", &long);
+    append(&spool, "a", &lines(0..2000));
+    let (delivered, _) = drain(&spool);
+    assert_eq!(delivered["a"], [long, lines(0..2000)].concat());
+    kill(spool);
+    let bytes = fs::metadata(segment_dirs(dir.path())[0].join("db")).unwrap().len();
+    assert!(bytes < 1 << 20, "{bytes} bytes for 3 MB");
+}
+
+#[test]
+fn a_record_larger_than_a_frame_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    let long: String = ('a'..='z').cycle().take(10_000_000).collect();
+    append(&spool, "a", &["before", &long, "after"]);
+    kill(spool);
+    let spool = open(&config);
+    let (delivered, _) = drain(&spool);
+    assert!(delivered["a"] == ["before", &long, "after"]);
+}
+
+#[test]
+fn another_format_is_an_error_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("format"), "opentelemetry-spool 5\n").unwrap();
+    let error = Spool::open_silent(&config(dir.path())).map(drop).unwrap_err();
+    assert!(error.to_string().ends_with("has spool format 5; this version reads formats up to 4"), "{error}");
+    fs::write(dir.path().join("format"), "opentelemetry-spool 3\n").unwrap();
+    assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::OlderFormat { found: 3, .. })));
+    fs::write(dir.path().join("format"), "something else\n").unwrap();
+    assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::NotASpool { .. })));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_directories_are_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("new/spool");
+    let spool = open(&config(&root));
+    append(&spool, "a", &["one"]);
+    drop(spool);
+    let _spool = open(&config(&root));
+    let (mut seen, mut left) = (0, vec![root]);
+    while let Some(path) = left.pop() {
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        if path.is_dir() {
+            assert!(mode == 0o700 || path.ends_with("blobs"), "{mode:o} {}", path.display());
+            left.extend(fs::read_dir(path).unwrap().flatten().map(|found| found.path()));
+        } else if !path.to_string_lossy().contains("snap.") {
+            assert_eq!(mode, 0o600, "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 6, "{seen}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_symbolic_link_in_place_of_the_spool_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = dir.path().join("spool");
+    std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+    let error = Spool::open_silent(&config(&link)).map(drop).unwrap_err();
+    assert!(crate::error::error_chain(&error).contains("it is a symbolic link"), "{error}");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+/// Leaves that split or are consolidated write their values again; values above a quarter of the engine's log segment
+/// become blob files. Neither happens.
+#[test]
+fn what_is_written_is_written_once_and_inline() {
+    for record_bytes in [300, 180_000, 900_000, 3_000_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.segment_bytes = 64 << 20;
+        let spool = open(&config);
+        let mut payload = 0;
+        while payload < 40_000_000 {
+            let count = (200_000 / record_bytes).max(1);
+            append(&spool, "a", &vec![vec![b'x'; record_bytes]; count]);
+            payload += count * record_bytes;
+        }
+        let segment = &segment_dirs(dir.path())[0];
+        assert_eq!(fs::read_dir(segment.join("blobs")).unwrap().count(), 0);
+        // The file only grows, so its length is what was written.
+        let written = fs::metadata(file_path(segment)).unwrap().len();
+        assert!(written * 100 < payload as u64 * 105, "{written} bytes for {payload} in records of {record_bytes}");
+    }
+}
+
+/// The whole directory is away for a while: unmounted, say.
+#[test]
+fn nothing_is_made_in_place_of_a_directory_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir.path().join("spool"));
+    let spool = open(&config);
+    append(&spool, "a", &lines(0..5));
+    fs::rename(&config.dir, dir.path().join("away")).unwrap();
+    spool.queue.writer.lock().active.as_mut().unwrap().segment.fail_writes();
+    assert!(spool.append(&[("a", &block(&lines(5..10)))], &FRAMING).is_err());
+    assert!(!config.dir.exists());
+    fs::rename(dir.path().join("away"), &config.dir).unwrap();
+    append(&spool, "a", &lines(10..15));
+    let (delivered, _) = drain(&spool);
+    assert_eq!(delivered["a"], [lines(0..5), lines(10..15)].concat());
+}
+
+#[test]
+fn after_a_write_error_the_records_go_to_a_new_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    append(&spool, "a", &lines(0..5));
+    // What no database can be written to any more looks like: every write of this one fails from now on.
+    spool.queue.writer.lock().active.as_mut().unwrap().segment.fail_writes();
+    append(&spool, "a", &lines(5..10));
+    let (delivered, ids) = drain(&spool);
+    assert_eq!(delivered["a"], lines(0..10));
+    assert_eq!(ids.len(), 2);
+}
+
+/// Records that a failed append had written already are written again elsewhere; a restart must not find them twice.
+#[test]
+fn what_was_written_but_not_accepted_is_not_delivered_twice_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SpoolConfig { durability: Durability::Sync, ..config(dir.path()) };
+    let spool = open(&config);
+    append(&spool, "a", &lines(0..5));
+    spool.queue.writer.lock().active.as_mut().unwrap().segment.fail_syncs();
+    // Keeps the housekeeper from sealing what is found.
+    let opening = spool.queue.begin_phase(77, Phase::Opening);
+    spool.queue.ask(Job::Prefetch(77));
+    append(&spool, "a", &lines(5..10));
+    copy(dir.path(), &dir.path().with_extension("killed"));
+    drop(opening);
+    let killed = SpoolConfig { dir: dir.path().with_extension("killed"), ..config };
+    kill(spool);
+    let (delivered, _) = drain(&open(&killed));
+    assert_eq!(delivered["a"], lines(0..10));
+    fs::remove_dir_all(killed.dir).unwrap();
+}
+
+#[test]
+fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, id) = (dir.path().join("1.segment"), SegmentId { queue: 1, number: 1 });
+    let mut segment = Segment::create(&path, id).unwrap();
+    segment.reserve(4 << 20);
+    let len = || fs::metadata(path.join("db")).unwrap().len();
+    assert_eq!((len(), segment.unwritten()), (4 << 20, 4 << 20));
+    // What was written may end with zeros as well.
+    let mut runway = 0;
+    for number in 0..10 {
+        segment.write(number, &mut runway, &vec![0; 60_000]).unwrap();
+    }
+    segment.sync().unwrap();
+    segment.trim();
+    assert!((600_000..1 << 20).contains(&len()), "{}", len());
+    drop(segment);
+    let (_, frames) = Segment::recover(&path, id, u64::MAX, ReadErrors::Fail).unwrap();
+    assert_eq!(frames, 10);
+}

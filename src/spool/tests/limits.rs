@@ -1,0 +1,185 @@
+//! Limits: evictions, ages, and gap records.
+
+use super::*;
+use crate::config::values::FullPolicy;
+use crate::spool::store::file_path;
+
+#[test]
+fn what_expires_behind_a_batch_that_is_in_flight_is_given_up_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let limits = SpoolLimits { max_age: Some(hour), ..SpoolLimits::default() };
+    let batch = BatchLimits { max_records: 2, max_bytes: 1 << 20, linger: Duration::ZERO };
+    let spool = open(&SpoolConfig { batch, limits, ..config(dir.path()) });
+    append(&spool, "a", &lines(0..3));
+    let partition = spool.checkout().unwrap();
+    partition.allow(2);
+    let first = next_of(&partition).unwrap();
+    let later = SystemTime::now() + 2 * hour;
+    assert!(matches!(partition.next(None, later, true), Ok(Next::Skipped)));
+    assert_eq!(spool.lost(LossReason::Expired), 1);
+    first.ack();
+    assert_eq!(deliver_rest(&spool, &partition, Vec::new()), Vec::<String>::new());
+}
+
+#[test]
+fn quarantine_keeps_to_its_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    for round in 0..4 {
+        let spool = open(&config);
+        append(&spool, "a", &["x".repeat(900_000)]);
+        drop(spool);
+        let file = file_path(&segment_dirs(dir.path())[0]);
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[500_000] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let (spool, reported) = open_reporting(&config);
+        drain(&spool);
+        all_reported(&spool);
+        assert_eq!(reported.lock().unwrap().len(), 1, "round {round}");
+        drain(&spool);
+        assert!(fs::read_dir(dir.path().join("quarantine")).unwrap().count() <= 1);
+    }
+}
+
+#[test]
+fn the_oldest_segments_give_way_and_the_stream_reports_how_many_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    let (spool, reported) = open_reporting(&config);
+    let count = 300;
+    for n in 0..count {
+        append(&spool, "a", &[format!("{n:04}{}", "x".repeat(100_000))]);
+        let used = spool.disk_bytes();
+        assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
+    }
+    all_reported(&spool);
+    let evicted = usize::try_from(spool.lost(LossReason::Evicted)).unwrap();
+    let (delivered, _) = drain(&spool);
+    let (gaps, records): (Vec<_>, Vec<_>) = delivered["a"].iter().cloned().partition(|line| line.starts_with("gap"));
+    assert!(evicted > 200, "{evicted}");
+    assert_eq!(reported_in(&gaps), evicted);
+    let numbers: Vec<usize> = records.iter().map(|line| line[..4].parse().unwrap()).collect();
+    assert_eq!(numbers, (evicted..count).collect::<Vec<_>>());
+    assert!(!reported.lock().unwrap().is_empty());
+    for gap in reported.lock().unwrap().iter() {
+        assert_eq!((&*gap.key, gap.reason), ("a", LossReason::Evicted));
+        assert!(gap.first.unwrap() <= gap.last.unwrap());
+    }
+}
+
+#[test]
+fn with_reject_new_what_was_accepted_stays_and_there_is_room_again_after_a_delivery() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = limited(dir.path());
+    config.limits.when_full = FullPolicy::RejectNew;
+    let (spool, _) = open_reporting(&config);
+    let try_append = |n: usize| {
+        let block = block(&[format!("{n:04}{}", "x".repeat(100_000))]);
+        let records = [("a", &block)];
+        spool.append(&records, &FRAMING).inspect_err(|_| spool.note_not_written(&records))
+    };
+    let mut accepted = Vec::new();
+    for n in 0..120 {
+        match try_append(n) {
+            Ok(()) => accepted.push(n),
+            Err(error) => assert!(matches!(error, SpoolError::Full { .. }), "{error}"),
+        }
+    }
+    assert!((60..100).contains(&accepted.len()), "{}", accepted.len());
+    assert_eq!(spool.lost(LossReason::NotWritten), 120 - accepted.len() as u64);
+    let (delivered, _) = drain(&spool);
+    let records = delivered["a"].iter().filter(|line| !line.starts_with("gap"));
+    assert!(records.map(|line| line[..4].parse::<usize>().unwrap()).eq(accepted));
+    while try_append(200).is_err() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Their keys are in every entry.
+#[test]
+fn long_keys_count_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    let spool = open(&config);
+    for n in 0..500 {
+        append(&spool, &format!("{n}{}", "x".repeat(60_000)), &["short"]);
+        let used = spool.queue.dir.root_bytes();
+        assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
+    }
+    assert!(spool.lost(LossReason::Evicted) > 0);
+}
+
+#[test]
+fn whatever_lies_in_the_quarantine_gives_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    let spool = open(&config);
+    let quarantine = dir.path().join("quarantine");
+    fs::create_dir_all(quarantine.join("of a person")).unwrap();
+    for file in ["notes.txt", "of a person/more.txt"] {
+        fs::write(quarantine.join(file), "x").unwrap();
+    }
+    for n in 0..40 {
+        append(&spool, "a", &[format!("{n:04}{}", "x".repeat(500_000))]);
+    }
+    assert_eq!(fs::read_dir(&quarantine).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_to_be_left_free_is_left_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.min_free_bytes = u64::MAX / 2;
+    let spool = open(&config);
+    let error = spool.append(&[("a", &block(&["x"]))], &FRAMING).unwrap_err();
+    assert!(error.to_string().contains("bytes are free and"), "{error}");
+}
+
+#[test]
+fn what_is_too_old_is_given_up_a_batch_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.max_age = Some(Duration::from_secs(3600));
+    config.batch.max_records = 4;
+    let (spool, reported) = open_reporting(&config);
+    append(&spool, "a", &lines(0..10));
+    let key = spool.checkout().unwrap().key.clone();
+    let later = SystemTime::now() + Duration::from_secs(3601);
+    assert!(
+        matches!(spool.queue.next(&key, None, later - Duration::from_secs(60), false), Ok(Next::Batch(batch)) if batch.records == 4)
+    );
+    // Its gap record is as old by this clock: it is reported again, and counted once.
+    for _ in 0..5 {
+        assert!(matches!(spool.queue.next(&key, None, later, false), Ok(Next::Skipped)));
+        all_reported(&spool);
+    }
+    assert_eq!(spool.lost(LossReason::Expired), 10);
+    spool.partition(&key).release(true);
+    let (delivered, _) = drain(&spool);
+    assert_eq!(reported_in(&delivered["a"]), 10);
+    assert!(!reported.lock().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_too_old_and_damaged_is_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    let file = file_path(&sealed_segment(&config));
+    let mut bytes = fs::read(&file).unwrap();
+    let at = offset_of_line_50(&bytes);
+    bytes[at] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    config.limits.max_age = Some(Duration::from_nanos(1));
+    let (spool, _) = open_reporting(&config);
+    let later = SystemTime::now() + Duration::from_secs(60);
+    while let Some(partition) = spool.checkout() {
+        assert!(matches!(partition.next(None, later, true), Ok(Next::Skipped)));
+        partition.release(true);
+        if spool.lost(LossReason::Expired) > 0 {
+            break;
+        }
+    }
+    assert_eq!((spool.lost(LossReason::Expired), spool.lost(LossReason::Corrupt)), (99, 1));
+}

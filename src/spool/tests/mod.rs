@@ -1,0 +1,236 @@
+//! Tests of the spool as a whole, by topic: its promises, and the engine's traps that it must not fall into.
+
+mod adoption;
+mod append;
+mod delivery;
+mod limits;
+mod recovery;
+mod rejected;
+
+use std::collections::HashMap;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, SystemTime};
+
+use super::coding::Coding;
+use super::gap::{Gap, GapEncoder};
+use super::jobs::Job;
+use super::open::Spool;
+use super::partition::{Batch, Partition};
+use super::queue::{SpoolConfig, SpoolHooks, Wake};
+use super::reader::Next;
+use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+use crate::encode::blocks::Block;
+use crate::encode::framing::Framing;
+use crate::error::SpoolError;
+use crate::observe::loss::LossReason;
+
+const FRAMING: Framing = Framing::ndjson();
+
+fn config(dir: &Path) -> SpoolConfig {
+    let batch = BatchLimits { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO };
+    SpoolConfig {
+        dir: dir.to_owned(),
+        durability: Durability::Process,
+        coding: Coding::Identity,
+        segment_bytes: 1 << 20,
+        batch,
+        limits: SpoolLimits::default(),
+        endpoint: None,
+    }
+}
+
+fn no_wake() -> Arc<Wake> {
+    Arc::new(|| ())
+}
+
+/// Opens a spool that reports a gap in a line like `gap: 3 Evicted`, and lists all the gaps that it reported.
+fn open_reporting(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
+    let reported: Arc<Mutex<Vec<Gap>>> = Arc::default();
+    let report = reported.clone();
+    let gap_encoder = move |gap: &Gap| {
+        report.lock().unwrap().push(gap.clone());
+        Some((block(&[format!("gap: {} {:?}", gap.records, gap.reason)]), FRAMING))
+    };
+    let gap_encoder: Arc<GapEncoder> = Arc::new(gap_encoder);
+    (Spool::open(config, &hooks(gap_encoder)).unwrap(), reported)
+}
+
+fn hooks(gap_encoder: Arc<GapEncoder>) -> SpoolHooks {
+    SpoolHooks { gap_encoder, wake: no_wake(), events: Arc::default(), losses: Arc::default() }
+}
+
+fn open(config: &SpoolConfig) -> Spool {
+    Spool::open_silent(config).unwrap()
+}
+
+fn block(records: &[impl AsRef<[u8]>]) -> Block {
+    let mut block = Block::default();
+    for (nth, record) in records.iter().enumerate() {
+        if nth > 0 {
+            block.payload.extend_from_slice(FRAMING.separator());
+        }
+        block.payload.extend_from_slice(record.as_ref());
+        block.ends.push(block.payload.len());
+    }
+    block
+}
+
+fn append(spool: &Spool, key: &str, records: &[impl AsRef<[u8]>]) {
+    spool.append(&[(key, &block(records))], &FRAMING).unwrap();
+}
+
+fn next(spool: &Spool, key: &Arc<str>) -> Option<Box<Batch>> {
+    next_of(&spool.partition(key))
+}
+
+fn next_of(partition: &Partition) -> Option<Box<Batch>> {
+    match partition.next(None, SystemTime::now(), false).unwrap() {
+        Next::Batch(batch) => Some(batch),
+        Next::Linger(_) | Next::Skipped | Next::Empty => None,
+    }
+}
+
+impl Spool {
+    /// Opens a spool that reports no gap in the stream.
+    pub(crate) fn open_silent(config: &SpoolConfig) -> Result<Self, SpoolError> {
+        let gap_encoder: Arc<GapEncoder> = Arc::new(|_| None);
+        Self::open(config, &hooks(gap_encoder))
+    }
+
+    fn lost(&self, reason: LossReason) -> u64 {
+        self.queue.hooks.losses.get(reason)
+    }
+
+    pub(crate) fn partition(&self, key: &str) -> Partition {
+        Partition { queue: self.queue.clone(), key: Arc::from(key) }
+    }
+
+    /// Waits for the housekeeper to have looked into what a killed process left.
+    pub(crate) fn wait_recovered(&self) {
+        for queue in self.queues() {
+            let mut index = queue.index.lock();
+            while !index.is_recovered() {
+                index = index.wait(&queue.progress);
+            }
+        }
+    }
+
+    /// From now on what is delivered cannot be written, until the database is opened anew.
+    pub(crate) fn fail_cursor(&self) {
+        self.queue.cursors.lock().fail_writes();
+    }
+
+    /// Ends a spool as a kill does: nothing is sealed or closed in order.
+    pub(crate) fn kill(&self) {
+        self.queue.closed.store(true, Ordering::Release);
+        // Only so that the queue's lock goes, as it does with a process.
+        self.queue.ask(Job::Finish);
+        let housekeeper = self.attached.lock().housekeeper.take();
+        housekeeper.unwrap().join().unwrap();
+    }
+}
+
+fn recovered(spool: &Spool) {
+    spool.wait_recovered();
+}
+
+/// Delivers everything; the lines of each key in the order of delivery, and the ids.
+fn drain(spool: &Spool) -> (HashMap<String, Vec<String>>, Vec<String>) {
+    recovered(spool);
+    let (mut lines, mut ids): (HashMap<String, Vec<String>>, _) = (HashMap::new(), Vec::new());
+    while let Some(partition) = spool.checkout() {
+        while let Some(batch) = next_of(&partition) {
+            let body = std::str::from_utf8(&batch.body).unwrap();
+            assert_eq!(body.lines().count() as u64, batch.records);
+            lines.entry(partition.to_string()).or_default().extend(body.lines().map(str::to_owned));
+            ids.push(batch.id.clone());
+            batch.ack();
+        }
+        partition.release(true);
+    }
+    spool.settle();
+    (lines, ids)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "nothing is done with it after a kill")]
+fn kill(spool: Spool) {
+    spool.kill();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for found in fs::read_dir(from).unwrap().flatten() {
+        let (from, to) = (found.path(), to.join(found.file_name()));
+        if from.is_dir() { copy(&from, &to) } else { assert!(fs::copy(from, to).is_ok()) }
+    }
+}
+
+fn lines(range: Range<usize>) -> Vec<String> {
+    range.map(|n| format!("line {n}")).collect()
+}
+
+fn segment_dirs(dir: &Path) -> Vec<PathBuf> {
+    let is_queue = |found: &fs::DirEntry| found.file_name().len() == 16;
+    let queue = fs::read_dir(dir).unwrap().flatten().find(is_queue).unwrap().path();
+    let mut dirs: Vec<_> = fs::read_dir(queue).unwrap().flatten().map(|found| found.path()).collect();
+    dirs.retain(|path| path.extension().is_some_and(|extension| extension == "segment"));
+    dirs.sort();
+    dirs
+}
+
+fn lines_of(batch: &Batch) -> Vec<String> {
+    std::str::from_utf8(&batch.plain_body()).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Delivers what is left of a partition, after what has arrived.
+fn deliver_rest(spool: &Spool, partition: &Partition, mut arrived: Vec<String>) -> Vec<String> {
+    loop {
+        match partition.next(None, SystemTime::now(), false).unwrap() {
+            Next::Batch(batch) => {
+                arrived.extend(lines_of(&batch));
+                batch.ack();
+            }
+            Next::Skipped => {}
+            Next::Linger(_) | Next::Empty => break,
+        }
+    }
+    assert_eq!(spool.depth().pending_records, 0, "{arrived:?}");
+    arrived
+}
+
+fn sealed_segment(config: &SpoolConfig) -> PathBuf {
+    let spool = open(config);
+    for n in 0..100 {
+        append(&spool, "a", &lines(n..n + 1));
+    }
+    drop(spool);
+    segment_dirs(&config.dir).remove(0)
+}
+
+/// The last offset: the byte behind `line 5` can be a `0` by chance.
+fn offset_of_line_50(bytes: &[u8]) -> usize {
+    bytes.windows(7).rposition(|window| window == b"line 50").unwrap()
+}
+
+/// How many records the gap lines of a stream report.
+fn reported_in(lines: &[String]) -> usize {
+    let gaps = lines.iter().filter_map(|line| line.strip_prefix("gap: ")?.split(' ').next()?.parse::<usize>().ok());
+    gaps.sum()
+}
+
+/// Waits for the housekeeper to have reported everything.
+fn all_reported(spool: &Spool) {
+    let (sender, done) = mpsc::channel();
+    spool.queue.ask(Job::Reply(sender));
+    done.recv().unwrap();
+}
+
+fn limited(dir: &Path) -> SpoolConfig {
+    let mut config = config(dir);
+    config.limits.max_bytes = 8 << 20;
+    config
+}
