@@ -95,7 +95,7 @@ fn what_an_operator_has_to_mend_is_told_once_however_many_partitions_it_holds() 
     }
     let event = next(&told);
     let SpoolEvent::BatchHeld { reason, .. } = &event else { panic!("{event:?}") };
-    assert_eq!(reason, "the server answered 401");
+    assert_eq!(reason, "the server responded with 401");
     service.wait_for_stats("further attempts", |stats| stats.retries > 3);
     receiver.answer_always(Answer::ok());
     service.deliver();
@@ -112,7 +112,7 @@ fn the_first_refusal_is_told_and_that_everything_is_refused() {
     service.log_all("bad", 1..=40);
     service.deliver();
     assert!(matches!(next(&told), SpoolEvent::RecordsRejected { .. }));
-    assert_eq!(next(&told), SpoolEvent::EverythingRejected { reason: "the server answered 422".to_owned() });
+    assert_eq!(next(&told), SpoolEvent::EverythingRejected { reason: "the server responded with 422".to_owned() });
     is_all(service, &told);
 }
 

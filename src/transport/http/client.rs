@@ -316,7 +316,7 @@ mod tests {
         let (responses, counters) = deliver(settings(&url, HttpSettings::default()), 1);
         let expected = Judgement {
             verdict: Verdict::Retry,
-            reason: "the server answered 429".to_owned(),
+            reason: "the server responded with 429".to_owned(),
             retry_after: Some(Duration::from_secs(7)),
             status: 429,
             response: b"why".to_vec(),

@@ -72,7 +72,7 @@ impl Reading {
     }
 
     pub(crate) fn new(verdict: Verdict, response: &Response, detail: &str) -> Self {
-        let mut reason = format!("the server answered {}", response.status);
+        let mut reason = format!("the server responded with {}", response.status);
         if !detail.is_empty() {
             reason.push_str(": ");
             reason.extend(detail.chars().take(MAX_REASON_CHARS));

@@ -305,7 +305,7 @@ fn ones_own_encoder_can_say_how_its_answers_are_read() {
     service.sync();
     let stats = service.wait_for_stats("the answer", |stats| stats.last_error.is_some());
     assert_eq!((stats.rejected_records, stats.delivered_records), (1, 0));
-    assert_eq!(stats.last_error.as_deref(), Some("the server answered 200: too old"));
+    assert_eq!(stats.last_error.as_deref(), Some("the server responded with 200: too old"));
     service.deliver();
     assert_eq!(receiver.requests().len(), 1, "a partial success is not repeated");
     assert_eq!(service.handle.rejected().unwrap()[0].response, "too old", "all of it, so it is known which");

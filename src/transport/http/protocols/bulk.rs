@@ -15,22 +15,22 @@ pub(super) fn read(response: &Response, records: u64) -> Reading {
     let strange = |detail: &str| Reading::new(Verdict::Hold, response, detail);
     if response.body.len() >= MAX_BYTES && records > 1 {
         // The response is cut off; a split batch has shorter ones, and a second delivery does no harm here.
-        return Reading::new(Verdict::TooLarge, response, "an answer that is too long");
+        return Reading::new(Verdict::TooLarge, response, "a response that is too long");
     }
     let Ok(answer) = serde_json::from_slice::<Value>(&response.body) else {
-        return strange("no answer of a _bulk; is the endpoint's path the right one?");
+        return strange("no response of a _bulk; is the endpoint's path the right one?");
     };
     if answer.get("errors") == Some(&Value::Bool(false)) {
         return Reading::new(Verdict::Delivered, response, "");
     }
     let items = answer.get("items").and_then(Value::as_array);
     let Some(items) = items.filter(|items| items.len() as u64 == records) else {
-        return strange("a _bulk's answer without an item for each record");
+        return strange("a _bulk's response without an item for each record");
     };
     let (mut refusals, mut again, mut held, mut kind) = (Vec::new(), None, None, None);
     for (record, item) in items.iter().enumerate() {
         let Some(item) = item.as_object().and_then(|item| item.values().next()) else {
-            return strange("a _bulk's answer with an item that says nothing");
+            return strange("a _bulk's response with an item that says nothing");
         };
         let status = item.get("status").and_then(Value::as_u64).unwrap_or_default();
         let reason = || format!("{status} {}", bulk_error(item));
@@ -103,11 +103,14 @@ mod tests {
     fn every_item_of_a_bulk_counts() {
         let bulk = |statuses| read(ResponseProtocol::Bulk, 200, items(statuses));
         assert_eq!(bulk([201, 409, 201]).0, Verdict::Delivered, "what exists already was delivered before");
-        assert_eq!(bulk([201, 429, 400]), (Verdict::Retry, "the server answered 200: 429 t429: why: deep".to_owned()));
+        assert_eq!(
+            bulk([201, 429, 400]),
+            (Verdict::Retry, "the server responded with 200: 429 t429: why: deep".to_owned())
+        );
         assert_eq!(bulk([201, 404, 400]).0, Verdict::Hold);
         assert_eq!(bulk([400, 400, 400]).0, Verdict::Rejected, "halving finds out whether it is the records");
         let (_, reason) = bulk([201, 201, 400]);
-        assert_eq!(reason, "the server answered 200: t400", "what else it says can repeat what was logged");
+        assert_eq!(reason, "the server responded with 200: t400", "what else it says can repeat what was logged");
         let refusal = Rejection { record: 2, response: "400 t400: why: deep".to_owned() };
         assert_eq!(bulk([201, 409, 400]).0, Verdict::DeliveredExcept(vec![refusal]));
         assert_eq!(read(ResponseProtocol::Bulk, 200, r#"{"took":1,"errors":false,"items":[]}"#).0, Verdict::Delivered);

@@ -65,7 +65,7 @@ mod tests {
         let days = "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 100).";
         assert_eq!(read(ResponseProtocol::ClickHouse, 500, days).0, Verdict::TooLarge);
         let row = "Code: 27. DB::Exception: Cannot parse input: expected ',' before: 's3cret'";
-        assert_eq!(read(ResponseProtocol::ClickHouse, 400, row).1, "the server answered 400: Code: 27");
+        assert_eq!(read(ResponseProtocol::ClickHouse, 400, row).1, "the server responded with 400: Code: 27");
         assert_eq!(exception(200, 241), Verdict::Retry, "an exception that came late");
         assert_eq!(read(ResponseProtocol::ClickHouse, 200, "").0, Verdict::Delivered);
         assert_eq!(read(ResponseProtocol::ClickHouse, 502, "Bad Gateway").0, Verdict::Retry);

@@ -25,7 +25,11 @@ pub(crate) fn read(protocol: ResponseProtocol, response: &Response, records: u64
     }
     let succeeded = (200..300).contains(&response.status);
     if succeeded && protocol != ResponseProtocol::Status && response.body.trim_ascii_start().starts_with(b"<") {
-        return Reading::new(Verdict::Hold, response, "a page, and no answer; is it the endpoint that answers?");
+        return Reading::new(
+            Verdict::Hold,
+            response,
+            "a page, and no response of the protocol; is it the endpoint that responds?",
+        );
     }
     match protocol {
         ResponseProtocol::Otlp if succeeded => otlp::read(response, records),
@@ -75,7 +79,7 @@ pub(super) mod tests {
             read(ResponseProtocol::Status, status, body)
         };
         let why = "400 No required SSL certificate was sent";
-        assert_eq!(page(400, why), (Verdict::Hold, format!("the server answered 400: {why}")));
+        assert_eq!(page(400, why), (Verdict::Hold, format!("the server responded with 400: {why}")));
         assert_eq!(page(400, "400 The SSL certificate error").0, Verdict::Hold);
         assert_eq!(page(400, "400 The plain HTTP request was sent to HTTPS port").0, Verdict::Hold);
         assert_eq!(page(400, "400 Bad Request").0, Verdict::Rejected);

@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_otlp_success_can_be_partial() {
-        let message = "the server answered 200: no body";
+        let message = "the server responded with 200: no body";
         // As protobuf's own library writes { partial_success { rejected_log_records: 2, error_message: "no body" } }.
         let protobuf = b"\x0a\x0b\x08\x02\x12\x07no body";
         let json = br#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"no body"}}"#;

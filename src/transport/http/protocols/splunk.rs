@@ -41,7 +41,7 @@ mod tests {
         assert_eq!(read(ResponseProtocol::SplunkHec, 200, "ok").0, Verdict::Delivered);
         assert_eq!(
             read(ResponseProtocol::SplunkHec, 400, r#"{"text":"Incorrect index","code":7}"#).1,
-            "the server answered 400: code 7, Incorrect index"
+            "the server responded with 400: code 7, Incorrect index"
         );
     }
 }
