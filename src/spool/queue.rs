@@ -1,12 +1,5 @@
-//! [`Queue`]: the state of one queue that is open, and its locks. The verbs are in files of their own: `writer`, `space`,
-//! `reader`, `loss`, `housekeeper`.
-//!
-//! | lock | protects | never |
-//! |---|---|---|
-//! | `writer` | the active segment, the next one, space | held while a segment is made |
-//! | `read_cache` | open segments and their phases, read-ahead, spare bodies | held during I/O |
-//! | `cursors` | the cursors on disk | taken under `index` or `read_cache` |
-//! | `index` | what waits, what is in flight, gaps, unwritten cursors | held during I/O |
+//! [`Queue`]: the state of one queue that is open, in four locks; [`Rank`] says what each protects and in which order they
+//! are taken. It writes cursors. The verbs are in files of their own: `writer`, `space`, `reader`, `loss`, `housekeeper`.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

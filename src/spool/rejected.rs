@@ -128,6 +128,7 @@ impl RejectedFile {
     }
 }
 
+/// A file that was found in the store.
 struct Found {
     modified: SystemTime,
     bytes: u64,
