@@ -12,11 +12,11 @@ fn deliver_out_of_order(spool: &Spool, random: &mut fastrand::Rng, hold: impl Fn
     let mut arrived = Vec::new();
     while let Some(partition) = spool.checkout() {
         partition.allow(3);
-        let mut in_flight = Vec::new();
+        let mut in_flight: Vec<Box<Batch>> = Vec::new();
         // The first of them is asked for again by where it begins.
         while in_flight.len() < 3 {
             match partition.next(None, SystemTime::now(), true).unwrap() {
-                Next::Batch(batch) if in_flight.iter().all(|other: &Box<Batch>| other.id != batch.id) => {
+                Next::Batch(batch) if in_flight.iter().all(|other| other.id != batch.id) => {
                     in_flight.push(batch);
                 }
                 Next::Skipped => {}
