@@ -2,6 +2,7 @@
 
 mod adoption;
 mod append;
+mod concurrency;
 mod delivery;
 mod limits;
 mod recovery;
