@@ -107,10 +107,12 @@ pub(crate) fn setting_or(name: &str, default: &str) -> String {
     env::var(format!("SPOOL_CHILD_{name}")).unwrap_or_else(|_| default.to_owned())
 }
 
-/// In the child: says a line, at once.
+/// In the child: says a line, at once. Without a parent that listens, the child ends.
 pub(crate) fn say(line: &str) {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush()).expect("the parent listens");
+    if stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush()).is_err() {
+        process::exit(1);
+    }
 }
 
 /// In the child: what the parent tells, until it has nothing more to tell or is gone.

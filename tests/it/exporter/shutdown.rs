@@ -235,7 +235,8 @@ fn shutdown_takes_as_long_as_it_is_given_and_no_longer_while_the_endpoint_hangs(
     let returns = limits.map(|_| returns.recv_timeout(AT_MOST).expect("a shutdown hangs"));
     assert!(returns.is_sorted_by_key(|(limit, _)| *limit), "who was given less returns first: {returns:?}");
     let [.., (limit, took)] = returns;
-    assert!(took >= limit, "what can still be delivered has the whole time: {took:?} of {limit:?}");
+    // A part of it is left for the disk.
+    assert!(took >= limit / 2, "what can still be delivered has the time for it: {took:?} of {limit:?}");
     drop(endpoints);
 }
 

@@ -13,7 +13,7 @@ use std::process::Command;
 use common::children::NEVER;
 use common::children::processor::{FEW, MANY, lossless, service};
 use common::{
-    Child, Disk, PATIENCE, Receiver, Service, by_tenant, exporter, in_time, name, names, settings, spool_dir,
+    Child, Disk, PATIENCE, Receiver, Service, by_tenant, exporter, in_time, name, names, noise, settings, spool_dir,
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _};
@@ -192,7 +192,7 @@ fn fill(service: &Service) -> usize {
 }
 
 fn log_100_kb(service: &Service, message: &str) {
-    service.log_with(message, |record| record.add_attribute("padding", "x".repeat(100_000)));
+    service.log_with(message, |record| record.add_attribute("padding", noise(100_000)));
 }
 
 fn small_spool(receiver: &Receiver, spool: impl AsRef<Path>) -> LogExporterBuilder {
