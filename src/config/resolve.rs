@@ -143,10 +143,9 @@ fn named(
     format: &Sourced<&'static Format>,
     template: Option<&Sourced<Template>>,
 ) -> Result<Box<dyn Encoder>, ExporterBuildError> {
-    match (format.value.encoder(template.map(|template| template.value.clone())), template) {
-        (Some(encoder), _) => Ok(encoder),
-        (None, Some(template)) => Err(template_alone(template)),
-        (None, None) => Err(format.invalid("it takes a template")),
+    match template {
+        Some(template) if !format.value.takes_template() => Err(template_alone(template)),
+        template => Ok(format.value.encoder(template.map(|template| template.value.clone()))),
     }
 }
 

@@ -59,12 +59,11 @@ impl Format {
         matches!(self.make, Make::Templated(_))
     }
 
-    /// The encoder of the format; `None` for a template that it does not take.
-    pub(crate) fn encoder(&self, template: Option<Template>) -> Option<Box<dyn Encoder>> {
-        match (&self.make, template) {
-            (Make::Plain(make), None) => Some(make()),
-            (Make::Plain(_), Some(_)) => None,
-            (Make::Templated(make), template) => Some(make(template)),
+    /// The encoder of the format. One that takes no template ignores it: see [`Self::takes_template`].
+    pub(crate) fn encoder(&self, template: Option<Template>) -> Box<dyn Encoder> {
+        match &self.make {
+            Make::Plain(make) => make(),
+            Make::Templated(make) => make(template),
         }
     }
 }

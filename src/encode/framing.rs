@@ -185,6 +185,17 @@ mod tests {
 
     #[test]
     fn every_protocol_has_a_byte_and_a_name_of_its_own() {
+        let stored = [
+            (ResponseProtocol::Status, 0, "status"),
+            (ResponseProtocol::Otlp, 1, "otlp"),
+            (ResponseProtocol::Bulk, 2, "bulk"),
+            (ResponseProtocol::SplunkHec, 3, "splunk_hec"),
+            (ResponseProtocol::ClickHouse, 4, "clickhouse"),
+        ];
+        // What is on disk is read for ever.
+        for (protocol, byte, name) in stored {
+            assert_eq!((protocol.byte(), protocol.name()), (byte, name));
+        }
         for byte in 0..=255 {
             assert!(ResponseProtocol::from_byte(byte).is_none_or(|protocol| protocol.byte() == byte));
         }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
@@ -23,7 +23,7 @@ use crate::exporter::handle::SpoolHandle;
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 use crate::process::check_process;
-use crate::spool::{MAX_RECORD_BYTES, Unreported};
+use crate::spool::MAX_RECORD_BYTES;
 
 pub(crate) type PartitionKey = dyn Fn(&SdkLogRecord, &InstrumentationScope) -> String + Send + Sync;
 
@@ -105,19 +105,14 @@ impl LogExporter {
     ) -> Option<T> {
         // Taken, not borrowed: whatever an encoder does, it may come back here.
         let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        let timestamp = time_of(record);
-        let (key, outcome) = match self.key_of(record, scope) {
-            Ok(key) => {
-                let encoder = self.encoder.read().unwrap_or_else(PoisonError::into_inner);
-                let outcome = encode(&**encoder, record, scope, &mut bytes);
-                (key, outcome)
-            }
-            Err(error) => (String::new(), Err(error)),
-        };
-        let result = match outcome {
-            Ok(()) => Some(add(&key, Encoded { bytes: &bytes, timestamp })),
+        let key = self.key_of(record, scope).and_then(|key| {
+            let encoder = self.encoder.read().unwrap_or_else(PoisonError::into_inner);
+            encode(&**encoder, record, scope, &mut bytes).map(|()| key)
+        });
+        let result = match key {
+            Ok(key) => Some(add(&key, Encoded { bytes: &bytes, timestamp: time_of(record) })),
             Err(error) => {
-                self.note_encode_failed(&key, timestamp, &error);
+                self.note_encode_failed(&error);
                 None
             }
         };
@@ -134,15 +129,11 @@ impl LogExporter {
         catch_unwind(AssertUnwindSafe(|| key(record, scope))).map_err(|_| "the partition key function panicked".into())
     }
 
-    fn note_encode_failed(&self, key: &str, timestamp: Option<SystemTime>, error: &BoxError) {
+    /// Counts a record that is lost, and touches no lock of the spool: this runs on threads that log, also after a fork.
+    fn note_encode_failed(&self, error: &BoxError) {
         self.pipeline.counters().losses.add(LossReason::EncodeFailed, 1);
         if !self.warned_of_encoder.swap(true, Ordering::Relaxed) {
             self.pipeline.events().report(SpoolEvent::EncodeFailed { reason: error_chain(&**error) });
-        }
-        if let Some(spool) = self.pipeline.spool().upgrade() {
-            let mut lost = Unreported::default();
-            lost.add_record(key, LossReason::EncodeFailed, timestamp);
-            spool.report(lost);
         }
     }
 }

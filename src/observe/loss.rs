@@ -70,8 +70,4 @@ impl Losses {
     pub(crate) fn get(&self, reason: LossReason) -> u64 {
         self.counter(reason).get()
     }
-
-    pub(crate) fn total(&self) -> u64 {
-        LossReason::ALL.into_iter().map(|reason| self.get(reason)).sum()
-    }
 }

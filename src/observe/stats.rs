@@ -89,15 +89,17 @@ impl Counters {
 
     /// The counters; the fields that describe the spool are left at zero.
     pub(crate) fn snapshot(&self) -> SpoolStats {
+        let lost = LossReason::ALL.map(|reason| self.losses.get(reason));
+        let [evicted, not_written, buffer_full, encode_failed, expired, corrupt] = lost;
         SpoolStats {
             accepted_records: self.accepted_records.get(),
-            lost_records: self.losses.total(),
-            evicted_records: self.losses.get(LossReason::Evicted),
-            not_written_records: self.losses.get(LossReason::NotWritten),
-            buffer_full_records: self.losses.get(LossReason::BufferFull),
-            encode_failed_records: self.losses.get(LossReason::EncodeFailed),
-            expired_records: self.losses.get(LossReason::Expired),
-            corrupt_records: self.losses.get(LossReason::Corrupt),
+            lost_records: lost.iter().sum(),
+            evicted_records: evicted,
+            not_written_records: not_written,
+            buffer_full_records: buffer_full,
+            encode_failed_records: encode_failed,
+            expired_records: expired,
+            corrupt_records: corrupt,
             failed_exports: self.failed_exports.get(),
             delivered_records: self.delivered_records.get(),
             rejected_records: self.rejected_records.get(),
@@ -130,7 +132,8 @@ pub struct SpoolStats {
     pub oldest_age: Option<Duration>,
     /// The segment that a crash left open is still being scanned: for some milliseconds after `build`.
     pub recovering: bool,
-    /// Records that are lost: the sum of the next six fields. Gap records report them in the stream.
+    /// Records that are lost: the sum of the next six fields. Gap records report them in the stream, but for
+    /// [`encode_failed_records`](Self::encode_failed_records), of which an event reports the first.
     pub lost_records: u64,
     /// Records that were evicted for newer ones because the spool was full.
     pub evicted_records: u64,

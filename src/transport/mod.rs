@@ -28,12 +28,47 @@ const SCHEMES: [(&str, Open); 2] = [("http", http::open), ("https", http::open)]
 /// If there is none for it, or a setting of that transport is not allowed.
 pub(crate) fn open(settings: TransportSettings) -> Result<Arc<dyn Transport>, ExporterBuildError> {
     let endpoint = &settings.endpoint;
-    // The URL itself is not repeated in an error: it can hold a password.
-    let Some((scheme, _)) = endpoint.value.split_once(':') else {
-        return Err(endpoint.invalid("it is not a URL; allowed is http://host/path or https://host/path"));
+    // The URL itself is not repeated in an error: it can hold a password, also where its scheme was forgotten.
+    let Some(scheme) = scheme(&endpoint.value) else {
+        return Err(endpoint.invalid(format!("it is not a URL; allowed are {}", allowed("://host/path"))));
     };
     match SCHEMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(scheme)) {
         Some((_, open)) => open(settings),
-        None => Err(endpoint.invalid(format!("its scheme is {scheme:?}; allowed are http and https, with a host"))),
+        None => Err(endpoint.invalid(format!("its scheme is {scheme:?}; allowed are {}", allowed("")))),
+    }
+}
+
+/// The scheme of a URL with an authority.
+fn scheme(url: &str) -> Option<&str> {
+    let (scheme, _) = url.trim().split_once("://")?;
+    let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    Some(scheme).filter(|scheme| !scheme.is_empty() && is_scheme(scheme))
+}
+
+/// The schemes that there are, each with this behind it.
+fn allowed(behind: &str) -> String {
+    SCHEMES.map(|(scheme, _)| format!("{scheme}{behind}")).join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::values::Sourced;
+
+    fn error(endpoint: &str) -> String {
+        let settings = TransportSettings::new(Sourced::new(endpoint.to_owned(), "with_endpoint"));
+        open(settings).err().expect("an error").to_string()
+    }
+
+    #[test]
+    fn an_endpoint_of_another_kind_is_named_by_its_scheme_alone() {
+        assert_eq!(
+            error("ftp://host"),
+            "`with_endpoint` is invalid: its scheme is \"ftp\"; allowed are http and https"
+        );
+        let no_url = "`with_endpoint` is invalid: it is not a URL; allowed are http://host/path and https://host/path";
+        for endpoint in ["", "host:4318", "s3cret@collector:4318/v1/logs", "host/in?at=12://s3cret", "s3 cret://host"] {
+            assert_eq!(error(endpoint), no_url, "{endpoint}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::error::error_chain;
 use crate::exporter::log_exporter::contained;
 use crate::exporter::spool_processor::buffer::{Buffer, Load};
 use crate::observe::event::{Events, SpoolEvent};
+use crate::observe::loss::LossReason;
 use crate::observe::stats::Counters;
 use crate::spool::Spool;
 
@@ -43,8 +44,10 @@ fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters
             events.report(SpoolEvent::CommitFailed { reason: reason.clone() });
         }
         if last || matches!(error, SpoolError::Closed) {
-            if let Some(spool) = spool.upgrade() {
-                spool.note_not_written(&groups);
+            match spool.upgrade() {
+                Some(spool) => spool.note_not_written(&groups),
+                // Nobody is left to report it in the stream.
+                None => counters.losses.add(LossReason::NotWritten, load.groups.records()),
             }
             return buffer.given_up(reason);
         }

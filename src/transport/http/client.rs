@@ -7,7 +7,7 @@ use reqwest::{Client, Proxy, RequestBuilder, Url, redirect, retry};
 
 use crate::config::values::{Method, Sourced};
 use crate::encode::framing::{FORM, ResponseProtocol};
-use crate::error::{BoxError, ExporterBuildError, error_chain};
+use crate::error::{BoxError, ExporterBuildError, HeaderError, error_chain};
 use crate::observe::stats::Outcome;
 use crate::transport::contract::{Delivery, Peer, SendError, Transport};
 use crate::transport::http::headers::HeaderMap;
@@ -57,7 +57,15 @@ pub(crate) fn open(settings: TransportSettings) -> Result<Arc<dyn Transport>, Ex
 
 impl HttpTransport {
     /// The headers of a request: its own, the static ones, and what the hook makes of both.
-    async fn headers_for(&self, request: &Request) -> Result<HeaderMap, BoxError> {
+    async fn headers_for(&self, request: &Request) -> Result<HeaderMap, SendError> {
+        let failed = |what, error: BoxError| SendError::NotSent(format!("{what}: {}", error_chain(&*error)));
+        let headers = self
+            .own_headers(request)
+            .map_err(|error| failed("a header of the request cannot be sent", error.into()))?;
+        self.hook.call(&request.context, headers).await.map_err(|error| failed("the header hook failed", error))
+    }
+
+    fn own_headers(&self, request: &Request) -> Result<HeaderMap, HeaderError> {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", &request.content_type)?;
         if let Some(encoding) = request.content_encoding {
@@ -65,7 +73,7 @@ impl HttpTransport {
         }
         headers.insert("idempotency-key", request.context.id())?;
         headers.extend(&self.headers);
-        self.hook.call(&request.context, headers).await
+        Ok(headers)
     }
 
     /// The request as the client takes it. With GET a form is the query, behind one that the URL has already. The length
@@ -138,10 +146,7 @@ impl HttpTransport {
 impl Transport for HttpTransport {
     fn deliver(&self, request: Request) -> Delivery<'_> {
         Box::pin(async move {
-            let headers = self
-                .headers_for(&request)
-                .await
-                .map_err(|error| SendError::NotSent(format!("the header hook failed: {}", error_chain(&*error))))?;
+            let headers = self.headers_for(&request).await?;
             let in_flight = request.begin();
             match self.send(&request, headers).await {
                 Ok(response) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::{Answer, Receiver, Service, exporter, spool_dir};
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics, ScopeMetrics};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
-use opentelemetry_spool::{LogExporterBuilder, SpoolStats};
+use opentelemetry_spool::LogExporterBuilder;
 
 const CHAPTER: &str = include_str!("../../../src/docs/metrics.md");
 
