@@ -671,6 +671,7 @@ fn a_second_interrupt_ends_it_at_once_and_nothing_is_lost() {
     assert_eq!(queues(spool.path()).len(), 0);
 }
 
+#[cfg(feature = "tls")]
 #[test]
 fn an_endpoint_that_asks_for_a_client_certificate_gets_one() {
     let (authority, clients) = (Authority::new(), Authority::new());

@@ -112,6 +112,7 @@ fn an_exporter_in_trouble_does_not_feed_itself() {
     child.finish();
 }
 
+#[cfg(feature = "tls")]
 #[test]
 fn an_exporter_over_tls_does_not_feed_itself() {
     let (authority, spool) = (Authority::new(), spool_dir());

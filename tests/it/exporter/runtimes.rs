@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use common::{Authority, Receiver, Service, exporter, flush, in_time, name, names, spool_dir};
+use common::{Receiver, Service, exporter, flush, in_time, name, names, spool_dir};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_spool::LogExporterBuilder;
 use tokio::runtime::{Builder, Runtime};
@@ -193,9 +193,10 @@ fn a_client_made_and_used_in_the_application_s_runtime_serves_the_exporter_too()
     }
 }
 
+#[cfg(feature = "tls")]
 #[test]
 fn tls_works_inside_a_runtime() {
-    let (authority, spool) = (Authority::new(), spool_dir());
+    let (authority, spool) = (common::Authority::new(), spool_dir());
     let receiver = Receiver::start_tls(authority.server(None));
     for runtime in runtimes() {
         runtime.block_on(async {

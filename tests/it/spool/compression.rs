@@ -7,6 +7,10 @@ use opentelemetry_spool::SpoolCompression;
 fn log(service: &Service, numbers: std::ops::RangeInclusive<usize>) {
     for number in numbers {
         service.log_with(&name("m", number), |record| record.add_attribute("padding", "padding ".repeat(20)));
+        // Or the SDK's queue of 2,048 overflows.
+        if number % 1_000 == 0 {
+            service.sync();
+        }
     }
 }
 

@@ -1,2 +1,4 @@
 mod client;
 mod headers;
+#[cfg(feature = "tls")]
+mod tls;
