@@ -26,11 +26,11 @@ pub(crate) fn gap_encoder(encoder: SharedEncoder) -> Arc<GapEncoder> {
         let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
         let framing = encoder.framing();
         let (record, mut bytes) = (record(gap), Vec::new());
-        // An encoder that refuses such a record has its reasons; the gap is counted all the same.
+        // An encoder may reject such a record; the loss is counted all the same.
         encode(&**encoder, &record, &scope(), &mut bytes).ok()?;
-        let mut group = Block::default();
-        group.push(Encoded { bytes: &bytes, timestamp: record.timestamp() }, framing.separator());
-        Some((group, framing))
+        let mut block = Block::default();
+        block.push(Encoded { bytes: &bytes, timestamp: record.timestamp() }, framing.separator());
+        Some((block, framing))
     })
 }
 
