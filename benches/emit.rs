@@ -1,4 +1,4 @@
-//! What `emit` costs the application while its endpoint is healthy, slow, hangs or is down, and while the disk takes 20 ms
+//! The cost of `emit` to the application while its endpoint is healthy, slow, hangs or is down, and while the disk takes 20 ms
 //! for each sync: it should make no difference.
 //!
 //! `cargo bench -p benches --bench emit` measures each in a process of its own, by turns. The slow disk takes `strace`; without it

@@ -369,7 +369,7 @@ fn table() -> Vec<Row> {
     server("chunks that are none", Fault::says(format!("{chunked}nonsense\r\n")), NEVER, Delivered);
     server("a body that is slow", Fault::new(Everything, ok, Drip("x")), LONG, Delivered);
     // A rejection likewise.
-    server("a refusal that never ends", Fault::new(Everything, refused, Repeat("why ")), NEVER, Divided(400));
+    server("a rejection that never ends", Fault::new(Everything, refused, Repeat("why ")), NEVER, Divided(400));
     server(
         "a rejection that is broken off",
         Fault::says("HTTP/1.1 422 So\r\ncontent-length: 9\r\n\r\nwhy"),

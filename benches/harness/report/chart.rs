@@ -19,7 +19,7 @@ pub(super) struct Series {
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// What is along the bottom.
+/// The axis along the bottom.
 pub(super) enum Bottom {
     /// Seconds up to `end`, with the outage and the end of the load.
     Time { outage: Option<Range<f64>>, load: f64, end: f64 },

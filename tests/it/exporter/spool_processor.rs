@@ -41,7 +41,7 @@ fn reported_in(message: &String) -> Option<u64> {
 
 /// Waits until gap records have reported so many records. Gives the messages of the others, and how many were reported.
 fn wait_for_reported(receiver: &Receiver, records: u64) -> (Vec<String>, u64) {
-    receiver.wait_until("losses to be told", |log| {
+    receiver.wait_until("losses to be reported", |log| {
         (log.delivered.iter().filter_map(reported_in).sum::<u64>() >= records).then_some(())
     });
     let (gaps, messages): (Vec<_>, Vec<_>) =
@@ -174,8 +174,8 @@ fn without_a_wait_what_finds_no_room_is_lost_counted_and_reported() {
     assert!(stats.lost_records > 0, "{stats:?}");
     assert_eq!(stats.buffer_full_records, stats.lost_records);
     assert_eq!(stats.accepted_records + stats.lost_records, 1_000);
-    let (delivered, told) = wait_for_reported(&receiver, stats.lost_records);
-    assert_eq!((delivered.len() as u64, told), (stats.accepted_records, stats.lost_records));
+    let (delivered, reported) = wait_for_reported(&receiver, stats.lost_records);
+    assert_eq!((delivered.len() as u64, reported), (stats.accepted_records, stats.lost_records));
 }
 
 /// A spool that takes no more: its limit is reached, and nobody delivers. Gives how many records of 100 KB it has; one
@@ -218,10 +218,10 @@ fn what_the_buffer_holds_while_the_spool_is_full_arrives_and_the_rest_is_counted
     service.wait_for_stats("the buffer to be committed", |stats| stats.accepted_records == (filled + 1 + kept) as u64);
     service.sync();
     let expected = [names("fill", 1..=filled + 1), names("more", 1..=kept)].concat();
-    let (delivered, told) = wait_for_reported(&receiver, 30 - kept as u64);
+    let (delivered, reported) = wait_for_reported(&receiver, 30 - kept as u64);
     assert_eq!(delivered, expected);
-    assert_eq!(told, 30 - kept as u64);
-    assert_eq!(service.handle.stats().lost_records, told);
+    assert_eq!(reported, 30 - kept as u64);
+    assert_eq!(service.handle.stats().lost_records, reported);
 }
 
 #[test]
