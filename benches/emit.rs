@@ -18,7 +18,7 @@ const ROUNDS: usize = 7;
 const BURSTS: usize = 40;
 const BURST: usize = 500;
 
-/// An endpoint that accepts connections and answers after a while, or never.
+/// An endpoint that accepts connections and responds after a while, or never.
 fn endpoint(runtime: &tokio::runtime::Runtime, after: Option<Duration>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

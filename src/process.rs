@@ -29,6 +29,6 @@ pub(crate) fn check_process() -> Result<(), SpoolError> {
 
 /// A number unlike any other.
 pub(crate) fn unique_number() -> u64 {
-    // A forked child has the random state of its parent: its process id makes the difference.
+    // A forked child draws the same random state as its parent would: its process id makes the difference.
     RandomState::new().hash_one((std::process::id(), SystemTime::now()))
 }

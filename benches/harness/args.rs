@@ -66,7 +66,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "START..END", value_parser = Outage::parse)]
     outage: Option<Outage>,
 
-    /// How it is down: connections are refused, requests are never answered, or answered with 503
+    /// How it is down: connections are refused, requests get no response, or 503
     #[arg(long, value_enum, default_value_t = OutageKind::Refuse)]
     pub(crate) outage_kind: OutageKind,
 

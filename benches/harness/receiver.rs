@@ -166,7 +166,7 @@ async fn follow_script(
         } else {
             shared.down.set(Some(args.outage_kind));
             serve(&listener, shared, &mut connections, sleep(sample::until(end))).await?;
-            // As after a restart: who still waits for an answer sees the connection close.
+            // As after a restart: who still waits for a response sees the connection close.
             connections.shutdown().await;
             shared.down.set(None);
         }

@@ -766,7 +766,9 @@ fn rows_wait_until_the_password_is_right() {
             },
         )
     };
-    the_rows_wait_until_an_operator_acts(&clickhouse, with_password, "Code: 193", || right.store(true, Ordering::Relaxed));
+    the_rows_wait_until_an_operator_acts(&clickhouse, with_password, "Code: 193", || {
+        right.store(true, Ordering::Relaxed)
+    });
 }
 
 // TLS and a reverse proxy

@@ -94,7 +94,7 @@ impl Chart {
         (Scale { x, y, is_log: self.is_log }, ticks)
     }
 
-    /// The picture, with its title read out and told by the pointer.
+    /// The picture, with its title read out and shown at the pointer.
     pub(super) fn svg(&self) -> String {
         let (scale, ticks) = self.scale();
         let mut out = format!(
