@@ -1,8 +1,9 @@
-//! Gap records: a loss is reported in the stream, by a record in the encoder's own format.
+//! Gap records: a loss is reported in the stream, by a record in the encoder's own format. Records that could not be
+//! encoded are an exception: they are counted, and an event reports the first one.
 //!
 //! | attribute | |
 //! |---|---|
-//! | `spool.gap.reason` | `evicted`, `not_written`, `buffer_full`, `encode_failed`, `expired` or `corrupt` |
+//! | `spool.gap.reason` | `evicted`, `not_written`, `buffer_full`, `expired` or `corrupt` |
 //! | `spool.gap.records` | the number of lost records |
 //! | `spool.gap.first_timestamp`, `spool.gap.last_timestamp` | of the lost records, where known: seconds since the epoch |
 

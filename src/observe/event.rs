@@ -58,7 +58,8 @@ pub enum SpoolEvent {
         /// The number of records that are lost at first; a gap record reports all of them.
         records: u64,
     },
-    /// A record could not be encoded and is lost, for the first time.
+    /// A record could not be encoded and is lost, for the first time. Further ones are counted only, without a gap
+    /// record.
     EncodeFailed {
         /// The encoder's error.
         reason: String,
