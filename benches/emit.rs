@@ -1,5 +1,5 @@
-//! The cost of `emit` to the application while its endpoint is healthy, slow, hangs or is down, and while the disk takes 20 ms
-//! for each sync: it should make no difference.
+//! The cost of `emit` to the application while its endpoint is healthy, slow, hangs or is down, and while the disk
+//! takes 20 ms for each sync: it should make no difference.
 //!
 //! `cargo bench -p benches --bench emit` measures each in a process of its own, by turns. The slow disk takes `strace`; without it
 //! that row is left out.

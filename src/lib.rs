@@ -62,9 +62,10 @@
 //! | [`troubleshooting`](docs::troubleshooting) | from the symptom to the cause |
 //! | [`migration`](docs::migration) | from `opentelemetry-otlp` and the Python handlers |
 //!
-//! To learn the types, begin with [`LogExporter`] (the meaning of flushing, shutting down and dropping), [`LogExporterBuilder`]
-//! (every setting with its default), [`SpoolProcessor`] (the processor for bursts), [`SpoolHandle`] (statistics, flush,
-//! pause) and [`SpoolEvent`] (changes of state). `ARCHITECTURE.md` in the repository describes the inside.
+//! To learn the types, begin with [`LogExporter`] (the meaning of flushing, shutting down and dropping),
+//! [`LogExporterBuilder`] (every setting with its default), [`SpoolProcessor`] (the processor for bursts),
+//! [`SpoolHandle`] (statistics, flush, pause) and [`SpoolEvent`] (changes of state). `ARCHITECTURE.md` in the
+//! repository describes the inside.
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]

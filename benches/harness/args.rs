@@ -45,7 +45,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) partitions: u64,
 
-    /// The event that an accepted record survives: a power cut (sync), a kill (process), a power cut after 100 ms (interval)
+    /// The event that an accepted record survives: a power cut (sync), a kill (process), a power cut after 100 ms
+    /// (interval)
     #[arg(long, value_enum, default_value_t = Survives::Sync)]
     durability: Survives,
 

@@ -1,5 +1,5 @@
-//! An attempt at a batch: takes it from the spool, sends it and does as the verdict says. It has no thread, no clock and no
-//! sleep, so that a test chooses what happens and when.
+//! An attempt at a batch: takes it from the spool, sends it and does as the verdict says. It has no thread, no clock
+//! and no sleep, so that a test chooses what happens and when.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

@@ -57,7 +57,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     let bytes = prop_oneof![Just(10_usize), Just(4000), Just(20_000)];
     prop_oneof![
         6 => (0..3_usize, 1..40_usize, bytes).prop_map(|(key, count, bytes)| Operation::Append(key, count, bytes)),
-        16 => (0..3_usize, 0..4_usize, response()).prop_map(|(key, which, response)| Operation::Step(key, which, response)),
+        16 => (0..3_usize, 0..4_usize, response())
+            .prop_map(|(key, which, response)| Operation::Step(key, which, response)),
         1 => Just(Operation::CursorFails),
         1 => Just(Operation::Settle),
         2 => (any::<bool>(), 1..30_u64, coding()).prop_map(|(kill, max, coding)| Operation::Restart(kill, max, coding)),

@@ -99,8 +99,8 @@ impl Schedule {
         }
     }
 
-    /// Delivers until the order to stop. A request that is in flight then is broken off: its batch stays in the spool under
-    /// its id.
+    /// Delivers until the order to stop. A request that is in flight then is broken off: its batch stays in the spool
+    /// under its id.
     pub(crate) async fn run(mut self) {
         loop {
             let orders = self.control.orders();

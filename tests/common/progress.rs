@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 /// A figure that has not moved for so long is stuck, however busy the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A figure that goes round in circles moves as well, and a test that hangs shows nothing: none waits longer than this for
-/// one thing.
+/// A figure that goes round in circles moves as well, and a test that hangs shows nothing: none waits longer than this
+/// for one thing.
 pub const AT_MOST: Duration = Duration::from_secs(20 * 60);
 
 /// Watches a figure: a wait ends when it stands still, not after a time that is enough on most machines.

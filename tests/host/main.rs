@@ -1,5 +1,5 @@
-//! The exporter bears what the process around it goes through: clocks that jump, forks, crowds of threads and partitions, hooks
-//! that panic, and other containers on the same volume.
+//! The exporter bears what the process around it goes through: clocks that jump, forks, crowds of threads and
+//! partitions, hooks that panic, and other containers on the same volume.
 
 #![cfg(target_os = "linux")]
 

@@ -88,7 +88,8 @@ struct State {
     flushes: u64,
     /// The losses that are not reported yet.
     unreported: Unreported,
-    /// Whether losses are noted here or in the commit that was taken last: another one is not the first, and wakes nobody.
+    /// Whether losses are noted here or in the commit that was taken last: another one is not the first, and wakes
+    /// nobody.
     losing: bool,
     stopping: bool,
 }

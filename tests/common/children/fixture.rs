@@ -1,5 +1,5 @@
-//! The records of the fixture of the disk format. Two processes write it: the first delivers some, has a record rejected
-//! and ends in an orderly way, the second compresses for the wire and is killed.
+//! The records of the fixture of the disk format. Two processes write it: the first delivers some, has a record
+//! rejected and ends in an orderly way, the second compresses for the wire and is killed.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -138,7 +138,8 @@ fn the_form_of_pythons_http_handler_has_its_fields_in_its_order() {
         })
         .collect();
     let names: Vec<_> = fields.iter().map(|(name, _)| name.as_str()).collect();
-    // Python 3.12's `logging.makeLogRecord({}).__dict__` has these names, and those that were passed as `extra` are added.
+    // Python 3.12's `logging.makeLogRecord({}).__dict__` has these names, and those that were passed as `extra` are
+    // added.
     assert_eq!(
         names,
         [

@@ -1,5 +1,5 @@
-//! The disk fails, is full, read-only or gone: `export` says so, nothing that it accepted is lost, and it works again once
-//! the cause is gone.
+//! The disk fails, is full, read-only or gone: `export` says so, nothing that it accepted is lost, and it works again
+//! once the cause is gone.
 
 #![cfg(target_os = "linux")]
 
@@ -170,8 +170,8 @@ impl<'a> Process<'a> {
     }
 }
 
-/// Every accepted record has arrived, once and in order. No rejected one has, unless the process was killed before it could
-/// write that down: then at most once, and in its place.
+/// Every accepted record has arrived, once and in order. No rejected one has, unless the process was killed before it
+/// could write that down: then at most once, and in its place.
 fn assert_delivered(receiver: &Receiver, journal: &Journal, killed: bool) {
     // Gap records may report those that were rejected.
     let number = |message: &String| message.strip_prefix("m-")?.parse().ok();
@@ -410,7 +410,8 @@ fn while_the_cursor_cannot_be_written(which: Which<'_>, killed: bool) -> Option<
     assert_delivered(&receiver, &journal, false);
     if killed {
         process.kill();
-        // With the same settings: how a segment is split into batches follows from them where it could not be written down.
+        // With the same settings: how a segment is split into batches follows from them where it could not be written
+        // down.
         process = Process::open(&receiver, spool.path());
     }
     drop(fault);
