@@ -349,7 +349,7 @@ fn a_partition_whose_requests_hang_does_not_hold_the_others() {
 }
 
 #[test]
-fn a_batch_without_authorisation_is_held_and_delivered_when_the_server_relents() {
+fn a_batch_that_the_endpoint_does_not_take_is_held_and_delivered_when_it_does() {
     let elsewhere = Receiver::start();
     for status in [300, 301, 302, 303, 307, 308, 401, 403, 404, 405, 407, 431] {
         let (receiver, spool) = (Receiver::start(), spool_dir());

@@ -388,7 +388,7 @@ fn a_bulk_that_rejects_every_document_is_retried_slowly_in_the_end() {
     let service = Service::batch(builder.with_retry_policy(policy));
     service.log_all("m", 1..=300);
     service.sync();
-    let stats = service.wait_for_stats("32 refusals", |stats| stats.failed_requests >= 32);
+    let stats = service.wait_for_stats("32 rejections", |stats| stats.failed_requests >= 32);
     // Slow is an hour here: there is time to see that nothing follows.
     std::thread::sleep(Duration::from_millis(300));
     let after = service.handle.stats();
