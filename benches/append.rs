@@ -1,6 +1,6 @@
-//! What `export` of 512 records costs, encoded and synced, beside a plain file that gets the same bytes, encoded already,
-//! and one `fdatasync` a batch; and what it costs where encoding costs nothing, compressed in the spool and not. All by
-//! turns, on the same disk.
+//! The cost of an `export` of 512 records, encoded and synced, beside a plain file that gets the same bytes, encoded
+//! already, and one `fdatasync` a batch; and the cost where encoding is free, compressed in the spool and not. They run
+//! by turns, on the same disk.
 //!
 //! `cargo bench -p benches --bench append [-- BATCHES]`
 

@@ -1,4 +1,4 @@
-//! What becomes of a burst: how many of 100,000 records in a tight loop survive, and what `emit` costs, with the SDK's
+//! The fate of a burst: how many of 100,000 records in a tight loop survive, and what `emit` costs, with the SDK's
 //! batch processor and with `SpoolProcessor`.
 //!
 //! `cargo bench -p benches --bench burst`
@@ -43,7 +43,7 @@ impl fmt::Display for Way {
     }
 }
 
-/// What one round measured; times in nanoseconds.
+/// The measurements of a round; times in nanoseconds.
 struct Figures {
     arrived: usize,
     tight: [u128; 2],

@@ -1,5 +1,5 @@
-//! What `emit` costs the application while its endpoint is healthy, slow, hangs or is down, and while the disk takes 20 ms
-//! for each sync: it should make no difference.
+//! The cost of `emit` to the application while its endpoint is healthy, slow, hangs or is down, and while the disk
+//! takes 20 ms for each sync: it should make no difference.
 //!
 //! `cargo bench -p benches --bench emit` measures each in a process of its own, by turns. The slow disk takes `strace`; without it
 //! that row is left out.
@@ -18,7 +18,7 @@ const ROUNDS: usize = 7;
 const BURSTS: usize = 40;
 const BURST: usize = 500;
 
-/// An endpoint that accepts connections and answers after a while, or never.
+/// An endpoint that accepts connections and responds after a while, or never.
 fn endpoint(runtime: &tokio::runtime::Runtime, after: Option<Duration>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -1,4 +1,4 @@
-//! What it costs to encode a typical record, beside `serde_json` on a struct of the same shape and the encodings of
+//! The cost of encoding a typical record, beside `serde_json` on a struct of the same shape and the encodings of
 //! `opentelemetry-otlp`.
 //!
 //! `cargo bench -p benches --bench encoding`
@@ -48,7 +48,7 @@ fn records() -> Vec<Record> {
     })
 }
 
-/// What a service would write that has no need of OpenTelemetry.
+/// The record of a service that has no need of OpenTelemetry.
 #[derive(Serialize)]
 struct Plain {
     r#type: &'static str,

@@ -41,7 +41,7 @@ pub enum ExporterBuildError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpoolError {
-    /// The operating system refused an operation on a file or directory.
+    /// An operation on a file or directory failed.
     #[error("could not {action} `{}`", path.display())]
     Io {
         /// The operation, as a verb.
@@ -135,11 +135,11 @@ impl SpoolError {
     }
 }
 
-/// The error of an invalid header. It says where the problem is and never repeats the value.
+/// The error of an invalid header. It says where the problem is and never shows the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderError {
-    /// The name is not a header name. It is not repeated, since it may be a misplaced value.
+    /// The name is not a header name. It is not shown, since it may be a misplaced value.
     #[error(
         "a header's name has a character at byte {at} that is not allowed, or none: allowed are letters, digits and !#$%&'*+-.^_`|~"
     )]

@@ -39,19 +39,19 @@
 //!   -> LogExporter::export     partition, encode, append, sync; only now Ok      exporter, encode, spool
 //! ------------------------------------------------------------------ on disk
 //!   -> the next batch          of one partition, under one id until it is acked  spool
-//!   -> the header hook         before every attempt                              delivery
+//!   -> the header hook         before every attempt                              transport
 //!   -> the request             over HTTP                                         transport
 //!   -> the verdict             ack | retry | hold | split | reject               transport, delivery
 //! ```
 //!
 //! # Where to read on
 //!
-//! | chapter | answers |
+//! | chapter | subject |
 //! |---|---|
 //! | [`guarantees`](docs::guarantees) | when a record is safe, what is lost, what is sent twice |
 //! | [`delivery`](docs::delivery) | responses, retries, the rejected store, order |
 //! | [`formats`](docs::formats) | JSON, OTLP, text, forms, `_bulk`, Loki, Splunk, ClickHouse, your own |
-//! | [`headers`](docs::headers) | static, per batch, per tenant |
+//! | [`headers`](docs::headers) | static, per batch, per partition |
 //! | [`configuration`](docs::configuration) | every setting: method, environment variable, YAML |
 //! | [`limits`](docs::limits) | sizes, times, bursts, memory |
 //! | [`cost`](docs::cost) | CPU, memory, disk and network, and which setting to turn |
@@ -62,9 +62,10 @@
 //! | [`troubleshooting`](docs::troubleshooting) | from the symptom to the cause |
 //! | [`migration`](docs::migration) | from `opentelemetry-otlp` and the Python handlers |
 //!
-//! Of the types, begin with [`LogExporter`] (the meaning of flushing, shutting down and dropping), [`LogExporterBuilder`]
-//! (every setting with its default), [`SpoolProcessor`] (the processor for bursts), [`SpoolHandle`] (statistics, flush,
-//! pause) and [`SpoolEvent`] (changes of state). `ARCHITECTURE.md` in the repository describes the inside.
+//! To learn the types, begin with [`LogExporter`] (the meaning of flushing, shutting down and dropping),
+//! [`LogExporterBuilder`] (every setting with its default), [`SpoolProcessor`] (the processor for bursts),
+//! [`SpoolHandle`] (statistics, flush, pause) and [`SpoolEvent`] (changes of state). `ARCHITECTURE.md` in the
+//! repository describes the inside.
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]

@@ -29,6 +29,6 @@ pub(crate) fn check_process() -> Result<(), SpoolError> {
 
 /// A number unlike any other.
 pub(crate) fn unique_number() -> u64 {
-    // What a process has drawn before, its children would draw again.
+    // A forked child draws the same random state as its parent would: its process id makes the difference.
     RandomState::new().hash_one((std::process::id(), SystemTime::now()))
 }

@@ -31,7 +31,7 @@ const RULES: &[Rule] = &[
         of: "transport",
         may_use: &["error", "process", "observe", "config::values", "encode::framing", "transport"],
     },
-    // What resolves settings knows what they are for.
+    // The code that resolves settings knows what they are for.
     Rule { of: "config", may_use: &["error", "config", "encode", "spool", "transport"] },
     Rule {
         of: "delivery",
@@ -193,7 +193,7 @@ impl Source {
             };
             names.join("::")
         };
-        // Of several roots in one folder, each has what it declares.
+        // Where one folder has several roots, each has the modules that it declares.
         let mut texts = BTreeMap::new();
         let mut waiting = vec![(String::new(), root.to_owned())];
         let candidates: BTreeMap<_, _> =
@@ -283,7 +283,7 @@ fn begins_with(module: &str, prefix: &str) -> bool {
     module.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// What of a source is against the rules.
+/// The places in a source that are against the rules.
 fn against_the_rules(source: &Source) -> Vec<String> {
     let mut wrong = Vec::new();
     for (module, file) in &source.files {

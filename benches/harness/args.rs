@@ -12,7 +12,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, Parser, Serialize)]
 #[command(name = "harness", bin_name = "cargo bench -p benches --bench harness --")]
 pub(crate) struct Args {
-    /// What is compared [default: all]
+    /// The systems that are compared [default: all]
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     pub(crate) systems: Vec<String>,
 
@@ -45,7 +45,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) partitions: u64,
 
-    /// What an accepted record survives: a power cut (sync), a kill (process), a power cut after 100 ms (interval)
+    /// The event that an accepted record survives: a power cut (sync), a kill (process), a power cut after 100 ms
+    /// (interval)
     #[arg(long, value_enum, default_value_t = Survives::Sync)]
     durability: Survives,
 
@@ -66,7 +67,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "START..END", value_parser = Outage::parse)]
     outage: Option<Outage>,
 
-    /// How it is down: connections are refused, requests are never answered, or answered with 503
+    /// How it is down: connections are refused, requests get no response, or 503
     #[arg(long, value_enum, default_value_t = OutageKind::Refuse)]
     pub(crate) outage_kind: OutageKind,
 
@@ -99,7 +100,7 @@ pub(crate) struct Args {
     #[serde(skip)]
     pub(crate) dir: PathBuf,
 
-    /// What cargo adds.
+    /// Cargo adds this flag.
     #[arg(long, hide = true)]
     #[serde(skip)]
     bench: bool,
@@ -156,7 +157,7 @@ impl Outage {
 }
 
 impl Args {
-    /// What no single option can know to be wrong.
+    /// Checks what no single option can know to be wrong.
     pub(crate) fn check(&self) -> Result<(), BoxError> {
         if !((1.0..=3600.0).contains(&self.seconds) && (0.0..=3600.0).contains(&self.drain)) {
             return Err("--seconds has to be from 1 to 3600, --drain from 0 to 3600".into());

@@ -26,7 +26,7 @@ pub(crate) enum Order {
     End,
 }
 
-/// What a child says; its last words are its role's own.
+/// A report of a child; the last one is its role's own.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Told<T> {
     /// It is ready to begin; the receiver says at which port, all others 0.

@@ -1,4 +1,4 @@
-//! What is reported. Another figure is a line in [`FIGURES`].
+//! The figures that are reported. Another figure is a line in [`FIGURES`].
 
 use Better::{Less, More, Neither};
 

@@ -20,17 +20,17 @@ use crate::systems::{Pipeline, PlainFile, Start, System, Taken, record};
 /// How long the emitter sleeps when it is ahead of its rate or of the exporter.
 const NAP: Duration = Duration::from_micros(500);
 
-/// What the process under test can tell when all is done.
+/// The report of the process under test when all is done.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Loaded {
     pub(crate) emitted: u64,
-    /// What the SDK's queue had no room for.
+    /// The records that the SDK's queue had no room for.
     pub(crate) dropped_by_queue: u64,
-    /// What was exported with an error.
+    /// The records that were exported with an error.
     pub(crate) failed: u64,
-    /// What still waits to be delivered, after all patience.
+    /// The records that still wait to be delivered, after all patience.
     pub(crate) waiting: u64,
-    /// What one `emit` took, in nanoseconds; nothing for what emits nothing.
+    /// The time of an `emit`, in nanoseconds; nothing for a system that emits nothing.
     pub(crate) emit: Option<Latency>,
     /// How long the emitter waited for the SDK's queue, in microseconds, on average over its threads.
     pub(crate) stalled_micros: u64,
@@ -41,7 +41,7 @@ pub(crate) struct Loaded {
     pub(crate) peak_memory_bytes: u64,
 }
 
-/// What emitters count while they run.
+/// The counts of the emitters while they run.
 #[derive(Debug, Default)]
 struct Counts {
     emitted: AtomicU64,
@@ -54,7 +54,7 @@ pub(crate) fn main(args: &Args, system: &System) -> Result<(), BoxError> {
         Start::Provider(start) => {
             let pipeline = start(args)?;
             under_load(|counts, begin| emit_and_settle(args, &pipeline, counts, begin));
-            // What the shutdown costs is not measured, but it is waited for: it may tidy up.
+            // The shutdown is not measured, but it is waited for: it may tidy up.
             let _ = pipeline.provider.shutdown();
         }
         Start::File(create) => {
@@ -126,7 +126,7 @@ fn emit_and_settle(args: &Args, pipeline: &Pipeline, counts: &Counts, begin: u64
     }
 }
 
-/// One thread's share of the load: every `threads`-th number, the partitions in turn.
+/// Emits a thread's share of the load: every `threads`-th number, the partitions in turn.
 fn emit_records(args: &Args, pipeline: &Pipeline, counts: &Counts, begin: u64, thread: u64) -> Histogram<u64> {
     let mut nanos = histogram();
     let messages = Messages::of_bytes(args.record_bytes);

@@ -1,4 +1,4 @@
-//! What a message carries so that it is recognised in any format: plain text that no encoding changes.
+//! The mark by which a message is recognised in any format: plain text that no encoding changes.
 
 const MARK: &[u8; 4] = b"\x7eno\x7e";
 const NUMBER: usize = 10;

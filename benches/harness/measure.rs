@@ -1,4 +1,4 @@
-//! One round of one system, seen from outside.
+//! A round of one system, seen from outside.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,7 +117,7 @@ impl Measurement {
         self.loaded.emitted.saturating_sub(self.arrivals.arrived + self.loaded.waiting)
     }
 
-    /// What had arrived when the load ended.
+    /// The number of records that had arrived when the load ended.
     pub(crate) fn arrived_under_load(&self) -> u64 {
         self.at(self.load_seconds).arrived
     }

@@ -1,5 +1,5 @@
-//! What is going on: a bar for each system in a terminal, a line a second elsewhere. On standard error, so that standard
-//! output is the report's.
+//! The progress: a bar for each system in a terminal, a line a second elsewhere. It is on standard error, so that
+//! standard output is the report's.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;

@@ -29,7 +29,7 @@ const TAKEN_JSON: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\
 const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
 const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 
-/// What has arrived when all is done.
+/// The arrivals when all is done.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Arrivals {
     /// Each number once.
@@ -37,7 +37,7 @@ pub(crate) struct Arrivals {
     pub(crate) duplicated: u64,
     /// Those that came after a later one of the same thread and partition.
     pub(crate) out_of_order: u64,
-    /// Of the requests that were taken, and their bodies as they came.
+    /// The number of requests that were taken; their bodies are counted as they came.
     pub(crate) requests: u64,
     pub(crate) body_bytes: u64,
     /// When the last new one arrived, in microseconds since the epoch.
@@ -108,7 +108,7 @@ impl Desk {
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct Shared {
     desk: RefCell<Desk>,
     /// How the endpoint is down right now.
@@ -166,7 +166,7 @@ async fn follow_script(
         } else {
             shared.down.set(Some(args.outage_kind));
             serve(&listener, shared, &mut connections, sleep(sample::until(end))).await?;
-            // As after a restart: who still waits for an answer sees the connection close.
+            // As after a restart: who still waits for a response sees the connection close.
             connections.shutdown().await;
             shared.down.set(None);
         }
@@ -206,7 +206,7 @@ async fn serve(
     }
 }
 
-/// One request after the other, as clients send them that wait for the answer.
+/// Serves one request after the other, as clients send them that wait for the response.
 async fn converse(mut stream: TcpStream, shared: Rc<Shared>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut request = Vec::with_capacity(256 << 10);

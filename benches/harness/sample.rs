@@ -9,7 +9,7 @@ use serde::Serialize;
 /// How often each process notes what it sees.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// What was seen at a tick.
+/// The figures at a tick.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Sample {
     /// Since the load began.
@@ -48,7 +48,7 @@ pub(crate) fn cpu_micros(pid: u32) -> u64 {
     counts.sum::<u64>() * MICROS_PER_COUNT
 }
 
-/// What a process has in memory, in bytes.
+/// The memory of a process, in bytes.
 pub(crate) fn memory_bytes(pid: u32) -> u64 {
     status_bytes(pid, "VmRSS:")
 }
@@ -64,7 +64,7 @@ fn status_bytes(pid: u32, field: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// What a directory takes on disk, in bytes. Files may come and go meanwhile.
+/// The size of a directory on disk, in bytes. Files may come and go meanwhile.
 pub(crate) fn disk_bytes(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
     let of_entry = |entry: std::fs::DirEntry| match entry.metadata() {

@@ -1,4 +1,4 @@
-//! What is compared. Another system is a function and a line in [`SYSTEMS`].
+//! The systems that are compared. Another system is a function and a line in [`SYSTEMS`].
 
 use std::fs::File;
 use std::io::Write;
@@ -24,7 +24,7 @@ use crate::sample;
 
 /// The attribute that says which partition a record belongs to.
 const PARTITION: &str = "tenant";
-/// What the SDK hands over at a time, by default.
+/// The number of records that the SDK exports at a time, by default.
 const BATCH: u64 = 512;
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct System {
     pub(crate) name: &'static str,
     /// Ours are compared with the others.
     pub(crate) ours: bool,
-    /// What it promises, for the report.
+    /// The promise that it makes, for the report.
     pub(crate) guarantee: &'static str,
     pub(crate) start: Start,
 }
@@ -106,7 +106,7 @@ impl System {
 /// A provider, and what can be known of its records besides what arrives.
 pub(crate) struct Pipeline {
     pub(crate) provider: SdkLoggerProvider,
-    /// What was taken from the SDK's queue; `None` where there is no such queue to wait for.
+    /// The count of records taken from the SDK's queue; `None` where there is no such queue to wait for.
     pub(crate) taken: Option<Arc<Taken>>,
     /// How many records wait outside the SDK's queue.
     pub(crate) waiting: Box<dyn Fn() -> u64 + Send + Sync>,
@@ -165,7 +165,7 @@ fn behind_batches(
     Pipeline { provider, taken: Some(taken), waiting: Box::new(waiting) }
 }
 
-/// What was taken from the SDK's queue and exported, in records.
+/// Counts the records that were taken from the SDK's queue and exported.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     records: AtomicU64,

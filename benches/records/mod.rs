@@ -23,7 +23,7 @@ impl LogProcessor for Keep {
     }
 }
 
-/// What `log` emits.
+/// The records that `log` emits.
 pub(crate) fn logged(log: impl FnOnce(&SdkLogger)) -> Vec<Record> {
     let keep = Keep::default();
     let provider = SdkLoggerProvider::builder().with_log_processor(keep.clone()).build();

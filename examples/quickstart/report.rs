@@ -12,7 +12,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 use opentelemetry_spool::LogExporter;
 
-/// One line of the service.
+/// A line that the service prints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
     /// The exporter is built: the service can log.

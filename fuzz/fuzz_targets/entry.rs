@@ -73,7 +73,7 @@ fn check_file(pieces: &[Piece<'_>]) {
             Piece::Zeros(len) => file.resize(file.len() + usize::from(*len), 0),
         }
     }
-    // Of those with one number, the first.
+    // The first of those with the same number counts.
     whole.sort_by_key(|(number, ..)| *number);
     whole.dedup_by_key(|(number, ..)| *number);
     assert_eq!(fuzzing::scan(SEGMENT, &file), whole);

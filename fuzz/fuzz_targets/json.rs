@@ -239,7 +239,7 @@ fn severity(number: u8) -> Option<Severity> {
     ALL.get(usize::from(number) % 25).copied()
 }
 
-/// What the documentation says a value becomes.
+/// The JSON that a value becomes, as the documentation says.
 fn expected(value: &AnyValue, depth: usize) -> Value {
     match value {
         AnyValue::Int(number) => (*number).into(),

@@ -23,7 +23,7 @@ struct Input {
     changes: Vec<(u8, Change)>,
 }
 
-/// What becomes of a file; places and lengths wrap around.
+/// The damage to a file; places and lengths wrap around.
 #[derive(Arbitrary, Debug)]
 enum Change {
     Flip {
@@ -221,7 +221,7 @@ fuzz_target!(|input: Input| {
         }
     }
     assert!(lines.is_empty(), "partitions that there never were");
-    // What a killed process left is not sealed: of what is gone from its end, nobody knows.
+    // A segment that a killed process left is not sealed: nobody knows what is gone from its end.
     assert!(lost == missing || input.killed && lost < missing, "{missing} records are missing, {lost} counted");
     assert!(!input.changes.is_empty() || missing == 0);
 });

@@ -196,7 +196,7 @@ struct Row {
     requests: u64,
     records: u64,
     bytes: u64,
-    given_up: u64,
+    expired: u64,
 }
 
 /// Whether the records of a segment are in the default encoder's format.
@@ -271,7 +271,7 @@ impl Survey {
                 let row = &mut self.rows[at];
                 reader.plan(lane, delivered, |batch| {
                     if since.is_some_and(|since| batch.last_appended_at < since) {
-                        row.given_up += batch.records;
+                        row.expired += batch.records;
                     } else {
                         row.requests += 1;
                         row.records += batch.records;
@@ -281,12 +281,12 @@ impl Survey {
                 })?;
             }
         }
-        self.rows.retain(|row| row.records + row.given_up > 0);
+        self.rows.retain(|row| row.records + row.expired > 0);
         Ok(())
     }
 
-    fn given_up(&self) -> u64 {
-        self.rows.iter().map(|row| row.given_up).sum()
+    fn expired(&self) -> u64 {
+        self.rows.iter().map(|row| row.expired).sum()
     }
 
     fn show(&self, endpoint: &str, screen: &mut Screen) -> io::Result<()> {
@@ -299,19 +299,19 @@ impl Survey {
                     "requests": row.requests,
                     "records": row.records,
                     "bytes": row.bytes,
-                    "expired_records": row.given_up,
+                    "expired_records": row.expired,
                 })
             });
             return screen.document(&json!({ "endpoint": shown(endpoint), "partitions": rows.collect::<Vec<_>>() }));
         }
         let columns = &["QUEUE", "PARTITION", "CONTENT TYPE", ">REQUESTS", ">RECORDS", ">BYTES", ">EXPIRED"];
-        let shown_columns = if self.given_up() > 0 { columns.len() } else { columns.len() - 1 };
+        let shown_columns = if self.expired() > 0 { columns.len() } else { columns.len() - 1 };
         let mut table = Table::new(&columns[..shown_columns]);
         for row in &self.rows {
             let types: Vec<_> = row.content_type.iter().cloned().collect();
-            let [requests, records, given_up] = [row.requests, row.records, row.given_up].map(count);
+            let [requests, records, expired] = [row.requests, row.records, row.expired].map(count);
             let of = [row.queue.clone(), partition(&row.partition), types.join(" ")];
-            table.row(of.into_iter().chain([requests, records, bytes(row.bytes), given_up]).take(shown_columns));
+            table.row(of.into_iter().chain([requests, records, bytes(row.bytes), expired]).take(shown_columns));
         }
         screen.table(&table)?;
         let sum = |of: fn(&Row) -> u64| self.rows.iter().map(of).sum::<u64>();
@@ -353,8 +353,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Ok(End::Done);
     }
     check_user(&args.spool.dir)?;
-    if survey.given_up() > 0 {
-        confirm(&format!("expire {} for good", records(survey.given_up())), args.yes)?;
+    if survey.expired() > 0 {
+        confirm(&format!("expire {} for good", records(survey.expired())), args.yes)?;
     }
     let mut progress = Progress::new(survey.waiting, args.patience);
     let mut left = survey.waiting;
@@ -529,13 +529,13 @@ fn deliver(pipeline: &Pipeline, handle: &SpoolHandle, progress: &mut Progress, i
 /// Whether there was a signal to end. A second one ends the process at once, as a kill would.
 fn watch_signals() -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&interrupted);
+    let flag = Arc::clone(&interrupted);
     let watch = move || -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut signals = Signals::new()?;
             signals.next().await?;
-            told.store(true, Ordering::Relaxed);
+            flag.store(true, Ordering::Relaxed);
             screen::note("interrupted: requests in flight may finish; a second interrupt stops at once");
             signals.next().await?;
             screen::note("interrupted again: undelivered records stay in the spool");
@@ -595,7 +595,7 @@ struct Progress {
     deadline: Option<Instant>,
     begun: Instant,
     said: Instant,
-    /// What was done by exporters that are shut down.
+    /// The counts of the exporters that are shut down.
     done: SpoolStats,
 }
 

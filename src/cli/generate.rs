@@ -1,4 +1,4 @@
-//! What is generated from the tool's own description: completions and the man page.
+//! Completions and the man page, which are generated from the tool's own description.
 
 use std::io::{self, Write};
 
@@ -24,7 +24,7 @@ pub(super) fn completions(args: &Completions, mut command: Command) -> Outcome {
     Ok(End::Done)
 }
 
-/// One page for all commands: each has a section of its own.
+/// Prints a single page for all commands, where each has a section of its own.
 pub(super) fn man(mut command: Command) -> Outcome {
     command.build();
     let mut page = Vec::new();

@@ -35,7 +35,7 @@ enum Command {
         #[arg(value_name = "ID")]
         id: String,
     },
-    /// Send rejected records again, and delete those that are delivered
+    /// Retry rejected records, and delete those that are delivered
     ///
     /// Each record is sent alone, under the same `Idempotency-Key`. Exits with 1 if a record is rejected again. Stops and
     /// exits with 3 if the endpoint cannot be reached, or if its response is about the endpoint and not about the record
@@ -102,9 +102,9 @@ fn list(spool: &Spool) -> Outcome {
 }
 
 /// The first line, shortened to 60 characters.
-fn brief(answer: &str) -> String {
+fn brief(response: &str) -> String {
     const LONGEST: usize = 60;
-    let line = answer.trim().lines().next().unwrap_or_default();
+    let line = response.trim().lines().next().unwrap_or_default();
     match line.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line.to_owned(),
@@ -186,7 +186,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     let settings = to.transport(&endpoint)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = directory.rejected();
-    let (mut taken, mut refused) = (0, 0);
+    let (mut taken, mut rejected) = (0, 0);
     let stopped: Result<Option<String>, Failure> = runtime.block_on(async {
         let transport = transport::open(settings)?;
         for record in &selected {
@@ -204,7 +204,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
                 | Verdict::TooLarge
                 | Verdict::DeliveredPartially { .. }
                 | Verdict::DeliveredExcept(_) => {
-                    refused += 1;
+                    rejected += 1;
                     true
                 }
                 Verdict::Retry | Verdict::Hold => false,
@@ -217,9 +217,9 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
         }
         Ok(None)
     });
-    let left = selected.len() as u64 - taken - refused;
+    let left = selected.len() as u64 - taken - rejected;
     if !screen.json {
-        screen.line(&format!("{} delivered, {refused} rejected again, {left} left", records(taken)))?;
+        screen.line(&format!("{} delivered, {rejected} rejected again, {left} left", records(taken)))?;
     }
     screen.flush()?;
     Ok(match stopped? {
@@ -227,7 +227,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
             screen::note(&reason);
             End::Left
         }
-        None if refused > 0 => End::Wrong,
+        None if rejected > 0 => End::Wrong,
         None => End::Done,
     })
 }

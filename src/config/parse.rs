@@ -33,7 +33,7 @@ pub(crate) fn parse<T: FromText>(text: &Sourced<String>) -> Result<Sourced<T>, E
     }
 }
 
-/// One of several words.
+/// Parses one of several words, in capitals or not.
 fn word<T: Clone>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
     found.map(|(_, value)| value.clone()).ok_or_else(|| {

@@ -22,14 +22,14 @@ pub(crate) enum Variable {
 
 macro_rules! settings {
     ($($field:ident: $type:ty, $variable:ident($name:literal);)*) => {
-        /// What was given from one side: by code, by the environment or by a file.
+        /// The settings that one side gives: the code, the environment or a file.
         #[derive(Clone, Default)]
         pub(crate) struct Settings {
             $(pub(crate) $field: Option<Sourced<$type>>,)*
         }
 
         impl Settings {
-            /// What is not given here is as it is there.
+            /// Takes from `other` each setting that is not given here.
             pub(crate) fn or(self, other: Self) -> Self {
                 Self { $($field: self.$field.or(other.$field),)* }
             }

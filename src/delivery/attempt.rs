@@ -1,5 +1,5 @@
-//! One attempt at one batch: it is taken from the spool, sent, and dealt with as the verdict says. No thread, no clock, no
-//! sleep.
+//! An attempt at a batch: takes it from the spool, sends it and does as the verdict says. It has no thread, no clock
+//! and no sleep, so that a test chooses what happens and when.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -56,7 +56,7 @@ pub(crate) enum Step {
     Delivered,
     /// The endpoint has the batch but for some of its records, which it rejected.
     DeliveredPartially(Failure),
-    /// The batch was rejected and split. Its halves come next.
+    /// The batch was rejected and split. Its parts come next.
     Split(Failure),
     /// Every record of the batch was rejected and is in the rejected store.
     Rejected(Failure),

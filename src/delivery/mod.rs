@@ -134,7 +134,7 @@ impl Remote {
         self.spool.upgrade()
     }
 
-    /// What was counted, and what the spool holds if it is open.
+    /// The counts so far, and the contents of the spool if it is open.
     pub(crate) fn stats(&self) -> SpoolStats {
         let counted = self.counters.snapshot();
         let Some(spool) = self.spool() else { return counted };

@@ -1,4 +1,4 @@
-//! Spool and delivery together against a simulated receiver that gives any answer, over any number of restarts.
+//! Spool and delivery together against a simulated receiver that gives any response, over any number of restarts.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -26,9 +26,9 @@ const FRAMING: Framing = Framing::ndjson();
 enum Operation {
     /// Append so many records of so many bytes each to a partition.
     Append(usize, usize, usize),
-    /// Deliver a batch of a partition, with this answer: one of those that failed, or another one.
-    Step(usize, usize, Answer),
-    /// What is delivered cannot be written down from now on, for a second.
+    /// Deliver a batch of a partition, with this response: one of those that failed, or another one.
+    Step(usize, usize, Response),
+    /// The cursors cannot be written from now on, for a second.
     CursorFails,
     Settle,
     /// Close or kill, and open with so many records in a batch, stored in this way.
@@ -36,20 +36,20 @@ enum Operation {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Answer {
+enum Response {
     Status(u16),
     Unreachable,
     /// The connection broke, before or after the receiver had the batch.
     Broken(bool),
 }
 
-fn answer() -> impl Strategy<Value = Answer> {
+fn response() -> impl Strategy<Value = Response> {
     prop_oneof![
-        8 => (200..300_u16).prop_map(Answer::Status),
-        4 => prop_oneof![Just(400_u16), Just(413), Just(415), Just(422)].prop_map(Answer::Status),
-        3 => prop_oneof![300..600_u16, Just(429), Just(503)].prop_map(Answer::Status),
-        1 => Just(Answer::Unreachable),
-        2 => any::<bool>().prop_map(Answer::Broken),
+        8 => (200..300_u16).prop_map(Response::Status),
+        4 => prop_oneof![Just(400_u16), Just(413), Just(415), Just(422)].prop_map(Response::Status),
+        3 => prop_oneof![300..600_u16, Just(429), Just(503)].prop_map(Response::Status),
+        1 => Just(Response::Unreachable),
+        2 => any::<bool>().prop_map(Response::Broken),
     ]
 }
 
@@ -57,7 +57,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     let bytes = prop_oneof![Just(10_usize), Just(4000), Just(20_000)];
     prop_oneof![
         6 => (0..3_usize, 1..40_usize, bytes).prop_map(|(key, count, bytes)| Operation::Append(key, count, bytes)),
-        16 => (0..3_usize, 0..4_usize, answer()).prop_map(|(key, which, answer)| Operation::Step(key, which, answer)),
+        16 => (0..3_usize, 0..4_usize, response())
+            .prop_map(|(key, which, response)| Operation::Step(key, which, response)),
         1 => Just(Operation::CursorFails),
         1 => Just(Operation::Settle),
         2 => (any::<bool>(), 1..30_u64, coding()).prop_map(|(kill, max, coding)| Operation::Restart(kill, max, coding)),
@@ -72,8 +73,8 @@ fn coding() -> impl Strategy<Value = Coding> {
 /// A receiver that remembers ids.
 #[derive(Debug, Default)]
 struct Receiver {
-    /// What it says next.
-    answer: Option<Answer>,
+    /// The response to the next request.
+    response: Option<Response>,
     bodies: HashMap<String, Bytes>,
     received: HashSet<String>,
     rejected_alone: HashSet<String>,
@@ -96,7 +97,7 @@ fn plain(request: &Request) -> Bytes {
         return request.body.clone();
     }
     let mut plain = Vec::new();
-    // One member, and nothing behind it.
+    // The body is one member of gzip, with nothing behind it.
     let mut decoder = flate2::bufread::GzDecoder::new(&request.body[..]);
     std::io::Read::read_to_end(&mut decoder, &mut plain).unwrap();
     assert!(decoder.into_inner().is_empty());
@@ -112,7 +113,7 @@ fn plain(request: &Request) -> Bytes {
 #[derive(Clone, Default)]
 struct Link(Arc<Mutex<Receiver>>);
 
-/// What HTTP makes of a status.
+/// The judgement that HTTP makes of a status.
 fn judgement(status: u16) -> Judgement {
     let verdict = match status {
         200..=299 => Verdict::Delivered,
@@ -135,23 +136,23 @@ impl Transport for Link {
             receiver.last = Some((id.clone(), request.body.clone()));
             let plain = plain(&request);
             let alone = plain.split(|byte| *byte == b'\n').count() == 2;
-            let answer = match receiver.answer.take().expect("one answer for each request") {
+            let response = match receiver.response.take().expect("one response for each request") {
                 // It sticks to what it said, though the sender may not have heard it.
-                Answer::Status(_) if receiver.rejected_alone.contains(&id) => Answer::Status(422),
-                Answer::Status(400..500) if receiver.received.contains(&id) => Answer::Status(200),
-                answer => answer,
+                Response::Status(_) if receiver.rejected_alone.contains(&id) => Response::Status(422),
+                Response::Status(400..500) if receiver.received.contains(&id) => Response::Status(200),
+                response => response,
             };
-            match answer {
-                Answer::Status(200..300) | Answer::Broken(true) if !receiver.rejected_alone.contains(&id) => {
+            match response {
+                Response::Status(200..300) | Response::Broken(true) if !receiver.rejected_alone.contains(&id) => {
                     receiver.receive(&id, &plain);
                 }
-                Answer::Status(400 | 413..=415 | 422) if alone => drop(receiver.rejected_alone.insert(id)),
+                Response::Status(400 | 413..=415 | 422) if alone => drop(receiver.rejected_alone.insert(id)),
                 _ => {}
             }
-            match answer {
-                Answer::Status(status) => Ok(judgement(status)),
-                Answer::Unreachable => Err(SendError::Unreachable("no connection".to_owned())),
-                Answer::Broken(_) => Err(SendError::Interrupted("reset".to_owned())),
+            match response {
+                Response::Status(status) => Ok(judgement(status)),
+                Response::Unreachable => Err(SendError::Unreachable("no connection".to_owned())),
+                Response::Broken(_) => Err(SendError::Interrupted("reset".to_owned())),
             }
         })
     }
@@ -194,14 +195,14 @@ fn append(spool: &Spool, key: &str, lines: &[String]) {
     spool.append(&[(key, &block)], &FRAMING).unwrap();
 }
 
-/// What does not get much smaller.
+/// Text that compression hardly makes smaller.
 fn noise(seed: usize, len: usize) -> String {
     let mut random = fastrand::Rng::with_seed(seed as u64);
     std::iter::repeat_with(|| format!("{:016x}", random.u64(..))).take(len.div_ceil(16)).collect()
 }
 
-fn step(setup: &Setup, task: &mut Task, answer: Answer) -> Step {
-    setup.link.0.lock().unwrap().answer = Some(answer);
+fn step(setup: &Setup, task: &mut Task, response: Response) -> Step {
+    setup.link.0.lock().unwrap().response = Some(response);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     match task.take(SystemTime::now(), false) {
         Ok(batch) => runtime.block_on(setup.sender.attempt(batch, 1, Instant::now(), SystemTime::now())),
@@ -209,7 +210,7 @@ fn step(setup: &Setup, task: &mut Task, answer: Answer) -> Step {
     }
 }
 
-/// What is in flight of one partition.
+/// The batches of one partition that are in flight.
 #[derive(Default)]
 struct InFlight {
     /// The tasks that failed, and what they sent.
@@ -223,28 +224,28 @@ impl InFlight {
         setup: &Setup,
         key: &str,
         (which, most): (usize, usize),
-        answer: Answer,
+        response: Response,
     ) -> Result<Step, TestCaseError> {
         let partition = setup.spool.partition(key);
         partition.allow(most);
-        let again = which < self.held.len() || self.held.len() == most;
-        let (mut task, before) = if again {
+        let is_retry = which < self.held.len() || self.held.len() == most;
+        let (mut task, before) = if is_retry {
             let (task, id, body) = self.held.swap_remove(which.min(self.held.len() - 1));
             (task, Some((id, body)))
         } else {
             (Task::new(partition), None)
         };
-        let step = step(setup, &mut task, answer);
+        let step = step(setup, &mut task, response);
         let mut receiver = setup.link.0.lock().unwrap();
         if let Step::Failed(failure) = &step
-            && matches!(answer, Answer::Unreachable)
+            && matches!(response, Response::Unreachable)
         {
             prop_assert_eq!(failure.retry, Retry::Unreachable);
         }
         let Some((id, body)) = receiver.last.take() else {
             // Others may be in flight.
             prop_assert!(matches!(step, Step::Empty) && before.is_none(), "{step:?}");
-            receiver.answer = None;
+            receiver.response = None;
             return Ok(step);
         };
         if let Some(before) = before {
@@ -276,7 +277,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn whatever_is_answered_every_record_arrives_once_or_is_rejected_and_in_order_unless_several_are_in_flight(
+    fn whatever_the_response_is_every_record_arrives_once_or_is_rejected_and_in_order_unless_several_are_in_flight(
         operations in prop::collection::vec(operation(), 1..80),
         first_coding in coding(),
         most in prop_oneof![Just(1_usize), 2..4_usize],
@@ -294,8 +295,8 @@ proptest! {
                     append(&setup.spool, KEYS[at], &lines);
                     appended[at].extend(lines);
                 }
-                Operation::Step(at, which, answer) => {
-                    in_flight[at].step(&setup, KEYS[at], (which, most), answer)?;
+                Operation::Step(at, which, response) => {
+                    in_flight[at].step(&setup, KEYS[at], (which, most), response)?;
                 }
                 Operation::CursorFails => setup.spool.fail_cursor(),
                 Operation::Settle => setup.spool.settle(),
@@ -310,7 +311,7 @@ proptest! {
             }
         }
         for (at, key) in KEYS.into_iter().enumerate() {
-            while !matches!(in_flight[at].step(&setup, key, (0, most), Answer::Status(200))?, Step::Empty) {}
+            while !matches!(in_flight[at].step(&setup, key, (0, most), Response::Status(200))?, Step::Empty) {}
         }
         prop_assert_eq!(setup.spool.depth().pending_records, 0);
         let receiver = link.0.lock().unwrap();

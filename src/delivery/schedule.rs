@@ -18,7 +18,7 @@ use crate::delivery::worker::{Control, Orders};
 use crate::observe::event::{Events, SpoolEvent};
 use crate::spool::{Partition, Spool};
 
-/// So many requests are in flight at the same time, of all partitions together, unless a single one may have more.
+/// The most requests in flight at the same time, of all partitions together, unless a single one may have more.
 const MAX_IN_FLIGHT: usize = 16;
 
 /// The interval at which queues are looked for whose owner is gone.
@@ -49,9 +49,9 @@ pub(crate) struct Schedule {
     control: Arc<Control>,
     events: Arc<Events>,
     retry: RetryPolicy,
-    /// Of each partition.
+    /// The number of requests that each partition may have in flight.
     concurrency: AdaptiveConcurrency,
-    /// Of all partitions together.
+    /// The most requests in flight, of all partitions together.
     max_in_flight: usize,
     running: JoinSet<Step>,
     in_flight: HashMap<Id, InFlight>,
@@ -99,8 +99,8 @@ impl Schedule {
         }
     }
 
-    /// Delivers until it is told to stop. A request that is in flight then is broken off: its batch stays in the spool under
-    /// its id.
+    /// Delivers until the order to stop. A request that is in flight then is broken off: its batch stays in the spool
+    /// under its id.
     pub(crate) async fn run(mut self) {
         loop {
             let orders = self.control.orders();
@@ -180,7 +180,7 @@ impl Schedule {
                 }
                 Err(step) => {
                     self.finish(task, step, self.hurry, orders.stopping);
-                    // One at a time: it can be many.
+                    // There can be many such tasks: a call ends one of them, so that the loop comes to other work.
                     return true;
                 }
             }
@@ -189,7 +189,7 @@ impl Schedule {
     }
 
     /// The next task: due ones first, then new and postponed ones by turns, so that endpoints that hang do not take every
-    /// place again and again.
+    /// place every time.
     fn next_task(&mut self, now: Instant) -> Option<Task> {
         if let Some(task) = self.due.pop_front() {
             return Some(task);

@@ -105,7 +105,7 @@ pub(crate) struct Job<F> {
 pub(crate) struct Worker {
     /// The thread owns the spool, so that a shutdown gives up its directory whoever still knows of it.
     pub(crate) spool: Weak<Spool>,
-    /// Closed when the thread has ended and given up the spool.
+    /// Closed when the thread has ended and released the spool.
     ended: Mutex<Receiver<()>>,
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Block {
     pub(crate) last_timestamp: Option<SystemTime>,
 }
 
-/// One encoded record and its time.
+/// An encoded record and its time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Encoded<'a> {
     pub(crate) bytes: &'a [u8],
@@ -95,11 +95,11 @@ impl Blocks {
         (self.records, self.bytes) = (0, 0);
         self.buffers.truncate(MAX_KEPT_BUFFERS);
         let mut kept = 0;
-        self.buffers.retain_mut(|group| {
-            group.payload.clear();
-            group.ends.clear();
-            (group.first_timestamp, group.last_timestamp) = (None, None);
-            let bytes = group.payload.capacity() + group.ends.capacity() * size_of::<usize>();
+        self.buffers.retain_mut(|block| {
+            block.payload.clear();
+            block.ends.clear();
+            (block.first_timestamp, block.last_timestamp) = (None, None);
+            let bytes = block.payload.capacity() + block.ends.capacity() * size_of::<usize>();
             let keep = kept + bytes <= MAX_KEPT_BYTES;
             kept += if keep { bytes } else { 0 };
             keep
@@ -113,39 +113,39 @@ mod tests {
 
     use super::*;
 
-    fn push(groups: &mut Blocks, key: &str, bytes: &[u8], at: u64) {
+    fn push(blocks: &mut Blocks, key: &str, bytes: &[u8], at: u64) {
         let timestamp = Some(UNIX_EPOCH + Duration::from_secs(at));
-        groups.push(key, Encoded { bytes, timestamp }, b",");
+        blocks.push(key, Encoded { bytes, timestamp }, b",");
     }
 
     #[test]
     fn records_are_joined_by_key_and_nothing_is_left_of_them_after_a_clear() {
-        let mut groups = Blocks::default();
+        let mut blocks = Blocks::default();
         for round in 0..2 {
-            push(&mut groups, "b", b"1", 5);
-            push(&mut groups, "a", b"2", 7);
-            push(&mut groups, "b", b"33", 3);
-            let all = groups.all();
-            let found: Vec<_> = all.iter().map(|(key, group)| (*key, &*group.payload, &*group.ends)).collect();
+            push(&mut blocks, "b", b"1", 5);
+            push(&mut blocks, "a", b"2", 7);
+            push(&mut blocks, "b", b"33", 3);
+            let all = blocks.all();
+            let found: Vec<_> = all.iter().map(|(key, block)| (*key, &*block.payload, &*block.ends)).collect();
             assert_eq!(found, [("b", &b"1,33"[..], &[1, 4][..]), ("a", b"2", &[1])], "round {round}");
             let times = [all[0].1.first_timestamp, all[0].1.last_timestamp];
             assert_eq!(times, [3, 5].map(|at| Some(UNIX_EPOCH + Duration::from_secs(at))));
-            assert_eq!(groups.records(), 3);
-            groups.clear();
-            assert_eq!((groups.records(), groups.bytes(), groups.all().len()), (0, 0, 0));
+            assert_eq!(blocks.records(), 3);
+            blocks.clear();
+            assert_eq!((blocks.records(), blocks.bytes(), blocks.all().len()), (0, 0, 0));
         }
     }
 
     #[test]
     fn what_was_large_once_is_not_kept() {
-        let mut groups = Blocks::default();
+        let mut blocks = Blocks::default();
         for key in 0..1_000 {
-            push(&mut groups, &key.to_string(), &vec![b'x'; 100_000], 0);
+            push(&mut blocks, &key.to_string(), &vec![b'x'; 100_000], 0);
         }
-        push(&mut groups, "large", &vec![b'x'; 2 * MAX_KEPT_BYTES], 0);
-        assert!(groups.bytes() > 100_000 * 1_000);
-        groups.clear();
-        let kept: usize = groups.buffers.iter().map(|group| group.payload.capacity()).sum();
+        push(&mut blocks, "large", &vec![b'x'; 2 * MAX_KEPT_BYTES], 0);
+        assert!(blocks.bytes() > 100_000 * 1_000);
+        blocks.clear();
+        let kept: usize = blocks.buffers.iter().map(|block| block.payload.capacity()).sum();
         assert!((1..=MAX_KEPT_BYTES).contains(&kept), "{kept}");
     }
 }

@@ -18,7 +18,7 @@ pub trait Encoder: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The record is then not spooled but counted in
+    /// The record is then lost and counted in
     /// [`SpoolStats::encode_failed_records`](crate::SpoolStats::encode_failed_records); what was written to `out` is taken
     /// back, and the rest of the batch goes on.
     fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError>;

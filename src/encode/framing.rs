@@ -127,12 +127,12 @@ impl Framing {
         self
     }
 
-    /// One JSON array per request: `[` `,` `]`, `application/json`. It is the default encoder's framing.
+    /// A JSON array per request: `[` `,` `]`, `application/json`. It is the default encoder's framing.
     pub const fn json_array() -> Self {
         Self::new("application/json", "[", ",", "]")
     }
 
-    /// One JSON object per line, each line ended: `application/x-ndjson`.
+    /// A JSON object per line, each line ended: `application/x-ndjson`.
     pub const fn ndjson() -> Self {
         Self::new("application/x-ndjson", "", "\n", "\n")
     }

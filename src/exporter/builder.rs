@@ -661,7 +661,7 @@ impl LogExporterBuilder {
     /// Sends requests with a client of your own, for options that have no setting here. Default: a client made from the
     /// settings above.
     ///
-    /// Of the settings above, only [`with_timeout`](Self::with_timeout) applies to it. It must not follow redirects: a
+    /// No setting above but [`with_timeout`](Self::with_timeout) applies to it. It must not follow redirects: a
     /// redirected POST becomes a GET without its records. The exporter uses it on a runtime of its own, so do not share a
     /// client whose connections belong to another runtime.
     ///
@@ -731,7 +731,7 @@ impl LogExporterBuilder {
     /// Takes what is not set in code from a configuration file, in place of the environment. Takes the crate's feature
     /// `config-file`.
     ///
-    /// What is wrong with a value is said by [`build`](Self::build), with its line.
+    /// [`build`](Self::build) reports what is wrong with a value, and its line.
     ///
     /// # Examples
     ///

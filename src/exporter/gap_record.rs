@@ -1,8 +1,9 @@
-//! Gap records: a loss is reported in the stream, by a record in the encoder's own format.
+//! Gap records: a loss is reported in the stream, by a record in the encoder's own format. Records that could not be
+//! encoded are an exception: they are counted, and an event reports the first one.
 //!
 //! | attribute | |
 //! |---|---|
-//! | `spool.gap.reason` | `evicted`, `not_written`, `buffer_full`, `encode_failed`, `expired` or `corrupt` |
+//! | `spool.gap.reason` | `evicted`, `not_written`, `buffer_full`, `expired` or `corrupt` |
 //! | `spool.gap.records` | the number of lost records |
 //! | `spool.gap.first_timestamp`, `spool.gap.last_timestamp` | of the lost records, where known: seconds since the epoch |
 
@@ -26,11 +27,11 @@ pub(crate) fn gap_encoder(encoder: SharedEncoder) -> Arc<GapEncoder> {
         let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
         let framing = encoder.framing();
         let (record, mut bytes) = (record(gap), Vec::new());
-        // An encoder that refuses such a record has its reasons; the gap is counted all the same.
+        // An encoder may reject such a record; the loss is counted all the same.
         encode(&**encoder, &record, &scope(), &mut bytes).ok()?;
-        let mut group = Block::default();
-        group.push(Encoded { bytes: &bytes, timestamp: record.timestamp() }, framing.separator());
-        Some((group, framing))
+        let mut block = Block::default();
+        block.push(Encoded { bytes: &bytes, timestamp: record.timestamp() }, framing.separator());
+        Some((block, framing))
     })
 }
 

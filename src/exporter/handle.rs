@@ -40,7 +40,7 @@ impl SpoolHandle {
         Self { remote: pipeline.remote() }
     }
 
-    /// What was done so far and what the spool holds now. Reads the sizes of the spool's files.
+    /// The counts so far and the contents of the spool now. Reads the sizes of the spool's files.
     pub fn stats(&self) -> SpoolStats {
         self.remote.stats()
     }

@@ -58,7 +58,8 @@ pub enum SpoolEvent {
         /// The number of records that are lost at first; a gap record reports all of them.
         records: u64,
     },
-    /// A record could not be encoded and is lost, for the first time.
+    /// A record could not be encoded and is lost, for the first time. Further ones are counted only, without a gap
+    /// record.
     EncodeFailed {
         /// The encoder's error.
         reason: String,
@@ -313,9 +314,9 @@ mod tests {
 
     #[test]
     fn the_callback_gets_every_event_in_order_also_after_a_panic() {
-        let (told, given) = channel();
+        let (sender, given) = channel();
         let on_event = move |event: &SpoolEvent| {
-            told.send(event.clone()).unwrap();
+            sender.send(event.clone()).unwrap();
             assert_ne!(*event, SpoolEvent::BufferFull, "a callback that panics");
         };
         let events = Events::start(Box::new(on_event)).unwrap();
@@ -328,11 +329,11 @@ mod tests {
 
     #[test]
     fn a_callback_that_hangs_holds_nobody_up_and_takes_bounded_memory() {
-        let ((go, wait), (told, given)) = (channel::<()>(), channel());
+        let ((go, wait), (sender, given)) = (channel::<()>(), channel());
         let wait = Mutex::new(wait);
         let on_event = move |_: &SpoolEvent| {
             let _ = wait.lock().unwrap().recv();
-            told.send(()).unwrap();
+            sender.send(()).unwrap();
         };
         let events = Events::start(Box::new(on_event)).unwrap();
         for _ in 0..10 * MAX_WAITING {

@@ -6,6 +6,7 @@ use crate::observe::counter::Counter;
 ///
 /// The text is the same everywhere: in [`SpoolStats`](crate::SpoolStats) (`evicted_records`), in the gap record
 /// (`spool.gap.reason`), in the metric `opentelemetry_spool.lost` (`reason`) and in [`SpoolEvent`](crate::SpoolEvent).
+/// A gap record reports every loss but [`EncodeFailed`](Self::EncodeFailed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LossReason {
@@ -15,7 +16,8 @@ pub enum LossReason {
     NotWritten,
     /// The buffer of a [`SpoolProcessor`](crate::SpoolProcessor) was full.
     BufferFull,
-    /// The encoder or the partition key function failed or panicked.
+    /// The encoder or the partition key function failed or panicked. Such records are counted, and
+    /// [`SpoolEvent::EncodeFailed`](crate::SpoolEvent::EncodeFailed) reports the first one: they have no gap record.
     EncodeFailed,
     /// The records waited longer than [`with_max_age`](crate::LogExporterBuilder::with_max_age) allows.
     Expired,

@@ -288,6 +288,6 @@ fn error_type(outcome: Outcome) -> Option<Cow<'static, str>> {
         Outcome::Responded(200..=299) => Some("rejected".into()),
         Outcome::Responded(status) => Some(status.to_string().into()),
         Outcome::Unreachable => Some("unreachable".into()),
-        Outcome::Interrupted => Some("broken".into()),
+        Outcome::Interrupted => Some("interrupted".into()),
     }
 }

@@ -1,4 +1,4 @@
-//! What an exporter says of itself: events, counts, metrics.
+//! Observation: the events, counts and metrics of an exporter.
 
 pub(crate) mod counter;
 pub(crate) mod event;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::encode::framing::ResponseProtocol;
 use crate::observe::stats::{Counters, InFlightRequest};
 
-/// One batch, ready to be sent.
+/// A batch that is ready to be sent.
 pub(crate) struct Request {
     pub(crate) context: BatchContext,
     pub(crate) content_type: String,

@@ -86,7 +86,7 @@ impl Disk {
         run(Command::new("umount").arg(&self.mount)).expect("nobody uses the disk any more");
     }
 
-    /// What was not synced by now is lost. Reads and writes fail from now on.
+    /// Loses all that is not synced yet. Reads and writes fail from now on.
     pub fn cut_power(&self) {
         run(Command::new("perl").args(["-e", CUT_POWER]).arg(&self.mount))
             .expect("a file system that can be shut down");
@@ -104,7 +104,7 @@ impl Disk {
             .expect("a disk that can be remounted");
     }
 
-    /// From now on the file system refuses every write, as after an error in its own structures, until
+    /// From now on the file system rejects every write, as after an error in its own structures, until
     /// [`restart`](Self::restart). `None` where the kernel has no such thing; that is then said.
     pub fn break_for_good(&self) -> Option<()> {
         let trigger = Path::new("/sys/fs/ext4").join(self.device()).join("trigger_fs_error");
@@ -138,7 +138,7 @@ impl Disk {
         for size in [bytes.len(), 4096, 1] {
             while file.write_all(&bytes[..size]).is_ok() {}
         }
-        // What was promised can still turn out not to be there.
+        // Space that was promised can still turn out to be missing.
         let _ = file.sync_all();
     }
 

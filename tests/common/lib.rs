@@ -1,8 +1,8 @@
-//! What the tests stand on: a scripted server, a service that logs, a child process to kill.
+//! The ground that the tests stand on: a scripted server, a service that logs, a child process to kill.
 
 // Nobody but the tests beside it uses this.
 #![allow(missing_docs)]
-// What a helper cannot do is a failed test.
+// A helper that cannot do its work fails the test.
 #![allow(clippy::missing_errors_doc, clippy::missing_panics_doc, clippy::new_without_default)]
 
 mod certificates;

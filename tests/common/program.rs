@@ -46,7 +46,7 @@ impl Program {
         Self { process, stdin, lines }
     }
 
-    /// What it says next.
+    /// The next line that it prints.
     pub fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("the program says something")
     }
@@ -78,7 +78,7 @@ pub fn free_port() -> u16 {
 /// Waits until connections to a port are accepted.
 pub fn wait_for_port(port: u16, log: &Path) {
     let said = || std::fs::read_to_string(log).unwrap_or_default();
-    // What it says is how far it has come.
+    // Its output shows how far it has come.
     let mut progress = Progress::new();
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
         assert!(progress.at(said().len()).is_some(), "nobody listens at {port}: {}", said());
@@ -86,10 +86,10 @@ pub fn wait_for_port(port: u16, log: &Path) {
     }
 }
 
-/// Sends a request to a URL of this machine; gives the answer's status and body.
+/// Sends a request to a URL of this machine; gives the response's status and body.
 pub fn ask(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
     let (host, path) = url.strip_prefix("http://").and_then(|url| url.split_once('/')).expect("a URL with a path");
-    // Of HTTP/1.0, so that the answer ends with the connection.
+    // In HTTP/1.0 the response ends with the connection.
     let head = format!("{method} /{path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n", body.len());
     let headers: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!("{head}{}\r\n", headers.concat());

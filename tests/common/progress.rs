@@ -3,10 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What has not moved for so long is stuck, however busy the machine is.
+/// A figure that has not moved for so long is stuck, however busy the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What goes round in circles moves as well, and what hangs shows nothing: no test waits longer than this for one thing.
+/// A figure that goes round in circles moves as well, and a test that hangs shows nothing: none waits longer than this
+/// for one thing.
 pub const AT_MOST: Duration = Duration::from_secs(20 * 60);
 
 /// Watches a figure: a wait ends when it stands still, not after a time that is enough on most machines.

@@ -1,4 +1,4 @@
-//! One scripted HTTP server: it records every request, answers by a script, goes down and comes up again.
+//! A scripted HTTP server: it records every request, responds by a script, goes down and comes up again.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -35,13 +35,13 @@ pub struct Request {
     /// From 0, in the order in which requests were received to their end.
     pub number: usize,
     pub method: String,
-    /// What stands in the request line: path and query, or the whole URL if this server is asked as a proxy.
+    /// The target in the request line: path and query, or the whole URL if this server is asked as a proxy.
     pub target: String,
     pub headers: HeaderMap,
     pub body: Bytes,
     /// The client's port: the same on one connection.
     pub remote_port: u16,
-    /// The status of the answer, once it was given.
+    /// The status of the response, once it was sent.
     pub answered: Option<u16>,
     /// The `message` of every record, if the body is a JSON array of objects.
     pub messages: Arc<[String]>,
@@ -83,7 +83,7 @@ impl Request {
     }
 }
 
-/// What the server does with a request.
+/// The server's reaction to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// Says it at once.
@@ -105,7 +105,7 @@ impl Answer {
         Self::status(200)
     }
 
-    /// Never answers, unless released.
+    /// Never responds, unless released.
     pub fn hang() -> Self {
         Self::Held(Box::new(Self::ok()))
     }
@@ -131,9 +131,9 @@ type Choice = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
 #[derive(Default)]
 pub struct Log {
     pub requests: Vec<Request>,
-    /// The messages of the requests that were answered with success, each `Idempotency-Key` once.
+    /// The messages of the requests whose response was a success, each `Idempotency-Key` once.
     pub delivered: Vec<String>,
-    /// How many records came in requests that were answered with success after the same key already had been.
+    /// How many records came in requests whose response was a success after the same key already had one.
     pub repeated: usize,
     /// How many connections were accepted, TLS handshake included.
     pub connections: usize,
@@ -193,7 +193,7 @@ impl Log {
         assert!(self.faults.is_empty(), "the client broke its promise: {:#?}", self.faults);
     }
 
-    /// What moves while anything comes in.
+    /// The figures that move while anything comes in.
     fn figure(&self) -> [usize; 4] {
         [self.connections, self.failed_handshakes, self.requests.len(), self.delivered.len() + self.repeated]
     }
@@ -246,7 +246,7 @@ impl Shared {
         result
     }
 
-    /// Numbers and records a request, and says how it is to be answered.
+    /// Numbers and records a request, and gives the response to it.
     fn take(&self, mut request: Request) -> (usize, Answer) {
         request.messages = lock(&self.log).messages(&request);
         let mut script = lock(&self.script);
@@ -275,7 +275,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A server that answers 200 to everything until it is told otherwise.
+    /// A server that responds with 200 to everything until another response is set.
     pub fn start() -> Self {
         let receiver = Self::create(None);
         receiver.come_up();
@@ -312,22 +312,22 @@ impl Receiver {
         format!("{scheme}://{}{path}", self.address)
     }
 
-    /// Queues the answer to the next request that has none yet.
+    /// Queues the response to the next request that has none yet.
     pub fn answer_next(&self, answer: Answer) {
         lock(&self.shared.script).next.push_back(answer);
     }
 
-    /// Sets the answer to every request once the queue is empty.
+    /// Sets the response to every request once the queue is empty.
     pub fn answer_always(&self, answer: Answer) {
         self.answer_by(move |_| answer.clone());
     }
 
-    /// Sets who chooses the answer once the queue is empty.
+    /// Sets the function that chooses the response once the queue is empty.
     pub fn answer_by(&self, choice: impl Fn(&Request) -> Answer + Send + Sync + 'static) {
         lock(&self.shared.script).then = Arc::new(choice);
     }
 
-    /// Lets every request that is held now have its answer.
+    /// Lets every request that is held now have its response.
     pub fn release(&self) {
         self.shared.released.send_modify(|times| *times += 1);
     }
@@ -370,7 +370,7 @@ impl Receiver {
         }
     }
 
-    /// Waits until at least `count` requests came in, whatever was answered.
+    /// Waits until at least `count` requests came in, whatever the responses were.
     pub fn wait_for_requests(&self, count: usize) -> Vec<Request> {
         self.wait_until(&format!("{count} requests"), |log| (log.requests.len() >= count).then(|| log.requests.clone()))
     }
@@ -382,7 +382,7 @@ impl Receiver {
         })
     }
 
-    /// What came in so far.
+    /// Looks at all that came in so far.
     pub fn look<T>(&self, look: impl FnOnce(&Log) -> T) -> T {
         let log = lock(&self.shared.log);
         log.check();
@@ -445,7 +445,7 @@ fn serve(socket: TcpSocket, tls: Option<Arc<ServerConfig>>, shared: Arc<Shared>)
     let thread = thread::Builder::new()
         .name("receiver".to_owned())
         .spawn(move || {
-            // What answers are chosen by comes from the test's own seed.
+            // The random choice of responses follows the test's own seed.
             fastrand::seed(seed);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {

@@ -200,7 +200,7 @@ impl Service {
     }
 }
 
-/// What an `export` returned.
+/// The result of an `export`.
 pub type Returned = Arc<Mutex<OTelSdkResult>>;
 
 /// Exports each record at once, on the thread that logs, and keeps what `export` returned.
@@ -258,7 +258,7 @@ pub fn export(exporter: &LogExporter, records: &[(&SdkLogRecord, &Instrumentatio
     runtime.block_on(exporter.export(LogBatch::new(records)))
 }
 
-/// What moves while an exporter works.
+/// The figures that move while an exporter works.
 fn figure(stats: &SpoolStats) -> [u64; 7] {
     let SpoolStats { accepted_records, delivered_records, pending_records, .. } = stats;
     let SpoolStats { rejected_records, lost_records, requests, disk_bytes, .. } = stats;

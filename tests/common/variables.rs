@@ -1,4 +1,4 @@
-//! What `SPOOL_TEST_*` sets: tests/README.md has them all.
+//! The variables `SPOOL_TEST_*`: tests/README.md lists them all.
 
 use std::env;
 

@@ -1,7 +1,7 @@
-//! What changes is told to the application, once, and logged under the same name.
+//! A change of state is reported to the application, once, and logged under the same name.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{self, Receiver as Told};
+use std::sync::mpsc::{self, Receiver as Reported};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -32,25 +32,25 @@ fn names() -> &'static Names {
 }
 
 /// An exporter whose events come out here.
-fn telling(exporter: LogExporterBuilder) -> (LogExporterBuilder, Told<SpoolEvent>) {
+fn reporting(exporter: LogExporterBuilder) -> (LogExporterBuilder, Reported<SpoolEvent>) {
     names();
-    let (sender, told) = mpsc::channel();
-    (exporter.with_on_event(move |event| drop(sender.send(event.clone()))), told)
+    let (sender, reported) = mpsc::channel();
+    (exporter.with_on_event(move |event| drop(sender.send(event.clone()))), reported)
 }
 
 /// The next event, which was logged as well.
-fn next(told: &Told<SpoolEvent>) -> SpoolEvent {
-    let event = told.recv_timeout(PATIENCE).expect("an event");
+fn next(reported: &Reported<SpoolEvent>) -> SpoolEvent {
+    let event = reported.recv_timeout(PATIENCE).expect("an event");
     let logged = names().0.lock().unwrap().clone();
     assert!(logged.contains(&event.name()), "{} in {logged:?}", event.name());
     event
 }
 
-/// Fails if anything more is told until the exporter is gone.
-fn is_all(service: Service, told: &Told<SpoolEvent>) {
+/// Fails if anything more is reported until the exporter is gone.
+fn is_all(service: Service, reported: &Reported<SpoolEvent>) {
     service.provider.shutdown().expect("a shutdown");
     drop(service);
-    assert_eq!(told.iter().collect::<Vec<_>>(), []);
+    assert_eq!(reported.iter().collect::<Vec<_>>(), []);
 }
 
 #[test]
@@ -64,63 +64,63 @@ fn every_event_has_its_name_in_the_log_and_in_the_chapter() {
     assert!(variants.len() >= 20, "{variants:?}");
     let logged = between(source, "name: \"", "\"").into_iter().map(str::to_owned).collect();
     assert_eq!(variants, logged);
-    let told = between(chapter, "| `Spool.", "`").into_iter().map(|name| format!("Spool.{name}")).collect();
-    assert_eq!(variants, told);
+    let reported = between(chapter, "| `Spool.", "`").into_iter().map(|name| format!("Spool.{name}")).collect();
+    assert_eq!(variants, reported);
 }
 
 #[test]
-fn an_outage_is_told_when_it_begins_and_when_it_ends() {
+fn an_outage_is_reported_when_it_begins_and_when_it_ends() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
-    let (exporter, told) = telling(exporter(&receiver, &spool));
+    let (exporter, reported) = reporting(exporter(&receiver, &spool));
     let service = Service::simple(exporter);
     service.log("one");
-    let event = next(&told);
+    let event = next(&reported);
     let SpoolEvent::DeliveryFailing { batch, reason } = &event else { panic!("{event:?}") };
     assert!(!batch.is_empty() && reason.contains("the request failed"), "{event:?}");
     service.wait_for_stats("further attempts", |stats| stats.retries > 3);
     receiver.come_up();
     service.deliver();
-    assert_eq!(next(&told), SpoolEvent::DeliveryResumed);
-    is_all(service, &told);
+    assert_eq!(next(&reported), SpoolEvent::DeliveryResumed);
+    is_all(service, &reported);
 }
 
 #[test]
-fn what_an_operator_has_to_mend_is_told_once_however_many_partitions_it_holds() {
+fn what_an_operator_has_to_fix_is_reported_once_however_many_partitions_it_holds() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_always(Answer::status(401));
-    let (exporter, told) = telling(exporter(&receiver, &spool).with_partition_key(by_tenant));
+    let (exporter, reported) = reporting(exporter(&receiver, &spool).with_partition_key(by_tenant));
     let service = Service::simple(exporter);
     for tenant in ["acme", "globex"] {
         service.log_of(tenant, 1..=1);
     }
-    let event = next(&told);
+    let event = next(&reported);
     let SpoolEvent::BatchHeld { reason, .. } = &event else { panic!("{event:?}") };
     assert_eq!(reason, "the server responded with 401");
     service.wait_for_stats("further attempts", |stats| stats.retries > 3);
     receiver.answer_always(Answer::ok());
     service.deliver();
-    assert_eq!(next(&told), SpoolEvent::DeliveryResumed);
-    is_all(service, &told);
+    assert_eq!(next(&reported), SpoolEvent::DeliveryResumed);
+    is_all(service, &reported);
 }
 
 #[test]
-fn the_first_refusal_is_told_and_that_everything_is_refused() {
+fn the_first_rejection_is_reported_and_that_everything_is_rejected() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_always(Answer::status(422));
-    let (exporter, told) = telling(exporter(&receiver, &spool).with_max_batch_records(1));
+    let (exporter, reported) = reporting(exporter(&receiver, &spool).with_max_batch_records(1));
     let service = Service::simple(exporter);
     service.log_all("bad", 1..=40);
     service.deliver();
-    assert!(matches!(next(&told), SpoolEvent::RecordsRejected { .. }));
-    assert_eq!(next(&told), SpoolEvent::EverythingRejected { reason: "the server responded with 422".to_owned() });
-    is_all(service, &told);
+    assert!(matches!(next(&reported), SpoolEvent::RecordsRejected { .. }));
+    assert_eq!(next(&reported), SpoolEvent::EverythingRejected { reason: "the server responded with 422".to_owned() });
+    is_all(service, &reported);
 }
 
 #[test]
-fn a_batch_that_is_only_too_large_is_no_refusal_of_records() {
+fn a_batch_that_is_only_too_large_is_no_rejection_of_records() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_by(|request| Answer::status(if request.messages.len() > 1 { 413 } else { 200 }));
-    let (exporter, told) = telling(exporter(&receiver, &spool));
+    let (exporter, reported) = reporting(exporter(&receiver, &spool));
     let service = Service::batch(exporter);
     service.handle.pause();
     service.log_all("m", 1..=4);
@@ -128,16 +128,16 @@ fn a_batch_that_is_only_too_large_is_no_refusal_of_records() {
     service.handle.resume();
     service.deliver();
     assert_eq!(receiver.wait_for_records(4).len(), 4);
-    is_all(service, &told);
+    is_all(service, &reported);
 }
 
 #[test]
-fn a_limit_that_is_reached_is_told_with_its_reason() {
+fn a_limit_that_is_reached_is_reported_with_its_reason() {
     for (policy, expected) in
         [(FullPolicy::EvictOldest, LossReason::Evicted), (FullPolicy::RejectNew, LossReason::NotWritten)]
     {
         let (receiver, spool) = (Receiver::start_down(), spool_dir());
-        let (exporter, told) = telling(
+        let (exporter, reported) = reporting(
             exporter(&receiver, &spool)
                 .with_retry_policy(common::patient())
                 .with_max_spool_bytes(8 << 20)
@@ -147,8 +147,8 @@ fn a_limit_that_is_reached_is_told_with_its_reason() {
         while service.handle.stats().lost_records == 0 {
             service.log(&noise(200_000));
         }
-        assert!(matches!(next(&told), SpoolEvent::DeliveryFailing { .. }));
-        let event = next(&told);
+        assert!(matches!(next(&reported), SpoolEvent::DeliveryFailing { .. }));
+        let event = next(&reported);
         assert!(matches!(event, SpoolEvent::RecordsLost { reason, records: 1.. } if reason == expected), "{event:?}");
         let stats = service.handle.stats();
         let part = if expected == LossReason::Evicted { stats.evicted_records } else { stats.not_written_records };
@@ -157,18 +157,18 @@ fn a_limit_that_is_reached_is_told_with_its_reason() {
 }
 
 #[test]
-fn a_record_that_cannot_be_encoded_is_told_once() {
+fn a_record_that_cannot_be_encoded_is_reported_once() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let builder = exporter(&receiver, &spool).with_partition_key(|_, _| panic!("on purpose"));
-    let (exporter, told) = telling(builder);
+    let (exporter, reported) = reporting(builder);
     let service = Service::simple(exporter);
     service.log_all("bad", 1..=3);
-    assert_eq!(next(&told), SpoolEvent::EncodeFailed { reason: "the partition key function panicked".to_owned() });
-    is_all(service, &told);
+    assert_eq!(next(&reported), SpoolEvent::EncodeFailed { reason: "the partition key function panicked".to_owned() });
+    is_all(service, &reported);
 }
 
 #[test]
-fn damage_is_told_when_it_is_found() {
+fn damage_is_reported_when_it_is_found() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let before = Service::simple(exporter(&receiver, &spool));
     before.handle.pause();
@@ -183,13 +183,13 @@ fn damage_is_told_when_it_is_found() {
         bytes[middle..middle + 4_000].fill(0x55);
         std::fs::write(&file, bytes).expect("a file that can be written");
     }
-    let (exporter, told) = telling(exporter(&receiver, &spool));
+    let (exporter, reported) = reporting(exporter(&receiver, &spool));
     let service = Service::simple(exporter);
-    assert!(matches!(next(&told), SpoolEvent::SegmentDamaged { .. }));
-    let event = next(&told);
+    assert!(matches!(next(&reported), SpoolEvent::SegmentDamaged { .. }));
+    let event = next(&reported);
     assert!(matches!(event, SpoolEvent::RecordsLost { reason: LossReason::Corrupt, .. }), "{event:?}");
     service.deliver();
-    is_all(service, &told);
+    is_all(service, &reported);
 }
 
 /// The files of the segments' databases.
@@ -203,9 +203,9 @@ fn databases(spool: &std::path::Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn a_processor_that_drops_tells_so() {
+fn a_processor_that_loses_records_reports_it() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    let (exporter, told) = telling(exporter(&receiver, &spool));
+    let (exporter, reported) = reporting(exporter(&receiver, &spool));
     let exporter = exporter.build().expect("an exporter");
     let handle = exporter.handle();
     let processor = SpoolProcessor::builder(exporter)
@@ -221,13 +221,13 @@ fn a_processor_that_drops_tells_so() {
         opentelemetry::logs::LogRecord::set_body(&mut record, "one of many".into());
         opentelemetry::logs::Logger::emit(&logger, record);
     }
-    assert_eq!(next(&told), SpoolEvent::BufferFull);
+    assert_eq!(next(&reported), SpoolEvent::BufferFull);
 }
 
 #[test]
 fn a_callback_may_ask_the_handle() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
-    let (handle, (sender, told)) = (Arc::new(OnceLock::<SpoolHandle>::new()), mpsc::channel());
+    let (handle, (sender, reported)) = (Arc::new(OnceLock::<SpoolHandle>::new()), mpsc::channel());
     let for_callback = handle.clone();
     let builder = exporter(&receiver, &spool).with_max_spool_bytes(8 << 20).with_on_event(move |event| {
         if let (SpoolEvent::RecordsLost { .. }, Some(handle)) = (event, for_callback.get()) {
@@ -237,11 +237,11 @@ fn a_callback_may_ask_the_handle() {
     let service = Service::simple(builder);
     assert!(handle.set(service.handle.clone()).is_ok());
     in_time("logging while a callback asks", move || {
-        // Told with the locks of an append held.
+        // Reported with the locks of an append held.
         while service.handle.stats().lost_records == 0 {
             service.log(&noise(200_000));
         }
-        assert!(told.recv_timeout(PATIENCE).expect("what the callback was told") > 0);
+        assert!(reported.recv_timeout(PATIENCE).expect("what the callback was reported") > 0);
     });
 }
 

@@ -18,13 +18,13 @@ use serde_json::Value;
 const NEVER: Duration = Duration::from_secs(1_000 * 60 * 60);
 /// For what ends with the client's timeout only, and is then tried again.
 const SHORT: Duration = Duration::from_millis(200);
-/// The same, where the head of the answer must come in time.
+/// The same, where the head of the response must come in time.
 const LONG: Duration = Duration::from_secs(2);
 /// How slow what is slow is: that is the fault.
 const DRIP: Duration = Duration::from_millis(100);
 /// How long a shutdown may take at most.
 const SHUTDOWN: Duration = Duration::from_secs(1);
-/// What is logged; the server's faults are about the requests with the second.
+/// The records that are logged; the server's faults are about the requests with the second.
 const RECORDS: [&str; 3] = ["first", "faulty", "last"];
 /// Exporters that are tried at the same time.
 const WORKERS: usize = 6;
@@ -37,7 +37,7 @@ enum Reads {
     Everything,
 }
 
-/// What the server does after it has said what it says.
+/// The server's next step after it has sent what it sends.
 #[derive(Clone, Copy, Debug)]
 enum Then {
     Close,
@@ -284,7 +284,7 @@ enum Place {
     NoSuchHost,
 }
 
-/// What must become of the records.
+/// The fate that the records must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// They are delivered by the first request.
@@ -293,7 +293,7 @@ enum Outcome {
     Retried,
     /// They are sent again when somebody asks for it, or after long.
     Held,
-    /// The batch is divided, and its faulty record is set aside with this status.
+    /// The batch is split, and its faulty record is rejected with this status.
     Divided(u16),
 }
 
@@ -333,7 +333,7 @@ fn table() -> Vec<Row> {
     for code in [400, 413, 415, 422] {
         status(code, Divided(code));
     }
-    // The connection ends, though no answer came but one that is not the last.
+    // The connection ends, though no response came but one that is not the last.
     for code in [100, 102, 103, 150, 199] {
         status(code, Retried);
     }
@@ -370,10 +370,10 @@ fn table() -> Vec<Row> {
     server("chunks that never end", Fault::new(Everything, chunked, Repeat("4\r\never\r\n")), NEVER, Delivered);
     server("chunks that are none", Fault::says(format!("{chunked}nonsense\r\n")), NEVER, Delivered);
     server("a body that is slow", Fault::new(Everything, ok, Drip("x")), LONG, Delivered);
-    // A refusal likewise.
-    server("a refusal that never ends", Fault::new(Everything, refused, Repeat("why ")), NEVER, Divided(400));
+    // A rejection likewise.
+    server("a rejection that never ends", Fault::new(Everything, refused, Repeat("why ")), NEVER, Divided(400));
     server(
-        "a refusal that is broken off",
+        "a rejection that is broken off",
         Fault::says("HTTP/1.1 422 So\r\ncontent-length: 9\r\n\r\nwhy"),
         NEVER,
         Divided(422),
@@ -410,7 +410,7 @@ fn table() -> Vec<Row> {
     rows
 }
 
-/// What fails is tried again at once, a few times; what is held, not before somebody asks for it.
+/// A failed batch is retried at once, a few times; a held one not before somebody asks for it.
 fn steep() -> RetryPolicy {
     let mut policy = RetryPolicy::default();
     policy.initial_delay = Duration::from_millis(1);
@@ -418,7 +418,7 @@ fn steep() -> RetryPolicy {
     policy
 }
 
-/// What a row has to do with.
+/// The server and the spool that a row works with.
 struct Bench {
     server: Server,
     spool: tempfile::TempDir,
@@ -540,7 +540,7 @@ impl Bench {
         for request in &seen {
             let same = seen.iter().filter(|other| other.key == request.key);
             assert!(same.clone().all(|other| other.body == request.body), "{} came with other bytes", request.key);
-            // Only who asks with a short time can find that the answer to a success came too late.
+            // Only who asks with a short time can find that the response to a success came too late.
             let taken = same.filter(|other| other.taken).count();
             assert!(taken <= 1 || row.timeout == SHORT, "{} was taken {taken} times", request.key);
         }
@@ -590,7 +590,7 @@ fn whatever_the_endpoint_does_nothing_is_lost_and_a_shutdown_returns() {
                 while let Some(row) = next() {
                     let work = || run(&row);
                     let row_thread = thread::Builder::new().name(row.name.clone());
-                    // What went wrong was noted.
+                    // The failure was noted already.
                     let _ = thread::scope(|scope| row_thread.spawn_scoped(scope, work).expect("a thread").join());
                 }
             });

@@ -1,5 +1,5 @@
-//! What the process around the exporter goes through: clocks that jump, forks, crowds of threads and partitions, hooks
-//! that panic, and other containers on the same volume.
+//! The exporter bears what the process around it goes through: clocks that jump, forks, crowds of threads and
+//! partitions, hooks that panic, and other containers on the same volume.
 
 #![cfg(target_os = "linux")]
 
@@ -122,7 +122,7 @@ fn an_exporter_that_is_built_after_a_fork_works_in_both_processes() {
 }
 
 #[test]
-fn the_copy_of_an_exporter_that_was_forked_refuses_and_harms_nothing() {
+fn the_copy_of_an_exporter_that_was_forked_returns_errors_and_harms_nothing() {
     assert_eq!(fork_and_log("after"), ["after the child", "of the parent"]);
 }
 
@@ -149,7 +149,7 @@ fn containers_with_pid_namespaces_of_their_own_share_a_volume() {
     for (prefix, child) in ["one", "two", "three"].into_iter().zip(&mut children) {
         log(child, prefix);
     }
-    // What two of them leave is taken over: by the one that comes, and by the one that stays.
+    // The queues of two of them are adopted: by the one that comes, and by the one that stays.
     let [first, second, mut stays] = children;
     first.kill();
     second.kill();
@@ -355,6 +355,6 @@ fn a_header_hook_or_a_classifier_that_panics_costs_an_attempt_and_holds_nobody_e
         let delivered = receiver.delivered();
         assert!(delivered.iter().filter(|message| message.starts_with(tenant)).eq(&names(tenant, 1..=20)), "{tenant}");
     }
-    // Of the ones whose answer was not looked at, under their keys.
+    // The requests whose response was not looked at came twice, under their keys.
     assert_eq!(receiver.look(|log| log.repeated), 5 * 20);
 }

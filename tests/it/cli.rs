@@ -70,7 +70,7 @@ fn outcome(output: &Output) -> (i32, String, String) {
     (output.status.code().expect("the tool ends by itself"), text(&output.stdout), text(&output.stderr))
 }
 
-/// What the tool printed, if that went well.
+/// The output of a run of the tool that went well.
 fn print<'a>(spool: &'a Path, args: impl IntoIterator<Item = &'a str>) -> String {
     let (code, out, error) = run(spool, args);
     assert_eq!((code, &*error), (0, ""), "{out}");
@@ -288,7 +288,7 @@ impl Encoder for Binary {
 }
 
 #[test]
-fn a_record_is_told_with_all_that_is_known_of_it() {
+fn a_record_is_shown_with_all_that_is_known_of_it() {
     let spool = spool_dir();
     left(small(exporter_to(NOWHERE, &spool)), |service| service.log_of("acme", 1..=2));
     left(exporter_to(NOWHERE, &spool).with_encoder(Binary), |service| service.log("binary"));
@@ -386,7 +386,7 @@ fn a_flipped_bit_in_any_entry_is_found_and_the_rest_is_whole() {
         assert!(damage.iter().all(|what| what.as_str().is_some_and(|what| what.contains("segment 1: "))), "{out}");
         let records = report["records"].as_u64().expect("a number");
         assert!((1..600).contains(&records), "frame {frame}: {out}");
-        // What an owner would have written last cannot be known to be missing.
+        // The tool cannot know that records are missing which the owner would have written last.
         let missing = report["missing_records"].as_u64().expect("a number");
         assert!(missing == 600 - records || frame >= frames - 2, "frame {frame}: {out}");
         assert_eq!(run(spool.path(), ["verify"]).0, 1);
@@ -526,7 +526,7 @@ fn headers_come_from_the_command_line_and_the_environment_and_are_never_shown() 
 }
 
 #[test]
-fn a_header_that_is_none_is_refused_without_being_shown() {
+fn a_header_that_is_none_is_an_error_that_does_not_show_it() {
     let spool = spool_dir();
     left(small(exporter_to(NOWHERE, &spool)), |service| service.log("one"));
     for header in ["pa55", "na me: pa55", "name: pa55\r\nx: y", "Authorization=Basic pa55==: x"] {
@@ -596,7 +596,7 @@ fn what_an_owner_that_is_alive_has_is_left_to_it() {
 }
 
 #[test]
-fn when_the_time_is_up_what_is_left_is_told_and_stays() {
+fn when_the_time_is_up_what_is_left_is_reported_and_stays() {
     let spool = spool_dir();
     left_by_a_kill(NOWHERE, spool.path());
     let (code, out, error) = run(spool.path(), ["drain", "--for", "1s", "--json", "--to", "http://127.0.0.1:9/other"]);
@@ -704,7 +704,7 @@ fn an_endpoint_that_asks_for_a_client_certificate_gets_one() {
 }
 
 #[test]
-fn what_is_too_old_is_given_up_only_after_a_yes_and_told_in_the_stream() {
+fn what_is_too_old_expires_only_after_a_yes_and_is_reported_in_the_stream() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
     let mut between = SystemTime::now();
     left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| {
@@ -742,7 +742,7 @@ fn what_is_in_another_format_gets_no_records_of_ours() {
 // --- rejected -----------------------------------------------------------------------------------------------------
 
 #[test]
-fn what_was_refused_is_listed_shown_exported_and_sent_again() {
+fn what_was_rejected_is_listed_shown_exported_and_retried() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_always(Answer::status(422).body("no such field"));
     left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=2));
@@ -782,7 +782,7 @@ fn what_was_refused_is_listed_shown_exported_and_sent_again() {
 }
 
 #[test]
-fn what_was_refused_stays_while_the_endpoint_is_down() {
+fn what_was_rejected_stays_while_the_endpoint_is_down() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_always(Answer::status(400));
     left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log("one"));
@@ -795,7 +795,7 @@ fn what_was_refused_stays_while_the_endpoint_is_down() {
 }
 
 #[test]
-fn an_answer_that_is_about_the_endpoint_ends_the_retry_and_refuses_no_record() {
+fn a_response_that_is_about_the_endpoint_ends_the_retry_and_rejects_no_record() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_always(Answer::status(400));
     left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=2));
@@ -884,7 +884,7 @@ fn nothing_is_deleted_without_a_yes_nor_where_the_owner_is_alive() {
 // --- the rest -----------------------------------------------------------------------------------------------------
 
 #[test]
-fn exit_codes_tell_what_went_wrong_and_the_help_tells_them() {
+fn exit_codes_show_what_went_wrong_and_the_help_lists_them() {
     let run = |args: &[&str]| outcome(&tool(args.iter().copied()).output().expect("the tool runs"));
     let (code, help, _) = run(&["--help"]);
     assert!(code == 0 && help.contains("Exit codes:") && help.contains("3  not everything"), "{help}");

@@ -1,6 +1,6 @@
 //! Tests through the public API, in the folders of what they are about: those of `src`.
 //!
-//! What takes a process of its own is in `host`, and what takes a service to be killed in `common/children`.
+//! Tests that take a process of their own are in `host`, and services to be killed in `common/children`.
 
 mod delivery;
 mod encode;

@@ -1,4 +1,4 @@
-//! Servers that others have written understand what is sent to them, and their answers are understood.
+//! Servers that others have written understand what is sent to them, and their responses are understood.
 //!
 //! `tests/receivers/install.sh` installs them as far as that is possible; what is missing is skipped.
 
@@ -108,7 +108,7 @@ fn orders(service: &Service, numbers: std::ops::RangeInclusive<usize>) {
     }
 }
 
-/// All of it is delivered, and none was refused on the way.
+/// All of it is delivered, and none was rejected on the way.
 fn deliver(service: &Service) -> SpoolStats {
     service.deliver();
     let stats = service.handle.stats();
@@ -211,7 +211,7 @@ impl Rotel {
         Some(Self { _program: program, _dir: dir, endpoint: format!("http://127.0.0.1:{port}/v1/logs"), next })
     }
 
-    /// What it has understood, once that is so many records.
+    /// The records that it has understood, once there are so many.
     fn understood(&self, count: usize) -> Vec<Understood> {
         let requests = || -> Vec<ExportLogsServiceRequest> {
             let requests = self.next.requests();
@@ -359,9 +359,9 @@ fn mock_collector_understands_otlp_in_protobuf_with_gzip() {
     mock_collector_understands(Protocol::HttpBinary, Some(Compression::Gzip));
 }
 
-// A front that passes every request on, and loses the first answer.
+// A front that passes every request on, and loses the first response.
 
-/// Stands in front of a server; its first answer to a batch is lost on the way back.
+/// Stands in front of a server; its first response to a batch is lost on the way back.
 fn front(server: &str) -> Receiver {
     let (front, server, lost) = (Receiver::start(), server.to_owned(), AtomicBool::new(false));
     front.answer_by(move |request| {
@@ -374,8 +374,8 @@ fn front(server: &str) -> Receiver {
     front
 }
 
-/// One of the requests came twice, byte by byte.
-fn check_repeat(front: &Receiver) {
+/// Checks that a single request came twice, byte by byte.
+fn check_retry(front: &Receiver) {
     let requests = front.requests();
     assert_eq!(requests.len(), COUNT / 100 + 1);
     assert_eq!(requests[0].key(), requests[1].key());
@@ -423,7 +423,7 @@ fn messages(documents: &[Value]) -> Vec<&str> {
     documents.iter().map(|document| document["message"].as_str().expect("a message")).collect()
 }
 
-/// What the encoder makes of the attributes.
+/// The attributes as the encoder writes them.
 fn attributes_in_json() -> Value {
     json!({
         "text": "Zürich \"1\"\nline \u{1F980}",
@@ -449,7 +449,7 @@ fn every_document_is_there_once_though_its_batch_came_twice() {
     orders(&service, 1..=COUNT);
     deliver(&service);
 
-    check_repeat(&front);
+    check_retry(&front);
     let documents = search.documents();
     assert_eq!(messages(&documents), names("m", 1..=COUNT));
     let mut first = documents[0].clone();
@@ -625,7 +625,7 @@ fn clickhouse_has_every_column_as_it_was_logged() {
 }
 
 #[test]
-fn clickhouse_drops_a_batch_that_came_twice_where_the_table_remembers_inserts() {
+fn clickhouse_ignores_a_batch_that_came_twice_where_the_table_remembers_inserts() {
     let Some(clickhouse) = ClickHouse::engine() else { return };
     clickhouse.query(&format!("{} SETTINGS non_replicated_deduplication_window = 1000", documented_table()));
     let (front, spool) = (front(&clickhouse.url), spool_dir());
@@ -634,7 +634,7 @@ fn clickhouse_drops_a_batch_that_came_twice_where_the_table_remembers_inserts() 
     orders(&service, 1..=COUNT);
     deliver(&service);
 
-    check_repeat(&front);
+    check_retry(&front);
     assert_eq!(clickhouse.query("SELECT count(), uniqExact(Body) FROM otel_logs"), format!("{COUNT}\t{COUNT}"));
 }
 
@@ -723,7 +723,7 @@ fn a_row_that_does_not_fit_its_column_is_rejected_alone_by_clickhouses_own_serve
 const OWN_TABLE: &str = "CREATE TABLE own (message String, created Float64) ENGINE = MergeTree ORDER BY created";
 
 /// The rows wait for what is not their fault, as the server says `why`. Once `mend` has been called, they arrive.
-fn the_rows_wait_until_it_is_mended(
+fn the_rows_wait_until_an_operator_acts(
     clickhouse: &ClickHouse,
     change: impl FnOnce(LogExporterBuilder) -> LogExporterBuilder,
     why: &str,
@@ -747,7 +747,7 @@ fn the_rows_wait_until_it_is_mended(
 fn rows_wait_until_their_table_is_there() {
     for clickhouse in [ClickHouse::engine(), ClickHouse::server()].into_iter().flatten() {
         let create = || drop(clickhouse.query(OWN_TABLE));
-        the_rows_wait_until_it_is_mended(&clickhouse, |exporter| exporter, "Code: 60", create);
+        the_rows_wait_until_an_operator_acts(&clickhouse, |exporter| exporter, "Code: 60", create);
     }
 }
 
@@ -766,7 +766,9 @@ fn rows_wait_until_the_password_is_right() {
             },
         )
     };
-    the_rows_wait_until_it_is_mended(&clickhouse, with_password, "Code: 193", || right.store(true, Ordering::Relaxed));
+    the_rows_wait_until_an_operator_acts(&clickhouse, with_password, "Code: 193", || {
+        right.store(true, Ordering::Relaxed)
+    });
 }
 
 // TLS and a reverse proxy
@@ -808,7 +810,7 @@ impl Nginx {
         Some(Self { _program: kept, dir, port })
     }
 
-    /// What it has answered so far.
+    /// The statuses of its responses so far.
     fn statuses(&self) -> Vec<String> {
         let log = fs::read_to_string(self.dir.path().join("access")).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
@@ -881,7 +883,7 @@ fn nginx_that_wants_a_clients_certificate_holds_the_records_until_there_is_one()
 }
 
 #[test]
-fn what_is_too_large_for_nginx_is_halved_and_rejected_only_when_it_is_alone() {
+fn what_is_too_large_for_nginx_is_split_and_rejected_only_when_it_is_alone() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let Some(nginx) = Nginx::start(&receiver, "client_max_body_size 20k;", "", "") else { return };
     let service = shop(nginx.exporter("http", &spool));
@@ -900,13 +902,13 @@ fn what_is_too_large_for_nginx_is_halved_and_rejected_only_when_it_is_alone() {
 }
 
 #[test]
-fn nginx_says_when_to_come_again() {
+fn nginx_says_when_to_retry() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let http = "limit_req_zone $binary_remote_addr zone=all:1m rate=2r/s; limit_req_status 429;
         error_page 429 @slow;";
     let location = "limit_req zone=all; } location @slow { internal; add_header Retry-After 1 always; return 429;";
     let Some(nginx) = Nginx::start(&receiver, http, "", location) else { return };
-    // Without the answer's `Retry-After` nothing would come again within this test.
+    // Without the response's `Retry-After` nothing would be retried within this test.
     let service = shop(nginx.exporter("http", &spool).with_retry_policy(common::patient()));
     orders(&service, 1..=COUNT);
     deliver(&service);

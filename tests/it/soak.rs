@@ -23,15 +23,15 @@ use crate::CHILD;
 /// How much more may be held at the end than after the warm-up.
 const SLACK: Usage = Usage { resident: 48 * MIB, threads: 2, files: 8, disk: 16 * MIB, rejected: 0 };
 
-/// What a process and its spool hold.
+/// The memory, files and disk that a process and its spool take.
 #[derive(Clone, Copy, Debug)]
 struct Usage {
     resident: u64,
     threads: u64,
     files: u64,
-    /// Of the spool, without what was rejected.
+    /// The size of the spool without the rejected store.
     disk: u64,
-    /// What was rejected.
+    /// The size of the rejected store.
     rejected: u64,
 }
 
@@ -66,7 +66,7 @@ impl Usage {
     }
 }
 
-/// What the files below a directory take. Some of them go while this looks.
+/// The size of the files below a directory. Some of them go while this looks.
 fn disk_usage(dir: &Path, size: impl Copy + Fn(&fs::Metadata) -> u64) -> u64 {
     let Ok(found) = fs::read_dir(dir) else { return 0 };
     found
@@ -79,18 +79,18 @@ fn disk_usage(dir: &Path, size: impl Copy + Fn(&fs::Metadata) -> u64) -> u64 {
         .sum()
 }
 
-/// What the endpoint knows of the requests so far.
+/// The requests so far, as the endpoint knows them.
 #[derive(Default)]
 struct Known {
-    /// What was under each key.
+    /// The body under each key.
     bodies: HashMap<String, u64>,
     taken: HashSet<String>,
-    /// The marked records that were refused alone.
+    /// The marked records that were rejected alone.
     refused: HashSet<String>,
     faults: Vec<String>,
 }
 
-/// The endpoint, in bad weather or good. What is taken is never refused after that.
+/// The endpoint, in bad weather or good. It never rejects what it has taken.
 fn answer(request: &Request, known: &Mutex<Known>, bad_weather: bool) -> Answer {
     let mut known = known.lock().expect("nobody panics here");
     let mut hasher = DefaultHasher::new();
@@ -124,7 +124,7 @@ fn drain(child: &mut Child, process: u32, spool: &Path, receiver: &Receiver) -> 
     child.tell("drain");
     receiver.come_up();
     let counts = child.wait_for("drained ").split(' ').map(|count| count.parse().expect("a number")).collect();
-    // What is done afterwards, such as deleting what is delivered, has no signal.
+    // Work that is done afterwards, such as deleting delivered segments, has no signal.
     thread::sleep(Duration::from_secs(3));
     (Usage::of(process, spool), counts)
 }

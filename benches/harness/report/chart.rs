@@ -19,7 +19,7 @@ pub(super) struct Series {
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// What is along the bottom.
+/// The axis along the bottom.
 pub(super) enum Bottom {
     /// Seconds up to `end`, with the outage and the end of the load.
     Time { outage: Option<Range<f64>>, load: f64, end: f64 },
@@ -94,7 +94,7 @@ impl Chart {
         (Scale { x, y, is_log: self.is_log }, ticks)
     }
 
-    /// The picture, with its title read out and told by the pointer.
+    /// The picture, with its title read out and shown at the pointer.
     pub(super) fn svg(&self) -> String {
         let (scale, ticks) = self.scale();
         let mut out = format!(

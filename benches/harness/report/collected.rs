@@ -54,7 +54,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// What was done, in a sentence or two.
+    /// Describes the measurement in a sentence or two.
     pub(super) fn caption(&self) -> String {
         let args = self.settings;
         let rate = match (args.rate, args.in_queue()) {

@@ -1,4 +1,4 @@
-//! What it was measured on.
+//! The machine that the measurement ran on.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(crate) struct Machine {
     pub(super) processor: String,
     pub(super) memory_gb: f64,
     pub(super) kernel: String,
-    /// Of the scratch directory.
+    /// The file system of the scratch directory.
     pub(super) file_system: String,
     /// Before, over the last one, five and fifteen minutes: whether the machine had other things to do.
     pub(super) load_average: String,
@@ -62,7 +62,7 @@ fn file_system(dir: &Path) -> Result<String, BoxError> {
         let (point, kind) = (fields.next()?.to_owned(), fields.next()?.to_owned());
         dir.starts_with(&point).then_some((point.len(), kind))
     };
-    // Of two at one place, the later hides the earlier.
+    // A later mount at the same place hides the earlier one.
     let deepest = mounts.lines().filter_map(of_line).max_by_key(|(length, _)| *length);
     Ok(deepest.map_or("unknown".to_owned(), |(_, kind)| kind))
 }

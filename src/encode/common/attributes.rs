@@ -1,4 +1,4 @@
-//! A record's attributes in two groups: those that have a key of their own in most formats, and the rest.
+//! A record's attributes in two parts: those that have a key of their own in most formats, and the rest.
 
 use crate::encode::view::LogView;
 
@@ -54,7 +54,7 @@ impl Known {
     }
 }
 
-/// One attribute.
+/// An attribute: its key and its value.
 type Pair<'a> = (&'a Key, &'a AnyValue);
 
 /// A record's attributes, to be taken by name first and then all the rest.

@@ -1,4 +1,5 @@
-//! One JSON object, written member by member. Inlined into the encoders, or encoding takes a quarter longer.
+//! A JSON object, written member by member. Its functions are inlined into the encoders: without that, encoding takes a
+//! quarter longer.
 
 use serde_core::Serialize;
 
@@ -19,7 +20,7 @@ pub(in crate::encode) fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(),
     Ok(())
 }
 
-/// One JSON object, written member by member: times need decimals that no type of serde holds exactly.
+/// A JSON object, written member by member: times need decimals that no type of serde holds exactly.
 pub(in crate::encode) struct Object<'a> {
     pub(in crate::encode) out: &'a mut Vec<u8>,
     pub(in crate::encode) is_empty: bool,
@@ -135,7 +136,7 @@ impl Object<'_> {
         };
         let mut decimals = [b'.'; 8];
         let mut len = 1;
-        // One digit at least, and no zeros at the end.
+        // At least one digit is written, and no zero at the end.
         loop {
             scale /= 10;
             decimals[len] = b'0' + u8::try_from(rest / scale).unwrap_or_default();

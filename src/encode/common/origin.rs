@@ -9,7 +9,8 @@ use super::any_value::from_resource;
 /// The process, as its resource describes it or as it is.
 #[derive(Clone, Debug)]
 pub(in crate::encode) struct Origin {
-    /// Of the resource, else the real one: asked for when it is needed, as a process can fork.
+    /// The id that the resource gives. Without one the real id is asked for when it is needed, since a process can
+    /// fork.
     process_id: Option<i64>,
     pub(in crate::encode) process_name: Option<String>,
     /// Sorted by name.

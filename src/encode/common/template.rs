@@ -172,7 +172,7 @@ impl Template {
         Field::Message.into()
     }
 
-    /// One known field, alone.
+    /// A template of a single field.
     pub(in crate::encode) fn field(name: &str) -> Self {
         Field::parse(name).map_or_else(|| Self(vec![Part::Text(name.to_owned())]), Self::from)
     }

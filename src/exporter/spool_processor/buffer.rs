@@ -13,7 +13,7 @@ use crate::spool::Unreported;
 const WORTH_A_COMMIT: usize = 1 << 20;
 
 /// The time until a failed commit is retried.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BufferLimits {
@@ -26,8 +26,8 @@ pub(crate) struct BufferLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Added {
     Kept,
-    /// There was no room: `first` if it is the first loss since there was room.
-    Dropped {
+    /// There was no room, so the record is lost: `first` if it is the first loss since there was room.
+    Lost {
         first: bool,
     },
     /// The buffer is stopped: no commit would follow.
@@ -44,8 +44,8 @@ pub(crate) enum Unflushed {
 
 /// The records of one commit.
 #[derive(Debug)]
-pub(crate) struct Load {
-    pub(crate) groups: Blocks,
+pub(crate) struct Commit {
+    pub(crate) blocks: Blocks,
     pub(crate) framing: Framing,
     /// The losses since the last commit.
     pub(crate) unreported: Unreported,
@@ -63,17 +63,17 @@ pub(crate) struct Buffer {
 }
 
 struct State {
-    groups: Blocks,
+    blocks: Blocks,
     framing: Framing,
-    /// The time when the first record of `groups` came.
+    /// The time when the first record of `blocks` came.
     since: Option<Instant>,
-    /// The size of the load that is being committed.
+    /// The size of the records that are being committed.
     committing: usize,
     /// Counts of records so far: added; of these taken for a commit; of these done with.
     added: u64,
     taken: u64,
     done: u64,
-    /// The bytes in `groups` at which the commit thread is woken.
+    /// The bytes in `blocks` at which the commit thread is woken.
     wake_at: usize,
     /// The number of emitting threads that wait for room.
     waiting: usize,
@@ -88,14 +88,15 @@ struct State {
     flushes: u64,
     /// The losses that are not reported yet.
     unreported: Unreported,
-    /// The losses before the load that is being committed, not reported yet either.
-    dropping: bool,
+    /// Whether losses are noted here or in the commit that was taken last: another one is not the first, and wakes
+    /// nobody.
+    losing: bool,
     stopping: bool,
 }
 
 impl State {
     fn has_room(&self, bytes: usize, max_bytes: usize) -> bool {
-        let held = self.groups.bytes() + self.committing;
+        let held = self.blocks.bytes() + self.committing;
         held == 0 || held.saturating_add(bytes) <= max_bytes
     }
 
@@ -105,14 +106,14 @@ impl State {
     }
 
     fn is_empty(&self) -> bool {
-        self.groups.records() == 0 && self.unreported.is_empty()
+        self.blocks.records() == 0 && self.unreported.is_empty()
     }
 }
 
 impl Buffer {
     pub(crate) fn new(limits: BufferLimits, framing: Framing) -> Self {
         let state = State {
-            groups: Blocks::default(),
+            blocks: Blocks::default(),
             framing,
             since: None,
             committing: 0,
@@ -127,7 +128,7 @@ impl Buffer {
             flush_to: 0,
             flushes: 0,
             unreported: Unreported::default(),
-            dropping: false,
+            losing: false,
             stopping: false,
         };
         Self { limits, state: Mutex::new(state), work: Condvar::new(), room: Condvar::new(), outcome: Condvar::new() }
@@ -156,21 +157,21 @@ impl Buffer {
             // A stop does not wait for threads that wait.
             if state.stopping || !state.has_room(bytes, self.limits.max_bytes) {
                 state.unreported.add_record(key, LossReason::BufferFull, record.timestamp);
-                let first = !std::mem::replace(&mut state.dropping, true);
+                let first = !std::mem::replace(&mut state.losing, true);
                 drop(state);
                 if first {
                     self.work.notify_one();
                 }
-                return Added::Dropped { first };
+                return Added::Lost { first };
             }
         }
         if state.since.is_none() {
             state.since = Some(Instant::now());
         }
-        let State { groups, framing, .. } = &mut *state;
-        groups.push(key, record, framing.separator());
+        let State { blocks, framing, .. } = &mut *state;
+        blocks.push(key, record, framing.separator());
         state.added += 1;
-        if state.groups.bytes() >= state.wake_at {
+        if state.blocks.bytes() >= state.wake_at {
             state.wake_at = usize::MAX;
             drop(state);
             self.work.notify_one();
@@ -238,8 +239,8 @@ impl Buffer {
 
     // --- the thread that commits --------------------------------------------------------------------------------------
 
-    /// Waits for a load to commit; `None` when the buffer is stopped and empty. `spare` is filled next.
-    pub(crate) fn take(&self, spare: Blocks) -> Option<Load> {
+    /// Waits for records to commit; `None` when the buffer is stopped and empty. `spare` is filled next.
+    pub(crate) fn take(&self, spare: Blocks) -> Option<Commit> {
         let mut state = self.lock();
         loop {
             if state.is_empty() {
@@ -260,10 +261,10 @@ impl Buffer {
         state.wake_at = usize::MAX;
         state.since = None;
         state.taken = state.added;
-        state.committing = state.groups.bytes();
-        state.dropping = !state.unreported.is_empty();
-        let groups = std::mem::replace(&mut state.groups, spare);
-        Some(Load { groups, framing: state.framing.clone(), unreported: std::mem::take(&mut state.unreported) })
+        state.committing = state.blocks.bytes();
+        state.losing = !state.unreported.is_empty();
+        let blocks = std::mem::replace(&mut state.blocks, spare);
+        Some(Commit { blocks, framing: state.framing.clone(), unreported: std::mem::take(&mut state.unreported) })
     }
 
     fn worth_a_commit(&self) -> usize {
@@ -272,7 +273,7 @@ impl Buffer {
 
     /// The time for which records may still gather.
     fn time_to_fill(&self, state: &State) -> Duration {
-        let now = state.groups.bytes() >= self.worth_a_commit()
+        let now = state.blocks.bytes() >= self.worth_a_commit()
             || state.waiting > 0
             || state.flush_to > state.taken
             || state.stopping
@@ -285,15 +286,15 @@ impl Buffer {
         self.lock().stopping
     }
 
-    /// Notes that the load that was taken is on disk.
+    /// Notes that the records that were taken are on disk.
     pub(crate) fn committed(&self) {
         let mut state = self.lock();
         state.failure = None;
         self.be_done(state);
     }
 
-    /// Notes that the load that was taken is lost.
-    pub(crate) fn given_up(&self, reason: String) {
+    /// Notes that the records that were taken are lost.
+    pub(crate) fn lost(&self, reason: String) {
         let mut state = self.lock();
         state.failures += 1;
         state.failure = Some(reason);
@@ -309,9 +310,9 @@ impl Buffer {
         self.outcome.notify_all();
     }
 
-    /// Notes that the load that was taken could not be committed. Returns when it is time to retry.
+    /// Notes that the records that were taken could not be committed. Returns when it is time to retry.
     pub(crate) fn failed(&self, reason: String) {
-        let again_at = Instant::now() + AGAIN_AFTER;
+        let retry_at = Instant::now() + RETRY_AFTER;
         let mut state = self.lock();
         state.failures += 1;
         state.failure = Some(reason);
@@ -319,7 +320,7 @@ impl Buffer {
         self.outcome.notify_all();
         let flushes = state.flushes;
         while !state.stopping && state.flushes == flushes {
-            let left = left_until(Some(again_at));
+            let left = left_until(Some(retry_at));
             if left.is_zero() {
                 return;
             }
@@ -333,7 +334,7 @@ impl Buffer {
     }
 }
 
-/// A deadline; none if no clock can hold it.
+/// The time until a deadline. A deadline that no clock can hold is `None`, and never comes.
 fn left_until(deadline: Option<Instant>) -> Duration {
     deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
 }

@@ -6,7 +6,7 @@ use crate::encode::blocks::Blocks;
 use crate::error::SpoolError;
 use crate::error::error_chain;
 use crate::exporter::log_exporter::contained;
-use crate::exporter::spool_processor::buffer::{Buffer, Load};
+use crate::exporter::spool_processor::buffer::{Buffer, Commit};
 use crate::observe::event::{Events, SpoolEvent};
 use crate::observe::loss::LossReason;
 use crate::observe::stats::Counters;
@@ -15,23 +15,23 @@ use crate::spool::Spool;
 /// Commits until the buffer is stopped and empty.
 pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {
     let mut spare = Blocks::default();
-    while let Some(load) = buffer.take(spare) {
-        commit(&load, buffer, spool, counters, events);
-        if let Some(spool) = spool.upgrade().filter(|_| !load.unreported.is_empty()) {
-            spool.report(load.unreported);
+    while let Some(taken) = buffer.take(spare) {
+        commit(&taken, buffer, spool, counters, events);
+        if let Some(spool) = spool.upgrade().filter(|_| !taken.unreported.is_empty()) {
+            spool.report(taken.unreported);
         }
-        spare = load.groups;
+        spare = taken.blocks;
         spare.clear();
     }
 }
 
 /// Retries until it succeeds or the processor is stopped. Memory is bounded by the buffer.
-fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {
-    let groups = load.groups.all();
+fn commit(taken: &Commit, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {
+    let blocks = taken.blocks.all();
     let append = || match spool.upgrade() {
         // There are only losses to report.
-        Some(_) if groups.is_empty() => Ok(()),
-        Some(spool) => spool.append(&groups, &load.framing),
+        Some(_) if blocks.is_empty() => Ok(()),
+        Some(spool) => spool.append(&blocks, &taken.framing),
         None => Err(SpoolError::Closed),
     };
     let mut failing = false;
@@ -45,15 +45,15 @@ fn commit(load: &Load, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters
         }
         if last || matches!(error, SpoolError::Closed) {
             match spool.upgrade() {
-                Some(spool) => spool.note_not_written(&groups),
+                Some(spool) => spool.note_not_written(&blocks),
                 // Nobody is left to report it in the stream.
-                None => counters.losses.add(LossReason::NotWritten, load.groups.records()),
+                None => counters.losses.add(LossReason::NotWritten, taken.blocks.records()),
             }
-            return buffer.given_up(reason);
+            return buffer.lost(reason);
         }
         buffer.failed(reason);
     }
-    counters.accepted_records.add(load.groups.records());
+    counters.accepted_records.add(taken.blocks.records());
     if failing {
         events.report(SpoolEvent::CommitRecovered);
     }

@@ -23,11 +23,11 @@ use crate::process::check_process;
 /// The time that `force_flush` waits: as long as the SDK's batch processor.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A log processor for bursts: encodes each record on the thread that logs, and commits to the spool in groups.
+/// A log processor for bursts: encodes each record on the thread that logs, and commits many records together.
 ///
-/// The SDK's `BatchLogProcessor` drops records while its queue of 2,048 records is full. This processor takes its place: it
-/// holds 8 MiB of encoded records, and when the disk falls behind, `emit` waits up to 500 ms for room. A record that finds
-/// none is lost, counted as `buffer_full` and reported in the stream.
+/// The SDK's `BatchLogProcessor` loses records while its queue of 2,048 records is full. This processor takes its
+/// place: it holds 8 MiB of encoded records, and when the disk falls behind, `emit` waits up to 500 ms for room. A
+/// record that finds none is lost, counted as `buffer_full` and reported in the stream.
 ///
 /// - `SdkLoggerProvider::force_flush` returns when every record is *on disk*. If the spool does not take them, it returns
 ///   an error that says why; the records stay in memory and are retried every second.
@@ -113,7 +113,7 @@ impl LogProcessor for SpoolProcessor {
         }
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let added = self.exporter.encoded(record, scope, |key, encoded| self.buffer.add(key, encoded));
-        if let Some(Added::Dropped { first }) = added {
+        if let Some(Added::Lost { first }) = added {
             self.exporter.pipeline.counters().losses.add(LossReason::BufferFull, 1);
             if first {
                 self.exporter.pipeline.events().report(SpoolEvent::BufferFull);

@@ -1,4 +1,4 @@
-//! The HTTP client. Only this file names reqwest, apart from the setting that takes a client.
+//! The HTTP client: it sends a request with the headers that the hook chooses, and has the response read.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -202,7 +202,7 @@ fn build_client(settings: &TransportSettings, url: &Url) -> Result<Client, Expor
         .pool_idle_timeout(settings.keep_alive)
         // A redirected POST would become a GET without its records.
         .redirect(redirect::Policy::none())
-        // What is repeated, when and under which id, is delivery's to decide.
+        // Delivery decides about retries.
         .retry(retry::never());
     if settings.keep_alive.is_zero() {
         builder = builder.pool_max_idle_per_host(0);

@@ -1,4 +1,6 @@
 //! HTTP: a request per batch, with the headers that a hook chooses, and the response as its protocol has it.
+//!
+//! reqwest is named in `client.rs`, `tls.rs` and `settings.rs` only, and in the builder's setter that takes a client.
 
 mod client;
 pub(crate) mod headers;

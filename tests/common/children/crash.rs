@@ -12,9 +12,9 @@ use super::{SEGMENT_BYTES, TENANTS, exporter};
 use crate::child::{commands, say, setting};
 use crate::service::{Service, by_tenant, name};
 
-/// So many records of a tenant are logged between two lines of the child.
+/// The number of records of a partition that are logged between two lines of the child.
 pub const STRIDE: usize = 10;
-/// What the endpoint refuses for good is marked.
+/// This marks the records that the endpoint rejects for good.
 const BAD: char = '!';
 
 pub fn message(tenant: &str, run: usize, number: usize) -> String {
@@ -29,7 +29,7 @@ pub fn is_bad(message: &str) -> bool {
     message.ends_with(BAD)
 }
 
-/// What the child and the exporter after it have in common.
+/// The settings that the child and the exporter after it have in common.
 pub fn configured(exporter: LogExporterBuilder) -> LogExporterBuilder {
     exporter
         .with_partition_key(by_tenant)

@@ -1,5 +1,5 @@
-//! What the fixture of the format on disk holds. Two processes write it: the first delivers some, has a record rejected and ends in
-//! an orderly way, the second compresses for the wire and is killed.
+//! The records of the fixture of the disk format. Two processes write it: the first delivers some, has a record
+//! rejected and ends in an orderly way, the second compresses for the wire and is killed.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,19 +12,19 @@ use crate::service::{Service, by_tenant, name};
 
 /// The partitions; the last one's key is empty.
 pub const TENANTS: [&str; 3] = ["acme", "Zürich", ""];
-/// So many records of each partition does each process log.
+/// Each process logs so many records of each partition.
 pub const RECORDS: usize = 12;
-/// The record that the endpoint refuses.
-pub const REFUSED: &str = "first acme-000005";
+/// The record that the endpoint rejects.
+pub const REJECTED: &str = "first acme-000005";
 
-/// Settings that divide records in the same way before and after.
+/// Settings that split records in the same way before and after.
 pub fn configured(exporter: LogExporterBuilder) -> LogExporterBuilder {
     exporter
         .with_partition_key(by_tenant)
         .with_segment_bytes(1 << 20)
         .with_max_batch_records(5)
         .with_max_batch_bytes(100_000)
-        // What stands in the spool and not in a body reaches the endpoint as well.
+        // The header carries to the endpoint the fields that stand in the spool and not in a body.
         .with_header_hook(|batch, headers| {
             let nanos = |time: std::time::SystemTime| time.duration_since(UNIX_EPOCH).map(|since| since.as_nanos());
             headers.insert("x-tenant", batch.partition_key().escape_unicode().to_string())?;

@@ -1,4 +1,4 @@
-//! A service that opens its spool and logs when it is told to, and says what came of it.
+//! A service that opens its spool and logs on command, and reports what came of it.
 
 use std::process;
 use std::time::{Duration, Instant};

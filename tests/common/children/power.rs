@@ -1,4 +1,4 @@
-//! A service that logs what it is told, each record in an export of its own.
+//! A service that logs what it is sent, each record in an export of its own.
 
 use std::process;
 

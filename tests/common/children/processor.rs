@@ -1,4 +1,4 @@
-//! A service over `SpoolProcessor` that logs and flushes as it is told.
+//! A service over `SpoolProcessor` that logs and flushes on command.
 
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_spool::{LogExporterBuilder, SpoolProcessor, SpoolProcessorBuilder};

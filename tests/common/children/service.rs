@@ -1,4 +1,4 @@
-//! A service that logs and delivers what it is told.
+//! A service that logs what it is sent and delivers it.
 
 use std::process;
 

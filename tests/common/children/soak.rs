@@ -1,4 +1,4 @@
-//! A service that logs in several ways at once, stops and delivers as it is told to.
+//! A service that logs in several ways at once, stops and delivers on command.
 
 use std::process;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::service::{Service, by_tenant, name};
 
 pub const MIB: u64 = 1 << 20;
 pub const TENANTS: [&str; 5] = ["a", "b", "c", "d", "e"];
-/// So many bytes of refused records are kept.
+/// The rejected store keeps so many bytes.
 pub const MAX_REJECTED_BYTES: u64 = 256 << 10;
-/// What the endpoint refuses for good is marked.
+/// This marks the records that the endpoint rejects for good.
 const BAD: char = '!';
 
 /// How a thread logs.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// So many records without a pause.
+    /// The number of records without a pause.
     burst: usize,
     pause: Duration,
     padding: usize,
@@ -51,7 +51,7 @@ pub fn is_bad(message: &str) -> bool {
     message.ends_with(BAD)
 }
 
-/// What the child's threads share.
+/// The state that the child's threads share.
 #[derive(Default)]
 struct Logging {
     on: AtomicBool,

@@ -1,6 +1,6 @@
-//! One service, compiled against `opentelemetry_otlp` and against this crate.
+//! The same service, compiled against `opentelemetry_otlp` and against this crate.
 
-/// What the service needs besides the exporter.
+/// The parts of the service besides the exporter.
 macro_rules! service {
     () => {
         use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! What is logged arrives: through both processors, past every failure, in order, in batches of the right size.
+//! Every logged record arrives: through both processors, past every failure, in order, in batches of the right size.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -66,7 +66,7 @@ fn the_endpoint_s_path_and_query_are_kept() {
     assert_eq!(receiver.wait_for_requests(1)[0].target, path);
 }
 
-/// Has the receiver answer with `failures` first, and expects one record to come through under one key.
+/// Has the receiver respond with `failures` first, and expects one record to come through under one key.
 fn a_record_comes_through_after(failures: &[Answer]) {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     failures.iter().cloned().for_each(|failure| receiver.answer_next(failure));
@@ -136,7 +136,7 @@ fn a_record_reaches_the_endpoint_after_connections_were_refused() {
 }
 
 #[test]
-fn a_request_that_is_never_answered_times_out_and_is_repeated_with_the_same_key_and_bytes() {
+fn a_request_without_a_response_times_out_and_is_retried_with_the_same_key_and_bytes() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_next(Answer::hang());
     let service = Service::simple(exporter(&receiver, &spool).with_timeout(Duration::from_millis(300)));
@@ -192,7 +192,7 @@ fn retry_after_as_a_date_takes_the_place_of_the_backoff() {
 }
 
 #[test]
-fn retry_after_is_cut_to_the_longest_that_is_allowed() {
+fn retry_after_is_limited_to_the_longest_that_is_allowed() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let far = httpdate::fmt_http_date(SystemTime::now() + NEVER);
     receiver.answer_next(Answer::status(503).header("retry-after", "86400000"));
@@ -312,7 +312,7 @@ fn a_partition_that_gets_429_for_ever_does_not_hold_the_others() {
 }
 
 #[test]
-fn a_partition_that_is_told_to_wait_for_an_hour_does_not_hold_the_others() {
+fn a_partition_that_has_to_wait_for_an_hour_does_not_hold_the_others() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_by(|request| {
         let slow = request.messages[0].starts_with("slow");
@@ -349,7 +349,7 @@ fn a_partition_whose_requests_hang_does_not_hold_the_others() {
 }
 
 #[test]
-fn a_batch_that_is_refused_is_held_and_delivered_when_the_server_relents() {
+fn a_batch_that_the_endpoint_does_not_take_is_held_and_delivered_when_it_does() {
     let elsewhere = Receiver::start();
     for status in [300, 301, 302, 303, 307, 308, 401, 403, 404, 405, 407, 431] {
         let (receiver, spool) = (Receiver::start(), spool_dir());
@@ -378,7 +378,7 @@ fn a_batch_that_is_refused_is_held_and_delivered_when_the_server_relents() {
 }
 
 #[test]
-fn a_refused_partition_does_not_hold_the_others() {
+fn a_held_partition_does_not_hold_the_others() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_by(|request| Answer::status(if request.messages[0].starts_with("bad") { 401 } else { 200 }));
     let service = Service::simple(exporter(&receiver, &spool).with_partition_key(by_tenant));
@@ -428,19 +428,19 @@ fn one_record_per_request_is_possible() {
     assert_eq!(receiver.requests().len(), 20);
 }
 
-/// So many requests that are held.
+/// The number of requests that are held.
 fn held(log: &common::Log) -> usize {
     log.requests.iter().filter(|request| request.answered.is_none()).count()
 }
 
 #[test]
-fn several_requests_of_a_partition_are_under_way_where_that_is_allowed() {
+fn several_requests_of_a_partition_are_in_flight_where_that_is_allowed() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let builder = exporter(&receiver, &spool).with_max_batch_records(1).with_max_in_flight(4).with_timeout(NEVER);
     let service = Service::batch(builder);
     service.log_all("m", 1..=100);
     service.deliver();
-    // By now it knows that the endpoint answers fast.
+    // By now it knows that the endpoint responds fast.
     receiver.answer_always(Answer::hang());
     service.log_all("m", 101..=200);
     service.sync();
@@ -459,13 +459,13 @@ fn several_requests_of_a_partition_are_under_way_where_that_is_allowed() {
 }
 
 #[test]
-fn what_was_under_way_behind_a_request_that_hung_comes_again_under_the_same_ids_after_a_restart() {
+fn what_was_in_flight_behind_a_request_that_hung_is_retried_under_the_same_ids_after_a_restart() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let builder = || exporter(&receiver, &spool).with_max_batch_records(1).with_max_in_flight(4).with_timeout(NEVER);
     let service = Service::batch(builder());
     service.log_all("m", 1..=100);
     service.deliver();
-    // Of those that are under way, the first one stays so.
+    // The first request that is in flight stays so.
     receiver.answer_by(|request| if request.messages[0] == name("m", 101) { Answer::hang() } else { Answer::ok() });
     service.log_all("m", 101..=120);
     service.sync();
@@ -642,7 +642,7 @@ fn records_are_accepted_while_the_endpoint_hangs() {
 }
 
 #[test]
-fn stats_tell_what_happened() {
+fn stats_report_what_happened() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let service = Service::simple(exporter(&receiver, &spool).with_max_batch_records(5));
     let stats = service.handle.stats();
@@ -687,7 +687,7 @@ fn nothing_is_sent_while_delivery_is_paused() {
 }
 
 #[test]
-fn a_request_that_is_under_way_is_counted_though_delivery_is_paused_meanwhile() {
+fn a_request_that_is_in_flight_is_counted_though_delivery_is_paused_meanwhile() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_next(Answer::hang());
     let service = Service::simple(exporter(&receiver, &spool));
@@ -849,7 +849,7 @@ fn many_partitions_that_find_no_endpoint_at_once_do_not_add_up_to_a_long_wait() 
         service.log_of(&format!("tenant{tenant}"), 1..=1);
     }
     service.sync();
-    // The sixteen that tell, and those that were under way then.
+    // The sixteen that report, and those that were in flight then.
     service.wait_for_stats("requests", |stats| stats.failed_requests >= 16 + 15);
     receiver.come_up();
     receiver.wait_for_records(64);

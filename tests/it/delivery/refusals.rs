@@ -1,4 +1,4 @@
-//! What the receiver refuses for good costs that record alone, and is kept; too large a batch is divided.
+//! A record that the receiver rejects for good costs itself alone, and is kept; too large a batch is split.
 
 use common::{Answer, Receiver, Request, Service, by_tenant, exporter, name, names, spool_dir};
 
@@ -7,7 +7,7 @@ fn is_bad(message: &str) -> bool {
 }
 
 /// Refuses every request that has a bad record in it.
-fn refuses_bad_records(receiver: &Receiver, status: u16) {
+fn rejects_bad_records(receiver: &Receiver, status: u16) {
     receiver.answer_by(move |request: &Request| {
         let bad = request.messages.iter().any(|message| is_bad(message));
         if bad { Answer::status(status).body("there is no field `x`") } else { Answer::ok() }
@@ -28,10 +28,10 @@ fn log_with_bad_ones(service: &Service, bad: &[usize], count: usize) -> Vec<Stri
 }
 
 #[test]
-fn a_bad_record_is_found_and_set_aside_and_the_others_arrive_in_order() {
+fn a_bad_record_is_found_and_rejected_and_the_others_arrive_in_order() {
     for status in [400, 415, 422] {
         let (receiver, spool) = (Receiver::start(), spool_dir());
-        refuses_bad_records(&receiver, status);
+        rejects_bad_records(&receiver, status);
         let service = Service::batch(exporter(&receiver, &spool).with_max_batch_records(64));
         let messages = log_with_bad_ones(&service, &[1, 77, 78, 200], 200);
         service.deliver();
@@ -50,13 +50,13 @@ fn a_bad_record_is_found_and_set_aside_and_the_others_arrive_in_order() {
         }
         let stats = service.handle.stats();
         assert_eq!((stats.delivered_records, stats.rejected_records, stats.pending_records), (196, 4, 0));
-        // Each bad record takes a division for each halving of its batch of 64, and a request for itself.
+        // Each bad record takes a request for each split of its batch of 64, and a request for itself.
         assert!(receiver.requests().len() <= 4 + 4 * (1 + 2 * 6), "{} requests", receiver.requests().len());
     }
 }
 
 #[test]
-fn a_batch_that_is_too_large_is_divided_until_it_is_not() {
+fn a_batch_that_is_too_large_is_split_until_it_is_not() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_by(|request| if request.body.len() > 3_000 { Answer::status(413) } else { Answer::ok() });
     let service = Service::batch(exporter(&receiver, &spool));
@@ -68,7 +68,7 @@ fn a_batch_that_is_too_large_is_divided_until_it_is_not() {
 }
 
 #[test]
-fn a_single_record_that_is_too_large_is_set_aside() {
+fn a_single_record_that_is_too_large_is_rejected() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_by(|request| if request.body.len() > 100_000 { Answer::status(413) } else { Answer::ok() });
     let service = Service::simple(exporter(&receiver, &spool));
@@ -85,20 +85,20 @@ fn a_single_record_that_is_too_large_is_set_aside() {
 }
 
 #[test]
-fn a_server_that_refuses_everything_is_not_flooded_and_nearly_nothing_is_set_aside() {
+fn a_server_that_rejects_everything_is_not_flooded_and_few_records_reach_the_rejected_store() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_always(Answer::status(400));
-    // The default policy: what seems to be refused altogether is asked every 15 to 30 s.
+    // The default policy: a partition that seems to be rejected altogether is retried every 15 to 30 s.
     let service =
         Service::batch(exporter(&receiver, &spool).with_retry_policy(opentelemetry_spool::RetryPolicy::default()));
     log_with_bad_ones(&service, &[], 500);
     receiver.wait_for_requests(32);
     assert!(service.handle.flush(std::time::Duration::from_millis(300)).is_err());
 
-    // One more, for the flush itself.
+    // The flush itself makes one more.
     assert!(receiver.requests().len() <= 34, "{} requests", receiver.requests().len());
     let rejected = service.handle.stats().rejected_records;
-    assert!(rejected <= 20, "{rejected} of 500 set aside");
+    assert!(rejected <= 20, "{rejected} of 500 rejected");
 
     receiver.answer_always(Answer::ok());
     service.deliver();
@@ -107,9 +107,9 @@ fn a_server_that_refuses_everything_is_not_flooded_and_nearly_nothing_is_set_asi
 }
 
 #[test]
-fn a_partition_that_is_refused_does_not_hold_the_others() {
+fn a_partition_that_is_rejected_does_not_hold_the_others() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    refuses_bad_records(&receiver, 400);
+    rejects_bad_records(&receiver, 400);
     let service = Service::batch(exporter(&receiver, &spool).with_partition_key(by_tenant));
     for number in 1..=100 {
         service.log_of("bad", number..=number);

@@ -1,4 +1,4 @@
-//! What the default encoder makes of a record.
+//! The default encoder: the JSON that it makes of a record.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -63,7 +63,7 @@ impl LogProcessor for Count {
     }
 }
 
-/// What `emit` logs through a provider of `resource`, encoded.
+/// The records that `emit` logs through a provider of `resource`, encoded.
 fn texts_of(encoder: JsonEncoder, resource: Resource, emit: impl FnOnce(&SdkLoggerProvider)) -> Vec<String> {
     let texts = Arc::default();
     let capture = Capture { encoder, texts: Arc::clone(&texts) };
@@ -76,7 +76,7 @@ fn texts_of(encoder: JsonEncoder, resource: Resource, emit: impl FnOnce(&SdkLogg
     texts
 }
 
-/// One record as `fill` leaves it, encoded.
+/// A record as `fill` leaves it, encoded.
 fn text_of(encoder: JsonEncoder, fill: impl FnOnce(&mut SdkLogRecord)) -> String {
     let mut texts = texts_of(encoder, Resource::builder_empty().build(), |provider| {
         let logger = provider.logger("");
@@ -96,7 +96,7 @@ fn default_json(fill: impl FnOnce(&mut SdkLogRecord)) -> Value {
     json_of(JsonEncoder::default(), fill)
 }
 
-/// What becomes of one value, as an attribute.
+/// The JSON of a value that is an attribute.
 fn attribute(value: impl Into<AnyValue>) -> Value {
     default_json(|record| record.add_attribute("it", value))["extra"]["it"].take()
 }
@@ -559,7 +559,7 @@ fn a_stack_trace_comes_from_the_attribute_and_leaves_the_exception_in_extra() {
 }
 
 #[test]
-fn an_exception_without_a_stack_trace_is_told_in_one_line() {
+fn an_exception_without_a_stack_trace_takes_one_line() {
     let stack_trace = |attributes: &[(&'static str, &'static str)]| {
         let mut json = default_json(|record| record.add_attributes(attributes.iter().copied()));
         assert_eq!(json.get("extra"), None);
@@ -981,7 +981,7 @@ fn values_nested_ten_thousand_deep_need_little_stack() {
 
 // Properties
 
-/// What a value must be once it is parsed again.
+/// The value that must come back when the JSON is parsed.
 fn expected(value: &AnyValue) -> Value {
     use base64::prelude::{BASE64_STANDARD, Engine};
 

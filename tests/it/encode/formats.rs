@@ -1,4 +1,4 @@
-//! What endpoints expect besides the default format: bodies, methods and content types, as they arrive.
+//! Formats that endpoints expect besides the default one: bodies, methods and content types, as they arrive.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -46,7 +46,7 @@ fn service(receiver: &Receiver, encoder: impl Encoder, path: &str, spool: &tempf
     Service::build(builder, provider, LoggerProviderBuilder::with_simple_exporter)
 }
 
-/// What arrives of one full record and, if there are `others`, of so many plain ones.
+/// The bodies that arrive of one full record and, if there are `others`, of so many plain ones.
 fn sent(encoder: impl Encoder, others: usize) -> Vec<String> {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let service = service(&receiver, encoder, "/ingest", &spool);
@@ -93,7 +93,7 @@ fn every_field_of_a_template_has_its_value() {
 }
 
 #[test]
-fn a_template_with_a_field_that_there_is_not_is_refused() {
+fn a_template_with_a_field_that_there_is_not_is_an_error() {
     let error = |template| TextEncoder::new(template).unwrap_err().to_string();
     assert!(error("{tenant}").starts_with("there is no field `tenant`; there are message, timestamp, "));
     assert_eq!(error("100 %}"), "the brace at byte 5 has no other one; one that is text is written twice");
@@ -138,7 +138,8 @@ fn the_form_of_pythons_http_handler_has_its_fields_in_its_order() {
         })
         .collect();
     let names: Vec<_> = fields.iter().map(|(name, _)| name.as_str()).collect();
-    // Of Python 3.12's `logging.makeLogRecord({}).__dict__`, and what was passed as `extra`.
+    // Python 3.12's `logging.makeLogRecord({}).__dict__` has these names, and those that were passed as `extra` are
+    // added.
     assert_eq!(
         names,
         [
@@ -282,7 +283,7 @@ fn a_document_keeps_its_id_however_often_and_in_whichever_batch_it_is_sent() {
 }
 
 #[test]
-fn a_200_that_is_no_answer_of_a_bulk_holds_the_batch() {
+fn a_200_that_is_no_response_of_a_bulk_holds_the_batch() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_next(Answer::ok().body("ok"));
     receiver.answer_always(Answer::ok().body(r#"{"errors":false}"#));
@@ -295,7 +296,7 @@ fn a_200_that_is_no_answer_of_a_bulk_holds_the_batch() {
 }
 
 #[test]
-fn ones_own_encoder_can_say_how_its_answers_are_read() {
+fn ones_own_encoder_can_say_how_its_responses_are_read() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver
         .answer_next(Answer::ok().body(r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}"#));
@@ -312,11 +313,11 @@ fn ones_own_encoder_can_say_how_its_answers_are_read() {
 }
 
 #[test]
-fn a_message_that_no_url_holds_is_set_aside_and_the_next_one_sent() {
+fn a_message_that_no_url_holds_is_rejected_and_the_next_one_sent() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let form = FormEncoder::new().with_field("msg", "{message}").unwrap();
     let builder = exporter_to(&receiver.url("/log"), &spool).with_encoder(form).with_method(Method::Get);
-    // One that a server has its own bound for.
+    // A server can have a bound of its own.
     receiver.answer_by(|request| Answer::status(if request.target.len() > 1_000 { 414 } else { 200 }));
     let service = Service::simple(builder);
     service.log(&"x".repeat(70_000));
@@ -343,13 +344,13 @@ fn a_get_is_one_whatever_is_said_of_the_content_type() {
 }
 
 #[test]
-fn half_an_answer_is_none_where_the_answer_counts() {
+fn half_a_response_is_none_where_the_response_counts() {
     use std::io::{Read, Write};
     for (answers, first) in [(ResponseProtocol::ClickHouse, 2), (ResponseProtocol::Status, 1)] {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}/", listener.local_addr().unwrap());
         let server = std::thread::spawn(move || {
-            // The first answer is broken off.
+            // The first response is broken off.
             for (count, body) in (0..first).zip(["Content-Length: 500\r\n\r\nCode: 2", "Content-Length: 0\r\n\r\n"]) {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut request = Vec::new();
@@ -374,7 +375,7 @@ fn half_an_answer_is_none_where_the_answer_counts() {
 }
 
 #[test]
-fn a_bulk_that_refuses_every_document_is_asked_slowly_in_the_end() {
+fn a_bulk_that_rejects_every_document_is_retried_slowly_in_the_end() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_by(|request| {
         let documents = String::from_utf8_lossy(&request.body).lines().count() / 2;
@@ -387,7 +388,7 @@ fn a_bulk_that_refuses_every_document_is_asked_slowly_in_the_end() {
     let service = Service::batch(builder.with_retry_policy(policy));
     service.log_all("m", 1..=300);
     service.sync();
-    let stats = service.wait_for_stats("32 refusals", |stats| stats.failed_requests >= 32);
+    let stats = service.wait_for_stats("32 rejections", |stats| stats.failed_requests >= 32);
     // Slow is an hour here: there is time to see that nothing follows.
     std::thread::sleep(Duration::from_millis(300));
     let after = service.handle.stats();

@@ -1,5 +1,4 @@
-//! What OTLP says of a record that is not an ordinary one. That ordinary ones are as the OTLP exporter sends them is for
-//! `swap` to show.
+//! OTLP of records that are not ordinary. `swap` shows that ordinary ones are as the OTLP exporter sends them.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! What is logged through each bridge arrives with its trace, its place in the code, its thread and typed attributes.
+//! A record that is logged through a bridge arrives with its trace, its place in the code, its thread and typed
+//! attributes.
 
 use common::{Receiver, Request, Service, exporter, spool_dir};
 use opentelemetry::logs::{LogRecord as _, Logger as _, LoggerProvider as _, Severity};

@@ -14,7 +14,7 @@ fn service(receiver: &Receiver, spool: &tempfile::TempDir) -> Service {
     Service::build(exporter(receiver, spool), provider, LoggerProviderBuilder::with_batch_exporter)
 }
 
-/// What arrived, by message.
+/// The records that arrived, by message.
 fn records(receiver: &Receiver) -> HashMap<String, Value> {
     let requests = receiver.requests();
     let records = requests.iter().flat_map(common::Request::records);
@@ -22,7 +22,7 @@ fn records(receiver: &Receiver) -> HashMap<String, Value> {
 }
 
 #[test]
-fn a_record_tells_the_thread_that_logged_it_and_not_the_batch_processor_s() {
+fn a_record_names_the_thread_that_logged_it_and_not_the_batch_processor_s() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let service = service(&receiver, &spool);
 

@@ -135,7 +135,7 @@ fn shutdown_returns_though_the_server_asks_for_an_hour_s_patience() {
 }
 
 #[test]
-fn shutdown_returns_though_every_batch_is_refused() {
+fn shutdown_returns_though_every_batch_is_held() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_always(Answer::status(401));
     let service = Service::batch(exporter(&receiver, &spool));
@@ -184,7 +184,7 @@ fn shutdown_returns_while_delivery_is_paused_and_leaves_the_rest_in_the_spool() 
 }
 
 #[test]
-fn shutdown_delivers_what_other_partitions_have_while_one_is_refused() {
+fn shutdown_delivers_what_other_partitions_have_while_one_is_retried() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_by(|request| Answer::status(if request.messages[0].starts_with("bad") { 503 } else { 200 }));
     let service = Service::batch(exporter(&receiver, &spool).with_partition_key(by_tenant).with_max_batch_records(10));
@@ -281,7 +281,7 @@ fn the_exporter_itself_may_be_shut_down_twice_and_takes_nothing_afterwards() {
 }
 
 #[test]
-fn what_is_logged_after_a_shutdown_is_dropped_without_harm() {
+fn what_is_logged_after_a_shutdown_is_ignored_without_harm() {
     for start in [Service::simple, Service::batch] {
         let (receiver, spool) = (Receiver::start(), spool_dir());
         let service = start(exporter(&receiver, &spool));

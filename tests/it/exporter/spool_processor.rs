@@ -1,4 +1,4 @@
-//! `SpoolProcessor`: bursts arrive whole, what was flushed is on disk, and what finds no room is counted and told.
+//! `SpoolProcessor`: bursts arrive whole, what was flushed is on disk, and what finds no room is counted and reported.
 
 #![cfg(target_os = "linux")]
 
@@ -35,18 +35,18 @@ fn message_of(record: &dyn LogView) -> String {
 
 /// How many records a gap record tells of.
 #[expect(clippy::ptr_arg, reason = "for `filter_map`")]
-fn told_in(message: &String) -> Option<u64> {
+fn reported_in(message: &String) -> Option<u64> {
     message.strip_prefix("lost ")?.split_once(' ')?.0.parse().ok()
 }
 
-/// Waits until gap records have told of so many records. Gives the messages of the others, and how many were told of.
-fn wait_for_told(receiver: &Receiver, records: u64) -> (Vec<String>, u64) {
-    receiver.wait_until("losses to be told", |log| {
-        (log.delivered.iter().filter_map(told_in).sum::<u64>() >= records).then_some(())
+/// Waits until gap records have reported so many records. Gives the messages of the others, and how many were reported.
+fn wait_for_reported(receiver: &Receiver, records: u64) -> (Vec<String>, u64) {
+    receiver.wait_until("losses to be reported", |log| {
+        (log.delivered.iter().filter_map(reported_in).sum::<u64>() >= records).then_some(())
     });
     let (gaps, messages): (Vec<_>, Vec<_>) =
-        receiver.delivered().into_iter().partition(|message| told_in(message).is_some());
-    (messages, gaps.iter().filter_map(told_in).sum())
+        receiver.delivered().into_iter().partition(|message| reported_in(message).is_some());
+    (messages, gaps.iter().filter_map(reported_in).sum())
 }
 
 // --- bursts --------------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ fn a_record_that_is_larger_than_the_buffer_waits_for_it_to_be_empty() {
 }
 
 #[test]
-fn without_a_wait_what_finds_no_room_is_dropped_counted_and_told() {
+fn without_a_wait_what_finds_no_room_is_lost_counted_and_reported() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let service = service(exporter(&receiver, &spool).with_partition_key(by_tenant), |it| {
         it.with_max_wait(Duration::ZERO).with_max_buffer_bytes(1)
@@ -174,8 +174,8 @@ fn without_a_wait_what_finds_no_room_is_dropped_counted_and_told() {
     assert!(stats.lost_records > 0, "{stats:?}");
     assert_eq!(stats.buffer_full_records, stats.lost_records);
     assert_eq!(stats.accepted_records + stats.lost_records, 1_000);
-    let (delivered, told) = wait_for_told(&receiver, stats.lost_records);
-    assert_eq!((delivered.len() as u64, told), (stats.accepted_records, stats.lost_records));
+    let (delivered, reported) = wait_for_reported(&receiver, stats.lost_records);
+    assert_eq!((delivered.len() as u64, reported), (stats.accepted_records, stats.lost_records));
 }
 
 /// A spool that takes no more: its limit is reached, and nobody delivers. Gives how many records of 100 KB it has; one
@@ -200,9 +200,9 @@ fn small_spool(receiver: &Receiver, spool: impl AsRef<Path>) -> LogExporterBuild
 }
 
 #[test]
-fn what_the_buffer_holds_while_the_spool_is_full_arrives_and_the_rest_is_counted_and_told() {
+fn what_the_buffer_holds_while_the_spool_is_full_arrives_and_the_rest_is_counted_and_reported() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
-    // However long it might wait: while the spool refuses, nobody does.
+    // However long it might wait: while the spool rejects records, nobody does.
     let service = service(small_spool(&receiver, &spool), |it| it.with_max_buffer_bytes(1 << 20).with_max_wait(NEVER));
     let filled = fill(&service);
     for number in 1..=30 {
@@ -218,10 +218,10 @@ fn what_the_buffer_holds_while_the_spool_is_full_arrives_and_the_rest_is_counted
     service.wait_for_stats("the buffer to be committed", |stats| stats.accepted_records == (filled + 1 + kept) as u64);
     service.sync();
     let expected = [names("fill", 1..=filled + 1), names("more", 1..=kept)].concat();
-    let (delivered, told) = wait_for_told(&receiver, 30 - kept as u64);
+    let (delivered, reported) = wait_for_reported(&receiver, 30 - kept as u64);
     assert_eq!(delivered, expected);
-    assert_eq!(told, 30 - kept as u64);
-    assert_eq!(service.handle.stats().lost_records, told);
+    assert_eq!(reported, 30 - kept as u64);
+    assert_eq!(service.handle.stats().lost_records, reported);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn what_a_full_spool_does_not_take_at_shutdown_is_an_error_that_says_why() {
     receiver.come_up();
     let service = Service::batch(small_spool(&receiver, &spool));
     service.deliver();
-    let (delivered, _) = wait_for_told(&receiver, 0);
+    let (delivered, _) = wait_for_reported(&receiver, 0);
     assert_eq!(delivered, names("fill", 1..=filled));
 }
 
@@ -275,7 +275,7 @@ fn what_was_flushed_is_on_disk_and_what_was_not_is_not() {
     assert_eq!(receiver.delivered(), names("m", 1..=100));
 }
 
-/// What is delivered of what a child had logged that was killed after these commands, or during another one.
+/// The delivered records of a child that was killed after these commands, or during another one.
 fn killed_after(commands: &[&str], during: Option<&str>) -> Vec<String> {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
     let mut child = Child::start(Command::new(CHILD), "processor", settings(&receiver.url("/"), spool.path()));
@@ -315,7 +315,7 @@ fn processor(receiver: &Receiver, spool: &tempfile::TempDir) -> (SpoolProcessor,
     (processor, record, InstrumentationScope::builder("test").build())
 }
 
-/// What another exporter finds in the spool.
+/// The records that another exporter finds in the spool.
 fn left_in(spool: &tempfile::TempDir) -> Vec<String> {
     let receiver = Receiver::start();
     Service::batch(exporter(&receiver, spool)).deliver();

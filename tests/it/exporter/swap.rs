@@ -37,7 +37,7 @@ fn records(request: &Request) -> Vec<ResourceLogs> {
     records
 }
 
-/// What a service sent: path, headers that matter, records.
+/// A service's request: path, headers that matter, records.
 fn seen(receiver: &Receiver) -> (String, Vec<Option<String>>, Vec<ResourceLogs>) {
     let requests = receiver.wait_for_requests(1);
     let request = requests.last().unwrap();

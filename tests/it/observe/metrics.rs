@@ -10,14 +10,14 @@ use opentelemetry_spool::LogExporterBuilder;
 
 const CHAPTER: &str = include_str!("../../../src/docs/metrics.md");
 
-/// One series, as it was collected.
+/// A series, as it was collected.
 #[derive(Clone, Debug)]
 struct Point {
     name: String,
     unit: String,
     kind: &'static str,
     attributes: BTreeMap<String, String>,
-    /// Of a histogram, how many values there are.
+    /// The value; for a histogram the number of values.
     value: f64,
 }
 
@@ -196,7 +196,7 @@ fn the_values_are_those_of_the_stats() {
 }
 
 #[test]
-fn requests_under_way_are_counted_until_they_are_answered() {
+fn requests_in_flight_are_counted_until_their_response() {
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
     let service = Service::simple(exporter(&receiver, &spool).with_meter_provider(&meters.provider));
     receiver.answer_next(Answer::hang());
@@ -222,14 +222,14 @@ fn each_request_is_timed_and_a_batch_once_with_all_its_requests() {
     let (post, ok) = (("http.request.method", "POST"), ("http.response.status_code", "200"));
     assert_eq!(request(&[post, ok]), Some(1.0));
     assert_eq!(request(&[("error.type", "503"), post, ("http.response.status_code", "503")]), Some(1.0));
-    assert_eq!(request(&[("error.type", "broken"), post]), Some(1.0));
+    assert_eq!(request(&[("error.type", "interrupted"), post]), Some(1.0));
     assert_eq!(meters.value("otel.sdk.exporter.operation.duration", &[ok]), Some(1.0));
     let batches = meters.collect().into_iter().filter(|point| point.name == "otel.sdk.exporter.operation.duration");
     assert_eq!(batches.count(), 1);
 }
 
 #[test]
-fn losses_are_told_by_reason() {
+fn losses_are_reported_by_reason() {
     const MAX_AGE: Duration = Duration::from_millis(50);
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
     let builder = exporter(&receiver, &spool)
@@ -267,7 +267,7 @@ fn an_exporter_that_is_shut_down_reports_nothing_and_is_not_kept_alive() {
     service.provider.shutdown().expect("a shutdown");
     let left: Vec<_> = meters.collect().into_iter().filter(|point| point.kind != "histogram").collect();
     assert!(left.is_empty(), "{left:#?}");
-    // Its directory is free: the next one takes over what was left, and is told from the first.
+    // Its directory is free: the next one adopts what was left, and can be distinguished from the first.
     let next = Service::simple(exporter(&receiver, &spool).with_meter_provider(&meters.provider));
     next.deliver();
     assert_eq!(receiver.delivered(), ["delivered", "waits"]);

@@ -1,4 +1,4 @@
-//! What is compressed, on the wire and in the spool, arrives as what was logged.
+//! Records that are compressed, on the wire and in the spool, arrive as they were logged.
 
 use common::{Receiver, Service, exporter, name, names, spool_dir};
 use opentelemetry::logs::LogRecord as _;
@@ -46,7 +46,7 @@ fn the_spool_takes_a_fraction_of_the_disk() {
 
 #[cfg(not(feature = "gzip-http"))]
 #[test]
-fn gzip_without_its_feature_is_refused_in_words() {
+fn gzip_without_its_feature_is_an_error_in_words() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let builder = exporter(&receiver, &spool).with_compression(opentelemetry_spool::Compression::Gzip);
     let error = builder.build().expect_err("no gzip");
@@ -84,7 +84,7 @@ mod gzip {
     }
 
     #[test]
-    fn what_was_compressed_and_is_refused_is_divided_and_set_aside_readable() {
+    fn what_was_compressed_and_is_rejected_is_split_and_stored_readable() {
         let (receiver, spool) = (Receiver::start(), spool_dir());
         receiver.answer_by(|request| {
             let bad = request.messages.iter().any(|message| *message == name("m", 77));

@@ -32,7 +32,7 @@ enum Moment {
 const MOMENTS: [Moment; 5] =
     [Moment::Starting, Moment::Rotating, Moment::Acknowledging, Moment::ShuttingDown, Moment::UnderLoad];
 
-/// The endpoint. It remembers what it took, as one that makes use of the keys does: what is taken is never refused.
+/// The endpoint. It remembers what it took, as one that makes use of the keys does: what is taken is never rejected.
 fn answer(request: &Request, taken: &Mutex<HashSet<String>>) -> Answer {
     let mut taken = taken.lock().expect("nobody panics here");
     let known = taken.contains(request.key());
@@ -143,7 +143,7 @@ impl Drop for Evidence {
     }
 }
 
-/// What is wrong, in words.
+/// Collects in words what is wrong.
 #[derive(Default)]
 struct Oracle {
     accusations: Vec<String>,
@@ -154,7 +154,7 @@ impl Oracle {
         self.accusations.push(what);
     }
 
-    /// Every record that was delivered came under one key only, which is the one that was answered with success.
+    /// Every record that was delivered came under one key only, which is the one whose response was a success.
     fn check_keys(&mut self, requests: &[Request], delivered: &[String]) {
         let mut keys: HashMap<&str, HashSet<&str>> = HashMap::new();
         for request in requests.iter().filter(|request| request.answered.is_some_and(|status| status < 300)) {
@@ -171,7 +171,7 @@ impl Oracle {
         for message in delivered.iter().filter(|message| !seen.insert(message.as_str())) {
             self.accuse(format!("{message} was delivered twice"));
         }
-        // Once an endpoint has taken a batch, it is not divided any more, nor put together otherwise.
+        // Once an endpoint has taken a batch, it is not split any more, nor put together otherwise.
         let mut taken = HashMap::new();
         for request in requests {
             for message in request.messages.iter() {
@@ -185,7 +185,7 @@ impl Oracle {
         }
     }
 
-    /// What was set aside is bad, was refused as it is kept, and is there once; gives the messages.
+    /// Checks that a rejected record is bad, was rejected as it is kept, and is there once; gives the messages.
     fn check_rejected(&mut self, rejected: &[RejectedRecord], requests: &[Request]) -> Vec<String> {
         let mut messages = Vec::new();
         let by_key: HashMap<_, _> = requests.iter().map(|request| (request.key(), request)).collect();

@@ -1,5 +1,5 @@
-//! What happens when the disk fails, is full, read-only or gone: `export` says so, nothing that it accepted is lost, and
-//! it works again once the cause is gone.
+//! The disk fails, is full, read-only or gone: `export` says so, nothing that it accepted is lost, and it works again
+//! once the cause is gone.
 
 #![cfg(target_os = "linux")]
 
@@ -23,10 +23,10 @@ const MORE_THAN_A_SEGMENT: usize = 60;
 
 // --- the process ----------------------------------------------------------------------------------------------------
 
-/// What `export` said of every record, over the lives of several processes.
+/// The result of `export` for every record, over the lives of several processes.
 #[derive(Debug, Default)]
 struct Journal {
-    /// Of the records 1, 2, 3, ...: nothing if accepted, otherwise the error.
+    /// The outcomes of the records 1, 2, 3, ...: nothing if accepted, otherwise the error.
     outcomes: Vec<Option<String>>,
     longest: Duration,
     /// How many records there were when a process began whose records may overtake those before.
@@ -137,7 +137,7 @@ impl<'a> Process<'a> {
         accepted
     }
 
-    /// Logs records of which none may be refused: nothing stands in the way.
+    /// Logs records of which none may be rejected: nothing stands in the way.
     fn log_well(&mut self, journal: &mut Journal, count: usize) {
         let accepted = self.log(journal, count);
         assert_eq!(accepted, count, "nothing is wrong with that, and yet: {journal}");
@@ -170,10 +170,10 @@ impl<'a> Process<'a> {
     }
 }
 
-/// What was accepted has arrived, once and in order. Of what was refused nothing has, unless the process was killed
-/// before it could write that down: then at most once, and in its place.
+/// Every accepted record has arrived, once and in order. No rejected one has, unless the process was killed before it
+/// could write that down: then at most once, and in its place.
 fn assert_delivered(receiver: &Receiver, journal: &Journal, killed: bool) {
-    // Other records may tell of those that were refused.
+    // Gap records may report those that were rejected.
     let number = |message: &String| message.strip_prefix("m-")?.parse().ok();
     let delivered: Vec<usize> = receiver.delivered().iter().filter_map(number).collect();
     let (once, accepted): (BTreeSet<_>, BTreeSet<_>) = (delivered.iter().copied().collect(), journal.accepted());
@@ -188,7 +188,7 @@ fn assert_delivered(receiver: &Receiver, journal: &Journal, killed: bool) {
     );
 }
 
-/// A receiver that takes, refuses and loses answers at random.
+/// A receiver that takes, rejects and loses responses at random.
 fn fickle_receiver() -> Receiver {
     let receiver = Receiver::start();
     receiver.answer_by(|_| match fastrand::u32(..10) {
@@ -261,7 +261,7 @@ fn sweep(case: Case, calls: &[(&'static str, &'static str)]) {
     for &(calls, error) in calls {
         for (when, killed) in whens.iter().flat_map(|when| [(when.clone(), false), (when.clone(), true)]) {
             let what = format!("{calls}:{error}:when={when}{}", if killed { ", then a kill" } else { "" });
-            // So that whatever is said of a case says which it is.
+            // The name of the thread shows which case a message is about.
             let name = format!("{}, {what}", thread::current().name().unwrap_or("a test"));
             let named = thread::Builder::new().name(name);
             let seed = fastrand::u64(..);
@@ -343,7 +343,7 @@ fn while_it_opens(which: Which<'_>, killed: bool) -> Option<Journal> {
     journal.break_order();
     process.log_well(&mut journal, 10);
     process.flush();
-    // What could not be opened is tried again now and then.
+    // A queue that could not be opened is retried now and then.
     receiver.wait_until("what was left", |log| {
         let delivered: BTreeSet<_> = log.delivered.iter().collect();
         journal.accepted().into_iter().all(|number| delivered.contains(&name("m", number))).then_some(())
@@ -399,7 +399,7 @@ fn nothing_is_accepted_while_no_sync_succeeds() {
     println!("{journal}");
 }
 
-/// What is delivered is written down in a database of its own.
+/// The cursors have a database of their own.
 fn while_the_cursor_cannot_be_written(which: Which<'_>, killed: bool) -> Option<Journal> {
     let (receiver, spool, mut journal) = (fickle_receiver(), spool_dir(), Journal::default());
     let mut process = Process::open(&receiver, spool.path());
@@ -410,7 +410,8 @@ fn while_the_cursor_cannot_be_written(which: Which<'_>, killed: bool) -> Option<
     assert_delivered(&receiver, &journal, false);
     if killed {
         process.kill();
-        // With the same settings: how a segment is divided follows from them where it could not be written down.
+        // With the same settings: how a segment is split into batches follows from them where it could not be written
+        // down.
         process = Process::open(&receiver, spool.path());
     }
     drop(fault);
@@ -435,7 +436,7 @@ fn a_cursor_that_cannot_be_written_hinders_neither_logging_nor_delivery_and_make
 // --- no space -----------------------------------------------------------------------------------------------------
 
 #[test]
-fn a_full_disk_refuses_records_and_accepts_them_again_once_there_is_space() {
+fn a_full_disk_rejects_records_and_accepts_them_once_there_is_space() {
     let Some(disk) = Disk::create(64) else { return };
     let (receiver, spool, mut journal) = (Receiver::start_down(), disk.path().join("spool"), Journal::default());
     let mut process = Process::open(&receiver, &spool);
@@ -478,7 +479,7 @@ fn a_spool_that_has_filled_its_disk_is_delivered_and_gives_the_space_back() {
     process.kill();
 }
 
-/// Kills a process on a full disk; gives what it had accepted and refused.
+/// Kills a process on a full disk; gives what it had accepted and rejected.
 fn killed_on_a_full_disk(disk: &Disk, receiver: &Receiver, spool: &Path) -> Journal {
     let mut journal = Journal::default();
     let mut process = Process::open(receiver, spool);
@@ -528,7 +529,7 @@ fn what_a_process_killed_on_a_full_disk_had_accepted_is_delivered_also_while_it_
 // --- read-only, not allowed, gone ---------------------------------------------------------------------------------
 
 #[test]
-fn a_file_system_that_turns_read_only_refuses_records_and_still_delivers_what_was_accepted() {
+fn a_file_system_that_turns_read_only_rejects_records_and_still_delivers_what_was_accepted() {
     let Some(disk) = Disk::create(64) else { return };
     let (receiver, spool, mut journal) = (Receiver::start_down(), disk.path().join("spool"), Journal::default());
     let mut process = Process::open(&receiver, &spool);

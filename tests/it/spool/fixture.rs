@@ -12,7 +12,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::children::fixture::{REFUSED, TENANTS, configured, messages};
+use common::children::fixture::{REJECTED, TENANTS, configured, messages};
 use common::{Answer, Child, Receiver, Service, exporter, settings, spool_dir};
 use flate2::Compression as Level;
 use flate2::bufread::GzDecoder;
@@ -25,7 +25,7 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/format-4")
 }
 
-/// What the fixture's delivery is to be like, in text.
+/// The file that has the fixture's delivery in text, as it is to be.
 fn expected() -> PathBuf {
     fixture().with_extension("txt")
 }
@@ -72,7 +72,7 @@ fn unpack(spool: &Path) {
 fn write(spool: &Path) {
     let receiver = Receiver::start();
     receiver.answer_by(|request| match &request.messages[0] {
-        _ if request.messages.iter().any(|message| message == REFUSED) => Answer::status(422).body("not this one"),
+        _ if request.messages.iter().any(|message| message == REJECTED) => Answer::status(422).body("not this one"),
         message if message.contains("acme") && message.as_str() < "first acme-000009" => Answer::ok(),
         _ => Answer::status(503),
     });
@@ -87,7 +87,7 @@ fn write(spool: &Path) {
     };
     let mut first = start("first");
     receiver.wait_until("a partition that is partly delivered", |log| {
-        let refused = log.requests.iter().any(|request| *request.messages == [REFUSED] && request.answered.is_some());
+        let refused = log.requests.iter().any(|request| *request.messages == [REJECTED] && request.answered.is_some());
         let fails = log.requests.iter().filter(|request| request.answered == Some(503));
         (refused && fails.count() > 20).then_some(())
     });

@@ -1,4 +1,4 @@
-//! What was accepted survives a power cut: on a file system whose unsynced writes are really lost.
+//! Accepted records survive a power cut, on a file system whose unsynced writes are really lost.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,7 +11,7 @@ use common::{Answer, Child, Disk, Receiver, Request, Service, check_runs, export
 
 use crate::CHILD;
 
-/// So large that it is never full.
+/// The size of the disk, so large that it is never full.
 const DISK_MIB: u64 = 512;
 
 /// A child process, and its id.
@@ -52,7 +52,7 @@ fn power_cuts_at_random_moments_under_load_never_lose_an_accepted_record() {
     // Two directories deep, so that there are more names to be lost.
     let spool = disk.path().join("var").join("spool");
     let receiver = Receiver::start();
-    // The endpoint is healthy, breaks, refuses, loses answers and hangs, a tenant at a time or all together.
+    // The endpoint is healthy, breaks, rejects, loses responses and hangs, a partition at a time or all together.
     receiver.answer_by(|request| match fastrand::u32(..100) {
         0..10 => Answer::status(503),
         10..15 => Answer::Reset,

@@ -1,4 +1,4 @@
-//! What was accepted survives: the end of the exporter, of the process by SIGKILL, and whatever was under way.
+//! Accepted records survive the end of the exporter and of the process by SIGKILL, whatever was in flight.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -138,7 +138,7 @@ fn accepted_records_survive_kill_9_under_every_durability() {
     }
 }
 
-/// Kills a child whose first `before` requests were answered and whose next one hangs, and restarts with other limits.
+/// Kills a child whose first `before` requests had a response and whose next one hangs, and restarts with other limits.
 fn killed_while_a_request_hangs(before: usize, max_batch_records: usize, max_batch_bytes: usize) {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     for _ in 0..before {
@@ -177,29 +177,29 @@ fn killed_while_a_request_hangs(before: usize, max_batch_records: usize, max_bat
 }
 
 #[test]
-fn a_process_killed_while_its_first_request_hangs_loses_nothing_and_repeats_that_batch_unchanged() {
+fn a_process_killed_while_its_first_request_hangs_loses_nothing_and_retries_that_batch_unchanged() {
     killed_while_a_request_hangs(0, 100, MIB);
 }
 
 #[test]
-fn a_process_killed_while_a_later_request_hangs_loses_nothing_and_repeats_that_batch_unchanged() {
+fn a_process_killed_while_a_later_request_hangs_loses_nothing_and_retries_that_batch_unchanged() {
     killed_while_a_request_hangs(3, 100, MIB);
 }
 
 #[test]
-fn a_batch_that_hung_is_repeated_unchanged_also_when_smaller_batches_are_configured_after_the_restart() {
+fn a_batch_that_hung_is_retried_unchanged_also_when_smaller_batches_are_configured_after_the_restart() {
     killed_while_a_request_hangs(0, 3, MIB);
     killed_while_a_request_hangs(2, 512, 500);
 }
 
 #[test]
-fn a_batch_that_hung_is_repeated_unchanged_also_when_larger_batches_are_configured_after_the_restart() {
+fn a_batch_that_hung_is_retried_unchanged_also_when_larger_batches_are_configured_after_the_restart() {
     killed_while_a_request_hangs(0, 5_000, 100 * MIB);
     killed_while_a_request_hangs(2, 5_000, 100 * MIB);
 }
 
 #[test]
-fn a_process_killed_before_the_answer_to_a_delivered_batch_came_repeats_that_batch_unchanged() {
+fn a_process_killed_before_the_response_to_a_delivered_batch_came_retries_that_batch_unchanged() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_by(|request| if request.number < 2 { Answer::ok() } else { Answer::Lost });
     let mut child = Child::start(Command::new(CHILD), "service", settings(&receiver.url("/ingest"), spool.path()));
@@ -426,7 +426,7 @@ fn a_spool_of_a_newer_format_is_left_alone_and_named_in_the_error() {
 }
 
 #[test]
-fn a_directory_that_is_something_else_s_is_refused() {
+fn a_directory_that_is_something_else_s_is_an_error() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     fs::write(spool.path().join("format"), "a novel\n").expect("a file");
 
@@ -467,7 +467,7 @@ fn kill_9_at_random_moments_under_load_never_loses_an_accepted_record() {
     seed();
     let kills = variable("SPOOL_TEST_KILLS", 25);
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    // The endpoint is healthy, breaks, refuses, loses answers and hangs, a tenant at a time or all together.
+    // The endpoint is healthy, breaks, rejects, loses responses and hangs, a partition at a time or all together.
     receiver.answer_by(|request| match fastrand::u32(..100) {
         0..10 => Answer::status(503),
         10..15 => Answer::Reset,

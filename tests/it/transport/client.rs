@@ -121,7 +121,7 @@ fn mute_server() -> (String, mpsc::Receiver<()>) {
 }
 
 #[test]
-fn a_connection_that_is_not_made_within_the_connect_timeout_is_tried_again() {
+fn a_connection_that_is_not_made_within_the_connect_timeout_is_retried() {
     let spool = spool_dir();
     let (url, connections) = mute_server();
     // Only the connect timeout can end the TLS handshake: the request itself may take for ever.
@@ -186,7 +186,7 @@ fn the_timeout_holds_for_a_client_of_one_s_own_too() {
 }
 
 #[test]
-fn the_rest_of_an_answer_is_not_waited_for() {
+fn the_rest_of_a_response_is_not_waited_for() {
     // Says 200 and then never ends the body that it promised.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/ingest", listener.local_addr().expect("an address"));

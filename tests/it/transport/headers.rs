@@ -8,7 +8,7 @@ use common::{Answer, Receiver, Service, by_tenant, exporter, exporter_to, in_wor
 use opentelemetry::logs::{AnyValue, LogRecord as _};
 use opentelemetry_spool::{BatchContext, BoxError, ExporterBuildError, LogExporter, LogExporterBuilder};
 
-/// What the hook was told, call by call.
+/// The batches that the hook was called with, call by call.
 type Calls = Arc<Mutex<Vec<BatchContext>>>;
 
 fn watch(exporter: LogExporterBuilder) -> (LogExporterBuilder, Calls) {
@@ -54,7 +54,7 @@ fn headers_may_come_from_a_hash_map() {
 }
 
 #[test]
-fn the_hook_is_asked_on_every_attempt_and_told_about_the_batch() {
+fn the_hook_is_called_on_every_attempt_and_sees_the_batch() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     for failure in [Answer::status(503), Answer::Reset, Answer::status(401), Answer::status(429)] {
         receiver.answer_next(failure);
@@ -386,7 +386,7 @@ fn an_illegal_static_header_is_an_error_from_build_that_names_it_and_not_its_val
 }
 
 #[test]
-fn an_illegal_value_from_the_hook_holds_the_batch_and_is_told_in_words() {
+fn an_illegal_value_from_the_hook_holds_the_batch_and_is_reported_in_words() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let tenant = Arc::new(Mutex::new("s3cret\r\nx-admin: 1"));
     let value = Arc::clone(&tenant);

@@ -72,7 +72,7 @@ fn a_server_that_asks_for_a_client_certificate_gets_one() {
 }
 
 #[test]
-fn a_client_certificate_of_the_wrong_authority_is_refused_by_the_server() {
+fn a_client_certificate_of_the_wrong_authority_is_rejected_by_the_server() {
     let (authority, clients, spool) = (Authority::new(), Authority::new(), spool_dir());
     let receiver = Receiver::start_tls(authority.server(Some(&clients)));
     let with = |identity| {

@@ -17,17 +17,17 @@ pub(super) fn read(response: &Response, records: u64) -> Reading {
         // The response is cut off; a split batch has shorter ones, and a second delivery does no harm here.
         return Reading::new(Verdict::TooLarge, response, "a response that is too long");
     }
-    let Ok(answer) = serde_json::from_slice::<Value>(&response.body) else {
+    let Ok(body) = serde_json::from_slice::<Value>(&response.body) else {
         return strange("no response of a _bulk; is the endpoint's path the right one?");
     };
-    if answer.get("errors") == Some(&Value::Bool(false)) {
+    if body.get("errors") == Some(&Value::Bool(false)) {
         return Reading::new(Verdict::Delivered, response, "");
     }
-    let items = answer.get("items").and_then(Value::as_array);
+    let items = body.get("items").and_then(Value::as_array);
     let Some(items) = items.filter(|items| items.len() as u64 == records) else {
         return strange("a _bulk's response without an item for each record");
     };
-    let (mut refusals, mut again, mut held, mut kind) = (Vec::new(), None, None, None);
+    let (mut rejections, mut retried, mut held, mut kind) = (Vec::new(), None, None, None);
     for (record, item) in items.iter().enumerate() {
         let Some(item) = item.as_object().and_then(|item| item.values().next()) else {
             return strange("a _bulk's response with an item that says nothing");
@@ -37,24 +37,24 @@ pub(super) fn read(response: &Response, records: u64) -> Reading {
         match status {
             // The document exists already.
             200..=299 | 409 => {}
-            408 | 429 | 500..=599 => again = again.or_else(|| Some(reason())),
+            408 | 429 | 500..=599 => retried = retried.or_else(|| Some(reason())),
             400 if is_about_the_index(item) => held = held.or_else(|| Some(reason())),
             400 | 413 | 415 | 422 => {
-                // The rest of the text can repeat logged values.
+                // The rest of the text can show logged values.
                 kind.get_or_insert_with(|| item.get("error").map(|error| text(error, "type")).unwrap_or_default());
-                refusals.push(Rejection { record, response: reason() });
+                rejections.push(Rejection { record, response: reason() });
             }
             _ => held = held.or_else(|| Some(reason())),
         }
     }
-    match (again, held) {
+    match (retried, held) {
         (Some(reason), _) => Reading::new(Verdict::Retry, response, &reason),
         (None, Some(reason)) => Reading::new(Verdict::Hold, response, &reason),
-        (None, None) if refusals.is_empty() => Reading::new(Verdict::Delivered, response, ""),
+        (None, None) if rejections.is_empty() => Reading::new(Verdict::Delivered, response, ""),
         (None, None) => {
             // Another cause is more likely than that all records are bad: splitting finds out, and slows down.
-            let all = refusals.len() as u64 == records && records > 1;
-            let verdict = if all { Verdict::Rejected } else { Verdict::DeliveredExcept(refusals) };
+            let all = rejections.len() as u64 == records && records > 1;
+            let verdict = if all { Verdict::Rejected } else { Verdict::DeliveredExcept(rejections) };
             Reading::new(verdict, response, &kind.unwrap_or_default())
         }
     }
@@ -108,16 +108,16 @@ mod tests {
             (Verdict::Retry, "the server responded with 200: 429 t429: why: deep".to_owned())
         );
         assert_eq!(bulk([201, 404, 400]).0, Verdict::Hold);
-        assert_eq!(bulk([400, 400, 400]).0, Verdict::Rejected, "halving finds out whether it is the records");
+        assert_eq!(bulk([400, 400, 400]).0, Verdict::Rejected, "splitting finds out whether it is the records");
         let (_, reason) = bulk([201, 201, 400]);
-        assert_eq!(reason, "the server responded with 200: t400", "what else it says can repeat what was logged");
-        let refusal = Rejection { record: 2, response: "400 t400: why: deep".to_owned() };
-        assert_eq!(bulk([201, 409, 400]).0, Verdict::DeliveredExcept(vec![refusal]));
+        assert_eq!(reason, "the server responded with 200: t400", "what else it says can show what was logged");
+        let rejection = Rejection { record: 2, response: "400 t400: why: deep".to_owned() };
+        assert_eq!(bulk([201, 409, 400]).0, Verdict::DeliveredExcept(vec![rejection]));
         assert_eq!(read(ResponseProtocol::Bulk, 200, r#"{"took":1,"errors":false,"items":[]}"#).0, Verdict::Delivered);
     }
 
     #[test]
-    fn a_400_of_a_bulk_that_somebody_can_mend_holds_the_batch() {
+    fn a_400_of_a_bulk_that_an_operator_can_fix_holds_the_batch() {
         for (kind, reason) in [
             ("validation_exception", "this cluster currently has [1000]/[1000] maximum normal shards open"),
             ("index_closed_exception", "closed"),
@@ -130,13 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bulks_answer_that_is_too_long_asks_for_half_of_it() {
+    fn a_bulks_response_that_is_too_long_asks_for_half_of_it() {
         let long = format!(r#"{{"errors":true,"items":["{}"#, "x".repeat(MAX_BYTES));
         assert_eq!(read(ResponseProtocol::Bulk, 200, &long[..MAX_BYTES]).0, Verdict::TooLarge);
     }
 
     #[test]
-    fn what_is_not_a_bulks_answer_is_no_success() {
+    fn what_is_not_a_bulks_response_is_no_success() {
         for body in ["<html>sign in</html>", "", "{}", r#"{"errors":true,"items":[]}"#] {
             assert_eq!(read(ResponseProtocol::Bulk, 200, body).0, Verdict::Hold, "{body}");
         }

@@ -63,12 +63,12 @@ fn tls_to_blame(response: &Response) -> Option<&'static str> {
 pub(super) mod tests {
     use super::{Reading, Response, ResponseProtocol, Verdict};
 
-    fn answer(status: u16, body: impl AsRef<[u8]>) -> Response {
+    fn response(status: u16, body: impl AsRef<[u8]>) -> Response {
         Response { status, retry_after: None, body: body.as_ref().to_vec() }
     }
 
     pub(super) fn read(protocol: ResponseProtocol, status: u16, body: impl AsRef<[u8]>) -> (Verdict, String) {
-        let Reading { verdict, reason } = super::read(protocol, &answer(status, body), 3);
+        let Reading { verdict, reason } = super::read(protocol, &response(status, body), 3);
         (verdict, reason)
     }
 
@@ -90,11 +90,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_page_is_no_answer_of_any_protocol() {
-        for answers in
+    fn a_page_is_no_response_of_any_protocol() {
+        for protocol in
             [ResponseProtocol::Otlp, ResponseProtocol::Bulk, ResponseProtocol::SplunkHec, ResponseProtocol::ClickHouse]
         {
-            assert_eq!(read(answers, 200, "\n<!doctype html><html>sign in").0, Verdict::Hold, "{answers:?}");
+            assert_eq!(read(protocol, 200, "\n<!doctype html><html>sign in").0, Verdict::Hold, "{protocol:?}");
         }
         assert_eq!(read(ResponseProtocol::Status, 200, "<html>thanks").0, Verdict::Delivered);
     }

@@ -28,8 +28,8 @@ fn otlp_partial_success(body: &[u8]) -> Option<(u64, String)> {
     if body.first() != Some(&b'{') {
         return protobuf_partial_success(body);
     }
-    let answer: Value = serde_json::from_slice(body).ok()?;
-    let partial = answer.get("partialSuccess")?;
+    let success: Value = serde_json::from_slice(body).ok()?;
+    let partial = success.get("partialSuccess")?;
     // A 64-bit integer is a string in OTLP's JSON, but some servers write a number.
     let rejected = partial.get("rejectedLogRecords").and_then(|number| match number {
         Value::String(text) => text.parse().ok(),
@@ -61,7 +61,7 @@ struct Protobuf<'a>(&'a [u8]);
 enum Field<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// Of a fixed width.
+    /// A field of a fixed width.
     Other,
 }
 
@@ -136,10 +136,10 @@ mod tests {
             );
         }
         let all = br#"{"partialSuccess":{"rejectedLogRecords":"9","errorMessage":"why"}}"#;
-        let refusals = (0..3).map(|record| Rejection { record, response: "why".to_owned() }).collect();
+        let rejections = (0..3).map(|record| Rejection { record, response: "why".to_owned() }).collect();
         assert_eq!(
             read(ResponseProtocol::Otlp, 200, all).0,
-            Verdict::DeliveredExcept(refusals),
+            Verdict::DeliveredExcept(rejections),
             "it is known which they are"
         );
     }

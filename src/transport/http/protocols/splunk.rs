@@ -8,8 +8,8 @@ use crate::transport::verdict::Verdict;
 
 /// `{"text": "...", "code": 0}`.
 pub(super) fn read(response: &Response) -> Reading {
-    let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-    let code = answer.get("code").and_then(Value::as_u64);
+    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let code = body.get("code").and_then(Value::as_u64);
     let verdict = match (response.status, code) {
         // Other servers with this protocol may send another body.
         (200..=299, None | Some(0)) => Verdict::Delivered,
@@ -17,7 +17,7 @@ pub(super) fn read(response: &Response) -> Reading {
         (200..=299, _) | (400, Some(1..=4 | 7 | 10 | 11 | 14 | 16)) => Verdict::Hold,
         _ => Verdict::of(response),
     };
-    let detail = code.map(|code| format!("code {code}, {}", text(&answer, "text"))).unwrap_or_default();
+    let detail = code.map(|code| format!("code {code}, {}", text(&body, "text"))).unwrap_or_default();
     Reading::new(verdict, response, &detail)
 }
 
