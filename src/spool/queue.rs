@@ -80,6 +80,9 @@ pub(super) struct Queue {
     pub(super) progress: Condvar,
     pub(super) closed: AtomicBool,
     pub(super) jobs: Sender<Job>,
+    /// When there is too little room, before anything is evicted.
+    #[cfg(test)]
+    pub(super) before_giving_way: super::tests::Hook,
 }
 
 /// The parts of a queue that its directory gives.
@@ -107,6 +110,8 @@ impl Queue {
             progress: Condvar::new(),
             closed: AtomicBool::new(false),
             jobs,
+            #[cfg(test)]
+            before_giving_way: super::tests::Hook::default(),
         }
     }
 

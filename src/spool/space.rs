@@ -8,6 +8,16 @@ use super::read_cache::Phase;
 use crate::config::values::{Durability, FullPolicy};
 use crate::error::SpoolError;
 
+/// How an eviction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Eviction {
+    Done,
+    /// Nothing was changed: segments were deleted since it was decided. There may be room without it.
+    Outdated,
+    /// There is no segment but the newest, or none that may give way.
+    Nothing,
+}
+
 impl Queue {
     /// Makes room for so many bytes, or says why there is none.
     pub(super) fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), SpoolError> {
@@ -17,10 +27,9 @@ impl Queue {
         }
         while let Some(reason) = self.lacks_room(&writer.space, bytes) {
             let elder = writer.elder.upgrade();
+            let queues = elder.as_deref().into_iter().chain([self]);
             // What is delivered may be just being deleted.
-            for queue in elder.as_deref().into_iter().chain([self]) {
-                queue.wait_for_deletions();
-            }
+            let quiet: Vec<_> = queues.map(|queue| (queue, queue.wait_for_deletions())).collect();
             self.measure(writer);
             if self.lacks_room(&writer.space, bytes).is_none() {
                 break;
@@ -28,38 +37,61 @@ impl Queue {
             if self.dir.drop_quarantined()? {
                 continue;
             }
-            let evicted = match self.config.limits.when_full {
-                FullPolicy::EvictOldest => {
-                    elder.as_deref().map_or(Ok(false), Self::evict_oldest)? || self.evict_oldest()?
-                }
-                FullPolicy::RejectNew => false,
-            };
-            if !evicted {
-                return Err(SpoolError::Full { path: self.config.dir.clone(), reason });
+            #[cfg(test)]
+            self.before_giving_way.run();
+            match self.give_way(&quiet)? {
+                Eviction::Done | Eviction::Outdated => {}
+                Eviction::Nothing => return Err(SpoolError::Full { path: self.config.dir.clone(), reason }),
             }
         }
         writer.space.written += bytes;
         Ok(())
     }
 
-    fn wait_for_deletions(&self) {
+    /// Waits until no segment is being deleted. Returns how many deletions there were up to then.
+    fn wait_for_deletions(&self) -> u64 {
         let mut cache = self.read_cache.lock();
         while cache.is_deleting() {
             cache = cache.wait(&self.phase_ended);
         }
+        cache.deletions()
     }
 
-    /// Deletes the oldest segment, delivered or not; false if there is none but the newest.
-    fn evict_oldest(&self) -> Result<bool, SpoolError> {
-        let (number, deleting) = loop {
-            let oldest = self.index.lock().oldest();
-            let Some(number) = oldest else { return Ok(false) };
-            let deleting = self.begin_phase(number, Phase::Deleting);
-            // It may have been deleted before that.
-            if self.index.lock().oldest() == Some(number) {
-                break (number, deleting);
+    /// Evicts the oldest segment of the first of these queues that has one, if segments give way at all, and if in none of
+    /// them a deletion has begun since it had so many.
+    fn give_way(&self, quiet: &[(&Self, u64)]) -> Result<Eviction, SpoolError> {
+        for (queue, deletions) in quiet {
+            // What a deletion has freed since the measurement may be enough.
+            if quiet.iter().any(|(queue, deletions)| queue.read_cache.lock().deletions() != *deletions) {
+                return Ok(Eviction::Outdated);
             }
+            if self.config.limits.when_full == FullPolicy::RejectNew {
+                break;
+            }
+            match queue.evict_oldest(*deletions)? {
+                Eviction::Nothing => {}
+                eviction => return Ok(eviction),
+            }
+        }
+        Ok(Eviction::Nothing)
+    }
+
+    /// Deletes the oldest segment, delivered or not, unless another deletion has begun since there were `deletions`: what is
+    /// chosen and that none has begun holds until the deletion begins, under one lock.
+    fn evict_oldest(&self, deletions: u64) -> Result<Eviction, SpoolError> {
+        let mut cache = self.read_cache.lock();
+        let number = loop {
+            if cache.deletions() != deletions {
+                return Ok(Eviction::Outdated);
+            }
+            let oldest = self.index.lock().oldest();
+            let Some(number) = oldest else { return Ok(Eviction::Nothing) };
+            if cache.phase(number).is_none() {
+                break number;
+            }
+            cache = cache.wait(&self.phase_ended);
         };
+        let deleting = self.enter_phase(cache, number, Phase::Deleting);
         self.dir.retire(number)?;
         let (evicted, unreported) = self.index.lock().evict(number);
         let open = self.read_cache.lock().close(number);
@@ -77,7 +109,7 @@ impl Queue {
         }
         let _ = self.with_cursors(|cursors| cursors.forget(number));
         self.progress.notify_all();
-        deleted.map(|()| true)
+        deleted.map(|()| Eviction::Done)
     }
 
     fn measure(&self, writer: &mut Writer) {

@@ -95,6 +95,27 @@ fn next_of(partition: &Partition) -> Option<Box<Batch>> {
     }
 }
 
+/// A step that a test puts between two of the spool's own, once.
+#[derive(Default)]
+pub(super) struct Hook(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Hook {
+    fn set(&self, step: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap() = Some(Box::new(step));
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.lock().unwrap().is_some()
+    }
+
+    pub(super) fn run(&self) {
+        let step = self.0.lock().unwrap().take();
+        if let Some(step) = step {
+            step();
+        }
+    }
+}
+
 impl Spool {
     /// Opens a spool that reports no gap in the stream.
     pub(crate) fn open_silent(config: &SpoolConfig) -> Result<Self, SpoolError> {
