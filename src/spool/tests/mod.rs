@@ -5,6 +5,7 @@ mod append;
 mod concurrency;
 mod delivery;
 mod limits;
+mod losses;
 mod recovery;
 mod rejected;
 
@@ -154,6 +155,13 @@ impl Spool {
         let housekeeper = self.attached.lock().housekeeper.take();
         housekeeper.unwrap().join().unwrap();
     }
+}
+
+/// Has the housekeeper do its jobs and end: what it is asked for afterwards is not done.
+fn end_housekeeper(spool: &Spool) {
+    spool.queue.ask(Job::Finish);
+    let housekeeper = spool.attached.lock().housekeeper.take();
+    housekeeper.unwrap().join().unwrap();
 }
 
 fn recovered(spool: &Spool) {
