@@ -7,6 +7,7 @@ use super::queue::{Queue, Writer};
 use super::read_cache::Phase;
 use crate::config::values::{Durability, FullPolicy};
 use crate::error::SpoolError;
+use crate::observe::event::SpoolEvent;
 
 /// How an eviction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +20,13 @@ enum Eviction {
 }
 
 impl Queue {
-    /// Makes room for so many bytes, or says why there is none.
-    pub(super) fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), SpoolError> {
+    /// Makes room for so many bytes, or says why there is none. The events are to be reported without the lock.
+    pub(super) fn make_room(
+        &self,
+        writer: &mut Writer,
+        bytes: u64,
+        events: &mut Vec<SpoolEvent>,
+    ) -> Result<(), SpoolError> {
         // Other processes write as well, and deliveries give space back: measured anew every few appends.
         if !writer.space.is_measured || writer.space.written >= self.config.segment_bytes / 8 {
             self.measure(writer);
@@ -39,7 +45,7 @@ impl Queue {
             }
             #[cfg(test)]
             self.before_giving_way.run();
-            match self.give_way(&quiet)? {
+            match self.give_way(&quiet, events)? {
                 Eviction::Done | Eviction::Outdated => {}
                 Eviction::Nothing => return Err(SpoolError::Full { path: self.config.dir.clone(), reason }),
             }
@@ -59,7 +65,7 @@ impl Queue {
 
     /// Evicts the oldest segment of the first of these queues that has one, if segments give way at all, and if in none of
     /// them a deletion has begun since it had so many.
-    fn give_way(&self, quiet: &[(&Self, u64)]) -> Result<Eviction, SpoolError> {
+    fn give_way(&self, quiet: &[(&Self, u64)], events: &mut Vec<SpoolEvent>) -> Result<Eviction, SpoolError> {
         for (queue, deletions) in quiet {
             // What a deletion has freed since the measurement may be enough.
             if quiet.iter().any(|(queue, deletions)| queue.read_cache.lock().deletions() != *deletions) {
@@ -68,7 +74,7 @@ impl Queue {
             if self.config.limits.when_full == FullPolicy::RejectNew {
                 break;
             }
-            match queue.evict_oldest(*deletions)? {
+            match queue.evict_oldest(*deletions, events)? {
                 Eviction::Nothing => {}
                 eviction => return Ok(eviction),
             }
@@ -78,7 +84,7 @@ impl Queue {
 
     /// Deletes the oldest segment, delivered or not, unless another deletion has begun since there were `deletions`: what is
     /// chosen and that none has begun holds until the deletion begins, under one lock.
-    fn evict_oldest(&self, deletions: u64) -> Result<Eviction, SpoolError> {
+    fn evict_oldest(&self, deletions: u64, events: &mut Vec<SpoolEvent>) -> Result<Eviction, SpoolError> {
         let mut cache = self.read_cache.lock();
         let number = loop {
             if cache.deletions() != deletions {
@@ -96,9 +102,7 @@ impl Queue {
         let (evicted, unreported) = self.index.lock().evict(number);
         let open = self.read_cache.lock().close(number);
         drop(open);
-        for gap in evicted {
-            self.note_gap(gap);
-        }
+        events.extend(evicted.into_iter().filter_map(|gap| self.count_gap(gap)));
         self.report_again(unreported);
         let deleted = self.dir.delete_retired(number);
         self.read_cache.lock().remove(number);
@@ -107,7 +111,8 @@ impl Queue {
             // To be tried again.
             self.ask(Job::Remove(number));
         }
-        let _ = self.with_cursors(|cursors| cursors.forget(number));
+        let (_, event) = self.with_cursors_silent(|cursors| cursors.forget(number));
+        events.extend(event);
         self.progress.notify_all();
         deleted.map(|()| Eviction::Done)
     }
