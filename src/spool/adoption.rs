@@ -72,7 +72,8 @@ impl Spool {
                 self.nothing_to_adopt.store(opened.is_none(), Ordering::Relaxed);
                 if let Some(opened) = opened {
                     self.queue.writer.lock().elder = Arc::downgrade(&opened.queue);
-                    self.attached.lock().adopted = Some(Box::new(opened));
+                    let before = self.attached.lock().adopted.replace(Box::new(opened));
+                    drop(before);
                     self.queue.wake();
                 }
                 self.adoption_failing.store(false, Ordering::Relaxed);

@@ -121,7 +121,7 @@ impl Queue {
         }
     }
 
-    fn run_job(&self, job: &Job) -> Result<(), SpoolError> {
+    pub(super) fn run_job(&self, job: &Job) -> Result<(), SpoolError> {
         match *job {
             Job::MakeNext => self.make_next_ahead(),
             Job::Seal { ref segment, frames } => {

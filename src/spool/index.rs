@@ -247,6 +247,8 @@ pub(super) struct Index {
     /// Somebody was asked to write them, and has not begun.
     settle_asked: bool,
     pub(super) unreported: Unreported,
+    /// A loss was told of as an event since gaps were last taken from here to be reported.
+    pub(super) loss_told: bool,
     /// Somebody reports gaps that were taken from here.
     pub(super) reporting: bool,
 }

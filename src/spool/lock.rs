@@ -10,14 +10,12 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Stands in the message of a panic between the two ranks.
-const OUT_OF_ORDER: &str = " is locked under ";
+/// Stands in the message of a panic between what was tried and the lock that is held.
+const OUT_OF_ORDER: &str = " is not to be had under ";
 
 /// The locks of a spool. A variant's level is its place in the order; two of one level are never held together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rank {
-    /// The housekeeper's handle and the adopted queue. No other lock is taken under it.
-    Attached,
     /// The active segment, the next one, and space. It is never held while a segment is made.
     Writer,
     /// The open segments, the batch that is read ahead, and spare bodies. It is never held during I/O.
@@ -32,6 +30,8 @@ pub(super) enum Rank {
     SledThreads,
     /// The engine's threads that are held meanwhile.
     SledTrap,
+    /// The housekeeper's handle and the adopted queue. No other lock is taken under it.
+    Attached,
 }
 
 impl Rank {
@@ -39,13 +39,13 @@ impl Rank {
     #[cfg(debug_assertions)]
     fn level(self) -> u8 {
         match self {
-            Self::Attached => 0,
-            Self::Writer => 1,
-            Self::ReadCache | Self::CursorStore => 2,
-            Self::Index => 3,
-            Self::Entries => 4,
-            Self::SledThreads => 5,
-            Self::SledTrap => 6,
+            Self::Writer => 0,
+            Self::ReadCache | Self::CursorStore => 1,
+            Self::Index => 2,
+            Self::Entries => 3,
+            Self::SledThreads => 4,
+            Self::SledTrap => 5,
+            Self::Attached => 6,
         }
     }
 }
@@ -114,7 +114,19 @@ impl<T> Guard<'_, T> {
     }
 }
 
-/// Whether a thread panicked because it took a lock out of order. Nobody may go on after that as after another panic.
+/// Checks that the thread holds no lock: it is about to run code that is not the spool's.
+///
+/// # Panics
+///
+/// In a debug build, if it does.
+pub(super) fn check_none_held() {
+    #[cfg(debug_assertions)]
+    if let Some(held) = HELD.try_with(|held| held.borrow().last().copied()).ok().flatten() {
+        panic!("an event{OUT_OF_ORDER}{held:?}");
+    }
+}
+
+/// Whether a thread panicked because it took a lock out of order, or ran what it must not run under one. Nobody may go on after that as after another panic.
 pub(super) fn is_out_of_order(panic: &(dyn Any + Send)) -> bool {
     cfg!(debug_assertions) && panic.downcast_ref::<String>().is_some_and(|message| message.contains(OUT_OF_ORDER))
 }
@@ -188,13 +200,26 @@ mod tests {
     fn locks_that_are_not_taken_in_ascending_order_panic() {
         use Rank::{Attached, CursorStore, Entries, Index, ReadCache, SledThreads, SledTrap, Writer};
         let levels =
-            [&[Attached][..], &[Writer], &[ReadCache, CursorStore], &[Index], &[Entries], &[SledThreads], &[SledTrap]];
+            [&[Writer][..], &[ReadCache, CursorStore], &[Index], &[Entries], &[SledThreads], &[SledTrap], &[Attached]];
         for (outer_at, outer) in levels.iter().enumerate() {
             for (inner_at, inner) in levels.iter().enumerate() {
                 for (outer, inner) in outer.iter().flat_map(|outer| inner.iter().map(move |inner| (*outer, *inner))) {
                     assert_eq!(nests(outer, inner), inner_at > outer_at, "{inner:?} under {outer:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_reported_under_any_lock_panics() {
+        check_none_held();
+        for rank in [Rank::Writer, Rank::CursorStore, Rank::Index, Rank::Attached] {
+            let lock = Lock::new(rank, ());
+            let held = lock.lock();
+            let panic = catch_unwind(check_none_held).unwrap_err();
+            assert!(is_out_of_order(&*panic), "{rank:?}");
+            drop(held);
+            check_none_held();
         }
     }
 

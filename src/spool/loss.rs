@@ -13,13 +13,24 @@ use crate::observe::loss::LossReason;
 impl Queue {
     /// Counts a loss, and has it reported.
     pub(super) fn note_gap(&self, gap: Gap) {
+        if let Some(event) = self.count_gap(gap) {
+            self.report_event(event);
+        }
+    }
+
+    /// Does so for who holds a lock. The event is to be reported without one: the first since losses were last reported in
+    /// the stream.
+    pub(super) fn count_gap(&self, gap: Gap) -> Option<SpoolEvent> {
         let (reason, records) = (gap.reason, gap.records);
         self.hooks.losses.add(reason, records);
-        let only = self.index.lock().add_gap(gap);
+        let mut index = self.index.lock();
+        let only = index.add_gap(gap);
+        let told = std::mem::replace(&mut index.loss_told, true);
+        drop(index);
         if only {
-            self.report_event(SpoolEvent::RecordsLost { reason, records });
             self.ask(Job::ReportGaps);
         }
+        (!told).then_some(SpoolEvent::RecordsLost { reason, records })
     }
 
     /// Counts records that will not be delivered, and has them reported; `between` are their timestamps.
@@ -62,6 +73,8 @@ impl Queue {
 /// left wait again when this is dropped.
 struct Reporting<'a> {
     queue: &'a Queue,
+    /// One of them was told of as an event.
+    told: bool,
     failed: Option<Gap>,
     gaps: <Unreported as IntoIterator>::IntoIter,
 }
@@ -74,7 +87,8 @@ impl<'a> Reporting<'a> {
         }
         index.reporting = true;
         let gaps = std::mem::take(&mut index.unreported).into_iter();
-        Self { queue, failed: None, gaps }
+        let told = std::mem::take(&mut index.loss_told);
+        Self { queue, told, failed: None, gaps }
     }
 }
 
@@ -84,6 +98,8 @@ impl Drop for Reporting<'_> {
         index.reporting = false;
         for gap in self.failed.take().into_iter().chain(self.gaps.by_ref()) {
             index.add_gap(gap);
+            // They are tried again and again: that is told once.
+            index.loss_told |= self.told;
         }
         drop(index);
         self.queue.progress.notify_all();

@@ -14,7 +14,7 @@ use super::dir::QueueDir;
 use super::gap::GapEncoder;
 use super::index::Index;
 use super::jobs::Job;
-use super::lock::{Guard, Lock, Rank};
+use super::lock::{self, Guard, Lock, Rank};
 use super::position::SegmentId;
 use super::read_cache::{Phase, ReadCache};
 use super::rejected::RejectedStore;
@@ -80,6 +80,9 @@ pub(super) struct Queue {
     pub(super) progress: Condvar,
     pub(super) closed: AtomicBool,
     pub(super) jobs: Sender<Job>,
+    /// When there is too little room, before anything is evicted.
+    #[cfg(test)]
+    pub(super) before_giving_way: super::tests::Hook,
 }
 
 /// The parts of a queue that its directory gives.
@@ -107,6 +110,8 @@ impl Queue {
             progress: Condvar::new(),
             closed: AtomicBool::new(false),
             jobs,
+            #[cfg(test)]
+            before_giving_way: super::tests::Hook::default(),
         }
     }
 
@@ -118,7 +123,9 @@ impl Queue {
         (self.hooks.wake)();
     }
 
+    /// Reports an event, with no lock of a spool held: a subscriber of the host may ask for the spool's numbers meanwhile.
     pub(super) fn report_event(&self, event: SpoolEvent) {
+        lock::check_none_held();
         self.hooks.events.report(event);
     }
 
@@ -138,16 +145,25 @@ impl Queue {
         &self,
         work: impl FnOnce(&mut CursorStore) -> Result<T, SpoolError>,
     ) -> Result<T, SpoolError> {
+        let (result, event) = self.with_cursors_silent(work);
+        if let Some(event) = event {
+            self.report_event(event);
+        }
+        result
+    }
+
+    /// Does so for who holds a lock. The event is to be reported without one.
+    pub(super) fn with_cursors_silent<T>(
+        &self,
+        work: impl FnOnce(&mut CursorStore) -> Result<T, SpoolError>,
+    ) -> (Result<T, SpoolError>, Option<SpoolEvent>) {
         let mut cursors = self.cursors.lock();
         let unwritten = self.index.lock().take_unwritten();
         cursors.put(unwritten);
         let result = work(&mut cursors);
         let failure = cursors.take_failure();
         drop(cursors);
-        if let Some(reason) = failure {
-            self.report_event(SpoolEvent::CursorNotWritten { reason });
-        }
-        result
+        (result, failure.map(|reason| SpoolEvent::CursorNotWritten { reason }))
     }
 
     /// Makes every acknowledgement so far survive a kill of the process.

@@ -83,6 +83,8 @@ pub(super) struct ReadCache {
     read_ahead: ReadAhead,
     /// The memory of bodies that were delivered.
     spare_bodies: Vec<Vec<u8>>,
+    /// How many deletions have begun.
+    deletions: u64,
 }
 
 /// Open segments.
@@ -169,6 +171,7 @@ impl ReadCache {
     }
 
     pub(super) fn begin_phase(&mut self, number: u64, phase: Phase) {
+        self.deletions += u64::from(phase == Phase::Deleting);
         self.segments.entry(number).or_default().phase = Some(phase);
     }
 
@@ -179,6 +182,11 @@ impl ReadCache {
                 self.segments.remove(&number);
             }
         }
+    }
+
+    /// How many deletions of segments have begun. If none was under way when there were as many, no room was made since.
+    pub(super) fn deletions(&self) -> u64 {
+        self.deletions
     }
 
     /// Whether any segment is being deleted.

@@ -7,20 +7,35 @@ use super::queue::{Queue, Writer};
 use super::read_cache::Phase;
 use crate::config::values::{Durability, FullPolicy};
 use crate::error::SpoolError;
+use crate::observe::event::SpoolEvent;
+
+/// How an eviction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Eviction {
+    Done,
+    /// Nothing was changed: segments were deleted since it was decided. There may be room without it.
+    Outdated,
+    /// There is no segment but the newest, or none that may give way.
+    Nothing,
+}
 
 impl Queue {
-    /// Makes room for so many bytes, or says why there is none.
-    pub(super) fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), SpoolError> {
+    /// Makes room for so many bytes, or says why there is none. The events are to be reported without the lock.
+    pub(super) fn make_room(
+        &self,
+        writer: &mut Writer,
+        bytes: u64,
+        events: &mut Vec<SpoolEvent>,
+    ) -> Result<(), SpoolError> {
         // Other processes write as well, and deliveries give space back: measured anew every few appends.
         if !writer.space.is_measured || writer.space.written >= self.config.segment_bytes / 8 {
             self.measure(writer);
         }
         while let Some(reason) = self.lacks_room(&writer.space, bytes) {
             let elder = writer.elder.upgrade();
+            let queues = elder.as_deref().into_iter().chain([self]);
             // What is delivered may be just being deleted.
-            for queue in elder.as_deref().into_iter().chain([self]) {
-                queue.wait_for_deletions();
-            }
+            let quiet: Vec<_> = queues.map(|queue| (queue, queue.wait_for_deletions())).collect();
             self.measure(writer);
             if self.lacks_room(&writer.space, bytes).is_none() {
                 break;
@@ -28,45 +43,66 @@ impl Queue {
             if self.dir.drop_quarantined()? {
                 continue;
             }
-            let evicted = match self.config.limits.when_full {
-                FullPolicy::EvictOldest => {
-                    elder.as_deref().map_or(Ok(false), Self::evict_oldest)? || self.evict_oldest()?
-                }
-                FullPolicy::RejectNew => false,
-            };
-            if !evicted {
-                return Err(SpoolError::Full { path: self.config.dir.clone(), reason });
+            #[cfg(test)]
+            self.before_giving_way.run();
+            match self.give_way(&quiet, events)? {
+                Eviction::Done | Eviction::Outdated => {}
+                Eviction::Nothing => return Err(SpoolError::Full { path: self.config.dir.clone(), reason }),
             }
         }
         writer.space.written += bytes;
         Ok(())
     }
 
-    fn wait_for_deletions(&self) {
+    /// Waits until no segment is being deleted. Returns how many deletions there were up to then.
+    fn wait_for_deletions(&self) -> u64 {
         let mut cache = self.read_cache.lock();
         while cache.is_deleting() {
             cache = cache.wait(&self.phase_ended);
         }
+        cache.deletions()
     }
 
-    /// Deletes the oldest segment, delivered or not; false if there is none but the newest.
-    fn evict_oldest(&self) -> Result<bool, SpoolError> {
-        let (number, deleting) = loop {
-            let oldest = self.index.lock().oldest();
-            let Some(number) = oldest else { return Ok(false) };
-            let deleting = self.begin_phase(number, Phase::Deleting);
-            // It may have been deleted before that.
-            if self.index.lock().oldest() == Some(number) {
-                break (number, deleting);
+    /// Evicts the oldest segment of the first of these queues that has one, if segments give way at all, and if in none of
+    /// them a deletion has begun since it had so many.
+    fn give_way(&self, quiet: &[(&Self, u64)], events: &mut Vec<SpoolEvent>) -> Result<Eviction, SpoolError> {
+        for (queue, deletions) in quiet {
+            // What a deletion has freed since the measurement may be enough.
+            if quiet.iter().any(|(queue, deletions)| queue.read_cache.lock().deletions() != *deletions) {
+                return Ok(Eviction::Outdated);
             }
+            if self.config.limits.when_full == FullPolicy::RejectNew {
+                break;
+            }
+            match queue.evict_oldest(*deletions, events)? {
+                Eviction::Nothing => {}
+                eviction => return Ok(eviction),
+            }
+        }
+        Ok(Eviction::Nothing)
+    }
+
+    /// Deletes the oldest segment, delivered or not, unless another deletion has begun since there were `deletions`: what is
+    /// chosen and that none has begun holds until the deletion begins, under one lock.
+    fn evict_oldest(&self, deletions: u64, events: &mut Vec<SpoolEvent>) -> Result<Eviction, SpoolError> {
+        let mut cache = self.read_cache.lock();
+        let number = loop {
+            if cache.deletions() != deletions {
+                return Ok(Eviction::Outdated);
+            }
+            let oldest = self.index.lock().oldest();
+            let Some(number) = oldest else { return Ok(Eviction::Nothing) };
+            if cache.phase(number).is_none() {
+                break number;
+            }
+            cache = cache.wait(&self.phase_ended);
         };
+        let deleting = self.enter_phase(cache, number, Phase::Deleting);
         self.dir.retire(number)?;
         let (evicted, unreported) = self.index.lock().evict(number);
         let open = self.read_cache.lock().close(number);
         drop(open);
-        for gap in evicted {
-            self.note_gap(gap);
-        }
+        events.extend(evicted.into_iter().filter_map(|gap| self.count_gap(gap)));
         self.report_again(unreported);
         let deleted = self.dir.delete_retired(number);
         self.read_cache.lock().remove(number);
@@ -75,9 +111,10 @@ impl Queue {
             // To be tried again.
             self.ask(Job::Remove(number));
         }
-        let _ = self.with_cursors(|cursors| cursors.forget(number));
+        let (_, event) = self.with_cursors_silent(|cursors| cursors.forget(number));
+        events.extend(event);
         self.progress.notify_all();
-        deleted.map(|()| true)
+        deleted.map(|()| Eviction::Done)
     }
 
     fn measure(&self, writer: &mut Writer) {

@@ -52,12 +52,28 @@ impl Queue {
         for (_, block) in blocks {
             check_sizes(block)?;
         }
+        let mut events = Vec::new();
+        let result = self.append_silent(blocks, framing, gap, &mut events);
+        for event in events {
+            self.report_event(event);
+        }
+        result
+    }
+
+    /// Does so. The events are to be reported when this has returned, without the lock.
+    fn append_silent(
+        &self,
+        blocks: &[(&str, &Block)],
+        framing: &Framing,
+        gap: Option<&Gap>,
+        events: &mut Vec<SpoolEvent>,
+    ) -> Result<(), SpoolError> {
         let mut writer = self.writer.lock();
         if self.is_closed() {
             return Err(SpoolError::Closed);
         }
         let bytes = blocks.iter().map(|(key, block)| stored_bytes(key, block, framing)).sum();
-        self.make_room(&mut writer, bytes)?;
+        self.make_room(&mut writer, bytes, events)?;
         // After a write error a database fails for ever, also when the cause is gone: the entries go to a new one.
         let mut retried = false;
         loop {
@@ -69,7 +85,7 @@ impl Queue {
                     return Ok(());
                 }
                 Err(error) => {
-                    self.abandon_active(&mut writer)?;
+                    self.abandon_active(&mut writer, events)?;
                     if std::mem::replace(&mut retried, true) {
                         return Err(error);
                     }
@@ -274,16 +290,16 @@ impl Queue {
         }
     }
 
-    /// Abandons the active segment after a write error.
+    /// Abandons the active segment after a write error. The event is to be reported without the lock.
     ///
     /// # Errors
     ///
     /// If it cannot be noted which frames of the segment were accepted: the entries that failed must not be written again
     /// then, or a restart would find them twice.
-    fn abandon_active(&self, writer: &mut Writer) -> Result<(), SpoolError> {
+    fn abandon_active(&self, writer: &mut Writer, events: &mut Vec<SpoolEvent>) -> Result<(), SpoolError> {
         let Some(old) = writer.active.take() else { return Ok(()) };
         let (number, accepted) = (old.number(), old.accepted);
-        self.report_event(SpoolEvent::SegmentAbandoned { segment: number });
+        events.push(SpoolEvent::SegmentAbandoned { segment: number });
         // Whoever still finds it open sees that it is not active any more.
         self.index.lock().abandon_active();
         let open = self.read_cache.lock().remove(number);
@@ -297,11 +313,15 @@ impl Queue {
         let segment = self.writer.lock().active.as_ref().map(|active| active.segment.clone());
         let Some(segment) = segment else { return Ok(()) };
         segment.sync().or_else(|error| {
+            let mut events = Vec::new();
             let mut writer = self.writer.lock();
-            if writer.active.as_ref().is_some_and(|active| Arc::ptr_eq(&active.segment, &segment)) {
-                self.abandon_active(&mut writer)?;
-            }
+            let is_active = writer.active.as_ref().is_some_and(|active| Arc::ptr_eq(&active.segment, &segment));
+            let abandoned = if is_active { self.abandon_active(&mut writer, &mut events) } else { Ok(()) };
             drop(writer);
+            for event in events {
+                self.report_event(event);
+            }
+            abandoned?;
             let (segment, reason) = (segment.id.number, error_chain(&error));
             self.report_event(SpoolEvent::SegmentNotSynced { segment, reason });
             Ok(())

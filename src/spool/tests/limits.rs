@@ -92,9 +92,40 @@ fn with_reject_new_what_was_accepted_stays_and_there_is_room_again_after_a_deliv
     let (delivered, _) = drain(&spool);
     let records = delivered["a"].iter().filter(|line| !line.starts_with("gap"));
     assert!(records.map(|line| line[..4].parse::<usize>().unwrap()).eq(accepted));
-    while try_append(200).is_err() {
-        std::thread::sleep(Duration::from_millis(10));
+    // What was delivered is then deleted.
+    all_reported(&spool);
+    try_append(200).unwrap();
+}
+
+/// A deletion that begins after the measurement, of a segment that is not the oldest.
+#[test]
+fn nothing_is_evicted_for_the_room_that_a_deletion_has_just_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    let spool = open(&config);
+    let record = "x".repeat(1 << 20);
+    append(&spool, "oldest", &[&record]);
+    append(&spool, "delivered", &[&record, &record]);
+    let delivered = next(&spool, &Arc::from("delivered")).unwrap();
+    let queue = spool.queue.clone();
+    spool.queue.before_giving_way.set(move || {
+        let second = next_of(&delivered.partition);
+        assert!(second.is_none_or(|second| second.id == delivered.id));
+        delivered.ack();
+        let rest = next_of(&delivered.partition).unwrap();
+        rest.ack();
+        assert_eq!(rest.start().segment, delivered.start().segment);
+        assert!(queue.run_job(&Job::Remove(delivered.start().segment)).is_ok());
+    });
+    for _ in 0..8 {
+        append(&spool, "newer", &[&record]);
+        if !spool.queue.before_giving_way.is_set() {
+            break;
+        }
     }
+    assert!(!spool.queue.before_giving_way.is_set());
+    assert_eq!(spool.lost(LossReason::Evicted), 0);
+    assert!(next(&spool, &Arc::from("oldest")).is_some());
 }
 
 /// Their keys are in every entry.

@@ -5,6 +5,7 @@ mod append;
 mod concurrency;
 mod delivery;
 mod limits;
+mod losses;
 mod recovery;
 mod rejected;
 
@@ -95,6 +96,27 @@ fn next_of(partition: &Partition) -> Option<Box<Batch>> {
     }
 }
 
+/// A step that a test puts between two of the spool's own, once.
+#[derive(Default)]
+pub(super) struct Hook(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Hook {
+    fn set(&self, step: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap() = Some(Box::new(step));
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.lock().unwrap().is_some()
+    }
+
+    pub(super) fn run(&self) {
+        let step = self.0.lock().unwrap().take();
+        if let Some(step) = step {
+            step();
+        }
+    }
+}
+
 impl Spool {
     /// Opens a spool that reports no gap in the stream.
     pub(crate) fn open_silent(config: &SpoolConfig) -> Result<Self, SpoolError> {
@@ -133,6 +155,13 @@ impl Spool {
         let housekeeper = self.attached.lock().housekeeper.take();
         housekeeper.unwrap().join().unwrap();
     }
+}
+
+/// Has the housekeeper do its jobs and end: what it is asked for afterwards is not done.
+fn end_housekeeper(spool: &Spool) {
+    spool.queue.ask(Job::Finish);
+    let housekeeper = spool.attached.lock().housekeeper.take();
+    housekeeper.unwrap().join().unwrap();
 }
 
 fn recovered(spool: &Spool) {
