@@ -58,7 +58,7 @@ field: kills cuts faults model fuzz soak stress
 
 # A thousand kills, beside an endpoint that breaks in every way.
 kills count="1000":
-    SPOOL_TEST_KILLS={{ count }} cargo test --locked --all-features --test it -- kill_9_at_random whatever_kills
+    SPOOL_TEST_KILLS={{ count }} cargo test --locked --all-features --test it -- kill_9_at_random crash_oracle
 
 # A hundred power cuts.
 cuts count="100":

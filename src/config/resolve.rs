@@ -157,7 +157,7 @@ fn template_alone(template: &Sourced<Template>) -> ExporterBuildError {
 
 fn otlp(protocol: &Sourced<Option<Protocol>>) -> Result<Box<dyn Encoder>, ExporterBuildError> {
     match protocol.value {
-        None => Err(protocol.invalid("grpc; this exporter speaks http/protobuf and http/json: set OTEL_EXPORTER_OTLP_LOGS_PROTOCOL for the logs alone")),
+        None => Err(protocol.invalid("grpc; this exporter speaks http/protobuf and http/json: set OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/protobuf")),
         #[cfg(feature = "otlp")]
         Some(protocol) => Ok(Box::new(crate::encode::OtlpEncoder::new(protocol))),
         #[cfg(not(feature = "otlp"))]
@@ -223,6 +223,9 @@ fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, E
                     or set OTEL_EXPORTER_SPOOL_DIR, or in a file `spool_dir`";
         return Err(ExporterBuildError::Missing { setting: "with_spool_dir", hint });
     };
+    if dir.value.as_os_str().is_empty() {
+        return Err(dir.invalid("it is empty; give a directory, such as /var/lib/NAME/spool"));
+    }
     let defaults = SpoolLimits::default();
     let max_bytes = or_default(settings.max_spool_bytes.clone(), defaults.max_bytes);
     let max_segment_bytes = max_bytes.value / 8;
@@ -383,6 +386,12 @@ mod tests {
         assert_eq!((headers.get("x-a"), headers.get("x-b"), headers.len()), (Some("code"), Some("outside"), 2));
         let wrong = error(builder(), &[("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-a=1%0d")]);
         assert!(wrong.starts_with("`OTEL_EXPORTER_OTLP_LOGS_HEADERS` is invalid: header `x-a`"), "{wrong}");
+    }
+
+    #[test]
+    fn an_empty_directory_is_none() {
+        let empty = error(builder().with_spool_dir(""), &[]);
+        assert_eq!(empty, "`with_spool_dir` is invalid: it is empty; give a directory, such as /var/lib/NAME/spool");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! [`LogExporter`] partitions a batch, encodes it and appends it to a pipeline's spool; [`SpoolProcessor`] does so record by
 //! record. This is the only folder beside `encode` that knows the SDK.
+//! Listeners through which other processes hand in records belong into a folder `relay` beside this one.
 
 pub(crate) mod builder;
 pub(crate) mod caller_thread;

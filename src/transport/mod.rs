@@ -19,7 +19,7 @@ use crate::transport::settings::TransportSettings;
 type Open = fn(TransportSettings) -> Result<Arc<dyn Transport>, ExporterBuildError>;
 
 /// The transport of each scheme.
-const SCHEMES: [(&str, Open); 2] = [("http", http::open), ("https", http::open)];
+const SCHEMES: &[(&str, Open)] = &[("http", http::open), ("https", http::open)];
 
 /// Opens the transport for the endpoint's scheme.
 ///
@@ -47,7 +47,7 @@ fn scheme(url: &str) -> Option<&str> {
 
 /// The schemes that there are, each with this behind it.
 fn allowed(behind: &str) -> String {
-    SCHEMES.map(|(scheme, _)| format!("{scheme}{behind}")).join(" and ")
+    SCHEMES.iter().map(|(scheme, _)| format!("{scheme}{behind}")).collect::<Vec<_>>().join(" and ")
 }
 
 #[cfg(test)]

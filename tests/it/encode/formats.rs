@@ -291,7 +291,7 @@ fn a_200_that_is_no_response_of_a_bulk_holds_the_batch() {
     service.log("kept");
     let stats = service.wait_for_stats("the answer", |stats| stats.last_error.is_some());
     assert_eq!((stats.pending_records, stats.delivered_records), (1, 0));
-    assert!(stats.last_error.unwrap().contains("no answer of a _bulk"));
+    assert!(stats.last_error.unwrap().contains("no response of a _bulk"));
     service.deliver();
 }
 
