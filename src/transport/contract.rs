@@ -23,10 +23,9 @@ pub(crate) type Delivery<'a> = Pin<Box<dyn Future<Output = Result<Judgement, Sen
 /// Delivers requests and judges the responses.
 ///
 /// A request without a response is an error; a response, whatever it says, is not. An implementation calls
-/// [`Request::begin`] right before it sends and ends what that returns with the outcome. Settings that it has no use for, such as the header hook outside of HTTP, are an
-/// error when it is opened. It runs on the runtime on which it
-/// was opened, blocks no thread, waits no longer than its time-out and logs no body and no header value. Dropping the
-/// future breaks the request off.
+/// [`Request::begin`] right before it sends and ends what that returns with the outcome. Settings that it has no use for, such
+/// as the header hook outside of HTTP, are an error when it is opened. It runs on the runtime on which it was opened, blocks no
+/// thread, waits no longer than its time-out and logs no body and no header value. Dropping the future breaks the request off.
 pub(crate) trait Transport: Send + Sync + 'static {
     fn deliver(&self, request: Request) -> Delivery<'_>;
 

@@ -767,7 +767,7 @@ fn rows_wait_until_the_password_is_right() {
         )
     };
     the_rows_wait_until_an_operator_acts(&clickhouse, with_password, "Code: 193", || {
-        right.store(true, Ordering::Relaxed)
+        right.store(true, Ordering::Relaxed);
     });
 }
 
