@@ -22,6 +22,9 @@ pub(crate) const MAX_RECORD_BYTES: usize = 1 << 30;
 /// The longest partition key; the rest is left out.
 const MAX_KEY_BYTES: usize = 64 << 10;
 
+/// How many bytes an entry has before its texts.
+pub(super) const HEAD_BYTES: usize = (4 + 8 + 4) + 3 * 8 + (8 + 8) + (1 + 1) + (4 + 4) + (4 + 4 * 2);
+
 /// The numbers at the beginning of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EntryHead {
@@ -102,6 +105,7 @@ pub(super) fn write(
         // The builder takes no encoder whose framing is longer.
         out.extend_from_slice(&u16::try_from(part.len()).unwrap_or(u16::MAX).to_le_bytes());
     }
+    debug_assert_eq!(out.len(), HEAD_BYTES, "as entries are cut by it");
     out.extend_from_slice(key.as_bytes());
     for part in parts {
         out.extend_from_slice(&part[..part.len().min(usize::from(u16::MAX))]);

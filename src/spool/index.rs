@@ -457,6 +457,11 @@ impl Index {
         only
     }
 
+    /// Whether there are gaps that no record reports yet.
+    pub(super) fn has_unreported(&self) -> bool {
+        self.reporting || !self.unreported.is_empty()
+    }
+
     /// Notes that a partition lingers.
     pub(super) fn linger(&mut self, key: &str) {
         if let Some(partition) = self.partitions.get_mut(key) {

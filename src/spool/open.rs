@@ -26,6 +26,9 @@ use crate::observe::event::{Events, SpoolEvent};
 use crate::observe::loss::LossReason;
 use crate::process::check_process;
 
+/// So many times losses are reported before a spool is closed, if others come meanwhile: it must not go on for ever.
+const MAX_LAST_REPORTS: usize = 16;
+
 /// How much is in the spool.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Depth {
@@ -228,24 +231,36 @@ impl Spool {
         let queue = &self.queue;
         let adopted = self.attached.lock().adopted.take();
         drop(adopted);
-        // Losses are reported while that is possible.
-        let reported = queue.report_gaps();
-        let mut writer = queue.writer.lock();
-        while matches!(writer.next, NextSegment::Making) {
-            writer = writer.wait(&queue.next_made);
-        }
+        // Losses are reported while that is possible, also those of appends that come in between: when it is closed, none
+        // waits, and no append can add one any more.
+        let (mut reported, mut reports) = (Ok(()), 0);
+        let mut writer = loop {
+            let mut writer = queue.writer.lock();
+            while matches!(writer.next, NextSegment::Making) {
+                writer = writer.wait(&queue.next_made);
+            }
+            let may_report = reports < MAX_LAST_REPORTS && reported.is_ok() && !queue.is_closed();
+            if !may_report || !queue.index.lock().has_unreported() {
+                break writer;
+            }
+            drop(writer);
+            reported = queue.report_gaps();
+            reports += 1;
+        };
         if queue.closed.swap(true, Ordering::AcqRel) {
             return true;
         }
         queue.seal_active(&mut writer);
         drop(writer);
-        if let Err(error) = reported {
-            queue.report_event(SpoolEvent::GapNotReported { reason: error_chain(&error) });
-        }
         queue.ask(Job::Finish);
         let housekeeper = self.attached.lock().housekeeper.take();
         if let Some(housekeeper) = housekeeper {
             let _ = housekeeper.join();
+        }
+        let has_unreported = queue.index.lock().has_unreported();
+        if has_unreported {
+            let error = reported.err().unwrap_or(SpoolError::Closed);
+            queue.report_event(SpoolEvent::GapNotReported { reason: error_chain(&error) });
         }
         let drained = queue.index.lock().is_drained();
         let open = queue.read_cache.lock().remove_all();

@@ -12,7 +12,7 @@ use super::body::Body;
 use super::bytes::index;
 use super::coding::Coding;
 use super::dir::{io_error, read_exact_at};
-use super::entry::{Entry, EntryBytes, EntryHead, StoredLimits, Summary};
+use super::entry::{Entry, EntryBytes, EntryHead, HEAD_BYTES, StoredLimits, Summary};
 use super::frame::{self, Frame, HEADER_BYTES, Location, MAX_PAYLOAD_BYTES, Patched, ReadErrors};
 use super::lock::{Lock, Rank};
 use super::position::SegmentId;
@@ -562,7 +562,7 @@ impl EntryMeta {
 
 /// How many bytes of records, and of where they end, an entry has room for if it is to fit one frame.
 pub(super) fn entry_budget(key: &str, framing: &Framing) -> usize {
-    let head = 64 + key.len() + framing.len();
+    let head = HEAD_BYTES + key.len() + framing.len();
     // A very long key makes entries of several frames rather than many that hold little but the key.
     MAX_PAYLOAD_BYTES.saturating_sub(head).max(MAX_PAYLOAD_BYTES / 4)
 }

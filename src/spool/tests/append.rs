@@ -1,10 +1,13 @@
 //! Appending: what is on disk when an append returns, and who may read it.
 
 use super::*;
+use crate::spool::entry::{self, EntryHead, Part, StoredLimits};
+use crate::spool::frame::MAX_PAYLOAD_BYTES;
 use crate::spool::frame::ReadErrors;
 use crate::spool::position::SegmentId;
 use crate::spool::read_cache::Phase;
 use crate::spool::segment::Segment;
+use crate::spool::segment::entry_budget;
 use crate::spool::store::file_path;
 
 /// However records are stored, they arrive as they are.
@@ -177,4 +180,23 @@ fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
     drop(segment);
     let (_, frames) = Segment::recover(&path, id, u64::MAX, ReadErrors::Fail).unwrap();
     assert_eq!(frames, 10);
+}
+
+#[test]
+fn an_entry_that_is_filled_to_its_budget_takes_one_whole_frame() {
+    let limits = StoredLimits { max_records: 1, max_bytes: 1 };
+    let head = EntryHead {
+        lane: 0,
+        first_record: 0,
+        records: 1,
+        first_timestamp: 0,
+        last_timestamp: 0,
+        appended_at: 0,
+        limits,
+    };
+    let payload = vec![b'x'; entry_budget("key", &FRAMING) - 4];
+    let part = Part { base: 0, ends: &[payload.len()], payload: &payload };
+    let mut bytes = Vec::new();
+    entry::write(&head, "key", &FRAMING, part, Coding::Identity, &mut bytes);
+    assert_eq!(bytes.len(), MAX_PAYLOAD_BYTES);
 }
