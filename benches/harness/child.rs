@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Lines, StdinLock, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry_spool::BoxError;
 use serde::de::DeserializeOwned;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const RECEIVER: &str = "receiver";
 
 /// How long a child may take for what takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
@@ -109,9 +109,13 @@ impl<T: DeserializeOwned + Send + 'static> Child<T> {
     /// Orders it to end and waits for its last words.
     pub(crate) fn last_words(&mut self, seen: &mut Vec<u64>) -> Result<T, BoxError> {
         self.order(&Order::End)?;
-        for _ in 0..PATIENCE.as_millis() / 10 {
+        let (mut moved, mut last) = (Instant::now(), None);
+        while moved.elapsed() < PATIENCE {
             if let Some(words) = self.hear(seen)? {
                 return Ok(words);
+            }
+            if last != seen.last().copied() {
+                (moved, last) = (Instant::now(), seen.last().copied());
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -1,7 +1,7 @@
 //! A service, its endpoint, an outage and a `kill -9`: the purpose of the spool in half a minute.
 //!
 //! ```text
-//! cargo run --release --example quickstart
+//! cargo run --no-default-features --example quickstart
 //! ```
 //!
 //! It needs no server: it starts a receiver of its own on loopback, and itself a second time as the service. It ends with

@@ -1,5 +1,6 @@
 //! The book: one module for each chapter. It exists in the documentation only, and its code is tested.
 
+#[cfg(any(doc, feature = "config-file"))]
 #[doc = include_str!("configuration.md")]
 pub mod configuration {}
 #[doc = include_str!("cost.md")]
@@ -14,6 +15,7 @@ pub mod guarantees {}
 pub mod headers {}
 #[doc = include_str!("limits.md")]
 pub mod limits {}
+#[cfg(any(doc, feature = "metrics"))]
 #[doc = include_str!("metrics.md")]
 pub mod metrics {}
 #[doc = include_str!("migration.md")]

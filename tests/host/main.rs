@@ -20,8 +20,8 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::logs::SdkLogRecord;
 use opentelemetry_spool::{BoxError, Durability, Encoder, Framing, FromSdk, JsonEncoder, SdkEncoder, Verdict};
 
+#[cfg(feature = "internal-logs")]
 mod events;
-mod fault_matrix;
 
 /// The helper program.
 const CHILD: &str = env!("CARGO_BIN_EXE_spool-test-child");

@@ -1,15 +1,13 @@
 //! The HTTP client and its settings: proxy, redirects, timeouts, connections, and a client of one's own.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use common::{Answer, Authority, PATIENCE, Receiver, Service, exporter, exporter_to, in_words, names, spool_dir};
+use common::{Answer, Authority, Receiver, Service, exporter, exporter_to, in_words, names, spool_dir};
 use opentelemetry_spool::{Durability, ExporterBuildError, LogExporter, LogExporterBuilder};
-
-const NEVER: Duration = Duration::from_secs(1_000 * 60 * 60);
 
 #[test]
 fn requests_go_through_the_proxy() {
@@ -101,49 +99,6 @@ fn a_kept_connection_that_the_server_has_closed_costs_nothing() {
     }
     assert_eq!(receiver.delivered(), names("m", 1..=10));
     assert_eq!(receiver.look(|log| log.repeated), 0);
-}
-
-/// A server that accepts connections and never says a word; counts them.
-fn mute_server() -> (String, mpsc::Receiver<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("https://{}/ingest", listener.local_addr().expect("an address"));
-    let (accepted, connections) = mpsc::channel();
-    thread::spawn(move || {
-        let mut kept = Vec::new();
-        for stream in listener.incoming() {
-            kept.push(stream);
-            if accepted.send(()).is_err() {
-                return;
-            }
-        }
-    });
-    (url, connections)
-}
-
-#[test]
-fn a_connection_that_is_not_made_within_the_connect_timeout_is_retried() {
-    let spool = spool_dir();
-    let (url, connections) = mute_server();
-    // Only the connect timeout can end the TLS handshake: the request itself may take for ever.
-    let service =
-        Service::simple(exporter_to(&url, &spool).with_timeout(NEVER).with_connect_timeout(Duration::from_millis(50)));
-    service.log("hello");
-    for _ in 0..3 {
-        connections.recv_timeout(PATIENCE).expect("one more attempt");
-    }
-    assert_eq!(service.handle.stats().pending_records, 1);
-}
-
-#[test]
-fn the_timeout_covers_the_whole_request_with_its_connection() {
-    let spool = spool_dir();
-    let (url, connections) = mute_server();
-    let service =
-        Service::simple(exporter_to(&url, &spool).with_connect_timeout(NEVER).with_timeout(Duration::from_millis(50)));
-    service.log("hello");
-    for _ in 0..3 {
-        connections.recv_timeout(PATIENCE).expect("one more attempt");
-    }
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! Over TLS: who is trusted, who is let in, and that nothing gets through to anybody else.
 
-use common::{Authority, Receiver, Service, exporter, names, spool_dir};
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use common::children::NEVER;
+use common::{Authority, PATIENCE, Receiver, Service, exporter, exporter_to, names, spool_dir};
 use opentelemetry_spool::LogExporterBuilder;
 
 #[test]
@@ -79,4 +85,47 @@ fn a_client_certificate_of_the_wrong_authority_is_rejected_by_the_server() {
         exporter(&receiver, &spool).with_root_certificate_pem(authority.pem()).with_client_identity_pem(identity)
     };
     nothing_is_sent(&receiver, with(authority.client_identity()), with(clients.client_identity()));
+}
+
+/// A server that accepts connections and never says a word; counts them.
+fn mute_server() -> (String, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://{}/ingest", listener.local_addr().expect("an address"));
+    let (accepted, connections) = mpsc::channel();
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in listener.incoming() {
+            kept.push(stream);
+            if accepted.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    (url, connections)
+}
+
+#[test]
+fn a_connection_that_is_not_made_within_the_connect_timeout_is_tried_again() {
+    let spool = spool_dir();
+    let (url, connections) = mute_server();
+    // Only the connect timeout can end the TLS handshake: the request itself may take for ever.
+    let service =
+        Service::simple(exporter_to(&url, &spool).with_timeout(NEVER).with_connect_timeout(Duration::from_millis(50)));
+    service.log("hello");
+    for _ in 0..3 {
+        connections.recv_timeout(PATIENCE).expect("one more attempt");
+    }
+    assert_eq!(service.handle.stats().pending_records, 1);
+}
+
+#[test]
+fn the_timeout_covers_the_whole_request_with_its_connection() {
+    let spool = spool_dir();
+    let (url, connections) = mute_server();
+    let service =
+        Service::simple(exporter_to(&url, &spool).with_connect_timeout(NEVER).with_timeout(Duration::from_millis(50)));
+    service.log("hello");
+    for _ in 0..3 {
+        connections.recv_timeout(PATIENCE).expect("one more attempt");
+    }
 }
