@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_none_is_answered_with_those_that_are() {
+    fn a_word_that_is_none_is_an_error_that_names_those_that_are() {
         assert_eq!(Option::<Protocol>::from_text("HTTP/json"), Ok(Some(Protocol::HttpJson)));
         let error = Option::<Protocol>::from_text("http").unwrap_err();
         assert_eq!(error, r#""http"; allowed are http/protobuf, http/json, grpc"#);

@@ -22,7 +22,7 @@ use crate::transport::settings::TransportSettings;
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 
-/// Where OTLP goes unless it is told.
+/// The default endpoint of OTLP.
 const OTLP_ENDPOINT: &str = "http://localhost:4318/v1/logs";
 
 /// Everything that an application gives an exporter in code.
@@ -463,13 +463,13 @@ mod tests {
 
     #[cfg(feature = "otlp")]
     #[test]
-    fn otlp_has_a_default_endpoint_and_grpc_is_refused_where_it_would_count() {
+    fn otlp_has_a_default_endpoint_and_grpc_is_an_error_where_it_would_count() {
         let otlp = LogExporterBuilder::default().with_spool_dir("/spool").with_protocol(Protocol::HttpBinary);
         assert_eq!(resolve(otlp, &[]).ok().unwrap().transport.endpoint.value, OTLP_ENDPOINT);
         let grpc = [("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "grpc")];
-        let refused = error(builder(), &grpc);
+        let wrong = error(builder(), &grpc);
         let expected = "`OTEL_EXPORTER_OTLP_LOGS_PROTOCOL` is invalid: grpc; this exporter speaks";
-        assert!(refused.starts_with(expected), "{refused}");
+        assert!(wrong.starts_with(expected), "{wrong}");
         assert!(resolve(builder().with_encoder(JsonEncoder::default()), &grpc).is_ok());
     }
 

@@ -124,7 +124,7 @@ fn inflate(stored: &[u8], plain_len: usize, out: &mut Vec<u8>) -> Result<bool, S
     use flate2::{Decompress, FlushDecompress};
 
     let start = out.len();
-    // One more, so that a longer one is noticed.
+    // The buffer has one byte more, so that a longer one is noticed.
     out.reserve(plain_len + 1);
     let inflated = Decompress::new(false).decompress_vec(stored, out, FlushDecompress::Sync);
     Ok(inflated.is_ok() && out.len() - start == plain_len)

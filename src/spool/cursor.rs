@@ -129,7 +129,7 @@ impl CursorStore {
     }
 
     /// The cursor of a lane that a restart would find after a write that failed: it may have reached the file. `None` if
-    /// that cannot be told.
+    /// that cannot be known.
     pub(super) fn written_lane(&self, lane: LaneId) -> Option<LaneCursor> {
         let store = Store::open_unsynced(&self.dir, SHAPE, READ_PATIENCE).ok()?;
         let value = store.get(&key(lane)).ok()?;

@@ -247,7 +247,7 @@ impl QueueDir {
             if let Some(number) = name.strip_suffix(".segment").and_then(|number| number.parse().ok()) {
                 numbers.push(number);
             } else if name.ends_with(".dead") || name.ends_with(".new") {
-                // What cannot be removed hinders nobody.
+                // A remainder that cannot be removed hinders nobody.
                 let _ = fs::remove_dir_all(found.path());
             }
         }

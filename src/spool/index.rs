@@ -247,8 +247,8 @@ pub(super) struct Index {
     /// Somebody was asked to write them, and has not begun.
     settle_asked: bool,
     pub(super) unreported: Unreported,
-    /// A loss was told of as an event since gaps were last taken from here to be reported.
-    pub(super) loss_told: bool,
+    /// A loss was reported as an event since gaps were last taken from here to be reported.
+    pub(super) loss_reported: bool,
     /// Somebody reports gaps that were taken from here.
     pub(super) reporting: bool,
 }
@@ -490,7 +490,7 @@ impl Index {
 impl Index {
     /// Gives out every partition that waits.
     pub(super) fn enqueue_all(&mut self) {
-        // One segment after the other, or each of them would be opened again for each partition.
+        // The order of segments keeps each from being opened again for each partition.
         let lane = |partition: &Partition| partition.lanes.front().map(|lane| lane.id);
         let mut keys: Vec<_> = self.partitions.iter().map(|(key, partition)| (lane(partition), key.clone())).collect();
         keys.sort_unstable();

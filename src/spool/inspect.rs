@@ -315,7 +315,7 @@ impl SegmentFiles {
         if self.seal.is_none() && self.path.join("seal").exists() {
             damage("its seal is damaged: what should be in it is not known".to_owned());
         }
-        // Of a number that is not accepted, there may be anything.
+        // A frame behind the accepted ones may hold anything.
         let found: Vec<_> = reader.segment.whole_frames().take_while(|number| *number < reader.frames).collect();
         let expected = self.seal.as_ref().map_or_else(|| found.last().map_or(0, |last| last + 1), |seal| seal.frames);
         for missing in holes(&found, expected) {

@@ -25,12 +25,12 @@ impl Queue {
         self.hooks.losses.add(reason, records);
         let mut index = self.index.lock();
         let only = index.add_gap(gap);
-        let told = std::mem::replace(&mut index.loss_told, true);
+        let reported = std::mem::replace(&mut index.loss_reported, true);
         drop(index);
         if only {
             self.ask(Job::ReportGaps);
         }
-        (!told).then_some(SpoolEvent::RecordsLost { reason, records })
+        (!reported).then_some(SpoolEvent::RecordsLost { reason, records })
     }
 
     /// Counts records that will not be delivered, and has them reported; `between` are their timestamps.
@@ -73,8 +73,8 @@ impl Queue {
 /// left wait again when this is dropped.
 struct Reporting<'a> {
     queue: &'a Queue,
-    /// One of them was told of as an event.
-    told: bool,
+    /// One of them was reported as an event.
+    reported: bool,
     failed: Option<Gap>,
     gaps: <Unreported as IntoIterator>::IntoIter,
 }
@@ -87,8 +87,8 @@ impl<'a> Reporting<'a> {
         }
         index.reporting = true;
         let gaps = std::mem::take(&mut index.unreported).into_iter();
-        let told = std::mem::take(&mut index.loss_told);
-        Self { queue, told, failed: None, gaps }
+        let reported = std::mem::take(&mut index.loss_reported);
+        Self { queue, reported, failed: None, gaps }
     }
 }
 
@@ -98,8 +98,8 @@ impl Drop for Reporting<'_> {
         index.reporting = false;
         for gap in self.failed.take().into_iter().chain(self.gaps.by_ref()) {
             index.add_gap(gap);
-            // They are tried again and again: that is told once.
-            index.loss_told |= self.told;
+            // They are retried until it succeeds: the event is reported once.
+            index.loss_reported |= self.reported;
         }
         drop(index);
         self.queue.progress.notify_all();

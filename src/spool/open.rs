@@ -26,7 +26,7 @@ use crate::observe::event::{Events, SpoolEvent};
 use crate::observe::loss::LossReason;
 use crate::process::check_process;
 
-/// So many times losses are reported before a spool is closed, if others come meanwhile: it must not go on for ever.
+/// The number of times that losses are reported before a spool is closed, if others come meanwhile: it must end.
 const MAX_LAST_REPORTS: usize = 16;
 
 /// How much is in the spool.
@@ -201,7 +201,7 @@ impl Spool {
     /// Makes every acknowledgement so far survive a kill of the process.
     pub(crate) fn settle(&self) {
         for queue in self.queues() {
-            // What cannot be written now is written later.
+            // An error is no matter: the cursors are written later.
             let _ = queue.settle();
         }
     }

@@ -142,7 +142,7 @@ impl Queue {
                 let Some(expired) = self.skip(key, asked, &choice, collected.end, collected.records) else { continue };
                 let between = (collected.first_timestamp, collected.last_timestamp);
                 self.lose(key, LossReason::Expired, expired, Some(between));
-                // One at a time, or the thread would be held by all that is too old.
+                // A call skips one batch, so that the thread is not held by all that is too old.
                 return Ok(Next::Skipped);
             }
             let Ok(admitted) = self.admit(key, asked, &choice, collected.end) else {

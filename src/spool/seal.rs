@@ -31,7 +31,7 @@ fn file_path(segment: &Path) -> PathBuf {
 
 impl Seal {
     /// Seals a segment that a killed process left, from what a scan of the raw file finds. Of the frames from
-    /// `accepted` on, no `export` was told that they are safe.
+    /// `accepted` on, no `export` has returned that they are safe.
     pub(super) fn recover(dir: &Path, id: SegmentId, accepted: u64, errors: ReadErrors) -> Result<Self, SpoolError> {
         let (segment, frames) = Segment::recover(dir, id, accepted, errors)?;
         Ok(Self { frames, lanes: segment.lanes() })

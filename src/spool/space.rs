@@ -1,4 +1,4 @@
-//! Space: how much the spool may take, and which segments give way when that is too much. It deletes files of this queue and
+//! Space: how much the spool may take, and which segments are evicted when that is too much. It deletes files of this queue and
 //! of the adopted one.
 
 use super::active::Space;
@@ -34,7 +34,7 @@ impl Queue {
         while let Some(reason) = self.lacks_room(&writer.space, bytes) {
             let elder = writer.elder.upgrade();
             let queues = elder.as_deref().into_iter().chain([self]);
-            // What is delivered may be just being deleted.
+            // A delivered segment may be just being deleted.
             let quiet: Vec<_> = queues.map(|queue| (queue, queue.wait_for_deletions())).collect();
             self.measure(writer);
             if self.lacks_room(&writer.space, bytes).is_none() {
@@ -67,7 +67,7 @@ impl Queue {
     /// them a deletion has begun since it had so many.
     fn give_way(&self, quiet: &[(&Self, u64)], events: &mut Vec<SpoolEvent>) -> Result<Eviction, SpoolError> {
         for (queue, deletions) in quiet {
-            // What a deletion has freed since the measurement may be enough.
+            // A deletion since the measurement may have freed enough.
             if quiet.iter().any(|(queue, deletions)| queue.read_cache.lock().deletions() != *deletions) {
                 return Ok(Eviction::Outdated);
             }

@@ -198,7 +198,7 @@ impl Store {
         }
         let synced = self.file.sync_data().map_err(|error| io_error("sync", &file_path(&self.dir), error));
         if synced.is_err() {
-            // What was to be synced may be gone, and the next sync would not say so.
+            // The kernel may have dropped the pages, and the next sync would not say so.
             self.failed.store(true, Ordering::Release);
         }
         synced

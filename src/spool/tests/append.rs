@@ -132,7 +132,7 @@ fn after_a_write_error_the_records_go_to_a_new_segment() {
     let dir = tempfile::tempdir().unwrap();
     let spool = open(&config(dir.path()));
     append(&spool, "a", &lines(0..5));
-    // What no database can be written to any more looks like: every write of this one fails from now on.
+    // Every write to this database fails from now on.
     spool.queue.writer.lock().active.as_mut().unwrap().segment.fail_writes();
     append(&spool, "a", &lines(5..10));
     let (delivered, ids) = drain(&spool);
@@ -169,7 +169,7 @@ fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
     segment.reserve(4 << 20);
     let len = || fs::metadata(path.join("db")).unwrap().len();
     assert_eq!((len(), segment.unwritten()), (4 << 20, 4 << 20));
-    // What was written may end with zeros as well.
+    // The written bytes may end with zeros as well.
     let mut runway = 0;
     for number in 0..10 {
         segment.write(number, &mut runway, &vec![0; 60_000]).unwrap();

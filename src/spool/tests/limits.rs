@@ -92,7 +92,7 @@ fn with_reject_new_what_was_accepted_stays_and_there_is_room_again_after_a_deliv
     let (delivered, _) = drain(&spool);
     let records = delivered["a"].iter().filter(|line| !line.starts_with("gap"));
     assert!(records.map(|line| line[..4].parse::<usize>().unwrap()).eq(accepted));
-    // What was delivered is then deleted.
+    // The delivered segments are then deleted.
     all_reported(&spool);
     try_append(200).unwrap();
 }

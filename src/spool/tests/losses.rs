@@ -28,7 +28,7 @@ fn a_loss_is_told_once_until_losses_are_reported_whatever_else_waits_for_that() 
     assert!(tells(4));
     queue.report_again([gap(1)]);
     assert!(!tells(5));
-    // What could not be reported is told no second time.
+    // A loss that could not be reported has no second event.
     queue.closed.store(true, Ordering::Release);
     assert!(queue.report_gaps().is_err());
     assert!(!tells(6));
