@@ -2,7 +2,7 @@
 //! at a time both; and what compression changes: in the spool, with a warm and with a cold page cache, and for the wire,
 //! made once when records are logged and joined when they are sent, or made anew for each request.
 //!
-//! `cargo bench -p benches --bench drain --features [-- BATCHES]`; the cold cache takes root on Linux. The receiver is a
+//! `cargo bench -p benches --bench drain [-- BATCHES]`; the cold cache takes root on Linux. The receiver is a
 //! process of its own. All take turns, the figures are medians.
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
