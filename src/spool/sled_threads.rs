@@ -18,8 +18,14 @@ use super::lock::{Lock, Rank};
 /// How many threads the engine always has.
 const AT_LEAST: usize = 7;
 
-/// A flush that has waited this long has no thread left to call its waker.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a flush waits for a thread while there must be one that is free. On a busy machine it may not run sooner.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a flush waits once as many threads are held as there always are: there may be no other to call its waker.
+const PATIENCE_FOR_MORE: Duration = Duration::from_millis(20);
+
+/// How long a thread is held if nobody lets it go.
+const HELD_AT_MOST: Duration = Duration::from_secs(20);
 
 thread_local! {
     static SILENT: Cell<bool> = const { Cell::new(false) };
@@ -51,7 +57,7 @@ impl Wake for Trap {
             std::mem::forget(opentelemetry::Context::enter_telemetry_suppressed_scope());
         }
         self.change(|(count, _)| *count += 1);
-        self.wait(Duration::from_secs(1), |(_, free)| *free);
+        self.wait(HELD_AT_MOST, |(_, free)| *free);
     }
 }
 
@@ -75,7 +81,8 @@ pub(super) fn silence(db: &sled::Tree) {
         let flush = pin!(db.flush_async());
         if flush.poll(&mut Context::from_waker(&waker)).is_pending() {
             let expected = held + 1;
-            if !trap.wait(PATIENCE, |(count, _)| *count >= expected) {
+            let patience = if held < AT_LEAST { PATIENCE } else { PATIENCE_FOR_MORE };
+            if !trap.wait(patience, |(count, _)| *count >= expected) {
                 break;
             }
             held = expected;

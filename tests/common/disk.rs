@@ -135,11 +135,14 @@ impl Disk {
     pub fn fill(&self) {
         let bytes = vec![0; 1 << 20];
         let mut file = OpenOptions::new().create(true).append(true).open(self.filler()).expect("a file");
-        for size in [bytes.len(), 4096, 1] {
-            while file.write_all(&bytes[..size]).is_ok() {}
+        // What the file system had reserved, or had not given back yet, may be free after a sync.
+        for _ in 0..2 {
+            for size in [bytes.len(), 4096, 1] {
+                while file.write_all(&bytes[..size]).is_ok() {}
+            }
+            // Space that was promised can still turn out to be missing.
+            let _ = file.sync_all();
         }
-        // Space that was promised can still turn out to be missing.
-        let _ = file.sync_all();
     }
 
     /// Gives back what [`fill`](Self::fill) took.

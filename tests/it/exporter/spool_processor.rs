@@ -242,7 +242,8 @@ fn what_a_full_spool_does_not_take_at_shutdown_is_an_error_that_says_why() {
 #[test]
 fn what_is_logged_while_the_disk_is_full_arrives_once_there_is_space() {
     let Some(disk) = Disk::create(64) else { return };
-    let receiver = Receiver::start();
+    // It is down: what was delivered would be removed, and leave space.
+    let receiver = Receiver::start_down();
     let exporter = exporter(&receiver, disk.path().join("spool")).with_segment_bytes(1 << 20);
     let service = service(exporter, |it| it);
     log_100_kb(&service, &name("m", 1));
@@ -254,6 +255,7 @@ fn what_is_logged_while_the_disk_is_full_arrives_once_there_is_space() {
     let error = service.provider.force_flush().expect_err("a disk without space").to_string();
     assert!(error.contains("spool"), "{error}");
     disk.free();
+    receiver.come_up();
     service.wait_for_stats("the buffer to be committed", |stats| stats.accepted_records == 40);
     service.deliver();
     assert_eq!(receiver.delivered(), names("m", 1..=40));
