@@ -8,6 +8,7 @@ use std::fmt;
 use opentelemetry::Key;
 use opentelemetry::logs::AnyValue;
 use serde_core::{Serialize, Serializer};
+use smallvec::SmallVec;
 
 /// The number of attributes above which duplicates are found with a map, not by comparing each with the rest.
 const COMPARED_ATTRIBUTES: usize = 32;
@@ -59,10 +60,8 @@ type Pair<'a> = (&'a Key, &'a AnyValue);
 
 /// A record's attributes, to be taken by name first and then all the rest.
 pub(in crate::encode) struct Attributes<'a> {
-    /// The first ones without an allocation, and those beyond.
-    first: [Option<Pair<'a>>; COMPARED_ATTRIBUTES],
-    more: Vec<Pair<'a>>,
-    count: usize,
+    /// In order; the first ones without an allocation.
+    list: SmallVec<[Pair<'a>; COMPARED_ATTRIBUTES]>,
     named: [Option<&'a AnyValue>; Known::COUNT],
     used: [bool; Known::COUNT],
     /// Which of the first attributes have a key of their own.
@@ -75,16 +74,14 @@ impl<'a> Attributes<'a> {
     #[inline]
     pub(in crate::encode) fn of(record: &'a dyn LogView) -> Self {
         let mut attributes = Self {
-            first: [None; COMPARED_ATTRIBUTES],
-            more: Vec::new(),
-            count: 0,
+            list: SmallVec::new(),
             named: [None; Known::COUNT],
             used: [false; Known::COUNT],
             known: [None; COMPARED_ATTRIBUTES],
             last: None,
         };
         record.visit_attributes(&mut |key, value| attributes.push(key, value));
-        if !attributes.more.is_empty() {
+        if attributes.list.spilled() {
             attributes.last = Some(attributes.iter().enumerate().map(|(at, (key, _))| (key.as_str(), at)).collect());
         }
         attributes
@@ -96,19 +93,15 @@ impl<'a> Attributes<'a> {
         if let Some(name) = known {
             self.named[name as usize] = Some(value);
         }
-        if let Some(first) = self.first.get_mut(self.count) {
-            *first = Some((key, value));
-            self.known[self.count] = known;
-        } else {
-            self.more.push((key, value));
+        if let Some(place) = self.known.get_mut(self.list.len()) {
+            *place = known;
         }
-        self.count += 1;
+        self.list.push((key, value));
     }
 
     #[inline]
     fn iter(&self) -> impl Iterator<Item = Pair<'a>> {
-        let first = &self.first[..self.count.min(COMPARED_ATTRIBUTES)];
-        first.iter().flatten().chain(&self.more).copied()
+        self.list.iter().copied()
     }
 
     /// The value of the last attribute of this name.
