@@ -265,7 +265,8 @@ impl SpoolEvent {
 /// The user's function.
 pub(crate) type OnEvent = dyn Fn(&SpoolEvent) + Send + Sync;
 
-/// Reports events, from any thread and with any lock held: it never waits.
+/// Reports events, from any thread. It never waits for the user's function, but the host's subscriber runs on the thread that
+/// reports: no lock may be held that it could want.
 #[derive(Debug, Default)]
 pub(crate) struct Events(Option<Callback>);
 
@@ -289,7 +290,7 @@ impl Events {
         Ok(Self(Some(Callback { waiting, process: std::process::id() })))
     }
 
-    /// Never waits.
+    /// Logs the event here, and hands it to the thread of the user's function unless too many wait there already.
     pub(crate) fn report(&self, event: SpoolEvent) {
         event.log();
         if let Some(callback) = &self.0

@@ -12,7 +12,7 @@ use super::active::NextSegment;
 use super::dir::io_error;
 use super::jobs::Job;
 use super::lock::is_out_of_order;
-use super::queue::Queue;
+use super::queue::{Queue, report};
 use super::read_cache::Phase;
 use super::seal::Seal;
 use super::segment::Segment;
@@ -107,7 +107,7 @@ impl Later {
             Err(error) => error,
         };
         if !std::mem::replace(&mut self.failing, true) {
-            events.report(SpoolEvent::HousekeepingFailed { reason: error_chain(&error) });
+            report(events, SpoolEvent::HousekeepingFailed { reason: error_chain(&error) });
         }
         self.failed.push_back((Instant::now() + RETRY_AFTER, job));
     }

@@ -16,7 +16,7 @@ use super::housekeeper;
 use super::index::Index;
 use super::jobs::Job;
 use super::lock::{Lock, Rank};
-use super::queue::{Found, Queue, SpoolConfig, SpoolHooks};
+use super::queue::{Found, Queue, SpoolConfig, SpoolHooks, report};
 use super::rejected::RejectedStore;
 use super::seal::Seal;
 use crate::encode::blocks::Block;
@@ -69,7 +69,7 @@ impl Spool {
             Ok(None) => open(QueueDir::create(&config.dir)?)?,
             Err(error) => {
                 // The adoption is retried later. New records do not wait for it.
-                events.report(SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
+                report(events, SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
                 QueueDir::create(&config.dir).and_then(open).map_err(|_| error)?
             }
         };
@@ -81,7 +81,7 @@ impl Spool {
         let active = queue.begin_active(queue.writer.lock()).map(drop);
         match active {
             Err(error) if error.is_full() => {
-                events.report(SpoolEvent::DiskFull { reason: error_chain(&error) });
+                report(events, SpoolEvent::DiskFull { reason: error_chain(&error) });
             }
             result => {
                 result?;
@@ -293,7 +293,7 @@ fn open_cursors(dir: &QueueDir, events: &Events) -> Result<(CursorStore, BTreeMa
         Err(error) if error.is_full() && dir.give_ballast() => CursorStore::open(&dir.cursor()),
         // Not for an I/O error, which may be gone the next time.
         Err(SpoolError::Storage { message, .. }) => {
-            events.report(SpoolEvent::CursorDamaged { reason: message });
+            report(events, SpoolEvent::CursorDamaged { reason: message });
             dir.move_cursor_away()?;
             CursorStore::open(&dir.cursor())
         }

@@ -123,10 +123,9 @@ impl Queue {
         (self.hooks.wake)();
     }
 
-    /// Reports an event, with no lock of a spool held: a subscriber of the host may ask for the spool's numbers meanwhile.
+    /// See [`report`].
     pub(super) fn report_event(&self, event: SpoolEvent) {
-        lock::check_none_held();
-        self.hooks.events.report(event);
+        report(&self.hooks.events, event);
     }
 
     pub(super) fn segment_id(&self, number: u64) -> SegmentId {
@@ -219,4 +218,10 @@ impl Drop for InPhase<'_> {
         self.queue.read_cache.lock().end_phase(self.number);
         self.queue.phase_ended.notify_all();
     }
+}
+
+/// Reports an event, with no lock of a spool held: a subscriber of the host may ask for the spool's numbers meanwhile.
+pub(super) fn report(events: &Events, event: SpoolEvent) {
+    lock::check_none_held();
+    events.report(event);
 }
