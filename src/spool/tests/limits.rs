@@ -197,11 +197,7 @@ fn what_is_too_old_is_given_up_a_batch_at_a_time() {
 fn what_is_too_old_and_damaged_is_counted_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
-    let file = file_path(&sealed_segment(&config));
-    let mut bytes = fs::read(&file).unwrap();
-    let at = offset_of_line_50(&bytes);
-    bytes[at] ^= 1;
-    fs::write(&file, bytes).unwrap();
+    flip_a_bit_of_line_50(&file_path(&sealed_segment(&config)));
     config.limits.max_age = Some(Duration::from_nanos(1));
     let (spool, _) = open_reporting(&config);
     let later = SystemTime::now() + Duration::from_secs(60);

@@ -246,6 +246,13 @@ fn offset_of_line_50(bytes: &[u8]) -> usize {
     bytes.windows(7).rposition(|window| window == b"line 50").unwrap()
 }
 
+fn flip_a_bit_of_line_50(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let at = offset_of_line_50(&bytes);
+    bytes[at] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
 /// How many records the gap lines of a stream report.
 fn reported_in(lines: &[String]) -> usize {
     let gaps = lines.iter().filter_map(|line| line.strip_prefix("gap: ")?.split(' ').next()?.parse::<usize>().ok());

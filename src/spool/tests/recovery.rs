@@ -48,11 +48,7 @@ fn no_damage_delivers_anything_that_was_not_written() {
 fn a_flipped_bit_costs_one_entry() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
-    let file = file_path(&sealed_segment(&config));
-    let mut bytes = fs::read(&file).unwrap();
-    let at = offset_of_line_50(&bytes);
-    bytes[at] ^= 1;
-    fs::write(&file, bytes).unwrap();
+    flip_a_bit_of_line_50(&file_path(&sealed_segment(&config)));
     let spool = open(&config);
     let (delivered, _) = drain(&spool);
     assert_eq!(delivered["a"], [lines(0..50), lines(51..100)].concat());
@@ -197,11 +193,7 @@ fn what_was_delivered_while_the_cursor_could_not_be_written_is_written_later() {
 fn damage_is_reported_in_the_stream() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
-    let file = file_path(&sealed_segment(&config));
-    let mut bytes = fs::read(&file).unwrap();
-    let at = offset_of_line_50(&bytes);
-    bytes[at] ^= 1;
-    fs::write(&file, bytes).unwrap();
+    flip_a_bit_of_line_50(&file_path(&sealed_segment(&config)));
     let (spool, _) = open_reporting(&config);
     let (before, _) = drain(&spool);
     all_reported(&spool);

@@ -24,11 +24,7 @@ fn a_batch_that_is_split_where_an_entry_is_damaged_leaves_nothing_else_out() {
         append(&spool, "a", &lines(part));
     }
     drop(spool);
-    let path = segment_dirs(dir.path())[0].join("db");
-    let mut bytes = fs::read(&path).unwrap();
-    let at = offset_of_line_50(&bytes);
-    bytes[at] ^= 1;
-    fs::write(path, bytes).unwrap();
+    flip_a_bit_of_line_50(&segment_dirs(dir.path())[0].join("db"));
     let spool = open(&config(dir.path()));
     recovered(&spool);
     let partition = spool.checkout().unwrap();

@@ -4,6 +4,7 @@ mod crash_oracle;
 mod disk_faults;
 #[cfg(feature = "gzip-http")]
 mod fixture;
+mod load;
 #[cfg(target_os = "linux")]
 mod power_cut;
 mod recovery;

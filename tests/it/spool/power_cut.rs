@@ -6,10 +6,10 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use common::children::TENANTS;
-use common::{Answer, Child, Disk, Receiver, Request, Service, check_runs, exporter, names, run, seed, variable};
+use common::{Answer, Child, Disk, Receiver, Request, Service, exporter, names, run, seed, variable};
 
 use crate::CHILD;
+use crate::spool::load::{accepted, answer_in_every_way, deliver_and_check};
 
 /// The size of the disk, so large that it is never full.
 const DISK_MIB: u64 = 512;
@@ -52,16 +52,8 @@ fn power_cuts_at_random_moments_under_load_never_lose_an_accepted_record() {
     // Two directories deep, so that there are more names to be lost.
     let spool = disk.path().join("var").join("spool");
     let receiver = Receiver::start();
-    // The endpoint is healthy, breaks, rejects, loses responses and hangs, a partition at a time or all together.
-    receiver.answer_by(|request| match fastrand::u32(..100) {
-        0..10 => Answer::status(503),
-        10..15 => Answer::Reset,
-        15..20 => Answer::Lost,
-        20..22 => Answer::hang(),
-        22..40 if request.messages[0].starts_with('b') => Answer::status(429),
-        _ => Answer::ok(),
-    });
-    let mut accepted: Vec<usize> = Vec::new();
+    answer_in_every_way(&receiver);
+    let mut runs = Vec::new();
     for run in 0..cuts {
         match fastrand::u32(..4) {
             0 => receiver.go_down(),
@@ -80,23 +72,10 @@ fn power_cuts_at_random_moments_under_load_never_lose_an_accepted_record() {
         }
         thread::sleep(Duration::from_micros(fastrand::u64(..500_000)));
         let said = cut_power(&disk, child);
-        accepted.push(said.iter().rev().find_map(|line| line.strip_prefix("accepted ")?.parse().ok()).unwrap_or(0));
+        runs.push(accepted(&said));
     }
 
-    receiver.come_up();
-    receiver.answer_always(Answer::ok());
-    let service = Service::batch(exporter(&receiver, &spool));
-    service.deliver();
-    assert_eq!(service.handle.stats().pending_records, 0);
-
-    let delivered = receiver.delivered();
-    check_runs(&delivered, &TENANTS, &accepted);
-    let total: usize = accepted.iter().map(|accepted| accepted * TENANTS.len()).sum();
-    let (requests, repeated) = receiver.look(|log| (log.requests.len(), log.repeated));
-    println!(
-        "{cuts} power cuts, {total} records known as accepted, {} delivered, {requests} requests, {repeated} records repeated",
-        delivered.len()
-    );
+    deliver_and_check(&receiver, &spool, &runs, &format!("{cuts} power cuts"));
 }
 
 /// The segment of a batch, and its first record there: a key is `<queue>.<segment>-<lane>-<first>-<last>`.

@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use std::process::Command;
 
-use common::children::TENANTS;
 use common::{
-    Answer, Child, Receiver, Service, by_tenant, check_runs, exporter, name, names, noise, seed, settings, spool_dir,
-    variable,
+    Answer, Child, Receiver, Service, by_tenant, exporter, name, names, noise, seed, settings, spool_dir, variable,
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _};
 use opentelemetry_spool::{BoxError, Encoder, ExporterBuildError, Framing, LogView, SpoolError};
 
 use crate::CHILD;
+use crate::spool::load::{accepted, answer_in_every_way, deliver_and_check};
 
 const MIB: usize = 1 << 20;
 
@@ -467,16 +466,8 @@ fn kill_9_at_random_moments_under_load_never_loses_an_accepted_record() {
     seed();
     let kills = variable("SPOOL_TEST_KILLS", 25);
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    // The endpoint is healthy, breaks, rejects, loses responses and hangs, a partition at a time or all together.
-    receiver.answer_by(|request| match fastrand::u32(..100) {
-        0..10 => Answer::status(503),
-        10..15 => Answer::Reset,
-        15..20 => Answer::Lost,
-        20..22 => Answer::hang(),
-        22..40 if request.messages[0].starts_with('b') => Answer::status(429),
-        _ => Answer::ok(),
-    });
-    let mut accepted = Vec::new();
+    answer_in_every_way(&receiver);
+    let mut runs = Vec::new();
     for run in 0..kills {
         match fastrand::u32(..4) {
             0 => receiver.go_down(),
@@ -493,21 +484,8 @@ fn kill_9_at_random_moments_under_load_never_loses_an_accepted_record() {
         }
         thread::sleep(Duration::from_micros(fastrand::u64(..150_000)));
         let said = child.kill();
-        accepted.push(said.iter().rev().find_map(|line| line.strip_prefix("accepted ")?.parse().ok()).unwrap_or(0));
+        runs.push(accepted(&said));
     }
 
-    receiver.come_up();
-    receiver.answer_always(Answer::ok());
-    let service = Service::batch(exporter(&receiver, &spool));
-    service.deliver();
-    assert_eq!(service.handle.stats().pending_records, 0);
-
-    let delivered = receiver.delivered();
-    check_runs(&delivered, &TENANTS, &accepted);
-    let total: usize = accepted.iter().map(|accepted| accepted * TENANTS.len()).sum();
-    let (requests, repeated) = receiver.look(|log| (log.requests.len(), log.repeated));
-    println!(
-        "{kills} kills, {total} records known as accepted, {} delivered, {requests} requests, {repeated} records repeated",
-        delivered.len()
-    );
+    deliver_and_check(&receiver, spool.path(), &runs, &format!("{kills} kills"));
 }
