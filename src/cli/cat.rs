@@ -12,8 +12,8 @@ use serde_json::json;
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen};
 use super::spool_arg::Spool;
-use super::{survey, time};
-use crate::error::SpoolError;
+use super::time;
+use crate::error::{SpoolError, error_chain};
 use crate::spool::inspect::{Directory, Reader, SegmentFiles, Stored};
 
 /// The time between two looks for new records.
@@ -92,12 +92,12 @@ impl<'a> Printer<'a> {
         Self { left: filter.max.unwrap_or(u64::MAX), filter, screen, printed: 0 }
     }
 
-    /// Prints an entry. Records before `delivered`, where that is known, are printed only if `all`.
+    /// Prints an entry. Records that are delivered, where that is known, are printed only if `all`.
     pub(super) fn print(
         &mut self,
         files: &SegmentFiles,
         entry: &Stored,
-        delivered: Option<u64>,
+        delivered: impl Fn(u64) -> Option<bool>,
         all: bool,
     ) -> io::Result<ControlFlow<()>> {
         if self.left == 0 {
@@ -107,7 +107,7 @@ impl<'a> Printer<'a> {
             return Ok(ControlFlow::Continue(()));
         }
         for (number, record) in entry.records() {
-            let is_delivered = delivered.map(|delivered| number < delivered);
+            let is_delivered = delivered(number);
             if (is_delivered == Some(true) && !all) || !self.filter.takes_record(record) {
                 continue;
             }
@@ -210,13 +210,22 @@ fn print_all(
             continue;
         }
         known = true;
-        let (owned, delivered, segments) = (queue.is_owned(), survey::delivered(&queue)?, queue.segments()?);
+        let (owned, delivered, segments) = (queue.is_owned(), queue.delivered()?, queue.segments()?);
         // The reader of the output may be slow. A process that adopts the queue meanwhile writes to none of these segments,
         // and a segment that it deletes stays readable while it is open.
         queue.release();
         for files in segments {
             let version = files.version();
-            let Some(reader) = read(&files)? else { continue };
+            let reader = match read(&files) {
+                Ok(Some(reader)) => reader,
+                Ok(None) => continue,
+                Err(error) => {
+                    let (queue, number, reason) = (files.queue(), files.number(), error_chain(&error));
+                    screen::note(&format!("queue {queue}, segment {number}: it cannot be read: {reason}"));
+                    *damaged += 1;
+                    continue;
+                }
+            };
             // Frames that an owner is still writing are printed later.
             let end = if owned { reader.contiguous_from(0) } else { reader.end() };
             for entry in reader.entries(0..end) {
@@ -224,8 +233,8 @@ fn print_all(
                     *damaged += 1;
                     continue;
                 };
-                let delivered = delivered.as_ref().map(|delivered| delivered.of(files.number(), entry.lane));
-                if printer.print(&files, &entry, delivered, args.all)?.is_break() {
+                let is_delivered = |number| Some(delivered.is_delivered(&files, entry.lane, number));
+                if printer.print(&files, &entry, is_delivered, args.all)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }
@@ -259,7 +268,7 @@ fn print_new(
             let end = progress.advance(&reader);
             for entry in reader.entries(progress.next..end) {
                 if let Some(entry) = entry?
-                    && printer.print(&files, &entry, None, true)?.is_break()
+                    && printer.print(&files, &entry, |_| None, true)?.is_break()
                 {
                     return Ok(ControlFlow::Break(()));
                 }

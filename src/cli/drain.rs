@@ -231,11 +231,8 @@ impl Survey {
         for queue in directory.queues()? {
             let queue = queue?;
             if queue.is_owned() {
-                let mut records = 0;
-                for segment in queue.segments()? {
-                    records += segment.lanes()?.iter().map(|lane| lane.records).sum::<u64>();
-                }
-                survey.alive.push((queue.id(), records));
+                let queue = Surveyed::new(queue)?;
+                survey.alive.push((queue.queue.id(), queue.waiting()));
                 continue;
             }
             let queue = Surveyed::new(queue)?;
@@ -253,8 +250,7 @@ impl Survey {
     }
 
     fn plan(&mut self, queue: &Surveyed, since: Option<SystemTime>) -> Result<(), SpoolError> {
-        let none = crate::spool::inspect::Delivered::default();
-        let (id, delivered) = (queue.queue.id(), queue.delivered.as_ref().unwrap_or(&none));
+        let (id, delivered) = (queue.queue.id(), &queue.delivered);
         let begin = self.rows.len();
         for segment in &queue.segments {
             if segment.waiting() == 0 {
@@ -330,7 +326,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     for (id, number) in &survey.alive {
         let in_it = records(*number);
         screen::note(&format!(
-            "queue {id}: its owner is alive and delivers it itself: it is skipped ({in_it} in it, delivered or not)"
+            "queue {id}: its owner is alive and delivers it itself: it is skipped ({in_it} that wait in it)"
         ));
     }
     if survey.waiting == 0 {

@@ -53,6 +53,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 fn state(segment: &Counted) -> &'static str {
     match (segment.files.is_sealed(), segment.records()) {
+        _ if segment.is_unreadable => "unreadable",
         (true, _) => "sealed",
         (false, 0) => "empty",
         (false, _) => "open",
@@ -68,7 +69,7 @@ fn row(queue: &Surveyed, segment: &Counted, now: SystemTime) -> [String; 10] {
         state(segment).to_owned(),
         count(segment.lanes.len() as u64),
         count(segment.waiting()),
-        segment.delivered.map_or_else(|| "?".to_owned(), count),
+        count(segment.delivered),
         bytes(segment.files.disk_bytes()),
         oldest.map_or_else(|| "-".to_owned(), time::seconds),
         oldest.map_or_else(|| "-".to_owned(), |oldest| time::rough(now.duration_since(oldest).unwrap_or_default())),
@@ -78,17 +79,11 @@ fn row(queue: &Surveyed, segment: &Counted, now: SystemTime) -> [String; 10] {
 fn document(queue: &Surveyed, now: SystemTime) -> Value {
     let age = |at: SystemTime| now.duration_since(at).unwrap_or_default().as_secs_f64();
     let segments = queue.segments.iter().map(|segment| {
-        let delivered = |lane: &crate::spool::inspect::Lane| {
-            queue
-                .delivered
-                .as_ref()
-                .map(|delivered| delivered.of(segment.files.number(), lane.number).min(lane.records))
-        };
         let partitions = segment.lanes.iter().map(|lane| {
             json!({
                 "partition": &*lane.key,
                 "records": lane.records,
-                "delivered": delivered(lane),
+                "delivered": queue.delivered.of(&segment.files, lane),
                 "first_timestamp": time::rfc3339(lane.first),
                 "last_timestamp": time::rfc3339(lane.last),
             })

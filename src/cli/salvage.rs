@@ -81,7 +81,7 @@ fn print(segments: &[SegmentFiles], printer: &mut Printer<'_>) -> Result<(), sup
         for entry in reader.entries(0..reader.end()) {
             // A damaged entry is in the list.
             if let Some(entry) = entry?
-                && printer.print(files, &entry, None, true)?.is_break()
+                && printer.print(files, &entry, |_| None, true)?.is_break()
             {
                 return Ok(());
             }

@@ -22,7 +22,7 @@ pub(super) struct Args {
 struct Of {
     waiting: u64,
     delivered: u64,
-    /// Records in queues whose owner is alive.
+    /// Records of those that wait whose owner is alive.
     owned: u64,
     oldest: Option<SystemTime>,
     newest: Option<SystemTime>,
@@ -49,10 +49,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         segments += queue.segments.len() as u64;
         for segment in &queue.segments {
             for lane in &segment.lanes {
-                let delivered = queue.delivered.as_ref().map(|known| known.of(segment.files.number(), lane.number));
-                let delivered = delivered.unwrap_or_default().min(lane.records);
-                let rest = lane.records - delivered;
-                let (waiting, owned) = if owned { (0, rest) } else { (rest, 0) };
+                let delivered = queue.delivered.of(&segment.files, lane);
+                let waiting = lane.records - delivered;
+                let owned = if owned { waiting } else { 0 };
                 let of = Of { waiting, delivered, owned, oldest: Some(lane.first), newest: Some(lane.last) };
                 partitions.entry(lane.key.clone()).or_default().add(&of);
             }
@@ -101,7 +100,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             ("disk", bytes(directory.disk_bytes())),
             ("waiting", format!("{} records", count(all.waiting))),
             ("delivered", format!("{} records, not deleted yet", count(all.delivered))),
-            ("owned", format!("{} records with a living owner, delivered or not", count(all.owned))),
+            ("owned", format!("{} records of those that wait have a living owner", count(all.owned))),
             ("oldest", time(all.oldest)),
             ("newest", time(all.newest)),
             ("quarantine", format!("{} segments, {}", quarantined.len(), bytes(quarantine_bytes))),

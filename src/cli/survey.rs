@@ -3,34 +3,37 @@
 use std::time::SystemTime;
 
 use super::screen;
-use crate::error::SpoolError;
-use crate::error::error_chain;
-use crate::spool::inspect::{Delivered, Directory, Known, Lane, Queue, SegmentFiles};
+use crate::error::{SpoolError, error_chain};
+use crate::spool::inspect::{Delivered, Directory, Lane, Queue, SegmentFiles};
 
 /// A counted queue; it stays locked while this lives, if its owner is gone.
 pub(super) struct Surveyed {
     pub(super) queue: Queue,
     pub(super) segments: Vec<Counted>,
-    /// The delivered records, where known.
-    pub(super) delivered: Option<Delivered>,
+    pub(super) delivered: Delivered,
 }
 
 /// A counted segment.
 pub(super) struct Counted {
     pub(super) files: SegmentFiles,
     pub(super) lanes: Vec<Lane>,
-    /// The number of delivered records, where known.
-    pub(super) delivered: Option<u64>,
+    /// The number of delivered records.
+    pub(super) delivered: u64,
+    /// The segment cannot be read: its records are not counted.
+    pub(super) is_unreadable: bool,
 }
 
 impl Counted {
-    fn new(files: SegmentFiles, delivered: Option<&Delivered>) -> Result<Self, SpoolError> {
-        let lanes = files.lanes()?;
-        let of = |delivered: &Delivered| {
-            let of_lane = |lane: &Lane| delivered.of(files.number(), lane.number).min(lane.records);
-            lanes.iter().map(of_lane).sum()
+    fn new(files: SegmentFiles, delivered: &Delivered) -> Self {
+        let (lanes, is_unreadable) = match files.lanes() {
+            Ok(lanes) => (lanes, false),
+            Err(error) => {
+                let (queue, number, reason) = (files.queue(), files.number(), error_chain(&error));
+                screen::note(&format!("queue {queue}, segment {number}: its records are not counted: {reason}"));
+                (Vec::new(), true)
+            }
         };
-        Ok(Self { delivered: delivered.map(of), lanes, files })
+        Self { delivered: lanes.iter().map(|lane| delivered.of(&files, lane)).sum(), lanes, files, is_unreadable }
     }
 
     /// The number of records, delivered or not.
@@ -38,9 +41,9 @@ impl Counted {
         self.lanes.iter().map(|lane| lane.records).sum()
     }
 
-    /// The number of records that wait, as far as known.
+    /// The number of records that wait.
     pub(super) fn waiting(&self) -> u64 {
-        self.records() - self.delivered.unwrap_or_default()
+        self.records() - self.delivered
     }
 
     pub(super) fn oldest(&self) -> Option<SystemTime> {
@@ -54,9 +57,9 @@ impl Counted {
 
 impl Surveyed {
     pub(super) fn new(queue: Queue) -> Result<Self, SpoolError> {
-        let delivered = delivered(&queue)?;
-        let segments = queue.segments()?.into_iter().map(|files| Counted::new(files, delivered.as_ref()));
-        Ok(Self { segments: segments.collect::<Result<_, _>>()?, queue, delivered })
+        let delivered = queue.delivered()?;
+        let segments = queue.segments()?.into_iter().map(|files| Counted::new(files, &delivered));
+        Ok(Self { segments: segments.collect(), queue, delivered })
     }
 
     pub(super) fn waiting(&self) -> u64 {
@@ -66,27 +69,6 @@ impl Surveyed {
     pub(super) fn owner(&self) -> &'static str {
         if self.queue.is_owned() { "alive" } else { "gone" }
     }
-}
-
-/// The delivered records of a queue; prints the reason if they are not known.
-pub(super) fn delivered(queue: &Queue) -> Result<Option<Delivered>, SpoolError> {
-    Ok(match queue.delivered()? {
-        Known::Is(delivered) => Some(delivered),
-        Known::Owned => {
-            let id = queue.id();
-            screen::note(&format!(
-                "queue {id}: its owner is alive, and only the owner knows which records are delivered: counts include those"
-            ));
-            None
-        }
-        Known::Unreadable(error) => {
-            let (id, reason) = (queue.id(), error_chain(&error));
-            screen::note(&format!(
-                "queue {id}: the cursor database cannot be read: counts include delivered records, and all of them would be sent: {reason}"
-            ));
-            None
-        }
-    })
 }
 
 /// Every queue, one after the other; each is locked only while it is counted.

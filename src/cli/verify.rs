@@ -6,7 +6,7 @@ use super::outcome::{End, Outcome};
 use super::screen::{self, Table, count};
 use super::spool_arg::Spool;
 use crate::error::error_chain;
-use crate::spool::inspect::{Known, SegmentFiles};
+use crate::spool::inspect::SegmentFiles;
 
 /// The time for which a frame that an owner is writing may look damaged.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -14,8 +14,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Check that everything in a spool can be read
 ///
 /// Reads every byte of every segment. Checks the checksums of all frames, that their numbers have no holes, that every entry
-/// can be decoded, that the segment holds what its seal says, and that the cursor database, which notes what is delivered,
-/// can be opened. Exits with 1 if something is damaged. Intact records of a damaged segment are delivered all the same.
+/// can be decoded, that the segment holds what its seal says, and that its cursor file, which notes what is delivered, is
+/// whole. Exits with 1 if something is damaged. Intact records of a damaged segment are delivered all the same.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -86,12 +86,11 @@ pub(super) fn run(args: &Args) -> Outcome {
                 "queue {id}: its owner is alive and may be writing: records that it writes now are not checked"
             ));
         }
-        if let Known::Unreadable(error) = queue.delivered()? {
-            let reason = error_chain(&error);
-            report.damage.push(format!("queue {}: the cursor database cannot be read: {reason}", queue.id()));
-        }
         for segment in queue.segments()? {
-            report.check(&segment, queue.is_owned())?;
+            if let Err(error) = report.check(&segment, queue.is_owned()) {
+                let (queue, number, reason) = (segment.queue(), segment.number(), error_chain(&error));
+                report.damage.push(format!("queue {queue}, segment {number}: it cannot be read: {reason}"));
+            }
         }
     }
     let quarantined = directory.quarantined()?.len();

@@ -298,7 +298,7 @@ proptest! {
                 Operation::Step(at, which, response) => {
                     in_flight[at].step(&setup, KEYS[at], (which, most), response)?;
                 }
-                Operation::CursorFails => setup.spool.fail_cursor(),
+                Operation::CursorFails => setup.spool.fail_cursors(Duration::from_secs(1)),
                 Operation::Settle => setup.spool.settle(),
                 Operation::Restart(kill, max_records, coding) => {
                     if kill {

@@ -95,9 +95,21 @@ pub enum SpoolEvent {
         /// The number of the segment.
         segment: u64,
     },
-    /// The cursor database is damaged: which records are delivered is unknown, so some are sent again.
+    /// A segment cannot be read. The rest of the spool is delivered meanwhile, also what is newer.
+    SegmentHeld {
+        /// The number of the segment.
+        segment: u64,
+        /// The error, with its causes.
+        reason: String,
+    },
+    /// A segment that was held can be read again.
+    SegmentReleased {
+        /// The number of the segment.
+        segment: u64,
+    },
+    /// Cursor files are damaged: which records of their segments are delivered is not known, and they are sent again.
     CursorDamaged {
-        /// The storage engine's error.
+        /// The first of these segments, its damage, and the number of them.
         reason: String,
     },
     /// The cursors cannot be written: after a restart some batches are sent again, under the same ids.
@@ -140,6 +152,7 @@ impl SpoolEvent {
         name_of! {
             DeliveryFailing BatchHeld DeliveryResumed RecordsRejected RejectedEvicted EverythingRejected RecordsLost EncodeFailed
             BufferFull CommitFailed CommitRecovered DiskFull SegmentAbandoned SegmentNotSynced SegmentDamaged
+            SegmentHeld SegmentReleased
             CursorDamaged CursorNotWritten AdoptionFailed HousekeepingFailed GapNotReported CloseFailed
         }
     }
@@ -228,10 +241,19 @@ impl SpoolEvent {
                 segment = *segment,
                 message = "A segment of the spool is damaged. Its intact records are delivered, and the segment is kept in quarantine."
             ),
+            Self::SegmentHeld { segment, reason } => warn!(
+                name: "Spool.SegmentHeld",
+                segment = *segment,
+                reason = reason.as_str(),
+                message = "A segment of the spool cannot be read. It is held and tried again; the rest is delivered meanwhile."
+            ),
+            Self::SegmentReleased { segment } => {
+                otel_info!(name: "Spool.SegmentReleased", segment = *segment);
+            }
             Self::CursorDamaged { reason } => warn!(
                 name: "Spool.CursorDamaged",
                 reason = reason.as_str(),
-                message = "The cursor database is damaged, so it is unknown which records are delivered. Every record in the spool is delivered, some of them again."
+                message = "Cursor files are damaged, so it is unknown which records of their segments are delivered. They are delivered again."
             ),
             Self::CursorNotWritten { reason } => warn!(
                 name: "Spool.CursorNotWritten",

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::bytes::len32;
+use super::cursor_file;
+use super::position::SegmentId;
 use super::segment::Segment;
 
 /// More than a partition without its key takes in a seal.
@@ -20,6 +22,8 @@ pub(super) struct ActiveSegment {
     pub(super) runway: u64,
     /// The lane of each partition, and how many records it has.
     pub(super) lanes: HashMap<Arc<str>, (u32, u64)>,
+    /// The lanes for which its cursor file has room.
+    pub(super) cursor_room: usize,
     /// How many bytes its seal will take.
     pub(super) seal_bytes: u64,
     /// Somebody was asked to make the next segment.
@@ -29,11 +33,12 @@ pub(super) struct ActiveSegment {
 impl ActiveSegment {
     pub(super) fn new(segment: Arc<Segment>) -> Self {
         let lanes = HashMap::new();
-        Self { segment, frames: 0, accepted: 0, runway: 0, lanes, seal_bytes: 0, next_asked: false }
+        let cursor_room = cursor_file::room_at_first();
+        Self { segment, frames: 0, accepted: 0, runway: 0, lanes, cursor_room, seal_bytes: 0, next_asked: false }
     }
 
-    pub(super) fn number(&self) -> u64 {
-        self.segment.id.number
+    pub(super) fn id(&self) -> SegmentId {
+        self.segment.id
     }
 
     /// A partition's key, its lane and how many records it has.

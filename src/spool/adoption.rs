@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::dir::QueueDir;
 use super::open::Spool;
@@ -9,6 +10,9 @@ use super::partition::Partition;
 use super::queue::Queue;
 use crate::error::error_chain;
 use crate::observe::event::SpoolEvent;
+
+/// The time for which a queue is kept of which all that is left cannot be read, if there is another one to adopt.
+const HELD_FOR: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(60) };
 
 impl Spool {
     /// A partition that has something to deliver, of one's own queue and the adopted one by turns. It is not given out
@@ -55,24 +59,37 @@ impl Spool {
 
     /// Takes over a queue whose owner is gone, one after the other: what is in it is delivered as well.
     pub(crate) fn adopt(&self) {
-        if self.adopted().is_some_and(|adopted| !adopted.index.lock().is_drained()) {
-            return;
+        // Whoever deletes the file that says whose a queue is does not end that.
+        for queue in self.queues() {
+            let _ = queue.dir.keep_lock();
         }
-        let delivered = self.attached.lock().adopted.take();
-        if let Some(delivered) = delivered {
-            let gone = delivered.close();
-            if !gone {
-                // It would be found again at once.
+        if let Some(adopted) = self.adopted() {
+            let index = adopted.index.lock();
+            let (is_drained, is_held) = (index.is_drained(), index.has_only_held());
+            drop(index);
+            if is_drained {
+                let delivered = self.attached.lock().adopted.take();
+                let gone = delivered.is_none_or(|delivered| delivered.close());
+                if !gone {
+                    // It would be found again at once.
+                    return;
+                }
+            } else if !is_held || self.attached.lock().adopted_at.elapsed() < HELD_FOR {
                 return;
             }
         }
         let (config, hooks) = (&self.queue.config, &self.queue.hooks);
-        match QueueDir::adopt(&config.dir, |dir| Self::open_queue(dir, config.clone(), hooks.clone())) {
+        let after = Some(self.adopted_last.load(Ordering::Relaxed));
+        match QueueDir::adopt(&config.dir, after, |dir| Self::open_queue(dir, config.clone(), hooks.clone())) {
             Ok(opened) => {
                 self.nothing_to_adopt.store(opened.is_none(), Ordering::Relaxed);
                 if let Some(opened) = opened {
+                    self.adopted_last.store(opened.queue.dir.id, Ordering::Relaxed);
                     self.queue.writer.lock().elder = Arc::downgrade(&opened.queue);
-                    let before = self.attached.lock().adopted.replace(Box::new(opened));
+                    let mut attached = self.attached.lock();
+                    attached.adopted_at = Instant::now();
+                    let before = attached.adopted.replace(Box::new(opened));
+                    drop(attached);
                     drop(before);
                     self.queue.wake();
                 }

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! spool/
-//!   format                      "opentelemetry-spool 4"
-//!   3f9c1b2a77d0e4c1/           a queue: one exporter's, whoever holds its lock; deleted when it is empty
+//!   format                      "opentelemetry-spool 5"
+//!   5b8d3f0e61c2a794.logs/      a queue: one exporter's, whoever holds its locks; deleted when it is empty
 //!     lock
 //!     endpoint                  the URL that it was last sent to, without a password: for who drains it when its owner is gone
 //!     ballast                   nothing: given back on a full disk
-//!     cursor/                   a database: what is delivered
-//!     0000000012.segment/       a database: entries; `seal`: what should be in it; `accepted` in one that was abandoned:
-//!                               how many of them count
-//!     0000000011.dead/          delivered, being deleted
+//!     0000000012-3f9c1b2a77d0e4c1.segment/
+//!                               a database: entries; `cursor`: what is delivered; `seal`: what should be in it; `accepted` in
+//!                               one that was abandoned: how many of them count
+//!     0000000011-90e1f3a2c4b5d687.dead/
+//!                               delivered, being deleted
 //!   quarantine/                 segments that were damaged
 //!   rejected/                   records that were rejected, a file each
 //! ```
@@ -20,17 +21,25 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::bytes::index;
+use super::lock::{Lock, Rank};
+use super::position::{SegmentId, parse_hex};
 use crate::error::SpoolError;
 use crate::process::unique_number;
 
 /// The format that this version writes, and the newest that it reads.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 const FORMAT_NAME: &str = "opentelemetry-spool";
 
+/// The end of a queue's name: the signal that it carries.
+const QUEUE_SUFFIX: &str = ".logs";
+const SEGMENT_SUFFIX: &str = ".segment";
+const LOCK: &str = "lock";
 const ENDPOINT: &str = "endpoint";
 const BALLAST: &str = "ballast";
-/// More than the engine writes to open a database.
+/// More than it takes to note where batches end, also where the file system copies on write.
 const BALLAST_BYTES: u32 = 1 << 20;
+/// Says in a segment that could not be renamed that it is being deleted.
+const DEAD: &str = "dead";
 pub(super) const QUARANTINE: &str = "quarantine";
 
 pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> SpoolError {
@@ -107,6 +116,23 @@ pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::R
     }
 }
 
+/// Writes bytes at a place in a file.
+pub(super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::write_all_at(file, bytes, offset);
+    #[cfg(windows)]
+    {
+        let mut written = 0;
+        while written < bytes.len() {
+            match std::os::windows::fs::FileExt::seek_write(file, &bytes[written..], offset + written as u64)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                len => written += len,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Makes the directory of a spool, or sees that it is one.
 pub(super) fn prepare(root: &Path) -> Result<(), SpoolError> {
     // Someone who may write to the directory above could have it point anywhere.
@@ -118,18 +144,59 @@ pub(super) fn prepare(root: &Path) -> Result<(), SpoolError> {
     check_format(root)
 }
 
-/// A queue's directory, owned through its lock file for as long as this lives.
+/// A queue's directory, owned through its locks for as long as this lives.
+///
+/// There are two: on the directory itself, which vanishes only with the queue, and on the file `lock` in it, for systems that
+/// lock no directory. Whoever has both has the queue; a `lock` file that is not there is nobody's.
 #[derive(Debug)]
 pub(super) struct QueueDir {
     pub(super) path: PathBuf,
     pub(super) id: u64,
-    lock: File,
+    /// `None` where the system locks no directory.
+    dir_lock: Option<File>,
+    /// `None` for a reader where there is none and none can be made.
+    lock: Lock<Option<File>>,
 }
 
 impl Drop for QueueDir {
     fn drop(&mut self) {
         // Or a process that was forked would keep it.
-        let _ = self.lock.unlock();
+        for lock in self.lock.lock().iter().chain(&self.dir_lock) {
+            let _ = lock.unlock();
+        }
+    }
+}
+
+/// The way in which a queue is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// By its owner.
+    Exclusive,
+    /// By those who read it, together. They make no file.
+    #[cfg(feature = "cli")]
+    Shared,
+}
+
+impl Access {
+    fn try_lock(self, file: &File) -> Result<(), TryLockError> {
+        match self {
+            Self::Exclusive => file.try_lock(),
+            #[cfg(feature = "cli")]
+            Self::Shared => file.try_lock_shared(),
+        }
+    }
+
+    /// Opens the file `lock`, if there is one for who has this access.
+    fn open(self, path: &Path) -> io::Result<Option<File>> {
+        let may_create = self == Self::Exclusive;
+        match private(OpenOptions::new().create(may_create).truncate(false).write(true)).open(path) {
+            // A descriptor that is open for reading can be locked as well.
+            Err(_) if !may_create => match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                opened => opened.map(Some),
+            },
+            opened => opened.map(Some),
+        }
     }
 }
 
@@ -139,9 +206,9 @@ impl QueueDir {
         loop {
             // Another process can lock the new directory first; then it is that process's.
             let id = unique_number();
-            let path = root.join(format!("{id:016x}"));
+            let path = queue_path(root, id);
             create(&path)?;
-            if let Some(queue) = Self::try_lock(root, id, true)? {
+            if let Some(queue) = Self::try_lock(root, id, Access::Exclusive)? {
                 sync_dir(&path)?;
                 sync_dir(root)?;
                 return Ok(queue);
@@ -149,11 +216,18 @@ impl QueueDir {
         }
     }
 
-    /// Takes a queue that nobody owns and that has anything in it, and opens it, if there is one. Never waits for another
-    /// owner. One that fails does not keep others from being taken.
-    pub(super) fn adopt<T>(root: &Path, open: impl Fn(Self) -> Result<T, SpoolError>) -> Result<Option<T>, SpoolError> {
+    /// Takes a queue that nobody owns and that has anything in it, and opens it, if there is one: the first behind `after`,
+    /// or else the first of all. Never waits for another owner. One that fails does not keep others from being taken.
+    pub(super) fn adopt<T>(
+        root: &Path,
+        after: Option<u64>,
+        open: impl Fn(Self) -> Result<T, SpoolError>,
+    ) -> Result<Option<T>, SpoolError> {
         let mut failed = None;
-        for id in list_queues(root)? {
+        let mut ids = list_queues(root)?;
+        let behind = ids.partition_point(|id| after.is_some_and(|after| *id <= after));
+        ids.rotate_left(behind);
+        for id in ids {
             let opened = Self::take(root, id).and_then(|queue| queue.map(&open).transpose());
             match opened {
                 Ok(None) => {}
@@ -166,52 +240,63 @@ impl QueueDir {
 
     /// `None` if it is someone else's or empty.
     fn take(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
-        let Some(queue) = Self::try_lock(root, id, false)? else { return Ok(None) };
+        let Some(queue) = Self::try_lock(root, id, Access::Exclusive)? else { return Ok(None) };
         if !queue.is_empty()? {
             return Ok(Some(queue));
         }
-        // Should that fail, it is left behind: its id has been used.
+        // Should that fail, it is left behind.
         let _ = queue.remove();
         Ok(None)
     }
 
-    /// Locks a queue's directory; `None` if it is someone else's or was removed meanwhile.
-    fn try_lock(root: &Path, id: u64, create: bool) -> Result<Option<Self>, SpoolError> {
-        Self::try_lock_by(root, id, create, File::try_lock)
-    }
-
-    /// The same for who only reads, together with others who do.
+    /// Locks a queue for who only reads, together with others who do; `None` if it is someone else's or was removed meanwhile.
     #[cfg(feature = "cli")]
     pub(super) fn try_lock_shared(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
-        Self::try_lock_by(root, id, false, File::try_lock_shared)
+        Self::try_lock(root, id, Access::Shared)
     }
 
     /// Makes a shared lock one's own; false if others have it as well.
     #[cfg(feature = "cli")]
     pub(super) fn make_exclusive(&self) -> bool {
-        self.lock.try_lock().is_ok()
+        self.dir_lock.iter().chain(&*self.lock.lock()).all(|lock| lock.try_lock().is_ok())
     }
 
-    fn try_lock_by(
-        root: &Path,
-        id: u64,
-        create: bool,
-        try_lock: fn(&File) -> Result<(), TryLockError>,
-    ) -> Result<Option<Self>, SpoolError> {
-        let path = root.join(format!("{id:016x}"));
-        let lock_path = path.join("lock");
-        let lock = match private(OpenOptions::new().create(create).truncate(false).write(true)).open(&lock_path) {
+    /// Locks a queue's directory; `None` if it is someone else's or was removed meanwhile.
+    fn try_lock(root: &Path, id: u64, access: Access) -> Result<Option<Self>, SpoolError> {
+        let path = queue_path(root, id);
+        let dir_lock = match lock_dir(&path, access) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("open", &path, error)),
+        };
+        let lock_path = path.join(LOCK);
+        let lock = match access.open(&lock_path) {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("open", &lock_path, error)),
         };
-        match try_lock(&lock) {
+        match lock.as_ref().map_or(Ok(()), |lock| access.try_lock(lock)) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path, error)),
         }
-        // Its owner may have removed it before giving up the lock.
-        Ok(lock_path.exists().then_some(Self { path, id, lock }))
+        // Its owner may have removed it before giving up the locks.
+        let is_there = lock.is_none() || lock_path.exists();
+        Ok(is_there.then(|| Self { path, id, dir_lock, lock: Lock::new(Rank::QueueLock, lock) }))
+    }
+
+    /// Makes the file `lock` again if somebody has deleted it. The lock on the directory has kept the queue meanwhile.
+    pub(super) fn keep_lock(&self) -> Result<(), SpoolError> {
+        let path = self.path.join(LOCK);
+        if self.dir_lock.is_none() || path.exists() || !self.path.exists() {
+            return Ok(());
+        }
+        let lock = Access::Exclusive.open(&path).map_err(|error| io_error("open", &path, error))?;
+        // Nobody else has it: the lock on the directory comes first.
+        let _ = lock.as_ref().map(File::try_lock);
+        *self.lock.lock() = lock;
+        Ok(())
     }
 
     /// Whether no segment is left.
@@ -219,67 +304,78 @@ impl QueueDir {
         Ok(self.segments()?.is_empty())
     }
 
-    /// Deletes a queue, with what is in it. Its id is never used again: batches had ids made from it.
+    /// Deletes a queue, with what is in it.
     pub(super) fn remove(&self) -> Result<(), SpoolError> {
-        let dead = self.path.with_extension("dead");
-        fs::rename(&self.path, &dead).map_err(|error| io_error("rename", &self.path, error))?;
-        fs::remove_dir_all(&dead).map_err(|error| io_error("remove", &dead, error))
+        let dead = self.path.with_extension(DEAD);
+        if fs::rename(&self.path, &dead).is_ok() {
+            return fs::remove_dir_all(&dead).map_err(|error| io_error("remove", &dead, error));
+        }
+        // A queue without segments is nobody's, whatever else is left of it.
+        for segment in self.segments()? {
+            self.remove_segment(segment)?;
+        }
+        fs::remove_dir_all(&self.path).map_err(|error| io_error("remove", &self.path, error))
     }
 
-    pub(super) fn cursor(&self) -> PathBuf {
-        self.path.join("cursor")
+    pub(super) fn segment(&self, id: SegmentId) -> PathBuf {
+        segment_path(&self.path, id)
     }
 
-    pub(super) fn segment(&self, number: u64) -> PathBuf {
-        self.path.join(format!("{number:010}.segment"))
+    fn dead(&self, id: SegmentId) -> PathBuf {
+        self.segment(id).with_extension(DEAD)
     }
 
-    fn dead(&self, number: u64) -> PathBuf {
-        self.path.join(format!("{number:010}.dead"))
-    }
-
-    /// The numbers of the segments that are there, ascending. What an earlier deletion left over is removed.
-    pub(super) fn segments(&self) -> Result<Vec<u64>, SpoolError> {
-        let mut numbers = Vec::new();
+    /// The segments that are there, ascending. What an earlier deletion left over is removed.
+    pub(super) fn segments(&self) -> Result<Vec<SegmentId>, SpoolError> {
+        let mut segments = Vec::new();
         for found in list(&self.path)? {
-            let name = found.file_name();
+            let (name, path) = (found.file_name(), found.path());
             let name = name.to_string_lossy();
-            if let Some(number) = name.strip_suffix(".segment").and_then(|number| number.parse().ok()) {
-                numbers.push(number);
-            } else if name.ends_with(".dead") || name.ends_with(".new") {
+            match parse_segment(&name) {
+                Some(id) if !path.join(DEAD).exists() => segments.push(id),
                 // A remainder that cannot be removed hinders nobody.
-                let _ = fs::remove_dir_all(found.path());
+                Some(_) => drop(remove_in_place(&path)),
+                None if name.ends_with(".dead") || name.ends_with(".new") => drop(fs::remove_dir_all(path)),
+                None => {}
             }
         }
-        numbers.sort_unstable();
-        Ok(numbers)
+        segments.sort_unstable();
+        Ok(segments)
     }
 
     /// Deletes a segment.
-    pub(super) fn remove_segment(&self, number: u64) -> Result<(), SpoolError> {
-        self.retire(number)?;
-        self.delete_retired(number)
+    pub(super) fn remove_segment(&self, id: SegmentId) -> Result<(), SpoolError> {
+        self.retire(id)?;
+        self.delete_retired(id)
     }
 
-    /// Renames a segment that is to be deleted, so that half of one is never taken for a segment.
-    pub(super) fn retire(&self, number: u64) -> Result<(), SpoolError> {
-        let path = self.segment(number);
-        match fs::rename(&path, self.dead(number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("rename", &path, error)),
-            _ => Ok(()),
+    /// Marks a segment that is to be deleted, so that half of one is never taken for a segment: by its name, or where a
+    /// directory cannot be renamed (a lower layer of overlayfs), by a file in it.
+    pub(super) fn retire(&self, id: SegmentId) -> Result<(), SpoolError> {
+        let path = self.segment(id);
+        match fs::rename(&path, self.dead(id)) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => match private_file(&path.join(DEAD)) {
+                Ok(_) => sync_dir(&path),
+                Err(_) => Err(io_error("rename", &path, error)),
+            },
         }
     }
 
-    pub(super) fn delete_retired(&self, number: u64) -> Result<(), SpoolError> {
+    pub(super) fn delete_retired(&self, id: SegmentId) -> Result<(), SpoolError> {
         sync_dir(&self.path)?;
-        let dead = self.dead(number);
+        let (segment, dead) = (self.segment(id), self.dead(id));
+        if segment.join(DEAD).exists() {
+            return remove_in_place(&segment).map_err(|error| io_error("remove", &segment, error));
+        }
         match fs::remove_dir_all(&dead) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &dead, error)),
             _ => Ok(()),
         }
     }
 
-    /// Takes some of the disk, to be given back when there is no other space left: the engine opens no database then.
+    /// Takes some of the disk, to be given back when there is no other space left to note where batches end.
     pub(super) fn take_ballast(&self) {
         let path = self.path.join(BALLAST);
         if path.exists() || fs2::available_space(&self.path).is_ok_and(|free| free < 4 * u64::from(BALLAST_BYTES)) {
@@ -298,10 +394,10 @@ impl QueueDir {
 
     /// Moves a damaged segment to where a person looks at it; the oldest of those make room, so that they have at most
     /// `max_bytes` together.
-    pub(super) fn quarantine(&self, number: u64, max_bytes: u64) -> Result<(), SpoolError> {
+    pub(super) fn quarantine(&self, id: SegmentId, max_bytes: u64) -> Result<(), SpoolError> {
         let quarantine = self.root().join(QUARANTINE);
         create_in(&quarantine)?;
-        let (from, to) = (self.segment(number), quarantine.join(format!("{:016x}.{number:010}", self.id)));
+        let (from, to) = (self.segment(id), quarantine.join(format!("{:016x}.{id}", self.id)));
         match fs::rename(&from, &to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("rename", &from, error)),
             _ => {}
@@ -334,21 +430,21 @@ impl QueueDir {
     }
 
     /// Notes, synced, how many frames of a segment that was abandoned were accepted. What was not is written again
-    /// elsewhere, so it must not be found here as well, also when the cursor database is lost.
-    pub(super) fn put_accepted(&self, number: u64, frames: u64) -> Result<(), SpoolError> {
-        let path = accepted_file(&self.segment(number));
+    /// elsewhere, so it must not be found here as well.
+    pub(super) fn put_accepted(&self, id: SegmentId, frames: u64) -> Result<(), SpoolError> {
+        let path = accepted_file(&self.segment(id));
         private_file(&path)
             .and_then(|mut file| {
                 writeln!(file, "{frames}")?;
                 file.sync_all()
             })
             .map_err(|error| io_error("write", &path, error))?;
-        sync_dir(&self.segment(number))
+        sync_dir(&self.segment(id))
     }
 
     /// See [`accepted`].
-    pub(super) fn accepted(&self, number: u64) -> u64 {
-        accepted(&self.segment(number))
+    pub(super) fn accepted(&self, id: SegmentId) -> u64 {
+        accepted(&self.segment(id))
     }
 
     /// Notes where the queue is sent to. It is of use to a person only: what cannot be written is left.
@@ -362,12 +458,6 @@ impl QueueDir {
         if written.and_then(|()| fs::rename(&new, &path)).is_err() {
             let _ = fs::remove_file(&new);
         }
-    }
-
-    /// Puts a cursor database that cannot be opened out of the way.
-    pub(super) fn move_cursor_away(&self) -> Result<(), SpoolError> {
-        let away = self.path.join(format!("cursor.damaged-{:08x}", fastrand::u32(..)));
-        fs::rename(self.cursor(), &away).map_err(|error| io_error("rename", &self.cursor(), error))
     }
 
     /// How many bytes the whole spool directory takes on disk.
@@ -426,7 +516,7 @@ fn list_queues(root: &Path) -> Result<Vec<u64>, SpoolError> {
         let name = name.to_string_lossy();
         if let Some(id) = parse_queue(&name) {
             ids.push(id);
-        } else if name.strip_suffix(".dead").and_then(parse_queue).is_some() {
+        } else if name.strip_suffix(".dead").and_then(parse_hex).is_some() {
             // Another process may be at it as well.
             let _ = fs::remove_dir_all(found.path());
         }
@@ -435,8 +525,50 @@ fn list_queues(root: &Path) -> Result<Vec<u64>, SpoolError> {
     Ok(ids)
 }
 
+/// The id that the name of a queue's directory spells.
 pub(super) fn parse_queue(name: &str) -> Option<u64> {
-    (name.len() == 16).then(|| u64::from_str_radix(name, 16).ok()).flatten()
+    parse_hex(name.strip_suffix(QUEUE_SUFFIX)?)
+}
+
+pub(super) fn queue_path(root: &Path, id: u64) -> PathBuf {
+    root.join(format!("{id:016x}{QUEUE_SUFFIX}"))
+}
+
+/// The id that the name of a segment's directory spells.
+pub(super) fn parse_segment(name: &str) -> Option<SegmentId> {
+    SegmentId::parse(name.strip_suffix(SEGMENT_SUFFIX)?)
+}
+
+pub(super) fn segment_path(queue: &Path, id: SegmentId) -> PathBuf {
+    queue.join(format!("{id}{SEGMENT_SUFFIX}"))
+}
+
+/// Locks a queue's directory; `None` if somebody else has. `Some(None)` where the system locks no directory.
+fn lock_dir(path: &Path, access: Access) -> io::Result<Option<Option<File>>> {
+    if !cfg!(unix) {
+        return path.metadata().map(|_| Some(None));
+    }
+    let dir = File::open(path)?;
+    match access.try_lock(&dir) {
+        Ok(()) => Ok(Some(Some(dir))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        // Network file systems lock only what is open for writing.
+        Err(TryLockError::Error(_)) => Ok(Some(None)),
+    }
+}
+
+/// Deletes a directory that is marked as dead, the mark at last.
+fn remove_in_place(dir: &Path) -> io::Result<()> {
+    for found in fs::read_dir(dir)? {
+        let found = found?;
+        let path = found.path();
+        if found.file_name() == DEAD {
+            continue;
+        }
+        if found.file_type()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+    }
+    fs::remove_file(dir.join(DEAD))?;
+    fs::remove_dir(dir)
 }
 
 fn check_format(root: &Path) -> Result<(), SpoolError> {

@@ -1,8 +1,8 @@
 //! [`Entry`]: the records of one partition in one append, self-describing. It is bytes in memory.
 //!
 //! ```text
-//! lane 4 | first record 8 | records 4 | first, last timestamp 8 8 | appended at 8 | batches: records 8, bytes 8
-//! | response protocol 1 | coding 1 | of the records without it: length 4, crc32 4
+//! lane 4 | first record 8 | records 4 | boundary 8 | first, last timestamp 8 8 | appended at 8 | batches: records 8, bytes 8
+//! | load 8, is its last 1 | kind 1 | response protocol 1 | coding 1 | of the records without it: length 4, crc32 4
 //! | lengths: key 4, content type 2, open 2, separator 2, close 2 | these five | where each record ends 4 each | records
 //! ```
 
@@ -23,7 +23,10 @@ pub(crate) const MAX_RECORD_BYTES: usize = 1 << 30;
 const MAX_KEY_BYTES: usize = 64 << 10;
 
 /// How many bytes an entry has before its texts.
-pub(super) const HEAD_BYTES: usize = (4 + 8 + 4) + 3 * 8 + (8 + 8) + (1 + 1) + (4 + 4) + (4 + 4 * 2);
+pub(super) const HEAD_BYTES: usize = (4 + 8 + 4) + 8 + 3 * 8 + (8 + 8) + (8 + 1) + (1 + 1 + 1) + (4 + 4) + (4 + 4 * 2);
+
+/// The only kind of entry: records that are joined by a separator.
+const FLAT: u8 = 0;
 
 /// The numbers at the beginning of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,9 @@ pub(super) struct EntryHead {
     /// The number of the first record in its lane.
     pub(super) first_record: u64,
     pub(super) records: u32,
+    /// Where the latest batch of the lane ended that ended only because there were no more records: no batch that begins
+    /// before it goes beyond it.
+    pub(super) boundary: u64,
     /// Nanoseconds since the epoch, like the other times.
     pub(super) first_timestamp: u64,
     pub(super) last_timestamp: u64,
@@ -89,9 +95,20 @@ pub(super) fn write(
     out.extend_from_slice(&head.first_record.to_le_bytes());
     out.extend_from_slice(&head.records.to_le_bytes());
     let StoredLimits { max_records, max_bytes } = head.limits;
-    for field in [head.first_timestamp, head.last_timestamp, head.appended_at, max_records, max_bytes] {
+    // No entry is of a load yet.
+    let load = 0;
+    for field in [
+        head.boundary,
+        head.first_timestamp,
+        head.last_timestamp,
+        head.appended_at,
+        max_records,
+        max_bytes,
+        load,
+    ] {
         out.extend_from_slice(&field.to_le_bytes());
     }
+    out.extend_from_slice(&[0, FLAT]);
     out.push(framing.response_protocol().byte());
     let coding_at = out.len();
     out.push(coding.byte());
@@ -186,11 +203,16 @@ impl<'a> Layout<'a> {
             lane: fields.u32()?,
             first_record: fields.u64()?,
             records: fields.u32()?,
+            boundary: fields.u64()?,
             first_timestamp: fields.u64()?,
             last_timestamp: fields.u64()?,
             appended_at: fields.u64()?,
             limits: StoredLimits { max_records: fields.u64()?, max_bytes: fields.u64()? },
         };
+        let (_load, _is_last_of_load, kind) = (fields.u64()?, fields.u8()?, fields.u8()?);
+        if kind != FLAT {
+            return None;
+        }
         // By the status, if a later version knows more.
         let response_protocol = ResponseProtocol::from_byte(fields.u8()?).unwrap_or_default();
         let coding = Coding::from_byte(fields.u8()?)?;
@@ -203,6 +225,9 @@ impl<'a> Layout<'a> {
         let ends = fields.take((head.records as usize).checked_mul(4)?)?;
         let payload_at = bytes.len() - fields.0.len();
         head.first_record.checked_add(u64::from(head.records))?;
+        if head.boundary > head.first_record {
+            return None;
+        }
         if !coding.could_hold(fields.0.len(), plain_len) {
             return None;
         }
@@ -353,6 +378,7 @@ mod tests {
             lane: 2,
             first_record: 100,
             records: 3,
+            boundary: 98,
             first_timestamp: 1,
             last_timestamp: 2,
             appended_at: 3,
@@ -368,6 +394,7 @@ mod tests {
     fn an_entry_is_read_as_it_was_written() {
         let entry = entry();
         assert_eq!((entry.head.lane, entry.head.first_record, entry.head.records), (2, 100, 3));
+        assert_eq!(entry.head.boundary, 98);
         assert_eq!((entry.head.first_timestamp, entry.head.last_timestamp, entry.head.appended_at), (1, 2, 3));
         assert_eq!(entry.head.limits, StoredLimits { max_records: 4, max_bytes: 5 });
         assert_eq!(entry.framing, Framing::json_array());

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::bytes::{Fields, index, len32};
+use super::fault::is_damage;
 use super::position::SegmentId;
 
 const MAGIC: [u8; 4] = *b"\xf5OSf";
@@ -40,8 +41,7 @@ pub(super) struct Frame<'a> {
 
 fn checksum(segment: SegmentId, header: &[u8], payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&segment.queue.to_le_bytes());
-    hasher.update(&segment.number.to_le_bytes());
+    hasher.update(&segment.random.to_le_bytes());
     hasher.update(header);
     hasher.update(payload);
     hasher.finalize()
@@ -165,10 +165,9 @@ impl<'a> Patched<'a> {
 
 impl Read for Patched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        const EIO: i32 = 5;
         const BLOCK: u64 = 4096;
         let read = match self.file.read(buffer) {
-            Err(error) if self.errors == ReadErrors::Skip && cfg!(unix) && error.raw_os_error() == Some(EIO) => {
+            Err(error) if self.errors == ReadErrors::Skip && is_damage(&error) => {
                 let left_in_block = (BLOCK - self.at % BLOCK).min(self.file.metadata()?.len().saturating_sub(self.at));
                 let len = buffer.len().min(index(left_in_block));
                 buffer[..len].fill(0);
@@ -228,7 +227,7 @@ fn find_magic(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const SEGMENT: SegmentId = SegmentId { queue: 7, number: 3 };
+    const SEGMENT: SegmentId = SegmentId { random: 7, number: 3 };
 
     fn bytes_of(number: u64, payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -264,8 +263,8 @@ mod tests {
     #[test]
     fn a_frame_of_another_segment_is_not_read() {
         let bytes = bytes_of(5, b"hello");
-        assert_eq!(Frame::read(SegmentId { queue: 7, number: 4 }, &bytes), None);
-        assert_eq!(Frame::read(SegmentId { queue: 8, number: 3 }, &bytes), None);
+        assert!(Frame::read(SegmentId { random: 7, number: 4 }, &bytes).is_some());
+        assert_eq!(Frame::read(SegmentId { random: 8, number: 3 }, &bytes), None);
     }
 
     #[test]

@@ -38,8 +38,8 @@ pub fn scan(segment: (u64, u64), file: &[u8]) -> Vec<(u64, u64, usize)> {
     frames.iter().map(|(frame, ())| (frame.number, frame.offset, frame.len)).collect()
 }
 
-fn id((queue, number): (u64, u64)) -> SegmentId {
-    SegmentId { queue, number }
+fn id((number, random): (u64, u64)) -> SegmentId {
+    SegmentId { number, random }
 }
 
 /// An entry with records that are joined by `framing`'s separator.
@@ -48,7 +48,16 @@ pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[V
     let records = u32::try_from(records.len()).expect("a few records");
     let limits = StoredLimits { max_records: 4, max_bytes: 5 };
     let (first_timestamp, last_timestamp, appended_at) = (1, 2, 3);
-    let head = EntryHead { lane: 1, first_record, records, first_timestamp, last_timestamp, appended_at, limits };
+    let head = EntryHead {
+        lane: 1,
+        first_record,
+        records,
+        boundary: first_record / 2,
+        first_timestamp,
+        last_timestamp,
+        appended_at,
+        limits,
+    };
     let coding = if compressed { Coding::Lz4 } else { Coding::Identity };
     let mut out = Vec::new();
     let records = Part { base: 0, ends: &block.ends, payload: &block.payload };

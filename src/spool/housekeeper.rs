@@ -13,12 +13,15 @@ use super::dir::io_error;
 use super::jobs::Job;
 use super::lock::is_out_of_order;
 use super::queue::{Queue, report};
+use super::position::SegmentId;
 use super::read_cache::Phase;
 use super::seal::Seal;
 use super::segment::Segment;
+use super::store::file_path;
 use crate::config::values::Durability;
 use crate::error::{SpoolError, error_chain};
 use crate::observe::event::{Events, SpoolEvent};
+use crate::observe::loss::LossReason;
 
 /// How long until a job that failed is tried again: a disk that is full or broken does not get well in a moment.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -44,6 +47,10 @@ fn run(queue: &Queue, jobs: &Receiver<Job>) {
             Ok(Job::Finish) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(Job::SettleSoon) => {
                 later.settle_at = later.settle_at.or_else(|| Instant::now().checked_add(SETTLE_AFTER));
+                continue;
+            }
+            Ok(Job::RetryIn(segment, after)) => {
+                later.retries.extend(Instant::now().checked_add(after).map(|at| (at, segment)));
                 continue;
             }
             Ok(Job::SyncSoon) => {
@@ -72,6 +79,8 @@ fn run(queue: &Queue, jobs: &Receiver<Job>) {
 struct Later {
     sync_at: Option<Instant>,
     settle_at: Option<Instant>,
+    /// The segments that are held, and when each is tried again.
+    retries: Vec<(Instant, SegmentId)>,
     /// The jobs that failed, in the order in which they did.
     failed: VecDeque<(Instant, Job)>,
     failing: bool,
@@ -79,8 +88,9 @@ struct Later {
 
 impl Later {
     fn wait(&self) -> Option<Duration> {
-        let retry_at = self.failed.front().map(|(at, _)| *at);
-        let at = [self.sync_at, self.settle_at, retry_at].into_iter().flatten().min()?;
+        let failed_at = self.failed.front().map(|(at, _)| *at);
+        let retry_at = self.retries.iter().map(|(at, _)| *at).min();
+        let at = [self.sync_at, self.settle_at, failed_at, retry_at].into_iter().flatten().min()?;
         Some(at.saturating_duration_since(Instant::now()))
     }
 
@@ -92,15 +102,18 @@ impl Later {
         if self.settle_at.take_if(|at| *at <= now).is_some() {
             return Some(Job::Settle);
         }
+        if let Some(due) = self.retries.iter().position(|(at, _)| *at <= now) {
+            return Some(Job::Retry(self.retries.swap_remove(due).1));
+        }
         let is_due = self.failed.front().is_some_and(|(at, _)| *at <= now);
         is_due.then(|| self.failed.pop_front()).flatten().map(|(_, job)| job)
     }
 
-    /// Warns once when jobs begin to fail. A job that a closed spool does not do any more is no failure.
+    /// Warns once when jobs begin to fail, until none does. A job that a closed spool does not do any more is no failure.
     fn done(&mut self, result: Result<(), SpoolError>, job: Job, events: &Events) {
         let error = match result {
             Ok(()) => {
-                self.failing = false;
+                self.failing &= !self.failed.is_empty();
                 return;
             }
             Err(SpoolError::Closed) => return,
@@ -128,18 +141,30 @@ impl Queue {
                 self.seal(segment, frames);
                 Ok(())
             }
-            Job::KeepSeal(number, ref seal) => self.keep_seal(number, seal),
-            Job::Recover { number, accepted } => self.recover(number, accepted),
-            Job::Prefetch(number) => {
+            Job::KeepSeal(segment, ref seal) => self.keep_seal(segment, seal),
+            Job::Recover { id, accepted } => {
+                match self.recover(id, accepted) {
+                    Err(error) if !matches!(error, SpoolError::Closed) => self.hold(id, &error),
+                    _ => {}
+                }
+                Ok(())
+            }
+            Job::Prefetch(segment) => {
                 // Who needs the segment opens it, and reports the error.
-                let _ = self.open_segment(number);
+                let _ = self.open_segment(segment);
+                Ok(())
+            }
+            Job::Retry(segment) => {
+                if let Some(after) = self.retry(segment) {
+                    self.ask(Job::RetryIn(segment, after));
+                }
                 Ok(())
             }
             Job::ReadAhead { lane, start, end } => {
                 self.read_ahead(lane, start, end);
                 Ok(())
             }
-            Job::Remove(number) => self.remove_segment(number),
+            Job::Remove(segment) => self.remove_segment(segment),
             Job::Sync => self.sync_active(),
             Job::Settle => self.settle(),
             Job::ReportGaps => self.report_gaps(),
@@ -148,7 +173,7 @@ impl Queue {
                 let _ = sender.send(());
                 Ok(())
             }
-            Job::SyncSoon | Job::SettleSoon | Job::Finish => Ok(()),
+            Job::SyncSoon | Job::SettleSoon | Job::RetryIn(..) | Job::Finish => Ok(()),
         }
     }
 
@@ -165,50 +190,60 @@ impl Queue {
     }
 
     fn seal(&self, segment: &Segment, frames: u64) {
-        let number = segment.id.number;
+        let id = segment.id;
         if let Err(error) = segment.sync() {
             // Records that a power cut takes of it now are missed when it is read. Later syncs say nothing of this one.
-            self.report_event(SpoolEvent::SegmentNotSynced { segment: number, reason: error_chain(&error) });
+            self.report_event(SpoolEvent::SegmentNotSynced { segment: id.number, reason: error_chain(&error) });
         }
         segment.trim();
         let seal = Seal { frames, lanes: segment.lanes() };
-        self.index.lock().set_frames(number, frames);
-        let closed = self.read_cache.lock().set_sealed(number);
+        self.index.lock().set_frames(id, frames);
+        let closed = self.read_cache.lock().set_sealed(id);
         drop(closed);
-        self.keep_seal_or_ask(number, seal);
+        self.keep_seal_or_ask(id, seal);
     }
 
     /// Keeps a seal now or later. Until then a restart scans the segment.
-    fn keep_seal_or_ask(&self, number: u64, seal: Seal) {
-        if self.keep_seal(number, &seal).is_err() {
-            self.ask(Job::KeepSeal(number, seal));
+    fn keep_seal_or_ask(&self, segment: SegmentId, seal: Seal) {
+        if self.keep_seal(segment, &seal).is_err() {
+            self.ask(Job::KeepSeal(segment, seal));
         }
     }
 
-    fn keep_seal(&self, number: u64, seal: &Seal) -> Result<(), SpoolError> {
+    fn keep_seal(&self, segment: SegmentId, seal: &Seal) -> Result<(), SpoolError> {
         // It is not deleted meanwhile.
-        let sealing = self.begin_phase(number, Phase::Sealing);
-        let is_there = self.index.lock().contains(number);
+        let sealing = self.begin_phase(segment, Phase::Sealing);
+        let is_there = self.index.lock().contains(segment);
         if !is_there {
             return Ok(());
         }
-        seal.write(&self.dir.segment(number))?;
+        seal.write(&self.dir.segment(segment))?;
         drop(sealing);
-        self.index.lock().owe_seal(number, 0);
+        self.index.lock().owe_seal(segment, 0);
         Ok(())
     }
 
-    fn recover(&self, number: u64, accepted: u64) -> Result<(), SpoolError> {
-        let (path, id) = (self.dir.segment(number), self.segment_id(number));
-        let seal = self.reading(number, |errors| Seal::recover(&path, id, accepted, errors))?;
+    /// Looks into a segment that a killed process left.
+    pub(super) fn recover(&self, id: SegmentId, accepted: u64) -> Result<(), SpoolError> {
+        let path = self.dir.segment(id);
+        let is_missing = !file_path(&path).exists();
+        let seal = self.reading(id, |errors| Seal::recover(&path, id, accepted, errors))?;
+        if is_missing {
+            self.read_cache.lock().set_damaged(id);
+            self.report_event(SpoolEvent::SegmentDamaged { segment: id.number });
+        }
         // Before anything of it is delivered: a later scan may find less. On a disk that takes nothing it does without.
-        self.keep_seal_or_ask(number, seal.clone());
+        self.keep_seal_or_ask(id, seal.clone());
         let mut index = self.index.lock();
-        let delivered = index.add_sealed(number, seal);
+        let missing = index.missing_from(id, &seal);
+        let delivered = index.add_sealed(id, seal);
         index.enqueue_all();
         drop(index);
+        for (key, records) in missing {
+            self.lose(&key, LossReason::Corrupt, records, None);
+        }
         if delivered {
-            self.ask(Job::Remove(number));
+            self.ask(Job::Remove(id));
         }
         self.progress.notify_all();
         self.wake();
@@ -216,25 +251,22 @@ impl Queue {
     }
 
     /// Deletes a segment that is delivered, or was evicted.
-    fn remove_segment(&self, number: u64) -> Result<(), SpoolError> {
-        let deleting = self.begin_phase(number, Phase::Deleting);
-        let is_newest = self.index.lock().is_newest(number);
-        if is_newest {
-            // Or its number would be given out again after a restart, and with it the ids of its batches.
-            return Ok(());
-        }
-        // In this order, also after a power cut: what comes back must not come back without its cursors.
-        let damaged = self.read_cache.lock().is_damaged(number);
+    fn remove_segment(&self, segment: SegmentId) -> Result<(), SpoolError> {
+        let deleting = self.begin_phase(segment, Phase::Deleting);
+        let damaged = self.read_cache.lock().is_damaged(segment);
+        // Not every file system deletes a file that is open.
+        let open = self.read_cache.lock().close(segment);
+        drop(open);
+        self.cursors.lock().forget(segment);
         if damaged {
-            self.dir.quarantine(number, self.config.limits.max_bytes / 8)?;
+            self.dir.quarantine(segment, self.config.limits.max_bytes / 8)?;
         } else {
-            self.dir.remove_segment(number)?;
+            self.dir.remove_segment(segment)?;
         }
-        self.index.lock().remove(number);
-        let open = self.read_cache.lock().remove(number);
+        self.index.lock().remove(segment);
+        let open = self.read_cache.lock().remove(segment);
         drop(deleting);
         drop(open);
-        let _ = self.with_cursors(|cursors| cursors.forget(number));
         Ok(())
     }
 }

@@ -2,9 +2,9 @@
 //! entries.
 //!
 //! A *lane* is one partition in one segment. A partition's lanes are delivered one after the other, in the order of the
-//! segments; partitions do not wait for one another. A batch comes out of the index in three steps: [`Index::choose`] says
-//! which one is next, the caller reads it without the index, and [`Index::admit`] puts it in flight if the choice still
-//! holds.
+//! segments; partitions do not wait for one another. A segment that cannot be read is *held*: its lanes stay behind, and those
+//! of later segments go on. A batch comes out of the index in three steps: [`Index::choose`] says which one is next, the caller
+//! reads it without the index, and [`Index::admit`] puts it in flight if the choice still holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
@@ -13,117 +13,16 @@ use std::sync::Arc;
 use super::cursor::{Cursors, LaneCursor, LaneCursors};
 use super::entry::{EntryHead, system_time};
 use super::gap::{Gap, Unreported};
-use super::position::{BatchStart, LaneId};
+use super::lane::{End, Lane};
+use super::position::{BatchStart, LaneId, SegmentId};
 use super::seal::Seal;
 use super::segment::{LaneSummary, Segment};
 use crate::observe::loss::LossReason;
 
-/// At most so many batches of a lane are acknowledged before an earlier one; then the others wait for that one, since the
-/// cursor says where each of them ends.
-const MAX_ACKED_OUT_OF_ORDER: usize = 256;
-
-/// A batch of a lane that was given out: where it ends, and its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct LaneBatch {
-    end: u64,
-    state: BatchState,
-}
-
-/// The state of a batch that was given out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BatchState {
-    /// It is not acknowledged.
-    InFlight,
-    /// It is a part of one that was split, or was left over by one that became shorter, and waits to be given out.
-    Split,
-    /// It was acknowledged before an earlier one.
-    Acked,
-}
-
-/// A lane: one partition in one segment.
-#[derive(Debug)]
-struct Lane {
-    id: LaneId,
-    /// How many records the lane has. The number grows while the segment is active.
-    end: u64,
-    cursor: LaneCursor,
-    /// The batches that were given out, by their first record. They do not overlap.
-    batches: BTreeMap<u64, LaneBatch>,
-    first_timestamp: u64,
-    last_timestamp: u64,
-}
-
-impl Lane {
-    fn new(id: LaneId, end: u64, cursor: LaneCursor, (first_timestamp, last_timestamp): (u64, u64)) -> Self {
-        Self { id, end, cursor, batches: BTreeMap::new(), first_timestamp, last_timestamp }
-    }
-
-    fn with(&self, state: BatchState) -> impl Iterator<Item = (u64, u64)> {
-        let batches = self.batches.iter().filter(move |(_, batch)| batch.state == state);
-        batches.map(|(start, batch)| (*start, batch.end))
-    }
-
-    fn pending(&self) -> u64 {
-        let acked: u64 = self.with(BatchState::Acked).map(|(start, end)| end - start).sum();
-        self.end.saturating_sub(self.cursor.acked + acked)
-    }
-
-    /// The first record that never was given out.
-    fn next_start(&self) -> u64 {
-        self.batches.last_key_value().map_or(0, |(_, batch)| batch.end).max(self.cursor.acked)
-    }
-
-    fn may_start_another(&self) -> bool {
-        self.with(BatchState::Acked).count() < MAX_ACKED_OUT_OF_ORDER
-    }
-
-    /// Whether there is a batch that is not given out.
-    fn has_more(&self) -> bool {
-        self.with(BatchState::Split).next().is_some() || (self.next_start() < self.end && self.may_start_another())
-    }
-
-    fn is_in_flight(&self, start: u64) -> bool {
-        self.batches.get(&start).is_some_and(|batch| batch.state == BatchState::InFlight)
-    }
-
-    /// Puts a batch in flight. The rest of a longer one that begins at the same record comes again by itself.
-    fn give_out(&mut self, batch: &Range<u64>) {
-        let before = self.batches.insert(batch.start, LaneBatch { end: batch.end, state: BatchState::InFlight });
-        if let Some(LaneBatch { end, .. }) = before.filter(|before| before.end > batch.end) {
-            self.batches.insert(batch.end, LaneBatch { end, state: BatchState::Split });
-        }
-    }
-
-    /// Notes that a batch is delivered; false if it is not in flight.
-    fn ack(&mut self, delivered: &Range<u64>) -> bool {
-        let in_flight = LaneBatch { end: delivered.end, state: BatchState::InFlight };
-        match self.batches.get_mut(&delivered.start) {
-            Some(batch) if *batch == in_flight => batch.state = BatchState::Acked,
-            _ => return false,
-        }
-        while let Some(first) = self.batches.first_entry()
-            && *first.key() == self.cursor.acked
-            && first.get().state == BatchState::Acked
-        {
-            self.cursor.advance(first.remove().end);
-        }
-        true
-    }
-
-    /// Splits a batch that is in flight; its parts come in its place.
-    fn split(&mut self, batch: &Range<u64>) {
-        if self.batches.get(&batch.start) == Some(&LaneBatch { end: batch.end, state: BatchState::InFlight }) {
-            let middle = self.cursor.split(batch);
-            self.batches.insert(batch.start, LaneBatch { end: middle, state: BatchState::Split });
-            self.batches.insert(middle, LaneBatch { end: batch.end, state: BatchState::Split });
-        }
-    }
-}
-
 /// The lanes of one partition, and its delivery steps.
 #[derive(Debug, Default)]
 struct Partition {
-    lanes: VecDeque<Lane>,
+    lanes: BTreeMap<SegmentId, Lane>,
     /// How many delivery steps have it, those that wait in the queue of what is ready included.
     tasks: usize,
     /// A delivery step has no batch yet.
@@ -135,30 +34,58 @@ struct Partition {
 }
 
 impl Partition {
-    /// The first lane that has something to deliver. Only the one before it can be there without.
+    fn lane(&self, id: LaneId) -> Option<&Lane> {
+        self.lanes.get(&id.segment).filter(|lane| lane.id == id)
+    }
+
+    fn lane_mut(&mut self, id: LaneId) -> Option<&mut Lane> {
+        self.lanes.get_mut(&id.segment).filter(|lane| lane.id == id)
+    }
+
+    /// The first lane that has something to deliver.
     fn first_waiting(&self) -> Option<&Lane> {
-        self.lanes.iter().take(2).find(|lane| lane.pending() > 0)
+        self.lanes.values().find(|lane| lane.pending() > 0)
     }
 
-    /// Where the next batch of a lane begins: see [`Index::choose`].
-    fn start_of_next(&self, lane: &Lane, asked: Option<BatchStart>) -> Option<u64> {
-        let asked = asked.filter(|asked| asked.segment == lane.id.segment && lane.is_in_flight(asked.record));
-        if let Some(asked) = asked {
-            return Some(asked.record);
+    /// The lane that is delivered now: the first that has something to deliver and may be read.
+    fn current(&self, readable: &Readable) -> Option<&Lane> {
+        let may_be = |lane: &&Lane| lane.pending() > 0 && !readable.held.contains(&lane.id.segment);
+        self.lanes.values().find(may_be).filter(|lane| readable.is_before_barrier(lane.id.segment))
+    }
+
+    /// The lane of the next batch, and where it begins: see [`Index::choose`].
+    fn start_of_next(&self, readable: &Readable, asked: Option<BatchStart>) -> Option<(&Lane, u64)> {
+        let asked = asked.filter(|asked| !readable.held.contains(&asked.segment));
+        let asked = asked.and_then(|asked| Some((self.lanes.get(&asked.segment)?, asked.record)));
+        if let Some((lane, start)) = asked.filter(|(lane, start)| lane.is_in_flight(*start)) {
+            return Some((lane, start));
         }
-        let in_flight = lane.with(BatchState::InFlight).count();
-        if in_flight > self.more_in_flight {
+        let lane = self.current(readable)?;
+        let before: usize = self.lanes.range(..lane.id.segment).map(|(_, lane)| lane.in_flight().0).sum();
+        let (in_flight, first) = lane.in_flight();
+        let start = if before + in_flight > self.more_in_flight {
             // With more delivery steps than that, each of them is someone else's.
-            let first = lane.with(BatchState::InFlight).next().filter(|_| in_flight >= self.tasks);
-            return first.map(|(start, _)| start);
-        }
-        let split = lane.with(BatchState::Split).next().map(|(start, _)| start);
-        split.or_else(|| lane.may_start_another().then(|| lane.next_start()))
+            first.filter(|_| before + in_flight >= self.tasks)
+        } else {
+            lane.start_of_next()
+        };
+        start.map(|start| (lane, start))
     }
+}
 
-    /// The lane that is delivered now, if it is this one.
-    fn current(&mut self, id: LaneId) -> Option<&mut Lane> {
-        self.lanes.front_mut().filter(|lane| lane.id == id)
+/// The segments of which something may be given out.
+#[derive(Debug, Default)]
+struct Readable {
+    /// Segments of which it is not known yet what is in them. Nothing of a later segment may overtake them.
+    unrecovered: BTreeSet<SegmentId>,
+    /// Segments that cannot be read at the moment.
+    held: BTreeSet<SegmentId>,
+}
+
+impl Readable {
+    /// Whether nothing that is not known yet comes before a segment.
+    fn is_before_barrier(&self, segment: SegmentId) -> bool {
+        self.unrecovered.iter().find(|unrecovered| !self.held.contains(unrecovered)).is_none_or(|first| segment < *first)
     }
 }
 
@@ -202,6 +129,27 @@ impl Choice {
     }
 }
 
+/// How the end of a batch that is put in flight is to be found again after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// From what is stored.
+    Stored,
+    /// From the cursor that is written.
+    Written,
+    /// Not at all: the batch is not sent.
+    Irrelevant,
+}
+
+/// Whether a batch was put in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Admission {
+    Admitted(Admitted),
+    /// The choice does not hold any more.
+    Outdated,
+    /// The end of the batch could not be found again after a restart. It is to be written first.
+    UnknownEnd,
+}
+
 /// A batch that was put in flight: what else there is to do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Admitted {
@@ -210,7 +158,7 @@ pub(super) struct Admitted {
     /// There is no other partition.
     pub(super) is_only: bool,
     /// The segment after this one, if it is sealed and this lane is half delivered.
-    pub(super) next_segment: Option<u64>,
+    pub(super) next_segment: Option<SegmentId>,
 }
 
 /// An acknowledgement that changed something.
@@ -225,22 +173,21 @@ pub(super) struct Acked {
 /// Everything that was accepted up to a moment.
 #[derive(Debug)]
 pub(super) struct Watermark {
-    segment: u64,
+    segment: Option<SegmentId>,
     /// The last lane of each partition, and its end.
-    lanes: Vec<(Arc<str>, u64, u64)>,
+    lanes: Vec<(Arc<str>, SegmentId, u64)>,
 }
 
 /// The records that wait, the batches in flight, the gaps that are not reported, and the cursors that are not written.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    segments: BTreeMap<u64, SegmentState>,
+    segments: BTreeMap<SegmentId, SegmentState>,
     partitions: HashMap<Arc<str>, Partition>,
     ready: VecDeque<Arc<str>>,
     /// The partitions that lingered and now have enough for a batch.
     filled: Vec<Arc<str>>,
-    active: Option<u64>,
-    /// Segments of which it is not known yet what is in them. Nothing of a later segment may overtake them.
-    unrecovered: BTreeSet<u64>,
+    active: Option<SegmentId>,
+    readable: Readable,
     pub(super) pending_records: u64,
     /// The cursors that changed since they were last [taken](Index::take_unwritten).
     unwritten: Cursors,
@@ -256,43 +203,51 @@ pub(super) struct Index {
 /// Segments.
 impl Index {
     /// Adds a segment of which it is not known yet what is in it, and how far it is delivered: see [`Index::add_sealed`].
-    pub(super) fn add_unrecovered(&mut self, segment: u64, cursors: LaneCursors) {
+    pub(super) fn add_unrecovered(&mut self, segment: SegmentId, cursors: LaneCursors) {
         self.segments.entry(segment).or_default().cursors = cursors;
-        self.unrecovered.insert(segment);
+        self.readable.unrecovered.insert(segment);
     }
 
     pub(super) fn is_recovered(&self) -> bool {
-        self.unrecovered.is_empty()
+        self.readable.unrecovered.is_empty()
     }
 
     /// Adds a segment whose seal is known; true if all of it is delivered already.
     /// The partitions are not given out before [`Index::enqueue_all`].
-    pub(super) fn add_sealed(&mut self, number: u64, seal: Seal) -> bool {
-        self.unrecovered.remove(&number);
-        let mut cursors = std::mem::take(&mut self.segments.entry(number).or_default().cursors);
+    pub(super) fn add_sealed(&mut self, segment: SegmentId, seal: Seal) -> bool {
+        self.readable.unrecovered.remove(&segment);
+        let mut cursors = std::mem::take(&mut self.segments.entry(segment).or_default().cursors);
         let mut undelivered = 0;
         for (lane, summary) in (0..).zip(seal.lanes) {
             let LaneSummary { key, records, first_timestamp, last_timestamp } = summary;
             let cursor = cursors.remove(&lane).unwrap_or_default();
-            let lane = LaneId { segment: number, lane };
-            let lane = Lane::new(lane, records, cursor, (first_timestamp, last_timestamp));
+            let lane = Lane::new(LaneId { segment, lane }, records, cursor, (first_timestamp, last_timestamp));
             let pending = lane.pending();
-            if pending == 0 {
-                continue;
+            if pending > 0 {
+                undelivered += 1;
+                self.pending_records += pending;
+                self.partitions.entry(key).or_default().lanes.insert(segment, lane);
             }
-            undelivered += 1;
-            self.pending_records += pending;
-            let lanes = &mut self.partitions.entry(key).or_default().lanes;
-            let at = lanes.partition_point(|other| other.id.segment < number);
-            lanes.insert(at, lane);
         }
-        let segment = self.segments.entry(number).or_default();
+        let segment = self.segments.entry(segment).or_default();
         segment.undelivered = undelivered;
         segment.frames = Some(seal.frames);
         undelivered == 0
     }
 
-    pub(super) fn contains(&self, segment: u64) -> bool {
+    /// The records that the cursors of a segment know of, that are not delivered, and that were not found in it.
+    pub(super) fn missing_from(&self, segment: SegmentId, found: &Seal) -> Vec<(Arc<str>, u64)> {
+        let cursors = self.segments.get(&segment).map(|segment| &segment.cursors);
+        let missing = cursors.into_iter().flatten().map(|(lane, cursor)| {
+            let found = found.lanes.get(*lane as usize);
+            let (key, records) = found.map_or((Arc::from(""), 0), |found| (found.key.clone(), found.records));
+            let known = cursor.ends.first().copied().unwrap_or_default().max(cursor.end_of_acked());
+            (key, cursor.pending(known).saturating_sub(cursor.pending(records.min(known))))
+        });
+        missing.filter(|(_, records)| *records > 0).collect()
+    }
+
+    pub(super) fn contains(&self, segment: SegmentId) -> bool {
         self.segments.contains_key(&segment)
     }
 
@@ -301,79 +256,101 @@ impl Index {
     }
 
     /// How many frames a segment should have, if it is sealed.
-    pub(super) fn frames(&self, segment: u64) -> Option<u64> {
+    pub(super) fn frames(&self, segment: SegmentId) -> Option<u64> {
         self.segments.get(&segment)?.frames
     }
 
     /// Notes that a segment has so many frames and gets no more.
-    pub(super) fn set_frames(&mut self, segment: u64, frames: u64) {
+    pub(super) fn set_frames(&mut self, segment: SegmentId, frames: u64) {
         if let Some(segment) = self.segments.get_mut(&segment) {
             segment.frames = Some(frames);
         }
     }
 
-    /// The oldest segment, unless it is the only one or not known yet.
-    pub(super) fn oldest(&self) -> Option<u64> {
-        let (&oldest, _) = self.segments.first_key_value()?;
-        (!self.is_newest(oldest) && !self.unrecovered.contains(&oldest)).then_some(oldest)
+    /// Notes that a segment cannot be read; false if that is known.
+    pub(super) fn hold(&mut self, segment: SegmentId) -> bool {
+        let held = self.readable.held.insert(segment);
+        // What it kept waiting may go on.
+        self.enqueue_all();
+        held
     }
 
-    pub(super) fn is_newest(&self, segment: u64) -> bool {
-        self.segments.last_key_value().is_some_and(|(newest, _)| *newest == segment)
+    /// Notes that a segment can be read again, or is gone.
+    pub(super) fn let_go(&mut self, segment: SegmentId) {
+        if self.readable.held.remove(&segment) {
+            self.enqueue_all();
+        }
+    }
+
+    /// Whether it is known what is in a segment.
+    pub(super) fn is_known(&self, segment: SegmentId) -> bool {
+        !self.readable.unrecovered.contains(&segment)
+    }
+
+    /// Whether all that waits is in segments that cannot be read.
+    pub(super) fn has_only_held(&self) -> bool {
+        let Readable { unrecovered, held } = &self.readable;
+        !held.is_empty()
+            && unrecovered.is_subset(held)
+            && self.partitions.values().all(|partition| partition.current(&self.readable).is_none())
+    }
+
+    /// The oldest segment, unless it is the active one or not known yet.
+    pub(super) fn oldest(&self) -> Option<SegmentId> {
+        let (&oldest, _) = self.segments.first_key_value()?;
+        (self.active != Some(oldest) && !self.readable.unrecovered.contains(&oldest)).then_some(oldest)
     }
 
     /// Removes a segment that is delivered.
-    pub(super) fn remove(&mut self, segment: u64) {
+    pub(super) fn remove(&mut self, segment: SegmentId) {
         self.segments.remove(&segment);
+        self.readable.unrecovered.remove(&segment);
+        self.let_go(segment);
     }
 
-    /// Removes the oldest segment, though it is not delivered. Returns the losses, and the gaps that were reported there
-    /// and are not delivered.
-    pub(super) fn evict(&mut self, oldest: u64) -> (Vec<Gap>, Vec<Gap>) {
+    /// Removes a segment, though it is not delivered. Returns the losses, and the gaps that were reported there and are not
+    /// delivered.
+    pub(super) fn give_up(&mut self, segment: SegmentId, reason: LossReason) -> (Vec<Gap>, Vec<Gap>) {
         let mut lanes = Vec::new();
         self.partitions.retain(|key, partition| {
-            if partition.lanes.front().is_some_and(|lane| lane.id.segment == oldest) {
-                lanes.extend(partition.lanes.pop_front().map(|lane| (key.clone(), lane)));
-            }
+            lanes.extend(partition.lanes.remove(&segment).map(|lane| (key.clone(), lane)));
             !partition.lanes.is_empty() || partition.tasks > 0
         });
-        let (mut evicted, mut unreported) = (Vec::new(), Vec::new());
+        let (mut lost, mut unreported) = (Vec::new(), Vec::new());
         for (key, lane) in lanes {
             self.pending_records -= lane.pending();
-            let gaps = self.take_reported(oldest, &key, &(lane.cursor.acked..lane.end));
+            let gaps = self.take_reported(segment, &key, &(lane.cursor.acked..lane.end));
             let records = lane.pending().saturating_sub(gaps.len() as u64);
             unreported.extend(gaps);
             if records > 0 {
                 let (first, last) = (system_time(lane.first_timestamp), system_time(lane.last_timestamp));
-                evicted.push(Gap { key, reason: LossReason::Evicted, records, first: Some(first), last: Some(last) });
+                lost.push(Gap { key, reason, records, first: Some(first), last: Some(last) });
             }
         }
-        self.segments.remove(&oldest);
-        (evicted, unreported)
+        self.unwritten.retain(|lane, _| lane.segment != segment);
+        self.remove(segment);
+        (lost, unreported)
     }
 
-    /// Makes an empty segment the active one; the one before gets no more records. Returns the segments that are delivered.
-    pub(super) fn set_active(&mut self, active: u64) -> Vec<u64> {
-        self.complete_active();
+    /// Makes an empty segment the active one. The one before is complete.
+    pub(super) fn set_active(&mut self, active: SegmentId) {
         self.active = Some(active);
         self.segments.insert(active, SegmentState::default());
-        let known = self.segments.range(..active).filter(|(number, _)| !self.unrecovered.contains(number));
-        known.filter(|(_, segment)| segment.undelivered == 0).map(|(number, _)| *number).collect()
     }
 
-    /// Ends the active segment: it gets no more records. Its lanes that are delivered are kept no longer for those.
-    pub(super) fn complete_active(&mut self) {
-        let Some(old) = self.active.take() else { return };
-        let segments = &mut self.segments;
+    /// Ends the active segment: it gets no more records. Its lanes that are delivered are kept no longer for those; true if
+    /// all of it is delivered.
+    pub(super) fn complete_active(&mut self) -> bool {
+        let Some(old) = self.active.take() else { return false };
+        let Some(segment) = self.segments.get_mut(&old) else { return false };
         self.partitions.retain(|_, partition| {
-            if partition.lanes.front().is_some_and(|lane| lane.id.segment == old && lane.pending() == 0) {
-                partition.lanes.pop_front();
-                if let Some(segment) = segments.get_mut(&old) {
-                    segment.undelivered -= 1;
-                }
+            if partition.lanes.get(&old).is_some_and(|lane| lane.pending() == 0) {
+                partition.lanes.remove(&old);
+                segment.undelivered -= 1;
             }
             !partition.lanes.is_empty() || partition.tasks > 0
         });
+        segment.undelivered == 0
     }
 
     /// Takes the active segment out, because its database failed: a scan finds what was accepted of it.
@@ -381,9 +358,7 @@ impl Index {
         let Some(active) = self.active.take() else { return };
         let mut cursors = LaneCursors::new();
         for partition in self.partitions.values_mut() {
-            if partition.lanes.back().is_some_and(|lane| lane.id.segment == active)
-                && let Some(lane) = partition.lanes.pop_back()
-            {
+            if let Some(lane) = partition.lanes.remove(&active) {
                 self.pending_records -= lane.pending();
                 cursors.insert(lane.id.lane, lane.cursor);
             }
@@ -394,7 +369,7 @@ impl Index {
     }
 
     /// Notes how many bytes a segment's seal will take; zero once it is written.
-    pub(super) fn owe_seal(&mut self, segment: u64, bytes: u64) {
+    pub(super) fn owe_seal(&mut self, segment: SegmentId, bytes: u64) {
         if let Some(segment) = self.segments.get_mut(&segment) {
             segment.seal_owed = bytes;
         }
@@ -408,22 +383,23 @@ impl Index {
 
 /// Records that come.
 impl Index {
+    /// Begins to write entries of a partition to the active segment. Returns the [boundary](Lane::begin_append) that they are to
+    /// carry.
+    pub(super) fn begin_append(&mut self, key: &str) -> u64 {
+        let lane = self.active.and_then(|active| self.partitions.get_mut(key)?.lanes.get_mut(&active));
+        lane.map_or(0, Lane::begin_append)
+    }
+
     /// Adds records to a lane of the active segment.
     pub(super) fn append(&mut self, key: &Arc<str>, entry: &EntryHead) {
         let Some(active) = self.active else { return };
-        let (records, first_timestamp, last_timestamp) =
-            (u64::from(entry.records), entry.first_timestamp, entry.last_timestamp);
+        let (records, timestamps) = (u64::from(entry.records), (entry.first_timestamp, entry.last_timestamp));
         let partition = self.partitions.entry(key.clone()).or_default();
-        match partition.lanes.back_mut() {
-            Some(lane) if lane.id.segment == active => {
-                lane.end += records;
-                lane.first_timestamp = lane.first_timestamp.min(first_timestamp);
-                lane.last_timestamp = lane.last_timestamp.max(last_timestamp);
-            }
-            _ => {
+        match partition.lanes.get_mut(&active) {
+            Some(lane) => lane.grow(records, timestamps),
+            None => {
                 let id = LaneId { segment: active, lane: entry.lane };
-                let lane = Lane::new(id, records, LaneCursor::default(), (first_timestamp, last_timestamp));
-                partition.lanes.push_back(lane);
+                partition.lanes.insert(active, Lane::new(id, records, LaneCursor::default(), timestamps));
                 if let Some(segment) = self.segments.get_mut(&active) {
                     segment.undelivered += 1;
                 }
@@ -435,8 +411,8 @@ impl Index {
 
     /// Notes that the last record of the gap's partition reports it.
     pub(super) fn reported(&mut self, gap: Gap) {
-        let lane = self.partitions.get(&gap.key).and_then(|partition| partition.lanes.back());
-        if let Some((segment, record)) = lane.map(|lane| (lane.id.segment, lane.end - 1))
+        let lane = self.partitions.get(&gap.key).and_then(|partition| partition.lanes.last_key_value());
+        if let Some((segment, record)) = lane.map(|(segment, lane)| (*segment, lane.end - 1))
             && let Some(segment) = self.segments.get_mut(&segment)
         {
             segment.reported.push((record, gap));
@@ -444,7 +420,7 @@ impl Index {
     }
 
     /// The gaps that are reported by records of a partition which will not be delivered.
-    pub(super) fn take_reported(&mut self, segment: u64, key: &str, records: &Range<u64>) -> Vec<Gap> {
+    pub(super) fn take_reported(&mut self, segment: SegmentId, key: &str, records: &Range<u64>) -> Vec<Gap> {
         let Some(segment) = self.segments.get_mut(&segment) else { return Vec::new() };
         let reported = segment.reported.extract_if(.., |(record, gap)| *gap.key == *key && records.contains(record));
         reported.map(|(_, gap)| gap).collect()
@@ -491,8 +467,9 @@ impl Index {
     /// Gives out every partition that waits.
     pub(super) fn enqueue_all(&mut self) {
         // The order of segments keeps each from being opened again for each partition.
-        let lane = |partition: &Partition| partition.lanes.front().map(|lane| lane.id);
-        let mut keys: Vec<_> = self.partitions.iter().map(|(key, partition)| (lane(partition), key.clone())).collect();
+        let lane = |partition: &Partition| partition.current(&self.readable).map(|lane| lane.id);
+        let waiting = self.partitions.iter().filter_map(|(key, partition)| Some((lane(partition)?, key.clone())));
+        let mut keys: Vec<_> = waiting.collect();
         keys.sort_unstable();
         for (_, key) in keys {
             self.enqueue(&key);
@@ -500,19 +477,13 @@ impl Index {
     }
 
     fn enqueue(&mut self, key: &Arc<str>) {
-        let barrier = self.barrier();
         let Some(partition) = self.partitions.get_mut(key) else { return };
-        let waits = partition.first_waiting().is_some_and(|lane| lane.has_more() && lane.id.segment < barrier);
+        let waits = partition.current(&self.readable).is_some_and(Lane::has_more);
         if waits && !partition.forming && partition.tasks <= partition.more_in_flight {
             partition.tasks += 1;
             partition.forming = true;
             self.ready.push_back(key.clone());
         }
-    }
-
-    /// The first segment of which nothing may be given out yet.
-    fn barrier(&self) -> u64 {
-        self.unrecovered.first().copied().unwrap_or(u64::MAX)
     }
 
     /// A partition that has something to deliver. It is given out again when a batch of it is in flight, if another one
@@ -546,17 +517,11 @@ impl Index {
     /// The batch at `asked`, if it is still in flight, else the next one that may be given out: the first of those that
     /// are in flight, if there may be no more of them and it is nobody's. It changes nothing.
     pub(super) fn choose(&self, key: &str, asked: Option<BatchStart>) -> Option<Choice> {
-        let partition = self.partitions.get(key)?;
-        let lane = partition.lanes.front()?;
-        if lane.pending() == 0 || lane.id.segment >= self.barrier() {
-            return None;
-        }
-        let start = partition.start_of_next(lane, asked)?;
-        let known = [lane.batches.get(&start).map(|batch| batch.end), lane.cursor.end_of(start)];
-        (start < lane.end).then(|| Choice {
+        let (lane, start) = self.partitions.get(key)?.start_of_next(&self.readable, asked)?;
+        Some(Choice {
             lane: lane.id,
             start,
-            fixed_end: known.into_iter().flatten().min(),
+            fixed_end: lane.fixed_end(start),
             end: lane.end,
             complete: self.active != Some(lane.id.segment),
         })
@@ -570,53 +535,54 @@ impl Index {
     }
 
     /// Puts the batch that was chosen in flight, up to `end`, unless the choice does not hold any more. Others may then come
-    /// before it is acknowledged. If it could have grown, its end is fixed from now on.
+    /// before it is acknowledged.
     pub(super) fn admit(
         &mut self,
         key: &Arc<str>,
         asked: Option<BatchStart>,
         choice: &Choice,
         end: u64,
-    ) -> Option<Admitted> {
+        ending: Ending,
+    ) -> Admission {
         if !self.holds(key, asked, choice, end) {
-            return None;
+            return Admission::Outdated;
         }
-        let partition = self.partitions.get_mut(key)?;
-        let lane = partition.current(choice.lane)?;
-        if choice.may_grow() {
-            lane.cursor.freeze(end);
-            // Or it would be written without that.
-            if let Some(cursor) = self.unwritten.get_mut(&choice.lane) {
-                cursor.freeze(end);
+        let Some(partition) = self.partitions.get_mut(key) else { return Admission::Outdated };
+        let Some(lane) = partition.lane_mut(choice.lane) else { return Admission::Outdated };
+        match ending {
+            Ending::Stored if choice.may_grow() && lane.end_of_growing(end, choice.end) == End::Unknown => {
+                return Admission::UnknownEnd;
+            }
+            Ending::Stored | Ending::Irrelevant => {}
+            Ending::Written => {
+                lane.cursor.fix_end(end);
+                // Or it would be written without that.
+                if let Some(cursor) = self.unwritten.get_mut(&choice.lane) {
+                    cursor.fix_end(end);
+                }
             }
         }
         lane.give_out(&(choice.start..end));
         let half_delivered = choice.complete && lane.cursor.acked >= lane.end / 2;
         partition.forming = false;
         self.enqueue(key);
-        let next = self.segments.range(choice.lane.segment + 1..).next().filter(|_| half_delivered);
-        Some(Admitted {
+        let behind = |(segment, _): &(&SegmentId, &SegmentState)| **segment > choice.lane.segment;
+        let next = self.segments.range(choice.lane.segment..).find(behind).filter(|_| half_delivered);
+        Admission::Admitted(Admitted {
             has_ready: !self.ready.is_empty(),
             is_only: self.partitions.len() == 1,
-            next_segment: next.filter(|(_, next)| next.frames.is_some()).map(|(number, _)| *number),
+            next_segment: next.filter(|(_, next)| next.frames.is_some()).map(|(segment, _)| *segment),
         })
     }
 
-    /// The cursor of a lane: of a segment that was abandoned, or of the lane that a partition delivers now.
-    fn cursor_mut(&mut self, key: &str, lane: LaneId) -> Option<&mut LaneCursor> {
-        let abandoned = self.segments.get_mut(&lane.segment).and_then(|segment| segment.cursors.get_mut(&lane.lane));
-        if abandoned.is_some() {
-            return abandoned;
-        }
-        self.partitions.get_mut(key)?.current(lane).map(|lane| &mut lane.cursor)
+    /// The cursor of a lane as it is now: of a segment that was abandoned, or of one that is delivered.
+    pub(super) fn cursor(&self, key: &str, lane: LaneId) -> Option<LaneCursor> {
+        let abandoned = self.segments.get(&lane.segment).and_then(|segment| segment.cursors.get(&lane.lane));
+        let cursor = || Some(&self.partitions.get(key)?.lane(lane)?.cursor);
+        abandoned.or_else(cursor).cloned()
     }
 
-    /// The cursor of a lane as it is now.
-    pub(super) fn cursor(&mut self, key: &str, lane: LaneId) -> Option<LaneCursor> {
-        self.cursor_mut(key, lane).cloned()
-    }
-
-    /// Has a cursor written again: the database has another one.
+    /// Has a cursor written again: the file has another one.
     pub(super) fn rewrite(&mut self, key: &str, lane: LaneId) {
         if let Some(cursor) = self.cursor(key, lane) {
             self.unwritten.insert(lane, cursor);
@@ -634,8 +600,8 @@ impl Index {
     }
 
     /// The cursor that a lane has once this batch is split; `None` if the batch is not in flight.
-    pub(super) fn cursor_of_split(&mut self, key: &str, lane: LaneId, batch: &Range<u64>) -> Option<LaneCursor> {
-        let lane = self.partitions.get_mut(key)?.current(lane).filter(|lane| lane.is_in_flight(batch.start))?;
+    pub(super) fn cursor_of_split(&self, key: &str, lane: LaneId, batch: &Range<u64>) -> Option<LaneCursor> {
+        let lane = self.partitions.get(key)?.lane(lane).filter(|lane| lane.is_in_flight(batch.start))?;
         let mut cursor = lane.cursor.clone();
         cursor.split(batch);
         Some(cursor)
@@ -646,43 +612,44 @@ impl Index {
         if let Some(cursor) = self.unwritten.get_mut(&lane) {
             cursor.split(batch);
         }
-        if let Some(lane) = self.partitions.get_mut(key).and_then(|partition| partition.current(lane)) {
+        if let Some(lane) = self.partitions.get_mut(key).and_then(|partition| partition.lane_mut(lane)) {
             lane.split(batch);
-        } else if let Some(cursor) = self.cursor_mut(key, lane) {
+        } else if let Some(cursor) = self.abandoned_mut(lane) {
             cursor.split(batch);
         }
     }
 
-    /// Acknowledges the batch `delivered`, of the lane that its partition delivers now; `None` if it is not in flight.
+    /// The cursor of a lane of a segment that was abandoned, before it is known what is in it.
+    fn abandoned_mut(&mut self, lane: LaneId) -> Option<&mut LaneCursor> {
+        self.segments.get_mut(&lane.segment)?.cursors.get_mut(&lane.lane)
+    }
+
+    /// Acknowledges the batch `delivered`; `None` if it is not in flight.
     pub(super) fn ack(&mut self, key: &str, lane: LaneId, delivered: &Range<u64>) -> Option<Acked> {
-        let abandoned = self.segments.get_mut(&lane.segment).and_then(|segment| segment.cursors.get_mut(&lane.lane));
-        if let Some(cursor) = abandoned {
-            if cursor.acked != delivered.start {
+        let mut acked = Acked { ask_to_settle: false, segment_delivered: false };
+        if let Some(cursor) = self.abandoned_mut(lane) {
+            cursor.ack(delivered);
+            let cursor = cursor.clone();
+            self.unwritten.insert(lane, cursor);
+        } else {
+            let partition = self.partitions.get_mut(key)?;
+            let current = partition.lane_mut(lane)?;
+            let pending = current.pending();
+            if !current.ack(delivered) {
                 return None;
             }
-            cursor.advance(delivered.end);
-            self.unwritten.insert(lane, cursor.clone());
-            let ask_to_settle = !std::mem::replace(&mut self.settle_asked, true);
-            return Some(Acked { ask_to_settle, segment_delivered: false });
-        }
-        let partition = self.partitions.get_mut(key)?;
-        let current = partition.current(lane)?;
-        let pending = current.pending();
-        if !current.ack(delivered) {
-            return None;
-        }
-        // A segment that was abandoned may have been found with less.
-        self.pending_records -= pending - current.pending();
-        self.unwritten.insert(lane, current.cursor.clone());
-        let ask_to_settle = !std::mem::replace(&mut self.settle_asked, true);
-        let mut acked = Acked { ask_to_settle, segment_delivered: false };
-        if current.pending() == 0 && self.active != Some(lane.segment) {
-            partition.lanes.pop_front();
-            if let Some(segment) = self.segments.get_mut(&lane.segment) {
-                segment.undelivered -= 1;
-                acked.segment_delivered = segment.undelivered == 0;
+            // A segment that was abandoned may have been found with less.
+            self.pending_records -= pending - current.pending();
+            self.unwritten.insert(lane, current.cursor.clone());
+            if current.pending() == 0 && self.active != Some(lane.segment) {
+                partition.lanes.remove(&lane.segment);
+                if let Some(segment) = self.segments.get_mut(&lane.segment) {
+                    segment.undelivered -= 1;
+                    acked.segment_delivered = segment.undelivered == 0;
+                }
             }
         }
+        acked.ask_to_settle = !std::mem::replace(&mut self.settle_asked, true);
         Some(acked)
     }
 }
@@ -696,7 +663,7 @@ impl Index {
 
     /// When the oldest record that waits was appended, in nanoseconds since the epoch. Where its segment is not `open` yet,
     /// it is the timestamp of the earliest one there.
-    pub(super) fn oldest_appended<'a>(&self, open: impl FnOnce(u64) -> Option<&'a Segment>) -> Option<u64> {
+    pub(super) fn oldest_appended<'a>(&self, open: impl FnOnce(SegmentId) -> Option<&'a Segment>) -> Option<u64> {
         let waiting = || self.partitions.values().filter_map(Partition::first_waiting);
         let oldest = waiting().map(|lane| lane.id.segment).min()?;
         let open = open(oldest);
@@ -709,22 +676,21 @@ impl Index {
 
     pub(super) fn watermark(&self) -> Watermark {
         let last = |(key, partition): (&Arc<str>, &Partition)| {
-            partition.lanes.back().map(|lane| (key.clone(), lane.id.segment, lane.end))
+            partition.lanes.last_key_value().map(|(segment, lane)| (key.clone(), *segment, lane.end))
         };
-        let segment = self.segments.last_key_value().map_or(0, |(number, _)| *number);
+        let segment = self.segments.last_key_value().map(|(segment, _)| *segment);
         Watermark { segment, lanes: self.partitions.iter().filter_map(last).collect() }
     }
 
     pub(super) fn has_delivered(&self, watermark: &Watermark) -> bool {
         // A segment that was abandoned meanwhile still has what was accepted.
-        if self.unrecovered.first().is_some_and(|first| *first <= watermark.segment) {
+        if self.readable.unrecovered.first().is_some_and(|first| Some(*first) <= watermark.segment) {
             return false;
         }
         watermark.lanes.iter().all(|(key, segment, end)| {
-            let lane = self.partitions.get(key).and_then(|partition| partition.lanes.front());
-            let is_beyond =
-                |lane: &Lane| lane.id.segment > *segment || (lane.id.segment == *segment && lane.cursor.acked >= *end);
-            lane.is_none_or(is_beyond)
+            let Some(partition) = self.partitions.get(key) else { return true };
+            let mut before = partition.lanes.range(..=*segment);
+            before.all(|(of, lane)| of == segment && lane.cursor.acked >= *end)
         })
     }
 }
@@ -733,16 +699,25 @@ impl Index {
 mod tests {
     use super::*;
 
-    fn add(index: &mut Index, segment: u64, lanes: &[(&str, u64)], acked: u64) -> bool {
+    fn id(number: u64) -> SegmentId {
+        SegmentId { number, random: 1000 - number }
+    }
+
+    fn lane(segment: u64, lane: u32) -> LaneId {
+        LaneId { segment: id(segment), lane }
+    }
+
+    fn add(index: &mut Index, number: u64, lanes: &[(&str, u64)], acked: u64) -> bool {
+        let segment = id(number);
         let summary = |(key, records): &(&str, u64)| LaneSummary {
             key: Arc::from(*key),
             records: *records,
-            first_timestamp: segment,
-            last_timestamp: segment,
+            first_timestamp: number,
+            last_timestamp: number,
         };
         let cursors = (0..8).map(|lane| (lane, LaneCursor { acked, ..LaneCursor::default() })).collect();
         let lanes = lanes.iter().map(summary).collect();
-        if !index.unrecovered.contains(&segment) {
+        if index.is_known(segment) {
             index.add_unrecovered(segment, cursors);
         }
         let delivered = index.add_sealed(segment, Seal { frames: 0, lanes });
@@ -753,13 +728,16 @@ mod tests {
     /// Puts the next batch of a partition in flight, if it may be this one.
     fn give_out(index: &mut Index, key: &str, batch: &Range<u64>) -> Option<Admitted> {
         let choice = index.choose(key, None).filter(|choice| choice.start == batch.start)?;
-        index.admit(&Arc::from(key), None, &choice, batch.end)
+        match index.admit(&Arc::from(key), None, &choice, batch.end, Ending::Stored) {
+            Admission::Admitted(admitted) => Some(admitted),
+            _ => None,
+        }
     }
 
     /// Puts a batch in flight and acknowledges it; whether its segment is delivered then.
-    fn deliver(index: &mut Index, key: &str, (segment, lane): (u64, u32), batch: Range<u64>) -> Option<bool> {
+    fn deliver(index: &mut Index, key: &str, (segment, number): (u64, u32), batch: Range<u64>) -> Option<bool> {
         give_out(index, key, &batch);
-        index.ack(key, LaneId { segment, lane }, &batch).map(|acked| acked.segment_delivered)
+        index.ack(key, lane(segment, number), &batch).map(|acked| acked.segment_delivered)
     }
 
     #[test]
@@ -783,9 +761,9 @@ mod tests {
         add(&mut index, 3, &[("a", 1)], 0);
         add(&mut index, 2, &[("b", 1), ("a", 4)], 0);
         let chosen = index.choose("a", None).map(|choice| (choice.lane, choice.end));
-        assert_eq!(chosen, Some((LaneId { segment: 2, lane: 1 }, 4)));
+        assert_eq!(chosen, Some((lane(2, 1), 4)));
         deliver(&mut index, "a", (2, 1), 0..4);
-        assert_eq!(index.choose("a", None).map(|choice| choice.lane.segment), Some(3));
+        assert_eq!(index.choose("a", None).map(|choice| choice.lane.segment.number), Some(3));
     }
 
     /// Otherwise each segment would be opened again for each partition.
@@ -808,11 +786,15 @@ mod tests {
     fn nothing_overtakes_a_segment_that_is_not_recovered() {
         let mut index = Index::default();
         add(&mut index, 1, &[("a", 1)], 0);
-        index.add_unrecovered(2, LaneCursors::new());
+        index.add_unrecovered(id(2), LaneCursors::new());
         add(&mut index, 3, &[("b", 1)], 0);
         assert_eq!(index.choose("b", None), None);
+        index.hold(id(2));
+        assert!(index.choose("b", None).is_some(), "but one that cannot be read");
+        index.let_go(id(2));
+        assert_eq!(index.choose("b", None), None);
         add(&mut index, 2, &[("b", 7)], 0);
-        assert_eq!(index.choose("b", None).map(|choice| choice.lane.segment), Some(2));
+        assert_eq!(index.choose("b", None).map(|choice| choice.lane.segment.number), Some(2));
         let ready: BTreeSet<_> = std::iter::from_fn(|| index.checkout()).collect();
         assert_eq!(ready, BTreeSet::from([Arc::from("a"), Arc::from("b")]));
     }
@@ -833,16 +815,17 @@ mod tests {
         deliver(&mut index, "a", (1, 0), 0..2);
         deliver(&mut index, "b", (1, 1), 0..1);
         let reported = Gap { key: Arc::from("a"), reason: LossReason::Expired, records: 9, first: None, last: None };
-        index.segments.get_mut(&1).unwrap().reported = vec![(1, reported.clone()), (4, reported.clone())];
+        index.segments.get_mut(&id(1)).unwrap().reported = vec![(1, reported.clone()), (4, reported.clone())];
         let time = Some(system_time(1));
         let missing = Gap { key: Arc::from("a"), reason: LossReason::Evicted, records: 2, first: time, last: time };
-        assert_eq!(index.oldest(), Some(1));
-        assert_eq!(index.evict(1), (vec![missing], vec![reported]), "the other one was delivered");
+        assert_eq!(index.oldest(), Some(id(1)));
+        assert_eq!(index.give_up(id(1), LossReason::Evicted), (vec![missing], vec![reported]), "the other one was delivered");
         assert_eq!(index.pending_records, 7);
-        assert_eq!(index.choose("a", None).map(|choice| choice.lane.segment), Some(2));
+        assert_eq!(index.choose("a", None).map(|choice| choice.lane.segment.number), Some(2));
         // A response to what was in flight changes nothing.
         assert_eq!(deliver(&mut index, "a", (1, 0), 2..5), None);
-        assert_eq!(index.oldest(), None, "the newest stays");
+        index.active = Some(id(2));
+        assert_eq!(index.oldest(), None, "the active one stays");
     }
 
     #[test]
@@ -850,7 +833,7 @@ mod tests {
         let mut index = Index::default();
         add(&mut index, 1, &[("a", 2)], 0);
         let watermark = index.watermark();
-        index.active = Some(1);
+        index.active = Some(id(1));
         index.abandon_active();
         assert!(!index.has_delivered(&watermark));
         add(&mut index, 1, &[("a", 2)], 0);
@@ -863,14 +846,13 @@ mod tests {
     fn a_segment_that_was_abandoned_goes_on_where_it_was() {
         let mut index = Index::default();
         add(&mut index, 1, &[("a", 5)], 0);
-        index.active = Some(1);
+        index.active = Some(id(1));
         deliver(&mut index, "a", (1, 0), 0..2);
         index.abandon_active();
         assert_eq!(index.pending_records, 0);
         // The response to what was in flight.
         assert_eq!(deliver(&mut index, "a", (1, 0), 2..3), Some(false));
-        let lane = LaneId { segment: 1, lane: 0 };
-        assert_eq!(index.take_unwritten().get(&lane).map(|cursor| cursor.acked), Some(3));
+        assert_eq!(index.take_unwritten().get(&lane(1, 0)).map(|cursor| cursor.acked), Some(3));
         add(&mut index, 1, &[("a", 5)], 0);
         assert_eq!(index.choose("a", None).map(|choice| choice.start), Some(3));
         assert_eq!(index.pending_records, 2);
@@ -882,7 +864,7 @@ mod tests {
         add(&mut index, 1, &[("a", 12)], 0);
         index.allow("a", 2);
         index.checkout().unwrap();
-        let (lane, at) = (LaneId { segment: 1, lane: 0 }, |record| BatchStart { segment: 1, record });
+        let (lane, at) = (lane(1, 0), |record| BatchStart { segment: id(1), record });
         let start = |index: &Index, asked| index.choose("a", asked).map(|choice| choice.start);
         for batch in [0..3, 3..6, 6..9] {
             assert_eq!(start(&index, None), Some(batch.start));
@@ -911,15 +893,19 @@ mod tests {
         let mut index = Index::default();
         add(&mut index, 1, &[("a", 12)], 0);
         add(&mut index, 2, &[("a", 1)], 0);
-        let (key, lane) = (Arc::from("a"), LaneId { segment: 1, lane: 0 });
+        let (key, lane) = (Arc::from("a"), lane(1, 0));
         index.allow("a", 2);
         let choice = index.choose("a", None).unwrap();
         assert!(!index.holds("a", None, &choice, 13), "there are no more than 12");
-        assert!(index.admit(&key, None, &choice, 4).is_some());
-        assert!(index.admit(&key, None, &choice, 4).is_none(), "it is in flight");
+        let mut admit = |choice: &Choice, end| {
+            matches!(index.admit(&key, None, choice, end, Ending::Stored), Admission::Admitted(_))
+        };
+        assert!(admit(&choice, 4));
+        assert!(!admit(&choice, 4), "it is in flight");
         let choice = index.choose("a", None).unwrap();
-        index.evict(1);
-        assert!(index.admit(&key, None, &choice, 12).is_none(), "its lane is gone");
+        index.give_up(id(1), LossReason::Evicted);
+        let outdated = index.admit(&key, None, &choice, 12, Ending::Stored);
+        assert!(matches!(outdated, Admission::Outdated), "its lane is gone");
         assert_eq!(index.ack("a", lane, &(4..12)), None);
         assert_eq!(index.pending_records, 1);
     }
@@ -934,5 +920,34 @@ mod tests {
         assert!(!index.has_delivered(&watermark));
         deliver(&mut index, "b", (1, 1), 0..1);
         assert!(index.has_delivered(&watermark));
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_read_stays_behind_and_the_rest_goes_on() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("a", 2), ("b", 1)], 0);
+        add(&mut index, 2, &[("a", 9)], 0);
+        assert!(index.hold(id(1)) && !index.hold(id(1)));
+        assert_eq!(deliver(&mut index, "a", (2, 0), 0..9), Some(true));
+        assert_eq!((index.choose("a", None), index.choose("b", None)), (None, None));
+        assert!(index.has_only_held() && !index.is_drained());
+        index.let_go(id(1));
+        assert_eq!(deliver(&mut index, "a", (1, 0), 0..2), Some(false));
+        assert_eq!(deliver(&mut index, "b", (1, 1), 0..1), Some(true));
+        assert!(index.is_drained());
+    }
+
+    #[test]
+    fn records_that_only_a_cursor_knows_of_are_missing() {
+        let mut index = Index::default();
+        let cursor = LaneCursor { acked: 3, acked_ahead: vec![5..7], ends: vec![9] };
+        index.add_unrecovered(id(1), LaneCursors::from([(0, cursor)]));
+        let found = |records| {
+            let lane = LaneSummary { key: Arc::from("a"), records, first_timestamp: 0, last_timestamp: 0 };
+            Seal { frames: 1, lanes: vec![lane] }
+        };
+        assert_eq!(index.missing_from(id(1), &Seal { frames: 0, lanes: vec![] }), [(Arc::from(""), 4)]);
+        assert_eq!(index.missing_from(id(1), &found(4)), [(Arc::from("a"), 3)]);
+        assert_eq!(index.missing_from(id(1), &found(9)), []);
     }
 }

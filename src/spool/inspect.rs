@@ -1,9 +1,9 @@
 //! A spool read by who does not own it: nothing in it is changed, and no owner is disturbed.
 //!
-//! A queue whose owner is gone is locked for as long as it is looked at, together with others who look, and its cursor database is read from a copy: the
-//! engine writes to what it opens. Of one whose owner is alive only the raw files of its segments are read, so that it is
-//! not known what of it is delivered.
+//! A queue whose owner is gone is locked for as long as it is looked at, together with others who look. The files of one whose
+//! owner is alive are read as they are at the moment: an acknowledgement is in them some milliseconds after it was made.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -12,14 +12,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::coding::Coding;
-use super::cursor::{CursorStore, LaneCursors};
-use super::dir::{self, QUARANTINE, QueueDir, endpoint_of, has_format, io_error, list, parse_queue, walk};
+use super::cursor::{LaneCursor, LaneCursors};
+use super::cursor_file::{self, Flaw};
+use super::dir::{self, QUARANTINE, QueueDir, endpoint_of, has_format, io_error, list, parse_queue, parse_segment, queue_path, walk};
 use super::entry::{Entry, system_time};
 use super::frame::{self, ReadErrors};
-use super::position::SegmentId;
+use super::lane;
+use super::position::{LaneId, SegmentId, parse_hex};
 use super::rejected::RejectedStore;
 use super::seal::Seal;
-use super::segment::{EntryMeta, LaneSummary, Segment};
+use super::segment::{Collection, EntryMeta, LaneSummary, Segment};
 use super::store::file_path;
 use crate::error::SpoolError;
 
@@ -58,12 +60,11 @@ impl Directory {
             .into_iter()
             .filter_map(|found| {
                 let name = found.file_name().to_string_lossy().into_owned();
-                let (queue, number) = name.split_once('.')?;
-                let id = SegmentId { queue: parse_queue(queue)?, number: number.parse().ok()? };
-                Some(SegmentFiles::new(found.path(), id))
+                let (queue, segment) = name.split_once('.')?;
+                Some(SegmentFiles::new(found.path(), parse_hex(queue)?, SegmentId::parse(segment)?))
             })
             .collect();
-        segments.sort_by_key(|segment| (segment.id.queue, segment.id.number));
+        segments.sort_by_key(|segment| (segment.queue, segment.id));
         Ok(segments)
     }
 
@@ -89,7 +90,7 @@ pub(crate) struct Queue {
 impl Queue {
     /// `None` if it is not there any more.
     fn open(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
-        let (path, lock) = (root.join(format!("{id:016x}")), QueueDir::try_lock_shared(root, id)?);
+        let (path, lock) = (queue_path(root, id), QueueDir::try_lock_shared(root, id)?);
         Ok((lock.is_some() || path.exists()).then_some(Self { path, id, lock }))
     }
 
@@ -120,34 +121,18 @@ impl Queue {
         let mut segments: Vec<_> = found
             .into_iter()
             .filter_map(|found| {
-                let number = found.file_name().to_string_lossy().strip_suffix(".segment")?.parse().ok()?;
-                Some(SegmentFiles::new(found.path(), SegmentId { queue: self.id, number }))
+                let id = parse_segment(&found.file_name().to_string_lossy())?;
+                Some(SegmentFiles::new(found.path(), self.id, id))
             })
             .collect();
-        segments.sort_by_key(|segment| segment.id.number);
+        segments.sort_by_key(|segment| segment.id);
         Ok(segments)
     }
 
-    /// The records that are delivered. It fails if there is no place for a copy to look that up in.
-    pub(crate) fn delivered(&self) -> Result<Known, SpoolError> {
-        let Some(lock) = &self.lock else { return Ok(Known::Owned) };
-        let from = lock.cursor();
-        if !from.exists() {
-            return Ok(Known::Is(Delivered::default()));
-        }
-        let mut files = Vec::new();
-        if let Err(error) = read_files(&from, Path::new(""), &mut files) {
-            return Ok(Known::Unreadable(error));
-        }
-        let copy = tempfile::tempdir().map_err(no_copy)?;
-        let to = copy.path().join("cursor");
-        write_files(&to, &files).map_err(no_copy)?;
-        match CursorStore::open(&to) {
-            Ok((_, segments)) => Ok(Known::Is(Delivered(segments.into_iter().collect()))),
-            // The copy's disk is.
-            Err(error) if error.is_full() => Err(error),
-            Err(error) => Ok(Known::Unreadable(error)),
-        }
+    /// The records that are delivered.
+    pub(crate) fn delivered(&self) -> Result<Delivered, SpoolError> {
+        let segments = self.segments()?.into_iter();
+        Ok(Delivered(segments.map(|files| (files.id, cursor_file::read(&files.path, files.id).lanes)).collect()))
     }
 
     /// Gives up the lock: from now on anybody may take it over.
@@ -169,55 +154,24 @@ impl Queue {
     }
 }
 
-/// Every file below `within` of a directory: its path in there, and what is in it.
-fn read_files(dir: &Path, within: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) -> Result<(), SpoolError> {
-    for found in list(&dir.join(within))? {
-        let (path, within) = (found.path(), within.join(found.file_name()));
-        if path.is_dir() {
-            read_files(dir, &within, files)?;
-        } else {
-            files.push((within, fs::read(&path).map_err(|error| io_error("read", &path, error))?));
-        }
-    }
-    Ok(())
-}
-
-fn write_files(dir: &Path, files: &[(PathBuf, Vec<u8>)]) -> io::Result<()> {
-    for (within, bytes) in files {
-        let path = dir.join(within);
-        fs::create_dir_all(path.parent().unwrap_or(dir))?;
-        fs::write(path, bytes)?;
-    }
-    Ok(())
-}
-
-fn no_copy(error: io::Error) -> SpoolError {
-    io_error("copy a database to the temporary directory (TMPDIR says which)", &std::env::temp_dir(), error)
-}
-
-/// The knowledge of how far a queue is delivered.
-#[derive(Debug)]
-pub(crate) enum Known {
-    Is(Delivered),
-    /// Nothing, as its owner is alive.
-    Owned,
-    /// Nothing, as the database that notes it is damaged.
-    Unreadable(SpoolError),
-}
-
 /// The cursors of each segment's lanes.
 #[derive(Debug, Default)]
-pub(crate) struct Delivered(std::collections::HashMap<u64, LaneCursors>);
+pub(crate) struct Delivered(HashMap<SegmentId, LaneCursors>);
 
 impl Delivered {
-    /// Records of a lane before this one are delivered.
-    pub(crate) fn of(&self, segment: u64, lane: u32) -> u64 {
-        self.0.get(&segment).and_then(|lanes| lanes.get(&lane)).map_or(0, |cursor| cursor.acked)
+    fn cursor(&self, segment: SegmentId, lane: u32) -> Option<&LaneCursor> {
+        self.0.get(&segment)?.get(&lane)
     }
 
-    /// Where the batch that begins at `start` ends, if that is fixed.
-    fn end_of(&self, segment: u64, lane: u32, start: u64) -> Option<u64> {
-        self.0.get(&segment)?.get(&lane)?.end_of(start)
+    /// How many records of a lane are delivered.
+    pub(crate) fn of(&self, segment: &SegmentFiles, lane: &Lane) -> u64 {
+        let waiting = self.cursor(segment.id, lane.number).map(|cursor| cursor.pending(lane.records));
+        waiting.map_or(0, |waiting| lane.records - waiting)
+    }
+
+    /// Whether a record of a lane is delivered.
+    pub(crate) fn is_delivered(&self, segment: &SegmentFiles, lane: u32, record: u64) -> bool {
+        self.cursor(segment.id, lane).is_some_and(|cursor| cursor.is_acked(record))
     }
 }
 
@@ -249,19 +203,20 @@ impl Lane {
 #[derive(Debug)]
 pub(crate) struct SegmentFiles {
     path: PathBuf,
+    queue: u64,
     id: SegmentId,
     seal: Option<Seal>,
 }
 
 impl SegmentFiles {
-    fn new(path: PathBuf, id: SegmentId) -> Self {
+    fn new(path: PathBuf, queue: u64, id: SegmentId) -> Self {
         let seal = Seal::read(&path);
-        Self { path, id, seal }
+        Self { path, queue, id, seal }
     }
 
     /// The same segment as it is now; `None` if it is not there any more.
     pub(crate) fn reread(&self) -> Option<Self> {
-        self.path.exists().then(|| Self::new(self.path.clone(), self.id))
+        self.path.exists().then(|| Self::new(self.path.clone(), self.queue, self.id))
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -269,7 +224,7 @@ impl SegmentFiles {
     }
 
     pub(crate) fn queue(&self) -> String {
-        format!("{:016x}", self.id.queue)
+        format!("{:016x}", self.queue)
     }
 
     /// Whether it gets no more entries.
@@ -311,6 +266,11 @@ impl SegmentFiles {
         let mut damage = |what: String| findings.damage.push(what);
         if !file_path(&self.path).exists() {
             damage("its database is missing".to_owned());
+        }
+        // Its owner may just be writing to the file.
+        let flaw = cursor_file::read(&self.path, self.id).flaw.filter(|flaw| whole || !matches!(flaw, Flaw::TornEnd));
+        if let Some(flaw) = flaw {
+            damage(flaw.to_string());
         }
         if self.seal.is_none() && self.path.join("seal").exists() {
             damage("its seal is damaged: what should be in it is not known".to_owned());
@@ -469,16 +429,20 @@ impl Reader {
         delivered: &Delivered,
         mut plan: impl FnMut(Planned),
     ) -> Result<(), SpoolError> {
-        let segment = self.segment.id.number;
-        let mut start = delivered.of(segment, lane.number);
+        let cursor = delivered.cursor(self.segment.id, lane.number).cloned().unwrap_or_default();
+        let id = LaneId { segment: self.segment.id, lane: lane.number };
+        let mut index = lane::Lane::new(id, lane.records, cursor, (0, 0));
         let mut buffer = Vec::new();
-        while start < lane.records {
-            let end = delivered.end_of(segment, lane.number, start).unwrap_or(lane.records).min(lane.records);
-            let Some(batch) = self.segment.collect(lane.number, &(start..end), std::mem::take(&mut buffer))? else {
-                start = end;
-                continue;
+        while let Some(start) = index.start_of_next() {
+            let end = index.fixed_end(start).unwrap_or(lane.records).min(lane.records);
+            let batch = match self.segment.collect(lane.number, &(start..end), std::mem::take(&mut buffer))? {
+                Collection::Batch(batch) => batch,
+                Collection::Nothing(end) => {
+                    index.give_out(&(start..end));
+                    continue;
+                }
             };
-            start = batch.end;
+            index.give_out(&(start..batch.end));
             buffer = batch.body.finish();
             plan(Planned {
                 content_type: batch.content_type,

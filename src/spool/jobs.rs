@@ -1,8 +1,9 @@
 //! [`Job`]: a piece of work for the housekeeper. It touches nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::position::LaneId;
+use super::position::{LaneId, SegmentId};
 use super::seal::Seal;
 use super::segment::Segment;
 
@@ -17,22 +18,25 @@ pub(super) enum Job {
         frames: u64,
     },
     /// Write a seal that could not be written before.
-    KeepSeal(u64, Seal),
+    KeepSeal(SegmentId, Seal),
     /// Scan a segment that has no seal, and seal it. `accepted` of its frames are known to be safe.
     Recover {
-        number: u64,
+        id: SegmentId,
         accepted: u64,
     },
     /// Open a segment for reading.
-    Prefetch(u64),
+    Prefetch(SegmentId),
     /// Make the body of the batch that starts there, of records up to `end`.
     ReadAhead {
         lane: LaneId,
         start: u64,
         end: u64,
     },
+    /// Read a segment again that could not be read: after this time, and now.
+    RetryIn(SegmentId, Duration),
+    Retry(SegmentId),
     /// Delete a segment that is delivered.
-    Remove(u64),
+    Remove(SegmentId),
     /// Sync the active segment when the interval is over, and now.
     SyncSoon,
     Sync,

@@ -20,7 +20,7 @@ pub(super) enum Rank {
     Writer,
     /// The open segments, the batch that is read ahead, and spare bodies. It is never held during I/O.
     ReadCache,
-    /// The cursor database, and what is not in it yet. It is held during the database's own I/O.
+    /// The cursor files, and what is not in them yet. It is held during their own I/O.
     CursorStore,
     /// The records that wait, the batches in flight, gaps, and unwritten cursors. It is never held during I/O.
     Index,
@@ -32,6 +32,8 @@ pub(super) enum Rank {
     SledTrap,
     /// The housekeeper's handle and the adopted queue. No other lock is taken under it.
     Attached,
+    /// The descriptor that holds a queue's lock file.
+    QueueLock,
 }
 
 impl Rank {
@@ -46,6 +48,7 @@ impl Rank {
             Self::SledThreads => 4,
             Self::SledTrap => 5,
             Self::Attached => 6,
+            Self::QueueLock => 7,
         }
     }
 }
@@ -198,9 +201,17 @@ mod tests {
 
     #[test]
     fn locks_that_are_not_taken_in_ascending_order_panic() {
-        use Rank::{Attached, CursorStore, Entries, Index, ReadCache, SledThreads, SledTrap, Writer};
-        let levels =
-            [&[Writer][..], &[ReadCache, CursorStore], &[Index], &[Entries], &[SledThreads], &[SledTrap], &[Attached]];
+        use Rank::{Attached, CursorStore, Entries, Index, QueueLock, ReadCache, SledThreads, SledTrap, Writer};
+        let levels = [
+            &[Writer][..],
+            &[ReadCache, CursorStore],
+            &[Index],
+            &[Entries],
+            &[SledThreads],
+            &[SledTrap],
+            &[Attached],
+            &[QueueLock],
+        ];
         for (outer_at, outer) in levels.iter().enumerate() {
             for (inner_at, inner) in levels.iter().enumerate() {
                 for (outer, inner) in outer.iter().flat_map(|outer| inner.iter().map(move |inner| (*outer, *inner))) {

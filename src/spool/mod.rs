@@ -6,16 +6,17 @@
 //!
 //! | file | level |
 //! |---|---|
-//! | `bytes`, `position`, `lock` | little-endian fields; positions; locks and their order |
+//! | `bytes`, `position`, `lock`, `fault` | little-endian fields; positions; locks and their order; errors of a disk |
 //! | `dir` | which files there are, and who owns them |
 //! | `sled_threads`, `store` | the engine's threads; one database |
 //! | `frame`, `coding`, `entry` | what one value holds; records made smaller |
+//! | `cursor`, `cursor_file`, `cursor_store` | what is delivered: in memory, in a file, in the files of a queue |
 //! | `body`, `segment`, `seal` | a request body; a database as a run of entries; what should be in it |
-//! | `cursor`, `gap`, `rejected` | what is delivered; what is missing; what is rejected |
-//! | `index`, `read_cache`, `active`, `jobs` | what waits; what is open; what is written; what is to be done |
+//! | `gap`, `rejected` | what is missing; what is rejected |
+//! | `lane`, `index`, `read_cache`, `active`, `jobs` | what waits, of one partition in a segment and of all; what is open; what is written; what is to be done |
 //! | `queue` | all of that with its locks |
 //! | `partition` | what the delivery holds of a queue |
-//! | `writer`, `space`, `loss`, `reader`, `housekeeper` | the verbs: append; make room; report; next, ack, split, reject; the rest |
+//! | `writer`, `space`, `loss`, `reader`, `hold`, `housekeeper` | the verbs: append; make room; report; next, ack, split, reject; go on without; the rest |
 //! | `open`, `adoption` | a spool: one's own queue and the one that is adopted |
 //! | `inspect` | all of this read by who does not own it |
 
@@ -25,17 +26,22 @@ mod body;
 mod bytes;
 mod coding;
 mod cursor;
+mod cursor_file;
+mod cursor_store;
 mod dir;
 mod entry;
+mod fault;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gap;
+mod hold;
 mod housekeeper;
 mod index;
 #[cfg(feature = "cli")]
 pub(crate) mod inspect;
 mod jobs;
+mod lane;
 mod lock;
 mod loss;
 mod open;

@@ -1,14 +1,13 @@
 //! [`Spool`]: opening, closing and measuring. It makes the spool's directory and takes over queues that nobody owns.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::active::NextSegment;
-use super::cursor::{CursorStore, LaneCursors};
+use super::cursor_file::{self, Flaw};
 use super::dir::{self, QueueDir};
 use super::entry::{stored_key, system_time};
 use super::gap::{Gap, Unreported};
@@ -22,7 +21,7 @@ use super::seal::Seal;
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::error::{SpoolError, error_chain};
-use crate::observe::event::{Events, SpoolEvent};
+use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 use crate::process::check_process;
 
@@ -44,6 +43,8 @@ pub(crate) struct Spool {
     /// When it was last looked for, there was nothing to adopt.
     pub(super) nothing_to_adopt: AtomicBool,
     pub(super) own_first: AtomicBool,
+    /// The queue that was adopted last.
+    pub(super) adopted_last: AtomicU64,
 }
 
 /// The parts of a spool that come and go.
@@ -52,6 +53,7 @@ pub(super) struct Attached {
     /// The queue of an exporter that is gone. It is like one's own, but nothing is appended to it, save gap records of losses
     /// in it.
     pub(super) adopted: Option<Box<Spool>>,
+    pub(super) adopted_at: Instant,
 }
 
 impl Spool {
@@ -63,7 +65,7 @@ impl Spool {
         dir::prepare(&config.dir)?;
         let open = |dir| Self::open_queue(dir, config.clone(), hooks.clone());
         // Records that others left are to come first: an error may have been for once.
-        let adopt = || QueueDir::adopt(&config.dir, open);
+        let adopt = || QueueDir::adopt(&config.dir, None, open);
         let spool = match adopt().or_else(|_| adopt()) {
             Ok(Some(spool)) => spool,
             Ok(None) => open(QueueDir::create(&config.dir)?)?,
@@ -77,7 +79,11 @@ impl Spool {
         if let Some(endpoint) = &config.endpoint {
             queue.dir.put_endpoint(endpoint);
         }
-        // Fails here rather than at the first record; but a full disk must not keep what is there from being delivered.
+        if queue.index.lock().segment_count() > 0 {
+            // What is there is delivered whatever the disk takes: nothing is made before the first record.
+            return Ok(spool);
+        }
+        // Fails here rather than at the first record.
         let active = queue.begin_active(queue.writer.lock()).map(drop);
         match active {
             Err(error) if error.is_full() => {
@@ -92,36 +98,38 @@ impl Spool {
     }
 
     pub(super) fn open_queue(dir: QueueDir, config: SpoolConfig, hooks: SpoolHooks) -> Result<Self, SpoolError> {
-        let (mut cursors, mut loaded) = open_cursors(&dir, &hooks.events)?;
-        let numbers = dir.segments()?;
+        let segments = dir.segments()?;
         let mut index = Index::default();
         let (sender, receiver) = mpsc::channel();
-        let mut jobs = Vec::new();
-        // Never one that was given out before.
-        let next_number = 1 + numbers.last().copied().max(loaded.keys().last().copied()).unwrap_or_default();
-        for number in numbers {
-            index.add_unrecovered(number, loaded.remove(&number).unwrap_or_default());
-            match Seal::read(&dir.segment(number)) {
-                None => jobs.push(Job::Recover { number, accepted: dir.accepted(number) }),
-                Some(seal) => jobs.extend(index.add_sealed(number, seal).then_some(Job::Remove(number))),
+        let (mut jobs, mut damaged) = (Vec::new(), Vec::new());
+        let next_number = 1 + segments.last().map_or(0, |last| last.number);
+        for id in segments {
+            let path = dir.segment(id);
+            let loaded = cursor_file::read(&path, id);
+            damaged.extend(loaded.flaw.filter(Flaw::costs).map(|flaw| format!("segment {id}: {flaw}")));
+            index.add_unrecovered(id, loaded.lanes);
+            match Seal::read(&path) {
+                None => jobs.push(Job::Recover { id, accepted: dir.accepted(id) }),
+                Some(seal) => jobs.extend(index.add_sealed(id, seal).then_some(Job::Remove(id))),
             }
         }
         index.enqueue_all();
-        for number in loaded.into_keys() {
-            // On a disk that takes nothing it is done another time.
-            let _ = cursors.forget(number);
+        if let Some(first) = damaged.first() {
+            let reason = format!("{first} ({} in all)", damaged.len());
+            report(&hooks.events, SpoolEvent::CursorDamaged { reason });
         }
-        let queue = Arc::new(Queue::new(Found { dir, cursors, index, next_number }, config, hooks, sender));
+        let queue = Arc::new(Queue::new(Found { dir, index, next_number }, config, hooks, sender));
         for job in jobs {
             queue.ask(job);
         }
         let housekeeper = Some(housekeeper::start(queue.clone(), receiver)?);
         Ok(Self {
             queue,
-            attached: Lock::new(Rank::Attached, Attached { housekeeper, adopted: None }),
+            attached: Lock::new(Rank::Attached, Attached { housekeeper, adopted: None, adopted_at: Instant::now() }),
             adoption_failing: AtomicBool::new(false),
             nothing_to_adopt: AtomicBool::new(false),
             own_first: AtomicBool::new(true),
+            adopted_last: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -267,11 +275,11 @@ impl Spool {
         drop(open);
         let next = std::mem::take(&mut queue.writer.lock().next);
         if let NextSegment::Made(next) = next {
-            let number = next.id.number;
+            let id = next.id;
             drop(next);
-            let _ = queue.dir.remove_segment(number);
+            let _ = queue.dir.remove_segment(id);
         }
-        let closed = if drained { queue.dir.remove() } else { queue.with_cursors(CursorStore::sync) };
+        let closed = if drained { queue.dir.remove() } else { queue.settle() };
         if let Err(error) = &closed {
             queue.report_event(SpoolEvent::CloseFailed { reason: error_chain(error) });
         }
@@ -283,20 +291,5 @@ impl Spool {
 impl Drop for Spool {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-/// Opens the cursor database; one that is damaged is moved out of the way. How far the segments are delivered is then not
-/// known: all that is in the spool is delivered, some of it again and in other batches. Better twice than never.
-fn open_cursors(dir: &QueueDir, events: &Events) -> Result<(CursorStore, BTreeMap<u64, LaneCursors>), SpoolError> {
-    match CursorStore::open(&dir.cursor()) {
-        Err(error) if error.is_full() && dir.give_ballast() => CursorStore::open(&dir.cursor()),
-        // Not for an I/O error, which may be gone the next time.
-        Err(SpoolError::Storage { message, .. }) => {
-            report(events, SpoolEvent::CursorDamaged { reason: message });
-            dir.move_cursor_away()?;
-            CursorStore::open(&dir.cursor())
-        }
-        result => result,
     }
 }

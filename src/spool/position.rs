@@ -1,22 +1,46 @@
 //! Positions of records in a spool. They are plain numbers.
 
-/// The id of a segment: no two have the same, on whatever machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SegmentId {
-    pub(super) queue: u64,
+use std::fmt;
+
+/// The id of a segment. `random` is drawn when the segment is made, and no two segments have the same, on whatever machine:
+/// checksums and the ids of batches are made from it, so that they name one content also where a spool was copied. `number`
+/// orders the segments of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SegmentId {
     pub(super) number: u64,
+    pub(super) random: u64,
+}
+
+impl SegmentId {
+    /// The id that a name spells.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let (number, random) = name.split_once('-')?;
+        let random = parse_hex(random)?;
+        Some(Self { number: number.parse().ok()?, random })
+    }
+}
+
+impl fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:010}-{:016x}", self.number, self.random)
+    }
+}
+
+/// A number in 16 hexadecimal digits.
+pub(super) fn parse_hex(text: &str) -> Option<u64> {
+    (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }
 
 /// A lane: one partition in one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LaneId {
-    pub(super) segment: u64,
+    pub(super) segment: SegmentId,
     pub(super) lane: u32,
 }
 
 /// A batch start: the segment, and the record's number in its lane. It names the batch until that is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BatchStart {
-    pub(crate) segment: u64,
+    pub(crate) segment: SegmentId,
     pub(crate) record: u64,
 }

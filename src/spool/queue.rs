@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::active::{ActiveSegment, NextSegment, Space};
 use super::coding::Coding;
-use super::cursor::CursorStore;
+use super::cursor_store::CursorStore;
 use super::dir::QueueDir;
 use super::gap::GapEncoder;
 use super::index::Index;
@@ -55,7 +55,7 @@ pub(crate) type Wake = dyn Fn() + Send + Sync;
 pub(super) struct Writer {
     pub(super) active: Option<ActiveSegment>,
     pub(super) next: NextSegment,
-    /// The number of the segment that is made next. No number is given twice.
+    /// The number of the segment that is made next.
     pub(super) next_number: u64,
     pub(super) space: Space,
     /// The adopted queue: its segments are older and are evicted first.
@@ -88,7 +88,6 @@ pub(super) struct Queue {
 /// The parts of a queue that its directory gives.
 pub(super) struct Found {
     pub(super) dir: QueueDir,
-    pub(super) cursors: CursorStore,
     pub(super) index: Index,
     pub(super) next_number: u64,
 }
@@ -100,12 +99,12 @@ impl Queue {
             rejected: Arc::new(RejectedStore::new(&config.dir, config.limits.max_rejected_bytes)),
             config,
             hooks,
+            cursors: Lock::new(Rank::CursorStore, CursorStore::new(found.dir.path.clone())),
             dir: found.dir,
             writer: Lock::new(Rank::Writer, writer),
             next_made: Condvar::new(),
             read_cache: Lock::new(Rank::ReadCache, ReadCache::default()),
             phase_ended: Condvar::new(),
-            cursors: Lock::new(Rank::CursorStore, found.cursors),
             index: Lock::new(Rank::Index, found.index),
             progress: Condvar::new(),
             closed: AtomicBool::new(false),
@@ -128,41 +127,28 @@ impl Queue {
         report(&self.hooks.events, event);
     }
 
-    pub(super) fn segment_id(&self, number: u64) -> SegmentId {
-        SegmentId { queue: self.dir.id, number }
-    }
-
     /// Asks the housekeeper for a job.
     pub(super) fn ask(&self, job: Job) {
         // The housekeeper ends only after the spool is closed; nothing is to be done then.
         let _ = self.jobs.send(job);
     }
 
-    /// Works on the cursor database, with every cursor that is not written yet, and reports when that begins to fail. What
-    /// could not be written is written later.
+    /// Works on the cursor files, with every cursor that is not written yet, and reports when writing begins to fail. What could
+    /// not be written is written later.
     pub(super) fn with_cursors<T>(
         &self,
         work: impl FnOnce(&mut CursorStore) -> Result<T, SpoolError>,
     ) -> Result<T, SpoolError> {
-        let (result, event) = self.with_cursors_silent(work);
-        if let Some(event) = event {
-            self.report_event(event);
-        }
-        result
-    }
-
-    /// Does so for who holds a lock. The event is to be reported without one.
-    pub(super) fn with_cursors_silent<T>(
-        &self,
-        work: impl FnOnce(&mut CursorStore) -> Result<T, SpoolError>,
-    ) -> (Result<T, SpoolError>, Option<SpoolEvent>) {
         let mut cursors = self.cursors.lock();
         let unwritten = self.index.lock().take_unwritten();
         cursors.put(unwritten);
         let result = work(&mut cursors);
         let failure = cursors.take_failure();
         drop(cursors);
-        (result, failure.map(|reason| SpoolEvent::CursorNotWritten { reason }))
+        if let Some(reason) = failure {
+            self.report_event(SpoolEvent::CursorNotWritten { reason });
+        }
+        result
     }
 
     /// Makes every acknowledgement so far survive a kill of the process.
@@ -192,30 +178,30 @@ impl Queue {
     }
 
     /// Begins a phase of a segment, after the one that it is in.
-    pub(super) fn begin_phase(&self, number: u64, phase: Phase) -> InPhase<'_> {
+    pub(super) fn begin_phase(&self, segment: SegmentId, phase: Phase) -> InPhase<'_> {
         let mut cache = self.read_cache.lock();
-        while cache.phase(number).is_some() {
+        while cache.phase(segment).is_some() {
             cache = cache.wait(&self.phase_ended);
         }
-        self.enter_phase(cache, number, phase)
+        self.enter_phase(cache, segment, phase)
     }
 
     /// Begins a phase of a segment that is in none.
-    pub(super) fn enter_phase(&self, mut cache: Guard<'_, ReadCache>, number: u64, phase: Phase) -> InPhase<'_> {
-        cache.begin_phase(number, phase);
-        InPhase { queue: self, number }
+    pub(super) fn enter_phase(&self, mut cache: Guard<'_, ReadCache>, segment: SegmentId, phase: Phase) -> InPhase<'_> {
+        cache.begin_phase(segment, phase);
+        InPhase { queue: self, segment }
     }
 }
 
 /// A phase of a segment. It ends when this is dropped, which is not done with `read_cache` locked.
 pub(super) struct InPhase<'a> {
     queue: &'a Queue,
-    number: u64,
+    segment: SegmentId,
 }
 
 impl Drop for InPhase<'_> {
     fn drop(&mut self) {
-        self.queue.read_cache.lock().end_phase(self.number);
+        self.queue.read_cache.lock().end_phase(self.segment);
         self.queue.phase_ended.notify_all();
     }
 }

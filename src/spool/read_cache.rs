@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::position::LaneId;
+use super::position::{LaneId, SegmentId};
 use super::segment::{Collected, Segment};
 
 /// At most so many segments, with so many frames in all, stay open for reading besides those that are needed: some
@@ -60,14 +60,14 @@ enum ReadAhead {
     Nothing,
     /// It is being read.
     Reading(LaneId, u64),
-    Read(LaneId, u64, Collected),
+    Read(LaneId, u64, Box<Collected>),
 }
 
 /// How a batch is to be read.
 #[derive(Debug)]
 pub(super) enum Reading {
     /// It was read ahead.
-    Done(Collected),
+    Done(Box<Collected>),
     /// It is being read ahead: to be asked again when that is done.
     Wait,
     /// It is to be read, with this memory for its body.
@@ -77,7 +77,7 @@ pub(super) enum Reading {
 /// The open segments, the batch that is read ahead, and spare bodies.
 #[derive(Debug, Default)]
 pub(super) struct ReadCache {
-    segments: BTreeMap<u64, CachedSegment>,
+    segments: BTreeMap<SegmentId, CachedSegment>,
     /// Counts uses.
     clock: u64,
     read_ahead: ReadAhead,
@@ -90,15 +90,15 @@ pub(super) struct ReadCache {
 /// Open segments.
 impl ReadCache {
     /// Adds the segment that is written from now on.
-    pub(super) fn add_active(&mut self, number: u64, segment: Arc<Segment>) {
-        self.segments.insert(number, CachedSegment { open: Some(segment), ..CachedSegment::default() });
+    pub(super) fn add_active(&mut self, id: SegmentId, segment: Arc<Segment>) {
+        self.segments.insert(id, CachedSegment { open: Some(segment), ..CachedSegment::default() });
     }
 
     /// Adds a segment that was opened, of which `whole` says whether all is there. Returns those that are closed for it, to
     /// be dropped without the lock.
-    pub(super) fn add_opened(&mut self, number: u64, opened: Arc<Segment>, whole: bool) -> Vec<Arc<Segment>> {
+    pub(super) fn add_opened(&mut self, id: SegmentId, opened: Arc<Segment>, whole: bool) -> Vec<Arc<Segment>> {
         self.clock += 1;
-        let segment = self.segments.entry(number).or_default();
+        let segment = self.segments.entry(id).or_default();
         segment.open = Some(opened);
         segment.sealed = true;
         segment.damaged |= !whole;
@@ -107,8 +107,8 @@ impl ReadCache {
     }
 
     /// Notes that a segment is sealed. Returns those that are closed, to be dropped without the lock.
-    pub(super) fn set_sealed(&mut self, number: u64) -> Vec<Arc<Segment>> {
-        if let Some(segment) = self.segments.get_mut(&number) {
+    pub(super) fn set_sealed(&mut self, id: SegmentId) -> Vec<Arc<Segment>> {
+        if let Some(segment) = self.segments.get_mut(&id) {
             segment.sealed = true;
         }
         // With a backlog, nobody will read it for a while.
@@ -116,30 +116,35 @@ impl ReadCache {
     }
 
     /// An open segment, which is used now.
-    pub(super) fn get(&mut self, number: u64) -> Option<Arc<Segment>> {
+    pub(super) fn get(&mut self, id: SegmentId) -> Option<Arc<Segment>> {
         self.clock += 1;
-        let segment = self.segments.get_mut(&number)?;
+        let segment = self.segments.get_mut(&id)?;
         segment.last_used = self.clock;
         segment.open.clone()
     }
 
     /// An open segment.
-    pub(super) fn peek(&self, number: u64) -> Option<&Segment> {
-        self.segments.get(&number)?.open.as_deref()
+    pub(super) fn peek(&self, id: SegmentId) -> Option<&Segment> {
+        self.segments.get(&id)?.open.as_deref()
     }
 
-    pub(super) fn is_damaged(&self, number: u64) -> bool {
-        self.segments.get(&number).is_some_and(|segment| segment.damaged)
+    pub(super) fn is_damaged(&self, id: SegmentId) -> bool {
+        self.segments.get(&id).is_some_and(|segment| segment.damaged)
+    }
+
+    /// Notes that not all of a segment is there.
+    pub(super) fn set_damaged(&mut self, id: SegmentId) {
+        self.segments.entry(id).or_default().damaged = true;
     }
 
     /// Closes a segment. It is returned, to be dropped without the lock.
-    pub(super) fn close(&mut self, number: u64) -> Option<Arc<Segment>> {
-        self.segments.get_mut(&number)?.open.take()
+    pub(super) fn close(&mut self, id: SegmentId) -> Option<Arc<Segment>> {
+        self.segments.get_mut(&id)?.open.take()
     }
 
     /// Forgets a segment. It is returned, to be dropped without the lock.
-    pub(super) fn remove(&mut self, number: u64) -> Option<Arc<Segment>> {
-        self.segments.remove(&number)?.open
+    pub(super) fn remove(&mut self, id: SegmentId) -> Option<Arc<Segment>> {
+        self.segments.remove(&id)?.open
     }
 
     /// Forgets all segments.
@@ -166,20 +171,20 @@ impl ReadCache {
 
 /// Phases.
 impl ReadCache {
-    pub(super) fn phase(&self, number: u64) -> Option<Phase> {
-        self.segments.get(&number)?.phase
+    pub(super) fn phase(&self, id: SegmentId) -> Option<Phase> {
+        self.segments.get(&id)?.phase
     }
 
-    pub(super) fn begin_phase(&mut self, number: u64, phase: Phase) {
+    pub(super) fn begin_phase(&mut self, id: SegmentId, phase: Phase) {
         self.deletions += u64::from(phase == Phase::Deleting);
-        self.segments.entry(number).or_default().phase = Some(phase);
+        self.segments.entry(id).or_default().phase = Some(phase);
     }
 
-    pub(super) fn end_phase(&mut self, number: u64) {
-        if let Some(segment) = self.segments.get_mut(&number) {
+    pub(super) fn end_phase(&mut self, id: SegmentId) {
+        if let Some(segment) = self.segments.get_mut(&id) {
             segment.phase = None;
             if segment.is_idle() {
-                self.segments.remove(&number);
+                self.segments.remove(&id);
             }
         }
     }
@@ -195,20 +200,20 @@ impl ReadCache {
     }
 
     /// Since when a segment cannot be read.
-    pub(super) fn unreadable_since(&self, number: u64) -> Option<Instant> {
-        self.segments.get(&number)?.unreadable_since
+    pub(super) fn unreadable_since(&self, id: SegmentId) -> Option<Instant> {
+        self.segments.get(&id)?.unreadable_since
     }
 
     /// Notes whether a segment could be read. If not, it is closed, since not all that was there may be: it is returned, to
     /// be dropped without the lock.
-    pub(super) fn note_read(&mut self, number: u64, readable: bool) -> Option<Arc<Segment>> {
+    pub(super) fn note_read(&mut self, id: SegmentId, readable: bool) -> Option<Arc<Segment>> {
         if readable {
-            if let Some(segment) = self.segments.get_mut(&number) {
+            if let Some(segment) = self.segments.get_mut(&id) {
                 segment.unreadable_since = None;
             }
             return None;
         }
-        let segment = self.segments.entry(number).or_default();
+        let segment = self.segments.entry(id).or_default();
         segment.unreadable_since.get_or_insert_with(Instant::now);
         if segment.sealed { segment.open.take() } else { None }
     }
@@ -249,7 +254,7 @@ impl ReadCache {
     }
 
     /// Keeps the batch that was read ahead. Without one, who needs it reads it.
-    pub(super) fn finish_reading_ahead(&mut self, collected: Option<Collected>) {
+    pub(super) fn finish_reading_ahead(&mut self, collected: Option<Box<Collected>>) {
         if let ReadAhead::Reading(lane, start) = self.read_ahead {
             self.read_ahead = collected.map_or(ReadAhead::Nothing, |collected| ReadAhead::Read(lane, start, collected));
         }

@@ -4,17 +4,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::cursor::{CursorStore, LaneCursor};
+use super::cursor::LaneCursor;
+use super::cursor_store::CursorStore;
 use super::entry::system_time;
 use super::frame::ReadErrors;
-use super::index::{Acked, Admitted, Choice};
+use super::index::{Acked, Admission, Admitted, Choice, Ending};
 use super::jobs::Job;
 use super::partition::{Batch, Partition};
-use super::position::{BatchStart, LaneId};
+use super::position::{BatchStart, LaneId, SegmentId};
 use super::queue::Queue;
 use super::read_cache::{Phase, Reading, is_given_up};
 use super::rejected::{self, RejectedRecord, Rejection};
-use super::segment::{Collected, Segment};
+use super::segment::{Collected, Collection, Segment};
 use crate::config::values::Durability;
 use crate::error::SpoolError;
 use crate::observe::event::SpoolEvent;
@@ -123,6 +124,10 @@ impl Queue {
             let segment = match self.open_segment(choice.lane.segment) {
                 // Evicted or abandoned meanwhile.
                 Err(SpoolError::Closed) if self.choose(key, asked).as_ref() != Some(&choice) => continue,
+                Err(error) if choice.complete => {
+                    self.hold(choice.lane.segment, &error);
+                    continue;
+                }
                 segment => segment?,
             };
             if choice.may_grow()
@@ -131,12 +136,18 @@ impl Queue {
             {
                 return Ok(Next::Linger(left));
             }
-            let Some(collected) = self.read(&segment, &choice)? else {
+            let collected = match self.read(&segment, &choice) {
+                Ok(Collection::Batch(collected)) => collected,
                 // Damage took all of them. They are gone, so the lane goes on behind them.
-                match self.skip(key, asked, &choice, choice.waiting().end, 0) {
+                Ok(Collection::Nothing(end)) => match self.skip(key, asked, &choice, end, 0) {
                     Some(_) => return Ok(Next::Skipped),
                     None => continue,
+                },
+                Err(error) if choice.complete => {
+                    self.hold(choice.lane.segment, &error);
+                    continue;
                 }
+                Err(error) => return Err(error),
             };
             if self.is_expired(&collected, now) {
                 let Some(expired) = self.skip(key, asked, &choice, collected.end, collected.records) else { continue };
@@ -153,7 +164,7 @@ impl Queue {
             let Some(admitted) = admitted else { continue };
             self.look_ahead(&choice, collected.end, admitted);
             let partition = Partition { queue: self.clone(), key: key.clone() };
-            return Ok(Next::Batch(Box::new(self.batch(partition, choice.lane, choice.start, collected))));
+            return Ok(Next::Batch(Box::new(self.batch(partition, choice.lane, choice.start, *collected))));
         }
     }
 
@@ -178,7 +189,8 @@ impl Queue {
             || limits.not_before.is_some_and(|not_before| last_appended_at < not_before)
     }
 
-    /// Puts a batch in flight, unless the choice does not hold any more. The end of one that could grow is on disk before.
+    /// Puts a batch in flight, unless the choice does not hold any more. Where its end does not follow from what is stored, it is
+    /// on disk before.
     fn admit(
         &self,
         key: &Arc<str>,
@@ -186,23 +198,27 @@ impl Queue {
         choice: &Choice,
         end: u64,
     ) -> Result<Option<Admitted>, SpoolError> {
-        if !choice.may_grow() {
-            return Ok(self.index.lock().admit(key, asked, choice, end));
+        match self.index.lock().admit(key, asked, choice, end, Ending::Stored) {
+            Admission::Admitted(admitted) => return Ok(Some(admitted)),
+            Admission::Outdated => return Ok(None),
+            Admission::UnknownEnd => {}
         }
         self.with_cursors(|cursors| {
-            let mut index = self.index.lock();
+            let index = self.index.lock();
             let before = if index.holds(key, asked, choice, end) { index.cursor(key, choice.lane) } else { None };
             drop(index);
             let Some(before) = before else { return Ok(None) };
             let mut cursor = before.clone();
-            cursor.freeze(end);
+            cursor.fix_end(end);
             self.persist(cursors, choice.lane, &cursor, before)?;
             let mut index = self.index.lock();
-            let admitted = index.admit(key, asked, choice, end);
-            if admitted.is_none() {
-                index.rewrite(key, choice.lane);
+            match index.admit(key, asked, choice, end, Ending::Written) {
+                Admission::Admitted(admitted) => Ok(Some(admitted)),
+                Admission::Outdated | Admission::UnknownEnd => {
+                    index.rewrite(key, choice.lane);
+                    Ok(None)
+                }
             }
-            Ok(admitted)
         })
     }
 
@@ -224,9 +240,8 @@ impl Queue {
 
     fn batch(&self, partition: Partition, lane: LaneId, start: u64, collected: Collected) -> Batch {
         let span = start..collected.end;
-        let LaneId { segment, lane: number } = lane;
         Batch {
-            id: format!("{:016x}.{segment}-{number}-{}-{}", self.dir.id, span.start, span.end - 1),
+            id: format!("{:016x}.{}-{}-{}", lane.segment.random, lane.lane, span.start, span.end - 1),
             partition,
             records: collected.records,
             content_encoding: collected.body.is_gzip().then_some("gzip"),
@@ -245,27 +260,27 @@ impl Queue {
 /// Reading.
 impl Queue {
     /// A segment, opened for reading if it is not open.
-    pub(super) fn open_segment(&self, number: u64) -> Result<Arc<Segment>, SpoolError> {
+    pub(super) fn open_segment(&self, id: SegmentId) -> Result<Arc<Segment>, SpoolError> {
         let mut cache = self.read_cache.lock();
         loop {
-            if let Some(segment) = cache.get(number) {
+            if let Some(segment) = cache.get(id) {
                 return Ok(segment);
             }
-            if cache.phase(number).is_none() {
+            if cache.phase(id).is_none() {
                 break;
             }
             cache = cache.wait(&self.phase_ended);
         }
-        let frames = self.index.lock().frames(number).ok_or(SpoolError::Closed)?;
-        let opening = self.enter_phase(cache, number, Phase::Opening);
-        let (path, id) = (self.dir.segment(number), self.segment_id(number));
-        let (segment, whole) = self.reading(number, |errors| Segment::open(&path, id, frames, errors))?;
+        let frames = self.index.lock().frames(id).ok_or(SpoolError::Closed)?;
+        let opening = self.enter_phase(cache, id, Phase::Opening);
+        let path = self.dir.segment(id);
+        let (segment, whole) = self.reading(id, |errors| Segment::open(&path, id, frames, errors))?;
         let segment = Arc::new(segment);
-        let closed = self.read_cache.lock().add_opened(number, segment.clone(), whole);
+        let closed = self.read_cache.lock().add_opened(id, segment.clone(), whole);
         drop(opening);
         drop(closed);
         if !whole {
-            self.report_event(SpoolEvent::SegmentDamaged { segment: number });
+            self.report_event(SpoolEvent::SegmentDamaged { segment: id.number });
         }
         Ok(segment)
     }
@@ -273,38 +288,38 @@ impl Queue {
     /// Reads a segment. Errors of the disk are errors, until they have lasted for so long that it will hardly get well.
     pub(super) fn reading<T>(
         &self,
-        number: u64,
+        id: SegmentId,
         read: impl FnOnce(ReadErrors) -> Result<T, SpoolError>,
     ) -> Result<T, SpoolError> {
-        let unreadable_since = self.read_cache.lock().unreadable_since(number);
+        let unreadable_since = self.read_cache.lock().unreadable_since(id);
         let result = read(if is_given_up(unreadable_since) { ReadErrors::Skip } else { ReadErrors::Fail });
-        self.note_read(number, unreadable_since, result.is_ok());
+        self.note_read(id, unreadable_since, result.is_ok());
         result
     }
 
-    fn note_read(&self, number: u64, unreadable_since: Option<Instant>, readable: bool) {
+    fn note_read(&self, id: SegmentId, unreadable_since: Option<Instant>, readable: bool) {
         let was_readable = unreadable_since.is_none() || is_given_up(unreadable_since);
         if !readable || !was_readable {
-            let closed = self.read_cache.lock().note_read(number, readable);
+            let closed = self.read_cache.lock().note_read(id, readable);
             drop(closed);
         }
     }
 
-    /// Reads the batch that was chosen, if it was not read ahead. `None` if damage left nothing of it.
-    fn read(&self, segment: &Segment, choice: &Choice) -> Result<Option<Collected>, SpoolError> {
-        let (LaneId { segment: number, lane }, waiting) = (choice.lane, choice.waiting());
+    /// Reads the batch that was chosen, if it was not read ahead.
+    fn read(&self, segment: &Segment, choice: &Choice) -> Result<Collection, SpoolError> {
+        let (LaneId { segment: id, lane }, waiting) = (choice.lane, choice.waiting());
         let mut cache = self.read_cache.lock();
         let buffer = loop {
             match cache.start_reading(choice.lane, waiting.start, waiting.end) {
-                Reading::Done(collected) => return Ok(Some(collected)),
+                Reading::Done(collected) => return Ok(Collection::Batch(collected)),
                 Reading::Wait => cache = cache.wait(&self.phase_ended),
                 Reading::Read(buffer) => break buffer,
             }
         };
-        let unreadable_since = cache.unreadable_since(number);
+        let unreadable_since = cache.unreadable_since(id);
         drop(cache);
         let result = segment.collect(lane, &waiting, buffer);
-        self.note_read(number, unreadable_since, result.is_ok());
+        self.note_read(id, unreadable_since, result.is_ok());
         result
     }
 
@@ -314,14 +329,16 @@ impl Queue {
         let Some((segment, buffer)) = begun else { return };
         let mut ahead = ReadingAhead { queue: self, collected: None };
         // An error is reported by who needs the batch.
-        ahead.collected = segment.collect(lane.lane, &(start..end), buffer).ok().flatten();
+        if let Ok(Collection::Batch(collected)) = segment.collect(lane.lane, &(start..end), buffer) {
+            ahead.collected = Some(collected);
+        }
     }
 }
 
 /// The reading of a batch ahead. However that ends, who waits for the batch goes on when this is dropped.
 struct ReadingAhead<'a> {
     queue: &'a Queue,
-    collected: Option<Collected>,
+    collected: Option<Box<Collected>>,
 }
 
 impl Drop for ReadingAhead<'_> {
@@ -344,7 +361,11 @@ impl Queue {
     ) -> Result<(), SpoolError> {
         cursors.put([(lane, cursor.clone())]);
         let mut written = cursors.write_out();
-        if written.is_err() && cursors.written_lane(lane).as_ref() == Some(cursor) {
+        // Where the file system copies on write, that takes new blocks.
+        if written.as_ref().is_err_and(SpoolError::is_full) && self.dir.give_ballast() {
+            written = cursors.write_out();
+        }
+        if written.is_err() && cursors.written_lane(lane) == *cursor {
             written = Ok(());
         }
         if written.is_err() {
@@ -352,7 +373,7 @@ impl Queue {
             cursors.put([(lane, before)]);
         } else if self.config.durability == Durability::Sync {
             // Without that it survives a kill all the same, so there is no way back.
-            let _ = cursors.sync();
+            let _ = cursors.sync(lane.segment);
         }
         written
     }
@@ -365,7 +386,7 @@ impl Queue {
     fn split(&self, batch: &Batch) -> Result<(), SpoolError> {
         let (key, lane, span) = (&batch.partition.key, batch.lane, &batch.span);
         self.with_cursors(|cursors| {
-            let mut index = self.index.lock();
+            let index = self.index.lock();
             let split = index.cursor_of_split(key, lane, span).zip(index.cursor(key, lane));
             drop(index);
             let Some((cursor, before)) = split else { return Ok(()) };
@@ -381,7 +402,8 @@ impl Queue {
         let span = choice.start..end;
         let mut index = self.index.lock();
         // Put in flight first, as what is delivered: others of the lane may be.
-        index.admit(key, asked, choice, end)?;
+        let admission = index.admit(key, asked, choice, end, Ending::Irrelevant);
+        let Admission::Admitted(_) = admission else { return None };
         let delivered = index.ack(key, choice.lane, &span)?;
         let unreported = index.take_reported(choice.lane.segment, key, &span);
         drop(index);
@@ -431,8 +453,8 @@ impl Queue {
                 return Ok(false);
             }
             let collected = segment.collect(batch.lane.lane, &(number..number + 1), Vec::new())?;
-            let Some(collected) = collected else { return Ok(false) };
-            let alone = self.batch(batch.partition.clone(), batch.lane, number, collected);
+            let Collection::Batch(collected) = collected else { return Ok(false) };
+            let alone = self.batch(batch.partition.clone(), batch.lane, number, *collected);
             records.push(rejected_record(&alone, status, response, now));
         }
         self.put_rejected(&records).map(|()| true)

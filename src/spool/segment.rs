@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::body::Body;
 use super::bytes::index;
 use super::coding::Coding;
+use super::cursor_file;
 use super::dir::{io_error, read_exact_at};
 use super::entry::{Entry, EntryBytes, EntryHead, HEAD_BYTES, StoredLimits, Summary};
 use super::frame::{self, Frame, HEADER_BYTES, Location, MAX_PAYLOAD_BYTES, Patched, ReadErrors};
@@ -92,6 +93,14 @@ impl Available {
     }
 }
 
+/// The end of a search for the records of a batch.
+#[derive(Debug)]
+pub(super) enum Collection {
+    Batch(Box<Collected>),
+    /// Damage left nothing before this record.
+    Nothing(u64),
+}
+
 /// Records of a lane, joined into a request body.
 #[derive(Debug)]
 pub(super) struct Collected {
@@ -120,9 +129,10 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Makes an empty segment, ready to be written.
+    /// Makes an empty segment, ready to be written. This is the only way to one that is: a segment is written by the process
+    /// that made it, and by no other.
     pub(super) fn create(dir: &Path, id: SegmentId) -> Result<Self, SpoolError> {
-        let store = Store::create_once(dir, SHAPE)?;
+        let store = Store::create(dir, SHAPE, |new| cursor_file::create(new, id))?;
         Ok(Self::new(id, Source::Database(store)))
     }
 
@@ -425,22 +435,28 @@ impl Segment {
     }
 
     /// Collects a batch from the first of `records` of a lane on: as many as their limits allow, at least one, all of
-    /// one framing. A pure function of its arguments and of what is stored: asked again, also after a restart, it gives the
-    /// same bytes. `None` if damage left nothing there.
+    /// one framing, and none beyond a boundary. A pure function of its arguments and of what is stored: asked again, also after
+    /// a restart, it gives the same bytes.
     pub(super) fn collect(
         &self,
         lane: u32,
         records: &Range<u64>,
         buffer: Vec<u8>,
-    ) -> Result<Option<Collected>, SpoolError> {
+    ) -> Result<Collection, SpoolError> {
         let mut collected: Option<(Collected, Framing)> = None;
         let mut buffer = Some(buffer);
         let mut left = u64::MAX;
         let mut rest = records.clone();
+        let mut boundary = records.end;
         while let Some(meta) = self.first_entry(lane, &rest) {
             rest.start = meta.end();
             let (_, bytes) = self.entry_bytes(meta.first_frame, u64::MAX)?;
             let Some(entry) = bytes.and_then(Entry::read) else { continue };
+            if entry.head.boundary > records.start {
+                // The entry begins behind it.
+                boundary = entry.head.boundary;
+                break;
+            }
             let from = meta.first_record.max(collected.as_ref().map_or(records.start, |(batch, _)| batch.end));
             // The same in the whole segment: it is of one process.
             let StoredLimits { max_records, max_bytes } = entry.head.limits;
@@ -482,10 +498,13 @@ impl Segment {
                 break;
             }
         }
-        Ok(collected.filter(|(batch, _)| batch.records > 0).map(|(mut batch, framing)| {
-            batch.body.text(framing.close());
-            batch
-        }))
+        Ok(match collected.filter(|(batch, _)| batch.records > 0) {
+            Some((mut batch, framing)) => {
+                batch.body.text(framing.close());
+                Collection::Batch(Box::new(batch))
+            }
+            None => Collection::Nothing(boundary),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use super::read_cache::Phase;
 use crate::config::values::{Durability, FullPolicy};
 use crate::error::SpoolError;
 use crate::observe::event::SpoolEvent;
+use crate::observe::loss::LossReason;
 
 /// How an eviction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,33 +87,32 @@ impl Queue {
     /// chosen and that none has begun holds until the deletion begins, under one lock.
     fn evict_oldest(&self, deletions: u64, events: &mut Vec<SpoolEvent>) -> Result<Eviction, SpoolError> {
         let mut cache = self.read_cache.lock();
-        let number = loop {
+        let segment = loop {
             if cache.deletions() != deletions {
                 return Ok(Eviction::Outdated);
             }
             let oldest = self.index.lock().oldest();
-            let Some(number) = oldest else { return Ok(Eviction::Nothing) };
-            if cache.phase(number).is_none() {
-                break number;
+            let Some(segment) = oldest else { return Ok(Eviction::Nothing) };
+            if cache.phase(segment).is_none() {
+                break segment;
             }
             cache = cache.wait(&self.phase_ended);
         };
-        let deleting = self.enter_phase(cache, number, Phase::Deleting);
-        self.dir.retire(number)?;
-        let (evicted, unreported) = self.index.lock().evict(number);
-        let open = self.read_cache.lock().close(number);
+        let deleting = self.enter_phase(cache, segment, Phase::Deleting);
+        self.dir.retire(segment)?;
+        let (evicted, unreported) = self.index.lock().give_up(segment, LossReason::Evicted);
+        let open = self.read_cache.lock().close(segment);
         drop(open);
+        self.cursors.lock().forget(segment);
         events.extend(evicted.into_iter().filter_map(|gap| self.count_gap(gap)));
         self.report_again(unreported);
-        let deleted = self.dir.delete_retired(number);
-        self.read_cache.lock().remove(number);
+        let deleted = self.dir.delete_retired(segment);
+        self.read_cache.lock().remove(segment);
         drop(deleting);
         if deleted.is_err() {
             // To be tried again.
-            self.ask(Job::Remove(number));
+            self.ask(Job::Remove(segment));
         }
-        let (_, event) = self.with_cursors_silent(|cursors| cursors.forget(number));
-        events.extend(event);
         self.progress.notify_all();
         deleted.map(|()| Eviction::Done)
     }

@@ -6,14 +6,13 @@
 //! - `flush()` hands data to the operating system (`sync_file_range`), it does not sync. [`Store::sync`] also calls
 //!   `fdatasync` on the database's file, opened a second time.
 //! - That wait is in vain where `fdatasync` follows. A database that is called temporary is not waited for, nor synced when
-//!   it is dropped; but then its directory is deleted. So a database that is never opened again ([`Store::create_once`]) is made
-//!   under another name: by the time it is dropped there is nothing of that name.
+//!   it is dropped; but then its directory is deleted. So a database is made under another name: by the time it is dropped there
+//!   is nothing of that name.
+//! - Where it opens a database it cannot read, it writes zeros over what follows, and it needs new blocks of the disk to open
+//!   one at all. So a database is never opened again: what is in its file is read without it.
 //! - Its background flusher is off: it would sync at moments of its own and keep the process awake.
-//! - A damaged file can make it panic, in `open` or later. Every call is guarded.
-//! - An opening that failed on a full disk leaves `snap.*.generating` behind, which blocks the next one.
+//! - A broken disk can make it panic. Every call is guarded.
 //! - Its threads are not there after a fork, and nothing starts them again: all that waits for them hangs.
-//! - Its lock can outlive the handle by some milliseconds. Who may open a database at all is decided by the lock of the
-//!   queue's directory, so here it is only waited for.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -22,17 +21,13 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use super::bytes::index;
 use super::dir::{create_in, io_error, make_private, sync_dir};
 use super::sled_threads;
 use crate::error::SpoolError;
 
-/// Longer than the lock of a handle that was dropped in order outlives it.
-pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-
-/// The measures of a database. `log_segment_bytes` is part of the format: it cannot change for an existing one.
+/// The measures of a database.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) log_segment_bytes: usize,
@@ -74,66 +69,46 @@ pub(super) fn file_path(dir: &Path) -> PathBuf {
 }
 
 impl Store {
-    /// Opens the database in `dir`, and makes it if there is none. Once this returns, its files and directories
-    /// themselves survive a power cut. Waits up to `patience` for an earlier handle to be gone.
-    pub(super) fn open(dir: &Path, shape: Shape, patience: Duration) -> Result<Self, SpoolError> {
-        create_in(dir)?;
-        let store = Self::open_unsynced(dir, shape, patience)?;
-        store.make_safe()?;
-        dir.parent().map_or(Ok(()), sync_dir)?;
-        Ok(store)
-    }
-
     /// Makes its files private, and survive a power cut.
     fn make_safe(&self) -> Result<(), SpoolError> {
         let conf = self.dir.join("conf");
         make_private(&file_path(&self.dir))?;
         make_private(&conf)?;
-        File::open(&conf).and_then(|conf| conf.sync_all()).map_err(|error| io_error("sync", &conf, error))?;
+        // Not every system syncs what is open for reading only.
+        OpenOptions::new().write(true).open(&conf).and_then(|conf| conf.sync_all()).map_err(|error| io_error("sync", &conf, error))?;
         self.sync()?;
         sync_dir(&self.dir)
     }
 
-    /// Makes a database that is written once and never opened again. Its files survive a power cut when this returns.
-    pub(super) fn create_once(dir: &Path, shape: Shape) -> Result<Self, SpoolError> {
-        if !cfg!(unix) {
-            // Nothing that is open can be renamed.
-            return Self::open(dir, shape, LOCK_PATIENCE);
-        }
-        let new = new_path(dir);
+    /// Makes a database, beside what `prepare` puts into its directory. All of that survives a power cut when this returns.
+    pub(super) fn create(
+        dir: &Path,
+        shape: Shape,
+        prepare: impl FnOnce(&Path) -> Result<(), SpoolError>,
+    ) -> Result<Self, SpoolError> {
+        // Elsewhere nothing that is open can be renamed.
+        let is_renamed = cfg!(unix);
+        let new = if is_renamed { new_path(dir) } else { dir.to_owned() };
         create_in(&new)?;
-        let mut store = Self::open_with(&new, shape, LOCK_PATIENCE, true)?;
+        prepare(&new)?;
+        let mut store = Self::open(&new, shape, is_renamed)?;
         store.make_safe()?;
-        fs::rename(&new, dir).map_err(|error| io_error("rename", &new, error))?;
-        dir.clone_into(&mut store.dir);
+        if is_renamed {
+            fs::rename(&new, dir).map_err(|error| io_error("rename", &new, error))?;
+            dir.clone_into(&mut store.dir);
+        }
         dir.parent().map_or(Ok(()), sync_dir)?;
         Ok(store)
     }
 
-    /// Opens a database that is there, to look into it.
-    pub(super) fn open_unsynced(dir: &Path, shape: Shape, patience: Duration) -> Result<Self, SpoolError> {
-        Self::open_with(dir, shape, patience, false)
-    }
-
-    fn open_with(dir: &Path, shape: Shape, patience: Duration, once: bool) -> Result<Self, SpoolError> {
-        remove_unfinished_snapshots(dir)?;
+    fn open(dir: &Path, shape: Shape, is_renamed: bool) -> Result<Self, SpoolError> {
         let config = sled::Config::new()
             .path(dir)
             .segment_size(shape.log_segment_bytes)
             .cache_capacity(shape.cache_bytes)
             .flush_every_ms(None)
-            .temporary(once);
-        let begun = Instant::now();
-        let db = loop {
-            match guarded("open", dir, || config.open()) {
-                Err(SpoolError::Io { source, .. })
-                    if source.to_string().contains("could not acquire lock") && begun.elapsed() < patience =>
-                {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                result => break result?,
-            }
-        };
+            .temporary(is_renamed);
+        let db = guarded("open", dir, || config.open())?;
         let path = file_path(dir);
         let file = match OpenOptions::new().read(true).write(true).open(&path) {
             Ok(file) => file,
@@ -179,11 +154,6 @@ impl Store {
         self.write("write to", |db| db.insert(key, value)).map(drop)
     }
 
-    /// Removes every key that begins with `prefix`.
-    pub(super) fn remove_all(&self, prefix: &[u8]) -> Result<(), SpoolError> {
-        self.write("write to", |db| db.scan_prefix(prefix).keys().try_for_each(|key| db.remove(key?).map(drop)))
-    }
-
     /// Gives what was written to the operating system: it then survives a kill of the process.
     pub(super) fn write_out(&self) -> Result<(), SpoolError> {
         self.write("write out", sled::Tree::flush).map(drop)
@@ -206,13 +176,6 @@ impl Store {
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>, SpoolError> {
         Ok(guarded("read", &self.dir, || self.db()?.get(key))?.map(Value))
-    }
-
-    /// Everything, in the order of the keys.
-    pub(super) fn all(&self) -> Result<Vec<(Vec<u8>, Value)>, SpoolError> {
-        guarded("read", &self.dir, || {
-            self.db()?.iter().map(|pair| pair.map(|(key, value)| (key.to_vec(), Value(value)))).collect()
-        })
     }
 
     fn db(&self) -> sled::Result<&sled::Tree> {
@@ -285,15 +248,6 @@ pub(super) fn trim(mut file: &File) {
 /// A handle syncs when it is dropped, and panics if it cannot.
 fn drop_guarded<T>(db: T) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
-}
-
-fn remove_unfinished_snapshots(dir: &Path) -> Result<(), SpoolError> {
-    for found in fs::read_dir(dir).map_err(|error| io_error("list", dir, error))?.flatten() {
-        if found.file_name().to_string_lossy().ends_with(".generating") {
-            fs::remove_file(found.path()).map_err(|error| io_error("remove", &found.path(), error))?;
-        }
-    }
-    Ok(())
 }
 
 fn guarded<T>(action: &'static str, dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, SpoolError> {

@@ -13,6 +13,7 @@ use super::gap::Gap;
 use super::index::{Choice, Index};
 use super::jobs::Job;
 use super::lock::Guard;
+use super::position::SegmentId;
 use super::queue::{Queue, Writer};
 use super::segment::{EntryMeta, Segment, entry_budget};
 use super::store::new_path;
@@ -21,6 +22,7 @@ use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::error::{SpoolError, error_chain};
 use crate::observe::event::SpoolEvent;
+use crate::process::unique_number;
 
 /// More than the heads of an entry and of its frame take, and what the engine adds.
 const ENTRY_OVERHEAD: usize = 256;
@@ -81,6 +83,7 @@ impl Queue {
             let Some(active) = &mut writer.active else { continue };
             match self.write(active, blocks, framing) {
                 Ok(added) => {
+                    self.make_room_for_cursors(active);
                     self.publish(&mut writer, &added, gap);
                     return Ok(());
                 }
@@ -107,11 +110,13 @@ impl Queue {
         let mut bytes = Vec::new();
         for (key, block) in blocks {
             let (key, lane, mut first_record) = active.lane(stored_key(key));
+            let boundary = self.index.lock().begin_append(&key);
             for part in parts(block, self.entry_limits(&key, framing), framing.separator().len()) {
                 let entry = EntryHead {
                     lane,
                     first_record,
                     records: len32(part.ends.len()),
+                    boundary,
                     first_timestamp: block.first_timestamp.map_or(appended_at, nanos),
                     last_timestamp: block.last_timestamp.map_or(appended_at, nanos),
                     appended_at,
@@ -134,6 +139,15 @@ impl Queue {
             Durability::Process => active.segment.write_out()?,
         }
         Ok(added)
+    }
+
+    /// Takes room for the cursors of the lanes that came, so that delivering them takes none.
+    fn make_room_for_cursors(&self, active: &mut ActiveSegment) {
+        if active.lanes.len() > active.cursor_room {
+            // On a disk that is full cursors wait in memory.
+            let room = self.cursors.lock().make_room(active.id(), active.lanes.len());
+            active.cursor_room = room.unwrap_or(active.cursor_room);
+        }
     }
 
     /// Makes the entries that were written readable.
@@ -167,7 +181,7 @@ impl Queue {
         }
         let limits = &self.config.batch;
         let fills = |choice: Choice| {
-            choice.lane.segment != active.number()
+            choice.lane.segment != active.id()
                 || active.segment.available(added.entry.lane, &(choice.start..choice.end), limits).fills(limits)
         };
         if index.choose(&added.key, None).is_none_or(fills) {
@@ -220,12 +234,8 @@ impl Queue {
     }
 
     fn activate(&self, writer: &mut Writer, segment: Arc<Segment>) {
-        let number = segment.id.number;
-        self.read_cache.lock().add_active(number, segment.clone());
-        let delivered = self.index.lock().set_active(number);
-        for number in delivered {
-            self.ask(Job::Remove(number));
-        }
+        self.read_cache.lock().add_active(segment.id, segment.clone());
+        self.index.lock().set_active(segment.id);
         writer.active = Some(ActiveSegment::new(segment));
     }
 
@@ -235,12 +245,12 @@ impl Queue {
         mut writer: Guard<'a, Writer>,
         reserve: Option<u64>,
     ) -> Result<Guard<'a, Writer>, SpoolError> {
-        let number = writer.next_number;
+        let id = SegmentId { number: writer.next_number, random: unique_number() };
         writer.next_number += 1;
         writer.next = NextSegment::Making;
         drop(writer);
         let mut making = Making { queue: self, made: NextSegment::Absent };
-        let mut segment = self.create_segment(number)?;
+        let mut segment = self.create_segment(id)?;
         if let Some(bytes) = reserve {
             segment.reserve(bytes);
         }
@@ -249,12 +259,12 @@ impl Queue {
         Ok(self.writer.lock())
     }
 
-    fn create_segment(&self, number: u64) -> Result<Segment, SpoolError> {
-        let segment = Segment::create(&self.dir.segment(number), self.segment_id(number));
+    fn create_segment(&self, id: SegmentId) -> Result<Segment, SpoolError> {
+        let segment = Segment::create(&self.dir.segment(id), id);
         if segment.is_err() {
             // Nobody knows of what there is of it.
-            let _ = fs::remove_dir_all(new_path(&self.dir.segment(number)));
-            let _ = self.dir.remove_segment(number);
+            let _ = fs::remove_dir_all(new_path(&self.dir.segment(id)));
+            let _ = self.dir.remove_segment(id);
         }
         segment
     }
@@ -275,17 +285,23 @@ impl Queue {
     pub(super) fn seal_active(&self, writer: &mut Writer) {
         if let Some(old) = writer.active.take() {
             let mut index = self.index.lock();
-            index.complete_active();
-            index.owe_seal(old.number(), old.seal_bytes);
+            let delivered = index.complete_active();
+            if !delivered {
+                index.owe_seal(old.id(), old.seal_bytes);
+            }
             drop(index);
-            self.ask(Job::Seal { segment: old.segment, frames: old.frames });
+            self.ask(if delivered {
+                Job::Remove(old.id())
+            } else {
+                Job::Seal { segment: old.segment, frames: old.frames }
+            });
         }
     }
 
     /// Ends the active segment, if it is this one.
-    pub(super) fn complete_active(&self, segment: u64) {
+    pub(super) fn complete_active(&self, segment: SegmentId) {
         let mut writer = self.writer.lock();
-        if writer.active.as_ref().is_some_and(|active| active.number() == segment) {
+        if writer.active.as_ref().is_some_and(|active| active.id() == segment) {
             self.seal_active(&mut writer);
         }
     }
@@ -298,14 +314,14 @@ impl Queue {
     /// then, or a restart would find them twice.
     fn abandon_active(&self, writer: &mut Writer, events: &mut Vec<SpoolEvent>) -> Result<(), SpoolError> {
         let Some(old) = writer.active.take() else { return Ok(()) };
-        let (number, accepted) = (old.number(), old.accepted);
-        events.push(SpoolEvent::SegmentAbandoned { segment: number });
+        let (id, accepted) = (old.id(), old.accepted);
+        events.push(SpoolEvent::SegmentAbandoned { segment: id.number });
         // Whoever still finds it open sees that it is not active any more.
         self.index.lock().abandon_active();
-        let open = self.read_cache.lock().remove(number);
+        let open = self.read_cache.lock().remove(id);
         drop(open);
-        self.ask(Job::Recover { number, accepted });
-        self.dir.put_accepted(number, accepted)
+        self.ask(Job::Recover { id, accepted });
+        self.dir.put_accepted(id, accepted)
     }
 
     /// Syncs the records that were accepted in the meantime. A segment that could not be synced is not trusted any more.

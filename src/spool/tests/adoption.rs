@@ -58,26 +58,115 @@ fn queues_whose_owners_are_gone_are_adopted_one_after_the_other() {
 
 /// Nor does it keep a new exporter from working, or the other queues from being adopted.
 #[test]
-fn a_cursor_that_cannot_be_opened_for_a_while_stays_where_it_is() {
+fn a_queue_that_cannot_be_read_for_a_while_stays_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
-    let file = file_path(&sealed_segment(&config).with_file_name("cursor"));
+    let file = file_path(&sealed_segment(&config));
     fs::rename(&file, file.with_extension("away")).unwrap();
     fs::create_dir(&file).unwrap();
     let (spool, other) = (open(&config), open(&config));
     append(&spool, "a", &["new"]);
     append(&other, "a", &["of another"]);
     drop(other);
-    for expected in [&["new", "of another"][..], &[]] {
+    let mut delivered = Vec::new();
+    for _ in 0..3 {
         spool.adopt();
-        let (mut delivered, _) = drain(&spool);
-        assert_eq!(delivered.remove("a").unwrap_or_default(), expected);
+        all_reported(&spool);
+        delivered.extend(drain_what_can_be(&spool).remove("a").unwrap_or_default());
     }
+    assert_eq!(delivered, ["new", "of another"]);
     fs::remove_dir(&file).unwrap();
     fs::rename(file.with_extension("away"), &file).unwrap();
+    drop(spool);
+    let spool = open(&config);
+    assert_eq!(drain(&spool).0["a"], lines(0..100));
+}
+
+#[test]
+fn a_queue_whose_lock_file_is_gone_is_nobodys_and_one_with_an_owner_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    append(&spool, "a", &["one"]);
+    let lock = segment_dirs(dir.path())[0].with_file_name("lock");
+    fs::remove_file(&lock).unwrap();
+    let other = open(&config);
+    assert_ne!(other.queue.dir.id, spool.queue.dir.id, "its owner lives");
+    drop(other);
     spool.adopt();
-    let (delivered, _) = drain(&spool);
-    assert_eq!(delivered["a"], lines(0..100));
+    assert!(lock.exists(), "the owner makes it again");
+    fs::remove_file(&lock).unwrap();
+    kill(spool);
+    assert_eq!(drain(&open(&config)).0["a"], ["one"]);
+}
+
+/// A restored backup, a snapshot of what lives, and an image with a backlog.
+#[test]
+fn an_id_names_one_content_on_every_copy_of_a_spool() {
+    let (dir, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut config = config(dir.path());
+    config.batch.max_records = 3;
+    let mut bodies: HashMap<String, Vec<u8>> = HashMap::new();
+    let mut take = |spool: &Spool, most: usize| {
+        recovered(spool);
+        let mut ids = HashSet::new();
+        while ids.len() < most
+            && let Some(partition) = spool.checkout()
+        {
+            while ids.len() < most
+                && let Some(batch) = next_of(&partition)
+            {
+                let body = bodies.entry(batch.id.clone()).or_insert_with(|| batch.body.to_vec());
+                assert_eq!(*body, batch.body, "{} has two contents", batch.id);
+                ids.insert(batch.id.clone());
+                batch.ack();
+            }
+            partition.release(true);
+        }
+        spool.settle();
+        ids
+    };
+    let mut spool = open(&config);
+    let mut random = fastrand::Rng::new();
+    for round in 0..12 {
+        for n in 0..random.usize(1..9) {
+            append(&spool, "a", &lines(round * 1000 + n * 10..round * 1000 + n * 10 + random.usize(1..6)));
+        }
+        if random.bool() {
+            take(&spool, random.usize(1..4));
+        }
+        // A copy of what lives.
+        let path = copies.path().join(round.to_string());
+        copy(dir.path(), &path);
+        if random.bool() {
+            spool = if random.bool() { kill_and_open(spool, &config) } else { close_and_open(spool, &config) };
+        }
+    }
+    // All of them run on, twice.
+    for round in 0..12 {
+        let config = SpoolConfig { dir: copies.path().join(round.to_string()), ..config.clone() };
+        let twin = SpoolConfig { dir: copies.path().join(format!("{round}-twin")), ..config.clone() };
+        copy(&config.dir, &twin.dir);
+        for config in [&config, &twin] {
+            let spool = open(config);
+            recovered(&spool);
+            append(&spool, "a", &[format!("new in {}", config.dir.display())]);
+            take(&spool, usize::MAX);
+            kill(spool);
+        }
+    }
+    append(&spool, "a", &["new here"]);
+    take(&spool, usize::MAX);
+}
+
+fn kill_and_open(spool: Spool, config: &SpoolConfig) -> Spool {
+    kill(spool);
+    open(config)
+}
+
+fn close_and_open(spool: Spool, config: &SpoolConfig) -> Spool {
+    drop(spool);
+    open(config)
 }
 
 #[test]

@@ -149,8 +149,9 @@ fn what_was_written_but_not_accepted_is_not_delivered_twice_after_a_kill() {
     append(&spool, "a", &lines(0..5));
     spool.queue.writer.lock().active.as_mut().unwrap().segment.fail_syncs();
     // Keeps the housekeeper from sealing what is found.
-    let opening = spool.queue.begin_phase(77, Phase::Opening);
-    spool.queue.ask(Job::Prefetch(77));
+    let other = SegmentId { number: 77, random: 77 };
+    let opening = spool.queue.begin_phase(other, Phase::Opening);
+    spool.queue.ask(Job::Prefetch(other));
     append(&spool, "a", &lines(5..10));
     copy(dir.path(), &dir.path().with_extension("killed"));
     drop(opening);
@@ -164,7 +165,7 @@ fn what_was_written_but_not_accepted_is_not_delivered_twice_after_a_kill() {
 #[test]
 fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
     let dir = tempfile::tempdir().unwrap();
-    let (path, id) = (dir.path().join("1.segment"), SegmentId { queue: 1, number: 1 });
+    let (path, id) = (dir.path().join("1.segment"), SegmentId { number: 1, random: 1 });
     let mut segment = Segment::create(&path, id).unwrap();
     segment.reserve(4 << 20);
     let len = || fs::metadata(path.join("db")).unwrap().len();
@@ -186,6 +187,7 @@ fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
 fn an_entry_that_is_filled_to_its_budget_takes_one_whole_frame() {
     let limits = StoredLimits { max_records: 1, max_bytes: 1 };
     let head = EntryHead {
+        boundary: 0,
         lane: 0,
         first_record: 0,
         records: 1,

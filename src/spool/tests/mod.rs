@@ -142,9 +142,9 @@ impl Spool {
         }
     }
 
-    /// From now on what is delivered cannot be written, until the database is opened anew.
-    pub(crate) fn fail_cursor(&self) {
-        self.queue.cursors.lock().fail_writes();
+    /// For so long what is delivered cannot be written.
+    pub(crate) fn fail_cursors(&self, time: Duration) {
+        self.queue.cursors.lock().fail_writes(time);
     }
 
     /// Ends a spool as a kill does: nothing is sealed or closed in order.
@@ -186,6 +186,19 @@ fn drain(spool: &Spool) -> (HashMap<String, Vec<String>>, Vec<String>) {
     (lines, ids)
 }
 
+/// Delivers what can be read; the lines of each key.
+fn drain_what_can_be(spool: &Spool) -> HashMap<String, Vec<String>> {
+    let mut lines: HashMap<String, Vec<String>> = HashMap::new();
+    while let Some(partition) = spool.checkout() {
+        while let Some(batch) = next_of(&partition) {
+            lines.entry(partition.to_string()).or_default().extend(lines_of(&batch));
+            batch.ack();
+        }
+        partition.release(true);
+    }
+    lines
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "nothing is done with it after a kill")]
 fn kill(spool: Spool) {
     spool.kill();
@@ -204,7 +217,7 @@ fn lines(range: Range<usize>) -> Vec<String> {
 }
 
 fn segment_dirs(dir: &Path) -> Vec<PathBuf> {
-    let is_queue = |found: &fs::DirEntry| found.file_name().len() == 16;
+    let is_queue = |found: &fs::DirEntry| found.file_name().to_string_lossy().ends_with(".logs");
     let queue = fs::read_dir(dir).unwrap().flatten().find(is_queue).unwrap().path();
     let mut dirs: Vec<_> = fs::read_dir(queue).unwrap().flatten().map(|found| found.path()).collect();
     dirs.retain(|path| path.extension().is_some_and(|extension| extension == "segment"));

@@ -1,6 +1,8 @@
 //! Recovery: kills, damage, and files that cannot be read for a while.
 
 use super::*;
+use crate::spool::cursor_file::cursor_path;
+use crate::spool::dir::parse_segment;
 use crate::spool::store::file_path;
 
 /// Whatever happens to the file of a sealed segment: what is delivered is what was written, in order.
@@ -69,46 +71,71 @@ fn a_database_that_was_truncated_gives_what_is_whole() {
 }
 
 #[test]
-fn leftovers_of_a_failed_opening_do_not_block_the_next() {
+fn without_its_cursor_files_a_queue_is_delivered_again_under_the_same_ids() {
     let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path());
-    let segment = sealed_segment(&config);
-    fs::write(segment.with_file_name("cursor").join("snap.00000000000000FF.generating"), "half").unwrap();
-    let (delivered, _) = drain(&open(&config));
-    assert_eq!(delivered["a"], lines(0..100));
-}
-
-#[test]
-fn a_cursor_that_cannot_be_opened_is_moved_away_and_all_is_delivered_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path());
-    let segment = sealed_segment(&config);
-    let cursor = segment.parent().unwrap().join("cursor");
-    fs::remove_dir_all(&cursor).unwrap();
-    fs::create_dir(&cursor).unwrap();
-    fs::write(cursor.join("conf"), "not what the engine wrote").unwrap();
-    let (delivered, _) = drain(&open(&config));
-    assert_eq!(delivered["a"], lines(0..100));
-}
-
-#[test]
-fn a_segment_that_cannot_be_read_for_a_while_is_delivered_afterwards() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path());
+    let mut config = config(dir.path());
+    config.batch.max_records = 7;
     let spool = open(&config);
-    append(&spool, "a", &lines(0..5));
+    let (mut ids, mut appended) = (HashMap::new(), 0);
+    let mut random = fastrand::Rng::new();
+    let partition = spool.partition("a");
+    partition.allow(4);
+    append(&spool, "stuck", &["one"]);
+    // Batches that are full, and batches that end because there are no more records yet.
+    for _ in 0..200 {
+        let records = random.usize(0..12);
+        append(&spool, "a", &lines(appended..appended + records + 1));
+        appended += records + 1;
+        while random.u8(0..3) > 0
+            && let Some(batch) = next_of(&partition)
+        {
+            ids.insert(batch.id.clone(), batch.body.clone());
+            batch.ack();
+        }
+    }
     kill(spool);
-    let file = file_path(&segment_dirs(dir.path())[0]);
-    fs::rename(&file, file.with_extension("away")).unwrap();
-    fs::create_dir(&file).unwrap();
+    for segment in segment_dirs(dir.path()) {
+        fs::remove_file(cursor_path(&segment)).unwrap();
+    }
     let spool = open(&config);
-    append(&spool, "a", &lines(5..10));
-    assert!(spool.checkout().is_none(), "nothing overtakes it");
-    assert!(!spool.wait_delivered(Duration::from_millis(1)));
-    fs::remove_dir(&file).unwrap();
-    fs::rename(file.with_extension("away"), &file).unwrap();
-    let (delivered, _) = drain(&spool);
-    assert_eq!(delivered["a"], lines(0..10));
+    recovered(&spool);
+    let partition = spool.partition("a");
+    let mut again = HashMap::new();
+    while let Some(batch) = next_of(&partition) {
+        again.insert(batch.id.clone(), batch.body.clone());
+        batch.ack();
+    }
+    assert!(ids.len() > 100);
+    for (id, body) in &ids {
+        assert_eq!(again.get(id), Some(body), "{id}");
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_for_a_while_is_delivered_afterwards_and_the_rest_meanwhile() {
+    for sealed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let spool = open(&config);
+        append(&spool, "a", &lines(0..5));
+        if sealed { drop(spool) } else { kill(spool) }
+        let segment = segment_dirs(dir.path()).remove(0);
+        let file = file_path(&segment);
+        fs::rename(&file, file.with_extension("away")).unwrap();
+        fs::create_dir(&file).unwrap();
+        let spool = open(&config);
+        append(&spool, "a", &lines(5..10));
+        all_reported(&spool);
+        assert_eq!(drain_what_can_be(&spool)["a"], lines(5..10));
+        assert!(!spool.wait_delivered(Duration::from_millis(1)));
+        fs::remove_dir(&file).unwrap();
+        fs::rename(file.with_extension("away"), &file).unwrap();
+        let name = segment.file_name().unwrap().to_string_lossy().into_owned();
+        spool.queue.ask(Job::Retry(parse_segment(&name).unwrap()));
+        all_reported(&spool);
+        assert_eq!(drain(&spool).0["a"], lines(0..5));
+        assert_eq!(spool.lost(LossReason::Corrupt), 0);
+    }
 }
 
 #[test]
@@ -116,7 +143,7 @@ fn what_is_foreign_or_half_deleted_hinders_nothing_and_a_missing_file_is_missed(
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
     let segment = sealed_segment(&config);
-    let half_deleted = segment.with_file_name("0000000009.dead");
+    let half_deleted = segment.with_file_name("0000000009-0000000000000009.dead");
     fs::create_dir(&half_deleted).unwrap();
     for foreign in [half_deleted.join("db"), segment.join("notes"), segment.with_file_name("notes.segment")] {
         fs::write(foreign, "x").unwrap();
@@ -133,24 +160,41 @@ fn what_is_foreign_or_half_deleted_hinders_nothing_and_a_missing_file_is_missed(
     assert_eq!(spool.lost(LossReason::Corrupt), 100);
 }
 
-/// Or its batches would have the ids of others.
+/// Where a directory cannot be renamed, it is emptied in place.
 #[test]
-fn the_number_of_a_segment_whose_directory_is_gone_is_not_used_again() {
+fn a_segment_that_was_being_deleted_in_place_is_none() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
-    sealed_segment(&config);
+    let segment = sealed_segment(&config);
+    fs::write(segment.join("dead"), "").unwrap();
+    fs::remove_file(file_path(&segment)).unwrap();
     let spool = open(&config);
-    append(&spool, "b", &["gone"]);
-    next(&spool, &Arc::from("b")).unwrap().ack();
+    assert_eq!(drain(&spool).0.get("a"), None);
+    assert_eq!(spool.lost(LossReason::Corrupt), 0);
+    assert!(!segment.exists());
+}
+
+#[test]
+fn a_missing_database_that_only_a_cursor_knows_of_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.batch.max_records = 4;
+    let (spool, _) = open_reporting(&config);
+    append(&spool, "a", &lines(0..20));
+    let partition = spool.partition("a");
+    partition.allow(4);
+    let batches: Vec<_> = std::iter::from_fn(|| next_of(&partition)).take(3).collect();
+    batches[2].ack();
     spool.settle();
+    drop(batches);
     kill(spool);
-    let gone = segment_dirs(dir.path()).pop().unwrap();
-    fs::remove_dir_all(&gone).unwrap();
-    let spool = open(&config);
-    append(&spool, "b", &["more"]);
-    assert!(!gone.exists());
-    let (delivered, _) = drain(&spool);
-    assert_eq!((&delivered["a"], &*delivered["b"]), (&lines(0..100), &["more".to_owned()][..]));
+    let segment = segment_dirs(dir.path()).remove(0);
+    fs::remove_file(file_path(&segment)).unwrap();
+    let (spool, gaps) = open_reporting(&config);
+    recovered(&spool);
+    all_reported(&spool);
+    assert_eq!(spool.lost(LossReason::Corrupt), 8);
+    assert_eq!(gaps.lock().unwrap().iter().map(|gap| gap.records).sum::<u64>(), 8);
 }
 
 #[test]
@@ -163,7 +207,7 @@ fn what_was_delivered_while_the_cursor_could_not_be_written_is_written_later() {
     append(&spool, "b", &["once"]);
     let key: Arc<str> = Arc::from("a");
     let once = next(&spool, &Arc::from("b")).unwrap();
-    spool.fail_cursor();
+    spool.fail_cursors(Duration::from_secs(3600));
     once.ack();
     let first = next(&spool, &key).unwrap();
     first.ack();
@@ -171,13 +215,8 @@ fn what_was_delivered_while_the_cursor_could_not_be_written_is_written_later() {
     let second = next(&spool, &key).unwrap();
     assert_ne!(first.id, second.id);
     second.ack();
-    spool
-        .queue
-        .with_cursors(|cursors| {
-            cursors.reopen_now();
-            Ok(())
-        })
-        .unwrap();
+    spool.fail_cursors(Duration::ZERO);
+    spool.settle();
     let third = next(&spool, &key).unwrap();
     let sent = (third.id.clone(), third.body.clone());
     drop((once, first, second, third));
