@@ -430,7 +430,7 @@ mod tests {
             let kept = setup.spool.rejected().records().unwrap();
             assert_eq!(kept.len(), 1);
             assert_eq!((&*kept[0].body, kept[0].status, &*kept[0].response), (&b"[2]"[..], 422, "400 t: r"));
-            assert!(kept[0].batch_id.ends_with("-0-1-1"), "as if it had been sent alone: {}", kept[0].batch_id);
+            assert!(kept[0].batch_id.ends_with(".0-1-1"), "as if it had been sent alone: {}", kept[0].batch_id);
             let stats = setup.sender.counters.snapshot();
             assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));
         }

@@ -193,7 +193,8 @@ fn find_copy_bytes(id: SegmentId, bytes: &[u8]) -> Option<usize> {
     let candidates = std::iter::successors(Some(FIRST_COPY_BYTES), |bytes| bytes.checked_mul(GROWTH));
     let candidates = candidates.take_while(|candidate| *candidate <= bytes.len().min(MAX_COPY_BYTES));
     let says = |at: usize| header_fields(id, bytes.get(at..)?).map(|header| header.copy_bytes);
-    let mut candidates = candidates.filter(|candidate| says(0) == Some(*candidate) || says(*candidate) == Some(*candidate));
+    let mut candidates =
+        candidates.filter(|candidate| says(0) == Some(*candidate) || says(*candidate) == Some(*candidate));
     candidates.next()
 }
 
@@ -444,4 +445,132 @@ pub(super) fn room_at_first() -> usize {
 
 fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: SegmentId = SegmentId { number: 3, random: 0x1234_5678_9abc_def0 };
+
+    /// A cursor file in a directory of its own, after so many rounds of acknowledgements, and the cursors in it.
+    fn written(rounds: u64, lanes: u32) -> (tempfile::TempDir, LaneCursors) {
+        let dir = tempfile::tempdir().unwrap();
+        create(dir.path(), ID).unwrap();
+        let mut file = CursorFile::open(dir.path(), ID).unwrap();
+        file.make_room(lanes as usize).unwrap();
+        let mut cursors = LaneCursors::new();
+        for round in 1..=rounds {
+            let changed: Vec<_> = (0..lanes)
+                .filter(|lane| (u64::from(*lane) + round) % 3 == 0)
+                .map(|lane| {
+                    (
+                        lane,
+                        LaneCursor {
+                            acked: round,
+                            acked_ahead: vec![round + 2..round + 9],
+                            ends: vec![round + 99, round + 50],
+                        },
+                    )
+                })
+                .collect();
+            file.write(&changed).unwrap();
+            cursors.extend(changed);
+        }
+        (dir, cursors)
+    }
+
+    #[test]
+    fn what_is_written_is_read_over_many_generations_and_with_many_lanes() {
+        for (rounds, lanes) in [(0, 0), (1, 1), (5, 7), (1000, 3), (40, 500)] {
+            let (dir, cursors) = written(rounds, lanes);
+            let loaded = read(dir.path(), ID);
+            assert_eq!(loaded.lanes, cursors);
+            assert!(loaded.flaw.is_none(), "{:?}", loaded.flaw);
+            let other = SegmentId { random: 1, ..ID };
+            let loaded = read(dir.path(), other);
+            assert!(loaded.lanes.is_empty() && loaded.flaw.unwrap().costs(), "of another segment");
+        }
+    }
+
+    #[test]
+    fn a_file_keeps_its_size_however_often_a_lane_is_written() {
+        let bytes = |rounds| fs::metadata(cursor_path(written(rounds, 3).0.path())).unwrap().len();
+        assert_eq!([bytes(0), bytes(1), bytes(3000)], [2 * FIRST_COPY_BYTES as u64; 3]);
+    }
+
+    #[test]
+    fn any_damage_to_one_copy_costs_nothing_and_is_named() {
+        let (dir, cursors) = written(220, 9);
+        let path = cursor_path(dir.path());
+        let bytes = fs::read(&path).unwrap();
+        let copy_bytes = bytes.len() / 2;
+        let used = load(ID, &bytes).newest.offset;
+        let check = |changed: &[u8], what: &str| {
+            let loaded = load(ID, changed);
+            assert_eq!(loaded.lanes, cursors, "{what}");
+            assert_eq!(loaded.flaw.is_none(), changed == bytes, "{what}: {:?}", loaded.flaw);
+            assert!(loaded.flaw.is_none_or(|flaw| !flaw.costs()), "{what}");
+        };
+        for copy in [0, copy_bytes] {
+            for at in 0..copy_bytes {
+                let mut changed = bytes.clone();
+                changed[copy + at] ^= 1 << (at % 8);
+                check(&changed, &format!("a bit at {copy} + {at}"));
+            }
+            for at in (0..copy_bytes).step_by(512) {
+                let mut changed = bytes.clone();
+                changed[copy + at..copy + at + 512].fill(0);
+                check(&changed, &format!("zeros at {copy} + {at}"));
+            }
+        }
+        for len in (copy_bytes + used..bytes.len()).chain(copy_bytes..copy_bytes + used).step_by(3) {
+            let loaded = load(ID, &bytes[..len]);
+            assert!(loaded.lanes == cursors && loaded.flaw.is_some(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn no_damage_acknowledges_anything_that_was_not() {
+        let (dir, cursors) = written(60, 9);
+        let bytes = fs::read(cursor_path(dir.path())).unwrap();
+        let mut random = fastrand::Rng::new();
+        for _ in 0..300 {
+            let mut changed = bytes.clone();
+            for _ in 0..random.usize(1..40) {
+                let at = random.usize(0..bytes.len());
+                match random.u8(0..3) {
+                    0 => changed[at] ^= 1 << random.u8(0..8),
+                    1 => changed[at..(at + 512).min(bytes.len())].fill(random.u8(..)),
+                    _ => changed.copy_within(at..(at + 512).min(bytes.len()), random.usize(0..bytes.len() - 512)),
+                }
+            }
+            changed.truncate(random.usize(0..=2 * bytes.len()));
+            for (lane, cursor) in load(ID, &changed).lanes {
+                let true_one = &cursors[&lane];
+                assert!((0..80).all(|record| !cursor.is_acked(record) || true_one.acked + 9 > record));
+                assert!(cursor.acked <= true_one.acked);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_made_anew_when_it_is_written_and_keeps_what_can_be_read() {
+        let (dir, mut cursors) = written(20, 4);
+        let path = cursor_path(dir.path());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[100..200].fill(7);
+        fs::write(&path, &bytes).unwrap();
+        assert!(matches!(read(dir.path(), ID).flaw, Some(Flaw::OneCopy)));
+        let newer = LaneCursor { acked: 1000, ..LaneCursor::default() };
+        CursorFile::open(dir.path(), ID).unwrap().write(&[(2, newer.clone())]).unwrap();
+        cursors.insert(2, newer);
+        let loaded = read(dir.path(), ID);
+        assert_eq!(loaded.lanes, cursors);
+        assert!(loaded.flaw.is_none());
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(read(dir.path(), ID).flaw, Some(Flaw::Missing)));
+        CursorFile::open(dir.path(), ID).unwrap();
+        assert!(read(dir.path(), ID).flaw.is_none());
+    }
 }

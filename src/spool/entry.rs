@@ -97,15 +97,9 @@ pub(super) fn write(
     let StoredLimits { max_records, max_bytes } = head.limits;
     // No entry is of a load yet.
     let load = 0;
-    for field in [
-        head.boundary,
-        head.first_timestamp,
-        head.last_timestamp,
-        head.appended_at,
-        max_records,
-        max_bytes,
-        load,
-    ] {
+    for field in
+        [head.boundary, head.first_timestamp, head.last_timestamp, head.appended_at, max_records, max_bytes, load]
+    {
         out.extend_from_slice(&field.to_le_bytes());
     }
     out.extend_from_slice(&[0, FLAT]);

@@ -12,11 +12,10 @@ use crate::error::{SpoolError, error_chain};
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 
-/// The time until a segment is read again that somebody is to mend: of permissions, descriptors or a disk that is away.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
-
-/// The time until a segment is read again that may be damaged.
-const RETRY_DAMAGED_AFTER: Duration = Duration::from_secs(1);
+/// The time until a segment is read again that cannot be read. Each time it is twice as long, up to the longest one: most of the
+/// causes (permissions, descriptors, a disk that is away) are for somebody to mend.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 impl Queue {
     /// Holds a segment that cannot be read.
@@ -24,13 +23,13 @@ impl Queue {
         if self.index.lock().hold(segment) {
             let reason = error_chain(error);
             self.report_event(SpoolEvent::SegmentHeld { segment: segment.number, reason });
-            self.ask(Job::RetryIn(segment, retry_after(error)));
+            self.ask(Job::RetryIn(segment, RETRY_AFTER));
         }
         self.wake();
     }
 
-    /// Tries a segment again that is held: for how much longer it is, if so.
-    pub(super) fn retry(&self, segment: SegmentId) -> Option<Duration> {
+    /// Tries a segment again that was held for so long: for how much longer it is, if so.
+    pub(super) fn retry(&self, segment: SegmentId, held: Duration) -> Option<Duration> {
         let index = self.index.lock();
         let (is_there, is_recovered) = (index.contains(segment), index.is_known(segment));
         drop(index);
@@ -48,10 +47,11 @@ impl Queue {
             return None;
         };
         let unreadable_since = self.read_cache.lock().unreadable_since(segment);
-        if says_damaged(&error) && is_given_up(unreadable_since) && self.give_up(segment).is_ok() {
-            return None;
+        if !says_damaged(&error) {
+            return Some((2 * held).min(LONGEST_RETRY));
         }
-        Some(retry_after(&error))
+        let is_gone = is_given_up(unreadable_since) && self.give_up(segment).is_ok();
+        (!is_gone).then_some(RETRY_AFTER)
     }
 
     /// Moves a segment to the quarantine of which nothing can be read. Its records are lost.
@@ -72,8 +72,4 @@ impl Queue {
         self.wake();
         Ok(())
     }
-}
-
-fn retry_after(error: &SpoolError) -> Duration {
-    if says_damaged(error) { RETRY_DAMAGED_AFTER } else { RETRY_AFTER }
 }

@@ -12,8 +12,8 @@ use super::active::NextSegment;
 use super::dir::io_error;
 use super::jobs::Job;
 use super::lock::is_out_of_order;
-use super::queue::{Queue, report};
 use super::position::SegmentId;
+use super::queue::{Queue, report};
 use super::read_cache::Phase;
 use super::seal::Seal;
 use super::segment::Segment;
@@ -50,7 +50,7 @@ fn run(queue: &Queue, jobs: &Receiver<Job>) {
                 continue;
             }
             Ok(Job::RetryIn(segment, after)) => {
-                later.retries.extend(Instant::now().checked_add(after).map(|at| (at, segment)));
+                later.retries.extend(Instant::now().checked_add(after).map(|at| (at, segment, after)));
                 continue;
             }
             Ok(Job::SyncSoon) => {
@@ -79,8 +79,8 @@ fn run(queue: &Queue, jobs: &Receiver<Job>) {
 struct Later {
     sync_at: Option<Instant>,
     settle_at: Option<Instant>,
-    /// The segments that are held, and when each is tried again.
-    retries: Vec<(Instant, SegmentId)>,
+    /// The segments that are held, when each is tried again, and how long that is.
+    retries: Vec<(Instant, SegmentId, Duration)>,
     /// The jobs that failed, in the order in which they did.
     failed: VecDeque<(Instant, Job)>,
     failing: bool,
@@ -89,7 +89,7 @@ struct Later {
 impl Later {
     fn wait(&self) -> Option<Duration> {
         let failed_at = self.failed.front().map(|(at, _)| *at);
-        let retry_at = self.retries.iter().map(|(at, _)| *at).min();
+        let retry_at = self.retries.iter().map(|(at, ..)| *at).min();
         let at = [self.sync_at, self.settle_at, failed_at, retry_at].into_iter().flatten().min()?;
         Some(at.saturating_duration_since(Instant::now()))
     }
@@ -102,8 +102,9 @@ impl Later {
         if self.settle_at.take_if(|at| *at <= now).is_some() {
             return Some(Job::Settle);
         }
-        if let Some(due) = self.retries.iter().position(|(at, _)| *at <= now) {
-            return Some(Job::Retry(self.retries.swap_remove(due).1));
+        if let Some(due) = self.retries.iter().position(|(at, ..)| *at <= now) {
+            let (_, segment, held) = self.retries.swap_remove(due);
+            return Some(Job::Retry(segment, held));
         }
         let is_due = self.failed.front().is_some_and(|(at, _)| *at <= now);
         is_due.then(|| self.failed.pop_front()).flatten().map(|(_, job)| job)
@@ -154,8 +155,8 @@ impl Queue {
                 let _ = self.open_segment(segment);
                 Ok(())
             }
-            Job::Retry(segment) => {
-                if let Some(after) = self.retry(segment) {
+            Job::Retry(segment, held) => {
+                if let Some(after) = self.retry(segment, held) {
                     self.ask(Job::RetryIn(segment, after));
                 }
                 Ok(())

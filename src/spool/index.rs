@@ -85,7 +85,10 @@ struct Readable {
 impl Readable {
     /// Whether nothing that is not known yet comes before a segment.
     fn is_before_barrier(&self, segment: SegmentId) -> bool {
-        self.unrecovered.iter().find(|unrecovered| !self.held.contains(unrecovered)).is_none_or(|first| segment < *first)
+        self.unrecovered
+            .iter()
+            .find(|unrecovered| !self.held.contains(unrecovered))
+            .is_none_or(|first| segment < *first)
     }
 }
 
@@ -819,7 +822,11 @@ mod tests {
         let time = Some(system_time(1));
         let missing = Gap { key: Arc::from("a"), reason: LossReason::Evicted, records: 2, first: time, last: time };
         assert_eq!(index.oldest(), Some(id(1)));
-        assert_eq!(index.give_up(id(1), LossReason::Evicted), (vec![missing], vec![reported]), "the other one was delivered");
+        assert_eq!(
+            index.give_up(id(1), LossReason::Evicted),
+            (vec![missing], vec![reported]),
+            "the other one was delivered"
+        );
         assert_eq!(index.pending_records, 7);
         assert_eq!(index.choose("a", None).map(|choice| choice.lane.segment.number), Some(2));
         // A response to what was in flight changes nothing.

@@ -14,7 +14,9 @@ use std::time::SystemTime;
 use super::coding::Coding;
 use super::cursor::{LaneCursor, LaneCursors};
 use super::cursor_file::{self, Flaw};
-use super::dir::{self, QUARANTINE, QueueDir, endpoint_of, has_format, io_error, list, parse_queue, parse_segment, queue_path, walk};
+use super::dir::{
+    self, QUARANTINE, QueueDir, endpoint_of, has_format, io_error, list, parse_queue, parse_segment, queue_path, walk,
+};
 use super::entry::{Entry, system_time};
 use super::frame::{self, ReadErrors};
 use super::lane;

@@ -32,9 +32,9 @@ pub(super) enum Job {
         start: u64,
         end: u64,
     },
-    /// Read a segment again that could not be read: after this time, and now.
+    /// Read a segment again that could not be read: after this time, and when it is over.
     RetryIn(SegmentId, Duration),
-    Retry(SegmentId),
+    Retry(SegmentId, Duration),
     /// Delete a segment that is delivered.
     Remove(SegmentId),
     /// Sync the active segment when the interval is over, and now.

@@ -437,12 +437,7 @@ impl Segment {
     /// Collects a batch from the first of `records` of a lane on: as many as their limits allow, at least one, all of
     /// one framing, and none beyond a boundary. A pure function of its arguments and of what is stored: asked again, also after
     /// a restart, it gives the same bytes.
-    pub(super) fn collect(
-        &self,
-        lane: u32,
-        records: &Range<u64>,
-        buffer: Vec<u8>,
-    ) -> Result<Collection, SpoolError> {
+    pub(super) fn collect(&self, lane: u32, records: &Range<u64>, buffer: Vec<u8>) -> Result<Collection, SpoolError> {
         let mut collected: Option<(Collected, Framing)> = None;
         let mut buffer = Some(buffer);
         let mut left = u64::MAX;

@@ -75,7 +75,11 @@ impl Store {
         make_private(&file_path(&self.dir))?;
         make_private(&conf)?;
         // Not every system syncs what is open for reading only.
-        OpenOptions::new().write(true).open(&conf).and_then(|conf| conf.sync_all()).map_err(|error| io_error("sync", &conf, error))?;
+        OpenOptions::new()
+            .write(true)
+            .open(&conf)
+            .and_then(|conf| conf.sync_all())
+            .map_err(|error| io_error("sync", &conf, error))?;
         self.sync()?;
         sync_dir(&self.dir)
     }

@@ -31,6 +31,7 @@ fn a_batch_is_the_same_until_it_is_acknowledged_also_after_a_kill_and_with_other
     let again = next(&spool, &key).unwrap();
     assert_eq!((&first.id, &first.body, first.records), (&again.id, &again.body, 7));
     first.ack();
+    spool.settle();
     let second = next(&spool, &key).unwrap();
     assert_ne!(second.id, first.id);
     let sent = (second.id.clone(), second.body.clone());

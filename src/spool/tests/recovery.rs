@@ -93,6 +93,7 @@ fn without_its_cursor_files_a_queue_is_delivered_again_under_the_same_ids() {
             batch.ack();
         }
     }
+    drop(partition);
     kill(spool);
     for segment in segment_dirs(dir.path()) {
         fs::remove_file(cursor_path(&segment)).unwrap();
@@ -118,7 +119,11 @@ fn a_segment_that_cannot_be_read_for_a_while_is_delivered_afterwards_and_the_res
         let config = config(dir.path());
         let spool = open(&config);
         append(&spool, "a", &lines(0..5));
-        if sealed { drop(spool) } else { kill(spool) }
+        if sealed {
+            drop(spool)
+        } else {
+            kill(spool)
+        }
         let segment = segment_dirs(dir.path()).remove(0);
         let file = file_path(&segment);
         fs::rename(&file, file.with_extension("away")).unwrap();
@@ -131,7 +136,7 @@ fn a_segment_that_cannot_be_read_for_a_while_is_delivered_afterwards_and_the_res
         fs::remove_dir(&file).unwrap();
         fs::rename(file.with_extension("away"), &file).unwrap();
         let name = segment.file_name().unwrap().to_string_lossy().into_owned();
-        spool.queue.ask(Job::Retry(parse_segment(&name).unwrap()));
+        spool.queue.ask(Job::Retry(parse_segment(&name).unwrap(), Duration::ZERO));
         all_reported(&spool);
         assert_eq!(drain(&spool).0["a"], lines(0..5));
         assert_eq!(spool.lost(LossReason::Corrupt), 0);
@@ -186,7 +191,7 @@ fn a_missing_database_that_only_a_cursor_knows_of_is_told() {
     let batches: Vec<_> = std::iter::from_fn(|| next_of(&partition)).take(3).collect();
     batches[2].ack();
     spool.settle();
-    drop(batches);
+    drop((batches, partition));
     kill(spool);
     let segment = segment_dirs(dir.path()).remove(0);
     fs::remove_file(file_path(&segment)).unwrap();
