@@ -326,7 +326,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     for (id, number) in &survey.alive {
         let in_it = records(*number);
         screen::note(&format!(
-            "queue {id}: its owner is alive and delivers it itself: it is skipped ({in_it} that wait in it)"
+            "queue {id}: its owner is alive and delivers it itself: it is skipped ({in_it} in it)"
         ));
     }
     if survey.waiting == 0 {

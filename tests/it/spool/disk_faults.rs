@@ -199,12 +199,12 @@ fn fickle_receiver() -> Receiver {
     receiver
 }
 
-/// The files of a spool's databases whose name ends so: `cursor`, `segment`, or nothing for all.
-fn databases(spool: &Path, kind: &str) -> Vec<PathBuf> {
+/// The files of this name in the segments of a spool.
+fn segment_files(spool: &Path, name: &str) -> Vec<PathBuf> {
     let list = |dir: &Path| fs::read_dir(dir).expect("a directory").map(|found| found.expect("a file").path());
     let queues = list(spool).filter(|path| path.is_dir());
-    let databases = queues.flat_map(|queue| list(&queue)).filter(|path| path.to_string_lossy().ends_with(kind));
-    databases.map(|database| database.join("db")).filter(|file| file.exists()).collect()
+    let segments = queues.flat_map(|queue| list(&queue)).filter(|path| path.to_string_lossy().ends_with(".segment"));
+    segments.map(|segment| segment.join(name)).filter(|file| file.exists()).collect()
 }
 
 // --- system calls that fail ---------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ fn while_it_opens(which: Which<'_>, killed: bool) -> Option<Journal> {
 
     let mut process = Process::start(&receiver, spool.path());
     // Otherwise what a process reads from its parent could not be read either.
-    let files = if which.0.contains("read") { databases(spool.path(), "") } else { Vec::new() };
+    let files = if which.0.contains("read") { segment_files(spool.path(), "db") } else { Vec::new() };
     let fault = Fault::inject(which, &files, process.pid)?;
     let mut opened = process.try_open();
     receiver.come_up();
@@ -399,12 +399,12 @@ fn nothing_is_accepted_while_no_sync_succeeds() {
     println!("{journal}");
 }
 
-/// The cursors have a database of their own.
+/// The cursors have files of their own.
 fn while_the_cursor_cannot_be_written(which: Which<'_>, killed: bool) -> Option<Journal> {
     let (receiver, spool, mut journal) = (fickle_receiver(), spool_dir(), Journal::default());
     let mut process = Process::open(&receiver, spool.path());
     process.log_well(&mut journal, 10);
-    let fault = Fault::inject(which, &databases(spool.path(), "cursor"), process.pid)?;
+    let fault = Fault::inject(which, &segment_files(spool.path(), "cursor"), process.pid)?;
     process.log_well(&mut journal, MORE_THAN_A_SEGMENT);
     process.flush();
     assert_delivered(&receiver, &journal, false);
@@ -617,13 +617,14 @@ fn a_spool_directory_without_permission_is_named_and_used_once_it_is_permitted()
     process.kill();
 
     // Now it is there, but the next process is not allowed to make anything in it.
-    let queue = databases(&spool, "cursor").remove(0);
+    let queue = segment_files(&spool, "db").remove(0);
     let queue = queue.parent().and_then(Path::parent).expect("a directory");
     let mut process = Process::start(&receiver, &spool);
     let Some(locked) = Locked::new(queue) else { return };
-    process.try_open().expect_err("nothing can be made in it");
+    process.try_open().expect("what is there can be delivered");
+    process.log(&mut journal, 10);
+    assert!(journal.refused().last().is_some_and(|(last, _)| *last == journal.outcomes.len()), "{journal}");
     drop(locked);
-    process.try_open().expect("a spool that can be opened");
     process.log_well(&mut journal, 10);
 
     // And is taken away from a process that uses it, which then has no place for another segment.
