@@ -15,7 +15,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 ///
 /// Reads every byte of every segment. Checks the checksums of all frames, that their numbers have no holes, that every entry
 /// can be decoded, that the segment holds what its seal says, and that the cursor database, which notes what is delivered,
-/// can be opened. Exits with 1 if something is damaged. Intact records of a damaged segment are delivered all the same.
+/// can be opened. Checks also the records that the endpoint rejected. Exits with 1 if something is damaged. Intact records of a damaged segment are delivered all the same.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -94,6 +94,8 @@ pub(super) fn run(args: &Args) -> Outcome {
             report.check(&segment, queue.is_owned())?;
         }
     }
+    let rejected = directory.rejected().read()?;
+    report.damage.extend(rejected.damaged.iter().map(ToString::to_string));
     let quarantined = directory.quarantined()?.len();
     if screen.json {
         screen.document(&json!({

@@ -17,6 +17,7 @@ use super::dir::{self, QUARANTINE, QueueDir, endpoint_of, has_format, io_error, 
 use super::entry::{Entry, system_time};
 use super::frame::{self, ReadErrors};
 use super::position::SegmentId;
+pub(crate) use super::rejected::Kept;
 use super::rejected::RejectedStore;
 use super::seal::Seal;
 use super::segment::{EntryMeta, LaneSummary, Segment};
@@ -71,9 +72,9 @@ impl Directory {
         RejectedStore::open(&self.root)
     }
 
-    /// How many bytes all of it takes on disk.
-    pub(crate) fn disk_bytes(&self) -> u64 {
-        walk(&self.root)
+    /// How many bytes all of it takes on disk, if that can be known.
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        walk(&self.root).ok()
     }
 }
 
@@ -107,8 +108,8 @@ impl Queue {
         endpoint_of(&self.path)
     }
 
-    pub(crate) fn disk_bytes(&self) -> u64 {
-        walk(&self.path)
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        walk(&self.path).ok()
     }
 
     /// Its segments, the oldest first. One that is deleted meanwhile may be missing.
@@ -277,8 +278,8 @@ impl SegmentFiles {
         self.seal.is_some()
     }
 
-    pub(crate) fn disk_bytes(&self) -> u64 {
-        walk(&self.path)
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        walk(&self.path).ok()
     }
 
     /// Changes whenever something is written to it.
