@@ -152,7 +152,6 @@ pub(crate) struct Kept {
 pub(crate) struct DamagedFile {
     /// The id that its name is made of.
     pub(crate) batch_id: String,
-    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "the tool shows it"))]
     pub(crate) reason: String,
 }
 
@@ -384,7 +383,7 @@ mod tests {
             fs::write(&path, &altered_bytes).unwrap();
             let kept = store.read().unwrap();
             let what = String::from_utf8_lossy(&altered_bytes);
-            assert_eq!(kept.records, [intact.clone()], "{what}");
+            assert_eq!(kept.records, std::slice::from_ref(&intact), "{what}");
             assert_eq!(kept.damaged.len(), 1, "{what}");
             assert_eq!(kept.damaged[0].batch_id, altered.batch_id, "{what}");
         }

@@ -2,6 +2,8 @@
 //! SDK's batch processor returns the result of the last export only, and its simple one none, so that a flush succeeded after
 //! exports that had failed.
 
+use std::time::Duration;
+
 use common::{Receiver, Service, exporter, noise, spool_dir};
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _};
@@ -94,7 +96,7 @@ fn a_commit_that_is_retried_fails_a_checkpoint_only_until_it_succeeds() {
 fn what_the_buffer_has_no_room_for_fails_a_checkpoint() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
     let service = Service::build(exporter(&receiver, &spool), SdkLoggerProvider::builder(), |provider, exporter| {
-        let processor = SpoolProcessor::builder(exporter).with_max_buffer_bytes(1).with_max_wait(Default::default());
+        let processor = SpoolProcessor::builder(exporter).with_max_buffer_bytes(1).with_max_wait(Duration::ZERO);
         let processor = processor.with_commit_delay(common::children::NEVER);
         provider.with_log_processor(processor.build().expect("a processor"))
     });
