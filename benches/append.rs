@@ -124,7 +124,7 @@ fn main() {
     println!("|---|--:|--:|--:|--:|--:|--:|");
     let plain = row("plain file, encoded already", plain, None, 1.0);
     for ((name, exporter), times) in exporters.iter().zip(ours) {
-        let disk = exporter.handle().stats().disk_bytes as f64 / (bytes.len() * batches) as f64;
+        let disk = exporter.handle().stats().disk_bytes.unwrap_or_default() as f64 / (bytes.len() * batches) as f64;
         row(name, times, Some(plain), disk);
     }
 }

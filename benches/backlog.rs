@@ -81,7 +81,7 @@ fn fill(dir: &Path, records: u64) {
         tenths[0].as_millis(),
         begun.elapsed().saturating_sub(tenths[1]).as_millis(),
         proc_field("io", "write_bytes:"),
-        stats.disk_bytes,
+        stats.disk_bytes.unwrap_or_default(),
         proc_field("status", "VmHWM:"),
     );
     loop {
@@ -105,7 +105,7 @@ fn deliver(dir: &Path, port: &str) {
         delivered.as_millis(),
         proc_field("status", "VmHWM:"),
         stats.segments,
-        stats.disk_bytes,
+        stats.disk_bytes.unwrap_or_default(),
     );
 }
 

@@ -210,6 +210,38 @@ pub enum FlushError {
     Paused,
 }
 
+/// The error of [`Checkpoint::confirm`](crate::Checkpoint::confirm): not everything that was logged since the checkpoint is on
+/// disk, or that cannot be known.
+///
+/// The counts are of all threads since the checkpoint. With all of them zero, the cause is the reason: the flush failed, or the
+/// exporter is shut down.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "not everything since the checkpoint is on disk: {failed_exports} exports failed; records: {not_written_records} not_written, \
+     {buffer_full_records} buffer_full, {encode_failed_records} encode_failed"
+)]
+#[non_exhaustive]
+pub struct CheckpointError {
+    /// Calls of `export` that returned an error. A [`SpoolProcessor`](crate::SpoolProcessor), which retries, has none.
+    pub failed_exports: u64,
+    /// Records that were to be written to the spool and were not.
+    pub not_written_records: u64,
+    /// Records for which the buffer of a [`SpoolProcessor`](crate::SpoolProcessor) had no room.
+    pub buffer_full_records: u64,
+    /// Records for which the encoder or the partition key function failed.
+    pub encode_failed_records: u64,
+    /// The error of the flush, or that the exporter is shut down.
+    pub source: Option<BoxError>,
+}
+
+impl CheckpointError {
+    /// Whether nothing went wrong.
+    pub(crate) fn is_none(&self) -> bool {
+        let records = [self.not_written_records, self.buffer_full_records, self.encode_failed_records];
+        self.failed_exports == 0 && records == [0; 3] && self.source.is_none()
+    }
+}
+
 /// An error and its causes in one line: the HTTP client names the problem only in the innermost one.
 pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

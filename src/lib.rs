@@ -90,9 +90,10 @@ pub use encode::{
     BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, FromSdk, JsonEncoder, LevelScale, LogView, LokiEncoder,
     SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
 };
-pub use error::{BoxError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
+pub use error::{BoxError, CheckpointError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
 pub use exporter::{
-    CallerThreadProcessor, LogExporter, LogExporterBuilder, SpoolHandle, SpoolProcessor, SpoolProcessorBuilder,
+    CallerThreadProcessor, Checkpoint, LogExporter, LogExporterBuilder, SpoolHandle, SpoolProcessor,
+    SpoolProcessorBuilder,
 };
 pub use observe::event::SpoolEvent;
 pub use observe::loss::LossReason;

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::outcome::{End, Outcome};
-use super::screen::{Table, bytes, count};
+use super::screen::{Table, count, known_bytes};
 use super::spool_arg::Spool;
 use super::survey::{self, Counted, Surveyed};
 use super::time;
@@ -70,7 +70,7 @@ fn row(queue: &Surveyed, segment: &Counted, now: SystemTime) -> [String; 10] {
         count(segment.lanes.len() as u64),
         count(segment.waiting()),
         count(segment.delivered),
-        bytes(segment.files.disk_bytes()),
+        known_bytes(segment.files.disk_bytes()),
         oldest.map_or_else(|| "-".to_owned(), time::seconds),
         oldest.map_or_else(|| "-".to_owned(), |oldest| time::rough(now.duration_since(oldest).unwrap_or_default())),
     ]

@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.quarantine {
         let (segments, bytes) = salvage::bytes(&directory)?;
         let segments_text = screen::counted(segments.len() as u64, "damaged segment", "damaged segments");
-        what.extend((!segments.is_empty()).then(|| format!("{segments_text} ({})", screen::bytes(bytes))));
+        what.extend((!segments.is_empty()).then(|| format!("{segments_text} ({})", screen::known_bytes(bytes))));
         quarantined = segments;
     }
     if args.rejected {

@@ -10,13 +10,16 @@ use super::screen::{self, Screen, Table, partition, records};
 use super::spool_arg::Spool;
 use super::time;
 use crate::spool::RejectedRecord;
-use crate::spool::inspect::Directory;
+use crate::spool::inspect::{Directory, Kept};
 use crate::transport;
 use crate::transport::contract::SendError;
 use crate::transport::request::{BatchContext, Request};
 use crate::transport::verdict::{Judgement, Verdict};
 
 /// List, show, retry and export the records that the endpoint rejected for good
+///
+/// A record whose file was altered or cannot be read is named on standard error, and neither shown, exported nor sent; the
+/// exit code is then 1.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -72,7 +75,8 @@ pub(super) fn run(args: Args) -> Outcome {
 fn list(spool: &Spool) -> Outcome {
     let (directory, mut screen) = spool.open()?;
     let mut table = Table::new(&["ID", "REJECTED", ">STATUS", "PARTITION", ">BYTES", "RESPONSE"]);
-    for record in directory.rejected().records()? {
+    let kept = directory.rejected().read()?;
+    for record in &kept.records {
         if screen.json {
             screen.document(&json!({
                 "batch_id": record.batch_id,
@@ -98,7 +102,15 @@ fn list(spool: &Spool) -> Outcome {
         screen.table(&table)?;
     }
     screen.flush()?;
-    Ok(End::Done)
+    Ok(end(&kept))
+}
+
+/// Names what is damaged: a command that leaves it out is not done with everything.
+fn end(kept: &Kept) -> End {
+    for file in &kept.damaged {
+        screen::note(&format!("{file}: it is left out"));
+    }
+    if kept.damaged.is_empty() { End::Done } else { End::Wrong }
 }
 
 /// The first line, shortened to 60 characters.
@@ -113,7 +125,8 @@ fn brief(response: &str) -> String {
 
 fn show(spool: &Spool, id: &str) -> Outcome {
     let (directory, mut screen) = spool.open()?;
-    let record = &select(&directory, &[id.to_owned()])?[0];
+    let kept = select(&directory, &[id.to_owned()])?;
+    let Some(record) = kept.records.first() else { return Ok(end(&kept)) };
     if screen.json {
         export_one(record, &mut screen)?;
     } else {
@@ -139,40 +152,48 @@ fn show(spool: &Spool, id: &str) -> Outcome {
 
 fn export(spool: &Spool) -> Outcome {
     let (directory, mut screen) = spool.open()?;
-    for record in directory.rejected().records()? {
-        export_one(&record, &mut screen)?;
+    let kept = directory.rejected().read()?;
+    for record in &kept.records {
+        export_one(record, &mut screen)?;
     }
     screen.flush()?;
-    Ok(End::Done)
+    Ok(end(&kept))
 }
 
 fn export_one(record: &RejectedRecord, screen: &mut Screen) -> std::io::Result<()> {
     screen.raw(&serde_json::to_vec(record)?)
 }
 
-/// The records with these ids or beginnings of ids; all records if there are no ids.
-fn select(directory: &Directory, ids: &[String]) -> Result<Vec<RejectedRecord>, Failure> {
-    let records = directory.rejected().records()?;
+/// Those with these ids or beginnings of ids; all if there are no ids.
+fn select(directory: &Directory, ids: &[String]) -> Result<Kept, Failure> {
+    let kept = directory.rejected().read()?;
     if ids.is_empty() {
-        return Ok(records);
+        return Ok(kept);
     }
-    let find = |id: &String| {
-        if let Some(record) = records.iter().find(|record| record.batch_id == *id) {
-            return Ok(record.clone());
-        }
-        let mut found = records.iter().filter(|record| record.batch_id.starts_with(&**id));
-        match (found.next(), found.next()) {
-            (Some(record), None) => Ok(record.clone()),
-            (None, _) => Err(Failure::Usage(format!("there is no rejected record {id}"))),
-            _ => Err(Failure::Usage(format!("several rejected records begin with {id}"))),
-        }
+    let all = || {
+        let records = kept.records.iter().map(|record| &record.batch_id);
+        records.chain(kept.damaged.iter().map(|file| &file.batch_id))
     };
-    ids.iter().map(find).collect()
+    let mut selected = Vec::new();
+    for id in ids {
+        let mut found = all().filter(|of| of.starts_with(&**id));
+        let exact = all().find(|of| *of == id);
+        selected.push(match (exact, found.next(), found.next()) {
+            (Some(found), ..) | (None, Some(found), None) => found.clone(),
+            (None, None, _) => return Err(Failure::Usage(format!("there is no rejected record {id}"))),
+            _ => return Err(Failure::Usage(format!("several rejected records begin with {id}"))),
+        });
+    }
+    let Kept { mut records, mut damaged } = kept;
+    records.retain(|record| selected.contains(&record.batch_id));
+    damaged.retain(|file| selected.contains(&file.batch_id));
+    Ok(Kept { records, damaged })
 }
 
 fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     let (directory, mut screen) = spool.open()?;
-    let selected = select(&directory, ids)?;
+    let kept = select(&directory, ids)?;
+    let selected = &kept.records;
     let mut stored = BTreeSet::new();
     for queue in directory.queues()? {
         stored.extend(queue?.endpoint().map(Some));
@@ -180,7 +201,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     if selected.is_empty() {
         screen.line("there is nothing to send")?;
         screen.flush()?;
-        return Ok(End::Done);
+        return Ok(end(&kept));
     }
     let endpoint = to.endpoint(&stored)?;
     let settings = to.transport(&endpoint)?;
@@ -189,7 +210,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     let (mut taken, mut rejected) = (0, 0);
     let stopped: Result<Option<String>, Failure> = runtime.block_on(async {
         let transport = transport::open(settings)?;
-        for record in &selected {
+        for record in selected {
             let judgement = match transport.deliver(request(record)).await {
                 Ok(judgement) => judgement,
                 Err(error) => return Ok(Some(unreachable(&endpoint, error))),
@@ -222,13 +243,14 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
         screen.line(&format!("{} delivered, {rejected} rejected again, {left} left", records(taken)))?;
     }
     screen.flush()?;
+    let ended = end(&kept);
     Ok(match stopped? {
         Some(reason) => {
             screen::note(&reason);
             End::Left
         }
         None if rejected > 0 => End::Wrong,
-        None => End::Done,
+        None => ended,
     })
 }
 

@@ -90,8 +90,8 @@ fn print(segments: &[SegmentFiles], printer: &mut Printer<'_>) -> Result<(), sup
     Ok(())
 }
 
-/// The segments in quarantine and their size, for `purge`.
-pub(super) fn bytes(directory: &Directory) -> Result<(Vec<SegmentFiles>, u64), crate::error::SpoolError> {
+/// The segments in quarantine and their size, if it can be known, for `purge`.
+pub(super) fn bytes(directory: &Directory) -> Result<(Vec<SegmentFiles>, Option<u64>), crate::error::SpoolError> {
     let segments = directory.quarantined()?;
     let bytes = segments.iter().map(SegmentFiles::disk_bytes).sum();
     Ok((segments, bytes))

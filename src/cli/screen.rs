@@ -95,6 +95,11 @@ pub(super) fn bytes(bytes: u64) -> String {
     HumanBytes(bytes).to_string()
 }
 
+/// Bytes, or `?` where they are not known.
+pub(super) fn known_bytes(known: Option<u64>) -> String {
+    known.map_or_else(|| "?".to_owned(), bytes)
+}
+
 /// A number of things, and what they are.
 pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })

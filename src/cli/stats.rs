@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use super::outcome::{End, Outcome};
-use super::screen::{Table, bytes, count, partition};
+use super::screen::{Table, bytes, count, known_bytes, partition};
 use super::spool_arg::Spool;
 use super::{survey, time};
 
@@ -62,9 +62,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         all.add(of);
     }
     let quarantined = directory.quarantined()?;
-    let quarantine_bytes: u64 = quarantined.iter().map(crate::spool::inspect::SegmentFiles::disk_bytes).sum();
-    let rejected = directory.rejected();
-    let (rejected, rejected_bytes) = (rejected.records()?.len() as u64, rejected.bytes()?);
+    let quarantine_bytes: Option<u64> = quarantined.iter().map(crate::spool::inspect::SegmentFiles::disk_bytes).sum();
+    let rejected_bytes = directory.rejected().bytes()?;
+    let kept = directory.rejected().read()?;
+    let (rejected, rejected_damaged) = (kept.records.len() as u64, kept.damaged.len());
     if screen.json {
         let partitions = partitions.iter().map(|(key, of)| {
             json!({
@@ -89,6 +90,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             "quarantined_segments": quarantined.len(),
             "quarantined_bytes": quarantine_bytes,
             "rejected_records": rejected,
+            "rejected_damaged": rejected_damaged,
             "rejected_bytes": rejected_bytes,
             "partitions": partitions.collect::<Vec<_>>(),
         }))?;
@@ -97,14 +99,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         for (name, value) in [
             ("queues", format!("{alive} with a living owner, {gone} whose owner is gone")),
             ("segments", count(segments)),
-            ("disk", bytes(directory.disk_bytes())),
+            ("disk", known_bytes(directory.disk_bytes())),
             ("waiting", format!("{} records", count(all.waiting))),
             ("delivered", format!("{} records, not deleted yet", count(all.delivered))),
             ("owned", format!("{} records of those that wait have a living owner", count(all.owned))),
             ("oldest", time(all.oldest)),
             ("newest", time(all.newest)),
-            ("quarantine", format!("{} segments, {}", quarantined.len(), bytes(quarantine_bytes))),
-            ("rejected", format!("{} records, {}", count(rejected), bytes(rejected_bytes))),
+            ("quarantine", format!("{} segments, {}", quarantined.len(), known_bytes(quarantine_bytes))),
+            ("rejected", format!("{} records, {rejected_damaged} damaged, {}", count(rejected), bytes(rejected_bytes))),
         ] {
             screen.line(&format!("{name:<10}  {value}"))?;
         }

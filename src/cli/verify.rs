@@ -15,7 +15,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 ///
 /// Reads every byte of every segment. Checks the checksums of all frames, that their numbers have no holes, that every entry
 /// can be decoded, that the segment holds what its seal says, and that its cursor file, which notes what is delivered, is
-/// whole. Exits with 1 if something is damaged. Intact records of a damaged segment are delivered all the same.
+/// whole. Checks also the records that the endpoint rejected. Exits with 1 if something is damaged. Intact records of a damaged
+/// segment are delivered all the same.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -93,6 +94,8 @@ pub(super) fn run(args: &Args) -> Outcome {
             }
         }
     }
+    let rejected = directory.rejected().read()?;
+    report.damage.extend(rejected.damaged.iter().map(ToString::to_string));
     let quarantined = directory.quarantined()?.len();
     if screen.json {
         screen.document(&json!({

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::config::environment::is_of_otlp;
+use crate::config::mount;
 use crate::config::table::Settings;
 use crate::config::values::{
     BatchLimits, Compression, Durability, Headers, Method, Pace, Protocol, RetryPolicy, Sourced, SpoolCompression,
@@ -225,6 +226,9 @@ fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, E
     };
     if dir.value.as_os_str().is_empty() {
         return Err(dir.invalid("it is empty; give a directory, such as /var/lib/NAME/spool"));
+    }
+    if let Some(required) = &settings.required_mount {
+        mount::check(&required.value, &dir.value).map_err(|reason| required.invalid(reason))?;
     }
     let defaults = SpoolLimits::default();
     let max_bytes = or_default(settings.max_spool_bytes.clone(), defaults.max_bytes);

@@ -67,6 +67,7 @@ settings! {
     client_key: Pem, Otlp("CLIENT_KEY");
     client_certificate: Pem, Otlp("CLIENT_CERTIFICATE");
     spool_dir: PathBuf, Spool("DIR");
+    required_mount: PathBuf, Spool("REQUIRED_MOUNT");
     format: &'static Format, Spool("FORMAT");
     template: Template, Spool("TEMPLATE");
     method: Method, Spool("METHOD");

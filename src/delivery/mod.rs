@@ -124,7 +124,7 @@ impl Pipeline {
 pub(crate) struct Remote {
     spool: Weak<Spool>,
     pub(crate) control: Arc<Control>,
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Remote {
@@ -168,7 +168,7 @@ impl Observed for Spool {
         Self::oldest_age(self, now)
     }
 
-    fn disk_bytes(&self) -> u64 {
+    fn disk_bytes(&self) -> Option<u64> {
         Self::disk_bytes(self)
     }
 

@@ -131,6 +131,27 @@ impl LogExporterBuilder {
         self
     }
 
+    /// Sets the mount point of the volume that the spool has to be on. Default: none, any directory will do.
+    ///
+    /// [`build`](Self::build) then fails unless something is mounted at `path` and the directory of
+    /// [`with_spool_dir`](Self::with_spool_dir) lies on it. Without this, a service that starts while its volume is away
+    /// spools under the mount point, on the disk of the system, and those records are hidden when the volume is back. It is
+    /// looked at once, in `build`. Mount points are known on Unix only: elsewhere it is always an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder()
+    ///     .with_spool_dir("/mnt/logs/checkout")
+    ///     .with_required_mount("/mnt/logs");
+    /// ```
+    pub fn with_required_mount(mut self, path: impl Into<PathBuf>) -> Self {
+        self.code.settings.required_mount = given(path.into(), "with_required_mount");
+        self
+    }
+
     // --- the request ----------------------------------------------------------------------------------------------
 
     /// Sets the wire format. Default: [`JsonEncoder::default`](crate::JsonEncoder).

@@ -6,6 +6,7 @@ use opentelemetry::Context;
 
 use crate::delivery::{Pipeline, Remote};
 use crate::error::{FlushError, SpoolError};
+use crate::exporter::checkpoint::Checkpoint;
 use crate::observe::stats::SpoolStats;
 use crate::process::check_process;
 use crate::spool::RejectedRecord;
@@ -48,7 +49,7 @@ impl SpoolHandle {
     /// Delivers everything that was accepted before this call now, and waits for it at most `timeout`.
     ///
     /// Batches that wait for a retry are tried at once, and nothing lingers. `SdkLoggerProvider::force_flush` is the other
-    /// half: it returns when the records are *on disk*; call it first. This method blocks the calling thread.
+    /// half: it returns when the records are *on disk*; call it first, with a [`checkpoint`](Self::checkpoint) to be sure of each. This method blocks the calling thread.
     ///
     /// # Errors
     ///
@@ -76,7 +77,8 @@ impl SpoolHandle {
     ///
     /// The records are in the directory `rejected` of the spool, one JSON file each; a file may be deleted once its record
     /// is dealt with. This method reads all of them into memory: at most
-    /// [`with_max_rejected_bytes`](crate::LogExporterBuilder::with_max_rejected_bytes), 16 MiB by default.
+    /// [`with_max_rejected_bytes`](crate::LogExporterBuilder::with_max_rejected_bytes), 16 MiB by default. A file that was
+    /// altered or cannot be read is left out; `otel-spool verify` and `rejected list` name it.
     ///
     /// # Errors
     ///
@@ -84,6 +86,33 @@ impl SpoolHandle {
     pub fn rejected(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
         let spool = self.remote.spool().ok_or(SpoolError::Closed)?;
         spool.rejected().records()
+    }
+
+    /// Notes how many exports and records have failed so far, to [`confirm`](Checkpoint::confirm) later that all records that
+    /// are logged from now on are on disk.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn log_something() {}
+    /// use opentelemetry_sdk::logs::SdkLoggerProvider;
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let exporter = LogExporter::builder().build()?; // configured by the environment
+    /// let handle = exporter.handle();
+    /// let provider = SdkLoggerProvider::builder().with_batch_exporter(exporter).build();
+    ///
+    /// let checkpoint = handle.checkpoint();
+    /// log_something();
+    /// if let Err(error) = checkpoint.confirm(|| provider.force_flush()) {
+    ///     eprintln!("{error}"); // such as: 2 exports failed; records: 1024 not_written, ...
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::new(self.remote.clone())
     }
 
     /// Stops delivery after the requests that are in flight. Records are accepted and spooled as before.

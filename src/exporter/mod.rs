@@ -6,6 +6,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod caller_thread;
+pub(crate) mod checkpoint;
 pub(crate) mod gap_record;
 pub(crate) mod handle;
 pub(crate) mod log_exporter;
@@ -13,6 +14,7 @@ pub(crate) mod spool_processor;
 
 pub use builder::LogExporterBuilder;
 pub use caller_thread::CallerThreadProcessor;
+pub use checkpoint::Checkpoint;
 pub use handle::SpoolHandle;
 pub use log_exporter::LogExporter;
 pub use spool_processor::{SpoolProcessor, SpoolProcessorBuilder};

@@ -46,8 +46,8 @@ pub(crate) trait Observed: Send + Sync {
     fn pending_records(&self) -> u64;
     fn segments(&self) -> u64;
     fn oldest_age(&self, now: SystemTime) -> Option<Duration>;
-    /// Bytes on disk, and how many are allowed.
-    fn disk_bytes(&self) -> u64;
+    /// Bytes on disk, if that can be known, and how many are allowed.
+    fn disk_bytes(&self) -> Option<u64>;
     fn max_bytes(&self) -> u64;
 }
 
@@ -222,7 +222,7 @@ impl Source {
             .i64_observable_up_down_counter("opentelemetry_spool.disk.usage")
             .with_unit("By")
             .with_description("Size of the spool directory on disk.")
-            .with_callback(self.one(|spool, _| Some(signed(spool.disk_bytes()))))
+            .with_callback(self.one(|spool, _| spool.disk_bytes().map(signed)))
             .build();
         meter
             .i64_observable_up_down_counter("opentelemetry_spool.disk.limit")

@@ -32,6 +32,8 @@ pub(crate) trait Observer: Send + Sync {
 pub(crate) struct Counters {
     pub(crate) accepted_records: Counter,
     pub(crate) failed_exports: Counter,
+    /// Commits of a `SpoolProcessor` that failed, and are retried.
+    pub(crate) failed_commits: Counter,
     pub(crate) delivered_records: Counter,
     pub(crate) rejected_records: Counter,
     pub(crate) losses: Arc<Losses>,
@@ -100,7 +102,7 @@ impl Counters {
             encode_failed_records: encode_failed,
             expired_records: expired,
             corrupt_records: corrupt,
-            failed_exports: self.failed_exports.get(),
+            failed_exports: self.failed_exports.get() + self.failed_commits.get(),
             delivered_records: self.delivered_records.get(),
             rejected_records: self.rejected_records.get(),
             requests: self.requests.get(),
@@ -148,7 +150,8 @@ pub struct SpoolStats {
     pub expired_records: u64,
     /// Records that were accepted and are damaged.
     pub corrupt_records: u64,
-    /// Calls of `export` that returned an error: none of their records is in the spool. With a
+    /// Calls of `export` that returned an error: none of their records is in the spool. The SDK's processors pass that error
+    /// on to nobody, or only the last one: see [`Checkpoint`](crate::Checkpoint). With a
     /// [`SpoolProcessor`](crate::SpoolProcessor), commits that failed: they are retried.
     pub failed_exports: u64,
     /// Requests that were sent.
@@ -161,8 +164,9 @@ pub struct SpoolStats {
     pub failed_requests: u64,
     /// Segments of the spool: databases on disk. Zero after shutdown.
     pub segments: u64,
-    /// The size of the spool directory on disk, in bytes, for all exporters that share it. Zero after shutdown.
-    pub disk_bytes: u64,
+    /// The size of the spool directory on disk, in bytes, for all exporters that share it. `None` after shutdown, and where
+    /// the directory cannot be read: its volume is gone, for example.
+    pub disk_bytes: Option<u64>,
     /// The error of the last attempt that failed.
     pub last_error: Option<String>,
 }

@@ -46,13 +46,20 @@ pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
     SpoolError::Io { action, path: path.to_owned(), source }
 }
 
-/// Makes a directory and those above it, for the owner alone.
+/// Makes a directory and those above it, for the owner alone. Each that is new survives a power cut: so is it, and the
+/// directory that names it, synced.
 pub(super) fn create(dir: &Path) -> Result<(), SpoolError> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|error| io_error("create", dir, error))
+    let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    for new in missing.iter().rev() {
+        create_in(new)?;
+        sync_dir(above(new))?;
+    }
+    if missing.is_empty() { Ok(()) } else { sync_dir(dir) }
+}
+
+/// The directory that a path is in.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes a directory in one that is there. If that has vanished, another one in its place would be nobody's.
@@ -207,7 +214,7 @@ impl QueueDir {
             // Another process can lock the new directory first; then it is that process's.
             let id = unique_number();
             let path = queue_path(root, id);
-            create(&path)?;
+            create_in(&path)?;
             if let Some(queue) = Self::try_lock(root, id, Access::Exclusive)? {
                 sync_dir(&path)?;
                 sync_dir(root)?;
@@ -404,7 +411,7 @@ impl QueueDir {
         }
         sync_dir(&quarantine)?;
         sync_dir(&self.path)?;
-        while walk(&quarantine) > max_bytes {
+        while walk(&quarantine).map_err(|error| io_error("measure", &quarantine, error))? > max_bytes {
             if !self.drop_quarantined()? {
                 break;
             }
@@ -460,9 +467,9 @@ impl QueueDir {
         }
     }
 
-    /// How many bytes the whole spool directory takes on disk.
-    pub(super) fn root_bytes(&self) -> u64 {
-        walk(self.root())
+    /// How many bytes the whole spool directory takes on disk. An error where that cannot be known: nothing is not zero.
+    pub(super) fn root_bytes(&self) -> Result<u64, SpoolError> {
+        walk(self.root()).map_err(|error| io_error("measure", self.root(), error))
     }
 }
 
@@ -486,16 +493,20 @@ pub(super) fn list(dir: &Path) -> Result<Vec<fs::DirEntry>, SpoolError> {
     fs::read_dir(dir).and_then(Iterator::collect).map_err(|error| io_error("list", dir, error))
 }
 
-/// How many bytes the files below a directory take on disk.
-pub(super) fn walk(dir: &Path) -> u64 {
-    let Ok(list) = fs::read_dir(dir) else { return 0 };
-    list.flatten()
-        .map(|found| match found.metadata() {
-            Ok(meta) if meta.is_dir() => walk(&found.path()),
-            Ok(meta) => allocated(&meta),
-            Err(_) => 0,
-        })
-        .sum()
+/// How many bytes the files below a directory take on disk. What is deleted meanwhile takes none; what somebody else keeps
+/// there to himself, such as `lost+found`, cannot be counted.
+pub(super) fn walk(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for found in fs::read_dir(dir)? {
+        let found = found?;
+        let below =
+            found.metadata().and_then(|meta| if meta.is_dir() { walk(&found.path()) } else { Ok(allocated(&meta)) });
+        bytes += match below {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => 0,
+            below => below?,
+        };
+    }
+    Ok(bytes)
 }
 
 #[cfg(unix)]

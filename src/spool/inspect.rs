@@ -21,6 +21,7 @@ use super::entry::{Entry, system_time};
 use super::frame::{self, ReadErrors};
 use super::lane;
 use super::position::{LaneId, SegmentId, parse_hex};
+pub(crate) use super::rejected::Kept;
 use super::rejected::RejectedStore;
 use super::seal::Seal;
 use super::segment::{Collection, EntryMeta, LaneSummary, Segment};
@@ -74,9 +75,9 @@ impl Directory {
         RejectedStore::open(&self.root)
     }
 
-    /// How many bytes all of it takes on disk.
-    pub(crate) fn disk_bytes(&self) -> u64 {
-        walk(&self.root)
+    /// How many bytes all of it takes on disk, if that can be known.
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        walk(&self.root).ok()
     }
 }
 
@@ -110,8 +111,8 @@ impl Queue {
         endpoint_of(&self.path)
     }
 
-    pub(crate) fn disk_bytes(&self) -> u64 {
-        walk(&self.path)
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        walk(&self.path).ok()
     }
 
     /// Its segments, the oldest first. One that is deleted meanwhile may be missing.
@@ -234,8 +235,8 @@ impl SegmentFiles {
         self.seal.is_some()
     }
 
-    pub(crate) fn disk_bytes(&self) -> u64 {
-        walk(&self.path)
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        walk(&self.path).ok()
     }
 
     /// Changes whenever something is written to it.

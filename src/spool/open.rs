@@ -172,9 +172,9 @@ impl Spool {
         depth
     }
 
-    /// How many bytes the directory takes on disk.
-    pub(crate) fn disk_bytes(&self) -> u64 {
-        self.queue.dir.root_bytes()
+    /// How many bytes the directory takes on disk, if that can be known.
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        self.queue.dir.root_bytes().ok()
     }
 
     /// How many bytes it may take.

@@ -2,7 +2,8 @@
 //! directory only.
 //!
 //! It lies beside the queues and is shared by all of them. A file is named after its batch, so that a record that is
-//! rejected again after a crash is there once.
+//! rejected again after a crash is there once. It begins with a checksum of the rest: a record that was altered is named,
+//! and never sent.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -16,9 +17,14 @@ use serde_core::ser::SerializeStruct;
 use serde_core::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::dir::{create_in, io_error, private_file, sync_dir};
+use super::dir::{create_in, io_error, list, private_file, sync_dir};
 use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
+
+/// The beginning of a file: the checksum, as 8 hexadecimal digits, stands between these. It is that of all bytes behind.
+const CRC_OPEN: &[u8] = br#"{"crc32":""#;
+const CRC_CLOSE: &[u8] = br#"","#;
+const CRC_DIGITS: usize = 8;
 
 /// How much of the response is kept.
 const MAX_RESPONSE_BYTES: usize = 4 << 10;
@@ -46,7 +52,17 @@ pub struct RejectedRecord {
 }
 
 impl RejectedRecord {
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads a file of the store, or says why it is damaged.
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let (crc, rest) = split_crc(bytes).ok_or("it does not begin with a checksum")?;
+        let found = crc32fast::hash(rest);
+        if crc != found {
+            return Err(format!("its checksum is {crc:08x}, that of its contents {found:08x}"));
+        }
+        Self::from_json(bytes).ok_or_else(|| "it is no rejected record".to_owned())
+    }
+
+    fn from_json(bytes: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(bytes).ok()?;
         let text = |key: &str| value.get(key)?.as_str().map(str::to_owned);
         let body = match text("body") {
@@ -67,6 +83,24 @@ impl RejectedRecord {
             body,
         })
     }
+
+    /// The file that holds it.
+    fn to_file(&self) -> serde_json::Result<Vec<u8>> {
+        let json = serde_json::to_vec(self)?;
+        let rest = json.get(1..).unwrap_or_default();
+        let crc = format!("{:0CRC_DIGITS$x}", crc32fast::hash(rest));
+        Ok([CRC_OPEN, crc.as_bytes(), CRC_CLOSE, rest].concat())
+    }
+}
+
+/// The checksum that a file begins with, and all bytes behind it.
+fn split_crc(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (digits, rest) = bytes.strip_prefix(CRC_OPEN)?.split_at_checked(CRC_DIGITS)?;
+    if !digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    let crc = u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    Some((crc, rest.strip_prefix(CRC_CLOSE)?))
 }
 
 impl Serialize for RejectedRecord {
@@ -102,6 +136,36 @@ pub(crate) struct Rejection<'a> {
     /// Its number in the batch, from 0.
     pub(crate) record: usize,
     pub(crate) response: &'a str,
+}
+
+/// All that the store holds.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The oldest first.
+    pub(crate) records: Vec<RejectedRecord>,
+    /// Files that hold no record that can be trusted, by name.
+    pub(crate) damaged: Vec<DamagedFile>,
+}
+
+/// A file of the store that was altered or cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DamagedFile {
+    /// The id that its name is made of.
+    pub(crate) batch_id: String,
+    pub(crate) reason: String,
+}
+
+#[cfg(feature = "cli")]
+impl std::fmt::Display for DamagedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "rejected record {}: {}", self.batch_id, self.reason)
+    }
+}
+
+impl Kept {
+    fn damage(&mut self, batch_id: &str, reason: String) {
+        self.damaged.push(DamagedFile { batch_id: batch_id.to_owned(), reason });
+    }
 }
 
 /// The directory of the store.
@@ -152,7 +216,7 @@ impl RejectedStore {
     }
 
     fn write(&self, record: &RejectedRecord) -> Result<u64, SpoolError> {
-        let bytes = serde_json::to_vec(record).map_err(|error| io_error("write", &self.dir, error.into()))?;
+        let bytes = record.to_file().map_err(|error| io_error("write", &self.dir, error.into()))?;
         let evicted = self.make_room(bytes.len() as u64)?;
         let path = self.dir.join(format!("{}.json", record.batch_id));
         let new = path.with_extension("new");
@@ -219,13 +283,34 @@ impl RejectedStore {
         Ok(found.map(|found| RejectedFile { path: found.path, bytes: found.bytes }).collect())
     }
 
-    /// Every record that is kept, the oldest first. One that cannot be read is left out.
+    /// Every record that is kept, the oldest first. One that is damaged is left out.
     pub(crate) fn records(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
-        let found = self.list()?;
-        let read = |found: &Found| fs::read(&found.path).ok().and_then(|bytes| RejectedRecord::parse(&bytes));
-        let mut records: Vec<_> = found.iter().filter_map(read).collect();
-        records.sort_by_key(|record| record.rejected_at);
-        Ok(records)
+        Ok(self.read()?.records)
+    }
+
+    /// Every record that is kept, and every file that should hold one and is damaged.
+    pub(crate) fn read(&self) -> Result<Kept, SpoolError> {
+        let mut kept = Kept::default();
+        let found = match list(&self.dir) {
+            Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+            found => found?,
+        };
+        for found in found {
+            let name = found.file_name().to_string_lossy().into_owned();
+            // One that is just being written has another name, and so has what is not of this store.
+            let Some(batch_id) = name.strip_suffix(".json") else { continue };
+            match fs::read(found.path()).map(|bytes| RejectedRecord::parse(&bytes)) {
+                Ok(Ok(record)) if record.batch_id == batch_id => kept.records.push(record),
+                Ok(Ok(record)) => kept.damage(batch_id, format!("its name is not that of its id, {}", record.batch_id)),
+                Ok(Err(reason)) => kept.damage(batch_id, reason),
+                // Somebody was faster and deleted it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => kept.damage(batch_id, format!("it cannot be read: {error}")),
+            }
+        }
+        kept.records.sort_by_key(|record| record.rejected_at);
+        kept.damaged.sort_by(|one, other| one.batch_id.cmp(&other.batch_id));
+        Ok(kept)
     }
 
     fn list(&self) -> Result<Vec<Found>, SpoolError> {
@@ -277,6 +362,52 @@ mod tests {
             store.put(std::slice::from_ref(record)).unwrap();
         }
         assert_eq!(store.records().unwrap(), records);
+    }
+
+    /// A bit, the end, a byte more: nothing of it is taken for what the endpoint rejected.
+    #[test]
+    fn a_file_that_was_altered_anywhere_is_no_record_and_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let store = RejectedStore::new(root.path(), 1 << 20);
+        let (altered, intact) = (record(1, b"[{\"a\":1}]"), record(2, b"[2]"));
+        store.put(&[altered.clone(), intact.clone()]).unwrap();
+        let path = store.dir.join(format!("{}.json", altered.batch_id));
+        let bytes = fs::read(&path).unwrap();
+        let flipped = (0..bytes.len()).map(|at| {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (at % 8);
+            flipped
+        });
+        let others = [bytes[..bytes.len() - 1].to_vec(), [&bytes[..], b"\n"].concat(), Vec::new()];
+        for altered_bytes in flipped.chain(others) {
+            fs::write(&path, &altered_bytes).unwrap();
+            let kept = store.read().unwrap();
+            let what = String::from_utf8_lossy(&altered_bytes);
+            assert_eq!(kept.records, std::slice::from_ref(&intact), "{what}");
+            assert_eq!(kept.damaged.len(), 1, "{what}");
+            assert_eq!(kept.damaged[0].batch_id, altered.batch_id, "{what}");
+        }
+        fs::write(&path, &bytes).unwrap();
+        fs::copy(&path, store.dir.join("copy.json")).unwrap();
+        fs::create_dir(store.dir.join("unreadable.json")).unwrap();
+        fs::write(store.dir.join("being-written.new"), "{").unwrap();
+        let kept = store.read().unwrap();
+        assert_eq!(kept.records, [altered, intact]);
+        let damaged: Vec<_> = kept.damaged.iter().map(|file| (&*file.batch_id, &*file.reason)).collect();
+        assert!(
+            matches!(damaged[..], [("copy", copied), ("unreadable", reason)]
+            if copied.contains("its name is not that of its id") && reason.contains("cannot be read")),
+            "{damaged:?}"
+        );
+    }
+
+    /// As the page on the format says: the checksum is that of all bytes from the 21st on.
+    #[test]
+    fn the_checksum_is_that_of_everything_behind_it() {
+        let file = record(1, b"[1]").to_file().unwrap();
+        let value: Value = serde_json::from_slice(&file).unwrap();
+        assert_eq!(value["crc32"], format!("{:08x}", crc32fast::hash(&file[20..])));
+        assert_eq!(value["body"], "[1]");
     }
 
     #[test]

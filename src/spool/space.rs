@@ -2,6 +2,7 @@
 //! of the adopted one.
 
 use super::active::Space;
+use super::dir::io_error;
 use super::jobs::Job;
 use super::queue::{Queue, Writer};
 use super::read_cache::Phase;
@@ -30,14 +31,16 @@ impl Queue {
     ) -> Result<(), SpoolError> {
         // Other processes write as well, and deliveries give space back: measured anew every few appends.
         if !writer.space.is_measured || writer.space.written >= self.config.segment_bytes / 8 {
-            self.measure(writer);
+            // Where it cannot be measured, what is known counts, and what was written since.
+            self.measure(writer).or_else(|error| if writer.space.is_measured { Ok(()) } else { Err(error) })?;
         }
         while let Some(reason) = self.lacks_room(&writer.space, bytes) {
             let elder = writer.elder.upgrade();
             let queues = elder.as_deref().into_iter().chain([self]);
             // A delivered segment may be just being deleted.
             let quiet: Vec<_> = queues.map(|queue| (queue, queue.wait_for_deletions())).collect();
-            self.measure(writer);
+            // Nothing is evicted for a size that is not known.
+            self.measure(writer)?;
             if self.lacks_room(&writer.space, bytes).is_none() {
                 break;
             }
@@ -117,17 +120,25 @@ impl Queue {
         deleted.map(|()| Eviction::Done)
     }
 
-    fn measure(&self, writer: &mut Writer) {
+    /// Measures how much is used and free; what cannot be measured stays as it was.
+    fn measure(&self, writer: &mut Writer) -> Result<(), SpoolError> {
         let active = writer.active.as_ref();
         // The disk that the active segment has taken ahead is not used yet; the seals of full ones are yet to be written.
         let unwritten = active.map_or(0, |active| active.segment.unwritten());
         let owed = active.map_or(0, |active| active.seal_bytes) + self.index.lock().seals_owed();
+        let dir = &self.config.dir;
+        let free = match fs2::available_space(dir) {
+            // Nobody asked for any.
+            Err(_) if self.config.limits.min_free_bytes == 0 => u64::MAX,
+            free => free.map_err(|error| io_error("measure", dir, error))?,
+        };
         writer.space = Space {
             is_measured: true,
-            used: (self.dir.root_bytes() + owed).saturating_sub(unwritten),
-            free: fs2::available_space(&self.config.dir).unwrap_or(u64::MAX).saturating_add(unwritten),
+            used: (self.dir.root_bytes()? + owed).saturating_sub(unwritten),
+            free: free.saturating_add(unwritten),
             written: 0,
         };
+        Ok(())
     }
 
     /// Whether segments take their disk before they are written: only where they are synced, and where there is enough.

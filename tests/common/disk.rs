@@ -82,7 +82,8 @@ impl Disk {
         run(Command::new("mount").args(["-o", "loop,commit=600,errors=remount-ro"]).args([&self.image, &self.mount]))
     }
 
-    fn unmount(&self) {
+    /// Takes the disk away. No process may use it; its mount point stays, as an empty directory of another disk.
+    pub fn unmount(&self) {
         run(Command::new("umount").arg(&self.mount)).expect("nobody uses the disk any more");
     }
 
@@ -96,6 +97,11 @@ impl Disk {
     pub fn restart(&self) {
         self.unmount();
         self.mount().expect("a disk that can be mounted again");
+    }
+
+    /// Takes the disk away from those that use it: they keep the files that they have open, and find no other.
+    pub fn unmount_lazily(&self) {
+        run(Command::new("umount").arg("-l").arg(&self.mount)).expect("a disk that can be unmounted");
     }
 
     /// Changes a mount option, such as `ro`.

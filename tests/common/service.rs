@@ -262,7 +262,15 @@ pub fn export(exporter: &LogExporter, records: &[(&SdkLogRecord, &Instrumentatio
 fn figure(stats: &SpoolStats) -> [u64; 7] {
     let SpoolStats { accepted_records, delivered_records, pending_records, .. } = stats;
     let SpoolStats { rejected_records, lost_records, requests, disk_bytes, .. } = stats;
-    [*accepted_records, *delivered_records, *pending_records, *rejected_records, *lost_records, *requests, *disk_bytes]
+    [
+        *accepted_records,
+        *delivered_records,
+        *pending_records,
+        *rejected_records,
+        *lost_records,
+        *requests,
+        disk_bytes.unwrap_or_default(),
+    ]
 }
 
 /// Waits until all that is on disk is delivered, as long as any of it is.

@@ -772,6 +772,47 @@ fn what_was_rejected_is_listed_shown_exported_and_retried() {
     );
 }
 
+/// Altered ones had been sent as if the service had logged them.
+#[test]
+fn a_rejected_record_that_was_altered_is_named_and_never_sent_nor_printed() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(422));
+    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=4));
+    run(spool.path(), ["drain"]);
+    let listed = documents(&print(spool.path(), ["rejected", "list", "--json"]));
+    let ids: Vec<_> = listed.iter().map(|record| record["batch_id"].as_str().expect("an id").to_owned()).collect();
+    let file = |id: &str| spool.path().join("rejected").join(format!("{id}.json"));
+    let text = fs::read_to_string(file(&ids[0])).expect("a file of text");
+    fs::write(file(&ids[0]), text.replace(&name("acme", 1), &name("evil", 1))).expect("a file that can be written");
+    fs::remove_file(file(&ids[1])).and_then(|()| fs::create_dir(file(&ids[1]))).expect("what cannot be read");
+
+    let named = |(code, out, error): (i32, String, String), damaged: &[usize]| {
+        assert_eq!(code, 1, "{out}{error}");
+        for (at, id) in ids.iter().enumerate() {
+            assert_eq!(error.contains(&format!("rejected record {id}: it")), damaged.contains(&at), "{error}");
+        }
+        assert!(!out.contains(&name("evil", 1)), "{out}");
+        out
+    };
+    let ids_of = |out: &str| -> Vec<_> { documents(out).iter().map(|record| record["batch_id"].clone()).collect() };
+    assert_eq!(ids_of(&named(run(spool.path(), ["rejected", "list", "--json"]), &[0, 1])), ids[2..]);
+    named(run(spool.path(), ["rejected", "list"]), &[0, 1]);
+    assert_eq!(ids_of(&named(run(spool.path(), ["rejected", "export"]), &[0, 1])), ids[2..]);
+    assert_eq!(named(run(spool.path(), ["rejected", "show", &ids[0]]), &[0]), "");
+    print(spool.path(), ["rejected", "show", &ids[2]]);
+    let (code, out, _) = run(spool.path(), ["verify"]);
+    assert_eq!((code, ids.iter().filter(|id| out.contains(*id)).count()), (1, 2), "{out}");
+    assert_eq!(document(&print(spool.path(), ["stats", "--json"]))["rejected_damaged"], 2);
+
+    receiver.answer_always(Answer::ok());
+    let url = receiver.url("/ingest");
+    let out = named(run(spool.path(), ["rejected", "retry", &ids[0], &ids[2], "--to", &url]), &[0]);
+    assert!(out.contains("1 record delivered, 0 rejected again, 0 left"), "{out}");
+    named(run(spool.path(), ["rejected", "retry", "--all", "--to", &url]), &[0, 1]);
+    assert_eq!(receiver.delivered(), names("acme", 3..=4));
+    assert!(file(&ids[0]).exists() && file(&ids[1]).exists(), "they are left for a person");
+}
+
 #[test]
 fn what_was_rejected_stays_while_the_endpoint_is_down() {
     let (receiver, spool) = (Receiver::start(), spool_dir());

@@ -39,7 +39,7 @@ fn commit(taken: &Commit, buffer: &Buffer, spool: &Weak<Spool>, counters: &Count
         let last = buffer.is_stopping();
         let Err(error) = contained(append) else { break };
         let reason = error_chain(&error);
-        counters.failed_exports.add(1);
+        counters.failed_commits.add(1);
         if !std::mem::replace(&mut failing, true) {
             events.report(SpoolEvent::CommitFailed { reason: reason.clone() });
         }

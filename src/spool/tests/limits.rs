@@ -51,7 +51,7 @@ fn the_oldest_segments_give_way_and_the_stream_reports_how_many_records() {
     let count = 300;
     for n in 0..count {
         append(&spool, "a", &[format!("{n:04}{}", "x".repeat(100_000))]);
-        let used = spool.disk_bytes();
+        let used = spool.disk_bytes().unwrap();
         assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
     }
     all_reported(&spool);
@@ -128,6 +128,32 @@ fn nothing_is_evicted_for_the_room_that_a_deletion_has_just_made() {
     assert!(next(&spool, &Arc::from("oldest")).is_some());
 }
 
+/// As when its volume is taken away: an unknown size is neither zero nor a reason to evict anything.
+#[test]
+fn while_the_directory_cannot_be_measured_its_last_known_size_counts_and_nothing_is_evicted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, away) = (dir.path().join("spool"), dir.path().join("away"));
+    let config = limited(&root);
+    let spool = open(&config);
+    append(&spool, "a", &["x".repeat(400_000)]);
+    let used_and_written = || {
+        let writer = spool.queue.writer.lock();
+        (writer.space.used, writer.space.written)
+    };
+    fs::rename(&root, &away).unwrap();
+    let known = used_and_written();
+    assert!(known.1 >= config.segment_bytes / 8, "time to measure: {known:?}");
+    append(&spool, "a", &["short"]);
+    assert_eq!((used_and_written().0, used_and_written().1 > known.1), (known.0, true));
+
+    spool.queue.writer.lock().space.written = config.limits.max_bytes;
+    let error = spool.append(&[("a", &block(&["short"]))], &FRAMING).unwrap_err();
+    assert!(error.to_string().starts_with("could not measure"), "{error}");
+    fs::rename(&away, &root).unwrap();
+    append(&spool, "a", &["short"]);
+    assert_eq!(spool.lost(LossReason::Evicted), 0);
+}
+
 /// Their keys are in every entry.
 #[test]
 fn long_keys_count_as_well() {
@@ -136,7 +162,7 @@ fn long_keys_count_as_well() {
     let spool = open(&config);
     for n in 0..500 {
         append(&spool, &format!("{n}{}", "x".repeat(60_000)), &["short"]);
-        let used = spool.queue.dir.root_bytes();
+        let used = spool.queue.dir.root_bytes().unwrap();
         assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
     }
     assert!(spool.lost(LossReason::Evicted) > 0);

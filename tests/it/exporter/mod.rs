@@ -1,5 +1,6 @@
 mod bridges;
 mod caller_thread;
+mod checkpoint;
 mod feedback;
 mod runtimes;
 mod shutdown;

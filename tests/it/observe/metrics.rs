@@ -195,6 +195,24 @@ fn the_values_are_those_of_the_stats() {
     assert!(oldest >= Some(before.as_secs_f64()), "{oldest:?} and before that {before:?}");
 }
 
+/// As when its volume is taken away.
+#[test]
+fn the_size_of_a_directory_that_cannot_be_read_is_unknown_and_not_zero() {
+    let (receiver, dir, meters) = (Receiver::start_down(), spool_dir(), Meters::new());
+    let (spool, away) = (dir.path().join("spool"), dir.path().join("away"));
+    let service = Service::simple(exporter(&receiver, &spool).with_meter_provider(&meters.provider));
+    service.log("kept");
+    let disk_bytes = || (service.handle.stats().disk_bytes, meters.value("opentelemetry_spool.disk.usage", &[]));
+    assert!(matches!(disk_bytes(), (Some(1..), Some(1.0..))), "{:?}", disk_bytes());
+    std::fs::rename(&spool, &away).expect("a directory that can be renamed");
+    assert_eq!(disk_bytes(), (None, None));
+    assert_eq!(meters.value("opentelemetry_spool.pending", &[]), Some(1.0), "the rest is still known");
+    std::fs::rename(&away, &spool).expect("a directory that can be renamed");
+    assert!(matches!(disk_bytes(), (Some(1..), Some(1.0..))), "{:?}", disk_bytes());
+    let _ = service.provider.shutdown();
+    assert_eq!(service.handle.stats().disk_bytes, None);
+}
+
 #[test]
 fn requests_in_flight_are_counted_until_their_response() {
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());

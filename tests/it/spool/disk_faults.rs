@@ -14,7 +14,7 @@ use std::process::{self, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use common::{Answer, Child, Disk, Receiver, name, run, seed, skip, spool_dir, variable, wait_for};
+use common::{Answer, Child, Disk, Receiver, Service, exporter, name, run, seed, skip, spool_dir, variable, wait_for};
 
 use crate::CHILD;
 
@@ -657,4 +657,125 @@ fn a_spool_directory_that_was_gone_for_a_while_has_everything_that_was_accepted(
     process.flush();
     assert_delivered(&receiver, &journal, true);
     println!("{journal}");
+}
+
+// --- the volume -----------------------------------------------------------------------------------------------------
+
+/// A directory whose entry was never synced is gone after a power cut, with everything that was accepted into it.
+#[test]
+fn every_directory_that_is_made_is_synced_and_the_one_that_names_it_as_well() {
+    if let Err(why) = run(Command::new("strace").args(["-f", "-o", "/dev/null", "true"])) {
+        return skip(&why);
+    }
+    let (receiver, dir) = (Receiver::start(), spool_dir());
+    let dir = dir.path().canonicalize().expect("a directory");
+    let (calls, above) = (dir.join("calls"), dir.join("var"));
+    fs::create_dir(&above).expect("a directory");
+    let spool = above.join("lib/service/spool");
+    let mut program = Command::new("strace");
+    program.args(["-f", "-y", "-e", "trace=mkdir,mkdirat,fsync", "-o"]).arg(&calls).arg(CHILD);
+    let endpoint = receiver.url("/ingest");
+    let settings: [(&str, &OsStr); 2] =
+        [("SPOOL_CHILD_ENDPOINT", endpoint.as_ref()), ("SPOOL_CHILD_DIR", spool.as_ref())];
+    let mut child = Child::start(program, "outcomes", settings);
+    child.wait_for("pid");
+    child.tell("open");
+    child.wait_for("opened");
+    child.finish();
+
+    let calls = fs::read_to_string(calls).expect("a list of calls");
+    let after = |begin: usize, what: &str| {
+        let lines = calls.lines().enumerate().skip(begin);
+        lines.filter(|(_, line)| line.contains(what)).map(|(at, _)| at).next()
+    };
+    let new: Vec<_> = spool.ancestors().take_while(|dir| *dir != above).collect();
+    assert_eq!(new.len(), 3);
+    for new in new {
+        let made = after(0, &format!("\"{}\", 0700", new.display()));
+        let made = made.unwrap_or_else(|| panic!("{} was not made: {calls}", new.display()));
+        for dir in [new, new.parent().expect("a directory above")] {
+            let synced = after(made, &format!("<{}>)", dir.display()));
+            assert!(synced.is_some(), "{} was not synced after {} was made: {calls}", dir.display(), new.display());
+        }
+    }
+}
+
+/// A directory that is mounted a second time elsewhere on the same disk, until this is dropped.
+struct Bound(PathBuf);
+
+impl Bound {
+    /// `None` where nothing can be mounted; this is then said.
+    fn new(dir: &Path, at: PathBuf) -> Option<Self> {
+        fs::create_dir(&at).expect("a directory");
+        run(Command::new("mount").arg("--bind").args([dir, &at])).inspect_err(|why| skip(why)).ok()?;
+        Some(Self(at))
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = run(Command::new("umount").arg("-l").arg(&self.0));
+    }
+}
+
+#[test]
+fn a_spool_whose_volume_is_away_or_another_one_is_an_error_and_makes_nothing() {
+    let Some(disk) = Disk::create(64) else { return };
+    let (receiver, elsewhere, mut journal) = (Receiver::start(), spool_dir(), Journal::default());
+    let (volume, spool) = (disk.path(), disk.path().join("service/spool"));
+    let required = [("OTEL_EXPORTER_SPOOL_REQUIRED_MOUNT", volume.to_str().expect("a path of text"))];
+    let mut process = Process::start_with(&required, &receiver, &spool);
+    process.try_open().expect("a volume that is there");
+    process.log_well(&mut journal, 10);
+    process.flush();
+    process.kill();
+
+    let away = elsewhere.path().join("spool");
+    let mut process = Process::start_with(&required, &receiver, &away);
+    let error = process.try_open().expect_err("it is not on the volume");
+    assert!(
+        error.contains("`OTEL_EXPORTER_SPOOL_REQUIRED_MOUNT`") && error.contains("lies on what is mounted"),
+        "{error}"
+    );
+    assert!(!away.exists());
+
+    disk.unmount();
+    let mut process = Process::start_with(&required, &receiver, &spool);
+    let error = process.try_open().expect_err("nothing is mounted");
+    let expected = format!("`{}` is no mount point", volume.display());
+    assert!(error.contains("`OTEL_EXPORTER_SPOOL_REQUIRED_MOUNT`") && error.contains(&expected), "{error}");
+    assert_eq!(fs::read_dir(volume).expect("a directory").count(), 0, "nothing is spooled under the mount point");
+    assert_delivered(&receiver, &journal, false);
+}
+
+/// Its device is that of the directory above.
+#[test]
+fn a_volume_that_is_a_bind_mount_of_the_same_disk_is_one() {
+    let (receiver, dir) = (Receiver::start(), spool_dir());
+    let data = dir.path().join("data");
+    fs::create_dir(&data).expect("a directory");
+    let Some(bound) = Bound::new(&data, dir.path().join("a volume")) else { return };
+    let open = |required: &Path, spool: &Path| {
+        exporter(&receiver, spool).with_required_mount(required).build().map(drop).map_err(|error| error.to_string())
+    };
+    open(&bound.0, &bound.0.join("spool")).expect("a spool on it");
+    open(Path::new("/"), &bound.0.join("spool")).expect_err("it is not on the root");
+    let error = open(&data, &data.join("spool")).expect_err("a directory of no volume");
+    assert!(error.starts_with("`with_required_mount` is invalid: "), "{error}");
+    let error = open(&dir.path().join("nowhere"), &data).expect_err("there is no such directory");
+    assert!(error.contains("cannot be looked up"), "{error}");
+}
+
+#[test]
+fn a_volume_that_is_taken_away_from_a_living_spool_has_a_size_that_is_not_known() {
+    let Some(disk) = Disk::create(64) else { return };
+    let receiver = Receiver::start_down();
+    let service = Service::simple(exporter(&receiver, disk.path().join("spool")));
+    service.log("before");
+    assert!(service.handle.stats().disk_bytes > Some(0));
+    disk.unmount_lazily();
+    assert_eq!(service.handle.stats().disk_bytes, None);
+    receiver.come_up();
+    service.flush();
+    assert_eq!(receiver.delivered(), ["before"], "the open files are still there");
 }
