@@ -142,8 +142,9 @@ impl CursorStore {
         self.unwritten.retain(|lane, _| lane.segment != segment);
         self.unflushed.retain(|lane, _| lane.segment != segment);
         self.write(|store| {
-            store.remove_all(&key(LaneId { segment, lane: 0 })[..9])?;
-            store.sync()
+            let mut writing = store.begin();
+            writing.remove_all(&key(LaneId { segment, lane: 0 })[..9])?;
+            writing.sync()
         })
     }
 
@@ -213,9 +214,11 @@ impl CursorStore {
             None => open_store(&self.dir, Duration::ZERO)?,
         };
         let store = self.store.insert(store);
+        let mut writing = store.begin();
         for (lane, cursor) in &self.unwritten {
-            store.put(&key(*lane), &cursor.to_bytes())?;
+            writing.put(&key(*lane), &cursor.to_bytes())?;
         }
+        writing.write_out()?;
         self.unflushed.append(&mut self.unwritten);
         finish(store)?;
         self.unflushed.clear();
