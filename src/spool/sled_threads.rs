@@ -21,13 +21,14 @@
 //! The engine is one for the whole process: where the host itself uses sled of this version and has more than seven jobs wait, there are
 //! threads that are not silent, and this crate's jobs may run on them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
+
+use sled::transaction::{ConflictableTransactionError, TransactionError, abort};
 
 use super::lock::{Lock, Rank};
 
@@ -37,6 +38,9 @@ const PERMANENT: usize = 7;
 /// How long none of them may come by until those that are held are let go. They may hold up what others of them wait for,
 /// if the host uses the engine as well.
 const STALLED: Duration = Duration::from_secs(2);
+
+/// How long one is held if nobody lets it go.
+const HELD_AT_MOST: Duration = Duration::from_secs(10);
 
 /// How often in a row that may bring no other thread: a thread that could not be started never comes.
 const STALLS: usize = 60;
@@ -136,10 +140,7 @@ impl Wake for Trap {
                 *permanent = true;
             }
         });
-        let mut trapped = self.state.lock();
-        while !trapped.open {
-            trapped = trapped.wait(&self.changed);
-        }
+        self.state.lock().wait_while(&self.changed, HELD_AT_MOST, |trapped| !trapped.open);
     }
 }
 
@@ -185,21 +186,22 @@ fn trap(db: &sled::Tree, silent: &mut [bool; PERMANENT]) -> sled::Result<()> {
     let trap = Arc::new(Trap { state: Lock::new(Rank::SledTrap, Trapped::default()), changed: Condvar::new() });
     let _release = Release(&trap);
     let waker = Waker::from(trap.clone());
-    let mut held = 0;
-    while *silent != [true; PERMANENT] {
-        // The first one may have something to write, which another thread does.
-        match pin!(db.flush_async()).poll(&mut Context::from_waker(&waker)) {
-            Poll::Pending if trap.wait_for_more_than(held) => {}
-            Poll::Pending => break,
-            // Done before the waker was known: that holds nobody.
-            Poll::Ready(flushed) => {
-                flushed?;
-                continue;
-            }
+    for held in 0.. {
+        let flush = RefCell::new(Box::pin(db.flush_async()));
+        let poll = |_: &_| match flush.borrow_mut().as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(Err(error)) => Err(ConflictableTransactionError::Storage(error)),
+            Poll::Ready(Ok(_)) | Poll::Pending => abort(()),
+        };
+        // No flush goes on during a transaction: none is done before its waker is known. This one writes nothing.
+        if let Err(TransactionError::Storage(error)) = db.transaction::<_, (), ()>(poll) {
+            return Err(error);
         }
-        held += 1;
+        let came = trap.wait_for_more_than(held);
         for (silent, permanent) in silent.iter_mut().zip(trap.state.lock().permanent) {
             *silent |= permanent;
+        }
+        if !came || *silent == [true; PERMANENT] {
+            break;
         }
     }
     Ok(())
