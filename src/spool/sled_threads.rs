@@ -181,21 +181,27 @@ pub(super) fn silence(db: &sled::Tree) -> sled::Result<()> {
     Ok(())
 }
 
+/// Asks for a flush, and has the thread that is done with it call `waker`.
+fn flush(db: &sled::Tree, waker: &Waker) -> sled::Result<()> {
+    let flush = RefCell::new(Box::pin(db.flush_async()));
+    let poll = |_: &_| match flush.borrow_mut().as_mut().poll(&mut Context::from_waker(waker)) {
+        Poll::Ready(Err(error)) => Err(ConflictableTransactionError::Storage(error)),
+        Poll::Ready(Ok(_)) | Poll::Pending => abort(()),
+    };
+    // No flush goes on during a transaction: none is done before its waker is known. This one writes nothing.
+    match db.transaction::<_, (), ()>(poll) {
+        Err(TransactionError::Storage(error)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Holds one thread after the other until all permanent ones are silent, or no other comes by.
 fn trap(db: &sled::Tree, silent: &mut [bool; PERMANENT]) -> sled::Result<()> {
     let trap = Arc::new(Trap { state: Lock::new(Rank::SledTrap, Trapped::default()), changed: Condvar::new() });
     let _release = Release(&trap);
     let waker = Waker::from(trap.clone());
     for held in 0.. {
-        let flush = RefCell::new(Box::pin(db.flush_async()));
-        let poll = |_: &_| match flush.borrow_mut().as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(Err(error)) => Err(ConflictableTransactionError::Storage(error)),
-            Poll::Ready(Ok(_)) | Poll::Pending => abort(()),
-        };
-        // No flush goes on during a transaction: none is done before its waker is known. This one writes nothing.
-        if let Err(TransactionError::Storage(error)) = db.transaction::<_, (), ()>(poll) {
-            return Err(error);
-        }
+        flush(db, &waker)?;
         let came = trap.wait_for_more_than(held);
         for (silent, permanent) in silent.iter_mut().zip(trap.state.lock().permanent) {
             *silent |= permanent;
@@ -205,4 +211,67 @@ fn trap(db: &sled::Tree, silent: &mut [bool; PERMANENT]) -> sled::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, mpsc};
+
+    use opentelemetry::Context as Telemetry;
+
+    use super::*;
+
+    /// Notes of each thread whether it is silent, and holds it until the others have come by as well.
+    #[derive(Default)]
+    struct Witness {
+        silent: Mutex<BTreeMap<String, bool>>,
+        came: Condvar,
+    }
+
+    impl Wake for Witness {
+        fn wake(self: Arc<Self>) {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            let mut silent = self.silent.lock().unwrap();
+            silent.insert(name, Telemetry::is_current_telemetry_suppressed());
+            self.came.notify_all();
+            drop(self.came.wait_while(silent, |silent| silent.len() < PERMANENT).unwrap());
+        }
+    }
+
+    #[test]
+    fn every_thread_of_the_engine_is_silent_once_a_database_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = || sled::Config::new().flush_every_ms(None);
+        let first = config().path(dir.path().join("first")).open().unwrap();
+        silence(&first).unwrap();
+        let db = config().path(dir.path().join("second")).open().unwrap();
+        db.flush().unwrap();
+        let witness = Arc::new(Witness::default());
+        for count in 1..=PERMANENT {
+            flush(&db, &Waker::from(witness.clone())).unwrap();
+            let silent = witness.silent.lock().unwrap();
+            drop(witness.came.wait_while(silent, |silent| silent.len() < count).unwrap());
+        }
+        let silent = witness.silent.lock().unwrap();
+        let expected = (0..PERMANENT).map(|number| (format!("sled-io-{number}"), true));
+        assert_eq!(*silent, expected.collect());
+    }
+
+    #[test]
+    fn three_may_write_and_one_may_read_at_once() {
+        static PERMITS: Permits = Permits::new(3);
+        let held = [(); 3].map(|()| PERMITS.take());
+        let (sender, came) = mpsc::channel();
+        let fourth = std::thread::spawn(move || {
+            let permit = PERMITS.take();
+            sender.send(*PERMITS.free.lock()).unwrap();
+            drop(permit);
+        });
+        assert!(came.try_recv().is_err());
+        drop(held);
+        assert!(came.recv().unwrap() <= 2);
+        fourth.join().unwrap();
+        assert_eq!(*PERMITS.free.lock(), 3);
+    }
 }
