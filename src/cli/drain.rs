@@ -325,9 +325,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let survey = Survey::of(&directory, args.since, args.dry_run || args.since.is_some())?;
     for (id, number) in &survey.alive {
         let in_it = records(*number);
-        screen::note(&format!(
-            "queue {id}: its owner is alive and delivers it itself: it is skipped ({in_it} in it)"
-        ));
+        screen::note(&format!("queue {id}: its owner is alive and delivers it itself: it is skipped ({in_it} in it)"));
     }
     if survey.waiting == 0 {
         if !survey.alive.is_empty() {

@@ -26,9 +26,9 @@ pub(super) enum Rank {
     Index,
     /// Where the entries of one segment are. It is never held during I/O.
     Entries,
-    /// The silencing of the storage engine's threads, once in a process.
-    SledThreads,
-    /// The engine's threads that are held meanwhile.
+    /// The permits to write and to read: never held while it is written or read.
+    SledPermits,
+    /// The storage engine's threads that are held while they are silenced, once in a process.
     SledTrap,
     /// The housekeeper's handle and the adopted queue. No other lock is taken under it.
     Attached,
@@ -45,7 +45,7 @@ impl Rank {
             Self::ReadCache | Self::CursorStore => 1,
             Self::Index => 2,
             Self::Entries => 3,
-            Self::SledThreads => 4,
+            Self::SledPermits => 4,
             Self::SledTrap => 5,
             Self::Attached => 6,
             Self::QueueLock => 7,
@@ -201,13 +201,13 @@ mod tests {
 
     #[test]
     fn locks_that_are_not_taken_in_ascending_order_panic() {
-        use Rank::{Attached, CursorStore, Entries, Index, QueueLock, ReadCache, SledThreads, SledTrap, Writer};
+        use Rank::{Attached, CursorStore, Entries, Index, QueueLock, ReadCache, SledPermits, SledTrap, Writer};
         let levels = [
             &[Writer][..],
             &[ReadCache, CursorStore],
             &[Index],
             &[Entries],
-            &[SledThreads],
+            &[SledPermits],
             &[SledTrap],
             &[Attached],
             &[QueueLock],

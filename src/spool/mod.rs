@@ -7,6 +7,7 @@
 //! | file | level |
 //! |---|---|
 //! | `bytes`, `position`, `lock`, `fault` | little-endian fields; positions; locks and their order; errors of a disk |
+//! | `mount` | the file system that a path lies on |
 //! | `dir` | which files there are, and who owns them |
 //! | `sled_threads`, `store` | the engine's threads; one database |
 //! | `frame`, `coding`, `entry` | what one value holds; records made smaller |
@@ -44,6 +45,7 @@ mod jobs;
 mod lane;
 mod lock;
 mod loss;
+mod mount;
 mod open;
 mod partition;
 mod position;

@@ -15,6 +15,7 @@ use super::gap::GapEncoder;
 use super::index::Index;
 use super::jobs::Job;
 use super::lock::{self, Guard, Lock, Rank};
+use super::mount::Mount;
 use super::position::SegmentId;
 use super::read_cache::{Phase, ReadCache};
 use super::rejected::RejectedStore;
@@ -79,6 +80,8 @@ pub(super) struct Queue {
     /// With `index`: records were delivered, a segment was recovered, gaps were reported, or the spool was closed.
     pub(super) progress: Condvar,
     pub(super) closed: AtomicBool,
+    /// Whether it pays to write zeros ahead, on the file system that the directory lies on.
+    pub(super) zeros_pay: bool,
     pub(super) jobs: Sender<Job>,
     /// When there is too little room, before anything is evicted.
     #[cfg(test)]
@@ -100,6 +103,7 @@ impl Queue {
             config,
             hooks,
             cursors: Lock::new(Rank::CursorStore, CursorStore::new(found.dir.path.clone())),
+            zeros_pay: Mount::of(&found.dir.path).is_none_or(|mount| mount.overwrites_in_place()),
             dir: found.dir,
             writer: Lock::new(Rank::Writer, writer),
             next_made: Condvar::new(),

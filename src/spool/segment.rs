@@ -17,7 +17,7 @@ use super::entry::{Entry, EntryBytes, EntryHead, HEAD_BYTES, StoredLimits, Summa
 use super::frame::{self, Frame, HEADER_BYTES, Location, MAX_PAYLOAD_BYTES, Patched, ReadErrors};
 use super::lock::{Lock, Rank};
 use super::position::SegmentId;
-use super::store::{self, Shape, Store, file_path};
+use super::store::{self, Shape, Store, Writing, file_path};
 use crate::config::values::BatchLimits;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::SpoolError;
@@ -304,17 +304,30 @@ impl Segment {
         self.first_entry(lane, &(record..u64::MAX)).map(|entry| entry.appended_at)
     }
 
+    /// Begins to write: see [`Store::begin`].
+    pub(super) fn begin(&self) -> Result<Writing<'_>, SpoolError> {
+        match &self.source {
+            Source::Database(store) => Ok(store.begin()),
+            Source::Raw(..) | Source::Missing => Err(SpoolError::Closed),
+        }
+    }
+
     /// Writes the frames of one entry from `first_frame` on; `runway` is the first key without a placeholder. Returns
     /// how many frames it took.
-    pub(super) fn write(&self, first_frame: u64, runway: &mut u64, entry: &[u8]) -> Result<u64, SpoolError> {
-        let Source::Database(store) = &self.source else { return Err(SpoolError::Closed) };
+    pub(super) fn write(
+        &self,
+        writing: &mut Writing<'_>,
+        first_frame: u64,
+        runway: &mut u64,
+        entry: &[u8],
+    ) -> Result<u64, SpoolError> {
         let parts = entry.len().div_ceil(MAX_PAYLOAD_BYTES) as u64;
         let mut bytes = Vec::with_capacity(HEADER_BYTES + entry.len().min(MAX_PAYLOAD_BYTES));
         for (part, payload) in entry.chunks(MAX_PAYLOAD_BYTES).enumerate() {
             let number = first_frame + part as u64;
             if number + RUNWAY >= *runway {
                 for placeholder in *runway..number + 2 * RUNWAY {
-                    store.put(&placeholder.to_be_bytes(), &[])?;
+                    writing.put(&placeholder.to_be_bytes(), &[])?;
                 }
                 *runway = number + 2 * RUNWAY;
             }
@@ -325,18 +338,10 @@ impl Segment {
                 payload,
             };
             frame.write(self.id, &mut bytes);
-            store.put(&number.to_be_bytes(), &bytes)?;
+            writing.put(&number.to_be_bytes(), &bytes)?;
             self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         Ok(parts)
-    }
-
-    /// Makes the frames survive a kill of the process.
-    pub(super) fn write_out(&self) -> Result<(), SpoolError> {
-        match &self.source {
-            Source::Database(store) => store.write_out(),
-            Source::Raw(..) | Source::Missing => Ok(()),
-        }
     }
 
     /// Makes the frames survive a power cut.

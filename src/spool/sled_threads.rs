@@ -1,52 +1,128 @@
-//! [`silence`]: keeps the storage engine's own threads, `sled-io-N`, from logging into the exporter. It touches no file.
+//! The storage engine's own threads, `sled-io-N`: [`silence`] keeps them from logging into the exporter, and a [`Permit`]
+//! keeps them as few as they are. It touches no file.
 //!
 //! They are the only threads at work here that this crate does not start. Their log records would come back through a
 //! bridge: a loop behind the batch processor, and a deadlock behind the simple one, which holds a lock while it waits
 //! for such a thread. The engine lets no one into them, except for one thing: the waker of an asynchronous flush is
 //! called there.
+//!
+//! Seven of them are started together and never end. [`silence`] has each of the seven come by before the first database
+//! is written, however long that takes, so that no time decides whether they are silent. The engine starts another one
+//! when more than seven jobs wait, which would not be silent. So there are never more, whatever the load:
+//!
+//! | who | permits | jobs that wait, each |
+//! |---|---|---|
+//! | [`Permit::to_write`], held from a first `insert` to the end of the `flush` | 3 | 2: one where a log segment is full, which is at most one between two flushes, and one of the flush |
+//! | [`Permit::to_read`], held for a `get`; and [`silence`], which then is alone with the writers | 1 | 1: a read first flushes what it reads, a thread is called with one flush |
+//!
+//! A new database enqueues nothing while it is opened, and one that is dropped has been flushed. Nobody holds a permit
+//! while he syncs.
+//!
+//! The engine is one for the whole process: where the host itself uses sled of this version and has more than seven jobs wait, there are
+//! threads that are not silent, and this crate's jobs may run on them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
+
+use sled::transaction::{ConflictableTransactionError, TransactionError, abort};
 
 use super::lock::{Lock, Rank};
 
-/// How many threads the engine always has.
-const AT_LEAST: usize = 7;
+/// The threads that the engine starts at once and that never end: `sled-io-0` and those after it.
+const PERMANENT: usize = 7;
 
-/// How long a flush waits for a thread while there must be one that is free. On a busy machine it may not run sooner.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long none of them may come by until those that are held are let go. They may hold up what others of them wait for,
+/// if the host uses the engine as well.
+const STALLED: Duration = Duration::from_secs(2);
 
-/// How long a flush waits once as many threads are held as there always are: there may be no other to call its waker.
-const PATIENCE_FOR_MORE: Duration = Duration::from_millis(20);
+/// How long one is held if nobody lets it go.
+const HELD_AT_MOST: Duration = Duration::from_secs(10);
 
-/// How long a thread is held if nobody lets it go.
-const HELD_AT_MOST: Duration = Duration::from_secs(20);
+/// How often in a row that may bring no other thread: a thread that could not be started never comes.
+const STALLS: usize = 60;
 
 thread_local! {
     static SILENT: Cell<bool> = const { Cell::new(false) };
 }
 
+/// A share of the jobs that may wait for the engine's threads, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Permit(&'static Permits);
+
+/// Permits that are to be had.
+#[derive(Debug)]
+struct Permits {
+    free: Lock<usize>,
+    returned: Condvar,
+}
+
+impl Permits {
+    const fn new(count: usize) -> Self {
+        Self { free: Lock::new(Rank::SledPermits, count), returned: Condvar::new() }
+    }
+
+    fn take(&'static self) -> Permit {
+        let mut free = self.free.lock();
+        while *free == 0 {
+            free = free.wait(&self.returned);
+        }
+        *free -= 1;
+        Permit(self)
+    }
+}
+
+static WRITERS: Permits = Permits::new(3);
+static READERS: Permits = Permits::new(1);
+
+impl Permit {
+    /// Waits until another one may write. Between two flushes he writes at most half a log segment.
+    pub(super) fn to_write() -> Self {
+        WRITERS.take()
+    }
+
+    /// Waits until another one may read.
+    pub(super) fn to_read() -> Self {
+        READERS.take()
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        *self.0.free.lock() += 1;
+        self.0.returned.notify_one();
+    }
+}
+
 /// Holds each thread that comes by, so that the next flush goes to another one.
 #[derive(Debug)]
 struct Trap {
-    /// How many are held, and whether they may go.
-    held: Lock<(usize, bool)>,
+    state: Lock<Trapped>,
     changed: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct Trapped {
+    /// How many threads are held.
+    held: usize,
+    /// Which of the permanent ones were.
+    permanent: [bool; PERMANENT],
+    /// Whether they may go.
+    open: bool,
+}
+
 impl Trap {
-    fn wait(&self, patience: Duration, until: impl Fn(&(usize, bool)) -> bool) -> bool {
-        self.held.lock().wait_while(&self.changed, patience, |held| !until(held))
+    fn change(&self, change: impl FnOnce(&mut Trapped)) {
+        change(&mut self.state.lock());
+        self.changed.notify_all();
     }
 
-    fn change(&self, change: impl FnOnce(&mut (usize, bool))) {
-        change(&mut self.held.lock());
-        self.changed.notify_all();
+    /// Whether another thread came by.
+    fn wait_for_more_than(&self, held: usize) -> bool {
+        self.state.lock().wait_while(&self.changed, STALLED, |trapped| trapped.held <= held)
     }
 }
 
@@ -56,39 +132,146 @@ impl Wake for Trap {
             // For as long as the thread lives.
             std::mem::forget(opentelemetry::Context::enter_telemetry_suppressed_scope());
         }
-        self.change(|(count, _)| *count += 1);
-        self.wait(HELD_AT_MOST, |(_, free)| *free);
+        let thread = std::thread::current();
+        let number = thread.name().and_then(|name| name.strip_prefix("sled-io-")?.parse::<usize>().ok());
+        self.change(|trapped| {
+            trapped.held += 1;
+            if let Some(permanent) = number.and_then(|number| trapped.permanent.get_mut(number)) {
+                *permanent = true;
+            }
+        });
+        self.state.lock().wait_while(&self.changed, HELD_AT_MOST, |trapped| !trapped.open);
     }
 }
 
-/// Suppresses telemetry on all of the engine's threads, once in a process. `db` has nothing to write: a flush that has
-/// would wait for one of the threads that are held.
-pub(super) fn silence(db: &sled::Tree) {
-    static BUSY: Lock<()> = Lock::new(Rank::SledThreads, ());
+/// Lets the threads of a trap go, however it ends.
+struct Release<'a>(&'a Trap);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.change(|trapped| trapped.open = true);
+    }
+}
+
+/// Suppresses telemetry on all of the engine's permanent threads, once in a process. `db` is new, and nobody else has it yet.
+///
+/// # Errors
+///
+/// If there are not as many threads as there should be. The next database tries again.
+pub(super) fn silence(db: &sled::Tree) -> sled::Result<()> {
     static DONE: AtomicBool = AtomicBool::new(false);
     if DONE.load(Ordering::Acquire) {
-        return;
+        return Ok(());
     }
-    let _one_at_a_time = BUSY.lock();
-    if DONE.load(Ordering::Acquire) || db.flush().is_err() {
-        return;
+    let _alone = Permit::to_read();
+    if DONE.load(Ordering::Acquire) {
+        return Ok(());
     }
-    let trap = Arc::new(Trap { held: Lock::new(Rank::SledTrap, (0, false)), changed: Condvar::new() });
+    let (mut silent, mut stalls) = ([false; PERMANENT], 0);
+    while silent != [true; PERMANENT] {
+        if stalls == STALLS {
+            let message = format!("of the engine's {PERMANENT} threads, some do not run: {silent:?}");
+            return Err(sled::Error::Unsupported(message));
+        }
+        let before = silent;
+        trap(db, &mut silent)?;
+        stalls = if silent == before { stalls + 1 } else { 0 };
+    }
+    DONE.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Asks for a flush, and has the thread that is done with it call `waker`.
+fn flush(db: &sled::Tree, waker: &Waker) -> sled::Result<()> {
+    let flush = RefCell::new(Box::pin(db.flush_async()));
+    let poll = |_: &_| match flush.borrow_mut().as_mut().poll(&mut Context::from_waker(waker)) {
+        Poll::Ready(Err(error)) => Err(ConflictableTransactionError::Storage(error)),
+        Poll::Ready(Ok(_)) | Poll::Pending => abort(()),
+    };
+    // No flush goes on during a transaction: none is done before its waker is known. This one writes nothing.
+    match db.transaction::<_, (), ()>(poll) {
+        Err(TransactionError::Storage(error)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Holds one thread after the other until all permanent ones are silent, or no other comes by.
+fn trap(db: &sled::Tree, silent: &mut [bool; PERMANENT]) -> sled::Result<()> {
+    let trap = Arc::new(Trap { state: Lock::new(Rank::SledTrap, Trapped::default()), changed: Condvar::new() });
+    let _release = Release(&trap);
     let waker = Waker::from(trap.clone());
-    let mut held = 0;
-    // A few may be done before their waker is known: those hold nobody.
-    for _ in 0..100 {
-        let flush = pin!(db.flush_async());
-        if flush.poll(&mut Context::from_waker(&waker)).is_pending() {
-            let expected = held + 1;
-            let patience = if held < AT_LEAST { PATIENCE } else { PATIENCE_FOR_MORE };
-            if !trap.wait(patience, |(count, _)| *count >= expected) {
-                break;
-            }
-            held = expected;
+    for held in 0.. {
+        flush(db, &waker)?;
+        let came = trap.wait_for_more_than(held);
+        for (silent, permanent) in silent.iter_mut().zip(trap.state.lock().permanent) {
+            *silent |= permanent;
+        }
+        if !came || *silent == [true; PERMANENT] {
+            break;
         }
     }
-    trap.change(|(_, free)| *free = true);
-    // Otherwise the next database tries again.
-    DONE.store(held >= AT_LEAST, Ordering::Release);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, mpsc};
+
+    use opentelemetry::Context as Telemetry;
+
+    use super::*;
+
+    /// Notes of each thread whether it is silent, and holds it until the others have come by as well.
+    #[derive(Default)]
+    struct Witness {
+        silent: Mutex<BTreeMap<String, bool>>,
+        came: Condvar,
+    }
+
+    impl Wake for Witness {
+        fn wake(self: Arc<Self>) {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            let mut silent = self.silent.lock().unwrap();
+            silent.insert(name, Telemetry::is_current_telemetry_suppressed());
+            self.came.notify_all();
+            drop(self.came.wait_while(silent, |silent| silent.len() < PERMANENT).unwrap());
+        }
+    }
+
+    #[test]
+    fn every_thread_of_the_engine_is_silent_once_a_database_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = || sled::Config::new().flush_every_ms(None);
+        let first = config().path(dir.path().join("first")).open().unwrap();
+        silence(&first).unwrap();
+        let db = config().path(dir.path().join("second")).open().unwrap();
+        db.flush().unwrap();
+        let witness = Arc::new(Witness::default());
+        for count in 1..=PERMANENT {
+            flush(&db, &Waker::from(witness.clone())).unwrap();
+            let silent = witness.silent.lock().unwrap();
+            drop(witness.came.wait_while(silent, |silent| silent.len() < count).unwrap());
+        }
+        let silent = witness.silent.lock().unwrap();
+        let expected = (0..PERMANENT).map(|number| (format!("sled-io-{number}"), true));
+        assert_eq!(*silent, expected.collect());
+    }
+
+    #[test]
+    fn whoever_would_hold_one_permit_too_many_waits_until_one_is_returned() {
+        static PERMITS: Permits = Permits::new(3);
+        let held = [(); 3].map(|()| PERMITS.take());
+        let (sender, came) = mpsc::channel();
+        let fourth = std::thread::spawn(move || {
+            let permit = PERMITS.take();
+            sender.send(*PERMITS.free.lock()).unwrap();
+            drop(permit);
+        });
+        assert!(came.try_recv().is_err());
+        drop(held);
+        assert!(came.recv().unwrap() < 3, "the fourth holds one");
+        fourth.join().unwrap();
+        assert_eq!(*PERMITS.free.lock(), 3);
+    }
 }

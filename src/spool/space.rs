@@ -141,10 +141,11 @@ impl Queue {
         Ok(())
     }
 
-    /// Whether segments take their disk before they are written: only where they are synced, and where there is enough.
+    /// Whether segments take their disk before they are written: only where that pays, where they are synced, and where there is enough.
     pub(super) fn reserves(&self, space: &Space) -> bool {
         let (limits, least) = (&self.config.limits, 4 * self.config.segment_bytes);
-        self.config.durability == Durability::Sync
+        self.zeros_pay
+            && self.config.durability == Durability::Sync
             && limits.max_bytes.saturating_sub(space.used + space.written) >= least
             && space.free.saturating_sub(limits.min_free_bytes) >= least
     }

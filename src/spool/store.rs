@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::bytes::index;
 use super::dir::{create_in, io_error, make_private, sync_dir};
-use super::sled_threads;
+use super::sled_threads::{self, Permit};
 use crate::error::SpoolError;
 
 /// The measures of a database.
@@ -55,8 +55,47 @@ pub(super) struct Store {
     /// The database's own file: what `fdatasync` is called on.
     file: File,
     dir: PathBuf,
+    log_segment_bytes: usize,
     #[cfg(test)]
     failing_syncs: AtomicBool,
+}
+
+/// The writing to a database, from a first [`put`](Self::put) until all of it is [written out](Self::write_out).
+#[derive(Debug)]
+pub(super) struct Writing<'a> {
+    store: &'a Store,
+    /// How many bytes were put and not written out.
+    pending: usize,
+    _permit: Permit,
+}
+
+impl Writing<'_> {
+    pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), SpoolError> {
+        self.store.write("write to", |db| db.insert(key, value))?;
+        self.put_bytes(key.len() + value.len())
+    }
+
+    /// Gives what was put to the operating system: it then survives a kill of the process.
+    pub(super) fn write_out(self) -> Result<(), SpoolError> {
+        self.store.flush()
+    }
+
+    /// Makes what was put survive a power cut.
+    pub(super) fn sync(self) -> Result<(), SpoolError> {
+        let store = self.store;
+        self.write_out()?;
+        store.sync_data()
+    }
+
+    /// Counts bytes, and writes them out before more than one log segment could be full of them.
+    fn put_bytes(&mut self, bytes: usize) -> Result<(), SpoolError> {
+        self.pending += bytes;
+        if self.pending > self.store.log_segment_bytes / 2 {
+            self.pending = 0;
+            self.store.flush()?;
+        }
+        Ok(())
+    }
 }
 
 /// Where what will be `dir` is made.
@@ -121,15 +160,17 @@ impl Store {
                 return Err(io_error("open", &path, error));
             }
         };
-        sled_threads::silence(&db);
-        Ok(Self {
+        let store = Self {
             db: Some(db),
             failed: AtomicBool::new(false),
             file,
             dir: dir.to_owned(),
+            log_segment_bytes: shape.log_segment_bytes,
             #[cfg(test)]
             failing_syncs: AtomicBool::new(false),
-        })
+        };
+        store.write("start the threads of", sled_threads::silence)?;
+        Ok(store)
     }
 
     /// Fills the file with zeros up to so many bytes: what is written there later changes no length, and syncing it takes
@@ -154,18 +195,21 @@ impl Store {
         trim(&self.file);
     }
 
-    pub(super) fn put(&self, key: &[u8], value: &[u8]) -> Result<(), SpoolError> {
-        self.write("write to", |db| db.insert(key, value)).map(drop)
-    }
-
-    /// Gives what was written to the operating system: it then survives a kill of the process.
-    pub(super) fn write_out(&self) -> Result<(), SpoolError> {
-        self.write("write out", sled::Tree::flush).map(drop)
+    /// Waits until it may be written to, and no longer than others do that.
+    pub(super) fn begin(&self) -> Writing<'_> {
+        Writing { store: self, pending: 0, _permit: Permit::to_write() }
     }
 
     /// Makes what was written survive a power cut.
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
-        self.write_out()?;
+        self.begin().sync()
+    }
+
+    fn flush(&self) -> Result<(), SpoolError> {
+        self.write("write out", sled::Tree::flush).map(drop)
+    }
+
+    fn sync_data(&self) -> Result<(), SpoolError> {
         #[cfg(test)]
         if self.failing_syncs.load(Ordering::Acquire) {
             return Err(io_error("sync", &self.dir, std::io::ErrorKind::Other.into()));
@@ -179,6 +223,7 @@ impl Store {
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>, SpoolError> {
+        let _permit = Permit::to_read();
         Ok(guarded("read", &self.dir, || self.db()?.get(key))?.map(Value))
     }
 

@@ -108,6 +108,8 @@ impl Queue {
         let limits =
             StoredLimits { max_records: self.config.batch.max_records, max_bytes: self.config.batch.max_bytes };
         let mut bytes = Vec::new();
+        let segment = active.segment.clone();
+        let mut writing = segment.begin()?;
         for (key, block) in blocks {
             let (key, lane, mut first_record) = active.lane(stored_key(key));
             let boundary = self.index.lock().begin_append(&key);
@@ -124,19 +126,19 @@ impl Queue {
                 };
                 entry::write(&entry, &key, framing, part, self.config.coding, &mut bytes);
                 let meta = EntryMeta::new(active.frames, &entry, part.payload.len());
-                active.frames += active.segment.write(active.frames, &mut active.runway, &bytes)?;
+                active.frames += segment.write(&mut writing, active.frames, &mut active.runway, &bytes)?;
                 first_record += u64::from(entry.records);
                 added.push(Added { key: key.clone(), entry, meta });
             }
             active.lanes.insert(key, (lane, first_record));
         }
         match self.config.durability {
-            Durability::Sync => active.segment.sync()?,
+            Durability::Sync => writing.sync()?,
             Durability::Interval(_) => {
-                active.segment.write_out()?;
+                writing.write_out()?;
                 self.ask(Job::SyncSoon);
             }
-            Durability::Process => active.segment.write_out()?,
+            Durability::Process => writing.write_out()?,
         }
         Ok(added)
     }

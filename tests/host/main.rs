@@ -22,6 +22,7 @@ use opentelemetry_spool::{BoxError, Durability, Encoder, Framing, FromSdk, JsonE
 
 #[cfg(feature = "internal-logs")]
 mod events;
+mod scarce_cpu;
 
 /// The helper program.
 const CHILD: &str = env!("CARGO_BIN_EXE_spool-test-child");
@@ -276,6 +277,14 @@ fn an_empty_batch_is_accepted_and_nothing_is_sent() {
     let stats = built.handle().stats();
     assert_eq!((stats.accepted_records, stats.requests, stats.failed_exports), (0, 0, 0));
     assert_eq!(receiver.requests().len(), 0);
+}
+
+#[test]
+fn large_appends_of_several_exporters_at_once_start_no_other_thread_of_the_engine() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let mut child = Child::start(Command::new(CHILD), "crowd", settings(&receiver.url("/"), spool.path()));
+    assert_eq!(child.wait_for("logged"), "7", "threads of the engine");
+    child.finish();
 }
 
 // --- functions of the user's that panic ----------------------------------------------------------------------------

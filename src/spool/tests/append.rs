@@ -175,7 +175,7 @@ fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
     // The written bytes may end with zeros as well.
     let mut runway = 0;
     for number in 0..10 {
-        segment.write(number, &mut runway, &vec![0; 60_000]).unwrap();
+        segment.write(&mut segment.begin().unwrap(), number, &mut runway, &vec![0; 60_000]).unwrap();
     }
     segment.sync().unwrap();
     segment.trim();

@@ -3,6 +3,8 @@
 
 mod bridged;
 pub mod crash;
+#[cfg(target_os = "linux")]
+mod crowd;
 #[cfg(feature = "gzip-http")]
 pub mod fixture;
 mod fork_exporter;
@@ -37,6 +39,8 @@ pub fn run(name: &str) {
     match name {
         "bridged" => bridged::main(),
         "crash" => crash::main(),
+        #[cfg(target_os = "linux")]
+        "crowd" => crowd::main(),
         #[cfg(feature = "gzip-http")]
         "fixture" => fixture::main(),
         "fork-exporter" => fork_exporter::main(),
