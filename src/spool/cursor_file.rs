@@ -18,13 +18,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::bytes::{Fields, len32};
 use super::cursor::{LaneCursor, LaneCursors};
-use super::dir::{io_error, private_file, sync_dir, write_all_at};
+use super::files::{io_error, remove_file, rename, sync_data, sync_dir, write_all_at, write_synced};
 use super::position::SegmentId;
 use crate::error::SpoolError;
 
@@ -317,10 +317,7 @@ fn write_new(
             None => return Err(io::Error::new(io::ErrorKind::FileTooLarge, "there are too many partitions")),
         }
     };
-    let file = private_file(path)?;
-    write_all_at(&file, &copy, 0)?;
-    write_all_at(&file, &copy, copy_bytes as u64)?;
-    file.sync_all()?;
+    write_synced(path, &[copy.as_slice(); 2].concat())?;
     Ok((copy_bytes, end))
 }
 
@@ -364,11 +361,11 @@ impl CursorFile {
         let new = path.with_extension("new");
         let replace = || {
             let (copy_bytes, offset) = write_new(&new, id, generation, copy_bytes.max(FIRST_COPY_BYTES), &lanes)?;
-            fs::rename(&new, &path)?;
+            rename(&new, &path)?;
             Ok((open_file(&path)?, copy_bytes, offset))
         };
         let (file, copy_bytes, offset) = replace().map_err(|error| {
-            let _ = fs::remove_file(&new);
+            let _ = remove_file(&new);
             io_error("write", &path, error)
         })?;
         sync_dir(segment)?;
@@ -387,7 +384,7 @@ impl CursorFile {
         }
         for copy in [0, self.copy_bytes] {
             let at = copy + self.end.offset;
-            write_all_at(&self.file, &records, at as u64).map_err(|error| self.write_error(error))?;
+            write_all_at(&self.file, &self.path(), &records, at as u64).map_err(|error| self.write_error(error))?;
         }
         self.end.offset += records.len();
         Ok(())
@@ -403,7 +400,9 @@ impl CursorFile {
         };
         // Of the copy that is not written, all has to be on disk.
         for at in [0, self.copy_bytes] {
-            let written = self.file.sync_data().and_then(|()| write_all_at(&self.file, &copy, at as u64));
+            let path = self.path();
+            let synced = sync_data(&self.file, &path);
+            let written = synced.and_then(|()| write_all_at(&self.file, &path, &copy, at as u64));
             written.map_err(|error| self.write_error(error))?;
         }
         self.end = Position { generation, offset };
@@ -425,11 +424,15 @@ impl CursorFile {
 
     /// Makes what was written survive a power cut.
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
-        self.file.sync_data().map_err(|error| io_error("sync", &cursor_path(&self.segment), error))
+        sync_data(&self.file, &self.path()).map_err(|error| io_error("sync", &self.path(), error))
+    }
+
+    fn path(&self) -> PathBuf {
+        cursor_path(&self.segment)
     }
 
     fn write_error(&self, error: io::Error) -> SpoolError {
-        io_error("write", &cursor_path(&self.segment), error)
+        io_error("write", &self.path(), error)
     }
 }
 
@@ -449,6 +452,8 @@ fn open_file(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const ID: SegmentId = SegmentId { number: 3, random: 0x1234_5678_9abc_def0 };

@@ -58,6 +58,11 @@ impl CursorStore {
         self.open.retain(|(open, _)| *open != segment);
     }
 
+    /// Closes every file.
+    pub(super) fn close(&mut self) {
+        self.open.clear();
+    }
+
     /// Sees that a segment's file has room for the cursors of so many lanes, and says for how many it has.
     pub(super) fn make_room(&mut self, segment: SegmentId, lanes: usize) -> Result<usize, SpoolError> {
         self.with_file(segment, |file| file.make_room(lanes))
@@ -74,13 +79,20 @@ impl CursorStore {
             while let Some((lane, cursor)) = cursors.next_if(|(lane, _)| lane.segment == segment) {
                 of_segment.push((lane.lane, cursor));
             }
-            if let Err(error) = self.with_file(segment, |file| file.write(&of_segment)) {
+            if let Err(error) = self.with_file(segment, |file| file.write(&of_segment))
+                && !self.is_gone(segment)
+            {
                 self.unwritten.extend(of_segment.into_iter().map(|(lane, cursor)| (LaneId { segment, lane }, cursor)));
                 written = Err(error);
             }
         }
         self.note(&written);
         written
+    }
+
+    /// Whether a segment was deleted, and its cursors with it.
+    fn is_gone(&self, segment: SegmentId) -> bool {
+        !segment_path(&self.queue, segment).exists() && self.queue.exists()
     }
 
     /// Makes the cursors of a segment that are written survive a power cut.
@@ -110,7 +122,7 @@ impl CursorStore {
     ) -> Result<T, SpoolError> {
         #[cfg(test)]
         if self.failing_until.is_some_and(|until| std::time::Instant::now() < until) {
-            return Err(super::dir::io_error("write", &self.queue, std::io::ErrorKind::StorageFull.into()));
+            return Err(super::files::io_error("write", &self.queue, std::io::ErrorKind::StorageFull.into()));
         }
         let open = self.open.iter().position(|(open, _)| *open == segment).map(|at| self.open.remove(at).1);
         let mut file = match open {

@@ -17,10 +17,13 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::bytes::index;
+use super::files::{
+    create, create_in, ensure_in, io_error, private, remove_dir, remove_file, rename, sync_dir, write, write_synced,
+};
 use super::lock::{Lock, Rank};
 use super::position::{SegmentId, parse_hex};
 use crate::error::SpoolError;
@@ -41,104 +44,6 @@ const BALLAST_BYTES: u32 = 1 << 20;
 /// Says in a segment that could not be renamed that it is being deleted.
 const DEAD: &str = "dead";
 pub(super) const QUARANTINE: &str = "quarantine";
-
-pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> SpoolError {
-    SpoolError::Io { action, path: path.to_owned(), source }
-}
-
-/// Makes a directory and those above it, for the owner alone. Each that is new survives a power cut: so is it, and the
-/// directory that names it, synced.
-pub(super) fn create(dir: &Path) -> Result<(), SpoolError> {
-    let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
-    for new in missing.iter().rev() {
-        create_in(new)?;
-        sync_dir(above(new))?;
-    }
-    if missing.is_empty() { Ok(()) } else { sync_dir(dir) }
-}
-
-/// The directory that a path is in.
-fn above(path: &Path) -> &Path {
-    path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Makes a directory in one that is there. If that has vanished, another one in its place would be nobody's.
-pub(super) fn create_in(dir: &Path) -> Result<(), SpoolError> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(io_error("create", dir, error)),
-        _ => Ok(()),
-    }
-}
-
-/// Makes a file, or empties the one that is there, for the owner alone.
-pub(super) fn private_file(path: &Path) -> io::Result<File> {
-    private(OpenOptions::new().write(true).create(true).truncate(true)).open(path)
-}
-
-/// Has a file created for the owner alone.
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
-}
-
-/// Takes the permissions of all others from a file that something else made.
-pub(super) fn make_private(path: &Path) -> Result<(), SpoolError> {
-    #[cfg(unix)]
-    {
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        fs::set_permissions(path, permissions).map_err(|error| io_error("protect", path, error))?;
-    }
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
-}
-
-/// Makes what was created, renamed or removed in `dir` survive a power cut. Only Unix lets a directory be synced;
-/// elsewhere the file system's own journal has to do.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
-    if cfg!(unix) {
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", dir, error))?;
-    }
-    Ok(())
-}
-
-/// Reads bytes at a place in a file, whoever else reads it.
-pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-    #[cfg(unix)]
-    return std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset);
-    #[cfg(windows)]
-    {
-        let mut read = 0;
-        while read < bytes.len() {
-            match std::os::windows::fs::FileExt::seek_read(file, &mut bytes[read..], offset + read as u64)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                len => read += len,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Writes bytes at a place in a file.
-pub(super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    #[cfg(unix)]
-    return std::os::unix::fs::FileExt::write_all_at(file, bytes, offset);
-    #[cfg(windows)]
-    {
-        let mut written = 0;
-        while written < bytes.len() {
-            match std::os::windows::fs::FileExt::seek_write(file, &bytes[written..], offset + written as u64)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                len => written += len,
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Makes the directory of a spool, or sees that it is one.
 pub(super) fn prepare(root: &Path) -> Result<(), SpoolError> {
@@ -167,10 +72,7 @@ pub(super) struct QueueDir {
 
 impl Drop for QueueDir {
     fn drop(&mut self) {
-        // Or a process that was forked would keep it.
-        for lock in self.lock.lock().iter().chain(&self.dir_lock) {
-            let _ = lock.unlock();
-        }
+        self.unlock();
     }
 }
 
@@ -216,7 +118,7 @@ impl QueueDir {
             let path = queue_path(root, id);
             create_in(&path)?;
             if let Some(queue) = Self::try_lock(root, id, Access::Exclusive)? {
-                sync_dir(&path)?;
+                // A lock file that a power cut takes is nobody's.
                 sync_dir(root)?;
                 return Ok(queue);
             }
@@ -265,7 +167,24 @@ impl QueueDir {
     /// Makes a shared lock one's own; false if others have it as well.
     #[cfg(feature = "cli")]
     pub(super) fn make_exclusive(&self) -> bool {
-        self.dir_lock.iter().chain(&*self.lock.lock()).all(|lock| lock.try_lock().is_ok())
+        let lock = self.lock.lock();
+        if cfg!(windows) {
+            // There a lock does not turn into another one, not even into the same.
+            let _ = lock.as_ref().map(File::unlock);
+        }
+        let exclusive = self.dir_lock.iter().chain(&*lock).all(|lock| lock.try_lock().is_ok());
+        if cfg!(windows) && !exclusive {
+            let _ = lock.as_ref().map(File::try_lock_shared);
+        }
+        exclusive
+    }
+
+    /// Gives up the queue.
+    fn unlock(&self) {
+        // Or a process that was forked would keep it.
+        for lock in self.lock.lock().take().iter().chain(&self.dir_lock) {
+            let _ = lock.unlock();
+        }
     }
 
     /// Locks a queue's directory; `None` if it is someone else's or was removed meanwhile.
@@ -314,14 +233,21 @@ impl QueueDir {
     /// Deletes a queue, with what is in it.
     pub(super) fn remove(&self) -> Result<(), SpoolError> {
         let dead = self.path.with_extension(DEAD);
-        if fs::rename(&self.path, &dead).is_ok() {
-            return fs::remove_dir_all(&dead).map_err(|error| io_error("remove", &dead, error));
+        // Nor is a directory renamed on Windows in which a file is open.
+        if !cfg!(windows) && rename(&self.path, &dead).is_ok() {
+            // Or a power cut could bring half of it back under its name.
+            sync_dir(self.root())?;
+            return remove_dir(&dead).map_err(|error| io_error("remove", &dead, error));
         }
-        // A queue without segments is nobody's, whatever else is left of it.
         for segment in self.segments()? {
             self.remove_segment(segment)?;
         }
-        fs::remove_dir_all(&self.path).map_err(|error| io_error("remove", &self.path, error))
+        // Who takes the queue from now on finds it empty, and deletes it as well.
+        self.unlock();
+        match remove_dir(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &self.path, error)),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn segment(&self, id: SegmentId) -> PathBuf {
@@ -342,7 +268,7 @@ impl QueueDir {
                 Some(id) if !path.join(DEAD).exists() => segments.push(id),
                 // A remainder that cannot be removed hinders nobody.
                 Some(_) => drop(remove_in_place(&path)),
-                None if name.ends_with(".dead") || name.ends_with(".new") => drop(fs::remove_dir_all(path)),
+                None if name.ends_with(".dead") || name.ends_with(".new") => drop(remove_dir(&path)),
                 None => {}
             }
         }
@@ -360,10 +286,10 @@ impl QueueDir {
     /// directory cannot be renamed (a lower layer of overlayfs), by a file in it.
     pub(super) fn retire(&self, id: SegmentId) -> Result<(), SpoolError> {
         let path = self.segment(id);
-        match fs::rename(&path, self.dead(id)) {
+        match rename(&path, &self.dead(id)) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => match private_file(&path.join(DEAD)) {
+            Err(error) => match write(&path.join(DEAD), &[]) {
                 Ok(_) => sync_dir(&path),
                 Err(_) => Err(io_error("rename", &path, error)),
             },
@@ -376,7 +302,7 @@ impl QueueDir {
         if segment.join(DEAD).exists() {
             return remove_in_place(&segment).map_err(|error| io_error("remove", &segment, error));
         }
-        match fs::remove_dir_all(&dead) {
+        match remove_dir(&dead) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &dead, error)),
             _ => Ok(()),
         }
@@ -389,23 +315,23 @@ impl QueueDir {
             return;
         }
         let zeros = vec![0; index(BALLAST_BYTES.into())];
-        if private_file(&path).and_then(|mut file| file.write_all(&zeros)).is_err() {
-            let _ = fs::remove_file(&path);
+        if write(&path, &zeros).is_err() {
+            let _ = remove_file(&path);
         }
     }
 
     /// Whether there was any ballast to give back.
     pub(super) fn give_ballast(&self) -> bool {
-        fs::remove_file(self.path.join(BALLAST)).is_ok()
+        remove_file(&self.path.join(BALLAST)).is_ok()
     }
 
     /// Moves a damaged segment to where a person looks at it; the oldest of those make room, so that they have at most
     /// `max_bytes` together.
     pub(super) fn quarantine(&self, id: SegmentId, max_bytes: u64) -> Result<(), SpoolError> {
         let quarantine = self.root().join(QUARANTINE);
-        create_in(&quarantine)?;
+        ensure_in(&quarantine)?;
         let (from, to) = (self.segment(id), quarantine.join(format!("{:016x}.{id}", self.id)));
-        match fs::rename(&from, &to) {
+        match rename(&from, &to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("rename", &from, error)),
             _ => {}
         }
@@ -424,7 +350,7 @@ impl QueueDir {
         let found = fs::read_dir(self.root().join(QUARANTINE)).into_iter().flatten().flatten();
         let oldest = found.min_by_key(|found| found.metadata().and_then(|meta| meta.modified()).ok());
         let Some(path) = oldest.map(|oldest| oldest.path()) else { return Ok(false) };
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if path.is_dir() { remove_dir(&path) } else { remove_file(&path) };
         match removed {
             // Another process was faster.
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path, error)),
@@ -440,12 +366,7 @@ impl QueueDir {
     /// elsewhere, so it must not be found here as well.
     pub(super) fn put_accepted(&self, id: SegmentId, frames: u64) -> Result<(), SpoolError> {
         let path = accepted_file(&self.segment(id));
-        private_file(&path)
-            .and_then(|mut file| {
-                writeln!(file, "{frames}")?;
-                file.sync_all()
-            })
-            .map_err(|error| io_error("write", &path, error))?;
+        write_synced(&path, format!("{frames}\n").as_bytes()).map_err(|error| io_error("write", &path, error))?;
         sync_dir(&self.segment(id))
     }
 
@@ -461,9 +382,9 @@ impl QueueDir {
         }
         let path = self.path.join(ENDPOINT);
         let new = path.with_extension("new");
-        let written = private_file(&new).and_then(|mut file| writeln!(file, "{endpoint}"));
-        if written.and_then(|()| fs::rename(&new, &path)).is_err() {
-            let _ = fs::remove_file(&new);
+        let written = write(&new, format!("{endpoint}\n").as_bytes());
+        if written.and_then(|_| rename(&new, &path)).is_err() {
+            let _ = remove_file(&new);
         }
     }
 
@@ -529,7 +450,7 @@ fn list_queues(root: &Path) -> Result<Vec<u64>, SpoolError> {
             ids.push(id);
         } else if name.strip_suffix(".dead").and_then(parse_hex).is_some() {
             // Another process may be at it as well.
-            let _ = fs::remove_dir_all(found.path());
+            let _ = remove_dir(&found.path());
         }
     }
     ids.sort_unstable();
@@ -576,10 +497,9 @@ fn remove_in_place(dir: &Path) -> io::Result<()> {
         if found.file_name() == DEAD {
             continue;
         }
-        if found.file_type()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+        if found.file_type()?.is_dir() { remove_dir(&path)? } else { remove_file(&path)? }
     }
-    fs::remove_file(dir.join(DEAD))?;
-    fs::remove_dir(dir)
+    remove_dir(dir)
 }
 
 fn check_format(root: &Path) -> Result<(), SpoolError> {
@@ -608,12 +528,8 @@ pub(super) fn has_format(root: &Path) -> Result<bool, SpoolError> {
 /// Renamed into place, so that another process sees the whole file or none.
 fn write_format(root: &Path, path: &Path) -> Result<(), SpoolError> {
     let new = root.join(format!("format.{:08x}", fastrand::u32(..)));
-    private_file(&new)
-        .and_then(|mut file| {
-            writeln!(file, "{FORMAT_NAME} {FORMAT}")?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&new, path))
-        .map_err(|error| io_error("write", path, error))?;
-    sync_dir(root)
+    // A power cut may take the name until there is a queue; the file is written again then.
+    write_synced(&new, format!("{FORMAT_NAME} {FORMAT}\n").as_bytes())
+        .and_then(|()| rename(&new, path))
+        .map_err(|error| io_error("write", path, error))
 }

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::active::NextSegment;
-use super::dir::io_error;
+use super::files::io_error;
 use super::jobs::Job;
 use super::lock::is_out_of_order;
 use super::position::SegmentId;
@@ -258,6 +258,7 @@ impl Queue {
         // Not every file system deletes a file that is open.
         let open = self.read_cache.lock().close(segment);
         drop(open);
+        self.index.lock().forget_cursors(segment);
         self.cursors.lock().forget(segment);
         if damaged {
             self.dir.quarantine(segment, self.config.limits.max_bytes / 8)?;

@@ -304,6 +304,11 @@ impl Index {
         (self.active != Some(oldest) && !self.readable.unrecovered.contains(&oldest)).then_some(oldest)
     }
 
+    /// Forgets the cursors of a segment that is delivered.
+    pub(super) fn forget_cursors(&mut self, segment: SegmentId) {
+        self.unwritten.retain(|lane, _| lane.segment != segment);
+    }
+
     /// Removes a segment that is delivered.
     pub(super) fn remove(&mut self, segment: SegmentId) {
         self.segments.remove(&segment);
@@ -330,7 +335,7 @@ impl Index {
                 lost.push(Gap { key, reason, records, first: Some(first), last: Some(last) });
             }
         }
-        self.unwritten.retain(|lane, _| lane.segment != segment);
+        self.forget_cursors(segment);
         self.remove(segment);
         (lost, unreported)
     }

@@ -15,9 +15,10 @@ use super::coding::Coding;
 use super::cursor::{LaneCursor, LaneCursors};
 use super::cursor_file::{self, Flaw};
 use super::dir::{
-    self, QUARANTINE, QueueDir, endpoint_of, has_format, io_error, list, parse_queue, parse_segment, queue_path, walk,
+    self, QUARANTINE, QueueDir, endpoint_of, has_format, list, parse_queue, parse_segment, queue_path, walk,
 };
 use super::entry::{Entry, system_time};
+use super::files::{self, io_error};
 use super::frame::{self, ReadErrors};
 use super::lane;
 use super::position::{LaneId, SegmentId, parse_hex};
@@ -115,7 +116,7 @@ impl Queue {
         walk(&self.path).ok()
     }
 
-    /// Its segments, the oldest first. One that is deleted meanwhile may be missing.
+    /// Its segments, the oldest first. One that is deleted meanwhile may be missing, and on Windows one that its owner writes.
     pub(crate) fn segments(&self) -> Result<Vec<SegmentFiles>, SpoolError> {
         let found = match list(&self.path) {
             Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -127,6 +128,7 @@ impl Queue {
                 let id = parse_segment(&found.file_name().to_string_lossy())?;
                 Some(SegmentFiles::new(found.path(), self.id, id))
             })
+            .filter(|segment| !segment.is_locked())
             .collect();
         segments.sort_by_key(|segment| segment.id);
         Ok(segments)
@@ -220,6 +222,13 @@ impl SegmentFiles {
     /// The same segment as it is now; `None` if it is not there any more.
     pub(crate) fn reread(&self) -> Option<Self> {
         self.path.exists().then(|| Self::new(self.path.clone(), self.queue, self.id))
+    }
+
+    /// Whether the engine has it open on Windows, where its lock keeps all others from reading.
+    fn is_locked(&self) -> bool {
+        const LOCK_VIOLATION: i32 = 33;
+        let read = || File::open(file_path(&self.path))?.read(&mut [0]);
+        cfg!(windows) && read().is_err_and(|error| error.raw_os_error() == Some(LOCK_VIOLATION))
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -338,7 +347,7 @@ impl SegmentFiles {
 
     /// Deletes it.
     pub(crate) fn remove(&self) -> Result<(), SpoolError> {
-        fs::remove_dir_all(&self.path).map_err(|error| io_error("remove", &self.path, error))
+        files::remove_dir(&self.path).map_err(|error| io_error("remove", &self.path, error))
     }
 }
 

@@ -7,7 +7,7 @@
 //! | file | level |
 //! |---|---|
 //! | `bytes`, `position`, `lock`, `fault` | little-endian fields; positions; locks and their order; errors of a disk |
-//! | `mount` | the file system that a path lies on |
+//! | `files`, `mount` | the calls that change files; the file system that a path lies on |
 //! | `dir` | which files there are, and who owns them |
 //! | `sled_threads`, `store` | the engine's threads; one database |
 //! | `frame`, `coding`, `entry` | what one value holds; records made smaller |
@@ -32,6 +32,7 @@ mod cursor_store;
 mod dir;
 mod entry;
 mod fault;
+mod files;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -279,7 +279,9 @@ impl Spool {
             drop(next);
             let _ = queue.dir.remove_segment(id);
         }
-        let closed = if drained { queue.dir.remove() } else { queue.settle() };
+        let closed = if drained { Ok(()) } else { queue.settle() };
+        queue.cursors.lock().close();
+        let closed = closed.and_then(|()| if drained { queue.dir.remove() } else { Ok(()) });
         if let Err(error) = &closed {
             queue.report_event(SpoolEvent::CloseFailed { reason: error_chain(error) });
         }

@@ -5,8 +5,8 @@
 //! rejected again after a crash is there once. It begins with a checksum of the rest: a record that was altered is named,
 //! and never sent.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +17,8 @@ use serde_core::ser::SerializeStruct;
 use serde_core::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::dir::{create_in, io_error, list, private_file, sync_dir};
+use super::dir::list;
+use super::files::{self, ensure_in, io_error, rename, sync_dir, write_synced};
 use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
 
@@ -74,7 +75,8 @@ impl RejectedRecord {
             partition_key: text("partition_key")?,
             status: value.get("status")?.as_u64()?.try_into().ok()?,
             response: text("response")?,
-            rejected_at: UNIX_EPOCH + Duration::try_from_secs_f64(value.get("rejected_at")?.as_f64()?).ok()?,
+            rejected_at: UNIX_EPOCH
+                .checked_add(Duration::try_from_secs_f64(value.get("rejected_at")?.as_f64()?).ok()?)?,
             content_type: text("content_type")?,
             // By the status, if a later version knows more.
             response_protocol: text("response_protocol")
@@ -206,7 +208,7 @@ impl RejectedStore {
 
     /// Keeps records, synced when this returns. The oldest make room for them: how many.
     pub(super) fn put(&self, records: &[RejectedRecord]) -> Result<u64, SpoolError> {
-        create_in(&self.dir)?;
+        ensure_in(&self.dir)?;
         let mut evicted = 0;
         for record in records {
             evicted += self.write(record)?;
@@ -220,11 +222,8 @@ impl RejectedStore {
         let evicted = self.make_room(bytes.len() as u64)?;
         let path = self.dir.join(format!("{}.json", record.batch_id));
         let new = path.with_extension("new");
-        let written = private_file(&new).and_then(|mut file: File| {
-            file.write_all(&bytes)?;
-            file.sync_all()
-        });
-        written.and_then(|()| fs::rename(&new, &path)).map_err(|error| io_error("write", &path, error))?;
+        let written = write_synced(&new, &bytes).and_then(|()| rename(&new, &path));
+        written.map_err(|error| io_error("write", &path, error))?;
         Ok(evicted)
     }
 
@@ -329,7 +328,7 @@ impl RejectedStore {
 
 /// Deletes a file, which may be gone already: other processes make room too.
 fn remove_file(path: &Path) -> Result<(), SpoolError> {
-    match fs::remove_file(path) {
+    match files::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
         _ => Ok(()),
     }
@@ -419,7 +418,7 @@ mod tests {
             evicted += store.put(&[record(number, &[b'x'; 2000])]).unwrap();
             // The file system's clock ticks in steps.
             let path = store.dir.join(format!("{}.json", record(number, b"").batch_id));
-            File::options()
+            fs::File::options()
                 .write(true)
                 .open(path)
                 .unwrap()

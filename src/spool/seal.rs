@@ -5,12 +5,11 @@
 //! ```
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bytes::{Fields, len32};
-use super::dir::{io_error, private_file, sync_dir};
+use super::files::{io_error, rename, sync_dir, write_synced};
 use super::frame::ReadErrors;
 use super::position::SegmentId;
 use super::segment::{LaneSummary, Segment};
@@ -41,12 +40,8 @@ impl Seal {
     pub(super) fn write(&self, segment: &Path) -> Result<(), SpoolError> {
         let path = file_path(segment);
         let new = path.with_extension("new");
-        private_file(&new)
-            .and_then(|mut file| {
-                file.write_all(&self.to_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| fs::rename(&new, &path))
+        write_synced(&new, &self.to_bytes())
+            .and_then(|()| rename(&new, &path))
             .map_err(|error| io_error("write", &path, error))?;
         sync_dir(segment)
     }

@@ -12,8 +12,8 @@ use super::body::Body;
 use super::bytes::index;
 use super::coding::Coding;
 use super::cursor_file;
-use super::dir::{io_error, read_exact_at};
 use super::entry::{Entry, EntryBytes, EntryHead, HEAD_BYTES, StoredLimits, Summary};
+use super::files::{io_error, read_exact_at, sync_data};
 use super::frame::{self, Frame, HEADER_BYTES, Location, MAX_PAYLOAD_BYTES, Patched, ReadErrors};
 use super::lock::{Lock, Rank};
 use super::position::SegmentId;
@@ -190,11 +190,14 @@ impl Segment {
         errors: ReadErrors,
     ) -> Result<(Self, u64), SpoolError> {
         let (segment, summaries) = Self::scan(dir, id, errors)?;
-        if let Source::Raw(file, _) = &segment.source {
+        let path = file_path(dir);
+        if let Source::Raw(..) = &segment.source
+            && let Ok(file) = OpenOptions::new().read(true).write(true).open(&path)
+        {
             // Or a power cut could take what a seal says is there. A disk that takes nothing any more loses nothing.
-            let _ = file.sync_data();
+            let _ = sync_data(&file, &path);
             // The disk that was taken ahead of a kill.
-            let _ = OpenOptions::new().read(true).write(true).open(file_path(dir)).map(|file| store::trim(&file));
+            store::trim(&file, &path);
         }
         let frames = segment.locations().last().map_or(0, |frame| frame.number + 1).min(accepted);
         segment.add_entries(frames, summaries)?;

@@ -2,7 +2,7 @@
 //! of the adopted one.
 
 use super::active::Space;
-use super::dir::io_error;
+use super::files::io_error;
 use super::jobs::Job;
 use super::queue::{Queue, Writer};
 use super::read_cache::Phase;
@@ -101,11 +101,12 @@ impl Queue {
             }
             cache = cache.wait(&self.phase_ended);
         };
+        // Not every system renames a directory while a file in it is open.
+        let open = cache.close(segment);
         let deleting = self.enter_phase(cache, segment, Phase::Deleting);
+        drop(open);
         self.dir.retire(segment)?;
         let (evicted, unreported) = self.index.lock().give_up(segment, LossReason::Evicted);
-        let open = self.read_cache.lock().close(segment);
-        drop(open);
         self.cursors.lock().forget(segment);
         events.extend(evicted.into_iter().filter_map(|gap| self.count_gap(gap)));
         self.report_again(unreported);

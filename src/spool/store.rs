@@ -10,11 +10,13 @@
 //!   is nothing of that name.
 //! - Where it opens a database it cannot read, it writes zeros over what follows, and it needs new blocks of the disk to open
 //!   one at all. So a database is never opened again: what is in its file is read without it.
+//! - On Windows its lock keeps all others from reading the file, not only from locking it: what is written is read through the
+//!   database, and by another process only when it is closed.
 //! - Its background flusher is off: it would sync at moments of its own and keep the process awake.
 //! - A broken disk can make it panic. Every call is guarded.
 //! - Its threads are not there after a fork, and nothing starts them again: all that waits for them hangs.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -23,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::bytes::index;
-use super::dir::{create_in, io_error, make_private, sync_dir};
+use super::files::{create_in, io_error, make_private, rename, set_len, sync_data, sync_dir};
 use super::sled_threads::{self, Permit};
 use crate::error::SpoolError;
 
@@ -110,15 +112,9 @@ pub(super) fn file_path(dir: &Path) -> PathBuf {
 impl Store {
     /// Makes its files private, and survive a power cut.
     fn make_safe(&self) -> Result<(), SpoolError> {
-        let conf = self.dir.join("conf");
         make_private(&file_path(&self.dir))?;
-        make_private(&conf)?;
-        // Not every system syncs what is open for reading only.
-        OpenOptions::new()
-            .write(true)
-            .open(&conf)
-            .and_then(|conf| conf.sync_all())
-            .map_err(|error| io_error("sync", &conf, error))?;
+        // Nobody reads it again.
+        make_private(&self.dir.join("conf"))?;
         self.sync()?;
         sync_dir(&self.dir)
     }
@@ -129,18 +125,20 @@ impl Store {
         shape: Shape,
         prepare: impl FnOnce(&Path) -> Result<(), SpoolError>,
     ) -> Result<Self, SpoolError> {
-        // Elsewhere nothing that is open can be renamed.
-        let is_renamed = cfg!(unix);
+        // There no directory can be renamed while a file in it is open.
+        let is_renamed = !cfg!(windows);
         let new = if is_renamed { new_path(dir) } else { dir.to_owned() };
         create_in(&new)?;
         prepare(&new)?;
         let mut store = Self::open(&new, shape, is_renamed)?;
         store.make_safe()?;
         if is_renamed {
-            fs::rename(&new, dir).map_err(|error| io_error("rename", &new, error))?;
+            rename(&new, dir).map_err(|error| io_error("rename", &new, error))?;
             dir.clone_into(&mut store.dir);
         }
-        dir.parent().map_or(Ok(()), sync_dir)?;
+        if let Some(queue) = dir.parent() {
+            sync_dir(queue)?;
+        }
         Ok(store)
     }
 
@@ -160,6 +158,8 @@ impl Store {
                 return Err(io_error("open", &path, error));
             }
         };
+        #[cfg(test)]
+        super::tests::crash_model::note_database(dir);
         let store = Self {
             db: Some(db),
             failed: AtomicBool::new(false),
@@ -176,23 +176,29 @@ impl Store {
     /// Fills the file with zeros up to so many bytes: what is written there later changes no length, and syncing it takes
     /// half the time. Not while the engine writes. If there is no room, the file is as it was. Says whether it is done.
     pub(super) fn reserve(&self, bytes: u64) -> bool {
+        if cfg!(windows) {
+            // The engine's lock keeps every other handle from reading and writing.
+            return false;
+        }
         let Ok(len) = self.file.metadata().map(|meta| meta.len()) else { return false };
         let fill = || {
             let mut file = &self.file;
             file.seek(SeekFrom::Start(len))?;
             io::copy(&mut io::repeat(0).take(bytes.saturating_sub(len)), &mut file)?;
-            file.sync_all()
+            #[cfg(test)]
+            super::tests::crash_model::note_contents(&file_path(&self.dir));
+            sync_data(file, &file_path(&self.dir))
         };
         let reserved = fill();
         if reserved.is_err() {
-            let _ = self.file.set_len(len);
+            let _ = set_len(&self.file, &file_path(&self.dir), len);
         }
         reserved.is_ok()
     }
 
     /// Gives back the zeros at the end that were not overwritten, but for a few. The engine is not to write any more.
     pub(super) fn trim(&self) {
-        trim(&self.file);
+        trim(&self.file, &file_path(&self.dir));
     }
 
     /// Waits until it may be written to, and no longer than others do that.
@@ -206,7 +212,10 @@ impl Store {
     }
 
     fn flush(&self) -> Result<(), SpoolError> {
-        self.write("write out", sled::Tree::flush).map(drop)
+        self.write("write out", sled::Tree::flush)?;
+        #[cfg(test)]
+        super::tests::crash_model::note_contents(&file_path(&self.dir));
+        Ok(())
     }
 
     fn sync_data(&self) -> Result<(), SpoolError> {
@@ -214,7 +223,8 @@ impl Store {
         if self.failing_syncs.load(Ordering::Acquire) {
             return Err(io_error("sync", &self.dir, std::io::ErrorKind::Other.into()));
         }
-        let synced = self.file.sync_data().map_err(|error| io_error("sync", &file_path(&self.dir), error));
+        let path = file_path(&self.dir);
+        let synced = sync_data(&self.file, &path).map_err(|error| io_error("sync", &path, error));
         if synced.is_err() {
             // The kernel may have dropped the pages, and the next sync would not say so.
             self.failed.store(true, Ordering::Release);
@@ -273,7 +283,7 @@ impl Drop for Store {
 }
 
 /// Removes the zeros at the end of a file, but for more than the longest value. On a disk that fails it stays as it is.
-pub(super) fn trim(mut file: &File) {
+pub(super) fn trim(mut file: &File, path: &Path) {
     const LEAVE: u64 = 128 << 10;
     let mut block = vec![0; 64 << 10];
     let Ok(len) = file.metadata().map(|meta| meta.len()) else { return };
@@ -290,7 +300,7 @@ pub(super) fn trim(mut file: &File) {
         end = start;
     }
     if end + LEAVE < len {
-        let _ = file.set_len(end + LEAVE);
+        let _ = set_len(file, path, end + LEAVE);
     }
 }
 

@@ -1,7 +1,6 @@
 //! Appending: entries go to the active segment, and are safe before the caller hears of it. It touches the active segment's
 //! database, and makes segments.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -9,6 +8,7 @@ use super::active::{ActiveSegment, NextSegment};
 use super::bytes::{index, len32};
 use super::coding::Coding;
 use super::entry::{self, EntryHead, MAX_RECORD_BYTES, Part, StoredLimits, nanos, stored_key};
+use super::files::remove_dir;
 use super::gap::Gap;
 use super::index::{Choice, Index};
 use super::jobs::Job;
@@ -265,7 +265,7 @@ impl Queue {
         let segment = Segment::create(&self.dir.segment(id), id);
         if segment.is_err() {
             // Nobody knows of what there is of it.
-            let _ = fs::remove_dir_all(new_path(&self.dir.segment(id)));
+            let _ = remove_dir(&new_path(&self.dir.segment(id)));
             let _ = self.dir.remove_segment(id);
         }
         segment

@@ -3,6 +3,7 @@
 mod adoption;
 mod append;
 mod concurrency;
+pub(super) mod crash_model;
 mod delivery;
 mod limits;
 mod losses;
@@ -219,8 +220,9 @@ fn lines(range: Range<usize>) -> Vec<String> {
 
 fn segment_dirs(dir: &Path) -> Vec<PathBuf> {
     let is_queue = |found: &fs::DirEntry| found.file_name().to_string_lossy().ends_with(".logs");
-    let queue = fs::read_dir(dir).unwrap().flatten().find(is_queue).unwrap().path();
-    let mut dirs: Vec<_> = fs::read_dir(queue).unwrap().flatten().map(|found| found.path()).collect();
+    let queues = fs::read_dir(dir).unwrap().flatten().filter(is_queue).map(|found| found.path());
+    let mut dirs: Vec<_> =
+        queues.flat_map(|queue| fs::read_dir(queue).unwrap().flatten()).map(|found| found.path()).collect();
     dirs.retain(|path| path.extension().is_some_and(|extension| extension == "segment"));
     dirs.sort();
     dirs
