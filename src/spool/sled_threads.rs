@@ -15,14 +15,15 @@
 //! | [`Permit::to_write`], held from a first `insert` to the end of the `flush` | 3 | 2: one where a log segment is full, which is at most one between two flushes, and one of the flush |
 //! | [`Permit::to_read`], held for a `get`; and [`silence`], which then is alone with the writers | 1 | 1: a read first flushes what it reads, a thread is called with one flush |
 //!
-//! A new database enqueues nothing while it is opened, and one that is dropped has been flushed. Nobody holds a permit
-//! while he syncs.
+//! A new database enqueues nothing while it is opened (one that is there, a job for each log segment of its file), and one
+//! that is dropped has been flushed. Nobody holds a permit while he syncs.
 //!
-//! The engine is one for the whole process: where the host itself uses sled of this version and has more than seven jobs wait, there are
+//! A process has one engine. Where the host uses sled of this version itself and has more than seven jobs wait, there are
 //! threads that are not silent, and this crate's jobs may run on them.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar};
 use std::task::{Context, Poll, Wake, Waker};
@@ -79,7 +80,7 @@ static WRITERS: Permits = Permits::new(3);
 static READERS: Permits = Permits::new(1);
 
 impl Permit {
-    /// Waits until another one may write. Between two flushes he writes at most half a log segment.
+    /// Waits until another one may write. Between two flushes it writes at most half a log segment and one value.
     pub(super) fn to_write() -> Self {
         WRITERS.take()
     }
@@ -171,7 +172,7 @@ pub(super) fn silence(db: &sled::Tree) -> sled::Result<()> {
     while silent != [true; PERMANENT] {
         if stalls == STALLS {
             let message = format!("of the engine's {PERMANENT} threads, some do not run: {silent:?}");
-            return Err(sled::Error::Unsupported(message));
+            return Err(sled::Error::Io(io::Error::other(message)));
         }
         let before = silent;
         trap(db, &mut silent)?;
