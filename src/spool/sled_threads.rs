@@ -8,7 +8,7 @@
 //!
 //! Seven of them are started together and never end. [`silence`] has each of the seven come by before the first database
 //! is written, however long that takes, so that no time decides whether they are silent. The engine starts another one
-//! when more than seven jobs wait, which would not be silent. So there are never more, whatever the load:
+//! when more than seven jobs wait, which would not be silent. Therefore there are never more, whatever the load:
 //!
 //! | who | permits | jobs that wait, each |
 //! |---|---|---|
