@@ -53,7 +53,7 @@ tools:
 # --- long: before an issue is closed, not in the gate -------------------------------------------------------------------
 
 # All of the long tests.
-field: kills cuts faults model fuzz soak stress
+field: kills cuts faults faults-abort model fuzz soak stress
 
 # A thousand kills, beside an endpoint that breaks in every way.
 kills count="1000":
@@ -66,6 +66,12 @@ cuts count="100":
 # System calls that fail, each of the first twelve of a kind.
 faults count="12":
     SPOOL_TEST_FAULTS={{ count }} cargo test --locked --all-features --test it -- disk_faults
+
+# The same in a host that is built with `panic = "abort"`.
+faults-abort count="3":
+    cargo build --locked -p tests --bin spool-test-child --profile abort
+    SPOOL_TEST_CHILD="$(realpath "${CARGO_TARGET_DIR:-target}")/abort/spool-test-child" SPOOL_TEST_FAULTS={{ count }} \
+        cargo test --locked --all-features --test it -- disk_faults
 
 # The models of delivery and of the state.
 model count="20000":

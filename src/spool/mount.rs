@@ -34,7 +34,7 @@ impl Mount {
         let mut mounts: Vec<_> = mountinfo.lines().filter_map(Self::read).collect();
         let listed: Vec<_> = mounts.iter().map(|mount| mount.id).collect();
         mounts.retain(|mount| Path::new(path).starts_with(&mount.point));
-        // Of those on one mount, the path comes by the shortest first, and never gets to the others.
+        // The path comes by the shortest of those on one mount first, and never gets to the others.
         mounts.sort_by_key(|mount| mount.point.as_os_str().len());
         let is_root = |mount: &Self| mount.parent == mount.id || !listed.contains(&mount.parent);
         let mut found = mounts.remove(mounts.iter().position(is_root)?);

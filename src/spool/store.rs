@@ -66,36 +66,39 @@ pub(super) struct Store {
 #[derive(Debug)]
 pub(super) struct Writing<'a> {
     store: &'a Store,
-    /// How many bytes were put and not written out.
+    /// There is one while something is put and not written out.
+    permit: Option<Permit>,
+    /// How many bytes that is.
     pending: usize,
-    _permit: Permit,
 }
 
 impl Writing<'_> {
+    /// Waits until it may be written. Before more than one log segment could be full, it is written out.
     pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), SpoolError> {
+        self.permit.get_or_insert_with(Permit::to_write);
         self.store.write("write to", |db| db.insert(key, value))?;
-        self.put_bytes(key.len() + value.len())
+        self.pending += key.len() + value.len();
+        if self.pending > self.store.log_segment_bytes / 2 { self.flush() } else { Ok(()) }
     }
 
     /// Gives what was put to the operating system: it then survives a kill of the process.
-    pub(super) fn write_out(self) -> Result<(), SpoolError> {
-        self.store.flush()
+    pub(super) fn write_out(mut self) -> Result<(), SpoolError> {
+        self.flush()
     }
 
     /// Makes what was put survive a power cut.
-    pub(super) fn sync(self) -> Result<(), SpoolError> {
-        let store = self.store;
-        self.write_out()?;
-        store.sync_data()
+    pub(super) fn sync(mut self) -> Result<(), SpoolError> {
+        self.flush()?;
+        self.store.sync_data()
     }
 
-    /// Counts bytes, and writes them out before more than one log segment could be full of them.
-    fn put_bytes(&mut self, bytes: usize) -> Result<(), SpoolError> {
-        self.pending += bytes;
-        if self.pending > self.store.log_segment_bytes / 2 {
-            self.pending = 0;
-            self.store.flush()?;
-        }
+    /// Does not keep the permit.
+    fn flush(&mut self) -> Result<(), SpoolError> {
+        let _permit = self.permit.take().unwrap_or_else(Permit::to_write);
+        self.pending = 0;
+        self.store.write("write out", sled::Tree::flush)?;
+        #[cfg(test)]
+        super::tests::crash_model::note_contents(&file_path(&self.store.dir));
         Ok(())
     }
 }
@@ -201,21 +204,14 @@ impl Store {
         trim(&self.file, &file_path(&self.dir));
     }
 
-    /// Waits until it may be written to, and no longer than others do that.
+    /// Begins to write.
     pub(super) fn begin(&self) -> Writing<'_> {
-        Writing { store: self, pending: 0, _permit: Permit::to_write() }
+        Writing { store: self, permit: None, pending: 0 }
     }
 
     /// Makes what was written survive a power cut.
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
         self.begin().sync()
-    }
-
-    fn flush(&self) -> Result<(), SpoolError> {
-        self.write("write out", sled::Tree::flush)?;
-        #[cfg(test)]
-        super::tests::crash_model::note_contents(&file_path(&self.dir));
-        Ok(())
     }
 
     fn sync_data(&self) -> Result<(), SpoolError> {

@@ -280,7 +280,7 @@ fn an_empty_batch_is_accepted_and_nothing_is_sent() {
 }
 
 #[test]
-fn large_appends_of_several_exporters_at_once_start_no_other_thread_of_the_engine() {
+fn appends_of_several_exporters_at_once_start_no_other_thread_of_the_engine() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
     let mut child = Child::start(Command::new(CHILD), "crowd", settings(&receiver.url("/"), spool.path()));
     assert_eq!(child.wait_for("logged"), "7", "threads of the engine");

@@ -16,7 +16,7 @@ const AT_ONCE: usize = 8;
 struct Limit(PathBuf);
 
 impl Limit {
-    /// So many hundredths of one CPU. `None` where there are no such limits, or they take another user; this is then said.
+    /// A limit of so many hundredths of one CPU. `None` where there are no such limits, or they take another user; this is then said.
     fn create(hundredths: usize) -> Option<Self> {
         let name = format!("opentelemetry-spool-test-{}", process::id());
         let limits = [

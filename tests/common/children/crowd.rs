@@ -1,4 +1,5 @@
-//! Several exporters in one process, whose records are so large that each takes several log segments of the engine.
+//! Several exporters in one process that append at once: a record that takes several log segments of the engine, and many
+//! small ones.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +14,8 @@ use crate::child::{say, setting};
 use crate::service::{Service, noise};
 
 const EXPORTERS: usize = 8;
-const RECORD_BYTES: usize = 24 << 20;
+const SMALL_RECORDS: usize = 500;
+const RECORD_BYTES: usize = 12 << 20;
 
 pub(crate) fn main() {
     // It does not get smaller: it is longer than what is compressed together.
@@ -32,11 +34,12 @@ pub(crate) fn main() {
                 barrier.wait();
                 service.log_with("large", |record| record.add_attribute("padding", padding.clone()));
                 say("...");
+                service.log_all("small", 1..=SMALL_RECORDS);
             });
         }
     });
     let accepted: u64 = services.iter().map(|service| service.handle.stats().accepted_records).sum();
-    assert_eq!(accepted, EXPORTERS as u64);
+    assert_eq!(accepted, (EXPORTERS * (1 + SMALL_RECORDS)) as u64);
     say(&format!("logged {}", threads()));
 }
 

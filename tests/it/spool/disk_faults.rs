@@ -4,7 +4,8 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
@@ -15,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Answer, Child, Disk, Receiver, Service, exporter, name, run, seed, skip, spool_dir, variable, wait_for};
+use tempfile::NamedTempFile;
 
 use crate::CHILD;
 
@@ -74,6 +76,38 @@ struct Process<'a> {
     child: Child,
     pid: u32,
     spool: &'a Path,
+    stderr: Stderr,
+}
+
+/// A host's standard error, into which this crate prints nothing, whatever fails.
+struct Stderr(NamedTempFile);
+
+impl Stderr {
+    fn new() -> Self {
+        Self(NamedTempFile::new().expect("a file"))
+    }
+
+    fn pipe(&self) -> Stdio {
+        Stdio::from(self.0.reopen().expect("a file"))
+    }
+}
+
+impl Drop for Stderr {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            let printed = fs::read_to_string(&self.0).expect("text");
+            assert_eq!(printed, "", "the host's stderr");
+        }
+    }
+}
+
+/// The program of the processes: that of the tests, or another build of it, which does not unwind.
+fn program() -> Command {
+    Command::new(other_program().as_deref().unwrap_or(CHILD.as_ref()))
+}
+
+fn other_program() -> Option<OsString> {
+    env::var_os("SPOOL_TEST_CHILD")
 }
 
 impl<'a> Process<'a> {
@@ -86,13 +120,14 @@ impl<'a> Process<'a> {
         let settings: [(&str, &OsStr); 3] = [
             ("SPOOL_CHILD_ENDPOINT", endpoint.as_ref()),
             ("SPOOL_CHILD_DIR", spool.as_ref()),
-            // The storage engine panics when it cannot write. That is caught, but printed.
             ("RUST_BACKTRACE", "0".as_ref()),
         ];
         let more = more.iter().map(|(name, value)| (*name, value.as_ref()));
-        let mut child = Child::start(Command::new(CHILD), "outcomes", settings.into_iter().chain(more));
+        let (mut program, stderr) = (program(), Stderr::new());
+        program.stderr(stderr.pipe());
+        let mut child = Child::start(program, "outcomes", settings.into_iter().chain(more));
         let pid = child.wait_for("pid").parse().expect("a number");
-        Self { child, pid, spool }
+        Self { child, pid, spool, stderr }
     }
 
     /// Started, with its spool open.
