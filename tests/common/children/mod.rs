@@ -16,6 +16,7 @@ mod service;
 pub mod soak;
 #[cfg(all(feature = "gzip-http", feature = "otlp"))]
 pub mod swap;
+pub mod witness;
 
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ pub fn run(name: &str) {
         "swap-before" => swap::before::run(swap::before::from_environment()),
         #[cfg(all(feature = "gzip-http", feature = "otlp"))]
         "swap-after" => swap::after::run(swap::after::from_environment()),
+        "witness" => witness::main(),
         _ => panic!("there is no {name:?}"),
     }
 }
