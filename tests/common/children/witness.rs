@@ -39,8 +39,15 @@ fn open() -> Result<(Service, Returned), ExporterBuildError> {
 }
 
 fn figures(stats: &SpoolStats) -> String {
-    let SpoolStats { accepted_records, delivered_records, pending_records, lost_records, corrupt_records, not_written_records, .. } =
-        stats;
+    let SpoolStats {
+        accepted_records,
+        delivered_records,
+        pending_records,
+        lost_records,
+        corrupt_records,
+        not_written_records,
+        ..
+    } = stats;
     // The others were accepted.
     let lost = lost_records - not_written_records;
     format!(

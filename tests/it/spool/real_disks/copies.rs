@@ -48,7 +48,9 @@ fn two_copies_of_an_image_with_a_backlog_take_no_ids_of_one_another() {
     let image = dir.path().join("image");
     let mut accepted = left_by_a_kill(&receiver, &image);
     let copies = ["a", "b"].map(|name| dir.path().join(name));
-    copies.iter().for_each(|to| copy(&image, to));
+    for to in &copies {
+        copy(&image, to);
+    }
     let mut processes = copies.each_ref().map(|spool| Witness::open(&receiver, spool));
     for (process, name) in processes.iter_mut().zip(["a", "b"]) {
         process.log(&mut accepted, name, 1, SEGMENTS);

@@ -6,8 +6,11 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
-use common::{Answer, Receiver, Request, seed, spool_dir, variable, wait_for};
+use common::{Answer, Progress, Receiver, seed, spool_dir, variable, wait_for};
 
 use super::{Accepted, SEGMENTS, TOOL, Witness, assert_unchanged, copy, is_gap, list, missing, text, tool};
 use crate::CHILD;
@@ -33,35 +36,39 @@ fn ids(receiver: &Receiver) -> BTreeMap<String, String> {
     ids
 }
 
+/// The requests that are taken after a record was refused alone.
+const TAKEN_AFTERWARDS: usize = 3;
+
 fn stopped(spool: PathBuf) -> Option<Stopped> {
-    let receiver = Receiver::start();
-    let is_bad = |request: &Request| request.messages.iter().any(|message| message.starts_with("bad"));
-    receiver.answer_by(move |request| if is_bad(request) { Answer::status(400) } else { Answer::ok() });
+    let receiver = Receiver::start_down();
     let mut accepted = Accepted::new();
     let mut process = Witness::open(&receiver, &spool);
-    // Taken apart to find the bad one, which fixes where batches end.
-    receiver.go_down();
     process.log(&mut accepted, "early", 1, 20);
     process.log(&mut accepted, "bad", 1, 1);
-    process.log(&mut accepted, "early", 21, 40);
-    receiver.come_up();
-    wait_for("a rejected record", || list(&spool.join("rejected")).into_iter().find(|file| file.extension().is_some()));
-    receiver.wait_until("the others", |log| (missing(log, &accepted).len() == 1).then_some(()));
+    process.log(&mut accepted, "late", 1, SEGMENTS);
     // Some segment is abandoned after an error.
     let fault = Fault::inject(("fdatasync", "EIO", "1+"), &[], process.pid)?;
     process.try_to_log(&mut accepted, "refused", 1, 3);
     drop(fault);
-    process.log(&mut accepted, "m", 1, 30);
-    receiver.wait_until("the next ones", |log| (missing(log, &accepted).len() == 1).then_some(()));
-    receiver.answer_always(Answer::status(503));
-    process.log(&mut accepted, "n", 1, SEGMENTS);
-    let fault = Fault::inject(("fdatasync", "EIO", "1+"), &[], process.pid)?;
-    process.try_to_log(&mut accepted, "refused", 4, 6);
-    drop(fault);
-    process.log(&mut accepted, "o", 1, 30);
-    let answered = receiver.look(|log| log.requests.len());
-    receiver.answer_by(move |request| Answer::status(if request.number < answered + 6 { 200 } else { 503 }));
-    receiver.wait_until("some of the rest", |log| (log.requests.len() > answered + 8).then_some(()));
+    process.log(&mut accepted, "last", 1, 30);
+    // The batch with the bad record is split until that is alone, which fixes where batches end.
+    let left = Mutex::new(None);
+    receiver.answer_by(move |request| {
+        let mut left = left.lock().expect("nobody panics with it");
+        let is_bad = request.messages.iter().any(|message| message.starts_with("bad"));
+        match &mut *left {
+            Some(0) => return Answer::status(503),
+            Some(left) => *left -= 1,
+            None if is_bad && request.messages.len() == 1 => *left = Some(TAKEN_AFTERWARDS),
+            None => {}
+        }
+        Answer::status(if is_bad { 400 } else { 200 })
+    });
+    receiver.come_up();
+    receiver.wait_until("what is taken no more", |log| {
+        log.requests.iter().any(|request| request.answered == Some(503)).then_some(())
+    });
+    wait_for("a rejected record", || list(&spool.join("rejected")).into_iter().find(|file| file.extension().is_some()));
     process.close();
 
     let delivered = ids(&receiver);
@@ -128,7 +135,9 @@ impl Damage {
             }
             Self::Cut { to } => file.set_len(to).expect("a file"),
             Self::Longer { bytes: more } => {
-                let more: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(usize::try_from(more).expect("a small number")).collect();
+                let more: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
+                    .take(usize::try_from(more).expect("a small number"))
+                    .collect();
                 file.write_all_at(&more, bytes).expect("a file");
             }
         }
@@ -164,23 +173,31 @@ fn check(stopped: &Stopped, kind: &str, path: &Path, damage: Damage, spool: &Pat
         if kind != "format" || code == 0 {
             return Err(format!("it is not opened: {error}; verify: {code} {verified}"));
         }
-        fs::copy(&stopped.spool.join(original), &path).expect("a file");
+        fs::copy(stopped.spool.join(original), &path).expect("a file");
         process.try_open().map_err(|error| format!("it is not opened after it is mended: {error}"))?;
     }
-    process.wait_for_stats("an end", |stats| stats["pending"] == 0);
-    // Queues that were not adopted at once are so a little later.
-    if receiver.look(|log| missing(log, &stopped.waiting).len()) > process.stats()["corrupt"] {
-        std::thread::sleep(std::time::Duration::from_secs(11));
-        process.wait_for_stats("an end", |stats| stats["pending"] == 0);
+    // Some queues are adopted a little later.
+    let mut progress = Progress::new();
+    loop {
+        let stats = process.stats();
+        let missing = receiver.look(|log| missing(log, &stopped.waiting).len());
+        let is_done = stats["pending"] == 0 && missing <= stats["corrupt"];
+        if is_done || progress.at((stats, missing)).is_none() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(2));
     }
     let stats = process.stats();
     assert_unchanged(&receiver);
     let missing = receiver.look(|log| missing(log, &stopped.waiting));
     let now = ids(&receiver);
     let mut seen = BTreeSet::new();
-    let twice: Vec<_> = receiver.delivered().into_iter().filter(|one| !is_gap(one) && !seen.insert(one.clone())).collect();
-    let moved: Vec<_> =
-        now.iter().filter(|(message, id)| stopped.delivered.get(*message).is_some_and(|before| before != *id)).collect();
+    let twice: Vec<_> =
+        receiver.delivered().into_iter().filter(|one| !is_gap(one) && !seen.insert(one.clone())).collect();
+    let moved: Vec<_> = now
+        .iter()
+        .filter(|(message, id)| stopped.delivered.get(*message).is_some_and(|before| before != *id))
+        .collect();
     let repeated = now.keys().filter(|message| stopped.delivered.contains_key(*message)).count();
     let corrupt = stats["corrupt"];
     let outcome = format!(

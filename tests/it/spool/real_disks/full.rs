@@ -62,6 +62,7 @@ fn the_queue_of_a_dead_process_is_adopted_and_delivered_on_a_full_file_system() 
         }
         disk.fill();
         dying.into_iter().for_each(Witness::kill);
+        disk.fill();
         receiver.come_up();
         wait_for_all(&receiver, &accepted);
         living.log_until_accepted(&mut accepted, "later");

@@ -9,8 +9,14 @@ use super::{Accepted, SEGMENTS, TOOL, Witness, missing, one_by_one, text, tool, 
 
 /// The commands that only read, and what they print.
 fn look(spool: &Path, temporary: &Path) -> Vec<(String, i32, String, String)> {
-    let commands =
-        [&["ls"][..], &["cat"], &["stats", "--json"], &["verify"], &["drain", "--dry-run"], &["drain", "--dry-run", "--json"]];
+    let commands = [
+        &["ls"][..],
+        &["cat"],
+        &["stats", "--json"],
+        &["verify"],
+        &["drain", "--dry-run"],
+        &["drain", "--dry-run", "--json"],
+    ];
     let output = commands.into_iter().map(|command| {
         let mut program = Command::new(TOOL);
         program.env("TMPDIR", temporary);

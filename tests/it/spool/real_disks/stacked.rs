@@ -1,5 +1,6 @@
 //! File systems on top of others, and clocks that are set.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,12 +62,12 @@ fn a_spool_in_the_lower_layer_of_an_overlay_is_delivered_and_its_space_is_given_
     process.kill();
 }
 
-/// Whatever is in the queues beside what a queue with one segment has.
+/// What is left of segments and queues that were deleted.
 fn leftovers(spool: &Path) -> Vec<PathBuf> {
     let queues = super::queues(spool).into_iter().flat_map(|queue| list(&queue));
     let is_left = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.starts_with(".fuse_hidden") || name.ends_with(".dead")
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(".fuse_hidden") || path.extension() == Some(OsStr::new("dead"))
     };
     let inside = segments(spool).into_iter().flat_map(|segment| list(&segment));
     queues.chain(inside).chain(list(spool)).filter(is_left).collect()
