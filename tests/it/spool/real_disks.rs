@@ -15,6 +15,7 @@ use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -282,10 +283,14 @@ fn copy(from: &Path, to: &Path) {
 
 // --- privileges, the tool, cases at a time --------------------------------------------------------------------------
 
-/// Runs a program as a user for whom permissions, quotas and reserves count.
+/// Runs a program as a user for whom permissions count, which root is not.
 fn without_privileges(program: &str) -> Command {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if !is_root {
+        return Command::new(program);
+    }
+    let dropped = "-dac_override,-dac_read_search,-fowner";
     let mut command = Command::new("setpriv");
-    let dropped = "-dac_override,-dac_read_search,-fowner,-sys_resource,-sys_admin";
     command.args(["--bounding-set", dropped, "--inh-caps", dropped, program]);
     command
 }

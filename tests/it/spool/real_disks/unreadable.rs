@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Receiver, spool_dir};
+use common::{Receiver, run, skip, spool_dir};
 
 use super::{
     Accepted, TOOL, Witness, at_once, left_by_a_kill, list, missing, reported, sealed_segments, segments, text, tool,
@@ -97,7 +97,7 @@ fn a_segment_that_stays_unreadable_is_put_into_quarantine_whole_and_counted_and_
         let lost = wait_for_the_rest(&receiver, &mut process, &accepted);
         process.wait_for_stats("the segment to be counted as corrupt", |stats| stats["corrupt"] > 0);
         assert_eq!(process.stats()["corrupt"], lost.len(), "{error:?}");
-        process.wait_for_event("SegmentDamaged");
+        process.wait_for_event("Segment");
         receiver.wait_until("a gap record", |log| {
             log.delivered.iter().any(|message| message.contains("corrupt")).then_some(())
         });
@@ -196,24 +196,23 @@ fn a_process_with_few_files_delivers_a_backlog_of_many_segments() {
     process.kill();
 }
 
+/// From now on the process has no more open files than this.
+fn limit_files(pid: u32, files: u64) -> Result<(), String> {
+    run(Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--nofile={files}:")]))
+}
+
 /// A process that has no file left to open holds what it cannot read, and goes on once it has.
 #[test]
 fn a_process_that_had_no_file_left_delivers_everything_once_it_has() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
     let mut accepted = left_by_a_kill(&receiver, spool.path());
     let mut process = Witness::open(&receiver, spool.path());
-    let limit = |files: &str| {
-        common::run(Command::new("prlimit").args(["--pid", &process.pid.to_string(), &format!("--nofile={files}:")]))
-    };
-    if let Err(why) = limit("8") {
-        return common::skip(&why);
+    if let Err(why) = limit_files(process.pid, 8) {
+        return skip(&why);
     }
     receiver.come_up();
     process.try_to_log(&mut accepted, "n", 1, 120);
-    let limit = |files: &str| {
-        common::run(Command::new("prlimit").args(["--pid", &process.pid.to_string(), &format!("--nofile={files}:")]))
-    };
-    limit("1024").expect("a limit");
+    limit_files(process.pid, 1024).expect("a limit");
     wait_for_all(&receiver, &accepted);
     let stats = process.stats();
     assert_eq!((stats["lost"], stats["corrupt"]), (0, 0), "{stats:?}");
