@@ -112,7 +112,8 @@ fn a_segment_that_is_deleted_under_a_running_process_is_counted_and_reported_and
         process.log(&mut accepted, "m", 1, SEGMENTS);
         let sealed = || Some(sealed_segments(spool.path())).filter(|sealed| sealed.len() >= 3);
         let sealed = wait_for("sealed segments", sealed);
-        let active = segments(spool.path()).into_iter().find(|segment| *segment > sealed[2]).expect("one more");
+        let is_open = |segment: &PathBuf| !segment.join("seal").exists();
+        let active = segments(spool.path()).into_iter().rfind(is_open).expect("the active segment");
         what.delete(if which == "sealed" { &sealed[1] } else { &active });
         receiver.come_up();
         assert_counted(&receiver, &mut process, &accepted, what);

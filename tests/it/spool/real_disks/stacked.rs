@@ -50,7 +50,7 @@ fn a_spool_in_the_lower_layer_of_an_overlay_is_delivered_and_its_space_is_given_
     wait_for("the segments to be deleted", || (segments(&spool).len() <= 2).then_some(()));
     receiver.go_down();
     process.log_until_accepted(&mut accepted, "later");
-    process.log(&mut accepted, "n", 1, SEGMENTS);
+    process.log(&mut accepted, "n", 1, 100);
     receiver.come_up();
     wait_for_all(&receiver, &accepted);
     assert_eq!(process.stats()["lost"], 0);

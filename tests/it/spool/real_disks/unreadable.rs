@@ -10,7 +10,7 @@ use common::{Receiver, run, skip, spool_dir};
 
 use super::{
     Accepted, TOOL, Witness, at_once, left_by_a_kill, list, missing, reported, sealed_segments, segments, text, tool,
-    wait_for_all, without_privileges,
+    wait_for_all, wait_for_all_but, without_privileges,
 };
 use crate::CHILD;
 use crate::spool::disk_faults::Fault;
@@ -52,15 +52,6 @@ fn with_an_error(
     Some((process, fault, accepted, segment))
 }
 
-/// Waits until nothing is missing but records of one segment, and gives those.
-fn wait_for_the_rest(receiver: &Receiver, process: &mut Witness, accepted: &Accepted) -> Accepted {
-    // A segment holds about fifty.
-    let missing = super::wait_for_all_but(receiver, accepted, 60);
-    let pending = process.stats()["pending"];
-    assert!(!missing.is_empty() || pending == 0, "{pending} wait");
-    missing
-}
-
 #[test]
 fn a_segment_that_cannot_be_opened_for_a_mendable_error_is_held_and_delivered_once_that_is_mended() {
     let cases = MENDABLE.map(|error| (error, Which::Sealed)).into_iter().chain([(MENDABLE[5], Which::Newest)]);
@@ -69,7 +60,8 @@ fn a_segment_that_cannot_be_opened_for_a_mendable_error_is_held_and_delivered_on
         let Some((mut process, fault, accepted, segment)) = with_an_error(error, which, spool.path(), &receiver) else {
             return;
         };
-        let waiting = wait_for_the_rest(&receiver, &mut process, &accepted);
+        // A segment holds about fifty.
+        let waiting = wait_for_all_but(&receiver, &accepted, 60);
         assert!(!waiting.is_empty(), "{error:?}: the segment was opened");
         process.wait_for_event(&format!("os error {}", error.1));
         // Longer than it takes for damage to be believed: the next attempts are 30 s apart.
@@ -94,8 +86,11 @@ fn a_segment_that_stays_unreadable_is_put_into_quarantine_whole_and_counted_and_
             return;
         };
         let whole = fs::read(segment.join("db")).expect("a file");
-        let lost = wait_for_the_rest(&receiver, &mut process, &accepted);
-        process.wait_for_stats("the segment to be counted as corrupt", |stats| stats["corrupt"] > 0);
+        wait_for_all_but(&receiver, &accepted, 60);
+        process.wait_for_stats("the segment to be counted as corrupt", |stats| {
+            stats["corrupt"] > 0 && stats["pending"] == 0
+        });
+        let lost = receiver.look(|log| missing(log, &accepted));
         assert_eq!(process.stats()["corrupt"], lost.len(), "{error:?}");
         process.wait_for_event("Segment");
         receiver.wait_until("a gap record", |log| {
@@ -166,7 +161,7 @@ fn a_segment_without_permission_is_held_and_delivered_once_it_is_permitted() {
     let mut process = Witness::start_with(without_privileges(CHILD), &[], &receiver, spool.path());
     process.try_open().expect("a spool that can be opened without two segments");
     receiver.come_up();
-    let waiting = super::wait_for_all_but(&receiver, &accepted, 120);
+    let waiting = wait_for_all_but(&receiver, &accepted, 120);
     assert!(!waiting.is_empty(), "nothing is forbidden to it");
     process.wait_for_event("Permission denied");
     let stats = process.stats();
