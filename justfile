@@ -40,7 +40,7 @@ test:
     cargo test --locked -- {{ short }}
     cargo test --locked --no-default-features -- {{ short }}
 
-short := "--skip disk_faults --skip power_cut --skip crash_oracle --skip kill_9_at_random --skip soak"
+short := "--skip disk_faults --skip real_disks --skip power_cut --skip crash_oracle --skip kill_9_at_random --skip soak"
 
 # The names of all tests, one a line, to be compared before and after a change.
 names:
@@ -53,13 +53,13 @@ tools:
 # --- long: before an issue is closed, not in the gate -------------------------------------------------------------------
 
 # All of the long tests.
-field: kills cuts faults faults-abort model fuzz soak stress
+field: kills cuts faults faults-abort damages disks model fuzz soak stress
 
 # A thousand kills, beside an endpoint that breaks in every way.
 kills count="1000":
     SPOOL_TEST_KILLS={{ count }} cargo test --locked --all-features --test it -- kill_9_at_random crash_oracle
 
-# A hundred power cuts.
+# A hundred power cuts, on each kind of file system.
 cuts count="100":
     SPOOL_TEST_CUTS={{ count }} cargo test --locked --all-features --test it -- power_cut
 
@@ -72,6 +72,14 @@ faults-abort count="3":
     cargo build --locked -p tests --bin spool-test-child --profile abort
     SPOOL_TEST_CHILD="$(realpath "${CARGO_TARGET_DIR:-target}")/abort/spool-test-child" SPOOL_TEST_FAULTS={{ count }} \
         cargo test --locked --all-features --test it -- disk_faults
+
+# Three hundred damages to the files of a stopped spool.
+damages count="300":
+    SPOOL_TEST_DAMAGES={{ count }} cargo test --locked --all-features --test it -- damages --nocapture
+
+# Full, copied, stacked and failing file systems: so many starts and copies.
+disks count="20":
+    SPOOL_TEST_STARTS={{ count }} SPOOL_TEST_COPIES={{ count }} cargo test --locked --all-features --test it -- real_disks
 
 # The models of delivery and of the state.
 model count="20000":

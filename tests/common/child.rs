@@ -70,6 +70,11 @@ impl Child {
         }
     }
 
+    /// The lines that it has said and nobody has waited for.
+    pub fn unheard(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
     /// Kills the child with SIGKILL; gives the lines that it had said and nobody had waited for.
     pub fn kill(mut self) -> Vec<String> {
         if let Some(status) = self.process.try_wait().expect("a child process") {

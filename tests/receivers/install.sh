@@ -11,8 +11,8 @@ here=$(cd "$target/receivers" && pwd)
 updated=
 missing=0
 
-debian() { # package, its program
-    [ -x "$2" ] && return
+debian() { # package, a file of it
+    [ -e "$2" ] && return
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || { echo "needs root and apt-get" && return 1; }
     [ -n "$updated" ] || { apt-get -qq update && updated=1; }
     # None of them is to run as a service.
@@ -58,6 +58,10 @@ want() { # name, how
 
 want strace debian strace /usr/bin/strace
 want mke2fs debian e2fsprogs /sbin/mke2fs
+want mkfs.xfs debian xfsprogs /sbin/mkfs.xfs
+want mkfs.btrfs debian btrfs-progs /sbin/mkfs.btrfs
+want bindfs debian bindfs /usr/bin/bindfs
+want fusepy debian python3-fusepy /usr/lib/python3/dist-packages/fusepy.py
 want mount debian mount /usr/bin/mount
 want faketime debian faketime /usr/bin/faketime
 want nginx debian nginx-light /usr/sbin/nginx

@@ -18,6 +18,7 @@ mod service;
 pub mod soak;
 #[cfg(all(feature = "gzip-http", feature = "otlp"))]
 pub mod swap;
+pub mod witness;
 
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ pub fn run(name: &str) {
         "swap-before" => swap::before::run(swap::before::from_environment()),
         #[cfg(all(feature = "gzip-http", feature = "otlp"))]
         "swap-after" => swap::after::run(swap::after::from_environment()),
+        "witness" => witness::main(),
         _ => panic!("there is no {name:?}"),
     }
 }

@@ -245,14 +245,14 @@ fn segment_files(spool: &Path, name: &str) -> Vec<PathBuf> {
 // --- system calls that fail ---------------------------------------------------------------------------------------
 
 /// System calls of a process that fail, until this is dropped.
-struct Fault(process::Child);
+pub(super) struct Fault(process::Child);
 
 /// Which calls, with which error, and when: the `3`rd of each thread, or all from it on, `3+`.
-type Which<'a> = (&'a str, &'a str, &'a str);
+pub(super) type Which<'a> = (&'a str, &'a str, &'a str);
 
 impl Fault {
     /// Only calls on `files`, if there are any. `None` where there is no strace or it may not do that; this is then said.
-    fn inject((calls, error, when): Which<'_>, files: &[PathBuf], pid: u32) -> Option<Self> {
+    pub(super) fn inject((calls, error, when): Which<'_>, files: &[PathBuf], pid: u32) -> Option<Self> {
         let mut strace = Command::new("strace");
         strace.args(["-f", "-o", "/dev/null", "-e", &format!("inject={calls}:error={error}:when={when}")]);
         for file in files {

@@ -7,4 +7,6 @@ mod fixture;
 mod load;
 #[cfg(target_os = "linux")]
 mod power_cut;
+#[cfg(all(target_os = "linux", feature = "cli"))]
+mod real_disks;
 mod recovery;

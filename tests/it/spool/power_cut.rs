@@ -15,13 +15,13 @@ use crate::spool::load::{accepted, answer_in_every_way, deliver_and_check};
 const DISK_MIB: u64 = 512;
 
 /// A child process, and its id.
-struct Powered {
-    process: Child,
-    pid: String,
+pub(super) struct Powered {
+    pub(super) process: Child,
+    pub(super) pid: String,
 }
 
 /// Starts one of the child processes.
-fn start(name: &str, receiver: &Receiver, spool: &Path, durability: &str, more: &[(&str, &str)]) -> Powered {
+pub(super) fn start(name: &str, receiver: &Receiver, spool: &Path, durability: &str, more: &[(&str, &str)]) -> Powered {
     let endpoint = receiver.url("/ingest");
     let settings: [(&str, &OsStr); 3] = [
         ("SPOOL_CHILD_ENDPOINT", endpoint.as_ref()),
