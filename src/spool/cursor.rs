@@ -147,6 +147,12 @@ impl CursorStore {
         })
     }
 
+    /// Closes the database, so that it can be deleted where an open file cannot be.
+    pub(super) fn close(&mut self) {
+        self.store = None;
+        self.reopen_at = Instant::now() + REOPEN_AFTER;
+    }
+
     /// Makes every cursor survive a kill of the process.
     pub(super) fn write_out(&mut self) -> Result<(), SpoolError> {
         self.write(Store::write_out)

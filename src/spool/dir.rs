@@ -18,6 +18,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::bytes::index;
 use crate::error::SpoolError;
@@ -33,28 +35,33 @@ const BALLAST: &str = "ballast";
 const BALLAST_BYTES: u32 = 1 << 20;
 pub(super) const QUARANTINE: &str = "quarantine";
 
+/// How long Windows is asked again for what it refuses while somebody has a file open.
+const IN_USE_PATIENCE: Duration = Duration::from_secs(5);
+
 pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> SpoolError {
     SpoolError::Io { action, path: path.to_owned(), source }
 }
 
 /// Makes a directory and those above it, for the owner alone.
 pub(super) fn create(dir: &Path) -> Result<(), SpoolError> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|error| io_error("create", dir, error))
+    private_dir(true).create(dir).map_err(|error| io_error("create", dir, error))
 }
 
 /// Makes a directory in one that is there. If that has vanished, another one in its place would be nobody's.
 pub(super) fn create_in(dir: &Path) -> Result<(), SpoolError> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(dir) {
+    match private_dir(false).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(io_error("create", dir, error)),
         _ => Ok(()),
     }
+}
+
+/// Has a directory created for the owner alone; on Windows for whom the one above it is for.
+fn private_dir(recursive: bool) -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(recursive);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
 }
 
 /// Makes a file, or empties the one that is there, for the owner alone.
@@ -90,6 +97,46 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
     Ok(())
 }
 
+/// Makes a file that something else wrote survive a power cut. Windows syncs through a handle for writing only.
+pub(super) fn sync_file(path: &Path) -> Result<(), SpoolError> {
+    let file = OpenOptions::new().write(true).open(path);
+    file.and_then(|file| file.sync_all()).map_err(|error| io_error("sync", path, error))
+}
+
+/// Renames a file or a directory; a file takes the place of the one that is there.
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    patiently(|| fs::rename(from, to))
+}
+
+/// Deletes a directory with what is in it.
+pub(super) fn remove_dir(path: &Path) -> io::Result<()> {
+    patiently(|| fs::remove_dir_all(path))
+}
+
+/// Tries again on Windows for a while. It neither renames nor deletes a directory while a file in it is open, and others keep
+/// one open for a moment: the engine's threads after a database was closed, virus scanners, backups, `otel-spool`.
+fn patiently(change: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match change() {
+            Err(error) if is_in_use(&error) && begun.elapsed() < IN_USE_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether Windows refuses something because of an open file.
+fn is_in_use(error: &io::Error) -> bool {
+    const ACCESS_DENIED: i32 = 5;
+    const SHARING_VIOLATION: i32 = 32;
+    const LOCK_VIOLATION: i32 = 33;
+    const DIR_NOT_EMPTY: i32 = 145;
+    cfg!(windows)
+        && matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION | LOCK_VIOLATION | DIR_NOT_EMPTY))
+}
+
 /// Reads bytes at a place in a file, whoever else reads it.
 pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
@@ -123,13 +170,13 @@ pub(super) fn prepare(root: &Path) -> Result<(), SpoolError> {
 pub(super) struct QueueDir {
     pub(super) path: PathBuf,
     pub(super) id: u64,
-    lock: File,
+    /// `None` once the queue is deleted where an open file cannot be.
+    lock: Mutex<Option<File>>,
 }
 
 impl Drop for QueueDir {
     fn drop(&mut self) {
-        // Or a process that was forked would keep it.
-        let _ = self.lock.unlock();
+        self.unlock();
     }
 }
 
@@ -189,7 +236,16 @@ impl QueueDir {
     /// Makes a shared lock one's own; false if others have it as well.
     #[cfg(feature = "cli")]
     pub(super) fn make_exclusive(&self) -> bool {
-        self.lock.try_lock().is_ok()
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.as_ref().is_some_and(|lock| lock.try_lock().is_ok())
+    }
+
+    /// Gives up the queue.
+    fn unlock(&self) {
+        if let Some(lock) = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Or a process that was forked would keep it.
+            let _ = lock.unlock();
+        }
     }
 
     fn try_lock_by(
@@ -211,7 +267,7 @@ impl QueueDir {
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path, error)),
         }
         // Its owner may have removed it before giving up the lock.
-        Ok(lock_path.exists().then_some(Self { path, id, lock }))
+        Ok(lock_path.exists().then(|| Self { path, id, lock: Mutex::new(Some(lock)) }))
     }
 
     /// Whether no segment is left.
@@ -221,9 +277,25 @@ impl QueueDir {
 
     /// Deletes a queue, with what is in it. Its id is never used again: batches had ids made from it.
     pub(super) fn remove(&self) -> Result<(), SpoolError> {
+        if cfg!(windows) {
+            return self.remove_in_place();
+        }
         let dead = self.path.with_extension("dead");
-        fs::rename(&self.path, &dead).map_err(|error| io_error("rename", &self.path, error))?;
-        fs::remove_dir_all(&dead).map_err(|error| io_error("remove", &dead, error))
+        rename(&self.path, &dead).map_err(|error| io_error("rename", &self.path, error))?;
+        remove_dir(&dead).map_err(|error| io_error("remove", &dead, error))
+    }
+
+    /// Does so where the lock's file, being open, can be neither renamed nor deleted.
+    fn remove_in_place(&self) -> Result<(), SpoolError> {
+        for number in self.segments()? {
+            self.remove_segment(number)?;
+        }
+        // Who takes the queue from now on finds it empty, and deletes it as well.
+        self.unlock();
+        match remove_dir(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &self.path, error)),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn cursor(&self) -> PathBuf {
@@ -264,7 +336,7 @@ impl QueueDir {
     /// Renames a segment that is to be deleted, so that half of one is never taken for a segment.
     pub(super) fn retire(&self, number: u64) -> Result<(), SpoolError> {
         let path = self.segment(number);
-        match fs::rename(&path, self.dead(number)) {
+        match rename(&path, &self.dead(number)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("rename", &path, error)),
             _ => Ok(()),
         }
@@ -273,7 +345,7 @@ impl QueueDir {
     pub(super) fn delete_retired(&self, number: u64) -> Result<(), SpoolError> {
         sync_dir(&self.path)?;
         let dead = self.dead(number);
-        match fs::remove_dir_all(&dead) {
+        match remove_dir(&dead) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &dead, error)),
             _ => Ok(()),
         }
@@ -302,7 +374,7 @@ impl QueueDir {
         let quarantine = self.root().join(QUARANTINE);
         create_in(&quarantine)?;
         let (from, to) = (self.segment(number), quarantine.join(format!("{:016x}.{number:010}", self.id)));
-        match fs::rename(&from, &to) {
+        match rename(&from, &to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("rename", &from, error)),
             _ => {}
         }
@@ -321,7 +393,7 @@ impl QueueDir {
         let found = fs::read_dir(self.root().join(QUARANTINE)).into_iter().flatten().flatten();
         let oldest = found.min_by_key(|found| found.metadata().and_then(|meta| meta.modified()).ok());
         let Some(path) = oldest.map(|oldest| oldest.path()) else { return Ok(false) };
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if path.is_dir() { remove_dir(&path) } else { fs::remove_file(&path) };
         match removed {
             // Another process was faster.
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path, error)),
@@ -359,7 +431,7 @@ impl QueueDir {
         let path = self.path.join(ENDPOINT);
         let new = path.with_extension("new");
         let written = private_file(&new).and_then(|mut file| writeln!(file, "{endpoint}"));
-        if written.and_then(|()| fs::rename(&new, &path)).is_err() {
+        if written.and_then(|()| rename(&new, &path)).is_err() {
             let _ = fs::remove_file(&new);
         }
     }
@@ -367,7 +439,7 @@ impl QueueDir {
     /// Puts a cursor database that cannot be opened out of the way.
     pub(super) fn move_cursor_away(&self) -> Result<(), SpoolError> {
         let away = self.path.join(format!("cursor.damaged-{:08x}", fastrand::u32(..)));
-        fs::rename(self.cursor(), &away).map_err(|error| io_error("rename", &self.cursor(), error))
+        rename(&self.cursor(), &away).map_err(|error| io_error("rename", &self.cursor(), error))
     }
 
     /// How many bytes the whole spool directory takes on disk.
@@ -470,7 +542,7 @@ fn write_format(root: &Path, path: &Path) -> Result<(), SpoolError> {
             writeln!(file, "{FORMAT_NAME} {FORMAT}")?;
             file.sync_all()
         })
-        .and_then(|()| fs::rename(&new, path))
+        .and_then(|()| rename(&new, path))
         .map_err(|error| io_error("write", path, error))?;
     sync_dir(root)
 }

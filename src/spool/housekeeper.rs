@@ -224,7 +224,11 @@ impl Queue {
             return Ok(());
         }
         // In this order, also after a power cut: what comes back must not come back without its cursors.
-        let damaged = self.read_cache.lock().is_damaged(number);
+        let mut cache = self.read_cache.lock();
+        let (damaged, open) = (cache.is_damaged(number), cache.close(number));
+        drop(cache);
+        // Windows renames no directory while a file in it is open.
+        drop(open);
         if damaged {
             self.dir.quarantine(number, self.config.limits.max_bytes / 8)?;
         } else {

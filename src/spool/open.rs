@@ -271,7 +271,14 @@ impl Spool {
             drop(next);
             let _ = queue.dir.remove_segment(number);
         }
-        let closed = if drained { queue.dir.remove() } else { queue.with_cursors(CursorStore::sync) };
+        let closed = if drained {
+            if cfg!(windows) {
+                queue.cursors.lock().close();
+            }
+            queue.dir.remove()
+        } else {
+            queue.with_cursors(CursorStore::sync)
+        };
         if let Err(error) = &closed {
             queue.report_event(SpoolEvent::CloseFailed { reason: error_chain(error) });
         }

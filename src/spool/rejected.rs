@@ -16,7 +16,7 @@ use serde_core::ser::SerializeStruct;
 use serde_core::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::dir::{create_in, io_error, private_file, sync_dir};
+use super::dir::{create_in, io_error, private_file, rename, sync_dir};
 use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
 
@@ -160,7 +160,7 @@ impl RejectedStore {
             file.write_all(&bytes)?;
             file.sync_all()
         });
-        written.and_then(|()| fs::rename(&new, &path)).map_err(|error| io_error("write", &path, error))?;
+        written.and_then(|()| rename(&new, &path)).map_err(|error| io_error("write", &path, error))?;
         Ok(evicted)
     }
 

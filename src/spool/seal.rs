@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bytes::{Fields, len32};
-use super::dir::{io_error, private_file, sync_dir};
+use super::dir::{io_error, private_file, rename, sync_dir};
 use super::frame::ReadErrors;
 use super::position::SegmentId;
 use super::segment::{LaneSummary, Segment};
@@ -46,7 +46,7 @@ impl Seal {
                 file.write_all(&self.to_bytes())?;
                 file.sync_all()
             })
-            .and_then(|()| fs::rename(&new, &path))
+            .and_then(|()| rename(&new, &path))
             .map_err(|error| io_error("write", &path, error))?;
         sync_dir(segment)
     }

@@ -180,11 +180,13 @@ impl Segment {
         errors: ReadErrors,
     ) -> Result<(Self, u64), SpoolError> {
         let (segment, summaries) = Self::scan(dir, id, errors)?;
-        if let Source::Raw(file, _) = &segment.source {
+        if let Source::Raw(..) = &segment.source
+            && let Ok(file) = OpenOptions::new().read(true).write(true).open(file_path(dir))
+        {
             // Or a power cut could take what a seal says is there. A disk that takes nothing any more loses nothing.
             let _ = file.sync_data();
             // The disk that was taken ahead of a kill.
-            let _ = OpenOptions::new().read(true).write(true).open(file_path(dir)).map(|file| store::trim(&file));
+            store::trim(&file);
         }
         let frames = segment.locations().last().map_or(0, |frame| frame.number + 1).min(accepted);
         segment.add_entries(frames, summaries)?;

@@ -97,11 +97,12 @@ impl Queue {
             }
             cache = cache.wait(&self.phase_ended);
         };
+        // Windows renames no directory while a file in it is open.
+        let open = cache.close(number);
         let deleting = self.enter_phase(cache, number, Phase::Deleting);
+        drop(open);
         self.dir.retire(number)?;
         let (evicted, unreported) = self.index.lock().evict(number);
-        let open = self.read_cache.lock().close(number);
-        drop(open);
         events.extend(evicted.into_iter().filter_map(|gap| self.count_gap(gap)));
         self.report_again(unreported);
         let deleted = self.dir.delete_retired(number);

@@ -12,6 +12,8 @@
 //! - A damaged file can make it panic, in `open` or later. Every call is guarded.
 //! - An opening that failed on a full disk leaves `snap.*.generating` behind, which blocks the next one.
 //! - Its threads are not there after a fork, and nothing starts them again: all that waits for them hangs.
+//! - On Windows its lock keeps all others from reading the file, not only from locking it: what is written is read through
+//!   the database, and by another process only when it is closed.
 //! - Its lock can outlive the handle by some milliseconds. Who may open a database at all is decided by the lock of the
 //!   queue's directory, so here it is only waited for.
 
@@ -25,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::bytes::index;
-use super::dir::{create_in, io_error, make_private, sync_dir};
+use super::dir::{create_in, io_error, make_private, rename, sync_dir, sync_file};
 use super::sled_threads;
 use crate::error::SpoolError;
 
@@ -89,22 +91,22 @@ impl Store {
         let conf = self.dir.join("conf");
         make_private(&file_path(&self.dir))?;
         make_private(&conf)?;
-        File::open(&conf).and_then(|conf| conf.sync_all()).map_err(|error| io_error("sync", &conf, error))?;
+        sync_file(&conf)?;
         self.sync()?;
         sync_dir(&self.dir)
     }
 
     /// Makes a database that is written once and never opened again. Its files survive a power cut when this returns.
     pub(super) fn create_once(dir: &Path, shape: Shape) -> Result<Self, SpoolError> {
-        if !cfg!(unix) {
-            // Nothing that is open can be renamed.
+        if cfg!(windows) {
+            // No directory can be renamed while a file in it is open.
             return Self::open(dir, shape, LOCK_PATIENCE);
         }
         let new = new_path(dir);
         create_in(&new)?;
         let mut store = Self::open_with(&new, shape, LOCK_PATIENCE, true)?;
         store.make_safe()?;
-        fs::rename(&new, dir).map_err(|error| io_error("rename", &new, error))?;
+        rename(&new, dir).map_err(|error| io_error("rename", &new, error))?;
         dir.clone_into(&mut store.dir);
         dir.parent().map_or(Ok(()), sync_dir)?;
         Ok(store)
@@ -156,6 +158,10 @@ impl Store {
     /// Fills the file with zeros up to so many bytes: what is written there later changes no length, and syncing it takes
     /// half the time. Not while the engine writes. If there is no room, the file is as it was. Says whether it is done.
     pub(super) fn reserve(&self, bytes: u64) -> bool {
+        if cfg!(windows) {
+            // The engine's lock keeps every other handle from reading and writing.
+            return false;
+        }
         let Ok(len) = self.file.metadata().map(|meta| meta.len()) else { return false };
         let fill = || {
             let mut file = &self.file;
