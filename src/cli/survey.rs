@@ -74,8 +74,9 @@ pub(super) fn delivered(queue: &Queue) -> Result<Option<Delivered>, SpoolError> 
         Known::Is(delivered) => Some(delivered),
         Known::Owned => {
             let id = queue.id();
+            let unread = if cfg!(windows) { ", and not those of the segment that it writes" } else { "" };
             screen::note(&format!(
-                "queue {id}: its owner is alive, and only the owner knows which records are delivered: counts include those"
+                "queue {id}: its owner is alive, and only the owner knows which records are delivered: counts include those{unread}"
             ));
             None
         }

@@ -237,7 +237,16 @@ impl QueueDir {
     #[cfg(feature = "cli")]
     pub(super) fn make_exclusive(&self) -> bool {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        lock.as_ref().is_some_and(|lock| lock.try_lock().is_ok())
+        let Some(lock) = lock.as_ref() else { return false };
+        if cfg!(windows) {
+            // There a lock does not turn into another one, not even into the same.
+            let _ = lock.unlock();
+        }
+        let exclusive = lock.try_lock().is_ok();
+        if cfg!(windows) && !exclusive {
+            let _ = lock.try_lock_shared();
+        }
+        exclusive
     }
 
     /// Gives up the queue.

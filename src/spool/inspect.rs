@@ -111,7 +111,7 @@ impl Queue {
         walk(&self.path)
     }
 
-    /// Its segments, the oldest first. One that is deleted meanwhile may be missing.
+    /// Its segments, the oldest first. One that is deleted meanwhile may be missing, and on Windows one that its owner writes.
     pub(crate) fn segments(&self) -> Result<Vec<SegmentFiles>, SpoolError> {
         let found = match list(&self.path) {
             Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -123,6 +123,7 @@ impl Queue {
                 let number = found.file_name().to_string_lossy().strip_suffix(".segment")?.parse().ok()?;
                 Some(SegmentFiles::new(found.path(), SegmentId { queue: self.id, number }))
             })
+            .filter(|segment: &SegmentFiles| !segment.is_locked())
             .collect();
         segments.sort_by_key(|segment| segment.id.number);
         Ok(segments)
@@ -262,6 +263,13 @@ impl SegmentFiles {
     /// The same segment as it is now; `None` if it is not there any more.
     pub(crate) fn reread(&self) -> Option<Self> {
         self.path.exists().then(|| Self::new(self.path.clone(), self.id))
+    }
+
+    /// Whether the engine has it open on Windows, where its lock keeps all others from reading.
+    fn is_locked(&self) -> bool {
+        const LOCK_VIOLATION: i32 = 33;
+        let read = || File::open(file_path(&self.path))?.read(&mut [0]);
+        cfg!(windows) && read().is_err_and(|error| error.raw_os_error() == Some(LOCK_VIOLATION))
     }
 
     pub(crate) fn number(&self) -> u64 {

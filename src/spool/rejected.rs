@@ -58,7 +58,8 @@ impl RejectedRecord {
             partition_key: text("partition_key")?,
             status: value.get("status")?.as_u64()?.try_into().ok()?,
             response: text("response")?,
-            rejected_at: UNIX_EPOCH + Duration::try_from_secs_f64(value.get("rejected_at")?.as_f64()?).ok()?,
+            rejected_at: UNIX_EPOCH
+                .checked_add(Duration::try_from_secs_f64(value.get("rejected_at")?.as_f64()?).ok()?)?,
             content_type: text("content_type")?,
             // By the status, if a later version knows more.
             response_protocol: text("response_protocol")

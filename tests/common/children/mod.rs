@@ -5,7 +5,9 @@ mod bridged;
 pub mod crash;
 #[cfg(feature = "gzip-http")]
 pub mod fixture;
+#[cfg(unix)]
 mod fork_exporter;
+#[cfg(unix)]
 mod fork_processor;
 mod load;
 mod outcomes;
@@ -39,7 +41,9 @@ pub fn run(name: &str) {
         "crash" => crash::main(),
         #[cfg(feature = "gzip-http")]
         "fixture" => fixture::main(),
+        #[cfg(unix)]
         "fork-exporter" => fork_exporter::main(),
+        #[cfg(unix)]
         "fork-processor" => fork_processor::main(),
         "load" => load::main(),
         "outcomes" => outcomes::main(),
