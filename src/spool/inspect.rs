@@ -383,7 +383,7 @@ impl SegmentFiles {
 
     /// Deletes it.
     pub(crate) fn remove(&self) -> Result<(), SpoolError> {
-dir::remove_dir(&self.path).map_err(|error| io_error("remove", &self.path, error))
+        dir::remove_dir(&self.path).map_err(|error| io_error("remove", &self.path, error))
     }
 }
 

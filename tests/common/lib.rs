@@ -16,7 +16,7 @@ mod service;
 mod variables;
 
 pub use certificates::Authority;
-pub use child::{Child, settings};
+pub use child::{Child, emulated, settings};
 pub use disk::{Disk, run, skip};
 pub use program::{Program, ask, free_port, wait_for_port};
 pub use progress::{AT_MOST, PATIENCE, Progress, wait_for};

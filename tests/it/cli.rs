@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 #[cfg(feature = "tls")]
 use common::Authority;
-use common::{Answer, Child, Receiver, Service, by_tenant, exporter_to, name, names, settings, spool_dir};
+use common::{Answer, Child, Receiver, Service, by_tenant, emulated, exporter_to, name, names, settings, spool_dir};
 use opentelemetry::InstrumentationScope;
 use opentelemetry_spool::{BoxError, Compression, Encoder, Framing, LogExporterBuilder, LogView, SpoolCompression};
 use serde_json::Value;
@@ -53,7 +53,7 @@ fn left(exporter: LogExporterBuilder, log: impl FnOnce(&Service)) {
 }
 
 fn tool<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_spool-test-tool"));
+    let mut command = emulated(Command::new(env!("CARGO_BIN_EXE_spool-test-tool")));
     command.args(args).stdin(Stdio::null());
     command
 }

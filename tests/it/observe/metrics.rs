@@ -306,7 +306,9 @@ fn without_a_provider_of_its_own_an_exporter_reports_to_the_global_one() {
     let points = meters.collect();
     let own: Vec<_> = points
         .iter()
-        .filter(|point| point.name == "opentelemetry_spool.accepted" && point.attributes.get("server.port") == port.as_ref())
+        .filter(|point| {
+            point.name == "opentelemetry_spool.accepted" && point.attributes.get("server.port") == port.as_ref()
+        })
         .map(|point| point.value)
         .collect();
     assert_eq!(own, [1.0]);
