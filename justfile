@@ -6,7 +6,7 @@ _list:
     @just --list --unsorted
 
 # What the gate runs, in its order.
-gate: fmt lint msrv doc demo test
+gate: fmt lint msrv doc demo test platforms
 
 # Formatting.
 fmt:
@@ -42,6 +42,10 @@ test:
 
 short := "--skip disk_faults --skip real_disks --skip power_cut --skip crash_oracle --skip kill_9_at_random --skip soak"
 
+# Other platforms: Windows under wine, 64-bit ARM under qemu, musl, macOS without running it.
+platforms which="":
+    .ci/platforms {{ which }}
+
 # The names of all tests, one a line, to be compared before and after a change.
 names:
     tests/names.sh
@@ -53,7 +57,7 @@ tools:
 # --- long: before an issue is closed, not in the gate -------------------------------------------------------------------
 
 # All of the long tests.
-field: kills cuts faults faults-abort damages disks model fuzz soak stress
+field: kills cuts faults faults-abort damages disks crashes model fuzz soak stress (platforms "all")
 
 # A thousand kills, beside an endpoint that breaks in every way.
 kills count="1000":
@@ -80,6 +84,10 @@ damages count="300":
 # Full, copied, stacked and failing file systems: so many starts and copies.
 disks count="20":
     SPOOL_TEST_STARTS={{ count }} SPOOL_TEST_COPIES={{ count }} cargo test --locked --all-features --test it -- real_disks
+
+# States of a disk after power cuts, in a model: so many runs of sixty cuts each.
+crashes count="300":
+    SPOOL_TEST_CRASH_RUNS={{ count }} cargo test --locked --all-features --lib -- crash_model --nocapture
 
 # The models of delivery and of the state.
 model count="20000":

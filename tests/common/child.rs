@@ -18,6 +18,16 @@ pub fn settings<'a>(endpoint: &'a str, spool: &'a Path) -> [(&'a str, &'a OsStr)
     [("SPOOL_CHILD_ENDPOINT", endpoint.as_ref()), ("SPOOL_CHILD_DIR", spool.as_ref())]
 }
 
+/// Has a program of the tests run by the emulator that `SPOOL_TEST_RUNNER` names: one in which the tests themselves run emulates
+/// no process that they start.
+pub fn emulated(program: Command) -> Command {
+    let Ok(runner) = env::var("SPOOL_TEST_RUNNER") else { return program };
+    let mut words = runner.split(' ');
+    let mut command = Command::new(words.next().expect("a program"));
+    command.args(words).arg(program.get_program()).args(program.get_args());
+    command
+}
+
 /// The parent's end. The child is killed when this is dropped, and ends itself when the parent is gone.
 pub struct Child {
     process: process::Child,
@@ -28,12 +38,8 @@ pub struct Child {
 impl Child {
     /// Starts `program`, which is `spool-test-child` or a command that runs it, as the child `name`, with these environment
     /// variables.
-    pub fn start<'a>(
-        mut program: Command,
-        name: &str,
-        settings: impl IntoIterator<Item = (&'a str, &'a OsStr)>,
-    ) -> Self {
-        let mut process = program
+    pub fn start<'a>(program: Command, name: &str, settings: impl IntoIterator<Item = (&'a str, &'a OsStr)>) -> Self {
+        let mut process = emulated(program)
             .arg(name)
             .envs(settings)
             .stdin(Stdio::piped())

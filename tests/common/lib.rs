@@ -17,7 +17,7 @@ mod service;
 mod variables;
 
 pub use certificates::Authority;
-pub use child::{Child, settings};
+pub use child::{Child, emulated, settings};
 pub use disk::{Disk, run, skip};
 pub use filesystem::{FileSystem, Kind, Mount, fill};
 pub use program::{Program, ask, free_port, wait_for_port};

@@ -11,7 +11,7 @@ mod transport;
 
 #[cfg(feature = "cli")]
 mod cli;
-#[cfg(all(feature = "gzip-http", feature = "otlp", feature = "tls"))]
+#[cfg(all(unix, feature = "gzip-http", feature = "otlp", feature = "tls"))]
 mod receivers;
 mod soak;
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs the servers of tests/it/receivers.rs and the tools of the tests that break disks and clocks, as far as that is possible
-# here: Debian's packages as root, the others into target/receivers. What is there already stays. Fails if anything is missing; the
-# tests say what they skip for it.
+# Installs the servers of tests/it/receivers.rs, the tools of the tests that break disks and clocks, and what .ci/platforms builds and
+# runs with, as far as that is possible here: Debian's packages as root, the others into target/receivers, the standard library of
+# other platforms with rustup. What is there already stays. With `platforms`, installs what those take alone. Fails if anything is
+# missing; the tests say what they skip for it.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -56,6 +57,21 @@ want() { # name, how
     if said=$("$@" 2>&1); then echo "receivers: $name is there"; else echo "receivers: no $name: $(tail -n 1 <<<"$said")" && missing=1; fi
 }
 
+platforms() {
+    want wine debian wine64 /usr/lib/wine/wine64
+    want mingw debian gcc-mingw-w64-x86-64-win32 /usr/bin/x86_64-w64-mingw32-gcc
+    want musl debian musl-tools /usr/bin/musl-gcc
+    want "a compiler for ARM" debian gcc-aarch64-linux-gnu /usr/bin/aarch64-linux-gnu-gcc
+    want "a C library for ARM" debian libc6-dev-arm64-cross /usr/aarch64-linux-gnu/lib/libc.so
+    want qemu debian qemu-user-static /usr/bin/qemu-aarch64-static
+    local platform
+    for platform in x86_64-pc-windows-{gnu,msvc} x86_64-unknown-linux-musl aarch64-{unknown-linux-gnu,apple-darwin}; do
+        want "$platform" rustup target add "$platform"
+    done
+}
+
+platforms
+[ "${1:-}" != platforms ] || exit $missing
 want strace debian strace /usr/bin/strace
 want mke2fs debian e2fsprogs /sbin/mke2fs
 want mkfs.xfs debian xfsprogs /sbin/mkfs.xfs

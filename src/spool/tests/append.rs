@@ -170,6 +170,10 @@ fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
     let (path, id) = (dir.path().join("1.segment"), SegmentId { number: 1, random: 1 });
     let mut segment = Segment::create(&path, id).unwrap();
     segment.reserve(4 << 20);
+    if cfg!(windows) {
+        // None can be: see `Store::reserve`.
+        return assert!(!segment.is_reserved());
+    }
     let len = || fs::metadata(path.join("db")).unwrap().len();
     assert_eq!((len(), segment.unwritten()), (4 << 20, 4 << 20));
     // The written bytes may end with zeros as well.

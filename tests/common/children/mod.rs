@@ -7,7 +7,9 @@ pub mod crash;
 mod crowd;
 #[cfg(feature = "gzip-http")]
 pub mod fixture;
+#[cfg(unix)]
 mod fork_exporter;
+#[cfg(unix)]
 mod fork_processor;
 mod load;
 mod outcomes;
@@ -44,7 +46,9 @@ pub fn run(name: &str) {
         "crowd" => crowd::main(),
         #[cfg(feature = "gzip-http")]
         "fixture" => fixture::main(),
+        #[cfg(unix)]
         "fork-exporter" => fork_exporter::main(),
+        #[cfg(unix)]
         "fork-processor" => fork_processor::main(),
         "load" => load::main(),
         "outcomes" => outcomes::main(),
