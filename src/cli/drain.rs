@@ -17,7 +17,7 @@ use crate::config::values::{BatchLimits, Durability, FullPolicy, Method, Pace, R
 use crate::delivery::{Pipeline, PipelineConfig};
 use crate::encode::JsonEncoder;
 use crate::encode::framing::Framing;
-use crate::error::SpoolError;
+use crate::error::{SpoolError, error_chain};
 use crate::exporter::gap_record;
 use crate::exporter::handle::SpoolHandle;
 use crate::observe::stats::SpoolStats;
@@ -256,7 +256,14 @@ impl Survey {
             if segment.waiting() == 0 {
                 continue;
             }
-            let reader = segment.files.read()?;
+            let reader = match segment.files.read() {
+                Ok(reader) => reader,
+                Err(error) => {
+                    let (number, reason) = (segment.files.number(), error_chain(&error));
+                    screen::note(&format!("queue {id}, segment {number}: it cannot be read: {reason}"));
+                    continue;
+                }
+            };
             for lane in &segment.lanes {
                 let at = self.rows[begin..].iter().position(|row| *row.partition == *lane.key);
                 let at = begin

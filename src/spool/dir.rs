@@ -283,23 +283,28 @@ impl QueueDir {
     }
 
     /// Marks a segment that is to be deleted, so that half of one is never taken for a segment: by its name, or where a
-    /// directory cannot be renamed (a lower layer of overlayfs), by a file in it.
+    /// directory cannot be renamed (a lower layer of overlayfs), by a file in it. On a disk that takes neither, the order in
+    /// which its files are deleted has to do.
     pub(super) fn retire(&self, id: SegmentId) -> Result<(), SpoolError> {
         let path = self.segment(id);
         match rename(&path, &self.dead(id)) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => match write(&path.join(DEAD), &[]) {
-                Ok(_) => sync_dir(&path),
-                Err(_) => Err(io_error("rename", &path, error)),
-            },
+            Err(error) => {
+                let error = io_error("rename", &path, error);
+                match write(&path.join(DEAD), &[]) {
+                    Ok(_) => sync_dir(&path),
+                    Err(_) if error.is_full() => Ok(()),
+                    Err(_) => Err(error),
+                }
+            }
         }
     }
 
     pub(super) fn delete_retired(&self, id: SegmentId) -> Result<(), SpoolError> {
         sync_dir(&self.path)?;
         let (segment, dead) = (self.segment(id), self.dead(id));
-        if segment.join(DEAD).exists() {
+        if segment.exists() {
             return remove_in_place(&segment).map_err(|error| io_error("remove", &segment, error));
         }
         match remove_dir(&dead) {
@@ -489,8 +494,15 @@ fn lock_dir(path: &Path, access: Access) -> io::Result<Option<Option<File>>> {
     }
 }
 
-/// Deletes a directory that is marked as dead, the mark at last.
+/// Deletes a segment under its name, the mark that it is dead at last. Without its seal it is one of which nobody knows what should
+/// be in it, and without its database, too, nothing is.
 fn remove_in_place(dir: &Path) -> io::Result<()> {
+    for first in ["seal", "db"] {
+        match remove_file(&dir.join(first)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
     for found in fs::read_dir(dir)? {
         let found = found?;
         let path = found.path();

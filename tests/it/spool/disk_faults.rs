@@ -76,7 +76,7 @@ struct Process<'a> {
     child: Child,
     pid: u32,
     spool: &'a Path,
-    stderr: Stderr,
+    _stderr: Stderr,
 }
 
 /// A host's standard error, into which this crate prints nothing, whatever fails.
@@ -127,7 +127,7 @@ impl<'a> Process<'a> {
         program.stderr(stderr.pipe());
         let mut child = Child::start(program, "outcomes", settings.into_iter().chain(more));
         let pid = child.wait_for("pid").parse().expect("a number");
-        Self { child, pid, spool, stderr }
+        Self { child, pid, spool, _stderr: stderr }
     }
 
     /// Started, with its spool open.
