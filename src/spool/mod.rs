@@ -66,6 +66,8 @@ mod writer;
 pub(crate) use coding::Coding;
 pub(crate) use entry::MAX_RECORD_BYTES;
 pub(crate) use gap::{Gap, GapEncoder, Unreported};
+#[cfg(unix)]
+pub(crate) use mount::Mount;
 pub(crate) use open::Spool;
 pub(crate) use partition::{Batch, Partition};
 pub(crate) use position::BatchStart;

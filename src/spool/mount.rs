@@ -10,20 +10,21 @@ const NEVER_IN_PLACE: &[&str] =
 
 /// A file system that is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mount {
+pub(crate) struct Mount {
     id: u64,
     /// The mount that it lies on. That of the root is not listed.
     parent: u64,
-    pub(super) point: PathBuf,
+    pub(crate) point: PathBuf,
     /// Its type: `ext4`, say.
-    pub(super) kind: String,
+    kind: String,
     /// Those of the mount, then those of the file system.
-    pub(super) options: Vec<String>,
+    options: Vec<String>,
 }
 
 impl Mount {
-    /// The mount that a path lies on. `None` where nothing tells.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    /// The mount that a path lies on. Unlike the number of a device, it tells bind mounts apart, and takes no subvolume for a
+    /// volume. `None` where nothing tells.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let path = fs::canonicalize(path).ok()?;
         let mountinfo = fs::read("/proc/self/mountinfo").ok()?;
         Self::find(&String::from_utf8_lossy(&mountinfo), &path.to_string_lossy())
@@ -37,9 +38,14 @@ impl Mount {
         // The path comes by the shortest of those on one mount first, and never gets to the others.
         mounts.sort_by_key(|mount| mount.point.as_os_str().len());
         let is_root = |mount: &Self| mount.parent == mount.id || !listed.contains(&mount.parent);
-        let mut found = mounts.remove(mounts.iter().position(is_root)?);
-        while let Some(next) = mounts.iter().position(|mount| mount.parent == found.id) {
-            found = mounts.remove(next);
+        let mut last = mounts.remove(mounts.iter().position(is_root)?);
+        let mut found = last.clone();
+        while let Some(next) = mounts.iter().position(|mount| mount.parent == last.id) {
+            last = mounts.remove(next);
+            // It stands for a volume that is mounted when it is needed.
+            if last.kind != "autofs" {
+                found = last.clone();
+            }
         }
         Some(found)
     }
@@ -103,6 +109,9 @@ mod tests {
 50 22 8:2 / /a/b rw - xfs /dev/sdd1 rw
 51 22 8:3 / /a rw - ext4 /dev/sdd2 rw
 52 51 8:4 / /a rw - zfs pool/a rw
+60 22 0:42 / /auto rw - autofs systemd-1 rw
+61 22 0:43 / /asked rw - autofs systemd-1 rw
+62 61 254:32 / /asked rw - ext4 /dev/vdc rw
 a line that is none
 ";
 
@@ -120,6 +129,8 @@ a line that is none
             ("/data", "/data", "btrfs"),
             ("/data/spool/queue", "/data/spool", "ext4"),
             ("/backup\\\t/x", "/backup\\\t", "xfs"),
+            ("/auto", "/", "ext4"),
+            ("/asked/x", "/asked", "ext4"),
         ];
         for (path, point, kind) in expected {
             let mount = on(path);

@@ -395,7 +395,22 @@ fn run(seed: u64) -> Run {
         }
     }
     in_flight.clear();
-    kill(spool);
+    if random.bool() {
+        // A queue that is delivered is deleted by its owner.
+        all_reported(&spool);
+        while let Some(partition) = spool.checkout() {
+            while let Some(batch) = next_of(&partition) {
+                bodies.insert(batch.id.clone(), batch.plain_body());
+                acked.extend(lines_of(&batch).into_iter().map(|line| (line, batch.id.clone())));
+                watch.note(Operation::Acked(acked.len()));
+                batch.ack();
+            }
+            partition.release(true);
+        }
+        drop(spool);
+    } else {
+        kill(spool);
+    }
     Run { noted: watch.take(), bodies, acked, accepted, rejected, is_synced }
 }
 
@@ -406,7 +421,15 @@ impl Run {
 
     /// Cuts the power at some moments. Says what is wrong of the first state in which anything is, and how many states there were.
     fn cut(&self, cuts: usize, without: Option<&str>, random: &mut fastrand::Rng) -> (usize, Result<(), String>) {
-        let mut moments: Vec<_> = (0..cuts).map(|_| random.usize(0..=self.noted.len())).collect();
+        let changes_names = |operation: &Operation| matches!(operation, Operation::Rename { .. } | Operation::Remove);
+        let changes = self.noted.iter().enumerate().filter(|(_, (_, operation))| changes_names(operation));
+        let changes: Vec<_> = changes.map(|(at, _)| at + 1).collect();
+        let moment = |_| match random.usize(0..2 * self.noted.len()) {
+            any if any <= self.noted.len() => any,
+            _ if changes.is_empty() => self.noted.len(),
+            other => changes[other % changes.len()],
+        };
+        let mut moments: Vec<_> = (0..cuts).map(moment).collect();
         moments.sort_unstable();
         let (mut disk, mut at, mut accepted, mut acked) = (Disk::new(), 0, 0, 0);
         for (state, moment) in (1..).zip(moments) {
@@ -526,25 +549,25 @@ const NOT_SEEN: &[(&str, &str)] = &[
         "src/spool/segment.rs",
         "what a killed process wrote and a power cut then takes would be called corrupt; nobody was told that it is safe",
     ),
-    ("src/spool/store.rs:RESERVE", "zeros are written ahead so that later syncs are fast"),
 ];
 
 #[test]
 fn the_model_finds_every_sync_that_is_left_out() {
     let mut random = fastrand::Rng::with_seed(seed());
-    let runs: Vec<_> = (0..count("SPOOL_TEST_CRASH_RUNS", 8)).map(|_| run(random.u64(..))).collect();
-    let sites: BTreeSet<_> = runs.iter().flat_map(Run::sites).collect();
+    // Enough for every call to matter in one of them.
+    let runs: Vec<_> = (0..count("SPOOL_TEST_CRASH_RUNS", 8).clamp(30, 60)).map(|_| run(random.u64(..))).collect();
+    let is_seen = |site: &String| !NOT_SEEN.iter().any(|(exempt, _)| site.starts_with(exempt));
+    let sites: BTreeSet<_> = runs.iter().flat_map(Run::sites).filter(is_seen).collect();
     let mut missed = Vec::new();
     for site in sites {
         let mut states = 0;
-        let found = runs.iter().find_map(|run| {
-            let (seen, wrong) = run.cut(60, Some(&site), &mut random);
+        let found = (0..5).flat_map(|_| &runs).find_map(|run| {
+            let (seen, wrong) = run.cut(30, Some(&site), &mut random);
             states += seen;
             wrong.err()
         });
         println!("| `{site}` | {} | {states} |", found.as_deref().unwrap_or("nothing"));
-        let is_exempt = NOT_SEEN.iter().any(|(exempt, _)| site.starts_with(exempt));
-        if found.is_none() && !is_exempt {
+        if found.is_none() {
             missed.push(site);
         }
     }
