@@ -230,20 +230,15 @@ impl QueueDir {
         Ok(self.segments()?.is_empty())
     }
 
-    /// Deletes a queue, with what is in it.
+    /// Deletes a queue, with what is in it. Whoever finds it without segments before that is done does the rest.
     pub(super) fn remove(&self) -> Result<(), SpoolError> {
-        let dead = self.path.with_extension(DEAD);
-        // Nor is a directory renamed on Windows in which a file is open.
-        if !cfg!(windows) && rename(&self.path, &dead).is_ok() {
-            // Or a power cut could bring half of it back under its name.
-            sync_dir(self.root())?;
-            return remove_dir(&dead).map_err(|error| io_error("remove", &dead, error));
-        }
         for segment in self.segments()? {
             self.remove_segment(segment)?;
         }
-        // Who takes the queue from now on finds it empty, and deletes it as well.
-        self.unlock();
+        if cfg!(windows) {
+            // What is open cannot be deleted there.
+            self.unlock();
+        }
         match remove_dir(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &self.path, error)),
             _ => Ok(()),
@@ -445,19 +440,10 @@ fn allocated(meta: &fs::Metadata) -> u64 {
     meta.len()
 }
 
-/// The ids of the queues that are there, ascending. What an earlier deletion left over is removed.
+/// The ids of the queues that are there, ascending.
 fn list_queues(root: &Path) -> Result<Vec<u64>, SpoolError> {
-    let mut ids = Vec::new();
-    for found in list(root)? {
-        let name = found.file_name();
-        let name = name.to_string_lossy();
-        if let Some(id) = parse_queue(&name) {
-            ids.push(id);
-        } else if name.strip_suffix(".dead").and_then(parse_hex).is_some() {
-            // Another process may be at it as well.
-            let _ = remove_dir(&found.path());
-        }
-    }
+    let names = list(root)?.into_iter().map(|found| found.file_name());
+    let mut ids: Vec<_> = names.filter_map(|name| parse_queue(&name.to_string_lossy())).collect();
     ids.sort_unstable();
     Ok(ids)
 }

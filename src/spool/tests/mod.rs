@@ -7,6 +7,7 @@ pub(super) mod crash_model;
 mod delivery;
 mod limits;
 mod losses;
+mod others_losses;
 mod recovery;
 mod rejected;
 
