@@ -24,9 +24,9 @@ const PATIENCE: u32 = 4;
 
 /// Print the records of a spool, as they are sent
 ///
-/// Prints one record per line, queue after queue, in the order in which they were logged. Of a queue whose owner is gone it
-/// prints the records that wait; of a queue whose owner is alive every record in its files, since only the owner knows which
-/// are delivered. A record that is not text is printed with --json only, in Base64.
+/// Prints the records that wait, one per line, queue after queue, in the order in which they were logged. A delivery by an
+/// owner that is alive is in its files some milliseconds later. A record that is not text is printed with --json only, in
+/// Base64.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
