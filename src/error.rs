@@ -129,6 +129,10 @@ pub enum SpoolError {
 
 impl SpoolError {
     /// Whether the disk has no space left.
+    pub(crate) fn is_io(&self) -> bool {
+        matches!(self, Self::Io { .. })
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))

@@ -220,8 +220,7 @@ fn print_all(
                 Ok(Some(reader)) => reader,
                 Ok(None) => continue,
                 Err(error) => {
-                    let (queue, number, reason) = (files.queue(), files.number(), error_chain(&error));
-                    screen::note(&format!("queue {queue}, segment {number}: it cannot be read: {reason}"));
+                    unreadable(&files, &error);
                     *damaged += 1;
                     continue;
                 }
@@ -229,9 +228,17 @@ fn print_all(
             // Frames that an owner is still writing are printed later.
             let end = if owned { reader.contiguous_from(0) } else { reader.end() };
             for entry in reader.entries(0..end) {
-                let Some(entry) = entry? else {
-                    *damaged += 1;
-                    continue;
+                let entry = match entry {
+                    Ok(Some(entry)) => entry,
+                    Ok(None) => {
+                        *damaged += 1;
+                        continue;
+                    }
+                    Err(error) => {
+                        unreadable(&files, &error);
+                        *damaged += 1;
+                        break;
+                    }
                 };
                 let is_delivered = |number| Some(delivered.is_delivered(&files, entry.lane, number));
                 if printer.print(&files, &entry, is_delivered, args.all)?.is_break() {
@@ -277,6 +284,12 @@ fn print_new(
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// Notes that a segment cannot be read.
+fn unreadable(files: &SegmentFiles, error: &SpoolError) {
+    let (queue, number, reason) = (files.queue(), files.number(), error_chain(error));
+    screen::note(&format!("queue {queue}, segment {number}: it cannot be read: {reason}"));
 }
 
 /// Scans a segment; `None` if it was deleted since, because it is delivered.

@@ -95,16 +95,16 @@ pub enum SpoolEvent {
         /// The number of the segment.
         segment: u64,
     },
-    /// A segment cannot be read. The rest of the spool is delivered meanwhile, also what is newer.
+    /// A segment cannot be read, and maybe others with it. The rest of the spool is delivered meanwhile, also what is newer.
     SegmentHeld {
-        /// The number of the segment.
+        /// The number of the first of them.
         segment: u64,
         /// The error, with its causes.
         reason: String,
     },
-    /// A segment that was held can be read again.
+    /// Every segment that was held can be read again, or was moved to the quarantine.
     SegmentReleased {
-        /// The number of the segment.
+        /// The number of the last of them.
         segment: u64,
     },
     /// Cursor files are damaged: which records of their segments are delivered is not known, and they are sent again.

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use super::bytes::{Fields, len32};
 use super::cursor::{LaneCursor, LaneCursors};
+use super::fault::is_damage;
 use super::files::{io_error, remove_file, rename, sync_data, sync_dir, write_all_at, write_synced};
 use super::position::SegmentId;
 use crate::error::SpoolError;
@@ -334,18 +335,21 @@ pub(super) struct CursorFile {
 }
 
 impl CursorFile {
-    /// Opens the cursor file of a segment. One that is missing or damaged is made anew from what can be read.
-    pub(super) fn open(segment: &Path, id: SegmentId) -> Result<Self, SpoolError> {
+    /// Opens the cursor file of a segment. One that is missing or damaged is made anew from what can be read; its damage is
+    /// returned.
+    pub(super) fn open(segment: &Path, id: SegmentId) -> Result<(Self, Option<Flaw>), SpoolError> {
         let path = cursor_path(segment);
         let Loaded { lanes, flaw, newest, copy_bytes } = read(segment, id);
-        let file = match flaw {
-            Some(Flaw::Unreadable(error)) => return Err(io_error("read", &path, error)),
-            Some(_) => None,
-            None => Some(open_file(&path).map_err(|error| io_error("open", &path, error))?),
-        };
-        match file {
-            Some(file) => Ok(Self { id, segment: segment.to_owned(), file, copy_bytes, end: newest, lanes }),
-            None => Self::replace(segment, id, newest.generation + 1, copy_bytes, lanes),
+        match flaw {
+            Some(Flaw::Unreadable(error)) if !is_damage(&error) => Err(io_error("read", &path, error)),
+            Some(flaw) => {
+                let file = Self::replace(segment, id, newest.generation + 1, copy_bytes, lanes)?;
+                Ok((file, Some(flaw)))
+            }
+            None => {
+                let file = open_file(&path).map_err(|error| io_error("open", &path, error))?;
+                Ok((Self { id, segment: segment.to_owned(), file, copy_bytes, end: newest, lanes }, None))
+            }
         }
     }
 
@@ -462,7 +466,7 @@ mod tests {
     fn written(rounds: u64, lanes: u32) -> (tempfile::TempDir, LaneCursors) {
         let dir = tempfile::tempdir().unwrap();
         create(dir.path(), ID).unwrap();
-        let mut file = CursorFile::open(dir.path(), ID).unwrap();
+        let (mut file, _) = CursorFile::open(dir.path(), ID).unwrap();
         file.make_room(lanes as usize).unwrap();
         let mut cursors = LaneCursors::new();
         for round in 1..=rounds {
@@ -568,7 +572,7 @@ mod tests {
         fs::write(&path, &bytes).unwrap();
         assert!(matches!(read(dir.path(), ID).flaw, Some(Flaw::OneCopy)));
         let newer = LaneCursor { acked: 1000, ..LaneCursor::default() };
-        CursorFile::open(dir.path(), ID).unwrap().write(&[(2, newer.clone())]).unwrap();
+        CursorFile::open(dir.path(), ID).unwrap().0.write(&[(2, newer.clone())]).unwrap();
         cursors.insert(2, newer);
         let loaded = read(dir.path(), ID);
         assert_eq!(loaded.lanes, cursors);

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::cursor::{Cursors, LaneCursor};
-use super::cursor_file::{self, CursorFile};
+use super::cursor_file::{self, CursorFile, Flaw};
 use super::dir::segment_path;
 use super::position::{LaneId, SegmentId};
 use crate::error::{SpoolError, error_chain};
@@ -24,6 +24,8 @@ pub(super) struct CursorStore {
     failing: bool,
     /// The error with which writing began to fail, until it is taken to be reported.
     failure: Option<String>,
+    /// The damage of a file that was made anew, likewise.
+    damage: Option<String>,
     #[cfg(test)]
     failing_until: Option<std::time::Instant>,
 }
@@ -36,6 +38,7 @@ impl CursorStore {
             unwritten: Cursors::new(),
             failing: false,
             failure: None,
+            damage: None,
             #[cfg(test)]
             failing_until: None,
         }
@@ -55,6 +58,11 @@ impl CursorStore {
     /// Forgets a segment that is deleted.
     pub(super) fn forget(&mut self, segment: SegmentId) {
         self.unwritten.retain(|lane, _| lane.segment != segment);
+        self.close_file(segment);
+    }
+
+    /// Closes the file of a segment.
+    pub(super) fn close_file(&mut self, segment: SegmentId) {
         self.open.retain(|(open, _)| *open != segment);
     }
 
@@ -105,6 +113,11 @@ impl CursorStore {
         self.failure.take()
     }
 
+    /// The damage that was found when a file was opened to be written, once.
+    pub(super) fn take_damage(&mut self) -> Option<String> {
+        self.damage.take()
+    }
+
     fn note(&mut self, written: &Result<(), SpoolError>) {
         let was_failing = std::mem::replace(&mut self.failing, written.is_err());
         if let Err(error) = written
@@ -127,7 +140,7 @@ impl CursorStore {
         let open = self.open.iter().position(|(open, _)| *open == segment).map(|at| self.open.remove(at).1);
         let mut file = match open {
             Some(file) => file,
-            None => CursorFile::open(&segment_path(&self.queue, segment), segment)?,
+            None => self.open(segment)?,
         };
         let result = work(&mut file)?;
         if self.open.len() == MAX_OPEN_FILES {
@@ -135,6 +148,14 @@ impl CursorStore {
         }
         self.open.push((segment, file));
         Ok(result)
+    }
+
+    fn open(&mut self, segment: SegmentId) -> Result<CursorFile, SpoolError> {
+        let (file, flaw) = CursorFile::open(&segment_path(&self.queue, segment), segment)?;
+        if let Some(flaw) = flaw.filter(Flaw::costs) {
+            self.damage = Some(format!("segment {segment}: {flaw}"));
+        }
+        Ok(file)
     }
 
     /// From now on nothing can be written, for so long.

@@ -21,6 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::bytes::index;
+use super::fault::is_damage;
 use super::files::{
     create, create_in, ensure_in, io_error, private, remove_dir, remove_file, rename, sync_dir, write, write_synced,
 };
@@ -98,7 +99,12 @@ impl Access {
     /// Opens the file `lock`, if there is one for who has this access.
     fn open(self, path: &Path) -> io::Result<Option<File>> {
         let may_create = self == Self::Exclusive;
-        match private(OpenOptions::new().create(may_create).truncate(false).write(true)).open(path) {
+        let mut options = OpenOptions::new();
+        options.create(may_create).truncate(false).write(true);
+        // Nobody deletes it under its owner there, where no directory is locked.
+        #[cfg(windows)]
+        std::os::windows::fs::OpenOptionsExt::share_mode(&mut options, 1 | 2);
+        match private(&mut options).open(path) {
             // A descriptor that is open for reading can be locked as well.
             Err(_) if !may_create => match File::open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -172,9 +178,11 @@ impl QueueDir {
             // There a lock does not turn into another one, not even into the same.
             let _ = lock.as_ref().map(File::unlock);
         }
-        let exclusive = self.dir_lock.iter().chain(&*lock).all(|lock| lock.try_lock().is_ok());
-        if cfg!(windows) && !exclusive {
-            let _ = lock.as_ref().map(File::try_lock_shared);
+        let locks = || self.dir_lock.iter().chain(&*lock);
+        let exclusive = locks().all(|lock| lock.try_lock().is_ok());
+        if !exclusive {
+            // The attempt may have given up the one that was there.
+            locks().for_each(|lock| drop(lock.try_lock_shared()));
         }
         exclusive
     }
@@ -260,7 +268,7 @@ impl QueueDir {
             let (name, path) = (found.file_name(), found.path());
             let name = name.to_string_lossy();
             match parse_segment(&name) {
-                Some(id) if !path.join(DEAD).exists() => segments.push(id),
+                Some(id) if !is_dead(&path) => segments.push(id),
                 // A remainder that cannot be removed hinders nobody.
                 Some(_) => drop(remove_in_place(&path)),
                 None if name.ends_with(".dead") || name.ends_with(".new") => drop(remove_dir(&path)),
@@ -331,17 +339,16 @@ impl QueueDir {
         let quarantine = self.root().join(QUARANTINE);
         ensure_in(&quarantine)?;
         let (from, to) = (self.segment(id), quarantine.join(format!("{:016x}.{id}", self.id)));
+        // A copy of the spool may have brought it here before.
+        let _ = remove_dir(&to);
         match rename(&from, &to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("rename", &from, error)),
             _ => {}
         }
         sync_dir(&quarantine)?;
         sync_dir(&self.path)?;
-        while walk(&quarantine).map_err(|error| io_error("measure", &quarantine, error))? > max_bytes {
-            if !self.drop_quarantined()? {
-                break;
-            }
-        }
+        // It is there now; that others cannot be deleted does not change that.
+        while walk(&quarantine).unwrap_or_default() > max_bytes && self.drop_quarantined().unwrap_or(false) {}
         Ok(())
     }
 
@@ -415,7 +422,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<fs::DirEntry>, SpoolError> {
 }
 
 /// How many bytes the files below a directory take on disk. What is deleted meanwhile takes none; what somebody else keeps
-/// there to himself, such as `lost+found`, cannot be counted.
+/// there to himself, such as `lost+found`, and what is damaged cannot be counted.
 pub(super) fn walk(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for found in fs::read_dir(dir)? {
@@ -424,6 +431,7 @@ pub(super) fn walk(dir: &Path) -> io::Result<u64> {
             found.metadata().and_then(|meta| if meta.is_dir() { walk(&found.path()) } else { Ok(allocated(&meta)) });
         bytes += match below {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => 0,
+            Err(error) if is_damage(&error) => 0,
             below => below?,
         };
     }
@@ -476,8 +484,21 @@ fn lock_dir(path: &Path, access: Access) -> io::Result<Option<Option<File>>> {
         Ok(()) => Ok(Some(Some(dir))),
         Err(TryLockError::WouldBlock) => Ok(None),
         // Network file systems lock only what is open for writing.
-        Err(TryLockError::Error(_)) => Ok(Some(None)),
+        Err(TryLockError::Error(error)) if locks_no_directory(&error) => Ok(Some(None)),
+        Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Whether an error says that the system locks files only.
+fn locks_no_directory(error: &io::Error) -> bool {
+    const EBADF: i32 = 9;
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
+        || error.raw_os_error() == Some(EBADF)
+}
+
+/// Whether a segment is being deleted under its name.
+pub(super) fn is_dead(segment: &Path) -> bool {
+    segment.join(DEAD).exists()
 }
 
 /// Deletes a segment under its name, the mark that it is dead at last. Without its seal it is one of which nobody knows what should

@@ -123,7 +123,12 @@ impl Later {
         if !std::mem::replace(&mut self.failing, true) {
             report(events, SpoolEvent::HousekeepingFailed { reason: error_chain(&error) });
         }
-        self.failed.push_back((Instant::now() + RETRY_AFTER, job));
+        match job {
+            // One does for all.
+            Job::Settle => self.settle_at = Some(Instant::now() + RETRY_AFTER),
+            Job::ReportGaps if self.failed.iter().any(|(_, failed)| matches!(failed, Job::ReportGaps)) => {}
+            job => self.failed.push_back((Instant::now() + RETRY_AFTER, job)),
+        }
     }
 }
 
@@ -145,7 +150,7 @@ impl Queue {
             Job::KeepSeal(segment, ref seal) => self.keep_seal(segment, seal),
             Job::Recover { id, accepted } => {
                 match self.recover(id, accepted) {
-                    Err(error) if !matches!(error, SpoolError::Closed) => self.hold(id, &error),
+                    Err(error) if !matches!(error, SpoolError::Closed) => self.hold_unrecovered(id, &error),
                     _ => {}
                 }
                 Ok(())
@@ -258,14 +263,17 @@ impl Queue {
         // Not every file system deletes a file that is open.
         let open = self.read_cache.lock().close(segment);
         drop(open);
-        self.index.lock().forget_cursors(segment);
-        self.cursors.lock().forget(segment);
+        self.cursors.lock().close_file(segment);
         if damaged {
             self.dir.quarantine(segment, self.config.limits.max_bytes / 8)?;
         } else {
             self.dir.remove_segment(segment)?;
         }
-        self.index.lock().remove(segment);
+        let mut index = self.index.lock();
+        index.forget_cursors(segment);
+        index.remove(segment);
+        drop(index);
+        self.cursors.lock().forget(segment);
         let open = self.read_cache.lock().remove(segment);
         drop(deleting);
         drop(open);

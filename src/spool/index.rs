@@ -61,7 +61,8 @@ impl Partition {
             return Some((lane, start));
         }
         let lane = self.current(readable)?;
-        let before: usize = self.lanes.range(..lane.id.segment).map(|(_, lane)| lane.in_flight().0).sum();
+        let before = self.lanes.range(..lane.id.segment).filter(|(segment, _)| !readable.held.contains(segment));
+        let before: usize = before.map(|(_, lane)| lane.in_flight().0).sum();
         let (in_flight, first) = lane.in_flight();
         let start = if before + in_flight > self.more_in_flight {
             // With more delivery steps than that, each of them is someone else's.
@@ -105,6 +106,8 @@ struct SegmentState {
     undelivered: u32,
     /// How far its lanes are delivered, before it is known what is in it.
     cursors: LaneCursors,
+    /// How many of its frames count, if it was abandoned.
+    accepted: Option<u64>,
 }
 
 /// The next batch of a partition. It holds until the batch is given out or the lane changes.
@@ -139,8 +142,15 @@ pub(super) enum Ending {
     Stored,
     /// From the cursor that is written.
     Written,
-    /// Not at all: the batch is not sent.
-    Irrelevant,
+}
+
+/// Whether a segment was held before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    Already,
+    /// No segment was.
+    First,
+    Another,
 }
 
 /// Whether a batch was put in flight.
@@ -250,6 +260,11 @@ impl Index {
         missing.filter(|(_, records)| *records > 0).collect()
     }
 
+    /// Whether it is known what is in each segment that can be read.
+    pub(super) fn is_searched(&self) -> bool {
+        self.readable.unrecovered.is_subset(&self.readable.held)
+    }
+
     pub(super) fn contains(&self, segment: SegmentId) -> bool {
         self.segments.contains_key(&segment)
     }
@@ -270,19 +285,34 @@ impl Index {
         }
     }
 
-    /// Notes that a segment cannot be read; false if that is known.
-    pub(super) fn hold(&mut self, segment: SegmentId) -> bool {
-        let held = self.readable.held.insert(segment);
+    /// Notes that a segment cannot be read.
+    pub(super) fn hold(&mut self, segment: SegmentId) -> Held {
+        let first = self.readable.held.is_empty();
+        let new = self.readable.held.insert(segment);
         // What it kept waiting may go on.
         self.enqueue_all();
-        held
+        match (new, first) {
+            (false, _) => Held::Already,
+            (true, true) => Held::First,
+            (true, false) => Held::Another,
+        }
     }
 
-    /// Notes that a segment can be read again, or is gone.
-    pub(super) fn let_go(&mut self, segment: SegmentId) {
-        if self.readable.held.remove(&segment) {
+    /// Puts a batch back that is in flight, but of a segment that cannot be read, so that nobody sends it now.
+    pub(super) fn put_back(&mut self, key: &str, start: BatchStart) {
+        let lane = self.partitions.get_mut(key).and_then(|partition| partition.lanes.get_mut(&start.segment));
+        if let Some(lane) = lane.filter(|_| self.readable.held.contains(&start.segment)) {
+            lane.put_back(start.record);
+        }
+    }
+
+    /// Notes that a segment can be read again, or is gone; true if it was the last that could not.
+    pub(super) fn let_go(&mut self, segment: SegmentId) -> bool {
+        let was_held = self.readable.held.remove(&segment);
+        if was_held {
             self.enqueue_all();
         }
+        was_held && self.readable.held.is_empty()
     }
 
     /// Whether it is known what is in a segment.
@@ -292,16 +322,16 @@ impl Index {
 
     /// Whether all that waits is in segments that cannot be read.
     pub(super) fn has_only_held(&self) -> bool {
-        let Readable { unrecovered, held } = &self.readable;
-        !held.is_empty()
-            && unrecovered.is_subset(held)
+        !self.readable.held.is_empty()
+            && self.is_searched()
             && self.partitions.values().all(|partition| partition.current(&self.readable).is_none())
     }
 
-    /// The oldest segment, unless it is the active one or not known yet.
+    /// The oldest segment, unless it is the active one or not known yet. It need not be known what is in one that cannot be read.
     pub(super) fn oldest(&self) -> Option<SegmentId> {
-        let (&oldest, _) = self.segments.first_key_value()?;
-        (self.active != Some(oldest) && !self.readable.unrecovered.contains(&oldest)).then_some(oldest)
+        let Readable { unrecovered, held } = &self.readable;
+        let oldest = *self.segments.keys().find(|segment| !unrecovered.contains(segment) || !held.contains(segment))?;
+        (self.active != Some(oldest) && !unrecovered.contains(&oldest)).then_some(oldest)
     }
 
     /// Forgets the cursors of a segment that is delivered.
@@ -313,7 +343,7 @@ impl Index {
     pub(super) fn remove(&mut self, segment: SegmentId) {
         self.segments.remove(&segment);
         self.readable.unrecovered.remove(&segment);
-        self.let_go(segment);
+        let _ = self.let_go(segment);
     }
 
     /// Removes a segment, though it is not delivered. Returns the losses, and the gaps that were reported there and are not
@@ -361,8 +391,13 @@ impl Index {
         segment.undelivered == 0
     }
 
+    /// How many frames of a segment count: all, unless it was abandoned.
+    pub(super) fn accepted(&self, segment: SegmentId) -> u64 {
+        self.segments.get(&segment).and_then(|segment| segment.accepted).unwrap_or(u64::MAX)
+    }
+
     /// Takes the active segment out, because its database failed: a scan finds what was accepted of it.
-    pub(super) fn abandon_active(&mut self) {
+    pub(super) fn abandon_active(&mut self, accepted: u64) {
         let Some(active) = self.active.take() else { return };
         let mut cursors = LaneCursors::new();
         for partition in self.partitions.values_mut() {
@@ -372,7 +407,8 @@ impl Index {
             }
         }
         let reported = self.segments.remove(&active).map(|segment| segment.reported).unwrap_or_default();
-        self.segments.insert(active, SegmentState { reported, ..SegmentState::default() });
+        let accepted = Some(accepted);
+        self.segments.insert(active, SegmentState { reported, accepted, ..SegmentState::default() });
         self.add_unrecovered(active, cursors);
     }
 
@@ -561,7 +597,7 @@ impl Index {
             Ending::Stored if choice.may_grow() && lane.end_of_growing(end, choice.end) == End::Unknown => {
                 return Admission::UnknownEnd;
             }
-            Ending::Stored | Ending::Irrelevant => {}
+            Ending::Stored => {}
             Ending::Written => {
                 lane.cursor.fix_end(end);
                 // Or it would be written without that.
@@ -797,7 +833,7 @@ mod tests {
         index.add_unrecovered(id(2), LaneCursors::new());
         add(&mut index, 3, &[("b", 1)], 0);
         assert_eq!(index.choose("b", None), None);
-        index.hold(id(2));
+        assert_eq!(index.hold(id(2)), Held::First);
         assert!(index.choose("b", None).is_some(), "but one that cannot be read");
         index.let_go(id(2));
         assert_eq!(index.choose("b", None), None);
@@ -846,7 +882,7 @@ mod tests {
         add(&mut index, 1, &[("a", 2)], 0);
         let watermark = index.watermark();
         index.active = Some(id(1));
-        index.abandon_active();
+        index.abandon_active(9);
         assert!(!index.has_delivered(&watermark));
         add(&mut index, 1, &[("a", 2)], 0);
         assert!(!index.has_delivered(&watermark));
@@ -860,7 +896,7 @@ mod tests {
         add(&mut index, 1, &[("a", 5)], 0);
         index.active = Some(id(1));
         deliver(&mut index, "a", (1, 0), 0..2);
-        index.abandon_active();
+        index.abandon_active(9);
         assert_eq!(index.pending_records, 0);
         // The response to what was in flight.
         assert_eq!(deliver(&mut index, "a", (1, 0), 2..3), Some(false));
@@ -939,7 +975,7 @@ mod tests {
         let mut index = Index::default();
         add(&mut index, 1, &[("a", 2), ("b", 1)], 0);
         add(&mut index, 2, &[("a", 9)], 0);
-        assert!(index.hold(id(1)) && !index.hold(id(1)));
+        assert_eq!([index.hold(id(1)), index.hold(id(1))], [Held::First, Held::Already]);
         assert_eq!(deliver(&mut index, "a", (2, 0), 0..9), Some(true));
         assert_eq!((index.choose("a", None), index.choose("b", None)), (None, None));
         assert!(index.has_only_held() && !index.is_drained());
@@ -947,6 +983,42 @@ mod tests {
         assert_eq!(deliver(&mut index, "a", (1, 0), 0..2), Some(false));
         assert_eq!(deliver(&mut index, "b", (1, 1), 0..1), Some(true));
         assert!(index.is_drained());
+    }
+
+    #[test]
+    fn a_batch_that_is_in_flight_when_its_segment_cannot_be_read_comes_again_and_holds_up_nothing() {
+        for has_later in [false, true] {
+            let mut index = Index::default();
+            add(&mut index, 1, &[("a", 2)], 0);
+            if has_later {
+                add(&mut index, 2, &[("a", 9)], 0);
+            }
+            let key = index.checkout().unwrap();
+            give_out(&mut index, "a", &(0..2)).unwrap();
+            index.hold(id(1));
+            index.put_back("a", BatchStart { segment: id(1), record: 0 });
+            assert_eq!(index.choose("a", None).is_some(), has_later);
+            index.release(&key, false);
+            assert_eq!(index.checkout().is_some(), has_later);
+            if has_later {
+                assert_eq!(deliver(&mut index, "a", (2, 0), 0..9), Some(true));
+                index.release(&key, true);
+            }
+            assert!(index.let_go(id(1)));
+            assert_eq!(index.checkout(), Some(key));
+            assert_eq!(deliver(&mut index, "a", (1, 0), 0..2), Some(true));
+        }
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_read_and_is_not_known_does_not_keep_others_from_being_evicted() {
+        let mut index = Index::default();
+        index.add_unrecovered(id(1), LaneCursors::new());
+        add(&mut index, 2, &[("a", 9)], 0);
+        assert_eq!(index.oldest(), None);
+        index.hold(id(1));
+        assert_eq!(index.oldest(), Some(id(2)));
+        assert!(index.is_searched() && !index.is_recovered());
     }
 
     #[test]

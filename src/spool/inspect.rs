@@ -128,7 +128,7 @@ impl Queue {
                 let id = parse_segment(&found.file_name().to_string_lossy())?;
                 Some(SegmentFiles::new(found.path(), self.id, id))
             })
-            .filter(|segment| !segment.is_locked())
+            .filter(|segment| !segment.is_locked() && !dir::is_dead(&segment.path))
             .collect();
         segments.sort_by_key(|segment| segment.id);
         Ok(segments)

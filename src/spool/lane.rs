@@ -137,6 +137,13 @@ impl Lane {
         }
     }
 
+    /// Puts a batch that is in flight back: it is to be given out again.
+    pub(super) fn put_back(&mut self, start: u64) {
+        if let Some(batch) = self.batches.get_mut(&start) {
+            batch.state = BatchState::Waiting;
+        }
+    }
+
     fn has_in_flight(&self, batch: &Range<u64>) -> bool {
         self.batches.get(&batch.start) == Some(&LaneBatch { end: batch.end, state: BatchState::InFlight })
     }

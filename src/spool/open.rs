@@ -224,9 +224,9 @@ impl Spool {
         std::iter::once(self.queue.clone()).chain(self.adopted()).collect()
     }
 
-    /// Whether it is known what all segments hold. Before that, some of it may not be given out yet.
+    /// Whether it is known what all segments hold that can be read. Before that, some of it may not be given out yet.
     pub(crate) fn is_recovered(&self) -> bool {
-        self.queues().iter().all(|queue| queue.index.lock().is_recovered())
+        self.queues().iter().all(|queue| queue.index.lock().is_searched())
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -147,8 +147,11 @@ impl Queue {
         let unwritten = self.index.lock().take_unwritten();
         cursors.put(unwritten);
         let result = work(&mut cursors);
-        let failure = cursors.take_failure();
+        let (failure, damage) = (cursors.take_failure(), cursors.take_damage());
         drop(cursors);
+        if let Some(reason) = damage {
+            self.report_event(SpoolEvent::CursorDamaged { reason });
+        }
         if let Some(reason) = failure {
             self.report_event(SpoolEvent::CursorNotWritten { reason });
         }

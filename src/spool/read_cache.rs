@@ -204,17 +204,18 @@ impl ReadCache {
         self.segments.get(&id)?.unreadable_since
     }
 
-    /// Notes whether a segment could be read. If not, it is closed, since not all that was there may be: it is returned, to
-    /// be dropped without the lock.
-    pub(super) fn note_read(&mut self, id: SegmentId, readable: bool) -> Option<Arc<Segment>> {
-        if readable {
-            if let Some(segment) = self.segments.get_mut(&id) {
-                segment.unreadable_since = None;
-            }
-            return None;
+    /// Notes that a segment could be read.
+    pub(super) fn note_readable(&mut self, id: SegmentId) {
+        if let Some(segment) = self.segments.get_mut(&id) {
+            segment.unreadable_since = None;
         }
+    }
+
+    /// Notes that a segment could not be read. It is closed, since not all that was there may be: it is returned, to be dropped
+    /// without the lock. Only errors that say that it is `damaged` count for how long it cannot be read.
+    pub(super) fn note_unreadable(&mut self, id: SegmentId, damaged: bool) -> Option<Arc<Segment>> {
         let segment = self.segments.entry(id).or_default();
-        segment.unreadable_since.get_or_insert_with(Instant::now);
+        segment.unreadable_since = damaged.then(|| segment.unreadable_since.unwrap_or_else(Instant::now));
         if segment.sealed { segment.open.take() } else { None }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::cursor::LaneCursor;
 use super::cursor_store::CursorStore;
 use super::entry::system_time;
+use super::fault::says_damaged;
 use super::frame::ReadErrors;
 use super::index::{Acked, Admission, Admitted, Choice, Ending};
 use super::jobs::Job;
@@ -119,13 +120,17 @@ impl Queue {
         now: SystemTime,
         force: bool,
     ) -> Result<Next, SpoolError> {
+        if let Some(asked) = asked {
+            // It may be held since it was sent.
+            self.index.lock().put_back(key, asked);
+        }
         loop {
             let Some(choice) = self.choose(key, asked) else { return Ok(Next::Empty) };
             let segment = match self.open_segment(choice.lane.segment) {
                 // Evicted or abandoned meanwhile.
                 Err(SpoolError::Closed) if self.choose(key, asked).as_ref() != Some(&choice) => continue,
-                Err(error) if choice.complete => {
-                    self.hold(choice.lane.segment, &error);
+                Err(error) if choice.complete && error.is_io() => {
+                    self.hold(key, &choice, &error);
                     continue;
                 }
                 segment => segment?,
@@ -143,8 +148,8 @@ impl Queue {
                     Some(_) => return Ok(Next::Skipped),
                     None => continue,
                 },
-                Err(error) if choice.complete => {
-                    self.hold(choice.lane.segment, &error);
+                Err(error) if choice.complete && error.is_io() => {
+                    self.hold(key, &choice, &error);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -293,16 +298,21 @@ impl Queue {
     ) -> Result<T, SpoolError> {
         let unreadable_since = self.read_cache.lock().unreadable_since(id);
         let result = read(if is_given_up(unreadable_since) { ReadErrors::Skip } else { ReadErrors::Fail });
-        self.note_read(id, unreadable_since, result.is_ok());
+        self.note_read(id, unreadable_since, &result);
         result
     }
 
-    fn note_read(&self, id: SegmentId, unreadable_since: Option<Instant>, readable: bool) {
+    fn note_read<T>(&self, id: SegmentId, unreadable_since: Option<Instant>, result: &Result<T, SpoolError>) {
         let was_readable = unreadable_since.is_none() || is_given_up(unreadable_since);
-        if !readable || !was_readable {
-            let closed = self.read_cache.lock().note_read(id, readable);
-            drop(closed);
-        }
+        let closed = match result {
+            Ok(_) if was_readable => None,
+            Ok(_) => {
+                self.read_cache.lock().note_readable(id);
+                None
+            }
+            Err(error) => self.read_cache.lock().note_unreadable(id, says_damaged(error)),
+        };
+        drop(closed);
     }
 
     /// Reads the batch that was chosen, if it was not read ahead.
@@ -319,7 +329,7 @@ impl Queue {
         let unreadable_since = cache.unreadable_since(id);
         drop(cache);
         let result = segment.collect(lane, &waiting, buffer);
-        self.note_read(id, unreadable_since, result.is_ok());
+        self.note_read(id, unreadable_since, &result);
         result
     }
 
@@ -402,8 +412,16 @@ impl Queue {
         let span = choice.start..end;
         let mut index = self.index.lock();
         // Put in flight first, as what is delivered: others of the lane may be.
-        let admission = index.admit(key, asked, choice, end, Ending::Irrelevant);
-        let Admission::Admitted(_) = admission else { return None };
+        match index.admit(key, asked, choice, end, Ending::Stored) {
+            Admission::Admitted(_) => {}
+            Admission::Outdated => return None,
+            Admission::UnknownEnd => {
+                drop(index);
+                // Where others begin behind it must be the same after a restart.
+                self.complete_active(choice.lane.segment);
+                return None;
+            }
+        }
         let delivered = index.ack(key, choice.lane, &span)?;
         let unreported = index.take_reported(choice.lane.segment, key, &span);
         drop(index);

@@ -16,7 +16,7 @@ use super::segment::{LaneSummary, Segment};
 use crate::error::SpoolError;
 
 /// The frames and lanes of a segment that gets no more entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seal {
     /// Frames are numbered from 0 to this, exclusive.
     pub(super) frames: u64,

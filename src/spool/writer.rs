@@ -319,7 +319,7 @@ impl Queue {
         let (id, accepted) = (old.id(), old.accepted);
         events.push(SpoolEvent::SegmentAbandoned { segment: id.number });
         // Whoever still finds it open sees that it is not active any more.
-        self.index.lock().abandon_active();
+        self.index.lock().abandon_active(accepted);
         let open = self.read_cache.lock().remove(id);
         drop(open);
         self.ask(Job::Recover { id, accepted });

@@ -477,7 +477,8 @@ fn what_was_in_flight_behind_a_request_that_hung_is_retried_under_the_same_ids_a
     service.deliver();
 
     let again: Vec<_> = receiver.requests()[before.len()..].iter().map(|request| request.key().to_owned()).collect();
-    assert!(again.len() >= 20 && again.iter().all(|key| before.contains(key)), "{again:?} after {before:?}");
+    // What was acknowledged behind it does not come again.
+    assert!(again.len() == 1 && before.contains(&again[0]), "{again:?} after {before:?}");
     let delivered: HashSet<_> = receiver.delivered().into_iter().collect();
     assert_eq!(delivered.len(), 120);
 }
