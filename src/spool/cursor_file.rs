@@ -477,7 +477,7 @@ mod tests {
                         lane,
                         LaneCursor {
                             acked: round,
-                            acked_ahead: vec![round + 2..round + 9],
+                            acked_ahead: std::iter::once(round + 2..round + 9).collect(),
                             ends: vec![round + 99, round + 50],
                         },
                     )

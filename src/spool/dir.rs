@@ -199,8 +199,9 @@ impl QueueDir {
     fn try_lock(root: &Path, id: u64, access: Access) -> Result<Option<Self>, SpoolError> {
         let path = queue_path(root, id);
         let dir_lock = match lock_dir(&path, access) {
-            Ok(Some(lock)) => lock,
-            Ok(None) => return Ok(None),
+            Ok(DirLock::Locked(lock)) => Some(lock),
+            Ok(DirLock::Unsupported) => None,
+            Ok(DirLock::Busy) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("open", &path, error)),
         };
@@ -474,17 +475,25 @@ pub(super) fn segment_path(queue: &Path, id: SegmentId) -> PathBuf {
     queue.join(format!("{id}{SEGMENT_SUFFIX}"))
 }
 
-/// Locks a queue's directory; `None` if somebody else has. `Some(None)` where the system locks no directory.
-fn lock_dir(path: &Path, access: Access) -> io::Result<Option<Option<File>>> {
+/// The outcome of locking a queue's directory.
+enum DirLock {
+    Locked(File),
+    /// The system locks no directory.
+    Unsupported,
+    /// Somebody else has.
+    Busy,
+}
+
+fn lock_dir(path: &Path, access: Access) -> io::Result<DirLock> {
     if !cfg!(unix) {
-        return path.metadata().map(|_| Some(None));
+        return path.metadata().map(|_| DirLock::Unsupported);
     }
     let dir = File::open(path)?;
     match access.try_lock(&dir) {
-        Ok(()) => Ok(Some(Some(dir))),
-        Err(TryLockError::WouldBlock) => Ok(None),
+        Ok(()) => Ok(DirLock::Locked(dir)),
+        Err(TryLockError::WouldBlock) => Ok(DirLock::Busy),
         // Network file systems lock only what is open for writing.
-        Err(TryLockError::Error(error)) if locks_no_directory(&error) => Ok(Some(None)),
+        Err(TryLockError::Error(error)) if locks_no_directory(&error) => Ok(DirLock::Unsupported),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

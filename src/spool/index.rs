@@ -354,7 +354,7 @@ impl Index {
             lanes.extend(partition.lanes.remove(&segment).map(|lane| (key.clone(), lane)));
             !partition.lanes.is_empty() || partition.tasks > 0
         });
-        let (mut lost, mut unreported) = (Vec::new(), Vec::new());
+        let (mut losses, mut unreported) = (Vec::new(), Vec::new());
         for (key, lane) in lanes {
             self.pending_records -= lane.pending();
             let gaps = self.take_reported(segment, &key, &(lane.cursor.acked..lane.end));
@@ -362,12 +362,12 @@ impl Index {
             unreported.extend(gaps);
             if records > 0 {
                 let (first, last) = (system_time(lane.first_timestamp), system_time(lane.last_timestamp));
-                lost.push(Gap { key, reason, records, first: Some(first), last: Some(last) });
+                losses.push(Gap { key, reason, records, first: Some(first), last: Some(last) });
             }
         }
         self.forget_cursors(segment);
         self.remove(segment);
-        (lost, unreported)
+        (losses, unreported)
     }
 
     /// Makes an empty segment the active one. The one before is complete.
@@ -439,14 +439,13 @@ impl Index {
         let Some(active) = self.active else { return };
         let (records, timestamps) = (u64::from(entry.records), (entry.first_timestamp, entry.last_timestamp));
         let partition = self.partitions.entry(key.clone()).or_default();
-        match partition.lanes.get_mut(&active) {
-            Some(lane) => lane.grow(records, timestamps),
-            None => {
-                let id = LaneId { segment: active, lane: entry.lane };
-                partition.lanes.insert(active, Lane::new(id, records, LaneCursor::default(), timestamps));
-                if let Some(segment) = self.segments.get_mut(&active) {
-                    segment.undelivered += 1;
-                }
+        if let Some(lane) = partition.lanes.get_mut(&active) {
+            lane.grow(records, timestamps);
+        } else {
+            let id = LaneId { segment: active, lane: entry.lane };
+            partition.lanes.insert(active, Lane::new(id, records, LaneCursor::default(), timestamps));
+            if let Some(segment) = self.segments.get_mut(&active) {
+                segment.undelivered += 1;
             }
         }
         self.pending_records += records;
@@ -1024,7 +1023,7 @@ mod tests {
     #[test]
     fn records_that_only_a_cursor_knows_of_are_missing() {
         let mut index = Index::default();
-        let cursor = LaneCursor { acked: 3, acked_ahead: vec![5..7], ends: vec![9] };
+        let cursor = LaneCursor { acked: 3, acked_ahead: std::iter::once(5..7).collect(), ends: vec![9] };
         index.add_unrecovered(id(1), LaneCursors::from([(0, cursor)]));
         let found = |records| {
             let lane = LaneSummary { key: Arc::from("a"), records, first_timestamp: 0, last_timestamp: 0 };

@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_cursor_that_is_ahead_of_the_records_is_cut() {
-        let cursor = LaneCursor { acked: 10, acked_ahead: vec![15..20], ends: vec![30] };
+        let cursor = LaneCursor { acked: 10, acked_ahead: std::iter::once(15..20).collect(), ends: vec![30] };
         let lane = lane(8, cursor);
         assert_eq!((lane.pending(), lane.start_of_next(), lane.cursor.ends.len()), (0, None, 0));
     }

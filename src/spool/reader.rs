@@ -169,7 +169,7 @@ impl Queue {
             let Some(admitted) = admitted else { continue };
             self.look_ahead(&choice, collected.end, admitted);
             let partition = Partition { queue: self.clone(), key: key.clone() };
-            return Ok(Next::Batch(Box::new(self.batch(partition, choice.lane, choice.start, *collected))));
+            return Ok(Next::Batch(Box::new(batch_of(partition, choice.lane, choice.start, *collected))));
         }
     }
 
@@ -242,23 +242,24 @@ impl Queue {
             self.ask(Job::Prefetch(next));
         }
     }
+}
 
-    fn batch(&self, partition: Partition, lane: LaneId, start: u64, collected: Collected) -> Batch {
-        let span = start..collected.end;
-        Batch {
-            id: format!("{:016x}.{}-{}-{}", lane.segment.random, lane.lane, span.start, span.end - 1),
-            partition,
-            records: collected.records,
-            content_encoding: collected.body.is_gzip().then_some("gzip"),
-            body: collected.body.finish().into(),
-            content_type: collected.content_type,
-            response_protocol: collected.response_protocol,
-            lane,
-            span,
-            first_timestamp: collected.first_timestamp,
-            last_timestamp: collected.last_timestamp,
-            appended_at: collected.appended_at,
-        }
+/// A batch of the records that were collected from `start` on.
+fn batch_of(partition: Partition, lane: LaneId, start: u64, collected: Collected) -> Batch {
+    let span = start..collected.end;
+    Batch {
+        id: format!("{:016x}.{}-{}-{}", lane.segment.random, lane.lane, span.start, span.end - 1),
+        partition,
+        records: collected.records,
+        content_encoding: collected.body.is_gzip().then_some("gzip"),
+        body: collected.body.finish().into(),
+        content_type: collected.content_type,
+        response_protocol: collected.response_protocol,
+        lane,
+        span,
+        first_timestamp: collected.first_timestamp,
+        last_timestamp: collected.last_timestamp,
+        appended_at: collected.appended_at,
     }
 }
 
@@ -472,7 +473,7 @@ impl Queue {
             }
             let collected = segment.collect(batch.lane.lane, &(number..number + 1), Vec::new())?;
             let Collection::Batch(collected) = collected else { return Ok(false) };
-            let alone = self.batch(batch.partition.clone(), batch.lane, number, *collected);
+            let alone = batch_of(batch.partition.clone(), batch.lane, number, *collected);
             records.push(rejected_record(&alone, status, response, now));
         }
         self.put_rejected(&records).map(|()| true)

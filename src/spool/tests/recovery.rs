@@ -120,9 +120,9 @@ fn a_segment_that_cannot_be_read_for_a_while_is_delivered_afterwards_and_the_res
         let spool = open(&config);
         append(&spool, "a", &lines(0..5));
         if sealed {
-            drop(spool)
+            drop(spool);
         } else {
-            kill(spool)
+            kill(spool);
         }
         let segment = segment_dirs(dir.path()).remove(0);
         let file = file_path(&segment);
