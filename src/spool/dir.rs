@@ -353,6 +353,18 @@ impl QueueDir {
         Ok(())
     }
 
+    /// The segments in quarantine, of whatever queue.
+    pub(super) fn quarantined(&self) -> Vec<(PathBuf, SegmentId)> {
+        let found = fs::read_dir(self.root().join(QUARANTINE)).into_iter().flatten().flatten();
+        let id = |name: &str| SegmentId::parse(name.split_once('.')?.1);
+        found.filter_map(|found| Some((found.path(), id(&found.file_name().to_string_lossy())?))).collect()
+    }
+
+    /// Makes a segment in quarantine one of this queue's: its id is like no other, wherever it was.
+    pub(super) fn take_back(&self, quarantined: &Path, id: SegmentId) -> io::Result<()> {
+        rename(quarantined, &self.segment(id))
+    }
+
     /// Deletes the oldest segment in quarantine, if there is one.
     pub(super) fn drop_quarantined(&self) -> Result<bool, SpoolError> {
         let found = fs::read_dir(self.root().join(QUARANTINE)).into_iter().flatten().flatten();

@@ -39,6 +39,7 @@ fn above(path: &Path) -> &Path {
 
 /// Makes a directory in one that is there. If that has vanished, another one in its place would be nobody's.
 pub(super) fn create_in(dir: &Path) -> Result<(), SpoolError> {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

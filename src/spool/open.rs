@@ -1,5 +1,7 @@
 //! [`Spool`]: opening, closing and measuring. It makes the spool's directory and takes over queues that nobody owns.
 
+use std::fs::File;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -18,6 +20,7 @@ use super::lock::{Lock, Rank};
 use super::queue::{Found, Queue, SpoolConfig, SpoolHooks, report};
 use super::rejected::RejectedStore;
 use super::seal::Seal;
+use super::store;
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::error::{SpoolError, error_chain};
@@ -63,7 +66,10 @@ impl Spool {
         let events = &hooks.events;
         check_process()?;
         dir::prepare(&config.dir)?;
-        let open = |dir| Self::open_queue(dir, config.clone(), hooks.clone());
+        let open = |dir| {
+            take_back(&dir);
+            Self::open_queue(dir, config.clone(), hooks.clone())
+        };
         // Records that others left are to come first: an error may have been for once.
         let adopt = || QueueDir::adopt(&config.dir, None, open);
         let spool = match adopt().or_else(|_| adopt()) {
@@ -293,5 +299,23 @@ impl Spool {
 impl Drop for Spool {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Takes segments back from the quarantine that could not be read, can be now, and have records that wait: they are delivered
+/// after all. This is tried once at each start.
+fn take_back(dir: &QueueDir) {
+    for (path, id) in dir.quarantined() {
+        let cursors = cursor_file::read(&path, id).lanes;
+        let waits = |seal: &Seal| {
+            (0..).zip(&seal.lanes).any(|(lane, summary)| {
+                cursors.get(&lane).map_or(summary.records, |cursor| cursor.pending(summary.records)) > 0
+            })
+        };
+        let is_readable = File::open(store::file_path(&path)).and_then(|mut file| file.read(&mut [0])).is_ok();
+        if is_readable && Seal::read(&path).as_ref().is_none_or(waits) {
+            // It stays where it is otherwise.
+            let _ = dir.take_back(&path, id);
+        }
     }
 }

@@ -165,6 +165,27 @@ fn what_is_foreign_or_half_deleted_hinders_nothing_and_a_missing_file_is_missed(
     assert_eq!(spool.lost(LossReason::Corrupt), 100);
 }
 
+#[test]
+fn a_segment_in_quarantine_that_can_be_read_again_and_has_records_that_wait_is_delivered_after_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let segment = sealed_segment(&config);
+    let quarantine = dir.path().join("quarantine");
+    let name = format!("0123456789abcdef.{}", segment.file_stem().unwrap().to_str().unwrap());
+    fs::create_dir(&quarantine).unwrap();
+    fs::rename(&segment, quarantine.join(&name)).unwrap();
+    let spool = open(&config);
+    assert_eq!(drain(&spool).0["a"], lines(0..100));
+    drop(spool);
+    // One that is delivered stays there.
+    let segment = sealed_segment(&config);
+    flip_a_bit_of_line_50(&file_path(&segment));
+    for _ in 0..2 {
+        assert_eq!(drain(&open(&config)).0.get("a").map_or(0, Vec::len) % 99, 0);
+    }
+    assert_eq!(fs::read_dir(&quarantine).unwrap().count(), 1);
+}
+
 /// Where a directory cannot be renamed, it is emptied in place.
 #[test]
 fn a_segment_that_was_being_deleted_in_place_is_none() {
