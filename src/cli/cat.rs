@@ -12,7 +12,7 @@ use serde_json::json;
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen};
 use super::spool_arg::Spool;
-use super::time;
+use super::{survey, time};
 use crate::error::{SpoolError, error_chain};
 use crate::spool::inspect::{Directory, Reader, SegmentFiles, Stored};
 
@@ -204,8 +204,7 @@ fn print_all(
     damaged: &mut u64,
 ) -> Result<ControlFlow<()>, Failure> {
     let mut known = args.queue.is_none();
-    for queue in directory.queues()? {
-        let mut queue = queue?;
+    for mut queue in survey::each(directory)? {
         if args.queue.as_ref().is_some_and(|only| *only != queue.id()) {
             continue;
         }
@@ -258,8 +257,7 @@ fn print_new(
     printer: &mut Printer<'_>,
     seen: &mut Seen,
 ) -> Result<ControlFlow<()>, Failure> {
-    for queue in directory.queues()? {
-        let mut queue = queue?;
+    for mut queue in survey::each(directory)? {
         // A queue is not held while it is followed.
         queue.release();
         if args.queue.as_ref().is_some_and(|only| *only != queue.id()) {

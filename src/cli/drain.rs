@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen, Table, bytes, confirm, count, partition, records};
 use super::spool_arg::Spool;
-use super::survey::{Counted, Surveyed};
+use super::survey::{self, Counted, Surveyed};
 use super::time;
 use crate::config::values::{BatchLimits, Durability, FullPolicy, Method, Pace, RetryPolicy, Sourced, SpoolLimits};
 use crate::delivery::{Pipeline, PipelineConfig};
@@ -228,8 +228,7 @@ impl Survey {
     /// `exactly` reads every segment.
     fn of(directory: &Directory, since: Option<SystemTime>, exactly: bool) -> Result<Self, SpoolError> {
         let mut survey = Self::default();
-        for queue in directory.queues()? {
-            let queue = queue?;
+        for queue in survey::each(directory)? {
             if queue.is_owned() {
                 let queue = Surveyed::new(queue)?;
                 survey.alive.push((queue.queue.id(), queue.waiting()));

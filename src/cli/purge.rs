@@ -2,7 +2,7 @@ use super::outcome::{End, Failure, Outcome};
 use super::salvage;
 use super::screen::{self, confirm, records};
 use super::spool_arg::Spool;
-use super::survey::Surveyed;
+use super::survey::{self, Surveyed};
 
 /// Delete queues, damaged segments or rejected records for good
 ///
@@ -40,8 +40,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             return Err(Failure::Usage(format!("there is no queue {id}")));
         }
     }
-    for queue in directory.queues()? {
-        let queue = queue?;
+    for queue in survey::each(&directory)? {
         if !args.all && !args.queue.contains(&queue.id()) {
             continue;
         }

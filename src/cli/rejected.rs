@@ -8,7 +8,7 @@ use super::drain::{To, shown};
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen, Table, partition, records};
 use super::spool_arg::Spool;
-use super::time;
+use super::{survey, time};
 use crate::spool::RejectedRecord;
 use crate::spool::inspect::{Directory, Kept};
 use crate::transport;
@@ -195,8 +195,8 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     let kept = select(&directory, ids)?;
     let selected = &kept.records;
     let mut stored = BTreeSet::new();
-    for queue in directory.queues()? {
-        stored.extend(queue?.endpoint().map(Some));
+    for queue in survey::each(&directory)? {
+        stored.extend(queue.endpoint().map(Some));
     }
     if selected.is_empty() {
         screen.line("there is nothing to send")?;

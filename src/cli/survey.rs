@@ -73,5 +73,11 @@ impl Surveyed {
 
 /// Every queue, one after the other; each is locked only while it is counted.
 pub(super) fn queues(directory: &Directory) -> Result<impl Iterator<Item = Result<Surveyed, SpoolError>>, SpoolError> {
-    Ok(directory.queues()?.map(|queue| queue.and_then(Surveyed::new)))
+    Ok(each(directory)?.map(Surveyed::new))
+}
+
+/// Every queue that can be opened; the others are named.
+pub(super) fn each(directory: &Directory) -> Result<impl Iterator<Item = Queue>, SpoolError> {
+    let named = |error: &SpoolError| screen::note(&format!("a queue is left out: {}", error_chain(error)));
+    Ok(directory.queues()?.filter_map(move |queue| queue.inspect_err(named).ok()))
 }

@@ -80,7 +80,13 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (directory, mut screen) = args.spool.open()?;
     let mut report = Report::default();
     for queue in directory.queues()? {
-        let queue = queue?;
+        let queue = match queue {
+            Ok(queue) => queue,
+            Err(error) => {
+                report.damage.push(format!("a queue cannot be opened: {}", error_chain(&error)));
+                continue;
+            }
+        };
         if queue.is_owned() {
             let id = queue.id();
             screen::note(&format!(

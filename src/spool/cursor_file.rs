@@ -19,13 +19,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::bytes::{Fields, len32};
 use super::cursor::{LaneCursor, LaneCursors};
 use super::fault::is_damage;
-use super::files::{io_error, remove_file, rename, sync_data, sync_dir, write_all_at, write_synced};
+use super::files::{io_error, read_at_most, remove_file, rename, sync_data, sync_dir, write_all_at, write_synced};
 use super::position::SegmentId;
 use crate::error::SpoolError;
 
@@ -42,7 +42,7 @@ const FIRST_COPY_BYTES: usize = 8 << 10;
 const GROWTH: usize = 4;
 
 /// The most bytes of a copy; a larger one is not read.
-const MAX_COPY_BYTES: usize = FIRST_COPY_BYTES * GROWTH.pow(9);
+const MAX_COPY_BYTES: usize = FIRST_COPY_BYTES * GROWTH.pow(7);
 
 /// The damage of a cursor file.
 #[derive(Debug)]
@@ -156,9 +156,7 @@ pub(super) fn read(segment: &Path, id: SegmentId) -> Loaded {
 }
 
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(2 * MAX_COPY_BYTES as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    read_at_most(path, 2 * MAX_COPY_BYTES as u64)
 }
 
 fn load(id: SegmentId, bytes: &[u8]) -> Loaded {

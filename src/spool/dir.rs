@@ -23,7 +23,8 @@ use std::path::{Path, PathBuf};
 use super::bytes::index;
 use super::fault::is_damage;
 use super::files::{
-    create, create_in, ensure_in, io_error, private, remove_dir, remove_file, rename, sync_dir, write, write_synced,
+    create, create_in, ensure_in, io_error, private, read_at_most, remove_dir, remove_empty_dir, remove_file, rename,
+    sync_dir, write, write_synced,
 };
 use super::lock::{Lock, Rank};
 use super::position::{SegmentId, parse_hex};
@@ -208,7 +209,7 @@ impl QueueDir {
         let lock_path = path.join(LOCK);
         let lock = match access.open(&lock_path) {
             Ok(lock) => lock,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => return Ok(None),
             Err(error) => return Err(io_error("open", &lock_path, error)),
         };
         match lock.as_ref().map_or(Ok(()), |lock| access.try_lock(lock)) {
@@ -224,9 +225,10 @@ impl QueueDir {
     /// Makes the file `lock` again if somebody has deleted it. The lock on the directory has kept the queue meanwhile.
     pub(super) fn keep_lock(&self) -> Result<(), SpoolError> {
         let path = self.path.join(LOCK);
-        if self.dir_lock.is_none() || path.exists() || !self.path.exists() {
+        if self.dir_lock.is_none() || path.exists() {
             return Ok(());
         }
+        self.check_in_place()?;
         let lock = Access::Exclusive.open(&path).map_err(|error| io_error("open", &path, error))?;
         // Nobody else has it: the lock on the directory comes first.
         let _ = lock.as_ref().map(File::try_lock);
@@ -239,8 +241,10 @@ impl QueueDir {
         Ok(self.segments()?.is_empty())
     }
 
-    /// Deletes a queue, with what is in it. Whoever finds it without segments before that is done does the rest.
+    /// Deletes a queue, with all that is the spool's. Whoever finds it without segments before that is done does the rest; what
+    /// somebody else has put there stays.
     pub(super) fn remove(&self) -> Result<(), SpoolError> {
+        self.check_in_place()?;
         for segment in self.segments()? {
             self.remove_segment(segment)?;
         }
@@ -248,10 +252,34 @@ impl QueueDir {
             // What is open cannot be deleted there.
             self.unlock();
         }
-        match remove_dir(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &self.path, error)),
-            _ => Ok(()),
+        for name in [ENDPOINT, "endpoint.new", BALLAST, LOCK] {
+            let path = self.path.join(name);
+            match remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &path, error)),
+                _ => {}
+            }
         }
+        match remove_empty_dir(&self.path) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+            removed => removed.map_err(|error| io_error("remove", &self.path, error)),
+        }
+    }
+
+    /// An error if another directory, or none, has the place of the one that is locked: it was moved or deleted, or something is
+    /// mounted above it. What is done there would be done to what is not one's own.
+    pub(super) fn check_in_place(&self) -> Result<(), SpoolError> {
+        #[cfg(unix)]
+        if let Some(locked) = &self.dir_lock {
+            use std::os::unix::fs::MetadataExt as _;
+            let place = |meta: fs::Metadata| (meta.dev(), meta.ino());
+            let here = fs::metadata(&self.path).map(place);
+            let is_same = here.as_ref().is_ok_and(|here| locked.metadata().map(place).is_ok_and(|own| own == *here));
+            if !is_same {
+                let reason = "another directory, or none, is in its place";
+                return Err(io_error("find", &self.path, io::Error::new(io::ErrorKind::NotFound, reason)));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn segment(&self, id: SegmentId) -> PathBuf {
@@ -272,7 +300,7 @@ impl QueueDir {
                 Some(id) if !is_dead(&path) => segments.push(id),
                 // A remainder that cannot be removed hinders nobody.
                 Some(_) => drop(remove_in_place(&path)),
-                None if name.ends_with(".dead") || name.ends_with(".new") => drop(remove_dir(&path)),
+                None if is_left_over(&name) => drop(remove_dir(&path)),
                 None => {}
             }
         }
@@ -416,7 +444,8 @@ impl QueueDir {
 
 /// Where a queue was last sent to, if that is known.
 pub(super) fn endpoint_of(queue: &Path) -> Option<String> {
-    fs::read_to_string(queue.join(ENDPOINT)).ok()?.strip_suffix('\n').map(str::to_owned)
+    let text = String::from_utf8(read_at_most(&queue.join(ENDPOINT), 64 << 10).ok()?).ok()?;
+    text.strip_suffix('\n').map(str::to_owned)
 }
 
 fn accepted_file(segment: &Path) -> PathBuf {
@@ -425,7 +454,8 @@ fn accepted_file(segment: &Path) -> PathBuf {
 
 /// How many frames of a segment may be read: all, unless it was abandoned.
 pub(super) fn accepted(segment: &Path) -> u64 {
-    let text = fs::read_to_string(accepted_file(segment)).unwrap_or_default();
+    let bytes = read_at_most(&accepted_file(segment), 64).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
     text.strip_suffix('\n').and_then(|frames| frames.parse().ok()).unwrap_or(u64::MAX)
 }
 
@@ -517,6 +547,12 @@ fn locks_no_directory(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(EBADF)
 }
 
+/// Whether a name is that of a segment that was being made or deleted.
+fn is_left_over(name: &str) -> bool {
+    let stem = name.strip_suffix(".dead").or_else(|| name.strip_suffix(".new"));
+    stem.and_then(SegmentId::parse).is_some()
+}
+
 /// Whether a segment is being deleted under its name.
 pub(super) fn is_dead(segment: &Path) -> bool {
     segment.join(DEAD).exists()
@@ -549,8 +585,8 @@ fn check_format(root: &Path) -> Result<(), SpoolError> {
 /// Whether there is a format file; an error if it is of a format that this version does not read.
 pub(super) fn has_format(root: &Path) -> Result<bool, SpoolError> {
     let path = root.join("format");
-    let text = match fs::read(&path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).into_owned(),
+    let text = match read_at_most(&path, 64) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(io_error("read", &path, error)),
     };
@@ -569,7 +605,10 @@ pub(super) fn has_format(root: &Path) -> Result<bool, SpoolError> {
 fn write_format(root: &Path, path: &Path) -> Result<(), SpoolError> {
     let new = root.join(format!("format.{:08x}", fastrand::u32(..)));
     // A power cut may take the name until there is a queue; the file is written again then.
-    write_synced(&new, format!("{FORMAT_NAME} {FORMAT}\n").as_bytes())
-        .and_then(|()| rename(&new, path))
-        .map_err(|error| io_error("write", path, error))
+    write_synced(&new, format!("{FORMAT_NAME} {FORMAT}\n").as_bytes()).and_then(|()| rename(&new, path)).map_err(
+        |error| {
+            let _ = remove_file(&new);
+            io_error("write", path, error)
+        },
+    )
 }

@@ -4,7 +4,7 @@
 //! noted there.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 #[cfg(test)]
 use std::panic::Location;
 use std::path::Path;
@@ -149,6 +149,14 @@ pub(super) fn remove_file(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Deletes a directory in which there is nothing.
+pub(super) fn remove_empty_dir(path: &Path) -> io::Result<()> {
+    patiently(|| fs::remove_dir(path))?;
+    #[cfg(test)]
+    note(path, || Operation::Remove);
+    Ok(())
+}
+
 /// Deletes a directory with what is in it.
 pub(super) fn remove_dir(path: &Path) -> io::Result<()> {
     patiently(|| fs::remove_dir_all(path))?;
@@ -210,6 +218,16 @@ pub(super) fn set_len(file: &File, path: &Path, len: u64) -> io::Result<()> {
     #[cfg(not(test))]
     let _ = path;
     Ok(())
+}
+
+/// Reads a file from its beginning, up to so many bytes, and nothing that is no file: a pipe would never end.
+pub(super) fn read_at_most(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    let mut read = Vec::new();
+    File::open(path)?.take(bytes).read_to_end(&mut read)?;
+    Ok(read)
 }
 
 /// Reads bytes at a place in a file, whoever else reads it.

@@ -39,9 +39,11 @@ pub(super) fn start(queue: Arc<Queue>, jobs: Receiver<Job>) -> Result<JoinHandle
 fn run(queue: &Queue, jobs: &Receiver<Job>) {
     let mut later = Later::default();
     loop {
-        let next = match later.wait() {
-            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(left) => jobs.recv_timeout(left),
+        // First what is due: jobs that come one after the other must not keep it waiting.
+        let next = match (later.take_due(), later.wait()) {
+            (Some(due), _) => Ok(due),
+            (None, None) => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            (None, Some(left)) => jobs.recv_timeout(left),
         };
         let job = match next {
             Ok(Job::Finish) | Err(RecvTimeoutError::Disconnected) => return,
@@ -58,10 +60,7 @@ fn run(queue: &Queue, jobs: &Receiver<Job>) {
                 continue;
             }
             Ok(job) => job,
-            Err(RecvTimeoutError::Timeout) => match later.take_due() {
-                Some(job) => job,
-                None => continue,
-            },
+            Err(RecvTimeoutError::Timeout) => continue,
         };
         // A panic of the engine or of an encoder must not end the thread that everything else waits for.
         let result = catch_unwind(AssertUnwindSafe(|| queue.run_job(&job))).unwrap_or_else(|panic| {
@@ -231,6 +230,7 @@ impl Queue {
 
     /// Looks into a segment that a killed process left.
     pub(super) fn recover(&self, id: SegmentId, accepted: u64) -> Result<(), SpoolError> {
+        self.dir.check_in_place()?;
         let path = self.dir.segment(id);
         let is_missing = !file_path(&path).exists();
         let seal = self.reading(id, |errors| Seal::recover(&path, id, accepted, errors))?;
@@ -258,6 +258,7 @@ impl Queue {
 
     /// Deletes a segment that is delivered, or was evicted.
     fn remove_segment(&self, segment: SegmentId) -> Result<(), SpoolError> {
+        self.dir.check_in_place()?;
         let deleting = self.begin_phase(segment, Phase::Deleting);
         let damaged = self.read_cache.lock().is_damaged(segment);
         // Not every file system deletes a file that is open.

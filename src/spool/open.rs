@@ -108,7 +108,7 @@ impl Spool {
         let mut index = Index::default();
         let (sender, receiver) = mpsc::channel();
         let (mut jobs, mut damaged) = (Vec::new(), Vec::new());
-        let next_number = 1 + segments.last().map_or(0, |last| last.number);
+        let next_number = segments.last().map_or(0, |last| last.number).saturating_add(1);
         for id in segments {
             let path = dir.segment(id);
             let loaded = cursor_file::read(&path, id);
@@ -266,6 +266,8 @@ impl Spool {
         }
         queue.seal_active(&mut writer);
         drop(writer);
+        // Whoever waits for this to end may not wait for the rest. What is not written is written again at last.
+        let _ = queue.settle();
         queue.ask(Job::Finish);
         let housekeeper = self.attached.lock().housekeeper.take();
         if let Some(housekeeper) = housekeeper {
@@ -276,7 +278,10 @@ impl Spool {
             let error = reported.err().unwrap_or(SpoolError::Closed);
             queue.report_event(SpoolEvent::GapNotReported { reason: error_chain(&error) });
         }
-        let drained = queue.index.lock().is_drained();
+        let index = queue.index.lock();
+        // A segment that could not be deleted, or not be moved to the quarantine, keeps its queue.
+        let drained = index.is_drained() && index.segment_count() == 0;
+        drop(index);
         let open = queue.read_cache.lock().remove_all();
         drop(open);
         let next = std::mem::take(&mut queue.writer.lock().next);

@@ -15,8 +15,9 @@ impl SegmentId {
     /// The id that a name spells.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let (number, random) = name.split_once('-')?;
-        let random = parse_hex(random)?;
-        Some(Self { number: number.parse().ok()?, random })
+        let id = Self { number: number.parse().ok()?, random: parse_hex(random)? };
+        // Spelt otherwise, it would be looked for under another name.
+        (id.to_string() == name).then_some(id)
     }
 }
 
@@ -28,7 +29,7 @@ impl fmt::Display for SegmentId {
 
 /// A number in 16 hexadecimal digits.
 pub(super) fn parse_hex(text: &str) -> Option<u64> {
-    (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten()
+    u64::from_str_radix(text, 16).ok().filter(|number| format!("{number:016x}") == text)
 }
 
 /// A lane: one partition in one segment.

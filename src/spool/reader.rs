@@ -279,6 +279,7 @@ impl Queue {
         }
         let frames = self.index.lock().frames(id).ok_or(SpoolError::Closed)?;
         let opening = self.enter_phase(cache, id, Phase::Opening);
+        self.dir.check_in_place()?;
         let path = self.dir.segment(id);
         let (segment, whole) = self.reading(id, |errors| Segment::open(&path, id, frames, errors))?;
         let segment = Arc::new(segment);

@@ -4,16 +4,18 @@
 //! crc32 4 | frames 8 | lanes 4 | for each lane: records 8, timestamps 8 8, key length 4, key
 //! ```
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bytes::{Fields, len32};
-use super::files::{io_error, rename, sync_dir, write_synced};
+use super::files::{io_error, read_at_most, rename, sync_dir, write_synced};
 use super::frame::ReadErrors;
 use super::position::SegmentId;
 use super::segment::{LaneSummary, Segment};
 use crate::error::SpoolError;
+
+/// The most bytes of a seal that is read.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// The frames and lanes of a segment that gets no more entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl Seal {
 
     /// A seal that cannot be read, or is not whole, is none: the segment is scanned and sealed again.
     pub(super) fn read(segment: &Path) -> Option<Self> {
-        Self::from_bytes(&fs::read(file_path(segment)).ok()?)
+        Self::from_bytes(&read_at_most(&file_path(segment), MAX_BYTES).ok()?)
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -85,6 +87,8 @@ impl Seal {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

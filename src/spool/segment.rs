@@ -208,6 +208,9 @@ impl Segment {
     /// is a whole entry its summary.
     fn scan(dir: &Path, id: SegmentId, errors: ReadErrors) -> Result<(Self, Vec<Option<Summary>>), SpoolError> {
         let path = file_path(dir);
+        if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+            return Err(io_error("open", &path, io::Error::new(io::ErrorKind::InvalidInput, "it is no file")));
+        }
         let (source, summaries) = match File::open(&path) {
             Ok(mut file) => {
                 let read = |frame: Frame<'_>| if frame.parts == 1 { Summary::read(frame.payload) } else { None };

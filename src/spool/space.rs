@@ -106,6 +106,7 @@ impl Queue {
         let open = cache.close(segment);
         let deleting = self.enter_phase(cache, segment, Phase::Deleting);
         drop(open);
+        self.dir.check_in_place()?;
         self.dir.retire(segment)?;
         let (evicted, unreported) = self.index.lock().give_up(segment, LossReason::Evicted);
         self.cursors.lock().forget(segment);

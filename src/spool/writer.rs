@@ -248,7 +248,7 @@ impl Queue {
         reserve: Option<u64>,
     ) -> Result<Guard<'a, Writer>, SpoolError> {
         let id = SegmentId { number: writer.next_number, random: unique_number() };
-        writer.next_number += 1;
+        writer.next_number = writer.next_number.saturating_add(1);
         writer.next = NextSegment::Making;
         drop(writer);
         let mut making = Making { queue: self, made: NextSegment::Absent };
@@ -262,6 +262,7 @@ impl Queue {
     }
 
     fn create_segment(&self, id: SegmentId) -> Result<Segment, SpoolError> {
+        self.dir.check_in_place()?;
         let segment = Segment::create(&self.dir.segment(id), id);
         if segment.is_err() {
             // Nobody knows of what there is of it.

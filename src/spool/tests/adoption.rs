@@ -100,6 +100,54 @@ fn a_queue_whose_lock_file_is_gone_is_nobodys_and_one_with_an_owner_is_not() {
     assert_eq!(drain(&open(&config)).0["a"], ["one"]);
 }
 
+/// A copy in the place of a directory that a living exporter has is somebody else's.
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_to_a_directory_that_took_the_place_of_ones_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir.path().join("spool"));
+    let away = dir.path().join("away");
+    let spool = open(&config);
+    append(&spool, "a", &lines(0..5));
+    fs::rename(&config.dir, &away).unwrap();
+    copy(&away, &config.dir);
+    let other = open(&config);
+    assert_eq!(drain(&other).0["a"], lines(0..5));
+    let segments = segment_dirs(&config.dir);
+    end_active(&spool);
+    assert!(spool.append(&[("a", &block(&["new"]))], &FRAMING).is_err(), "it would be in another's queue");
+    assert_eq!(segment_dirs(&config.dir), segments);
+    drop(other);
+    fs::remove_dir_all(&config.dir).unwrap();
+    fs::rename(&away, &config.dir).unwrap();
+    append(&spool, "a", &lines(5..10));
+    let mut delivered = drain(&spool).0.remove("a").unwrap();
+    delivered.sort_by_key(|line| line[5..].parse::<usize>().unwrap());
+    assert_eq!(delivered, lines(0..10));
+}
+
+#[test]
+fn names_that_are_not_the_spools_stay_and_hold_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let segment = sealed_segment(&config);
+    let name = segment.file_name().unwrap().to_str().unwrap().trim_start_matches('0').to_owned();
+    let queue = segment.parent().unwrap().to_owned();
+    let foreign = [name, "notes.txt".to_owned(), "backup.new".to_owned(), "0000000001-x.dead".to_owned()];
+    for name in &foreign {
+        copy(&segment, &queue.join(name));
+    }
+    let spool = open(&config);
+    assert_eq!(drain(&spool).0["a"], lines(0..100));
+    all_reported(&spool);
+    assert_eq!(spool.depth().pending_records, 0);
+    drop(spool);
+    assert!(!segment.exists());
+    for name in &foreign {
+        assert!(file_path(&queue.join(name)).exists(), "{name}");
+    }
+}
+
 /// A restored backup, a snapshot of what lives, and an image with a backlog.
 #[test]
 fn an_id_names_one_content_on_every_copy_of_a_spool() {

@@ -159,6 +159,14 @@ impl Spool {
     }
 }
 
+/// Has the next append begin a segment.
+fn end_active(spool: &Spool) {
+    let active = spool.queue.writer.lock().active.as_ref().unwrap().id();
+    spool.queue.complete_active(active);
+    let next = std::mem::take(&mut spool.queue.writer.lock().next);
+    drop(next);
+}
+
 /// Has the housekeeper do its jobs and end: what it is asked for afterwards is not done.
 fn end_housekeeper(spool: &Spool) {
     spool.queue.ask(Job::Finish);

@@ -200,6 +200,37 @@ fn a_segment_that_was_being_deleted_in_place_is_none() {
     assert!(!segment.exists());
 }
 
+/// Jobs that come one after the other must not keep those waiting whose time has come.
+#[test]
+fn acknowledgements_are_written_while_the_housekeeper_has_much_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    append(&spool, "a", &lines(0..5));
+    let batch = next(&spool, &Arc::from("a")).unwrap();
+    let queue = spool.queue.clone();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let busy = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            while !stop.load(Ordering::Acquire) {
+                // There is always another job behind the one that is done.
+                let jobs: Vec<_> = (0..2).map(|_| mpsc::channel()).collect();
+                for (sender, _) in &jobs {
+                    queue.ask(Job::Reply(sender.clone()));
+                }
+                jobs[0].1.recv().unwrap();
+            }
+        }
+    });
+    batch.ack();
+    while spool.queue.cursors.lock().written_lane(batch.lane).acked < 5 {
+        std::thread::yield_now();
+    }
+    stop.store(true, Ordering::Release);
+    busy.join().unwrap();
+}
+
 #[test]
 fn a_missing_database_that_only_a_cursor_knows_of_is_told() {
     let dir = tempfile::tempdir().unwrap();
