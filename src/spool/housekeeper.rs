@@ -261,6 +261,10 @@ impl Queue {
         self.dir.check_in_place()?;
         let deleting = self.begin_phase(segment, Phase::Deleting);
         let damaged = self.read_cache.lock().is_damaged(segment);
+        if damaged {
+            // Or what is delivered of it would be taken for what waits there.
+            let _ = self.settle();
+        }
         // Not every file system deletes a file that is open.
         let open = self.read_cache.lock().close(segment);
         drop(open);
