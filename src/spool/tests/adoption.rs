@@ -116,7 +116,8 @@ fn nothing_is_written_to_a_directory_that_took_the_place_of_ones_own() {
     let segments = segment_dirs(&config.dir);
     end_active(&spool);
     assert!(spool.append(&[("a", &block(&["new"]))], &FRAMING).is_err(), "it would be in another's queue");
-    assert_eq!(segment_dirs(&config.dir), segments);
+    let after = segment_dirs(&config.dir);
+    assert!(after.iter().all(|segment| segments.contains(segment)), "{after:?} after {segments:?}");
     drop(other);
     fs::remove_dir_all(&config.dir).unwrap();
     fs::rename(&away, &config.dir).unwrap();
