@@ -243,8 +243,13 @@ impl Queue {
         let mut index = self.index.lock();
         let missing = index.missing_from(id, &seal);
         let delivered = index.add_sealed(id, seal);
+        // It may have been held since it could not be read.
+        let was_last = index.let_go(id);
         index.enqueue_all();
         drop(index);
+        if was_last {
+            self.report_event(SpoolEvent::SegmentReleased { segment: id.number });
+        }
         for (key, records) in missing {
             self.lose(&key, LossReason::Corrupt, records, None);
         }
