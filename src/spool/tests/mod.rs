@@ -160,6 +160,7 @@ impl Spool {
 }
 
 /// Has the next append begin a segment.
+#[cfg(unix)]
 fn end_active(spool: &Spool) {
     let active = spool.queue.writer.lock().active.as_ref().unwrap().id();
     spool.queue.complete_active(active);
