@@ -325,7 +325,8 @@ fn write_new(
 pub(super) struct CursorFile {
     id: SegmentId,
     segment: PathBuf,
-    file: File,
+    /// Closed while another file takes its place: not every system lets that happen to one that is open.
+    file: Option<File>,
     copy_bytes: usize,
     /// Where the next record goes.
     end: Position,
@@ -346,6 +347,7 @@ impl CursorFile {
             }
             None => {
                 let file = open_file(&path).map_err(|error| io_error("open", &path, error))?;
+                let file = Some(file);
                 Ok((Self { id, segment: segment.to_owned(), file, copy_bytes, end: newest, lanes }, None))
             }
         }
@@ -364,7 +366,7 @@ impl CursorFile {
         let replace = || {
             let (copy_bytes, offset) = write_new(&new, id, generation, copy_bytes.max(FIRST_COPY_BYTES), &lanes)?;
             rename(&new, &path)?;
-            Ok((open_file(&path)?, copy_bytes, offset))
+            Ok((Some(open_file(&path)?), copy_bytes, offset))
         };
         let (file, copy_bytes, offset) = replace().map_err(|error| {
             let _ = remove_file(&new);
@@ -386,7 +388,8 @@ impl CursorFile {
         }
         for copy in [0, self.copy_bytes] {
             let at = copy + self.end.offset;
-            write_all_at(&self.file, &self.path(), &records, at as u64).map_err(|error| self.write_error(error))?;
+            let written = self.file().and_then(|file| write_all_at(file, &self.path(), &records, at as u64));
+            written.map_err(|error| self.write_error(error))?;
         }
         self.end.offset += records.len();
         Ok(())
@@ -397,14 +400,15 @@ impl CursorFile {
         let generation = self.end.generation + 1;
         let Some((copy, offset)) = snapshot(self.id, generation, self.copy_bytes, &self.lanes) else {
             let lanes = std::mem::take(&mut self.lanes);
+            self.file = None;
             *self = Self::replace(&self.segment, self.id, generation, self.copy_bytes * GROWTH, lanes)?;
             return Ok(());
         };
         // Of the copy that is not written, all has to be on disk.
         for at in [0, self.copy_bytes] {
             let path = self.path();
-            let synced = sync_data(&self.file, &path);
-            let written = synced.and_then(|()| write_all_at(&self.file, &path, &copy, at as u64));
+            let synced = self.file().and_then(|file| sync_data(file, &path));
+            let written = synced.and_then(|()| write_all_at(self.file()?, &path, &copy, at as u64));
             written.map_err(|error| self.write_error(error))?;
         }
         self.end = Position { generation, offset };
@@ -419,6 +423,7 @@ impl CursorFile {
         }
         if copy_bytes > self.copy_bytes {
             let lanes = std::mem::take(&mut self.lanes);
+            self.file = None;
             *self = Self::replace(&self.segment, self.id, self.end.generation + 1, copy_bytes, lanes)?;
         }
         Ok(room_of(self.copy_bytes))
@@ -426,7 +431,13 @@ impl CursorFile {
 
     /// Makes what was written survive a power cut.
     pub(super) fn sync(&self) -> Result<(), SpoolError> {
-        sync_data(&self.file, &self.path()).map_err(|error| io_error("sync", &self.path(), error))
+        self.file()
+            .and_then(|file| sync_data(file, &self.path()))
+            .map_err(|error| io_error("sync", &self.path(), error))
+    }
+
+    fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn path(&self) -> PathBuf {
