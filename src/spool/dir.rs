@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use super::bytes::index;
 use super::fault::is_damage;
 use super::files::{
-    create, create_in, ensure_in, io_error, private, read_at_most, remove_dir, remove_empty_dir, remove_file, rename,
-    sync_dir, write, write_synced,
+    create, create_in, ensure_in, io_error, is_in_use, private, read_at_most, remove_dir, remove_empty_dir,
+    remove_file, rename, sync_dir, write, write_synced,
 };
 use super::lock::{Lock, Rank};
 use super::position::{SegmentId, parse_hex};
@@ -100,12 +100,7 @@ impl Access {
     /// Opens the file `lock`, if there is one for who has this access.
     fn open(self, path: &Path) -> io::Result<Option<File>> {
         let may_create = self == Self::Exclusive;
-        let mut options = OpenOptions::new();
-        options.create(may_create).truncate(false).write(true);
-        // Nobody deletes it under its owner there, where no directory is locked.
-        #[cfg(windows)]
-        std::os::windows::fs::OpenOptionsExt::share_mode(&mut options, 1 | 2);
-        match private(&mut options).open(path) {
+        match private(OpenOptions::new().create(may_create).truncate(false).write(true)).open(path) {
             // A descriptor that is open for reading can be locked as well.
             Err(_) if !may_create => match File::open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -474,7 +469,7 @@ pub(super) fn walk(dir: &Path) -> io::Result<u64> {
             found.metadata().and_then(|meta| if meta.is_dir() { walk(&found.path()) } else { Ok(allocated(&meta)) });
         bytes += match below {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => 0,
-            Err(error) if is_damage(&error) => 0,
+            Err(error) if is_damage(&error) || is_in_use(&error) => 0,
             below => below?,
         };
     }

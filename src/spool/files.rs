@@ -180,7 +180,7 @@ fn patiently(change: impl Fn() -> io::Result<()>) -> io::Result<()> {
 }
 
 /// Whether Windows refuses something because of an open file.
-fn is_in_use(error: &io::Error) -> bool {
+pub(super) fn is_in_use(error: &io::Error) -> bool {
     const ACCESS_DENIED: i32 = 5;
     const SHARING_VIOLATION: i32 = 32;
     const LOCK_VIOLATION: i32 = 33;
