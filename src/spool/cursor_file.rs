@@ -109,7 +109,7 @@ struct Copy {
 
 impl Copy {
     fn read(id: SegmentId, bytes: &[u8]) -> Self {
-        let Some((generation, snapshot_bytes)) = read_header(id, bytes) else {
+        let Some(Header { generation, snapshot_bytes, .. }) = read_header(id, bytes) else {
             return Self { is_damaged: true, ..Self::default() };
         };
         let mut copy = Self { end: Position { generation, offset: HEADER_BYTES }, ..Self::default() };
@@ -191,7 +191,7 @@ fn load(id: SegmentId, bytes: &[u8]) -> Loaded {
 fn find_copy_bytes(id: SegmentId, bytes: &[u8]) -> Option<usize> {
     let candidates = std::iter::successors(Some(FIRST_COPY_BYTES), |bytes| bytes.checked_mul(GROWTH));
     let candidates = candidates.take_while(|candidate| *candidate <= bytes.len().min(MAX_COPY_BYTES));
-    let says = |at: usize| header_fields(id, bytes.get(at..)?).map(|header| header.copy_bytes);
+    let says = |at: usize| read_header(id, bytes.get(at..)?).map(|header| header.copy_bytes);
     let mut candidates =
         candidates.filter(|candidate| says(0) == Some(*candidate) || says(*candidate) == Some(*candidate));
     candidates.next()
@@ -204,7 +204,7 @@ struct Header {
     snapshot_bytes: usize,
 }
 
-fn header_fields(id: SegmentId, bytes: &[u8]) -> Option<Header> {
+fn read_header(id: SegmentId, bytes: &[u8]) -> Option<Header> {
     let mut fields = Fields(bytes);
     if fields.take(4)? != MAGIC || fields.u16()? != VERSION {
         return None;
@@ -218,12 +218,6 @@ fn header_fields(id: SegmentId, bytes: &[u8]) -> Option<Header> {
     };
     let crc = fields.u32()?;
     (segment == id.random && crc32fast::hash(&bytes[..HEADER_BYTES - 4]) == crc).then_some(header)
-}
-
-/// The generation of a copy that has as many bytes as it says, and the bytes of its snapshot.
-fn read_header(id: SegmentId, bytes: &[u8]) -> Option<(u64, usize)> {
-    let header = header_fields(id, bytes)?;
-    Some((header.generation, header.snapshot_bytes))
 }
 
 fn checksum(id: SegmentId, position: Position, record: &[u8]) -> u32 {

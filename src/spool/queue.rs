@@ -1,5 +1,6 @@
 //! [`Queue`]: the state of one queue that is open, in four locks; [`Rank`] says what each protects and in which order they
-//! are taken. It writes cursors. The verbs are in files of their own: `writer`, `space`, `reader`, `loss`, `housekeeper`.
+//! are taken. It writes cursors. The verbs are in files of their own: `writer`, `space`, `reader`, `loss`, `hold`,
+//! `housekeeper`.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

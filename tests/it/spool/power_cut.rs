@@ -34,6 +34,27 @@ pub(super) fn start(name: &str, receiver: &Receiver, spool: &Path, durability: &
     Powered { process, pid }
 }
 
+/// Starts a process that logs, and comes back anywhere: while it starts, while it opens the spool, while it logs, and while it only
+/// delivers. The receiver may be down.
+pub(super) fn load_for_a_while(run: u64, receiver: &Receiver, spool: &Path) -> Powered {
+    match fastrand::u32(..4) {
+        0 => receiver.go_down(),
+        _ => receiver.come_up(),
+    }
+    let records = if fastrand::bool() { usize::MAX } else { fastrand::usize(1..2_000) };
+    let (run, records) = (run.to_string(), records.to_string());
+    let more = [("SPOOL_CHILD_RUN", run.as_str()), ("SPOOL_CHILD_RECORDS", records.as_str())];
+    let mut child = start("load", receiver, spool, "sync", &more);
+    if fastrand::u32(..5) > 0 {
+        child.process.wait_for("ready");
+    }
+    if fastrand::bool() {
+        receiver.come_up();
+    }
+    thread::sleep(Duration::from_micros(fastrand::u64(..500_000)));
+    child
+}
+
 /// Cuts the power of a process and its disk: nothing is done, sent or said any more. Gives what it had said and nobody had
 /// waited for.
 fn cut_power(disk: &Disk, child: Powered) -> Vec<String> {
@@ -55,22 +76,7 @@ fn power_cuts_at_random_moments_under_load_never_lose_an_accepted_record() {
     answer_in_every_way(&receiver);
     let mut runs = Vec::new();
     for run in 0..cuts {
-        match fastrand::u32(..4) {
-            0 => receiver.go_down(),
-            _ => receiver.come_up(),
-        }
-        // Anywhere: while it starts, while it opens the spool, while it logs, and while it only delivers.
-        let records = if fastrand::bool() { usize::MAX } else { fastrand::usize(1..2_000) };
-        let (run, records) = (run.to_string(), records.to_string());
-        let more = [("SPOOL_CHILD_RUN", run.as_str()), ("SPOOL_CHILD_RECORDS", records.as_str())];
-        let mut child = start("load", &receiver, &spool, "sync", &more);
-        if fastrand::u32(..5) > 0 {
-            child.process.wait_for("ready");
-        }
-        if fastrand::bool() {
-            receiver.come_up();
-        }
-        thread::sleep(Duration::from_micros(fastrand::u64(..500_000)));
+        let child = load_for_a_while(run, &receiver, &spool);
         let said = cut_power(&disk, child);
         runs.push(accepted(&said));
     }

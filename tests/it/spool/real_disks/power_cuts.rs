@@ -1,14 +1,12 @@
 //! Power cuts on a disk with a volatile cache, on every kind of file system: any of the blocks that were not flushed are lost.
 
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
 
 use common::{FileSystem, Kind, Receiver, run, seed, variable};
 
 use super::one_by_one;
 use crate::spool::load::{accepted, answer_in_every_way, deliver_and_check};
-use crate::spool::power_cut::start;
+use crate::spool::power_cut::{load_for_a_while, start};
 
 /// So large that it is never full.
 const DISK_MIB: u64 = 512;
@@ -26,21 +24,7 @@ fn power_cuts_of_a_disk_with_a_cache_never_lose_an_accepted_record_on_any_file_s
         answer_in_every_way(&receiver);
         let mut runs = Vec::new();
         for run in 0..cuts {
-            match fastrand::u32(..4) {
-                0 => receiver.go_down(),
-                _ => receiver.come_up(),
-            }
-            let records = if fastrand::bool() { usize::MAX } else { fastrand::usize(1..2_000) };
-            let (run, records) = (run.to_string(), records.to_string());
-            let more = [("SPOOL_CHILD_RUN", run.as_str()), ("SPOOL_CHILD_RECORDS", records.as_str())];
-            let mut child = start("load", &receiver, &spool, "sync", &more);
-            if fastrand::u32(..5) > 0 {
-                child.process.wait_for("ready");
-            }
-            if fastrand::bool() {
-                receiver.come_up();
-            }
-            thread::sleep(Duration::from_micros(fastrand::u64(..500_000)));
+            let child = load_for_a_while(run, &receiver, &spool);
             stop(&child.pid);
             disk.cut_power();
             let said = child.process.kill();
