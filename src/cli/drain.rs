@@ -13,7 +13,9 @@ use super::screen::{self, Screen, Table, bytes, confirm, count, partition, recor
 use super::spool_arg::Spool;
 use super::survey::{self, Counted, Surveyed};
 use super::time;
-use crate::config::values::{BatchLimits, Durability, FullPolicy, Method, Pace, RetryPolicy, Sourced, SpoolLimits};
+use crate::config::values::{
+    BatchLimits, DEFAULT_DEFER_FOR, Durability, FullPolicy, Method, Pace, RetryPolicy, Sourced, SpoolLimits, Timeouts,
+};
 use crate::delivery::{Pipeline, PipelineConfig};
 use crate::encode::JsonEncoder;
 use crate::encode::framing::Framing;
@@ -407,7 +409,13 @@ fn drain_once(
             endpoint: None,
         },
         transport: args.to.transport(endpoint)?,
-        pace: Pace { retry: retry_policy(), max_in_flight: args.max_in_flight },
+        pace: Pace {
+            retry: retry_policy(),
+            max_in_flight: args.max_in_flight,
+            strict_order: false,
+            defer_for: DEFAULT_DEFER_FOR,
+            timeouts: Timeouts { first: args.to.timeout, max: Timeouts::default().max.max(args.to.timeout) },
+        },
         gap_encoder: gap_encoder(foreign),
         on_event: None,
         #[cfg(feature = "metrics")]

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -205,18 +206,19 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     }
     let endpoint = to.endpoint(&stored)?;
     let settings = to.transport(&endpoint)?;
+    let timeout = settings.timeout.value;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = directory.rejected();
     let (mut taken, mut rejected) = (0, 0);
     let stopped: Result<Option<String>, Failure> = runtime.block_on(async {
         let transport = transport::open(settings)?;
         for record in selected {
-            let judgement = match transport.deliver(request(record)).await {
+            let judgement = match transport.deliver(request(record, timeout)).await {
                 Ok(judgement) => judgement,
                 Err(error) => return Ok(Some(unreachable(&endpoint, error))),
             };
             let is_about_the_record = match &judgement.verdict {
-                Verdict::Delivered => {
+                Verdict::Delivered | Verdict::Unconfirmed => {
                     store.remove(&record.batch_id)?;
                     taken += 1;
                     true
@@ -224,11 +226,12 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
                 Verdict::Rejected
                 | Verdict::TooLarge
                 | Verdict::DeliveredPartially { .. }
+                | Verdict::DeliveredUpTo { rejection: Some(_), .. }
                 | Verdict::DeliveredExcept(_) => {
                     rejected += 1;
                     true
                 }
-                Verdict::Retry | Verdict::Hold => false,
+                Verdict::Retry | Verdict::Hold | Verdict::Unreadable | Verdict::DeliveredUpTo { .. } => false,
             };
             say(&mut screen, record, &judgement)?;
             if !is_about_the_record {
@@ -255,7 +258,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
 }
 
 /// The request that carries a record alone, as it was and under the same id.
-fn request(record: &RejectedRecord) -> Request {
+fn request(record: &RejectedRecord, timeout: Duration) -> Request {
     Request {
         context: BatchContext {
             id: record.batch_id.clone(),
@@ -271,12 +274,16 @@ fn request(record: &RejectedRecord) -> Request {
         content_encoding: None,
         response_protocol: record.response_protocol,
         body: record.body.clone().into(),
+        timeout,
         counters: Arc::default(),
     }
 }
 
 fn unreachable(endpoint: &str, error: SendError) -> String {
-    let (SendError::NotSent(reason) | SendError::Unreachable(reason) | SendError::Interrupted(reason)) = error;
+    let (SendError::NotSent(reason)
+    | SendError::Unreachable(reason)
+    | SendError::Interrupted(reason)
+    | SendError::TimedOut(reason)) = error;
     format!("{}: {reason}", shown(endpoint))
 }
 

@@ -7,8 +7,8 @@ use crate::config::environment::is_of_otlp;
 use crate::config::mount;
 use crate::config::table::Settings;
 use crate::config::values::{
-    BatchLimits, Compression, Durability, Headers, Method, Pace, Protocol, RetryPolicy, Sourced, SpoolCompression,
-    SpoolLimits,
+    BatchLimits, Compression, DEFAULT_DEFER_FOR, Durability, Headers, Method, Pace, Protocol, RetryPolicy, Sourced,
+    SpoolCompression, SpoolLimits, Timeouts,
 };
 use crate::encode::formats::{FORMATS, Format};
 use crate::encode::framing::{FORM, Framing, ResponseProtocol};
@@ -328,8 +328,27 @@ fn pace(settings: &Settings) -> Result<Pace, ExporterBuildError> {
     let retry = RetryPolicy { initial_delay: initial_delay.value, max_delay: max_delay.value, max_retry_after };
     let max_in_flight = or_default(settings.max_in_flight.clone(), 1);
     match u16::try_from(max_in_flight.value) {
-        Ok(max_in_flight @ 1..=1024) => Ok(Pace { retry, max_in_flight }),
+        Ok(max_in_flight @ 1..=1024) => Ok(Pace {
+            retry,
+            max_in_flight,
+            strict_order: settings.strict_order.as_ref().is_some_and(|strict| strict.value),
+            defer_for: settings.defer_for.as_ref().map_or(DEFAULT_DEFER_FOR, |defer_for| defer_for.value),
+            timeouts: timeouts(settings)?,
+        }),
         _ => Err(max_in_flight.invalid(format!("{} is not from 1 to 1024", max_in_flight.value))),
+    }
+}
+
+/// The time of a request at first and at most. A longer time at first is the most as well.
+fn timeouts(settings: &Settings) -> Result<Timeouts, ExporterBuildError> {
+    let defaults = Timeouts::default();
+    let first = settings.timeout.as_ref().map_or(defaults.first, |timeout| timeout.value);
+    match &settings.max_timeout {
+        Some(max) if max.value < first => {
+            Err(max.invalid(format!("{:?}; allowed is {first:?}, the time of a request at first, and more", max.value)))
+        }
+        Some(max) => Ok(Timeouts { first, max: max.value }),
+        None => Ok(Timeouts { first, max: defaults.max.max(first) }),
     }
 }
 

@@ -75,6 +75,9 @@ settings! {
     max_batch_bytes: u64, Spool("MAX_BATCH_BYTES");
     linger: Duration, Spool("LINGER");
     max_in_flight: usize, Spool("MAX_IN_FLIGHT");
+    strict_order: bool, Spool("STRICT_ORDER");
+    defer_for: Duration, Spool("DEFER_FOR");
+    max_timeout: Duration, Spool("MAX_TIMEOUT");
     retry_initial_delay: Duration, Spool("RETRY_INITIAL_DELAY");
     retry_max_delay: Duration, Spool("RETRY_MAX_DELAY");
     retry_max_retry_after: Duration, Spool("RETRY_MAX_RETRY_AFTER");

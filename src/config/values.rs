@@ -149,6 +149,28 @@ pub(crate) struct Pace {
     pub(crate) retry: RetryPolicy,
     /// The most requests of one partition in flight; at least 1.
     pub(crate) max_in_flight: u16,
+    /// No record is sent before an earlier one of its partition, whatever it costs.
+    pub(crate) strict_order: bool,
+    /// How long a record is kept and tried again that the endpoint fails for while it takes others.
+    pub(crate) defer_for: Duration,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// The default of [`Pace::defer_for`].
+pub(crate) const DEFAULT_DEFER_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest time of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    pub(crate) first: Duration,
+    /// The time that it grows to for a batch that it was not enough for.
+    pub(crate) max: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(10), max: Duration::from_secs(60) }
+    }
 }
 
 /// The limits of the spool in space and time.

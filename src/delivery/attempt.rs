@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::config::values::Timeouts;
 use crate::error::error_chain;
 use crate::observe::stats::{Counters, Outcome};
 use crate::spool::{Batch, BatchStart, Next, Partition, Rejection};
@@ -97,6 +98,7 @@ pub(crate) enum Retry {
 pub(crate) struct Sender {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) timeouts: Timeouts,
 }
 
 impl Sender {
@@ -107,7 +109,7 @@ impl Sender {
             Ok(judgement) => self.act(&batch, judgement, since, now),
             Err(SendError::NotSent(reason)) => failed(reason, Retry::NotSent),
             Err(SendError::Unreachable(reason)) => failed(reason, Retry::Unreachable),
-            Err(SendError::Interrupted(reason)) => failed(reason, Retry::Backoff),
+            Err(SendError::Interrupted(reason) | SendError::TimedOut(reason)) => failed(reason, Retry::Backoff),
         }
     }
 
@@ -118,12 +120,13 @@ impl Sender {
             content_encoding: batch.content_encoding,
             response_protocol: batch.response_protocol,
             body: batch.body.clone(),
+            timeout: self.timeouts.first,
             counters: self.counters.clone(),
         }
     }
 
     fn act(&self, batch: &Batch, judgement: Judgement, since: Instant, now: SystemTime) -> Step {
-        let Judgement { verdict, reason, retry_after, status, response, outcome } = judgement;
+        let Judgement { verdict, suspicion: _, reason, retry_after, status, response, outcome } = judgement;
         let receipt = Receipt { sender: self, batch, status, response: &response, outcome, since, now };
         let failed = |reason, retry| Step::Failed(Failure { batch: batch.id.clone(), reason, retry });
         match verdict {
@@ -134,6 +137,9 @@ impl Sender {
             Verdict::DeliveredPartially { rejected } => {
                 receipt.ack(rejected);
                 Step::DeliveredPartially(receipt.failure(reason))
+            }
+            Verdict::DeliveredUpTo { .. } | Verdict::Unconfirmed | Verdict::Unreadable => {
+                failed(reason, Retry::Backoff)
             }
             Verdict::DeliveredExcept(rejections) => receipt.reject_some(&rejections, reason),
             Verdict::Retry => failed(reason, retry_after.map_or(Retry::Backoff, Retry::After)),
@@ -234,11 +240,12 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+    use crate::config::values::{BatchLimits, Durability, SpoolLimits, Timeouts};
     use crate::encode::blocks::Block;
     use crate::encode::framing::Framing;
     use crate::spool::{Coding, Spool, SpoolConfig};
     use crate::transport::contract::{Delivery, Peer};
+    use crate::transport::verdict::Suspicion;
 
     type Response = Result<Judgement, SendError>;
 
@@ -259,7 +266,9 @@ mod tests {
                     Ok(judgement) => request.begin().end(judgement.outcome),
                     Err(SendError::NotSent(_)) => {}
                     Err(SendError::Unreachable(_)) => request.begin().end(Outcome::Unreachable),
-                    Err(SendError::Interrupted(_)) => request.begin().end(Outcome::Interrupted),
+                    Err(SendError::Interrupted(_) | SendError::TimedOut(_)) => {
+                        request.begin().end(Outcome::Interrupted)
+                    }
                 }
                 response
             })
@@ -274,7 +283,8 @@ mod tests {
     fn judged(verdict: Verdict) -> Response {
         let outcome = if verdict == Verdict::Delivered { Outcome::Delivered(200) } else { Outcome::Responded(422) };
         let response = b"why".to_vec();
-        Ok(Judgement { verdict, reason: "the reason".to_owned(), retry_after: None, status: 422, response, outcome })
+        let (suspicion, reason) = (Suspicion::of(&verdict, false), "the reason".to_owned());
+        Ok(Judgement { verdict, suspicion, reason, retry_after: None, status: 422, response, outcome })
     }
 
     fn delivered() -> Response {
@@ -310,7 +320,7 @@ mod tests {
         let block = Block { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Block::default() };
         spool.append(&[("tenant", &block)], &Framing::json_array()).unwrap();
         let script = Arc::new(Script { responses: Mutex::new(responses.into_iter().collect()), ..Script::default() });
-        let sender = Sender { transport: script.clone(), counters: Arc::default() };
+        let sender = Sender { transport: script.clone(), counters: Arc::default(), timeouts: Timeouts::default() };
         Setup { spool, script, sender }
     }
 

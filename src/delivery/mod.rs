@@ -79,7 +79,7 @@ impl Pipeline {
                 let observed: Weak<Spool> = Arc::downgrade(&spool);
                 metrics::install(&meter, Endpoint { address, port, method }, observed, &of_counters);
             }
-            let sender = Sender { transport, counters: of_counters };
+            let sender = Sender { transport, counters: of_counters, timeouts: config.pace.timeouts };
             let schedule = Schedule::new(spool.clone(), sender, of_control, of_events, config.pace);
             Ok(Job { spool, run: schedule.run() })
         })?;

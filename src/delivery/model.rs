@@ -10,14 +10,14 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::attempt::{Retry, Sender, Step, Task};
-use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+use crate::config::values::{BatchLimits, Durability, SpoolLimits, Timeouts};
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::observe::stats::Outcome;
 use crate::spool::{Coding, Spool, SpoolConfig};
 use crate::transport::contract::{Delivery, Peer, SendError, Transport};
 use crate::transport::request::Request;
-use crate::transport::verdict::{Judgement, Verdict};
+use crate::transport::verdict::{Judgement, Suspicion, Verdict};
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 const FRAMING: Framing = Framing::ndjson();
@@ -123,7 +123,8 @@ fn judgement(status: u16) -> Judgement {
         _ => Verdict::Hold,
     };
     let outcome = Outcome::Responded(status);
-    Judgement { verdict, reason: String::new(), retry_after: None, status, response: Vec::new(), outcome }
+    let suspicion = Suspicion::of(&verdict, false);
+    Judgement { verdict, suspicion, reason: String::new(), retry_after: None, status, response: Vec::new(), outcome }
 }
 
 impl Transport for Link {
@@ -181,7 +182,7 @@ fn open(dir: &Path, max_records: u64, coding: Coding, link: &Link) -> Setup {
     };
     let spool = Arc::new(Spool::open_silent(&config).unwrap());
     spool.wait_recovered();
-    let sender = Sender { transport: Arc::new(link.clone()), counters: Arc::default() };
+    let sender = Sender { transport: Arc::new(link.clone()), counters: Arc::default(), timeouts: Timeouts::default() };
     Setup { spool, sender, link: link.clone() }
 }
 

@@ -393,6 +393,41 @@ impl LogExporterBuilder {
         self
     }
 
+    /// Sends no record before an earlier one of its partition, whatever it costs. Default: off.
+    ///
+    /// Otherwise a record from behind is sent where a batch keeps failing, to find out whether the batch or the endpoint is to
+    /// blame, and what keeps failing while others are taken is sent later than those. With this, a batch that the endpoint
+    /// refuses holds up its partition until it is taken, expires or is evicted; only records that a response names are rejected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_strict_order(true);
+    /// ```
+    pub fn with_strict_order(mut self, strict: bool) -> Self {
+        self.code.settings.strict_order = given(strict, "with_strict_order");
+        self
+    }
+
+    /// Sets how long a record is deferred that the endpoint fails for while it takes others. Default: 24 h.
+    ///
+    /// It is tried again every ten minutes meanwhile, since a part of the endpoint may be down. After that it is rejected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    /// use std::time::Duration;
+    ///
+    /// let builder = LogExporter::builder().with_defer_for(Duration::from_secs(3600));
+    /// ```
+    pub fn with_defer_for(mut self, defer_for: Duration) -> Self {
+        self.code.settings.defer_for = given(defer_for, "with_defer_for");
+        self
+    }
+
     /// Sets the delays of retries. Default: [`RetryPolicy::default`], from 500 ms to 30 s.
     ///
     /// # Examples
@@ -583,6 +618,25 @@ impl LogExporterBuilder {
     /// ```
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.code.settings.timeout = given(timeout, "with_timeout");
+        self
+    }
+
+    /// Sets what the longest time of one request grows to. Default: 60 s, or [`with_timeout`](Self::with_timeout) if that is
+    /// longer.
+    ///
+    /// The time of a batch doubles with each attempt that it was not enough for: an endpoint that takes the batch, but slowly,
+    /// would otherwise get it again and again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    /// use std::time::Duration;
+    ///
+    /// let builder = LogExporter::builder().with_max_timeout(Duration::from_secs(120));
+    /// ```
+    pub fn with_max_timeout(mut self, timeout: Duration) -> Self {
+        self.code.settings.max_timeout = given(timeout, "with_max_timeout");
         self
     }
 

@@ -36,6 +36,9 @@ pub(crate) struct Counters {
     pub(crate) failed_commits: Counter,
     pub(crate) delivered_records: Counter,
     pub(crate) rejected_records: Counter,
+    pub(crate) unconfirmed_records: Counter,
+    /// Records that left the order, to find out who is to blame for a failure.
+    pub(crate) probed_records: Counter,
     pub(crate) losses: Arc<Losses>,
     requests: Counter,
     pub(crate) retries: Counter,
@@ -105,6 +108,8 @@ impl Counters {
             failed_exports: self.failed_exports.get() + self.failed_commits.get(),
             delivered_records: self.delivered_records.get(),
             rejected_records: self.rejected_records.get(),
+            unconfirmed_records: self.unconfirmed_records.get(),
+            probed_records: self.probed_records.get(),
             requests: self.requests.get(),
             retries: self.retries.get(),
             failed_requests: self.failed_requests.get(),
@@ -126,6 +131,11 @@ pub struct SpoolStats {
     /// Records that the endpoint rejected for good: they are in the rejected store. An OTLP partial success does not name
     /// the records that it rejects, so those are only counted.
     pub rejected_records: u64,
+    /// Records among the delivered ones of which it is not known whether the endpoint rejected some: the response was a success
+    /// that broke off or was too long, three times.
+    pub unconfirmed_records: u64,
+    /// Records that were sent alone and before earlier ones, to find out whether a failure is the batch's or the endpoint's.
+    pub probed_records: u64,
     /// Records in the spool that wait to be delivered; while [`recovering`](Self::recovering), without those that
     /// the scan has not found yet. Zero after shutdown.
     pub pending_records: u64,

@@ -13,8 +13,10 @@ pub(crate) enum SendError {
     NotSent(String),
     /// There was no connection, which is so for every request.
     Unreachable(String),
-    /// The connection broke or the time was up: the endpoint may have the batch.
+    /// The connection broke before there was a response: the endpoint may have the batch.
     Interrupted(String),
+    /// The request's time was up: the endpoint may have the batch.
+    TimedOut(String),
 }
 
 /// A request in flight.
@@ -25,7 +27,7 @@ pub(crate) type Delivery<'a> = Pin<Box<dyn Future<Output = Result<Judgement, Sen
 /// A request without a response is an error; a response, whatever it says, is not. An implementation calls
 /// [`Request::begin`] right before it sends and ends what that returns with the outcome. Settings that it has no use for, such
 /// as the header hook outside of HTTP, are an error when it is opened. It runs on the runtime on which it was opened, blocks no
-/// thread, waits no longer than its time-out and logs no body and no header value. Dropping the future breaks the request off.
+/// thread, waits no longer than [`Request::timeout`] and logs no body and no header value. Dropping the future breaks the request off.
 pub(crate) trait Transport: Send + Sync + 'static {
     fn deliver(&self, request: Request) -> Delivery<'_>;
 

@@ -17,6 +17,8 @@ pub(crate) struct Request {
     /// The protocol of the response.
     pub(crate) response_protocol: ResponseProtocol,
     pub(crate) body: Bytes,
+    /// The longest time that the request may take.
+    pub(crate) timeout: Duration,
     pub(crate) counters: Arc<Counters>,
 }
 

@@ -8,6 +8,8 @@ use crate::observe::stats::Outcome;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
+    /// The likely cause, if it is not a plain success.
+    pub(crate) suspicion: Suspicion,
     /// The reason why it is not a plain success, in words for an operator.
     pub(crate) reason: String,
     /// The delay that the receiver asks for.
@@ -18,6 +20,43 @@ pub(crate) struct Judgement {
     pub(crate) response: Vec<u8>,
     /// The outcome for the metrics.
     pub(crate) outcome: Outcome,
+}
+
+/// The likely cause of a failure: which experiment tells more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Suspicion {
+    /// The batch is too large.
+    Size,
+    /// A record of the batch is refused.
+    Content,
+    /// The endpoint's address, the credentials, or something before the endpoint: a record is hardly to blame.
+    Endpoint,
+    /// The endpoint is asked too much, and says when to come again.
+    Load,
+    /// The time was up.
+    Time,
+    /// The response says success and cannot be understood: the batch may have been stored.
+    Unreadable,
+    /// Anything: the endpoint failed, or the connection broke. The batch may have been stored.
+    Unknown,
+}
+
+impl Suspicion {
+    /// The likely cause behind a verdict; `asks_to_wait` is whether the response says when to come again.
+    pub(crate) fn of(verdict: &Verdict, asks_to_wait: bool) -> Self {
+        match verdict {
+            Verdict::TooLarge => Self::Size,
+            Verdict::Rejected => Self::Content,
+            Verdict::Hold => Self::Endpoint,
+            Verdict::Unreadable | Verdict::Unconfirmed => Self::Unreadable,
+            Verdict::Retry if asks_to_wait => Self::Load,
+            Verdict::Retry
+            | Verdict::Delivered
+            | Verdict::DeliveredExcept(_)
+            | Verdict::DeliveredPartially { .. }
+            | Verdict::DeliveredUpTo { .. } => Self::Unknown,
+        }
+    }
 }
 
 /// The meaning of a response for its batch, by the cause of a failure.
@@ -46,6 +85,20 @@ pub enum Verdict {
         /// The number of rejected records.
         rejected: u64,
     },
+    /// The endpoint has the first records of the batch, and none behind them: the rest comes again.
+    DeliveredUpTo {
+        /// The number of records that it has.
+        records: u64,
+        /// The endpoint's response about the record behind them, if it rejects that one for good: it goes to the rejected store.
+        rejection: Option<String>,
+    },
+    /// The status is a success, but the rest of the response, which would say what was rejected, broke off or is too long. The
+    /// batch is sent twice more under the same id, then it counts as delivered, and in
+    /// [`SpoolStats::unconfirmed_records`](crate::SpoolStats::unconfirmed_records).
+    Unconfirmed,
+    /// The status is a success, but the response is none of its protocol: the endpoint may have the batch or not. The batch is
+    /// retried a few times under the same id, then split; a record that is responded to like this alone is deferred.
+    Unreadable,
     /// The network or the endpoint's load is the cause: the batch is retried after the server's `Retry-After` or the
     /// [`RetryPolicy`](crate::RetryPolicy)'s delay.
     Retry,

@@ -1,7 +1,7 @@
 //! The HTTP client: it sends a request with the headers that the hook chooses, and has the response read.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use reqwest::{Client, Proxy, RequestBuilder, Url, redirect, retry};
 
@@ -18,7 +18,7 @@ use crate::transport::http::settings::HttpSettings;
 use crate::transport::http::tls;
 use crate::transport::request::Request;
 use crate::transport::settings::TransportSettings;
-use crate::transport::verdict::{Judgement, Verdict};
+use crate::transport::verdict::{Judgement, Suspicion, Verdict};
 
 /// The longest URL that the client takes.
 const MAX_URL_BYTES: usize = 65_534;
@@ -27,7 +27,6 @@ struct HttpTransport {
     client: Client,
     endpoint: Url,
     method: Method,
-    timeout: Duration,
     headers: HeaderMap,
     hook: HeaderHook,
     classifier: Option<Box<Classifier>>,
@@ -52,7 +51,7 @@ pub(crate) fn open(settings: TransportSettings) -> Result<Arc<dyn Transport>, Ex
     };
     let HttpSettings { method, headers, hook, classifier, .. } = settings.http;
     let hook = hook.within(timeout);
-    Ok(Arc::new(HttpTransport { client, endpoint, method, timeout, headers, hook, classifier }))
+    Ok(Arc::new(HttpTransport { client, endpoint, method, headers, hook, classifier }))
 }
 
 impl HttpTransport {
@@ -96,7 +95,7 @@ impl HttpTransport {
     async fn send(&self, request: &Request, headers: HeaderMap) -> Result<Response, reqwest::Error> {
         let protocol = request.response_protocol;
         let mut received = match self.http_request(request, headers) {
-            Ok(request) => request.timeout(self.timeout).send().await?,
+            Ok(http_request) => http_request.timeout(request.timeout).send().await?,
             Err(bytes) => {
                 let body = format!("a URL of {bytes} bytes cannot be sent").into_bytes();
                 return Ok(Response { status: 414, retry_after: None, body });
@@ -132,10 +131,12 @@ impl HttpTransport {
             Verdict::Delivered => Outcome::Delivered(status),
             _ => Outcome::Responded(status),
         };
+        let retry_after = response.retry_after(SystemTime::now());
         Judgement {
+            suspicion: Suspicion::of(&verdict, retry_after.is_some() && matches!(status, 429 | 503)),
             verdict,
             reason,
-            retry_after: response.retry_after(SystemTime::now()),
+            retry_after,
             status,
             response: response.body,
             outcome,
@@ -155,10 +156,14 @@ impl Transport for HttpTransport {
                     Ok(judgement)
                 }
                 Err(error) => {
-                    let unreachable = error.is_connect();
+                    let (unreachable, timed_out) = (error.is_connect(), error.is_timeout());
                     let reason = format!("the request failed: {}", error_chain(&error.without_url()));
                     in_flight.end(if unreachable { Outcome::Unreachable } else { Outcome::Interrupted });
-                    Err(if unreachable { SendError::Unreachable(reason) } else { SendError::Interrupted(reason) })
+                    Err(match (unreachable, timed_out) {
+                        (true, _) => SendError::Unreachable(reason),
+                        (false, true) => SendError::TimedOut(reason),
+                        (false, false) => SendError::Interrupted(reason),
+                    })
                 }
             }
         })
@@ -231,6 +236,7 @@ mod tests {
     use std::net::TcpListener;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
 
     use super::*;
     use crate::observe::stats::Counters;
@@ -274,6 +280,7 @@ mod tests {
             content_encoding: None,
             response_protocol: ResponseProtocol::Status,
             body: "[1,2]".into(),
+            timeout: Duration::from_secs(10),
             counters: counters.clone(),
         }
     }
@@ -321,6 +328,7 @@ mod tests {
         let (responses, counters) = deliver(settings(&url, HttpSettings::default()), 1);
         let expected = Judgement {
             verdict: Verdict::Retry,
+            suspicion: Suspicion::Load,
             reason: "the server responded with 429".to_owned(),
             retry_after: Some(Duration::from_secs(7)),
             status: 429,
