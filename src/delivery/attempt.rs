@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::values::Timeouts;
+use crate::delivery::source::{Batch, Partition};
 use crate::error::error_chain;
 use crate::observe::stats::{Counters, Outcome};
-use crate::spool::{Batch, BatchStart, Next, Partition, Rejection};
+use crate::spool::{self, BatchStart, Next, Rejection};
 use crate::transport::contract::{SendError, Transport};
-use crate::transport::request::{BatchContext, Request};
 use crate::transport::verdict::{Judgement, Rejection as RecordRejection, Verdict};
 
 /// A partition that is being delivered.
 #[derive(Clone, Debug)]
-pub(crate) struct Task {
-    pub(crate) partition: Partition,
+pub(crate) struct Task<P = spool::Partition> {
+    pub(crate) partition: P,
     /// The start of its batch, once it has one.
     pub(crate) start: Option<BatchStart>,
     /// The number of the next attempt at that batch, from 1.
@@ -26,13 +26,13 @@ pub(crate) struct Task {
     pub(crate) lingered: bool,
 }
 
-impl Task {
-    pub(crate) fn new(partition: Partition) -> Self {
+impl<P: Partition> Task<P> {
+    pub(crate) fn new(partition: P) -> Self {
         Self { partition, start: None, attempt: 1, since: None, lingered: false }
     }
 
     /// Takes its batch, or returns the step that stands for there being none. `force` does not linger.
-    pub(crate) fn take(&mut self, now: SystemTime, force: bool) -> Result<Box<Batch>, Step> {
+    pub(crate) fn take(&mut self, now: SystemTime, force: bool) -> Result<Box<P::Batch>, Step> {
         match self.partition.next(self.start, now, force || self.lingered) {
             Ok(Next::Batch(batch)) => {
                 if self.start.replace(batch.start()) != Some(batch.start()) {
@@ -103,32 +103,21 @@ pub(crate) struct Sender {
 
 impl Sender {
     /// Makes the `attempt`-th attempt at a batch, of which the first was at `since`.
-    pub(crate) async fn attempt(&self, batch: Box<Batch>, attempt: u32, since: Instant, now: SystemTime) -> Step {
-        let failed = |reason, retry| Step::Failed(Failure { batch: batch.id.clone(), reason, retry });
-        match self.transport.deliver(self.request(&batch, attempt, now)).await {
-            Ok(judgement) => self.act(&batch, judgement, since, now),
+    pub(crate) async fn attempt<B: Batch>(&self, batch: Box<B>, attempt: u32, since: Instant, now: SystemTime) -> Step {
+        let failed = |reason, retry| Step::Failed(Failure { batch: batch.id().to_owned(), reason, retry });
+        let request = batch.request(attempt, now, self.timeouts.first, self.counters.clone());
+        match self.transport.deliver(request).await {
+            Ok(judgement) => self.act(&*batch, judgement, since, now),
             Err(SendError::NotSent(reason)) => failed(reason, Retry::NotSent),
             Err(SendError::Unreachable(reason)) => failed(reason, Retry::Unreachable),
             Err(SendError::Interrupted(reason) | SendError::TimedOut(reason)) => failed(reason, Retry::Backoff),
         }
     }
 
-    fn request(&self, batch: &Batch, attempt: u32, now: SystemTime) -> Request {
-        Request {
-            context: context(batch, attempt, now),
-            content_type: batch.content_type.clone(),
-            content_encoding: batch.content_encoding,
-            response_protocol: batch.response_protocol,
-            body: batch.body.clone(),
-            timeout: self.timeouts.first,
-            counters: self.counters.clone(),
-        }
-    }
-
-    fn act(&self, batch: &Batch, judgement: Judgement, since: Instant, now: SystemTime) -> Step {
+    fn act<B: Batch>(&self, batch: &B, judgement: Judgement, since: Instant, now: SystemTime) -> Step {
         let Judgement { verdict, suspicion: _, reason, retry_after, status, response, outcome } = judgement;
         let receipt = Receipt { sender: self, batch, status, response: &response, outcome, since, now };
-        let failed = |reason, retry| Step::Failed(Failure { batch: batch.id.clone(), reason, retry });
+        let failed = |reason, retry| Step::Failed(Failure { batch: batch.id().to_owned(), reason, retry });
         match verdict {
             Verdict::Delivered => {
                 receipt.ack(0);
@@ -150,9 +139,9 @@ impl Sender {
 }
 
 /// A batch and the response to it.
-struct Receipt<'a> {
+struct Receipt<'a, B> {
     sender: &'a Sender,
-    batch: &'a Batch,
+    batch: &'a B,
     status: u16,
     response: &'a [u8],
     outcome: Outcome,
@@ -160,15 +149,15 @@ struct Receipt<'a> {
     now: SystemTime,
 }
 
-impl Receipt<'_> {
+impl<B: Batch> Receipt<'_, B> {
     fn failure(&self, reason: String) -> Failure {
-        Failure { batch: self.batch.id.clone(), reason, retry: Retry::Hold }
+        Failure { batch: self.batch.id().to_owned(), reason, retry: Retry::Hold }
     }
 
     /// Counts the batch's records as delivered, but for so many that were rejected, and acknowledges it.
     fn ack(&self, rejected: u64) {
-        let (counters, rejected) = (&self.sender.counters, rejected.min(self.batch.records));
-        counters.delivered_records.add(self.batch.records - rejected);
+        let (counters, rejected) = (&self.sender.counters, rejected.min(self.batch.records()));
+        counters.delivered_records.add(self.batch.records() - rejected);
         counters.rejected_records.add(rejected);
         // Before anybody sees that it is acknowledged.
         counters.end_batch(self.since, self.outcome);
@@ -184,7 +173,7 @@ impl Receipt<'_> {
             Ok(true) => {
                 self.ack(named.len() as u64);
                 let failure = self.failure(reason);
-                if named.len() as u64 >= self.batch.records {
+                if named.len() as u64 >= self.batch.records() {
                     Step::Rejected(failure)
                 } else {
                     Step::DeliveredPartially(failure)
@@ -200,7 +189,7 @@ impl Receipt<'_> {
 
     /// Splits the batch, or puts its only record into the rejected store.
     fn split_or_reject(&self, reason: String) -> Step {
-        let alone = self.batch.records <= 1;
+        let alone = self.batch.records() <= 1;
         let (action, result) = if alone {
             let response = String::from_utf8_lossy(self.response);
             ("the rejected record could not be kept", self.batch.reject(self.status, &response, self.now))
@@ -219,20 +208,6 @@ impl Receipt<'_> {
     }
 }
 
-/// The context of a batch, as a header hook sees it.
-fn context(batch: &Batch, attempt: u32, now: SystemTime) -> BatchContext {
-    BatchContext {
-        id: batch.id.clone(),
-        partition_key: batch.partition.to_string(),
-        records: usize::try_from(batch.records).unwrap_or(usize::MAX),
-        bytes: batch.body.len(),
-        first_timestamp: batch.first_timestamp(),
-        last_timestamp: batch.last_timestamp(),
-        attempt,
-        age: batch.age(now),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{HashSet, VecDeque};
@@ -245,6 +220,7 @@ mod tests {
     use crate::encode::framing::Framing;
     use crate::spool::{Coding, Spool, SpoolConfig};
     use crate::transport::contract::{Delivery, Peer};
+    use crate::transport::request::{BatchContext, Request};
     use crate::transport::verdict::Suspicion;
 
     type Response = Result<Judgement, SendError>;

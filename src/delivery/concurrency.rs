@@ -1,6 +1,8 @@
 //! [`AdaptiveConcurrency`]: how many requests of a partition may be in flight. Pure arithmetic.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// A response may take so much longer than twice the fastest one without a sign of overload.
 const TOLERANCE: Duration = Duration::from_millis(25);

@@ -11,6 +11,7 @@ mod health;
 mod model;
 mod retry;
 mod schedule;
+mod source;
 pub(crate) mod worker;
 
 use std::sync::{Arc, Weak};

@@ -14,9 +14,9 @@ use crate::config::values::{Pace, RetryPolicy};
 use crate::delivery::attempt::{Failure, Retry, Sender, Step, Task};
 use crate::delivery::concurrency::AdaptiveConcurrency;
 use crate::delivery::health::{Change, Partitions, Reach, Rejections, Ticket};
+use crate::delivery::source::{Partition, Source};
 use crate::delivery::worker::{Control, Orders};
 use crate::observe::event::{Events, SpoolEvent};
-use crate::spool::{Partition, Spool};
 
 /// The most requests in flight at the same time, of all partitions together, unless a single one may have more.
 const MAX_IN_FLIGHT: usize = 16;
@@ -35,16 +35,16 @@ fn after(delay: Duration) -> Instant {
 }
 
 /// A task whose request is in flight.
-struct InFlight {
-    task: Task,
+struct InFlight<P> {
+    task: Task<P>,
     begun: Instant,
     /// How often there had been a hurry.
     hurry: u64,
 }
 
 /// The state of the delivery.
-pub(crate) struct Schedule {
-    spool: Arc<Spool>,
+pub(crate) struct Schedule<S: Source> {
+    spool: Arc<S>,
     sender: Arc<Sender>,
     control: Arc<Control>,
     events: Arc<Events>,
@@ -54,29 +54,23 @@ pub(crate) struct Schedule {
     /// The most requests in flight, of all partitions together.
     max_in_flight: usize,
     running: JoinSet<Step>,
-    in_flight: HashMap<Id, InFlight>,
+    in_flight: HashMap<Id, InFlight<S::Partition>>,
     /// Tasks to be tried at once.
-    due: VecDeque<Task>,
+    due: VecDeque<Task<S::Partition>>,
     /// Tasks to be tried later, by their time.
-    postponed: BTreeMap<Ticket, Task>,
+    postponed: BTreeMap<Ticket, Task<S::Partition>>,
     /// Makes tickets of the same time differ.
     tickets: u64,
     new_first: bool,
     adopt_at: Instant,
-    partitions: Partitions<Partition>,
+    partitions: Partitions<S::Partition>,
     reach: Reach,
     hurry: u64,
     reported_rejection: bool,
 }
 
-impl Schedule {
-    pub(crate) fn new(
-        spool: Arc<Spool>,
-        sender: Sender,
-        control: Arc<Control>,
-        events: Arc<Events>,
-        pace: Pace,
-    ) -> Self {
+impl<S: Source> Schedule<S> {
+    pub(crate) fn new(spool: Arc<S>, sender: Sender, control: Arc<Control>, events: Arc<Events>, pace: Pace) -> Self {
         Self {
             spool,
             sender: Arc::new(sender),
@@ -190,7 +184,7 @@ impl Schedule {
 
     /// The next task: due ones first, then new and postponed ones by turns, so that endpoints that hang do not take every
     /// place every time.
-    fn next_task(&mut self, now: Instant) -> Option<Task> {
+    fn next_task(&mut self, now: Instant) -> Option<Task<S::Partition>> {
         if let Some(task) = self.due.pop_front() {
             return Some(task);
         }
@@ -216,14 +210,14 @@ impl Schedule {
                 self.concurrency.responded(begun.elapsed());
             }
             Step::Failed(Failure { retry: Retry::Backoff | Retry::After(_), .. }) => {
-                self.concurrency.overloaded(begun.into_std(), std::time::Instant::now());
+                self.concurrency.overloaded(begun, Instant::now());
             }
             _ => {}
         }
         self.finish(task, step, hurry, stopping);
     }
 
-    fn finish(&mut self, task: Task, step: Step, hurry: u64, stopping: bool) {
+    fn finish(&mut self, task: Task<S::Partition>, step: Step, hurry: u64, stopping: bool) {
         // Whoever flushes meanwhile wants one more attempt at once.
         let hurried = hurry != self.control.orders().hurry;
         if task.lingered {
@@ -260,7 +254,7 @@ impl Schedule {
     }
 
     /// Goes on with a partition of which a batch was rejected: at once, or slowly if it seems to be everything.
-    fn rejected(&mut self, task: &Task, failure: Failure, stopping: bool) {
+    fn rejected(&mut self, task: &Task<S::Partition>, failure: Failure, stopping: bool) {
         self.sender.counters.set_last_error(failure.reason.clone());
         let rejections = self.partitions.rejected(&task.partition);
         if rejections == Rejections::Everything {
@@ -298,7 +292,7 @@ impl Schedule {
         }
     }
 
-    fn postpone(&mut self, task: Task, delay: Duration) -> Ticket {
+    fn postpone(&mut self, task: Task<S::Partition>, delay: Duration) -> Ticket {
         self.tickets += 1;
         let ticket = (after(delay), self.tickets);
         self.postponed.insert(ticket, task);
@@ -314,7 +308,7 @@ impl Schedule {
     }
 
     /// Reports when the first partition begins to fail, and when the first one is held.
-    fn report_failure(&mut self, task: &Task, failure: &Failure) {
+    fn report_failure(&mut self, task: &Task<S::Partition>, failure: &Failure) {
         let (batch, reason) = (failure.batch.clone(), failure.reason.clone());
         self.sender.counters.set_last_error(reason.clone());
         match self.partitions.failed(&task.partition, failure.retry == Retry::Hold) {

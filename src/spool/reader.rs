@@ -24,8 +24,8 @@ use crate::observe::loss::LossReason;
 
 /// The next batch of a partition, or why there is none.
 #[derive(Debug)]
-pub(crate) enum Next {
-    Batch(Box<Batch>),
+pub(crate) enum Next<B = Batch> {
+    Batch(Box<B>),
     /// There are records, but they linger for so much longer.
     Linger(Duration),
     /// Records were skipped: they expired or are corrupt. There may be others.

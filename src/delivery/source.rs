@@ -1,0 +1,155 @@
+//! The source of the batches, as delivery needs it: the spool, or a test's stand-in that touches no disk.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::error::SpoolError;
+use crate::observe::stats::Counters;
+use crate::spool::{self, BatchStart, Next, Rejection, Spool};
+use crate::transport::request::{BatchContext, Request};
+
+/// A source of partitions. [`Spool`] describes each call.
+pub(crate) trait Source: Send + Sync + 'static {
+    type Partition: Partition;
+
+    fn checkout(&self) -> Option<Self::Partition>;
+
+    fn take_filled(&self) -> Vec<Self::Partition>;
+
+    fn adopt(&self);
+
+    fn may_adopt(&self) -> bool;
+
+    fn is_recovered(&self) -> bool;
+}
+
+/// A partition of a source, which gives out its batches. [`spool::Partition`] describes each call.
+pub(crate) trait Partition: Clone + Debug + Eq + Hash + Send + 'static {
+    type Batch: Batch;
+
+    fn allow(&self, in_flight: usize);
+
+    fn linger(&self) -> bool;
+
+    fn next(&self, start: Option<BatchStart>, now: SystemTime, force: bool) -> Result<Next<Self::Batch>, SpoolError>;
+
+    fn release(&self, formed: bool);
+}
+
+/// Records of a partition, and the ways in which they end. [`spool::Batch`] describes each call.
+pub(crate) trait Batch: Debug + Send + Sync + 'static {
+    fn id(&self) -> &str;
+
+    fn records(&self) -> u64;
+
+    fn start(&self) -> BatchStart;
+
+    /// The request of the `attempt`-th attempt.
+    fn request(&self, attempt: u32, now: SystemTime, timeout: Duration, counters: Arc<Counters>) -> Request;
+
+    fn ack(&self);
+
+    fn split(&self) -> Result<(), SpoolError>;
+
+    fn reject(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError>;
+
+    fn reject_some(&self, rejections: &[Rejection<'_>], status: u16, now: SystemTime) -> Result<bool, SpoolError>;
+}
+
+impl Source for Spool {
+    type Partition = spool::Partition;
+
+    fn checkout(&self) -> Option<spool::Partition> {
+        Self::checkout(self)
+    }
+
+    fn take_filled(&self) -> Vec<spool::Partition> {
+        Self::take_filled(self)
+    }
+
+    fn adopt(&self) {
+        Self::adopt(self);
+    }
+
+    fn may_adopt(&self) -> bool {
+        Self::may_adopt(self)
+    }
+
+    fn is_recovered(&self) -> bool {
+        Self::is_recovered(self)
+    }
+}
+
+impl Partition for spool::Partition {
+    type Batch = spool::Batch;
+
+    fn allow(&self, in_flight: usize) {
+        Self::allow(self, in_flight);
+    }
+
+    fn linger(&self) -> bool {
+        Self::linger(self)
+    }
+
+    fn next(&self, start: Option<BatchStart>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
+        Self::next(self, start, now, force)
+    }
+
+    fn release(&self, formed: bool) {
+        Self::release(self, formed);
+    }
+}
+
+impl Batch for spool::Batch {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn records(&self) -> u64 {
+        self.records
+    }
+
+    fn start(&self) -> BatchStart {
+        Self::start(self)
+    }
+
+    fn request(&self, attempt: u32, now: SystemTime, timeout: Duration, counters: Arc<Counters>) -> Request {
+        let context = BatchContext {
+            id: self.id.clone(),
+            partition_key: self.partition.to_string(),
+            records: usize::try_from(self.records).unwrap_or(usize::MAX),
+            bytes: self.body.len(),
+            first_timestamp: self.first_timestamp(),
+            last_timestamp: self.last_timestamp(),
+            attempt,
+            age: self.age(now),
+        };
+        Request {
+            context,
+            content_type: self.content_type.clone(),
+            content_encoding: self.content_encoding,
+            response_protocol: self.response_protocol,
+            body: self.body.clone(),
+            timeout,
+            counters,
+        }
+    }
+
+    fn ack(&self) {
+        Self::ack(self);
+    }
+
+    fn split(&self) -> Result<(), SpoolError> {
+        Self::split(self)
+    }
+
+    fn reject(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError> {
+        Self::reject(self, status, response, now)
+    }
+
+    fn reject_some(&self, rejections: &[Rejection<'_>], status: u16, now: SystemTime) -> Result<bool, SpoolError> {
+        Self::reject_some(self, rejections, status, now)
+    }
+}
