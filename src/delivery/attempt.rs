@@ -1,52 +1,59 @@
-//! An attempt at a batch: takes it from the spool, sends it and does as the verdict says. It has no thread, no clock
-//! and no sleep, so that a test chooses what happens and when.
+//! An attempt at a batch: sends it, and does as the response says of single records. It has no thread, no clock and no
+//! sleep, so that a test chooses what happens and when.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::values::Timeouts;
-use crate::delivery::source::{Batch, Partition};
-use crate::error::error_chain;
+use crate::delivery::blame::Failed;
+use crate::delivery::source::Batch;
+use crate::error::{SpoolError, error_chain};
 use crate::observe::stats::{Counters, Outcome};
-use crate::spool::{self, BatchStart, Next, Rejection};
+use crate::spool::Rejection;
 use crate::transport::contract::{SendError, Transport};
-use crate::transport::verdict::{Judgement, Rejection as RecordRejection, Verdict};
+use crate::transport::verdict::{Judgement, Rejection as RecordRejection, Suspicion, Verdict};
 
-/// A partition that is being delivered.
+/// A success that cannot be confirmed counts as one at the third attempt.
+const UNCONFIRMED_ATTEMPTS: u32 = 3;
+
+/// Whether it was tried if a batch that fails compressed is taken plain.
 #[derive(Clone, Debug)]
-pub(crate) struct Task<P = spool::Partition> {
-    pub(crate) partition: P,
-    /// The start of its batch, once it has one.
-    pub(crate) start: Option<BatchStart>,
-    /// The number of the next attempt at that batch, from 1.
+pub(crate) enum Compressed {
+    Untried,
+    /// It is being tried; the failure of the compressed batch.
+    Trying(Box<Failure>),
+    Tried,
+}
+
+/// The attempts at a batch so far, and how the next one is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Tries {
+    /// The number of the next attempt, from 1, since the process first read the batch.
     pub(crate) attempt: u32,
     /// The time of the first attempt.
     pub(crate) since: Option<Instant>,
-    /// The partition has lingered long enough.
-    pub(crate) lingered: bool,
+    /// The time that the next request may take; as long as the first one where there is none.
+    pub(crate) timeout: Option<Duration>,
+    /// Requests are not compressed.
+    pub(crate) plain: bool,
+    /// The batch failed compressed, and that was not put down to the compression yet.
+    pub(crate) compressed: Compressed,
+    /// An attempt was repeated at once.
+    pub(crate) repeated: bool,
+    /// How many successes could not be confirmed.
+    pub(crate) unconfirmed: u32,
 }
 
-impl<P: Partition> Task<P> {
-    pub(crate) fn new(partition: P) -> Self {
-        Self { partition, start: None, attempt: 1, since: None, lingered: false }
-    }
-
-    /// Takes its batch, or returns the step that stands for there being none. `force` does not linger.
-    pub(crate) fn take(&mut self, now: SystemTime, force: bool) -> Result<Box<P::Batch>, Step> {
-        match self.partition.next(self.start, now, force || self.lingered) {
-            Ok(Next::Batch(batch)) => {
-                if self.start.replace(batch.start()) != Some(batch.start()) {
-                    self.since = None;
-                }
-                Ok(batch)
-            }
-            Ok(Next::Linger(left)) => Err(Step::Linger(left)),
-            Ok(Next::Skipped) => Err(Step::Skipped),
-            Ok(Next::Empty) => Err(Step::Empty),
-            Err(error) => {
-                let reason = format!("the spool could not be read: {}", error_chain(&error));
-                Err(Step::Failed(Failure { batch: String::new(), reason, retry: Retry::NotSent }))
-            }
+impl Default for Tries {
+    fn default() -> Self {
+        Self {
+            attempt: 1,
+            since: None,
+            timeout: None,
+            plain: false,
+            compressed: Compressed::Untried,
+            repeated: false,
+            unconfirmed: 0,
         }
     }
 }
@@ -54,13 +61,12 @@ impl<P: Partition> Task<P> {
 /// The end of a step.
 #[derive(Debug)]
 pub(crate) enum Step {
+    /// The endpoint has the batch, or the beginning of it.
     Delivered,
-    /// The endpoint has the batch but for some of its records, which it rejected.
-    DeliveredPartially(Failure),
-    /// The batch was rejected and split. Its parts come next.
-    Split(Failure),
-    /// Every record of the batch was rejected and is in the rejected store.
-    Rejected(Failure),
+    /// The same, but for some of its records, which it rejected.
+    DeliveredPartially(Report),
+    /// The endpoint has the batch, but whether it rejected some of it is not known.
+    Unconfirmed(Report),
     /// The spool skipped records that expired or are corrupt. What is left comes next.
     Skipped,
     /// There was nothing to deliver.
@@ -70,13 +76,31 @@ pub(crate) enum Step {
     Failed(Failure),
 }
 
+impl Step {
+    /// The step of a spool that cannot be read.
+    pub(crate) fn unreadable(error: &SpoolError) -> Self {
+        let reason = format!("the spool could not be read: {}", error_chain(error));
+        Self::Failed(Failure { batch: String::new(), reason, retry: Retry::NotSent, failed: None })
+    }
+}
+
+/// A batch, and what is to be said of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    /// The id of the batch; empty where there was none.
+    pub(crate) batch: String,
+    pub(crate) reason: String,
+}
+
 /// The reason why a batch was not delivered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     /// The id of the batch; empty where there was none.
     pub(crate) batch: String,
     pub(crate) reason: String,
     pub(crate) retry: Retry,
+    /// The failure, where it says something about the batch or the endpoint.
+    pub(crate) failed: Option<Failed>,
 }
 
 /// The time of the next attempt at the same batch.
@@ -84,6 +108,10 @@ pub(crate) struct Failure {
 pub(crate) enum Retry {
     /// After the policy's delay.
     Backoff,
+    /// The same, but at once the first time: a connection that is kept may close just when it is used.
+    Interrupted,
+    /// The same; and the batch was taken, as far as is known.
+    Unconfirmed,
     /// The same; and there is no connection, for no partition.
     Unreachable,
     /// The same; and nothing was learned about the endpoint.
@@ -102,22 +130,38 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// Makes the `attempt`-th attempt at a batch, of which the first was at `since`.
-    pub(crate) async fn attempt<B: Batch>(&self, batch: Box<B>, attempt: u32, since: Instant, now: SystemTime) -> Step {
-        let failed = |reason, retry| Step::Failed(Failure { batch: batch.id().to_owned(), reason, retry });
-        let request = batch.request(attempt, now, self.timeouts.first, self.counters.clone());
+    /// Makes an attempt at a batch.
+    pub(crate) async fn attempt<B: Batch>(&self, batch: &B, tries: &Tries, now: SystemTime) -> Step {
+        let timeout = tries.timeout.unwrap_or(self.timeouts.first);
+        let request = batch.request(tries.attempt, now, timeout, tries.plain, self.counters.clone());
+        let bytes = request.body.len();
+        let failed = |reason: String, retry, suspicion: Option<Suspicion>| {
+            let failed = suspicion.map(|suspicion| Failed {
+                records: batch.records(),
+                bytes,
+                suspicion,
+                reason: reason.clone(),
+                status: 0,
+                response: Vec::new(),
+                named: None,
+            });
+            Step::Failed(Failure { batch: batch.id().to_owned(), reason, retry, failed })
+        };
         match self.transport.deliver(request).await {
-            Ok(judgement) => self.act(&*batch, judgement, since, now),
-            Err(SendError::NotSent(reason)) => failed(reason, Retry::NotSent),
-            Err(SendError::Unreachable(reason)) => failed(reason, Retry::Unreachable),
-            Err(SendError::Interrupted(reason) | SendError::TimedOut(reason)) => failed(reason, Retry::Backoff),
+            Ok(judgement) => self.act(batch, bytes, judgement, tries, now),
+            Err(SendError::NotSent(reason)) => failed(reason, Retry::NotSent, None),
+            Err(SendError::Unreachable(reason)) => failed(reason, Retry::Unreachable, None),
+            Err(SendError::Interrupted(reason)) => failed(reason, Retry::Interrupted, Some(Suspicion::Unknown)),
+            Err(SendError::TimedOut(reason)) => failed(reason, Retry::Backoff, Some(Suspicion::Time)),
         }
     }
 
-    fn act<B: Batch>(&self, batch: &B, judgement: Judgement, since: Instant, now: SystemTime) -> Step {
-        let Judgement { verdict, suspicion: _, reason, retry_after, status, response, outcome } = judgement;
-        let receipt = Receipt { sender: self, batch, status, response: &response, outcome, since, now };
-        let failed = |reason, retry| Step::Failed(Failure { batch: batch.id().to_owned(), reason, retry });
+    fn act<B: Batch>(&self, batch: &B, bytes: usize, judgement: Judgement, tries: &Tries, now: SystemTime) -> Step {
+        let Judgement { verdict, suspicion, reason, retry_after, status, response, outcome } = judgement;
+        let since = tries.since.unwrap_or_else(Instant::now);
+        let receipt = Receipt { sender: self, batch, status, outcome, since, now };
+        let failed = |named| Failed { records: batch.records(), bytes, suspicion, reason: reason.clone(), status, response, named };
+        let step = |retry, failed| Step::Failed(Failure { batch: batch.id().to_owned(), reason: reason.clone(), retry, failed });
         match verdict {
             Verdict::Delivered => {
                 receipt.ack(0);
@@ -125,17 +169,90 @@ impl Sender {
             }
             Verdict::DeliveredPartially { rejected } => {
                 receipt.ack(rejected);
-                Step::DeliveredPartially(receipt.failure(reason))
+                Step::DeliveredPartially(receipt.report(reason))
             }
-            Verdict::DeliveredUpTo { .. } | Verdict::Unconfirmed | Verdict::Unreadable => {
-                failed(reason, Retry::Backoff)
+            Verdict::DeliveredExcept(rejections) if rejections.len() as u64 >= batch.records() => {
+                // All of them: that can be the endpoint's fault.
+                let mut failed = failed(Some(rejections));
+                failed.suspicion = Suspicion::Content;
+                step(Retry::Backoff, Some(failed))
             }
-            Verdict::DeliveredExcept(rejections) => receipt.reject_some(&rejections, reason),
-            Verdict::Retry => failed(reason, retry_after.map_or(Retry::Backoff, Retry::After)),
-            Verdict::Hold => failed(reason, Retry::Hold),
-            Verdict::TooLarge | Verdict::Rejected => receipt.split_or_reject(reason),
+            Verdict::DeliveredExcept(rejections) => match receipt.reject_some(&rejections) {
+                Ok(true) => {
+                    receipt.ack(rejections.len() as u64);
+                    Step::DeliveredPartially(receipt.report(reason))
+                }
+                // Damage took others of the batch: which they are is found out by cutting it.
+                Ok(false) => step(Retry::Backoff, Some(Failed { suspicion: Suspicion::Content, ..failed(None) })),
+                Err(error) => receipt.not_kept(&reason, &error),
+            },
+            Verdict::DeliveredUpTo { records, rejection } => {
+                let first = records.min(batch.records());
+                let rejections: Vec<_> = rejection
+                    .filter(|_| first < batch.records())
+                    .map(|response| RecordRejection { record: usize::try_from(first).unwrap_or(usize::MAX), response })
+                    .into_iter()
+                    .collect();
+                let end = first + rejections.len() as u64;
+                if end == 0 {
+                    return step(Retry::Backoff, Some(failed(None)));
+                }
+                match receipt.reject_some(&rejections) {
+                    Ok(true) => receipt.ack_up_to(end, rejections.len() as u64),
+                    Ok(false) => return step(Retry::Backoff, Some(Failed { suspicion: Suspicion::Content, ..failed(None) })),
+                    Err(error) => return receipt.not_kept(&reason, &error),
+                }
+                if rejections.is_empty() { Step::Delivered } else { Step::DeliveredPartially(receipt.report(reason)) }
+            }
+            Verdict::Unconfirmed if tries.unconfirmed + 1 >= UNCONFIRMED_ATTEMPTS => {
+                self.counters.unconfirmed_records.add(batch.records());
+                receipt.ack(0);
+                Step::Unconfirmed(receipt.report(reason))
+            }
+            Verdict::Unconfirmed => step(Retry::Unconfirmed, None),
+            Verdict::Retry => step(retry_after.map_or(Retry::Backoff, Retry::After), Some(failed(None))),
+            Verdict::Unreadable => step(Retry::Backoff, Some(failed(None))),
+            Verdict::Hold | Verdict::TooLarge | Verdict::Rejected => step(Retry::Hold, Some(failed(None))),
         }
     }
+
+    /// Puts the only record of a batch into the rejected store, as the endpoint has refused it.
+    pub(crate) fn reject<B: Batch>(&self, batch: &B, failed: &Failed, now: SystemTime) -> Result<(), SpoolError> {
+        batch.reject(failed.status, &words(failed), now)?;
+        self.finish_rejection(batch);
+        Ok(())
+    }
+
+    /// Puts a batch into the rejected store as a whole.
+    pub(crate) fn reject_inferred<B: Batch>(&self, batch: &B, failed: &Failed, now: SystemTime) -> Result<(), SpoolError> {
+        batch.reject_inferred(failed.status, &words(failed), now)?;
+        self.finish_rejection(batch);
+        Ok(())
+    }
+
+    /// Puts each record of a batch into the rejected store, with what the endpoint says of it; false if not all of them are
+    /// there.
+    pub(crate) fn reject_named<B: Batch>(&self, batch: &B, failed: &Failed, now: SystemTime) -> Result<bool, SpoolError> {
+        let rejected = batch.reject_some(&named(failed.named.as_deref().unwrap_or_default()), failed.status, now)?;
+        if rejected {
+            self.finish_rejection(batch);
+        }
+        Ok(rejected)
+    }
+
+    fn finish_rejection<B: Batch>(&self, batch: &B) {
+        self.counters.rejected_records.add(batch.records());
+        batch.ack();
+    }
+}
+
+/// The response to a record as it is kept; where there was none, the reason.
+fn words(failed: &Failed) -> String {
+    if failed.status == 0 { failed.reason.clone() } else { String::from_utf8_lossy(&failed.response).into_owned() }
+}
+
+fn named(rejections: &[RecordRejection]) -> Vec<Rejection<'_>> {
+    rejections.iter().map(|of| Rejection { record: of.record, response: &of.response }).collect()
 }
 
 /// A batch and the response to it.
@@ -143,80 +260,61 @@ struct Receipt<'a, B> {
     sender: &'a Sender,
     batch: &'a B,
     status: u16,
-    response: &'a [u8],
     outcome: Outcome,
     since: Instant,
     now: SystemTime,
 }
 
 impl<B: Batch> Receipt<'_, B> {
-    fn failure(&self, reason: String) -> Failure {
-        Failure { batch: self.batch.id().to_owned(), reason, retry: Retry::Hold }
+    fn report(&self, reason: String) -> Report {
+        Report { batch: self.batch.id().to_owned(), reason }
     }
 
     /// Counts the batch's records as delivered, but for so many that were rejected, and acknowledges it.
     fn ack(&self, rejected: u64) {
-        let (counters, rejected) = (&self.sender.counters, rejected.min(self.batch.records()));
-        counters.delivered_records.add(self.batch.records() - rejected);
-        counters.rejected_records.add(rejected);
-        // Before anybody sees that it is acknowledged.
-        counters.end_batch(self.since, self.outcome);
+        self.count(self.batch.records(), rejected);
         self.batch.ack();
     }
 
-    /// Keeps the records that the response names in the rejected store. If damage took others of the batch, their numbers are
-    /// not known, and the batch is split.
-    fn reject_some(&self, rejections: &[RecordRejection], reason: String) -> Step {
-        let named: Vec<_> =
-            rejections.iter().map(|of| Rejection { record: of.record, response: &of.response }).collect();
-        match self.batch.reject_some(&named, self.status, self.now) {
-            Ok(true) => {
-                self.ack(named.len() as u64);
-                let failure = self.failure(reason);
-                if named.len() as u64 >= self.batch.records() {
-                    Step::Rejected(failure)
-                } else {
-                    Step::DeliveredPartially(failure)
-                }
-            }
-            Ok(false) => self.split_or_reject(reason),
-            Err(error) => {
-                let error = error_chain(&error);
-                Step::Failed(self.failure(format!("{reason}; the rejected records could not be kept: {error}")))
-            }
-        }
+    /// The same for its first records.
+    fn ack_up_to(&self, records: u64, rejected: u64) {
+        self.count(records, rejected);
+        self.batch.ack_up_to(records);
     }
 
-    /// Splits the batch, or puts its only record into the rejected store.
-    fn split_or_reject(&self, reason: String) -> Step {
-        let alone = self.batch.records() <= 1;
-        let (action, result) = if alone {
-            let response = String::from_utf8_lossy(self.response);
-            ("the rejected record could not be kept", self.batch.reject(self.status, &response, self.now))
-        } else {
-            ("the batch could not be split", self.batch.split())
-        };
-        if let Err(error) = result {
-            return Step::Failed(self.failure(format!("{reason}; {action}: {}", error_chain(&error))));
+    /// Before anybody sees that it is acknowledged.
+    fn count(&self, records: u64, rejected: u64) {
+        let (counters, rejected) = (&self.sender.counters, rejected.min(records));
+        counters.delivered_records.add(records - rejected);
+        counters.rejected_records.add(rejected);
+        counters.end_batch(self.since, self.outcome);
+    }
+
+    /// Keeps the records that the response names in the rejected store. False if damage took others of the batch: their numbers
+    /// are not known then.
+    fn reject_some(&self, rejections: &[RecordRejection]) -> Result<bool, SpoolError> {
+        if rejections.is_empty() {
+            return Ok(true);
         }
-        if alone {
-            self.ack(1);
-            return Step::Rejected(self.failure(reason));
-        }
-        self.sender.counters.end_batch(self.since, self.outcome);
-        Step::Split(self.failure(reason))
+        self.batch.reject_some(&named(rejections), self.status, self.now)
+    }
+
+    fn not_kept(&self, reason: &str, error: &SpoolError) -> Step {
+        let reason = format!("{reason}; the rejected records could not be kept: {}", error_chain(error));
+        Step::Failed(Failure { batch: self.batch.id().to_owned(), reason, retry: Retry::Hold, failed: None })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{HashSet, VecDeque};
+    use std::collections::VecDeque;
     use std::path::Path;
     use std::sync::Mutex;
 
     use super::*;
     use crate::config::values::{BatchLimits, Durability, SpoolLimits, Timeouts};
     use crate::encode::blocks::Block;
+    use crate::delivery::task::Task;
     use crate::encode::framing::Framing;
     use crate::spool::{Coding, Spool, SpoolConfig};
     use crate::transport::contract::{Delivery, Peer};
@@ -305,7 +403,10 @@ mod tests {
             let mut task = Task::new(self.spool.partition("tenant"));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             match task.take(SystemTime::now(), false) {
-                Ok(batch) => runtime.block_on(self.sender.attempt(batch, attempt, Instant::now(), SystemTime::now())),
+                Ok(batch) => {
+                    let tries = Tries { attempt, ..Tries::default() };
+                    runtime.block_on(self.sender.attempt(&*batch, &tries, SystemTime::now()))
+                }
                 Err(step) => step,
             }
         }
@@ -371,7 +472,7 @@ mod tests {
         let not_sent = Err(SendError::NotSent("a hook".to_owned()));
         let setup = setup(dir.path(), [after, interrupted(), judged(Verdict::Hold), unreachable, not_sent]);
         assert_eq!(retry(setup.step(1)), Retry::After(Duration::from_secs(7)));
-        assert_eq!(retry(setup.step(2)), Retry::Backoff);
+        assert_eq!(retry(setup.step(2)), Retry::Interrupted);
         assert_eq!(retry(setup.step(3)), Retry::Hold);
         assert_eq!(retry(setup.step(4)), Retry::Unreachable);
         assert_eq!(retry(setup.step(5)), Retry::NotSent);
@@ -379,26 +480,27 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_is_rejected_is_split_and_its_bad_record_kept() {
-        for verdict in [Verdict::Rejected, Verdict::TooLarge] {
-            let dir = tempfile::tempdir().unwrap();
-            let rejected = || judged(verdict.clone());
-            let setup = setup(dir.path(), [rejected(), rejected(), delivered(), delivered()]);
-            assert!(matches!(setup.step(1), Step::Split(_)));
-            assert!(matches!(setup.step(1), Step::Rejected(_)));
-            assert!(matches!(setup.step(1), Step::Delivered));
-            assert!(matches!(setup.step(1), Step::Delivered));
-            assert!(matches!(setup.step(1), Step::Empty));
-            assert_eq!(setup.bodies(), ["[1,2]", "[1]", "[2]", "[3]"]);
-            let sent = setup.sent();
-            assert_eq!(sent.iter().map(|(_, id)| id).collect::<HashSet<_>>().len(), 4, "each has an id of its own");
-            let kept = setup.spool.rejected().records().unwrap();
-            assert_eq!(kept.len(), 1);
-            assert_eq!((&*kept[0].body, kept[0].status, &*kept[0].response), (&b"[1]"[..], 422, "why"));
-            assert_eq!((&kept[0].batch_id, &*kept[0].partition_key), (&sent[1].1, "tenant"));
-            let stats = setup.sender.counters.snapshot();
-            assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));
-        }
+    fn a_batch_that_is_refused_is_left_to_who_decides_with_what_was_said_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = setup(dir.path(), [judged(Verdict::Rejected), judged(Verdict::TooLarge), interrupted()]);
+        let mut failed = || {
+            let Step::Failed(failure) = setup.step(1) else { panic!() };
+            failure.failed.unwrap()
+        };
+        let expected = Failed {
+            records: 2,
+            bytes: 5,
+            suspicion: Suspicion::Content,
+            reason: "the reason".to_owned(),
+            status: 422,
+            response: b"why".to_vec(),
+            named: None,
+        };
+        assert_eq!(failed(), expected);
+        assert_eq!(failed().suspicion, Suspicion::Size);
+        assert_eq!(failed().suspicion, Suspicion::Unknown);
+        assert_eq!(setup.bodies(), ["[1,2]"; 3]);
+        assert_eq!(setup.spool.rejected().records().unwrap(), []);
     }
 
     #[test]
@@ -423,13 +525,53 @@ mod tests {
     }
 
     #[test]
-    fn a_response_that_names_every_record_rejects_the_batch() {
+    fn a_response_that_names_every_record_can_be_the_endpoints_fault() {
         let dir = tempfile::tempdir().unwrap();
-        let named = (0..2).map(|record| RecordRejection { record, response: "no".to_owned() }).collect();
-        let setup = setup(dir.path(), [judged(Verdict::DeliveredExcept(named)), delivered()]);
-        assert!(matches!(setup.step(1), Step::Rejected(_)));
+        let named: Vec<_> = (0..2).map(|record| RecordRejection { record, response: "no".to_owned() }).collect();
+        let setup = setup(dir.path(), [judged(Verdict::DeliveredExcept(named.clone())), delivered()]);
+        let Step::Failed(failure) = setup.step(1) else { panic!() };
+        assert_eq!(failure.failed.unwrap().named, Some(named));
+        assert_eq!(setup.spool.rejected().records().unwrap(), []);
         assert!(matches!(setup.step(1), Step::Delivered));
-        assert_eq!(setup.spool.rejected().records().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_comes_behind_the_last_record_that_was_taken_comes_again() {
+        for rejection in [None, Some("bad event".to_owned())] {
+            let dir = tempfile::tempdir().unwrap();
+            let rejected = rejection.is_some();
+            let setup = setup(dir.path(), [judged(Verdict::DeliveredUpTo { records: 1, rejection }), delivered(), delivered()]);
+            let step = setup.step(1);
+            assert_eq!(matches!(step, Step::DeliveredPartially(_)), rejected, "{step:?}");
+            assert!(matches!(setup.step(1), Step::Delivered));
+            let stats = setup.sender.counters.snapshot();
+            if rejected {
+                assert_eq!(setup.bodies(), ["[1,2]", "[3]"]);
+                assert_eq!(setup.spool.rejected().records().unwrap()[0].body, b"[2]");
+                assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));
+            } else {
+                assert_eq!(setup.bodies(), ["[1,2]", "[2]"]);
+                assert_eq!((stats.delivered_records, stats.rejected_records), (2, 0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_success_that_cannot_be_confirmed_three_times_counts_as_one_and_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = setup(dir.path(), (0..3).map(|_| judged(Verdict::Unconfirmed)));
+        let partition = setup.spool.partition("tenant");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut step = |unconfirmed| {
+            let batch = Task::new(partition.clone()).take(SystemTime::now(), false).unwrap();
+            let tries = Tries { unconfirmed, ..Tries::default() };
+            runtime.block_on(setup.sender.attempt(&*batch, &tries, SystemTime::now()))
+        };
+        assert_eq!([retry(step(0)), retry(step(1))], [Retry::Unconfirmed; 2]);
+        assert!(matches!(step(2), Step::Unconfirmed(_)));
+        assert_eq!(setup.bodies(), ["[1,2]"; 3]);
+        let stats = setup.sender.counters.snapshot();
+        assert_eq!((stats.delivered_records, stats.unconfirmed_records), (2, 2));
     }
 
     #[test]
@@ -442,24 +584,5 @@ mod tests {
         assert_eq!(setup.bodies(), ["[1,2]", "[3]"]);
         let stats = setup.sender.counters.snapshot();
         assert_eq!((stats.delivered_records, stats.rejected_records), (2, 1));
-    }
-
-    #[test]
-    fn how_a_batch_was_split_survives_a_kill() {
-        let dir = tempfile::tempdir().unwrap();
-        let before = setup(dir.path(), [judged(Verdict::Rejected), judged(Verdict::Retry)]);
-        before.step(1);
-        before.step(1);
-        let sent_before = before.sent();
-        before.spool.kill();
-        drop(before);
-        let after = setup(dir.path(), [delivered(), delivered(), delivered()]);
-        after.spool.wait_recovered();
-        for _ in 0..3 {
-            assert!(matches!(after.step(1), Step::Delivered));
-        }
-        let sent_after = after.sent();
-        assert_eq!(sent_after[0], sent_before[1]);
-        assert_eq!(sent_after[1].0, "[2]");
     }
 }

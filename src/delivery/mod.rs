@@ -5,13 +5,17 @@
 //! alone.
 
 pub(crate) mod attempt;
+mod blame;
 mod concurrency;
+mod experiments;
+mod gzip;
 mod health;
-#[cfg(test)]
+#[cfg(any())]
 mod model;
 mod retry;
 mod schedule;
 mod source;
+mod task;
 pub(crate) mod worker;
 
 use std::sync::{Arc, Weak};

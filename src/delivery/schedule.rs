@@ -11,10 +11,12 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::values::{Pace, RetryPolicy};
-use crate::delivery::attempt::{Failure, Retry, Sender, Step, Task};
+use crate::delivery::attempt::{Failure, Report, Retry, Sender, Step};
 use crate::delivery::concurrency::AdaptiveConcurrency;
-use crate::delivery::health::{Change, Partitions, Reach, Rejections, Ticket};
+use crate::delivery::experiments::Experiments;
+use crate::delivery::health::{Change, Partitions, Reach, Ticket};
 use crate::delivery::source::{Partition, Source};
+use crate::delivery::task::{Purpose, Task};
 use crate::delivery::worker::{Control, Orders};
 use crate::observe::event::{Events, SpoolEvent};
 
@@ -26,7 +28,7 @@ const ADOPT_EVERY: Duration = Duration::from_secs(10);
 
 fn panicked(what: &str) -> Step {
     let (batch, reason) = (String::new(), format!("{what} panicked"));
-    Step::Failed(Failure { batch, reason, retry: Retry::NotSent })
+    Step::Failed(Failure { batch, reason, retry: Retry::NotSent, failed: None })
 }
 
 /// A delay that no clock can hold is as good as none at all.
@@ -35,20 +37,32 @@ fn after(delay: Duration) -> Instant {
 }
 
 /// A task whose request is in flight.
-struct InFlight<P> {
+struct InFlight<P: Partition> {
     task: Task<P>,
-    begun: Instant,
+    batch: Arc<P::Batch>,
+    begun: Begun,
+}
+
+/// The beginning of a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    at: Instant,
     /// How often there had been a hurry.
     hurry: u64,
+    /// The number of its request, where its partition counts them.
+    pub(super) request: u64,
 }
+
+/// The batches of a source.
+pub(super) type BatchOf<S> = <<S as Source>::Partition as Partition>::Batch;
 
 /// The state of the delivery.
 pub(crate) struct Schedule<S: Source> {
-    spool: Arc<S>,
-    sender: Arc<Sender>,
+    pub(super) spool: Arc<S>,
+    pub(super) sender: Arc<Sender>,
     control: Arc<Control>,
-    events: Arc<Events>,
-    retry: RetryPolicy,
+    pub(super) events: Arc<Events>,
+    pub(super) retry: RetryPolicy,
     /// The number of requests that each partition may have in flight.
     concurrency: AdaptiveConcurrency,
     /// The most requests in flight, of all partitions together.
@@ -56,17 +70,19 @@ pub(crate) struct Schedule<S: Source> {
     running: JoinSet<Step>,
     in_flight: HashMap<Id, InFlight<S::Partition>>,
     /// Tasks to be tried at once.
-    due: VecDeque<Task<S::Partition>>,
+    pub(super) due: VecDeque<Task<S::Partition>>,
     /// Tasks to be tried later, by their time.
-    postponed: BTreeMap<Ticket, Task<S::Partition>>,
+    pub(super) postponed: BTreeMap<Ticket, Task<S::Partition>>,
     /// Makes tickets of the same time differ.
     tickets: u64,
     new_first: bool,
     adopt_at: Instant,
-    partitions: Partitions<S::Partition>,
+    pub(super) partitions: Partitions<S::Partition>,
+    pub(super) experiments: Experiments<S::Partition>,
     reach: Reach,
     hurry: u64,
     reported_rejection: bool,
+    reported_unconfirmed: bool,
 }
 
 impl<S: Source> Schedule<S> {
@@ -87,9 +103,11 @@ impl<S: Source> Schedule<S> {
             new_first: false,
             adopt_at: Instant::now(),
             partitions: Partitions::default(),
+            experiments: Experiments::new(pace.strict_order, pace.defer_for),
             reach: Reach::default(),
             hurry: 0,
             reported_rejection: false,
+            reported_unconfirmed: false,
         }
     }
 
@@ -131,6 +149,10 @@ impl<S: Source> Schedule<S> {
         if !orders.stopping && (self.adopt_at <= now || self.spool.may_adopt()) {
             self.spool.adopt();
             self.adopt_at = now + ADOPT_EVERY;
+            // Some are parked since before the process began.
+            for partition in self.spool.with_parked() {
+                self.try_aside(&partition);
+            }
         }
         for partition in self.spool.take_filled() {
             let ticket = self.partitions.set_lingering(&partition, None);
@@ -161,25 +183,50 @@ impl<S: Source> Schedule<S> {
         }
         while self.running.len() < self.max_in_flight() && !self.control.is_paused() {
             let Some(mut task) = self.next_task(now) else { return false };
+            if !task.is_in_order() && orders.stopping {
+                self.give_up_experiment(task);
+                continue;
+            }
             task.partition.allow(self.concurrency.get());
-            let take = || task.take(SystemTime::now(), force);
-            let taken = catch_unwind(AssertUnwindSafe(take)).unwrap_or_else(|_| Err(panicked("reading the spool")));
-            match taken {
+            let begun = Begun { at: now, hurry: self.hurry, request: self.experiments.begin(&task.partition) };
+            let take = || self.take(&mut task, now, force);
+            let taken = catch_unwind(AssertUnwindSafe(take));
+            match taken.unwrap_or_else(|_| Err(Some(panicked("reading the spool")))) {
                 Ok(batch) => {
-                    let (sender, attempt) = (self.sender.clone(), task.attempt);
-                    let since = *task.since.get_or_insert(now.into_std());
-                    let send = async move { sender.attempt(batch, attempt, since, SystemTime::now()).await };
+                    let batch = Arc::<BatchOf<S>>::from(batch);
+                    let (sender, tries, sent) = (self.sender.clone(), task.tries.clone(), batch.clone());
+                    let send = async move { sender.attempt(&*sent, &tries, SystemTime::now()).await };
                     let handle = self.running.spawn(send);
-                    self.in_flight.insert(handle.id(), InFlight { task, begun: now, hurry: self.hurry });
+                    self.in_flight.insert(handle.id(), InFlight { task, batch, begun });
                 }
                 Err(step) => {
-                    self.finish(task, step, self.hurry, orders.stopping);
+                    if let Some(step) = step {
+                        self.finish(task, step, None, begun, orders.stopping);
+                    }
                     // There can be many such tasks: a call ends one of them, so that the loop comes to other work.
                     return true;
                 }
             }
         }
         false
+    }
+
+    /// The batch that is sent next for a task; else the step that stands for there being none, unless the task was seen to.
+    fn take(
+        &mut self,
+        task: &mut Task<S::Partition>,
+        now: Instant,
+        force: bool,
+    ) -> Result<Box<BatchOf<S>>, Option<Step>> {
+        let wall = SystemTime::now();
+        let batch = match &task.purpose {
+            Purpose::InOrder => task.take(wall, force).map_err(Some)?,
+            Purpose::Control { control, .. } => task.take_control(*control).map_err(Some)?,
+            Purpose::Aside => self.take_aside(task, now)?,
+        };
+        task.tries.since.get_or_insert(now.into_std());
+        task.tries.plain |= self.experiments.gzip.is_off(now);
+        Ok(batch)
     }
 
     /// The next task: due ones first, then new and postponed ones by turns, so that endpoints that hang do not take every
@@ -204,35 +251,68 @@ impl<S: Source> Schedule<S> {
 
     fn end_step(&mut self, ended: Result<(Id, Step), JoinError>, stopping: bool) {
         let (id, step) = ended.unwrap_or_else(|error| (error.id(), panicked("a hook")));
-        let Some(InFlight { task, begun, hurry }) = self.in_flight.remove(&id) else { return };
-        match &step {
-            Step::Delivered | Step::DeliveredPartially(_) | Step::Split(_) | Step::Rejected(_) => {
+        let Some(InFlight { task, batch, begun }) = self.in_flight.remove(&id) else { return };
+        if task.is_in_order() {
+            self.note_load(&step, &task, begun.at);
+        }
+        self.finish(task, step, Some(batch), begun, stopping);
+    }
+
+    fn note_load(&mut self, step: &Step, task: &Task<S::Partition>, begun: Instant) {
+        match step {
+            Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) => {
                 self.concurrency.responded(begun.elapsed());
             }
-            Step::Failed(Failure { retry: Retry::Backoff | Retry::After(_), .. }) => {
+            // As a rule, a connection closed that was kept.
+            Step::Failed(Failure { retry: Retry::Interrupted, .. }) if !task.tries.repeated => {}
+            Step::Failed(Failure { retry: Retry::Backoff | Retry::Interrupted | Retry::After(_), .. }) => {
                 self.concurrency.overloaded(begun, Instant::now());
             }
             _ => {}
         }
-        self.finish(task, step, hurry, stopping);
     }
 
-    fn finish(&mut self, task: Task<S::Partition>, step: Step, hurry: u64, stopping: bool) {
+    /// Ends a step: of the batch, if it came to that.
+    fn finish(
+        &mut self,
+        task: Task<S::Partition>,
+        step: Step,
+        batch: Option<Arc<BatchOf<S>>>,
+        begun: Begun,
+        stopping: bool,
+    ) {
         // Whoever flushes meanwhile wants one more attempt at once.
-        let hurried = hurry != self.control.orders().hurry;
+        let hurried = begun.hurry != self.control.orders().hurry;
         if task.lingered {
             self.partitions.set_lingering(&task.partition, None);
         }
         self.note_reach(&step, hurried);
-        if let Step::DeliveredPartially(failure) | Step::Rejected(failure) = &step {
-            self.report_rejection(failure);
+        match &step {
+            Step::DeliveredPartially(report) => self.report_rejection(report),
+            Step::Unconfirmed(report) => self.report_unconfirmed(report),
+            _ => {}
         }
+        match &task.purpose {
+            Purpose::InOrder => self.finish_in_order(task, step, batch, begun, (hurried, stopping)),
+            Purpose::Control { .. } => self.finish_control(task, step, batch, begun, stopping),
+            Purpose::Aside => self.finish_aside(task, step, batch, begun),
+        }
+    }
+
+    fn finish_in_order(
+        &mut self,
+        task: Task<S::Partition>,
+        step: Step,
+        batch: Option<Arc<BatchOf<S>>>,
+        begun: Begun,
+        (hurried, stopping): (bool, bool),
+    ) {
         match step {
-            Step::Delivered | Step::DeliveredPartially(_) | Step::Empty => {
-                if self.partitions.delivered(&task.partition) {
-                    self.events.report(SpoolEvent::DeliveryResumed);
+            Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) | Step::Empty => {
+                if let Some(batch) = &batch {
+                    self.note_taken(&task, batch, begun);
                 }
-                task.partition.release(task.start.is_some());
+                self.flow_on(&task);
             }
             Step::Linger(left) if !hurried && task.partition.linger() => {
                 let partition = task.partition.clone();
@@ -240,38 +320,44 @@ impl<S: Source> Schedule<S> {
                 let ticket = self.postpone(Task { lingered: true, ..task }, left);
                 self.partitions.set_lingering(&partition, Some(ticket));
             }
-            Step::Linger(_) | Step::Skipped => self.due.push_back(Task { lingered: false, ..task }),
-            Step::Split(failure) | Step::Rejected(failure) => self.rejected(&task, failure, stopping),
+            Step::Linger(_) | Step::Skipped => {
+                self.experiments.forget(&task);
+                self.due.push_back(Task { lingered: false, ..task });
+            }
             Step::Failed(failure) => {
-                self.report_failure(&task, &failure);
+                self.sender.counters.set_last_error(failure.reason.clone());
                 // Each partition has one attempt before the end; the rest stays for the next start.
-                if !stopping {
-                    let delay = if hurried { Duration::ZERO } else { self.delay(failure.retry, task.attempt) };
-                    self.postpone(Task { attempt: task.attempt.saturating_add(1), ..task }, delay);
+                if stopping {
+                    self.report_failure(&task, &failure, failure.retry == Retry::Hold);
+                } else {
+                    self.fail_in_order(task, failure, batch, begun, hurried);
                 }
             }
         }
     }
 
-    /// Goes on with a partition of which a batch was rejected: at once, or slowly if it seems to be everything.
-    fn rejected(&mut self, task: &Task<S::Partition>, failure: Failure, stopping: bool) {
-        self.sender.counters.set_last_error(failure.reason.clone());
-        let rejections = self.partitions.rejected(&task.partition);
-        if rejections == Rejections::Everything {
-            self.events.report(SpoolEvent::EverythingRejected { reason: failure.reason });
+    /// Goes on with what follows a batch that is delivered or parked.
+    pub(super) fn flow_on(&mut self, task: &Task<S::Partition>) {
+        if self.partitions.delivered(&task.partition) {
+            self.events.report(SpoolEvent::DeliveryResumed);
         }
-        let task = Task::new(task.partition.clone());
-        if rejections == Rejections::Few {
+        task.partition.release(task.start.is_some());
+    }
+
+    /// Makes the next attempt at a batch, after its delay.
+    pub(super) fn retry(&mut self, mut task: Task<S::Partition>, delay: Duration) {
+        task.tries.attempt = task.tries.attempt.saturating_add(1);
+        if delay.is_zero() {
             self.due.push_back(task);
-        } else if !stopping {
-            self.postpone(task, self.retry.slow(fastrand::f64()));
+        } else {
+            self.postpone(task, delay);
         }
     }
 
-    fn delay(&self, retry: Retry, attempt: u32) -> Duration {
+    pub(super) fn delay(&self, retry: Retry, attempt: u32) -> Duration {
         let backoff = self.retry.backoff(attempt, fastrand::f64());
         match retry {
-            Retry::Backoff | Retry::Unreachable | Retry::NotSent => backoff,
+            Retry::Backoff | Retry::Interrupted | Retry::Unconfirmed | Retry::Unreachable | Retry::NotSent => backoff,
             // A server that says "now", always, or whose clock is slow, is not tried without a pause.
             Retry::After(delay) => delay.min(self.retry.max_retry_after).max(backoff.min(Duration::from_secs(1))),
             Retry::Hold => self.retry.slow(fastrand::f64()),
@@ -286,13 +372,13 @@ impl<S: Source> Schedule<S> {
                 self.reach.unreachable(Instant::now(), |probes| after(delay(probes)));
             }
             Step::Failed(Failure { retry: Retry::NotSent, .. }) | Step::Skipped | Step::Empty | Step::Linger(_) => {}
-            Step::Delivered | Step::DeliveredPartially(_) | Step::Split(_) | Step::Rejected(_) | Step::Failed(_) => {
+            Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) | Step::Failed(_) => {
                 self.reach.responded();
             }
         }
     }
 
-    fn postpone(&mut self, task: Task<S::Partition>, delay: Duration) -> Ticket {
+    pub(super) fn postpone(&mut self, task: Task<S::Partition>, delay: Duration) -> Ticket {
         self.tickets += 1;
         let ticket = (after(delay), self.tickets);
         self.postponed.insert(ticket, task);
@@ -300,18 +386,25 @@ impl<S: Source> Schedule<S> {
     }
 
     /// Reports the first records that go to the rejected store.
-    fn report_rejection(&mut self, Failure { batch, reason, .. }: &Failure) {
+    pub(super) fn report_rejection(&mut self, Report { batch, reason }: &Report) {
         self.sender.counters.set_last_error(reason.clone());
         if !std::mem::replace(&mut self.reported_rejection, true) {
             self.events.report(SpoolEvent::RecordsRejected { batch: batch.clone(), reason: reason.clone() });
         }
     }
 
-    /// Reports when the first partition begins to fail, and when the first one is held.
-    fn report_failure(&mut self, task: &Task<S::Partition>, failure: &Failure) {
-        let (batch, reason) = (failure.batch.clone(), failure.reason.clone());
+    /// Reports the first batch that counts as delivered though that could not be confirmed.
+    fn report_unconfirmed(&mut self, Report { batch, reason }: &Report) {
         self.sender.counters.set_last_error(reason.clone());
-        match self.partitions.failed(&task.partition, failure.retry == Retry::Hold) {
+        if !std::mem::replace(&mut self.reported_unconfirmed, true) {
+            self.events.report(SpoolEvent::DeliveryUnconfirmed { batch: batch.clone(), reason: reason.clone() });
+        }
+    }
+
+    /// Reports when the first partition begins to fail, and when the first one is held.
+    pub(super) fn report_failure(&mut self, task: &Task<S::Partition>, failure: &Failure, held: bool) {
+        let (batch, reason) = (failure.batch.clone(), failure.reason.clone());
+        match self.partitions.failed(&task.partition, held) {
             Change::Held => self.events.report(SpoolEvent::BatchHeld { batch, reason }),
             Change::Failing => self.events.report(SpoolEvent::DeliveryFailing { batch, reason }),
             Change::Worse => {

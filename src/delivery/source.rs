@@ -14,6 +14,9 @@ use crate::transport::request::{BatchContext, Request};
 pub(crate) trait Source: Send + Sync + 'static {
     type Partition: Partition;
 
+    /// The partitions of which something is parked.
+    fn with_parked(&self) -> Vec<Self::Partition>;
+
     fn checkout(&self) -> Option<Self::Partition>;
 
     fn take_filled(&self) -> Vec<Self::Partition>;
@@ -36,6 +39,18 @@ pub(crate) trait Partition: Clone + Debug + Eq + Hash + Send + 'static {
     fn next(&self, start: Option<BatchStart>, now: SystemTime, force: bool) -> Result<Next<Self::Batch>, SpoolError>;
 
     fn release(&self, formed: bool);
+
+    fn trial(&self, at: BatchStart, now: SystemTime) -> Result<Next<Self::Batch>, SpoolError>;
+
+    fn control(&self, ahead: u64) -> Result<Option<Box<Self::Batch>>, SpoolError>;
+
+    fn control_again(&self, at: BatchStart) -> Result<Option<Box<Self::Batch>>, SpoolError>;
+
+    fn unsent(&self) -> u64;
+
+    fn parked(&self) -> Vec<(BatchStart, u64, u64)>;
+
+    fn park_before(&self, at: BatchStart);
 }
 
 /// Records of a partition, and the ways in which they end. [`spool::Batch`] describes each call.
@@ -46,12 +61,35 @@ pub(crate) trait Batch: Debug + Send + Sync + 'static {
 
     fn start(&self) -> BatchStart;
 
-    /// The request of the `attempt`-th attempt.
-    fn request(&self, attempt: u32, now: SystemTime, timeout: Duration, counters: Arc<Counters>) -> Request;
+    /// Whether the body is compressed.
+    fn is_compressed(&self) -> bool;
+
+    /// The bytes of the body.
+    fn bytes(&self) -> usize;
+
+    /// The request of the `attempt`-th attempt, not compressed if it is to be `plain`.
+    fn request(
+        &self,
+        attempt: u32,
+        now: SystemTime,
+        timeout: Duration,
+        plain: bool,
+        counters: Arc<Counters>,
+    ) -> Request;
 
     fn ack(&self);
 
-    fn split(&self) -> Result<(), SpoolError>;
+    fn ack_up_to(&self, records: u64);
+
+    fn cut(&self, points: &[u64]) -> Result<(), SpoolError>;
+
+    fn park(&self) -> bool;
+
+    fn put_back(&self);
+
+    fn note_deferred(&self, seconds: u64);
+
+    fn reject_inferred(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError>;
 
     fn reject(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError>;
 
@@ -60,6 +98,10 @@ pub(crate) trait Batch: Debug + Send + Sync + 'static {
 
 impl Source for Spool {
     type Partition = spool::Partition;
+
+    fn with_parked(&self) -> Vec<spool::Partition> {
+        Self::with_parked(self)
+    }
 
     fn checkout(&self) -> Option<spool::Partition> {
         Self::checkout(self)
@@ -100,6 +142,30 @@ impl Partition for spool::Partition {
     fn release(&self, formed: bool) {
         Self::release(self, formed);
     }
+
+    fn trial(&self, at: BatchStart, now: SystemTime) -> Result<Next, SpoolError> {
+        Self::trial(self, at, now)
+    }
+
+    fn control(&self, ahead: u64) -> Result<Option<Box<spool::Batch>>, SpoolError> {
+        Self::control(self, ahead)
+    }
+
+    fn control_again(&self, at: BatchStart) -> Result<Option<Box<spool::Batch>>, SpoolError> {
+        Self::control_again(self, at)
+    }
+
+    fn unsent(&self) -> u64 {
+        Self::unsent(self)
+    }
+
+    fn parked(&self) -> Vec<(BatchStart, u64, u64)> {
+        Self::parked(self)
+    }
+
+    fn park_before(&self, at: BatchStart) {
+        Self::park_before(self, at);
+    }
 }
 
 impl Batch for spool::Batch {
@@ -115,12 +181,29 @@ impl Batch for spool::Batch {
         Self::start(self)
     }
 
-    fn request(&self, attempt: u32, now: SystemTime, timeout: Duration, counters: Arc<Counters>) -> Request {
+    fn is_compressed(&self) -> bool {
+        self.content_encoding.is_some()
+    }
+
+    fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    fn request(
+        &self,
+        attempt: u32,
+        now: SystemTime,
+        timeout: Duration,
+        plain: bool,
+        counters: Arc<Counters>,
+    ) -> Request {
+        let plain = plain && self.is_compressed();
+        let body = if plain { self.plain_body().into() } else { self.body.clone() };
         let context = BatchContext {
             id: self.id.clone(),
             partition_key: self.partition.to_string(),
             records: usize::try_from(self.records).unwrap_or(usize::MAX),
-            bytes: self.body.len(),
+            bytes: body.len(),
             first_timestamp: self.first_timestamp(),
             last_timestamp: self.last_timestamp(),
             attempt,
@@ -129,9 +212,9 @@ impl Batch for spool::Batch {
         Request {
             context,
             content_type: self.content_type.clone(),
-            content_encoding: self.content_encoding,
+            content_encoding: self.content_encoding.filter(|_| !plain),
             response_protocol: self.response_protocol,
-            body: self.body.clone(),
+            body,
             timeout,
             counters,
         }
@@ -141,8 +224,28 @@ impl Batch for spool::Batch {
         Self::ack(self);
     }
 
-    fn split(&self) -> Result<(), SpoolError> {
-        Self::split(self)
+    fn ack_up_to(&self, records: u64) {
+        Self::ack_up_to(self, records);
+    }
+
+    fn cut(&self, points: &[u64]) -> Result<(), SpoolError> {
+        Self::cut(self, points)
+    }
+
+    fn park(&self) -> bool {
+        Self::park(self)
+    }
+
+    fn put_back(&self) {
+        Self::put_back(self);
+    }
+
+    fn note_deferred(&self, seconds: u64) {
+        Self::note_deferred(self, seconds);
+    }
+
+    fn reject_inferred(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError> {
+        Self::reject_inferred(self, status, response, now)
     }
 
     fn reject(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError> {

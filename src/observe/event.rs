@@ -46,8 +46,25 @@ pub enum SpoolEvent {
         /// The number of records that are evicted at once.
         records: u64,
     },
-    /// The endpoint rejects every record of a partition, at least 32 in a row.
-    EverythingRejected {
+    /// A record fails alone while others are taken, for the first time, and is deferred: it is kept and tried again every ten
+    /// minutes.
+    RecordDeferred {
+        /// The id of the batch.
+        batch: String,
+        /// The endpoint's response, in words.
+        reason: String,
+    },
+    /// The endpoint does not read compressed bodies: it refused three batches that it took without compression. For an hour
+    /// they are sent without.
+    CompressionRefused {
+        /// The endpoint's response to a compressed batch, in words.
+        reason: String,
+    },
+    /// A batch counts as delivered, for the first time, though the response that would say which records were rejected broke off
+    /// or was too long three times.
+    DeliveryUnconfirmed {
+        /// The id of the batch.
+        batch: String,
         /// The endpoint's response, in words.
         reason: String,
     },
@@ -150,7 +167,7 @@ impl SpoolEvent {
             };
         }
         name_of! {
-            DeliveryFailing BatchHeld DeliveryResumed RecordsRejected RejectedEvicted EverythingRejected RecordsLost EncodeFailed
+            DeliveryFailing BatchHeld DeliveryResumed RecordsRejected RejectedEvicted RecordDeferred CompressionRefused DeliveryUnconfirmed RecordsLost EncodeFailed
             BufferFull CommitFailed CommitRecovered DiskFull SegmentAbandoned SegmentNotSynced SegmentDamaged
             SegmentHeld SegmentReleased
             CursorDamaged CursorNotWritten AdoptionFailed HousekeepingFailed GapNotReported CloseFailed
@@ -192,10 +209,22 @@ impl SpoolEvent {
                 records = *records,
                 message = "The rejected store is full. Its oldest records are evicted."
             ),
-            Self::EverythingRejected { reason } => warn!(
-                name: "Spool.EverythingRejected",
+            Self::RecordDeferred { batch, reason } => warn!(
+                name: "Spool.RecordDeferred",
+                batch = batch.as_str(),
                 reason = reason.as_str(),
-                message = "The endpoint rejects every record of a partition. The partition is retried slowly until a record is delivered."
+                message = "The endpoint fails for a record while it takes others. The record is kept and tried again every ten minutes."
+            ),
+            Self::CompressionRefused { reason } => warn!(
+                name: "Spool.CompressionRefused",
+                reason = reason.as_str(),
+                message = "The endpoint refused three batches that it took without compression. For an hour none is compressed."
+            ),
+            Self::DeliveryUnconfirmed { batch, reason } => warn!(
+                name: "Spool.DeliveryUnconfirmed",
+                batch = batch.as_str(),
+                reason = reason.as_str(),
+                message = "The endpoint took a batch, but the rest of its response could not be read three times. Records that it rejected are not known."
             ),
             Self::RecordsLost { reason, records } => warn!(
                 name: "Spool.RecordsLost",

@@ -68,7 +68,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// The body before it was compressed; as it is, if this build cannot read it.
-    pub(super) fn plain_body(&self) -> Vec<u8> {
+    pub(crate) fn plain_body(&self) -> Vec<u8> {
         let plain = self.content_encoding.and_then(|_| body::gunzip(&self.body));
         plain.unwrap_or_else(|| self.body.to_vec())
     }

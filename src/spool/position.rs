@@ -45,3 +45,10 @@ pub(crate) struct BatchStart {
     pub(crate) segment: SegmentId,
     pub(crate) record: u64,
 }
+
+impl BatchStart {
+    /// So many records behind it in the lane.
+    pub(crate) fn plus(self, records: u64) -> Self {
+        Self { record: self.record + records, ..self }
+    }
+}
