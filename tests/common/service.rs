@@ -183,6 +183,24 @@ impl Service {
         }
     }
 
+    /// Waits until so many records are rejected. Each has to be refused between two requests that are taken, so live records are
+    /// logged meanwhile: `live-000001`, `live-000002`, ...
+    pub fn wait_for_rejected(&self, count: u64) -> SpoolStats {
+        let (mut progress, mut live) = (Progress::new(), 0);
+        loop {
+            let stats = self.handle.stats();
+            if stats.rejected_records >= count {
+                return stats;
+            }
+            let is_stuck = progress.at(stats.rejected_records).is_none();
+            assert!(!is_stuck, "rejected records: nothing moved for {PATIENCE:?}; there was {stats:?}");
+            live += 1;
+            self.log(&name("live", live));
+            self.sync();
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits until all that was logged is on disk.
     pub fn sync(&self) {
         self.provider.force_flush().expect("records reach the disk");

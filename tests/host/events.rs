@@ -104,15 +104,38 @@ fn what_an_operator_has_to_fix_is_reported_once_however_many_partitions_it_holds
 }
 
 #[test]
-fn the_first_rejection_is_reported_and_that_everything_is_rejected() {
+fn the_first_rejection_is_reported_and_no_other_one() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::status(422));
+    receiver.answer_by(|request| {
+        let bad = request.messages.iter().any(|message| message.starts_with("bad"));
+        if bad { Answer::status(422).body("no") } else { Answer::ok() }
+    });
+    let (exporter, reported) = reporting(exporter(&receiver, &spool).with_max_batch_records(1));
+    let service = Service::simple(exporter);
+    service.log("good");
+    service.log_all("bad", 1..=3);
+    service.wait_for_rejected(3);
+    service.deliver();
+    let events: Vec<_> = std::iter::from_fn(|| reported.try_recv().ok()).collect();
+    let rejections = events.iter().filter(|event| matches!(event, SpoolEvent::RecordsRejected { .. })).count();
+    assert_eq!(rejections, 1, "{events:?}");
+    is_all(service, &reported);
+}
+
+#[test]
+fn that_the_endpoint_refuses_everything_is_reported_once_as_held() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(422).body("no"));
     let (exporter, reported) = reporting(exporter(&receiver, &spool).with_max_batch_records(1));
     let service = Service::simple(exporter);
     service.log_all("bad", 1..=40);
+    service.sync();
+    let held = std::iter::from_fn(|| Some(next(&reported))).find(|event| matches!(event, SpoolEvent::BatchHeld { .. }));
+    assert!(held.is_some());
+    service.wait_for_stats("further attempts", |stats| stats.retries > 3);
+    receiver.answer_always(Answer::ok());
     service.deliver();
-    assert!(matches!(next(&reported), SpoolEvent::RecordsRejected { .. }));
-    assert_eq!(next(&reported), SpoolEvent::EverythingRejected { reason: "the server responded with 422".to_owned() });
+    assert_eq!(next(&reported), SpoolEvent::DeliveryResumed);
     is_all(service, &reported);
 }
 

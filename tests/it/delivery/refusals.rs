@@ -27,18 +27,30 @@ fn log_with_bad_ones(service: &Service, bad: &[usize], count: usize) -> Vec<Stri
     messages
 }
 
+/// What was delivered, without the live records.
+fn delivered(receiver: &Receiver) -> Vec<String> {
+    receiver.delivered().into_iter().filter(|message| !message.starts_with("live")).collect()
+}
+
 #[test]
-fn a_bad_record_is_found_and_rejected_and_the_others_arrive_in_order() {
+fn a_bad_record_is_found_and_rejected_and_the_others_arrive_in_order_but_for_the_probes() {
     for status in [400, 415, 422] {
         let (receiver, spool) = (Receiver::start(), spool_dir());
         rejects_bad_records(&receiver, status);
         let service = Service::batch(exporter(&receiver, &spool).with_max_batch_records(64));
         let messages = log_with_bad_ones(&service, &[1, 77, 78, 200], 200);
+        let stats = service.wait_for_rejected(4);
         service.deliver();
 
-        let good: Vec<_> = messages.iter().filter(|message| !is_bad(message)).cloned().collect();
-        assert_eq!(receiver.delivered(), good);
-        let rejected = service.handle.rejected().expect("the rejected store");
+        let mut good: Vec<_> = messages.iter().filter(|message| !is_bad(message)).cloned().collect();
+        let mut delivered = delivered(&receiver);
+        let early = delivered.windows(2).filter(|pair| pair[0] > pair[1]).count() as u64;
+        assert!((1..=stats.probed_records).contains(&early), "{early} early, {} probed", stats.probed_records);
+        delivered.sort();
+        good.sort();
+        assert_eq!(delivered, good);
+        let mut rejected = service.handle.rejected().expect("the rejected store");
+        rejected.sort_by(|a, b| a.body.cmp(&b.body));
         assert_eq!(rejected.len(), 4);
         for (record, number) in rejected.iter().zip([1, 77, 78, 200]) {
             assert_eq!((record.status, &*record.response), (status, "there is no field `x`"));
@@ -49,9 +61,11 @@ fn a_bad_record_is_found_and_rejected_and_the_others_arrive_in_order() {
             assert_eq!(refused.body, record.body);
         }
         let stats = service.handle.stats();
-        assert_eq!((stats.delivered_records, stats.rejected_records, stats.pending_records), (196, 4, 0));
-        // Each bad record takes a request for each split of its batch of 64, and a request for itself.
-        assert!(receiver.requests().len() <= 4 + 4 * (1 + 2 * 6), "{} requests", receiver.requests().len());
+        assert_eq!((stats.rejected_records, stats.pending_records), (4, 0));
+        // Each bad record takes two requests for each split of its batch of 64, two for a control and its confirmation, and some
+        // for itself.
+        let of_bad = receiver.requests().into_iter().filter(|request| request.answered != Some(200)).count();
+        assert!(of_bad <= 4 * (1 + 6 + 4), "{of_bad} requests were refused");
     }
 }
 
@@ -77,37 +91,38 @@ fn a_single_record_that_is_too_large_is_rejected() {
         opentelemetry::logs::LogRecord::add_attribute(record, "padding", "x".repeat(200_000));
     });
     service.log("after");
+    service.wait_for_rejected(1);
     service.deliver();
 
-    assert_eq!(receiver.delivered(), ["before", "after"]);
+    assert_eq!(delivered(&receiver), ["before", "after"]);
     let rejected = service.handle.rejected().expect("the rejected store");
     assert_eq!(rejected.iter().map(|record| record.status).collect::<Vec<_>>(), [413]);
 }
 
 #[test]
-fn a_server_that_rejects_everything_is_not_flooded_and_few_records_reach_the_rejected_store() {
+fn a_server_that_rejects_everything_is_not_flooded_and_no_record_reaches_the_rejected_store() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::status(400));
+    receiver.answer_always(Answer::status(400).body("there is no field `x`"));
     // The default policy: a partition that seems to be rejected altogether is retried every 15 to 30 s.
     let service =
         Service::batch(exporter(&receiver, &spool).with_retry_policy(opentelemetry_spool::RetryPolicy::default()));
-    log_with_bad_ones(&service, &[], 500);
-    receiver.wait_for_requests(32);
+    let messages = log_with_bad_ones(&service, &[], 500);
+    receiver.wait_for_requests(2);
     assert!(service.handle.flush(std::time::Duration::from_millis(300)).is_err());
 
-    // The flush itself makes one more.
-    assert!(receiver.requests().len() <= 34, "{} requests", receiver.requests().len());
-    let rejected = service.handle.stats().rejected_records;
-    assert!(rejected <= 20, "{rejected} of 500 rejected");
+    // The batch, at most sixteen controls, and those of the flush.
+    assert!(receiver.requests().len() <= 24, "{} requests", receiver.requests().len());
+    assert_eq!(service.handle.stats().rejected_records, 0);
 
     receiver.answer_always(Answer::ok());
     service.deliver();
-    let stats = service.handle.stats();
-    assert_eq!(stats.delivered_records + stats.rejected_records, 500);
+    let mut delivered = receiver.delivered();
+    delivered.sort();
+    assert_eq!(delivered, messages);
 }
 
 #[test]
-fn a_partition_that_is_rejected_does_not_hold_the_others() {
+fn a_partition_that_is_rejected_does_not_hold_the_others_and_loses_nothing() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     rejects_bad_records(&receiver, 400);
     let service = Service::batch(exporter(&receiver, &spool).with_partition_key(by_tenant));
@@ -115,28 +130,39 @@ fn a_partition_that_is_rejected_does_not_hold_the_others() {
         service.log_of("bad", number..=number);
         service.log_of("good", number..=number);
     }
-    service.deliver();
+    service.sync();
+    assert_eq!(receiver.wait_for_records(100), names("good", 1..=100));
 
-    assert_eq!(receiver.delivered(), names("good", 1..=100));
-    assert_eq!(service.handle.stats().rejected_records, 100);
+    let stats = service.wait_for_stats("all that is good", |stats| stats.pending_records == 100);
+    assert_eq!(stats.rejected_records, 0, "nothing of that partition is taken");
+    receiver.answer_always(Answer::ok());
+    service.deliver();
+    assert_eq!(service.handle.stats().rejected_records, 0);
 }
 
 #[test]
-fn the_rejected_store_outlives_the_exporter_and_is_bounded() {
+fn a_rejected_store_that_is_full_holds_what_is_refused_and_nothing_else() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::status(400));
-    let service = Service::simple(exporter(&receiver, &spool).with_max_rejected_bytes(20_000));
-    service.store_all("bad", 1..=100);
-    service.deliver();
-    assert_eq!(service.handle.stats().rejected_records, 100);
-    drop(service);
+    rejects_bad_records(&receiver, 400);
+    let service = Service::simple(exporter(&receiver, &spool).with_max_rejected_bytes(3_000));
+    service.log("good-0");
+    service.store_all("bad", 1..=12);
+    let stats = service.wait_for_rejected(3);
+    service.store_all("good", 1..=50);
+    let stats = service.wait_for_stats("what is good", |now| now.delivered_records >= stats.delivered_records + 50);
+    let kept = service.handle.rejected().expect("the rejected store").len() as u64;
+    assert_eq!(stats.rejected_records, kept, "none is evicted");
+    assert!(stats.rejected_records < 12 && stats.pending_records > 0, "{stats:?}");
+    let files = || std::fs::read_dir(spool.path().join("rejected")).expect("a directory").flatten();
+    let bytes: u64 = files().map(|file| file.metadata().expect("a file").len()).sum();
+    assert!(bytes <= 3_000, "{bytes} bytes");
 
+    // Once there is room, the rest is kept.
+    for file in files() {
+        std::fs::remove_file(file.path()).expect("a file that is deleted");
+    }
+    drop(service);
     let service = Service::simple(exporter(&receiver, &spool));
-    let rejected = service.handle.rejected().expect("the rejected store");
-    assert!(!rejected.is_empty() && rejected.len() < 60, "{}", rejected.len());
-    let last: serde_json::Value = serde_json::from_slice(&rejected.last().expect("one").body).expect("JSON");
-    assert_eq!(last[0]["message"], name("bad", 100));
-    let files = std::fs::read_dir(spool.path().join("rejected")).expect("a directory").flatten();
-    let bytes: u64 = files.map(|file| file.metadata().expect("a file").len()).sum();
-    assert!(bytes <= 20_000, "{bytes} bytes");
+    service.wait_for_rejected(12 - kept);
+    service.deliver();
 }
