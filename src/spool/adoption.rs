@@ -34,6 +34,15 @@ impl Spool {
         keys.into_iter().map(|key| Partition { queue: self.queue.clone(), key }).collect()
     }
 
+    /// The partitions of which something is parked, of one's own queue and the adopted one.
+    pub(crate) fn with_parked(&self) -> Vec<Partition> {
+        let of = |queue: Arc<Queue>| {
+            let keys = queue.index.lock().with_parked();
+            keys.into_iter().map(move |key| Partition { queue: queue.clone(), key })
+        };
+        self.queues().into_iter().flat_map(of).collect()
+    }
+
     /// Whether what was adopted is delivered.
     pub(crate) fn may_adopt(&self) -> bool {
         self.adopted().is_some_and(|adopted| adopted.index.lock().is_drained())

@@ -15,6 +15,18 @@ pub(super) struct LaneCursor {
     /// Where batches end that do not follow from the entries, the last first: of those that were split, and of those that
     /// were given out just when more came.
     pub(super) ends: Vec<u64>,
+    /// No record from this one on was given out, as far as was noted.
+    pub(super) sent: u64,
+    /// The records that are parked, ascending. They do not overlap, and none of them is acknowledged.
+    pub(super) suspects: Vec<Suspect>,
+}
+
+/// Records that are parked: they are kept and tried by themselves, and the lane goes on behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Suspect {
+    pub(super) records: Range<u64>,
+    /// For how long they were deferred.
+    pub(super) deferred_seconds: u32,
 }
 
 impl LaneCursor {
@@ -30,9 +42,9 @@ impl LaneCursor {
         record < self.acked || self.acked_ahead.iter().any(|range| range.contains(&record))
     }
 
-    /// Whether nothing of the lane was acknowledged or divided.
+    /// Whether nothing of the lane was given out, acknowledged or divided.
     pub(super) fn is_unused(&self) -> bool {
-        self.acked == 0 && self.acked_ahead.is_empty() && self.ends.is_empty()
+        *self == Self::default()
     }
 
     /// Notes that these records are delivered. Those that are noted already change nothing.
@@ -60,12 +72,35 @@ impl LaneCursor {
         let (acked, ahead) = (self.acked, &self.acked_ahead);
         // An end is of use to the batch before it.
         self.ends.retain(|end| *end > acked && !ahead.iter().any(|range| range.start < *end && *end <= range.end));
+        if !self.suspects.is_empty() {
+            let suspects = std::mem::take(&mut self.suspects).into_iter();
+            self.suspects = suspects.flat_map(|suspect| suspect.without(records)).collect();
+        }
     }
 
-    /// The records that are not acknowledged before others that are: they wait for nothing but being sent again.
-    pub(super) fn holes(&self) -> impl Iterator<Item = Range<u64>> {
-        let starts = std::iter::once(self.acked).chain(self.acked_ahead.iter().map(|range| range.end));
-        starts.zip(&self.acked_ahead).map(|(start, next)| start..next.start)
+    /// The records that are not acknowledged though they, or others behind them, were given out: those that are parked, with
+    /// how long they were deferred, and those that wait for nothing but being sent again.
+    pub(super) fn holes(&self) -> Vec<(Range<u64>, Option<u32>)> {
+        let mut holes = Vec::new();
+        let mut hole = |start: u64, end: u64, deferred| {
+            if start < end {
+                holes.push((start..end, deferred));
+            }
+        };
+        let acked = self.acked_ahead.iter().map(|range| (range.clone(), None));
+        let parked = self.suspects.iter().map(|suspect| (suspect.records.clone(), Some(suspect.deferred_seconds)));
+        let mut known: Vec<_> = acked.chain(parked).collect();
+        known.sort_unstable_by_key(|(range, _)| range.start);
+        let mut start = self.acked;
+        for (range, deferred) in known {
+            hole(start, range.start, None);
+            if deferred.is_some() {
+                hole(start.max(range.start), range.end, deferred);
+            }
+            start = start.max(range.end);
+        }
+        hole(start, self.sent, None);
+        holes
     }
 
     /// The first record behind all that are acknowledged.
@@ -75,17 +110,26 @@ impl LaneCursor {
 
     /// Fixes the end of a batch, whatever is appended.
     pub(super) fn fix_end(&mut self, end: u64) {
-        if let Err(at) = self.ends.binary_search_by(|other| end.cmp(other)) {
+        if end > self.acked
+            && let Err(at) = self.ends.binary_search_by(|other| end.cmp(other))
+        {
             self.ends.insert(at, end);
         }
     }
 
-    /// Splits a batch in two, and returns where the second begins.
-    pub(super) fn split(&mut self, batch: &Range<u64>) -> u64 {
-        let middle = batch.start + (batch.end - batch.start) / 2;
+    /// Cuts a batch where these of its records begin, and fixes its own end.
+    pub(super) fn cut(&mut self, batch: &Range<u64>, points: &[u64]) {
         self.fix_end(batch.end);
-        self.fix_end(middle);
-        middle
+        for point in points {
+            self.fix_end(*point);
+        }
+    }
+
+    /// Fixes both ends of a batch that is given out before what is in front of it.
+    pub(super) fn fix_both_ends(&mut self, batch: &Range<u64>) {
+        self.fix_end(batch.end);
+        self.fix_end(batch.start);
+        self.sent = self.sent.max(batch.end);
     }
 
     /// Where the batch that begins at `start` ends, if that is fixed.
@@ -94,13 +138,28 @@ impl LaneCursor {
     }
 
     /// Forgets what lies behind the end of the lane: after a power cut a cursor can be ahead of the records.
-    pub(super) fn cut(&mut self, end: u64) {
+    pub(super) fn truncate(&mut self, end: u64) {
         self.acked = self.acked.min(end);
         self.acked_ahead.retain_mut(|range| {
             range.end = range.end.min(end);
             range.start < range.end
         });
         self.ends.retain(|other| *other <= end);
+        self.sent = self.sent.min(end);
+        self.suspects.retain_mut(|suspect| {
+            suspect.records.end = suspect.records.end.min(end);
+            suspect.records.start < suspect.records.end
+        });
+    }
+}
+
+impl Suspect {
+    /// What is left of it without some records.
+    fn without(self, records: &Range<u64>) -> impl Iterator<Item = Self> {
+        let Self { records: Range { start, end }, deferred_seconds } = self;
+        let parts = [start..end.min(records.start), start.max(records.end)..end];
+        let parts = parts.into_iter().filter(|part| part.start < part.end);
+        parts.map(move |records| Self { records, deferred_seconds })
     }
 }
 
@@ -123,7 +182,7 @@ mod tests {
         while cursor.acked < 17 {
             let batch = cursor.acked..cursor.end_of(cursor.acked).unwrap_or(17);
             if batch.end - batch.start > 1 {
-                cursor.split(&batch);
+                cursor.cut(&batch, &[batch.start + (batch.end - batch.start) / 2]);
             } else {
                 singles.push(cursor.acked);
                 cursor.ack(&batch);
@@ -139,7 +198,7 @@ mod tests {
         for end in [30, 10, 20] {
             cursor.fix_end(end);
         }
-        cursor.split(&(10..20));
+        cursor.cut(&(10..20), &[15]);
         assert_eq!(cursor.ends, [30, 20, 15, 10]);
         assert_eq!(
             [0, 10, 15, 20, 30].map(|start| cursor.end_of(start)),
@@ -168,11 +227,10 @@ mod tests {
             }
             let all: Vec<_> = std::iter::once(0..cursor.acked).chain(cursor.acked_ahead.iter().cloned()).collect();
             prop_assert!(all.windows(2).all(|two| two[0].end < two[1].start), "ranges that touch: {:?}", all);
-            let holes: Vec<_> = cursor.holes().collect();
-            prop_assert_eq!(holes.len(), cursor.acked_ahead.len());
+            prop_assert_eq!(cursor.holes().len(), cursor.acked_ahead.len());
             let before = (0..end).filter(|record| !cursor.is_acked(*record)).count();
             prop_assert_eq!(cursor.pending(end), u64::try_from(before).unwrap());
-            cursor.cut(end);
+            cursor.truncate(end);
             prop_assert!(cursor.end_of_acked() <= end);
             prop_assert_eq!(cursor.pending(end), u64::try_from(before).unwrap());
         }

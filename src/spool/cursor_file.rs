@@ -5,7 +5,8 @@
 //! file    two copies of the same, of as many bytes each
 //! copy    magic 4 | version 2 | 0 2 | segment 8 | generation 8 | bytes of a copy 4 | bytes of the snapshot 4 | crc32 4
 //!         | records: those of the snapshot, and those that were added | zeros
-//! record  magic 2 | length 4 | lane 4 | acked 8 | sent 8 | ends 4 | ranges 4 | ends 8 each | ranges 8 8 each | crc32 4
+//! record  magic 2 | length 4 | lane 4 | acked 8 | sent 8 | ends 4 | ranges 4 | ends 8 each | ranges 8 8 each
+//!         | suspects 4 | suspects 8 8 4 each | crc32 4
 //! ```
 //!
 //! - A record is the whole state of a lane: the last one counts, whichever copy has it.
@@ -23,7 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::bytes::{Fields, len32};
-use super::cursor::{LaneCursor, LaneCursors};
+use super::cursor::{LaneCursor, LaneCursors, Suspect};
 use super::fault::is_damage;
 use super::files::{io_error, read_at_most, remove_file, rename, sync_data, sync_dir, write_all_at, write_synced};
 use super::position::SegmentId;
@@ -34,8 +35,8 @@ const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 36;
 
 const RECORD_MAGIC: [u8; 2] = *b"\xf5c";
-/// The bytes of a record without ends and ranges.
-const RECORD_BYTES: usize = 2 + 4 + 4 + 8 + 8 + 4 + 4 + 4;
+/// The bytes of a record without ends, ranges and suspects.
+const RECORD_BYTES: usize = 2 + 4 + 4 + 8 + 8 + 4 + 4 + 4 + 4;
 
 /// The bytes of a copy at first, and how many times as many one has that became too small.
 const FIRST_COPY_BYTES: usize = 8 << 10;
@@ -241,22 +242,25 @@ fn read_record(id: SegmentId, position: Position, bytes: &[u8]) -> Option<(usize
         return None;
     }
     let mut fields = Fields(body.get(6..)?);
-    let (lane, acked, _sent) = (fields.u32()?, fields.u64()?, fields.u64()?);
+    let (lane, acked, sent) = (fields.u32()?, fields.u64()?, fields.u64()?);
     let (ends, ranges) = (fields.u32()?, fields.u32()?);
     let ends = (0..ends).map(|_| fields.u64()).collect::<Option<_>>()?;
     let acked_ahead = (0..ranges).map(|_| Some(fields.u64()?..fields.u64()?)).collect::<Option<_>>()?;
-    Some((len, lane, LaneCursor { acked, acked_ahead, ends }))
+    let suspect = |fields: &mut Fields<'_>| {
+        Some(Suspect { records: fields.u64()?..fields.u64()?, deferred_seconds: fields.u32()? })
+    };
+    let suspects = (0..fields.u32().unwrap_or_default()).map(|_| suspect(&mut fields)).collect::<Option<_>>()?;
+    Some((len, lane, LaneCursor { acked, acked_ahead, ends, sent, suspects }))
 }
 
 /// Adds a record to what will stand in a copy from its beginning on.
 fn write_record(id: SegmentId, generation: u64, lane: u32, cursor: &LaneCursor, base: usize, out: &mut Vec<u8>) {
     let start = out.len();
-    let len = RECORD_BYTES + 8 * cursor.ends.len() + 16 * cursor.acked_ahead.len();
+    let len = RECORD_BYTES + 8 * cursor.ends.len() + 16 * cursor.acked_ahead.len() + 20 * cursor.suspects.len();
     out.extend_from_slice(&RECORD_MAGIC);
     out.extend_from_slice(&len32(len).to_le_bytes());
     out.extend_from_slice(&lane.to_le_bytes());
-    // Up to which record any was sent is not noted yet.
-    for field in [cursor.acked, 0] {
+    for field in [cursor.acked, cursor.sent] {
         out.extend_from_slice(&field.to_le_bytes());
     }
     out.extend_from_slice(&len32(cursor.ends.len()).to_le_bytes());
@@ -264,6 +268,12 @@ fn write_record(id: SegmentId, generation: u64, lane: u32, cursor: &LaneCursor, 
     let ranges = cursor.acked_ahead.iter().flat_map(|range| [range.start, range.end]);
     for field in cursor.ends.iter().copied().chain(ranges) {
         out.extend_from_slice(&field.to_le_bytes());
+    }
+    out.extend_from_slice(&len32(cursor.suspects.len()).to_le_bytes());
+    for Suspect { records, deferred_seconds } in &cursor.suspects {
+        out.extend_from_slice(&records.start.to_le_bytes());
+        out.extend_from_slice(&records.end.to_le_bytes());
+        out.extend_from_slice(&deferred_seconds.to_le_bytes());
     }
     let crc = checksum(id, Position { generation, offset: base + start }, &out[start..]);
     out.extend_from_slice(&crc.to_le_bytes());
@@ -482,6 +492,13 @@ mod tests {
                             acked: round,
                             acked_ahead: std::iter::once(round + 2..round + 9).collect(),
                             ends: vec![round + 99, round + 50],
+                            sent: round + 120,
+                            suspects: (0..round % 3)
+                                .map(|nth| Suspect {
+                                    records: round + 10 + 9 * nth..round + 15 + 9 * nth,
+                                    deferred_seconds: lane,
+                                })
+                                .collect(),
                         },
                     )
                 })

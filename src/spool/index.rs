@@ -13,11 +13,14 @@ use std::sync::Arc;
 use super::cursor::{Cursors, LaneCursor, LaneCursors};
 use super::entry::{EntryHead, system_time};
 use super::gap::{Gap, Unreported};
-use super::lane::{End, Lane};
+use super::lane::{End, Lane, Purpose};
 use super::position::{BatchStart, LaneId, SegmentId};
 use super::seal::Seal;
 use super::segment::{LaneSummary, Segment};
 use crate::observe::loss::LossReason;
+
+/// The most batches of a partition that are parked at the same time.
+const MAX_PARKED: usize = 64;
 
 /// The lanes of one partition, and its delivery steps.
 #[derive(Debug, Default)]
@@ -42,15 +45,42 @@ impl Partition {
         self.lanes.get_mut(&id.segment).filter(|lane| lane.id == id)
     }
 
-    /// The first lane that has something to deliver.
-    fn first_waiting(&self) -> Option<&Lane> {
-        self.lanes.values().find(|lane| lane.pending() > 0)
+    /// The first record that flows, and its lane.
+    fn first_flowing(&self) -> Option<(&Lane, u64)> {
+        self.lanes.values().find_map(|lane| Some((lane, lane.first_flowing()?)))
     }
 
-    /// The lane that is delivered now: the first that has something to deliver and may be read.
+    /// The lane that is delivered now: the first that may be read and has anything that flows.
     fn current(&self, readable: &Readable) -> Option<&Lane> {
-        let may_be = |lane: &&Lane| lane.pending() > 0 && !readable.held.contains(&lane.id.segment);
+        let may_be = |lane: &&Lane| lane.first_flowing().is_some() && !readable.held.contains(&lane.id.segment);
         self.lanes.values().find(may_be).filter(|lane| readable.is_before_barrier(lane.id.segment))
+    }
+
+    /// The lanes of which something may be given out, in order.
+    fn readable<'a>(&'a self, readable: &Readable) -> impl Iterator<Item = &'a Lane> {
+        let lanes = self.lanes.values().filter(|lane| !readable.held.contains(&lane.id.segment));
+        lanes.take_while(|lane| readable.is_before_barrier(lane.id.segment))
+    }
+
+    /// The lane of the record that lies `ahead` records behind the first one that was never given out, and its number.
+    fn control(&self, readable: &Readable, mut ahead: u64) -> Option<(&Lane, u64)> {
+        self.readable(readable).find_map(|lane| {
+            let found = lane.control(ahead);
+            ahead = ahead.saturating_sub(lane.unsent());
+            Some((lane, found?))
+        })
+    }
+
+    /// The batch that is asked for: its lane, and where it begins.
+    fn find(&self, readable: &Readable, asked: Asked) -> Option<(&Lane, u64)> {
+        let at = |at: BatchStart| Some((self.lanes.get(&at.segment)?, at.record));
+        match asked {
+            Asked::Flow(start) => self.start_of_next(readable, start),
+            // Where it cannot be read, that is said.
+            Asked::Trial(start) => at(start).filter(|(lane, record)| lane.is_parked(*record)),
+            Asked::Control(ahead) => self.control(readable, ahead),
+            Asked::ControlAgain(start) => at(start).filter(|(lane, record)| lane.is_control(*record)),
+        }
     }
 
     /// The lane of the next batch, and where it begins: see [`Index::choose`].
@@ -90,6 +120,29 @@ impl Readable {
             .iter()
             .find(|unrecovered| !self.held.contains(unrecovered))
             .is_none_or(|first| segment < *first)
+    }
+}
+
+/// The batch that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The one that begins there, if it is in flight, else the next one.
+    Flow(Option<BatchStart>),
+    /// The first of the parked records that begin there.
+    Trial(BatchStart),
+    /// The record that lies so many records behind the first one that was never given out.
+    Control(u64),
+    /// The control there.
+    ControlAgain(BatchStart),
+}
+
+impl Asked {
+    pub(super) fn purpose(self) -> Purpose {
+        match self {
+            Self::Flow(_) => Purpose::Flow,
+            Self::Trial(_) => Purpose::Trial,
+            Self::Control(_) | Self::ControlAgain(_) => Purpose::Control,
+        }
     }
 }
 
@@ -172,6 +225,10 @@ pub(super) struct Admitted {
     pub(super) is_only: bool,
     /// The segment after this one, if it is sealed and this lane is half delivered.
     pub(super) next_segment: Option<SegmentId>,
+    /// Nobody is asked yet to [settle](Index::start_settling), and that would be good.
+    pub(super) ask_to_settle: bool,
+    /// For how long the batch was deferred in all, in seconds, if it is a trial.
+    pub(super) deferred: u64,
 }
 
 /// An acknowledgement that changed something.
@@ -181,6 +238,13 @@ pub(super) struct Acked {
     pub(super) ask_to_settle: bool,
     /// Everything in the lane's segment is delivered.
     pub(super) segment_delivered: bool,
+}
+
+/// A batch that changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Changed {
+    /// Nobody is asked yet to [settle](Index::start_settling).
+    pub(super) ask_to_settle: bool,
 }
 
 /// Everything that was accepted up to a moment.
@@ -320,11 +384,14 @@ impl Index {
         !self.readable.unrecovered.contains(&segment)
     }
 
-    /// Whether all that waits is in segments that cannot be read.
+    /// Whether all that waits is parked or in segments that cannot be read.
     pub(super) fn has_only_held(&self) -> bool {
-        !self.readable.held.is_empty()
+        let is_held = |partition: &Partition| {
+            partition.current(&self.readable).is_none() && !partition.lanes.values().any(Lane::is_tried)
+        };
+        self.pending_records + self.readable.held.len() as u64 > 0
             && self.is_searched()
-            && self.partitions.values().all(|partition| partition.current(&self.readable).is_none())
+            && self.partitions.values().all(is_held)
     }
 
     /// The oldest segment, unless it is the active one or not known yet. It need not be known what is in one that cannot be read.
@@ -559,19 +626,20 @@ impl Index {
 impl Index {
     /// The batch at `asked`, if it is still in flight, else the next one that may be given out: the first of those that
     /// are in flight, if there may be no more of them and it is nobody's. It changes nothing.
-    pub(super) fn choose(&self, key: &str, asked: Option<BatchStart>) -> Option<Choice> {
-        let (lane, start) = self.partitions.get(key)?.start_of_next(&self.readable, asked)?;
+    pub(super) fn choose(&self, key: &str, asked: Asked) -> Option<Choice> {
+        let (lane, start) = self.partitions.get(key)?.find(&self.readable, asked)?;
+        let alone = asked.purpose() == Purpose::Control;
         Some(Choice {
             lane: lane.id,
             start,
-            fixed_end: lane.fixed_end(start),
+            fixed_end: if alone { Some(start + 1) } else { lane.fixed_end(start) },
             end: lane.end,
             complete: self.active != Some(lane.id.segment),
         })
     }
 
     /// Whether the batch that was chosen may end at `end`: nothing has changed since that concerns it.
-    pub(super) fn holds(&self, key: &str, asked: Option<BatchStart>, choice: &Choice, end: u64) -> bool {
+    pub(super) fn holds(&self, key: &str, asked: Asked, choice: &Choice, end: u64) -> bool {
         self.choose(key, asked).is_some_and(|now| {
             (now.lane, now.start, now.fixed_end) == (choice.lane, choice.start, choice.fixed_end) && end <= now.end
         })
@@ -582,7 +650,7 @@ impl Index {
     pub(super) fn admit(
         &mut self,
         key: &Arc<str>,
-        asked: Option<BatchStart>,
+        asked: Asked,
         choice: &Choice,
         end: u64,
         ending: Ending,
@@ -592,30 +660,45 @@ impl Index {
         }
         let Some(partition) = self.partitions.get_mut(key) else { return Admission::Outdated };
         let Some(lane) = partition.lane_mut(choice.lane) else { return Admission::Outdated };
+        let (batch, purpose) = (choice.start..end, asked.purpose());
         match ending {
+            Ending::Stored if matches!(asked, Asked::Control(_)) => return Admission::UnknownEnd,
             Ending::Stored if choice.may_grow() && lane.end_of_growing(end, choice.end) == End::Unknown => {
                 return Admission::UnknownEnd;
             }
             Ending::Stored => {}
-            Ending::Written => {
-                lane.cursor.fix_end(end);
-                // Or it would be written without that.
-                if let Some(cursor) = self.unwritten.get_mut(&choice.lane) {
-                    cursor.fix_end(end);
-                }
-            }
+            Ending::Written => purpose.fix_ends(&mut lane.cursor, &batch),
         }
-        lane.give_out(&(choice.start..end));
-        let half_delivered = choice.complete && lane.cursor.acked >= lane.end / 2;
-        partition.forming = false;
-        self.enqueue(key);
+        let before = lane.cursor.sent;
+        lane.give_out(&batch, purpose);
+        let changed = ending == Ending::Written || purpose == Purpose::Trial || lane.cursor.sent > before;
+        if changed {
+            // Also where it waits already: it would be written without that.
+            self.unwritten.insert(lane.id, lane.cursor.clone());
+        }
+        let deferred = lane.deferred(choice.start).unwrap_or_default();
+        let half_delivered = choice.complete && lane.pending() <= lane.end / 2;
+        // A batch that is alone in flight comes first after a restart, so that no control is taken from it.
+        let ask_to_settle = lane.cursor.sent > before && lane.in_flight().0 > 1 && self.ask_to_settle();
+        let partition = self.partitions.get_mut(key);
+        if let Some(partition) = partition.filter(|_| purpose == Purpose::Flow) {
+            partition.forming = false;
+            self.enqueue(key);
+        }
         let behind = |(segment, _): &(&SegmentId, &SegmentState)| **segment > choice.lane.segment;
         let next = self.segments.range(choice.lane.segment..).find(behind).filter(|_| half_delivered);
         Admission::Admitted(Admitted {
             has_ready: !self.ready.is_empty(),
             is_only: self.partitions.len() == 1,
             next_segment: next.filter(|(_, next)| next.frames.is_some()).map(|(segment, _)| *segment),
+            ask_to_settle,
+            deferred,
         })
+    }
+
+    /// Whether somebody is to be asked to settle: nobody is yet.
+    fn ask_to_settle(&mut self) -> bool {
+        !std::mem::replace(&mut self.settle_asked, true)
     }
 
     /// The cursor of a lane as it is now: of a segment that was abandoned, or of one that is delivered.
@@ -642,24 +725,27 @@ impl Index {
         std::mem::take(&mut self.unwritten)
     }
 
-    /// The cursor that a lane has once this batch is split; `None` if the batch is not in flight.
-    pub(super) fn cursor_of_split(&self, key: &str, lane: LaneId, batch: &Range<u64>) -> Option<LaneCursor> {
-        let lane = self.partitions.get(key)?.lane(lane).filter(|lane| lane.is_in_flight(batch.start))?;
-        let mut cursor = lane.cursor.clone();
-        cursor.split(batch);
-        Some(cursor)
+    /// The cursor of a lane in which this batch is given out.
+    pub(super) fn cursor_of_given_out(&self, key: &str, lane: LaneId, batch: &Range<u64>) -> Option<LaneCursor> {
+        let lane = self.partitions.get(key)?.lane(lane).filter(|lane| lane.is_given_out(batch))?;
+        Some(lane.cursor.clone())
     }
 
-    /// Splits a batch that is in flight. Its parts come in its place, under ids of their own.
-    pub(super) fn split(&mut self, key: &str, lane: LaneId, batch: &Range<u64>) {
-        if let Some(cursor) = self.unwritten.get_mut(&lane) {
-            cursor.split(batch);
-        }
-        if let Some(lane) = self.partitions.get_mut(key).and_then(|partition| partition.lane_mut(lane)) {
-            lane.split(batch);
-        } else if let Some(cursor) = self.abandoned_mut(lane) {
-            cursor.split(batch);
-        }
+    /// Cuts a batch that is given out where these records begin. Its parts come in its place, under ids of their own.
+    pub(super) fn cut(&mut self, key: &str, lane: LaneId, batch: &Range<u64>, points: &[u64]) {
+        let (lane_id, partition) = (lane, self.partitions.get_mut(key));
+        let cursor = if let Some(lane) = partition.and_then(|partition| partition.lane_mut(lane)) {
+            lane.cut(batch, points);
+            &lane.cursor
+        } else if let Some(cursor) = self.segments.get_mut(&lane.segment).and_then(|of| of.cursors.get_mut(&lane.lane))
+        {
+            cursor.cut(batch, points);
+            cursor
+        } else {
+            return;
+        };
+        let cursor = cursor.clone();
+        self.unwritten.insert(lane_id, cursor);
     }
 
     /// The cursor of a lane of a segment that was abandoned, before it is known what is in it.
@@ -667,18 +753,22 @@ impl Index {
         self.segments.get_mut(&lane.segment)?.cursors.get_mut(&lane.lane)
     }
 
-    /// Acknowledges the batch `delivered`; `None` if it is not in flight.
-    pub(super) fn ack(&mut self, key: &str, lane: LaneId, delivered: &Range<u64>) -> Option<Acked> {
+    /// Acknowledges the records before `end` of a batch; the rest of it comes again. `None` if it is not given out.
+    pub(super) fn ack(&mut self, key: &str, lane: LaneId, batch: &Range<u64>, end: u64) -> Option<Acked> {
         let mut acked = Acked { ask_to_settle: false, segment_delivered: false };
         if let Some(cursor) = self.abandoned_mut(lane) {
-            cursor.ack(delivered);
+            if end < batch.end {
+                cursor.fix_end(batch.end);
+            }
+            cursor.ack(&(batch.start..end));
             let cursor = cursor.clone();
             self.unwritten.insert(lane, cursor);
         } else {
             let partition = self.partitions.get_mut(key)?;
             let current = partition.lane_mut(lane)?;
             let pending = current.pending();
-            if !current.ack(delivered) {
+            let is_beside_flow = !current.is_in_flight(batch.start);
+            if !current.ack(batch, end) {
                 return None;
             }
             // A segment that was abandoned may have been found with less.
@@ -691,9 +781,109 @@ impl Index {
                     acked.segment_delivered = segment.undelivered == 0;
                 }
             }
+            if is_beside_flow {
+                // No delivery step is released afterwards.
+                self.forget_if_empty(key);
+            }
         }
-        acked.ask_to_settle = !std::mem::replace(&mut self.settle_asked, true);
+        acked.ask_to_settle = self.ask_to_settle();
         Some(acked)
+    }
+
+    /// Has a partition given out if it waits and may be, and forgets it if nothing is left of it.
+    fn forget_if_empty(&mut self, key: &str) {
+        let Some((key, partition)) = self.partitions.get_key_value(key) else { return };
+        let key = key.clone();
+        if partition.lanes.is_empty() && partition.tasks == 0 {
+            self.partitions.remove(&key);
+        } else {
+            self.enqueue(&key);
+        }
+    }
+}
+
+/// Beside the flow.
+impl Index {
+    /// Changes a lane in which this batch is given out: its partition may go on, and its cursor is to be written. `None` if
+    /// the batch is not given out, or the change is refused.
+    fn change(
+        &mut self,
+        key: &str,
+        lane: LaneId,
+        batch: &Range<u64>,
+        change: impl FnOnce(&mut Lane),
+    ) -> Option<Changed> {
+        let lane = self.partitions.get_mut(key)?.lane_mut(lane).filter(|lane| lane.is_given_out(batch))?;
+        change(lane);
+        self.unwritten.insert(lane.id, lane.cursor.clone());
+        self.forget_if_empty(key);
+        Some(Changed { ask_to_settle: self.ask_to_settle() })
+    }
+
+    /// Parks a batch that is given out; `None` if it is not, or if too many of its partition are parked.
+    pub(super) fn park(&mut self, key: &str, lane: LaneId, batch: &Range<u64>) -> Option<Changed> {
+        let partition = self.partitions.get(key)?;
+        let is_parked = partition.lane(lane)?.is_parked(batch.start);
+        if !is_parked && partition.lanes.values().flat_map(Lane::parked).count() >= MAX_PARKED {
+            return None;
+        }
+        self.change(key, lane, batch, |lane| lane.park(batch.start))
+    }
+
+    /// Puts a batch back that is given out: it comes again in its turn, or is parked again.
+    pub(super) fn give_back(&mut self, key: &str, lane: LaneId, batch: &Range<u64>) -> Option<Changed> {
+        self.change(key, lane, batch, |lane| lane.put_back(batch.start))
+    }
+
+    /// Notes for how long a batch was deferred in all, if it is parked.
+    pub(super) fn note_deferred(&mut self, key: &str, lane: LaneId, start: u64, seconds: u64) -> Option<Changed> {
+        let lane = self.partitions.get_mut(key)?.lane_mut(lane).filter(|lane| lane.is_parked(start))?;
+        lane.note_deferred(start, seconds);
+        self.unwritten.insert(lane.id, lane.cursor.clone());
+        Some(Changed { ask_to_settle: self.ask_to_settle() })
+    }
+
+    /// Parks what flows of a partition before this batch and is not in flight, where it may be read. Returns how many records
+    /// that are.
+    pub(super) fn park_before(&mut self, key: &str, before: BatchStart) -> (u64, Changed) {
+        let mut parked = 0;
+        if let Some(partition) = self.partitions.get_mut(key) {
+            let lanes = partition.lanes.range_mut(..=before.segment);
+            for (segment, lane) in lanes.filter(|(segment, _)| !self.readable.held.contains(segment)) {
+                let limit = if *segment == before.segment { before.record } else { lane.end };
+                let of_lane = lane.park_before(limit);
+                if of_lane > 0 {
+                    self.unwritten.insert(lane.id, lane.cursor.clone());
+                }
+                parked += of_lane;
+            }
+            self.forget_if_empty(key);
+        }
+        (parked, Changed { ask_to_settle: parked > 0 && self.ask_to_settle() })
+    }
+
+    /// What is parked of a partition and may be read, in order: where it begins, how many records it has, and for how many
+    /// seconds it was deferred.
+    pub(super) fn parked(&self, key: &str) -> Vec<(BatchStart, u64, u64)> {
+        let Some(partition) = self.partitions.get(key) else { return Vec::new() };
+        let lanes = partition.lanes.values().filter(|lane| !self.readable.held.contains(&lane.id.segment));
+        let parked = lanes.flat_map(|lane| {
+            let segment = lane.id.segment;
+            lane.parked().map(move |of| (BatchStart { segment, record: of.start }, of.records, of.deferred_seconds))
+        });
+        parked.collect()
+    }
+
+    /// The partitions of which something is parked.
+    pub(super) fn with_parked(&self) -> Vec<Arc<str>> {
+        let has_parked = |partition: &Partition| partition.lanes.values().any(|lane| lane.parked().next().is_some());
+        self.partitions.iter().filter(|(_, partition)| has_parked(partition)).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// How many records of a partition may be a control.
+    pub(super) fn unsent(&self, key: &str) -> u64 {
+        let of_lanes = |partition: &Partition| partition.readable(&self.readable).map(Lane::unsent).sum();
+        self.partitions.get(key).map_or(0, of_lanes)
     }
 }
 
@@ -707,14 +897,14 @@ impl Index {
     /// When the oldest record that waits was appended, in nanoseconds since the epoch. Where its segment is not `open` yet,
     /// it is the timestamp of the earliest one there.
     pub(super) fn oldest_appended<'a>(&self, open: impl FnOnce(SegmentId) -> Option<&'a Segment>) -> Option<u64> {
-        let waiting = || self.partitions.values().filter_map(Partition::first_waiting);
-        let oldest = waiting().map(|lane| lane.id.segment).min()?;
+        let waiting = || self.partitions.values().filter_map(Partition::first_flowing);
+        let oldest = waiting().map(|(lane, _)| lane.id.segment).min()?;
         let open = open(oldest);
-        let appended_at = |lane: &Lane| {
-            let known = open.and_then(|open| open.appended_at(lane.id.lane, lane.cursor.acked));
+        let appended_at = |(lane, first): (&Lane, u64)| {
+            let known = open.and_then(|open| open.appended_at(lane.id.lane, first));
             known.unwrap_or(lane.first_timestamp)
         };
-        waiting().filter(|lane| lane.id.segment == oldest).map(appended_at).min()
+        waiting().filter(|(lane, _)| lane.id.segment == oldest).map(appended_at).min()
     }
 
     pub(super) fn watermark(&self) -> Watermark {
@@ -741,6 +931,8 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FLOW: Asked = Asked::Flow(None);
 
     fn id(number: u64) -> SegmentId {
         SegmentId { number, random: 1000 - number }
@@ -770,8 +962,8 @@ mod tests {
 
     /// Puts the next batch of a partition in flight, if it may be this one.
     fn give_out(index: &mut Index, key: &str, batch: &Range<u64>) -> Option<Admitted> {
-        let choice = index.choose(key, None).filter(|choice| choice.start == batch.start)?;
-        match index.admit(&Arc::from(key), None, &choice, batch.end, Ending::Stored) {
+        let choice = index.choose(key, FLOW).filter(|choice| choice.start == batch.start)?;
+        match index.admit(&Arc::from(key), FLOW, &choice, batch.end, Ending::Stored) {
             Admission::Admitted(admitted) => Some(admitted),
             _ => None,
         }
@@ -780,7 +972,7 @@ mod tests {
     /// Puts a batch in flight and acknowledges it; whether its segment is delivered then.
     fn deliver(index: &mut Index, key: &str, (segment, number): (u64, u32), batch: Range<u64>) -> Option<bool> {
         give_out(index, key, &batch);
-        index.ack(key, lane(segment, number), &batch).map(|acked| acked.segment_delivered)
+        index.ack(key, lane(segment, number), &batch, batch.end).map(|acked| acked.segment_delivered)
     }
 
     #[test]
@@ -803,10 +995,10 @@ mod tests {
         let mut index = Index::default();
         add(&mut index, 3, &[("a", 1)], 0);
         add(&mut index, 2, &[("b", 1), ("a", 4)], 0);
-        let chosen = index.choose("a", None).map(|choice| (choice.lane, choice.end));
+        let chosen = index.choose("a", FLOW).map(|choice| (choice.lane, choice.end));
         assert_eq!(chosen, Some((lane(2, 1), 4)));
         deliver(&mut index, "a", (2, 1), 0..4);
-        assert_eq!(index.choose("a", None).map(|choice| choice.lane.segment.number), Some(3));
+        assert_eq!(index.choose("a", FLOW).map(|choice| choice.lane.segment.number), Some(3));
     }
 
     /// Otherwise each segment would be opened again for each partition.
@@ -831,13 +1023,13 @@ mod tests {
         add(&mut index, 1, &[("a", 1)], 0);
         index.add_unrecovered(id(2), LaneCursors::new());
         add(&mut index, 3, &[("b", 1)], 0);
-        assert_eq!(index.choose("b", None), None);
+        assert_eq!(index.choose("b", FLOW), None);
         assert_eq!(index.hold(id(2)), Held::First);
-        assert!(index.choose("b", None).is_some(), "but one that cannot be read");
+        assert!(index.choose("b", FLOW).is_some(), "but one that cannot be read");
         index.let_go(id(2));
-        assert_eq!(index.choose("b", None), None);
+        assert_eq!(index.choose("b", FLOW), None);
         add(&mut index, 2, &[("b", 7)], 0);
-        assert_eq!(index.choose("b", None).map(|choice| choice.lane.segment.number), Some(2));
+        assert_eq!(index.choose("b", FLOW).map(|choice| choice.lane.segment.number), Some(2));
         let ready: BTreeSet<_> = std::iter::from_fn(|| index.checkout()).collect();
         assert_eq!(ready, BTreeSet::from([Arc::from("a"), Arc::from("b")]));
     }
@@ -868,7 +1060,7 @@ mod tests {
             "the other one was delivered"
         );
         assert_eq!(index.pending_records, 7);
-        assert_eq!(index.choose("a", None).map(|choice| choice.lane.segment.number), Some(2));
+        assert_eq!(index.choose("a", FLOW).map(|choice| choice.lane.segment.number), Some(2));
         // A response to what was in flight changes nothing.
         assert_eq!(deliver(&mut index, "a", (1, 0), 2..5), None);
         index.active = Some(id(2));
@@ -901,7 +1093,7 @@ mod tests {
         assert_eq!(deliver(&mut index, "a", (1, 0), 2..3), Some(false));
         assert_eq!(index.take_unwritten().get(&lane(1, 0)).map(|cursor| cursor.acked), Some(3));
         add(&mut index, 1, &[("a", 5)], 0);
-        assert_eq!(index.choose("a", None).map(|choice| choice.start), Some(3));
+        assert_eq!(index.choose("a", FLOW).map(|choice| choice.start), Some(3));
         assert_eq!(index.pending_records, 2);
     }
 
@@ -912,19 +1104,21 @@ mod tests {
         index.allow("a", 2);
         index.checkout().unwrap();
         let (lane, at) = (lane(1, 0), |record| BatchStart { segment: id(1), record });
-        let start = |index: &Index, asked| index.choose("a", asked).map(|choice| choice.start);
+        let start = |index: &Index, asked| index.choose("a", Asked::Flow(asked)).map(|choice| choice.start);
         for batch in [0..3, 3..6, 6..9] {
             assert_eq!(start(&index, None), Some(batch.start));
             assert!(give_out(&mut index, "a", &batch).is_some());
             index.checkout();
         }
         assert_eq!(index.checkout(), None, "three are in flight");
-        let acked = |index: &mut Index, batch| index.ack("a", lane, &batch).map(|_| index.unwritten[&lane].acked);
+        let acked = |index: &mut Index, batch: Range<u64>| {
+            index.ack("a", lane, &batch, batch.end).map(|_| index.unwritten[&lane].acked)
+        };
         assert_eq!(acked(&mut index, 3..6), Some(0));
         assert_eq!(acked(&mut index, 3..6), None, "once");
         assert_eq!((start(&index, Some(at(0))), index.pending_records), (Some(0), 9));
         // The halves of what was split come before what was never given out.
-        index.split("a", lane, &(6..9));
+        index.cut("a", lane, &(6..9), &[7]);
         assert_eq!((start(&index, Some(at(6))), start(&index, None)), (Some(6), Some(6)));
         assert!(give_out(&mut index, "a", &(6..7)).is_some());
         assert_eq!(start(&index, None), Some(7));
@@ -942,18 +1136,18 @@ mod tests {
         add(&mut index, 2, &[("a", 1)], 0);
         let (key, lane) = (Arc::from("a"), lane(1, 0));
         index.allow("a", 2);
-        let choice = index.choose("a", None).unwrap();
-        assert!(!index.holds("a", None, &choice, 13), "there are no more than 12");
+        let choice = index.choose("a", FLOW).unwrap();
+        assert!(!index.holds("a", FLOW, &choice, 13), "there are no more than 12");
         let mut admit = |choice: &Choice, end| {
-            matches!(index.admit(&key, None, choice, end, Ending::Stored), Admission::Admitted(_))
+            matches!(index.admit(&key, FLOW, choice, end, Ending::Stored), Admission::Admitted(_))
         };
         assert!(admit(&choice, 4));
         assert!(!admit(&choice, 4), "it is in flight");
-        let choice = index.choose("a", None).unwrap();
+        let choice = index.choose("a", FLOW).unwrap();
         index.give_up(id(1), LossReason::Evicted);
-        let outdated = index.admit(&key, None, &choice, 12, Ending::Stored);
+        let outdated = index.admit(&key, FLOW, &choice, 12, Ending::Stored);
         assert!(matches!(outdated, Admission::Outdated), "its lane is gone");
-        assert_eq!(index.ack("a", lane, &(4..12)), None);
+        assert_eq!(index.ack("a", lane, &(4..12), 12), None);
         assert_eq!(index.pending_records, 1);
     }
 
@@ -976,7 +1170,7 @@ mod tests {
         add(&mut index, 2, &[("a", 9)], 0);
         assert_eq!([index.hold(id(1)), index.hold(id(1))], [Held::First, Held::Already]);
         assert_eq!(deliver(&mut index, "a", (2, 0), 0..9), Some(true));
-        assert_eq!((index.choose("a", None), index.choose("b", None)), (None, None));
+        assert_eq!((index.choose("a", FLOW), index.choose("b", FLOW)), (None, None));
         assert!(index.has_only_held() && !index.is_drained());
         index.let_go(id(1));
         assert_eq!(deliver(&mut index, "a", (1, 0), 0..2), Some(false));
@@ -996,7 +1190,7 @@ mod tests {
             give_out(&mut index, "a", &(0..2)).unwrap();
             index.hold(id(1));
             index.put_back("a", BatchStart { segment: id(1), record: 0 });
-            assert_eq!(index.choose("a", None).is_some(), has_later);
+            assert_eq!(index.choose("a", FLOW).is_some(), has_later);
             index.release(&key, false);
             assert_eq!(index.checkout().is_some(), has_later);
             if has_later {
@@ -1023,7 +1217,12 @@ mod tests {
     #[test]
     fn records_that_only_a_cursor_knows_of_are_missing() {
         let mut index = Index::default();
-        let cursor = LaneCursor { acked: 3, acked_ahead: std::iter::once(5..7).collect(), ends: vec![9] };
+        let cursor = LaneCursor {
+            acked: 3,
+            acked_ahead: std::iter::once(5..7).collect(),
+            ends: vec![9],
+            ..LaneCursor::default()
+        };
         index.add_unrecovered(id(1), LaneCursors::from([(0, cursor)]));
         let found = |records| {
             let lane = LaneSummary { key: Arc::from("a"), records, first_timestamp: 0, last_timestamp: 0 };

@@ -20,7 +20,7 @@ use super::dir::{
 use super::entry::{Entry, system_time};
 use super::files::{self, io_error};
 use super::frame::{self, ReadErrors};
-use super::lane;
+use super::lane::{self, Purpose};
 use super::position::{LaneId, SegmentId, parse_hex};
 pub(crate) use super::rejected::Kept;
 use super::rejected::RejectedStore;
@@ -445,16 +445,16 @@ impl Reader {
         let id = LaneId { segment: self.segment.id, lane: lane.number };
         let mut index = lane::Lane::new(id, lane.records, cursor, (0, 0));
         let mut buffer = Vec::new();
-        while let Some(start) = index.start_of_next() {
+        while let Some(start) = index.start_of_next().or_else(|| Some(index.parked().next()?.start)) {
             let end = index.fixed_end(start).unwrap_or(lane.records).min(lane.records);
             let batch = match self.segment.collect(lane.number, &(start..end), std::mem::take(&mut buffer))? {
                 Collection::Batch(batch) => batch,
                 Collection::Nothing(end) => {
-                    index.give_out(&(start..end));
+                    index.give_out(&(start..end), Purpose::Flow);
                     continue;
                 }
             };
-            index.give_out(&(start..batch.end));
+            index.give_out(&(start..batch.end), Purpose::Flow);
             buffer = batch.body.finish();
             plan(Planned {
                 content_type: batch.content_type,

@@ -1,9 +1,13 @@
 //! [`Lane`]: the records of one partition in one segment, and the batches of them that were given out. It touches memory only.
+//!
+//! Batches *flow*: they are given out in order, and the lane goes on when they are acknowledged. Beside the flow, a batch that was
+//! in flight may be *parked*: it stays, and the lane goes on behind it. It is given out again only when it is asked for, as a
+//! *trial*. A *control* is a single record from behind that is given out before its turn.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::cursor::LaneCursor;
+use super::cursor::{LaneCursor, Suspect};
 use super::position::LaneId;
 
 /// The most ranges of a lane that are acknowledged before an earlier record. Then the others wait for that one, since the
@@ -15,15 +19,68 @@ const MAX_ACKED_AHEAD: usize = 256;
 struct LaneBatch {
     end: u64,
     state: BatchState,
+    /// For how long it was deferred, if it is parked.
+    deferred_seconds: u32,
 }
 
 /// The state of a batch that is not acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BatchState {
     InFlight,
-    /// It waits to be given out again: it is a part of one that was split, was left over by one that became shorter, or was not
+    /// It waits to be given out again: it is a part of one that was cut, was left over by one that became shorter, or was not
     /// acknowledged when the process ended, but one behind it was.
     Waiting,
+    /// It waits, and nothing of it was given out yet: it lies before a control.
+    Unsent,
+    Parked,
+    /// It was parked, and is given out by itself.
+    Trial,
+    /// A single record that was given out before its turn.
+    Control,
+}
+
+impl BatchState {
+    fn is_given_out(self) -> bool {
+        matches!(self, Self::InFlight | Self::Trial | Self::Control)
+    }
+
+    fn waits(self) -> bool {
+        matches!(self, Self::Waiting | Self::Unsent)
+    }
+
+    fn is_parked(self) -> bool {
+        matches!(self, Self::Parked | Self::Trial)
+    }
+
+    /// The state of what is left of a batch, once that is not given out any more.
+    fn of_rest(self) -> Self {
+        match self {
+            Self::InFlight | Self::Control | Self::Waiting => Self::Waiting,
+            Self::Trial | Self::Parked => Self::Parked,
+            Self::Unsent => Self::Unsent,
+        }
+    }
+}
+
+/// The reason why a batch is given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It is its turn.
+    Flow,
+    /// It is parked, and is to be tried.
+    Trial,
+    /// It is a record from behind, to be tried before its turn.
+    Control,
+}
+
+impl Purpose {
+    /// Fixes in a cursor the ends of a batch that do not follow from what is stored.
+    pub(super) fn fix_ends(self, cursor: &mut LaneCursor, batch: &Range<u64>) {
+        match self {
+            Self::Flow | Self::Trial => cursor.fix_end(batch.end),
+            Self::Control => cursor.fix_both_ends(batch),
+        }
+    }
 }
 
 /// How the end of a batch that could grow is to be found again after a restart.
@@ -33,6 +90,14 @@ pub(super) enum End {
     Stored,
     /// It is to be written first: an entry that does not know of it is being written, or came meanwhile.
     Unknown,
+}
+
+/// Records that are parked, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ParkedRecords {
+    pub(super) start: u64,
+    pub(super) records: u64,
+    pub(super) deferred_seconds: u64,
 }
 
 /// A lane: one partition in one segment.
@@ -54,9 +119,16 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(id: LaneId, end: u64, mut cursor: LaneCursor, timestamps: (u64, u64)) -> Self {
-        cursor.cut(end);
-        let holes = cursor.holes().map(|hole| (hole.start, LaneBatch { end: hole.end, state: BatchState::Waiting }));
-        let batches = holes.collect();
+        cursor.truncate(end);
+        if cursor.end_of_acked() < cursor.sent && cursor.sent < end {
+            // A batch ended there, and the next one begins: also when `sent` goes on.
+            cursor.fix_end(cursor.sent);
+        }
+        let batch = |(records, deferred): (Range<u64>, Option<u32>)| {
+            let state = if deferred.is_some() { BatchState::Parked } else { BatchState::Waiting };
+            (records.start, LaneBatch { end: records.end, state, deferred_seconds: deferred.unwrap_or_default() })
+        };
+        let batches = cursor.holes().into_iter().map(batch).collect();
         let (first_timestamp, last_timestamp) = timestamps;
         Self { id, end, cursor, batches, boundary: 0, appending: false, first_timestamp, last_timestamp }
     }
@@ -75,8 +147,13 @@ impl Lane {
         self.boundary
     }
 
-    fn with(&self, state: BatchState) -> impl Iterator<Item = u64> {
-        self.batches.iter().filter(move |(_, batch)| batch.state == state).map(|(start, _)| *start)
+    /// The batches in some states, by their first record.
+    fn with(&self, is: impl Fn(BatchState) -> bool) -> impl Iterator<Item = (u64, LaneBatch)> {
+        self.batches.iter().filter(move |(_, batch)| is(batch.state)).map(|(start, batch)| (*start, *batch))
+    }
+
+    fn first_waiting(&self) -> Option<u64> {
+        self.with(BatchState::waits).next().map(|(start, _)| start)
     }
 
     /// How many records are not acknowledged.
@@ -84,7 +161,7 @@ impl Lane {
         self.cursor.pending(self.end)
     }
 
-    /// The first record that never was given out.
+    /// The first record behind all that were given out.
     fn next_start(&self) -> u64 {
         let given_out = self.batches.last_key_value().map_or(0, |(_, batch)| batch.end);
         given_out.max(self.cursor.end_of_acked())
@@ -94,9 +171,15 @@ impl Lane {
         self.cursor.acked_ahead.len() < MAX_ACKED_AHEAD
     }
 
+    /// The first record that flows: in flight, or to be given out in its turn.
+    pub(super) fn first_flowing(&self) -> Option<u64> {
+        let batch = self.with(|state| state == BatchState::InFlight || state.waits()).next().map(|(start, _)| start);
+        batch.or_else(|| Some(self.next_start())).filter(|start| *start < self.end)
+    }
+
     /// Whether there is a batch that is not given out.
     pub(super) fn has_more(&self) -> bool {
-        self.with(BatchState::Waiting).next().is_some() || (self.next_start() < self.end && self.may_start_another())
+        self.start_of_next().is_some()
     }
 
     pub(super) fn is_in_flight(&self, start: u64) -> bool {
@@ -105,13 +188,19 @@ impl Lane {
 
     /// How many batches are in flight, and where the first of them begins.
     pub(super) fn in_flight(&self) -> (usize, Option<u64>) {
-        (self.with(BatchState::InFlight).count(), self.with(BatchState::InFlight).next())
+        let in_flight = || self.with(|state| state == BatchState::InFlight);
+        (in_flight().count(), in_flight().next().map(|(start, _)| start))
+    }
+
+    /// Whether a batch was given out beside the flow.
+    pub(super) fn is_tried(&self) -> bool {
+        self.with(|state| matches!(state, BatchState::Trial | BatchState::Control)).next().is_some()
     }
 
     /// Where the batch begins that is to be given out next.
     pub(super) fn start_of_next(&self) -> Option<u64> {
-        let waiting = self.with(BatchState::Waiting).next();
-        waiting.or_else(|| self.may_start_another().then(|| self.next_start())).filter(|start| *start < self.end)
+        let start = self.first_waiting().or_else(|| self.may_start_another().then(|| self.next_start()));
+        start.filter(|start| *start < self.end)
     }
 
     /// Where the batch that begins at `start` ends at the latest, if that is fixed.
@@ -126,45 +215,178 @@ impl Lane {
         if ended_early || (self.end == lane_end && !self.appending) { End::Stored } else { End::Unknown }
     }
 
-    /// Puts a batch in flight. The rest of a longer one that begins at the same record comes again by itself.
-    pub(super) fn give_out(&mut self, batch: &Range<u64>) {
-        let before = self.batches.insert(batch.start, LaneBatch { end: batch.end, state: BatchState::InFlight });
-        if let Some(LaneBatch { end, .. }) = before.filter(|before| before.end > batch.end) {
-            self.batches.insert(batch.end, LaneBatch { end, state: BatchState::Waiting });
+    /// Gives a batch out. The rest of a longer one comes again by itself.
+    pub(super) fn give_out(&mut self, batch: &Range<u64>, purpose: Purpose) {
+        let state = match purpose {
+            Purpose::Flow => BatchState::InFlight,
+            Purpose::Trial => BatchState::Trial,
+            Purpose::Control => BatchState::Control,
+        };
+        let next_start = self.next_start();
+        let around = self.batches.range(..=batch.start).next_back().filter(|(_, around)| around.end > batch.start);
+        let around = around.map(|(start, around)| (*start, *around));
+        let mut deferred_seconds = 0;
+        if let Some((start, around)) = around {
+            deferred_seconds = around.deferred_seconds;
+            let rest = LaneBatch { state: around.state.of_rest(), ..around };
+            if start < batch.start {
+                self.batches.insert(start, LaneBatch { end: batch.start, ..rest });
+            }
+            if batch.end < around.end {
+                self.batches.insert(batch.end, rest);
+            }
+        } else if next_start < batch.start {
+            let before = LaneBatch { end: batch.start, state: BatchState::Unsent, deferred_seconds };
+            self.batches.insert(next_start, before);
         }
+        self.batches.insert(batch.start, LaneBatch { end: batch.end, state, deferred_seconds });
+        self.cursor.sent = self.cursor.sent.max(batch.end);
         if batch.end == self.end {
             self.boundary = self.end;
         }
+        if purpose == Purpose::Trial {
+            self.note_parked();
+        }
     }
 
-    /// Puts a batch that is in flight back: it is to be given out again.
+    /// Notes in the cursor which batches are parked.
+    fn note_parked(&mut self) {
+        let suspect = |(start, batch): (u64, LaneBatch)| Suspect {
+            records: start..batch.end,
+            deferred_seconds: batch.deferred_seconds,
+        };
+        self.cursor.suspects = self.with(BatchState::is_parked).map(suspect).collect();
+    }
+
+    /// Puts a batch that was given out back: it is to be given out again, or is parked again.
     pub(super) fn put_back(&mut self, start: u64) {
-        if let Some(batch) = self.batches.get_mut(&start) {
-            batch.state = BatchState::Waiting;
+        if let Some(batch) = self.batches.get_mut(&start).filter(|batch| batch.state.is_given_out()) {
+            batch.state = batch.state.of_rest();
         }
     }
 
-    fn has_in_flight(&self, batch: &Range<u64>) -> bool {
-        self.batches.get(&batch.start) == Some(&LaneBatch { end: batch.end, state: BatchState::InFlight })
+    /// The batch with just these records, if it is given out.
+    pub(super) fn is_given_out(&self, batch: &Range<u64>) -> bool {
+        self.batches.get(&batch.start).is_some_and(|found| found.end == batch.end && found.state.is_given_out())
     }
 
-    /// Notes that a batch is delivered; false if it is not in flight.
-    pub(super) fn ack(&mut self, delivered: &Range<u64>) -> bool {
-        let in_flight = self.has_in_flight(delivered);
-        if in_flight {
-            self.batches.remove(&delivered.start);
-            self.cursor.ack(delivered);
+    /// Acknowledges the records before `end` of a batch that is given out; the rest comes again. False if it is not given out.
+    pub(super) fn ack(&mut self, batch: &Range<u64>, end: u64) -> bool {
+        if !self.is_given_out(batch) {
+            return false;
         }
-        in_flight
+        if let Some(acked) = self.batches.remove(&batch.start)
+            && end < batch.end
+        {
+            self.batches.insert(end, LaneBatch { state: acked.state.of_rest(), ..acked });
+            self.cursor.fix_end(batch.end);
+        }
+        self.cursor.ack(&(batch.start..end));
+        true
     }
 
-    /// Splits a batch that is in flight; its parts come in its place.
-    pub(super) fn split(&mut self, batch: &Range<u64>) {
-        if self.has_in_flight(batch) {
-            let middle = self.cursor.split(batch);
-            self.batches.insert(batch.start, LaneBatch { end: middle, state: BatchState::Waiting });
-            self.batches.insert(middle, LaneBatch { end: batch.end, state: BatchState::Waiting });
+    /// Cuts a batch that is given out where these records begin; its parts come in its place.
+    pub(super) fn cut(&mut self, batch: &Range<u64>, points: &[u64]) {
+        if !self.is_given_out(batch) {
+            return;
         }
+        self.cursor.cut(batch, points);
+        let Some(whole) = self.batches.remove(&batch.start) else { return };
+        let starts = std::iter::once(batch.start).chain(points.iter().copied());
+        let ends = points.iter().copied().chain([batch.end]);
+        for (start, end) in starts.zip(ends) {
+            self.batches.insert(start, LaneBatch { end, state: whole.state.of_rest(), ..whole });
+        }
+        self.note_parked();
+    }
+
+    /// The records that were never given out, in order.
+    fn never_given_out(&self) -> impl Iterator<Item = Range<u64>> {
+        let before_controls = self.with(|state| state == BatchState::Unsent).map(|(start, batch)| start..batch.end);
+        let behind = self.next_start()..self.end;
+        before_controls.chain([behind]).filter(|range| !range.is_empty() && self.may_start_another())
+    }
+
+    /// How many records may be a control: those that were never given out.
+    pub(super) fn unsent(&self) -> u64 {
+        self.never_given_out().map(|range| range.end - range.start).sum()
+    }
+
+    /// The record that lies `ahead` records behind the first one that may be a control.
+    pub(super) fn control(&self, mut ahead: u64) -> Option<u64> {
+        self.never_given_out().find_map(|range| {
+            let found = range.start.checked_add(ahead).filter(|record| *record < range.end);
+            ahead = ahead.saturating_sub(range.end - range.start);
+            found
+        })
+    }
+
+    /// Whether the record there is a control that was given out, or was and was put back.
+    pub(super) fn is_control(&self, record: u64) -> bool {
+        let is_control = |batch: &LaneBatch| matches!(batch.state, BatchState::Control | BatchState::Waiting);
+        self.batches.get(&record).is_some_and(|batch| is_control(batch) && batch.end == record + 1)
+    }
+}
+
+/// Parking.
+impl Lane {
+    /// Whether a parked batch begins there, on trial or not.
+    pub(super) fn is_parked(&self, start: u64) -> bool {
+        self.batches.get(&start).is_some_and(|batch| batch.state.is_parked())
+    }
+
+    /// The batches that are parked, in order, those on trial included.
+    pub(super) fn parked(&self) -> impl Iterator<Item = ParkedRecords> {
+        self.with(BatchState::is_parked).map(|(start, batch)| ParkedRecords {
+            start,
+            records: batch.end - start,
+            deferred_seconds: u64::from(batch.deferred_seconds),
+        })
+    }
+
+    /// Parks a batch that is given out.
+    pub(super) fn park(&mut self, start: u64) {
+        if let Some(batch) = self.batches.get_mut(&start).filter(|batch| batch.state.is_given_out()) {
+            batch.state = BatchState::Parked;
+            self.cursor.fix_end(batch.end);
+            self.note_parked();
+        }
+    }
+
+    /// Parks all records before `limit` that flow and are not in flight, in one batch where they follow one another. Returns
+    /// how many they are.
+    pub(super) fn park_before(&mut self, limit: u64) -> u64 {
+        let behind = self.next_start()..self.end.min(limit);
+        let waiting = self.with(BatchState::waits).map(|(start, batch)| start..batch.end);
+        let mut stretches: Vec<Range<u64>> = Vec::new();
+        for range in waiting.filter(|range| range.end <= limit).chain([behind]).filter(|range| !range.is_empty()) {
+            match stretches.last_mut().filter(|last| last.end == range.start) {
+                Some(last) => last.end = range.end,
+                None => stretches.push(range),
+            }
+        }
+        self.batches.retain(|start, batch| !(batch.state.waits() && batch.end <= limit && *start < limit));
+        for Range { start, end } in &stretches {
+            let parked = LaneBatch { end: *end, state: BatchState::Parked, deferred_seconds: 0 };
+            self.batches.insert(*start, parked);
+            self.cursor.fix_end(*end);
+        }
+        self.note_parked();
+        stretches.iter().map(|range| range.end - range.start).sum()
+    }
+
+    /// Notes for how long a parked batch was deferred.
+    pub(super) fn note_deferred(&mut self, start: u64, seconds: u64) {
+        if let Some(batch) = self.batches.get_mut(&start).filter(|batch| batch.state.is_parked()) {
+            batch.deferred_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            self.note_parked();
+        }
+    }
+
+    /// For how long the batch there was deferred, and whether it is parked.
+    pub(super) fn deferred(&self, start: u64) -> Option<u64> {
+        let batch = self.batches.get(&start).filter(|batch| batch.state.is_parked())?;
+        Some(u64::from(batch.deferred_seconds))
     }
 }
 
@@ -179,22 +401,27 @@ mod tests {
 
     #[test]
     fn what_was_not_acknowledged_before_others_is_given_out_first_after_a_restart() {
-        let cursor = LaneCursor { acked: 10, acked_ahead: vec![15..20, 22..30], ends: vec![] };
+        let cursor = LaneCursor { acked: 10, acked_ahead: vec![15..20, 22..30], ends: vec![], ..LaneCursor::default() };
         let mut lane = lane(40, cursor);
         let mut given_out = Vec::new();
         while let Some(start) = lane.start_of_next() {
             let end = lane.fixed_end(start).unwrap_or(lane.end).min(start + 3);
-            lane.give_out(&(start..end));
+            lane.give_out(&(start..end), Purpose::Flow);
             given_out.push(start..end);
         }
         assert_eq!(given_out, [10..13, 13..15, 20..22, 30..33, 33..36, 36..39, 39..40]);
-        assert!(given_out.iter().all(|batch| lane.ack(batch)));
+        assert!(given_out.iter().all(|batch| lane.ack(batch, batch.end)));
         assert_eq!((lane.pending(), lane.cursor.acked), (0, 40));
     }
 
     #[test]
     fn a_cursor_that_is_ahead_of_the_records_is_cut() {
-        let cursor = LaneCursor { acked: 10, acked_ahead: std::iter::once(15..20).collect(), ends: vec![30] };
+        let cursor = LaneCursor {
+            acked: 10,
+            acked_ahead: std::iter::once(15..20).collect(),
+            ends: vec![30],
+            ..LaneCursor::default()
+        };
         let lane = lane(8, cursor);
         assert_eq!((lane.pending(), lane.start_of_next(), lane.cursor.ends.len()), (0, None, 0));
     }
@@ -203,7 +430,7 @@ mod tests {
     fn an_end_is_stored_unless_an_entry_came_that_does_not_know_of_it() {
         let mut lane = lane(10, LaneCursor::default());
         assert_eq!(lane.end_of_growing(10, 10), End::Stored);
-        lane.give_out(&(0..10));
+        lane.give_out(&(0..10), Purpose::Flow);
         assert_eq!(lane.begin_append(), 10);
         assert_eq!(lane.end_of_growing(10, 10), End::Unknown, "the entry is being written");
         assert_eq!(lane.end_of_growing(8, 10), End::Stored, "it ended by its limits");

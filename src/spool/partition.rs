@@ -59,6 +59,10 @@ pub(crate) struct Batch {
     pub(crate) content_type: String,
     pub(crate) content_encoding: Option<&'static str>,
     pub(crate) response_protocol: ResponseProtocol,
+    /// It is parked, and given out by itself: a [trial](Partition::trial).
+    pub(crate) parked: bool,
+    /// For how many seconds it was deferred, as far as that was noted.
+    pub(crate) deferred: u64,
     pub(super) lane: LaneId,
     pub(super) span: Range<u64>,
     pub(super) first_timestamp: u64,

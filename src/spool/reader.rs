@@ -9,8 +9,9 @@ use super::cursor_store::CursorStore;
 use super::entry::system_time;
 use super::fault::says_damaged;
 use super::frame::ReadErrors;
-use super::index::{Acked, Admission, Admitted, Choice, Ending};
+use super::index::{Acked, Admission, Admitted, Asked, Changed, Choice, Ending};
 use super::jobs::Job;
+use super::lane::Purpose;
 use super::partition::{Batch, Partition};
 use super::position::{BatchStart, LaneId, SegmentId};
 use super::queue::Queue;
@@ -46,7 +47,71 @@ impl Partition {
 
     /// See [`Queue::next`].
     pub(crate) fn next(&self, start: Option<BatchStart>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
-        self.queue.next(&self.key, start, now, force)
+        self.queue.next(&self.key, Asked::Flow(start), now, force)
+    }
+
+    /// Gives out the first batch of the parked records that begin at `at`, also if it is given out already; the rest stays
+    /// parked. [`Next::Empty`] if nothing is parked there any more. It is no delivery step of the partition: none is to be
+    /// [released](Self::release).
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub(crate) fn trial(&self, at: BatchStart, now: SystemTime) -> Result<Next, SpoolError> {
+        self.queue.next(&self.key, Asked::Trial(at), now, true)
+    }
+
+    /// What is parked and may be read, in order, trials included: where it begins, how many records it has, and for how many
+    /// seconds it was deferred.
+    pub(crate) fn parked(&self) -> Vec<(BatchStart, u64, u64)> {
+        self.queue.index.lock().parked(&self.key)
+    }
+
+    /// Gives out one record that was never sent, before its turn: the one that lies `ahead` records behind the first of those.
+    /// Some behind a record that is damaged or expired are left out with it. `None` if there is no such record. Like a trial, it is no delivery
+    /// step. Until it ends by ack, [park](Batch::park) or [`put_back`](Batch::put_back), it does not come in its turn.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or where it begins and ends cannot be kept.
+    pub(crate) fn control(&self, ahead: u64, now: SystemTime) -> Result<Option<Box<Batch>>, SpoolError> {
+        let (mut ahead, mut step) = (ahead, 1);
+        loop {
+            match self.queue.next(&self.key, Asked::Control(ahead), now, true)? {
+                Next::Batch(batch) => return Ok(Some(batch)),
+                Next::Skipped => {
+                    // So that few are read where many are damaged or too old.
+                    ahead = ahead.saturating_add(step);
+                    step *= 2;
+                }
+                Next::Linger(_) | Next::Empty => return Ok(None),
+            }
+        }
+    }
+
+    /// Gives out the control that begins at `at` again: one that was put back, and was not given out in its turn since.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub(crate) fn control_again(&self, at: BatchStart, now: SystemTime) -> Result<Option<Box<Batch>>, SpoolError> {
+        match self.queue.next(&self.key, Asked::ControlAgain(at), now, true)? {
+            Next::Batch(batch) => Ok(Some(batch)),
+            Next::Skipped | Next::Linger(_) | Next::Empty => Ok(None),
+        }
+    }
+
+    /// How many records could be a [control](Self::control).
+    pub(crate) fn unsent(&self) -> u64 {
+        self.queue.index.lock().unsent(&self.key)
+    }
+
+    /// Parks all that is not acknowledged before `at` and neither in flight nor a control, in one span where records of a lane
+    /// follow one another. Returns how many records that are. There may be more spans then than [`Batch::park`] makes.
+    pub(crate) fn park_before(&self, at: BatchStart) -> u64 {
+        let (records, changed) = self.queue.index.lock().park_before(&self.key, at);
+        self.queue.finish_change(changed);
+        records
     }
 
     /// See [`Queue::linger`].
@@ -60,7 +125,7 @@ impl Batch {
     /// [`Spool::settle`](super::Spool::settle).
     pub(crate) fn ack(&self) {
         let (queue, key) = (&self.partition.queue, &self.partition.key);
-        let acked = queue.index.lock().ack(key, self.lane, &self.span);
+        let acked = queue.index.lock().ack(key, self.lane, &self.span, self.span.end);
         // A segment that was evicted meanwhile has nothing to acknowledge.
         if let Some(acked) = acked {
             queue.finish_ack(self.lane, acked);
@@ -68,9 +133,55 @@ impl Batch {
         }
     }
 
-    /// See [`Queue::split`].
+    /// Acknowledges the first `records` records. The rest comes again under an id of its own, or is parked again if the batch
+    /// was. False, and nothing, if it is not known which records those are, because damage took others.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be kept. Nothing is acknowledged then.
+    pub(crate) fn ack_up_to(&self, records: u64) -> Result<bool, SpoolError> {
+        if records == self.records {
+            self.ack();
+            return Ok(true);
+        }
+        self.partition.queue.ack_up_to(self, records)
+    }
+
+    /// Splits the batch in the middle: see [`Queue::cut`].
     pub(crate) fn split(&self) -> Result<(), SpoolError> {
-        self.partition.queue.split(self)
+        self.cut(&[(self.span.end - self.span.start) / 2])
+    }
+
+    /// See [`Queue::cut`]. The points are numbers of records in the batch, from 0, those that damage took included; those that
+    /// are not inside it count for nothing.
+    pub(crate) fn cut(&self, points: &[u64]) -> Result<(), SpoolError> {
+        let inside = |point: &u64| *point > 0 && *point < self.span.end - self.span.start;
+        let mut points: Vec<_> = points.iter().filter(|point| inside(point)).map(|at| self.span.start + at).collect();
+        points.sort_unstable();
+        points.dedup();
+        self.partition.queue.cut(self, &points)
+    }
+
+    /// Parks the batch: it is kept under its id, and its partition goes on behind it. It comes again only by
+    /// [`Partition::trial`]. False, and it is in flight as before, if too many of its partition are parked.
+    pub(crate) fn park(&self) -> bool {
+        let queue = &self.partition.queue;
+        let parked = queue.index.lock().park(&self.partition.key, self.lane, &self.span);
+        parked.map(|changed| queue.finish_change(changed)).is_some()
+    }
+
+    /// Puts the batch back: it comes again in its turn under the same id, or is parked again if it was.
+    pub(crate) fn put_back(&self) {
+        let queue = &self.partition.queue;
+        let back = queue.index.lock().give_back(&self.partition.key, self.lane, &self.span);
+        back.into_iter().for_each(|changed| queue.finish_change(changed));
+    }
+
+    /// Notes for how many seconds the batch was deferred in all, if it is parked.
+    pub(crate) fn note_deferred(&self, seconds: u64) {
+        let queue = &self.partition.queue;
+        let noted = queue.index.lock().note_deferred(&self.partition.key, self.lane, self.span.start, seconds);
+        noted.into_iter().for_each(|changed| queue.finish_change(changed));
     }
 
     /// Puts a batch of one record into the rejected store. Until it is acknowledged, it still comes again.
@@ -97,7 +208,8 @@ impl Queue {
         let cache = self.read_cache.lock();
         // Appends look whether a partition lingers under this lock, so that none comes in between.
         let mut index = self.index.lock();
-        let Some(choice) = index.choose(key, None).filter(|choice| !choice.complete) else { return false };
+        let choice = index.choose(key, Asked::Flow(None)).filter(|choice| !choice.complete);
+        let Some(choice) = choice else { return false };
         let limits = &self.config.batch;
         let lingers = cache.peek(choice.lane.segment).is_some_and(|segment| {
             !segment.available(choice.lane.lane, &(choice.start..choice.end), limits).fills(limits)
@@ -108,19 +220,20 @@ impl Queue {
         lingers
     }
 
-    /// A batch of a partition: the one at `asked` again, if it is in flight, else the next one. Unless several may be in
-    /// flight, that is the same one until it is acknowledged. `force` sends what lingers.
+    /// A batch of a partition. In its flow that is the one at `asked` again, if it is in flight, else the next one; unless
+    /// several may be in flight, it is the same one until it is acknowledged. `force` sends what lingers.
     ///
     /// The batch is chosen with the index, read without it, and put in flight if the choice still holds; else another one is
     /// chosen.
     pub(super) fn next(
         self: &Arc<Self>,
         key: &Arc<str>,
-        asked: Option<BatchStart>,
+        asked: Asked,
         now: SystemTime,
         force: bool,
     ) -> Result<Next, SpoolError> {
-        if let Some(asked) = asked {
+        let flows = asked.purpose() == Purpose::Flow;
+        if let Asked::Flow(Some(asked)) = asked {
             // It may be held since it was sent.
             self.index.lock().put_back(key, asked);
         }
@@ -131,7 +244,7 @@ impl Queue {
                 Err(SpoolError::Closed) if self.choose(key, asked).as_ref() != Some(&choice) => continue,
                 Err(error) if choice.complete && error.is_io() => {
                     self.hold(key, &choice, &error);
-                    continue;
+                    if flows { continue } else { return Err(error) }
                 }
                 segment => segment?,
             };
@@ -143,6 +256,8 @@ impl Queue {
             }
             let collected = match self.read(&segment, &choice) {
                 Ok(Collection::Batch(collected)) => collected,
+                // One that is to be tried before its turn is lost in its turn.
+                Ok(Collection::Nothing(_)) if asked.purpose() == Purpose::Control => return Ok(Next::Skipped),
                 // Damage took all of them. They are gone, so the lane goes on behind them.
                 Ok(Collection::Nothing(end)) => match self.skip(key, asked, &choice, end, 0) {
                     Some(_) => return Ok(Next::Skipped),
@@ -150,30 +265,45 @@ impl Queue {
                 },
                 Err(error) if choice.complete && error.is_io() => {
                     self.hold(key, &choice, &error);
-                    continue;
+                    if flows { continue } else { return Err(error) }
                 }
                 Err(error) => return Err(error),
             };
             if self.is_expired(&collected, now) {
+                if asked.purpose() == Purpose::Control {
+                    return Ok(Next::Skipped);
+                }
                 let Some(expired) = self.skip(key, asked, &choice, collected.end, collected.records) else { continue };
                 let between = (collected.first_timestamp, collected.last_timestamp);
                 self.lose(key, LossReason::Expired, expired, Some(between));
                 // A call skips one batch, so that the thread is not held by all that is too old.
                 return Ok(Next::Skipped);
             }
-            let Ok(admitted) = self.admit(key, asked, &choice, collected.end) else {
-                // It could be another batch after a restart. The batches of what is complete are the same then.
-                self.complete_active(choice.lane.segment);
-                continue;
+            let admitted = match self.admit(key, asked, &choice, collected.end) {
+                Err(error) if !flows => return Err(error),
+                Err(_) => {
+                    // It could be another batch after a restart. The batches of what is complete are the same then.
+                    self.complete_active(choice.lane.segment);
+                    continue;
+                }
+                Ok(admitted) => admitted,
             };
             let Some(admitted) = admitted else { continue };
-            self.look_ahead(&choice, collected.end, admitted);
+            if flows {
+                self.look_ahead(&choice, collected.end, admitted);
+            }
+            if admitted.ask_to_settle {
+                self.ask(Job::SettleSoon);
+            }
             let partition = Partition { queue: self.clone(), key: key.clone() };
-            return Ok(Next::Batch(Box::new(batch_of(partition, choice.lane, choice.start, *collected))));
+            let mut batch = batch_of(partition, choice.lane, choice.start, *collected);
+            batch.parked = asked.purpose() == Purpose::Trial;
+            batch.deferred = admitted.deferred;
+            return Ok(Next::Batch(Box::new(batch)));
         }
     }
 
-    fn choose(&self, key: &str, asked: Option<BatchStart>) -> Option<Choice> {
+    fn choose(&self, key: &str, asked: Asked) -> Option<Choice> {
         self.index.lock().choose(key, asked)
     }
 
@@ -196,13 +326,7 @@ impl Queue {
 
     /// Puts a batch in flight, unless the choice does not hold any more. Where its end does not follow from what is stored, it is
     /// on disk before.
-    fn admit(
-        &self,
-        key: &Arc<str>,
-        asked: Option<BatchStart>,
-        choice: &Choice,
-        end: u64,
-    ) -> Result<Option<Admitted>, SpoolError> {
+    fn admit(&self, key: &Arc<str>, asked: Asked, choice: &Choice, end: u64) -> Result<Option<Admitted>, SpoolError> {
         match self.index.lock().admit(key, asked, choice, end, Ending::Stored) {
             Admission::Admitted(admitted) => return Ok(Some(admitted)),
             Admission::Outdated => return Ok(None),
@@ -214,7 +338,7 @@ impl Queue {
             drop(index);
             let Some(before) = before else { return Ok(None) };
             let mut cursor = before.clone();
-            cursor.fix_end(end);
+            asked.purpose().fix_ends(&mut cursor, &(choice.start..end));
             self.persist(cursors, choice.lane, &cursor, before)?;
             let mut index = self.index.lock();
             match index.admit(key, asked, choice, end, Ending::Written) {
@@ -255,6 +379,8 @@ fn batch_of(partition: Partition, lane: LaneId, start: u64, collected: Collected
         body: collected.body.finish().into(),
         content_type: collected.content_type,
         response_protocol: collected.response_protocol,
+        parked: false,
+        deferred: 0,
         lane,
         span,
         first_timestamp: collected.first_timestamp,
@@ -390,32 +516,54 @@ impl Queue {
         written
     }
 
-    /// Splits a batch: its halves come in its place, under ids of their own.
+    /// Cuts a batch where these records begin: its parts come in its place, under ids of their own, or are parked if it was.
     ///
     /// # Errors
     ///
-    /// If that cannot be kept: the batch is not split then, or after a restart the whole could follow its half.
-    fn split(&self, batch: &Batch) -> Result<(), SpoolError> {
+    /// If that cannot be kept: the batch is not cut then, or after a restart the whole could follow its part.
+    fn cut(&self, batch: &Batch, points: &[u64]) -> Result<(), SpoolError> {
         let (key, lane, span) = (&batch.partition.key, batch.lane, &batch.span);
         self.with_cursors(|cursors| {
-            let index = self.index.lock();
-            let split = index.cursor_of_split(key, lane, span).zip(index.cursor(key, lane));
-            drop(index);
-            let Some((cursor, before)) = split else { return Ok(()) };
+            let before = self.index.lock().cursor_of_given_out(key, lane, span);
+            let Some(before) = before else { return Ok(()) };
+            let mut cursor = before.clone();
+            cursor.cut(span, points);
             self.persist(cursors, lane, &cursor, before)?;
-            self.index.lock().split(key, lane, span);
+            self.index.lock().cut(key, lane, span, points);
             Ok(())
         })
     }
 
+    /// See [`Batch::ack_up_to`].
+    fn ack_up_to(&self, batch: &Batch, records: u64) -> Result<bool, SpoolError> {
+        let (key, lane, span) = (&batch.partition.key, batch.lane, &batch.span);
+        let end = span.start.saturating_add(records);
+        if batch.records != span.end - span.start || end > span.end {
+            return Ok(false);
+        }
+        let acked = self.with_cursors(|cursors| {
+            let before = self.index.lock().cursor_of_given_out(key, lane, span);
+            let Some(before) = before else { return Ok(None) };
+            let mut cursor = before.clone();
+            cursor.fix_end(span.end);
+            cursor.ack(&(span.start..end));
+            self.persist(cursors, lane, &cursor, before)?;
+            Ok(self.index.lock().ack(key, lane, span, end))
+        })?;
+        if let Some(acked) = acked {
+            self.finish_ack(lane, acked);
+        }
+        Ok(true)
+    }
+
     /// Goes on behind records that will not be delivered, of which `whole` can be read. Returns how many of those did not
     /// just report gaps, which are reported again; `None` if the choice does not hold any more.
-    fn skip(&self, key: &Arc<str>, asked: Option<BatchStart>, choice: &Choice, end: u64, whole: u64) -> Option<u64> {
+    fn skip(&self, key: &Arc<str>, asked: Asked, choice: &Choice, end: u64, whole: u64) -> Option<u64> {
         let span = choice.start..end;
         let mut index = self.index.lock();
         // Put in flight first, as what is delivered: others of the lane may be.
-        match index.admit(key, asked, choice, end, Ending::Stored) {
-            Admission::Admitted(_) => {}
+        let admitted = match index.admit(key, asked, choice, end, Ending::Stored) {
+            Admission::Admitted(admitted) => admitted,
             Admission::Outdated => return None,
             Admission::UnknownEnd => {
                 drop(index);
@@ -423,8 +571,9 @@ impl Queue {
                 self.complete_active(choice.lane.segment);
                 return None;
             }
-        }
-        let delivered = index.ack(key, choice.lane, &span)?;
+        };
+        let mut delivered = index.ack(key, choice.lane, &span, end)?;
+        delivered.ask_to_settle |= admitted.ask_to_settle;
         let unreported = index.take_reported(choice.lane.segment, key, &span);
         drop(index);
         self.finish_ack(choice.lane, delivered);
@@ -443,6 +592,14 @@ impl Queue {
             self.ask(Job::Remove(lane.segment));
         }
         self.progress.notify_all();
+    }
+
+    /// Has a cursor written that changed, and the partition given out that may go on.
+    fn finish_change(&self, changed: Changed) {
+        if changed.ask_to_settle {
+            self.ask(Job::SettleSoon);
+        }
+        self.wake();
     }
 
     fn put_rejected(&self, records: &[RejectedRecord]) -> Result<(), SpoolError> {

@@ -10,7 +10,7 @@ use super::coding::Coding;
 use super::entry::{self, EntryHead, MAX_RECORD_BYTES, Part, StoredLimits, nanos, stored_key};
 use super::files::remove_dir;
 use super::gap::Gap;
-use super::index::{Choice, Index};
+use super::index::{Asked, Choice, Index};
 use super::jobs::Job;
 use super::lock::Guard;
 use super::position::SegmentId;
@@ -186,7 +186,7 @@ impl Queue {
             choice.lane.segment != active.id()
                 || active.segment.available(added.entry.lane, &(choice.start..choice.end), limits).fills(limits)
         };
-        if index.choose(&added.key, None).is_none_or(fills) {
+        if index.choose(&added.key, Asked::Flow(None)).is_none_or(fills) {
             index.fill(&added.key);
         }
     }

@@ -139,17 +139,22 @@ fn what_lingers_waits_until_it_is_full_old_or_forced() {
     append(&spool, "a", &lines(0..2));
     let now = SystemTime::now();
     assert!(
-        matches!(spool.queue.next(&key, None, now, false), Ok(Next::Linger(left)) if left <= Duration::from_secs(60))
+        matches!(spool.queue.next(&key, Asked::Flow(None), now, false), Ok(Next::Linger(left)) if left <= Duration::from_secs(60))
     );
-    assert!(matches!(spool.queue.next(&key, None, now + Duration::from_secs(61), false), Ok(Next::Batch(_))));
+    assert!(matches!(
+        spool.queue.next(&key, Asked::Flow(None), now + Duration::from_secs(61), false),
+        Ok(Next::Batch(_))
+    ));
     let spool_dir = tempfile::tempdir().unwrap();
     config.dir = spool_dir.path().to_owned();
     let spool = open(&config);
     append(&spool, "a", &lines(0..2));
-    assert!(matches!(spool.queue.next(&key, None, now, true), Ok(Next::Batch(batch)) if batch.records == 2));
+    assert!(
+        matches!(spool.queue.next(&key, Asked::Flow(None), now, true), Ok(Next::Batch(batch)) if batch.records == 2)
+    );
     append(&spool, "b", &lines(0..4));
     assert!(
-        matches!(spool.queue.next(&Arc::from("b"), None, now, false), Ok(Next::Batch(batch)) if batch.records == 3)
+        matches!(spool.queue.next(&Arc::from("b"), Asked::Flow(None), now, false), Ok(Next::Batch(batch)) if batch.records == 3)
     );
 }
 

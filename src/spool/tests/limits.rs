@@ -205,11 +205,11 @@ fn what_is_too_old_is_given_up_a_batch_at_a_time() {
     let key = spool.checkout().unwrap().key.clone();
     let later = SystemTime::now() + Duration::from_secs(3601);
     assert!(
-        matches!(spool.queue.next(&key, None, later - Duration::from_secs(60), false), Ok(Next::Batch(batch)) if batch.records == 4)
+        matches!(spool.queue.next(&key, Asked::Flow(None), later - Duration::from_secs(60), false), Ok(Next::Batch(batch)) if batch.records == 4)
     );
     // Its gap record is as old by this clock: it is reported again, and counted once.
     for _ in 0..5 {
-        assert!(matches!(spool.queue.next(&key, None, later, false), Ok(Next::Skipped)));
+        assert!(matches!(spool.queue.next(&key, Asked::Flow(None), later, false), Ok(Next::Skipped)));
         all_reported(&spool);
     }
     assert_eq!(spool.lost(LossReason::Expired), 10);

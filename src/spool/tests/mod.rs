@@ -10,6 +10,7 @@ mod losses;
 mod others_losses;
 mod recovery;
 mod rejected;
+mod suspects;
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,6 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use super::coding::Coding;
 use super::gap::{Gap, GapEncoder};
+use super::index::Asked;
 use super::jobs::Job;
 use super::open::Spool;
 use super::partition::{Batch, Partition};

@@ -31,7 +31,7 @@ fn a_batch_that_is_split_where_an_entry_is_damaged_leaves_nothing_else_out() {
     let batch = next_of(&partition).unwrap();
     assert_eq!(batch.records, 7);
     // Its middle lies just behind what is missing.
-    let half = spool.queue.index.lock().choose("a", None).map(|choice| choice.start);
+    let half = spool.queue.index.lock().choose("a", Asked::Flow(None)).map(|choice| choice.start);
     assert_eq!(half, Some(0));
     batch.split().unwrap();
     drop(batch);
