@@ -197,8 +197,9 @@ impl Sender {
                 if end == 0 {
                     return step(Retry::Backoff, Some(failed(None)));
                 }
-                match receipt.reject_some(&rejections) {
-                    Ok(true) => receipt.ack_up_to(end, rejections.len() as u64),
+                let kept = receipt.reject_some(&rejections);
+                match kept.and_then(|kept| if kept { receipt.ack_up_to(end, rejections.len() as u64) } else { Ok(false) }) {
+                    Ok(true) => {}
                     Ok(false) => return step(Retry::Backoff, Some(Failed { suspicion: Suspicion::Content, ..failed(None) })),
                     Err(error) => return receipt.not_kept(&reason, &error),
                 }
@@ -277,9 +278,12 @@ impl<B: Batch> Receipt<'_, B> {
     }
 
     /// The same for its first records.
-    fn ack_up_to(&self, records: u64, rejected: u64) {
-        self.count(records, rejected);
-        self.batch.ack_up_to(records);
+    fn ack_up_to(&self, records: u64, rejected: u64) -> Result<bool, SpoolError> {
+        let acked = self.batch.ack_up_to(records)?;
+        if acked {
+            self.count(records, rejected);
+        }
+        Ok(acked)
     }
 
     /// Before anybody sees that it is acknowledged.
@@ -483,7 +487,7 @@ mod tests {
     fn a_batch_that_is_refused_is_left_to_who_decides_with_what_was_said_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let setup = setup(dir.path(), [judged(Verdict::Rejected), judged(Verdict::TooLarge), interrupted()]);
-        let mut failed = || {
+        let failed = || {
             let Step::Failed(failure) = setup.step(1) else { panic!() };
             failure.failed.unwrap()
         };
@@ -562,7 +566,7 @@ mod tests {
         let setup = setup(dir.path(), (0..3).map(|_| judged(Verdict::Unconfirmed)));
         let partition = setup.spool.partition("tenant");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut step = |unconfirmed| {
+        let step = |unconfirmed| {
             let batch = Task::new(partition.clone()).take(SystemTime::now(), false).unwrap();
             let tries = Tries { unconfirmed, ..Tries::default() };
             runtime.block_on(setup.sender.attempt(&*batch, &tries, SystemTime::now()))

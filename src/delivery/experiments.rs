@@ -239,8 +239,7 @@ impl<S: Source> Schedule<S> {
                 }
             },
             (Move::Control(control), _) if self.experiments.have_room(now) => {
-                self.report_failure(&task, failure, false);
-                task.purpose = Purpose::Control { of: Box::new(failed.clone()), control };
+                task.purpose = Purpose::Control { of: Box::new((failure.clone(), failed.clone())), control };
                 self.experiments.running += 1;
                 self.due.push_back(task);
             }
@@ -284,7 +283,7 @@ impl<S: Source> Schedule<S> {
     ) {
         self.experiments.running = self.experiments.running.saturating_sub(1);
         let Purpose::Control { of, .. } = std::mem::replace(&mut task.purpose, Purpose::InOrder) else { return };
-        let Some(start) = task.start else { return };
+        let (Some(start), (failure, failed)) = (task.start, *of) else { return };
         let now = Instant::now();
         let next = match (step, &control) {
             (Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_), Some(control)) => {
@@ -292,14 +291,14 @@ impl<S: Source> Schedule<S> {
                 self.experiments.taken_at = Some(now);
                 self.experiments.blame(&task.partition).control_taken(start, control.start(), begun.request, now)
             }
-            (Step::Failed(failure), Some(control)) => {
+            (Step::Failed(of_control), Some(control)) => {
                 control.put_back();
-                self.sender.counters.set_last_error(failure.reason);
-                match failure.failed {
-                    Some(failed) => {
+                self.sender.counters.set_last_error(of_control.reason);
+                match of_control.failed {
+                    Some(of_control) => {
                         let unsent = task.partition.unsent();
                         let blame = self.experiments.blame(&task.partition);
-                        blame.control_failed(start, control.start(), &of, failed.suspicion, unsent)
+                        blame.control_failed(start, control.start(), &failed, of_control.suspicion, unsent)
                     }
                     None => Move::Retry,
                 }
@@ -310,8 +309,7 @@ impl<S: Source> Schedule<S> {
         if stopping {
             return;
         }
-        let failure = Failure { batch: String::new(), reason: of.reason.clone(), retry: Retry::Backoff, failed: None };
-        self.follow_move(task, &failure, &of, next, None, false);
+        self.follow_move(task, &failure, &failed, next, None, false);
     }
 
     /// Ends an experiment since the delivery stops.
@@ -447,7 +445,7 @@ impl<S: Source> Schedule<S> {
         let partition = task.partition.clone();
         let retry = self.retry;
         match (step, batch) {
-            (Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_), Some(batch)) => {
+            (Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_), Some(_)) => {
                 self.experiments.taken_at = Some(now);
                 self.experiments.blame(&partition).aside_taken(key, begun.request, now);
             }

@@ -5,10 +5,6 @@ use std::hash::Hash;
 
 use tokio::time::Instant;
 
-/// After so many rejections in a row, without a success in between, the endpoint seems to reject everything: from then on
-/// the partition is tried slowly. Ten at most find one record among 512.
-const MAX_REJECTIONS: u32 = 32;
-
 /// After so many requests in a row, of whichever partitions, that found no connection, the endpoint counts as down: until
 /// it responds, one request at a time probes it.
 const MAX_UNREACHABLE: u32 = 16;
@@ -22,15 +18,13 @@ struct Health {
     failing: bool,
     /// It is failing, and an operator has to act.
     held: bool,
-    /// How many times it was rejected since something of it was delivered.
-    rejections: u32,
     /// The ticket under which it lingers.
     lingering: Option<Ticket>,
 }
 
 impl Health {
     fn is_well(&self) -> bool {
-        !self.failing && !self.held && self.rejections == 0 && self.lingering.is_none()
+        !self.failing && !self.held && self.lingering.is_none()
     }
 }
 
@@ -76,7 +70,7 @@ impl<P: Clone + Eq + Hash> Partitions<P> {
     /// failing.
     pub(crate) fn delivered(&mut self, partition: &P) -> bool {
         let was_failing = self.failing > 0;
-        self.change(partition, |health| (health.failing, health.held, health.rejections) = (false, false, 0));
+        self.change(partition, |health| (health.failing, health.held) = (false, false));
         was_failing && self.failing == 0
     }
 
@@ -91,32 +85,10 @@ impl<P: Clone + Eq + Hash> Partitions<P> {
         }
     }
 
-    /// Notes that the partition was rejected.
-    pub(crate) fn rejected(&mut self, partition: &P) -> Rejections {
-        let count = self.change(partition, |health| {
-            health.rejections = health.rejections.saturating_add(1);
-            health.rejections
-        });
-        match count {
-            ..MAX_REJECTIONS => Rejections::Few,
-            MAX_REJECTIONS => Rejections::Everything,
-            _ => Rejections::StillEverything,
-        }
-    }
-
     /// Notes that the partition lingers under a ticket, or no longer does. Returns the ticket of before.
     pub(crate) fn set_lingering(&mut self, partition: &P, ticket: Option<Ticket>) -> Option<Ticket> {
         self.change(partition, |health| std::mem::replace(&mut health.lingering, ticket))
     }
-}
-
-/// How much of a partition was rejected in a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rejections {
-    Few,
-    /// It seems to be everything, for the first time.
-    Everything,
-    StillEverything,
 }
 
 /// Whether the endpoint can be reached.
@@ -182,19 +154,6 @@ mod tests {
         assert_eq!(partitions.failed(&"a", true), Change::Held);
         assert_eq!(partitions.failed(&"a", false), Change::Worse);
         assert_eq!(partitions.failed(&"a", true), Change::Held);
-    }
-
-    #[test]
-    fn everything_seems_rejected_after_thirty_two_in_a_row() {
-        let mut partitions = Partitions::default();
-        for _ in 1..32 {
-            assert_eq!(partitions.rejected(&"a"), Rejections::Few);
-        }
-        assert_eq!(partitions.rejected(&"a"), Rejections::Everything);
-        assert_eq!(partitions.rejected(&"a"), Rejections::StillEverything);
-        assert_eq!(partitions.rejected(&"b"), Rejections::Few);
-        partitions.delivered(&"a");
-        assert_eq!(partitions.rejected(&"a"), Rejections::Few);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod concurrency;
 mod experiments;
 mod gzip;
 mod health;
-#[cfg(any())]
+#[cfg(test)]
 mod model;
 mod retry;
 mod schedule;

@@ -536,7 +536,7 @@ fn run(case: &Case) -> Result<(), TestCaseError> {
         .into_iter()
         .flat_map(|record| {
             let text = String::from_utf8(record.body).unwrap();
-            let inferred = record.inferred;
+            let inferred = false;
             text.lines().map(|line| (Line::parse(line), inferred)).collect::<Vec<_>>()
         })
         .collect();

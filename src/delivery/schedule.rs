@@ -221,7 +221,7 @@ impl<S: Source> Schedule<S> {
         let wall = SystemTime::now();
         let batch = match &task.purpose {
             Purpose::InOrder => task.take(wall, force).map_err(Some)?,
-            Purpose::Control { control, .. } => task.take_control(*control).map_err(Some)?,
+            Purpose::Control { control, .. } => task.take_control(*control, wall).map_err(Some)?,
             Purpose::Aside => self.take_aside(task, now)?,
         };
         task.tries.since.get_or_insert(now.into_std());

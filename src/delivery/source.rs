@@ -42,15 +42,15 @@ pub(crate) trait Partition: Clone + Debug + Eq + Hash + Send + 'static {
 
     fn trial(&self, at: BatchStart, now: SystemTime) -> Result<Next<Self::Batch>, SpoolError>;
 
-    fn control(&self, ahead: u64) -> Result<Option<Box<Self::Batch>>, SpoolError>;
+    fn control(&self, ahead: u64, now: SystemTime) -> Result<Option<Box<Self::Batch>>, SpoolError>;
 
-    fn control_again(&self, at: BatchStart) -> Result<Option<Box<Self::Batch>>, SpoolError>;
+    fn control_again(&self, at: BatchStart, now: SystemTime) -> Result<Option<Box<Self::Batch>>, SpoolError>;
 
     fn unsent(&self) -> u64;
 
     fn parked(&self) -> Vec<(BatchStart, u64, u64)>;
 
-    fn park_before(&self, at: BatchStart);
+    fn park_before(&self, at: BatchStart) -> u64;
 }
 
 /// Records of a partition, and the ways in which they end. [`spool::Batch`] describes each call.
@@ -79,7 +79,7 @@ pub(crate) trait Batch: Debug + Send + Sync + 'static {
 
     fn ack(&self);
 
-    fn ack_up_to(&self, records: u64);
+    fn ack_up_to(&self, records: u64) -> Result<bool, SpoolError>;
 
     fn cut(&self, points: &[u64]) -> Result<(), SpoolError>;
 
@@ -147,12 +147,12 @@ impl Partition for spool::Partition {
         Self::trial(self, at, now)
     }
 
-    fn control(&self, ahead: u64) -> Result<Option<Box<spool::Batch>>, SpoolError> {
-        Self::control(self, ahead)
+    fn control(&self, ahead: u64, now: SystemTime) -> Result<Option<Box<spool::Batch>>, SpoolError> {
+        Self::control(self, ahead, now)
     }
 
-    fn control_again(&self, at: BatchStart) -> Result<Option<Box<spool::Batch>>, SpoolError> {
-        Self::control_again(self, at)
+    fn control_again(&self, at: BatchStart, now: SystemTime) -> Result<Option<Box<spool::Batch>>, SpoolError> {
+        Self::control_again(self, at, now)
     }
 
     fn unsent(&self) -> u64 {
@@ -163,8 +163,8 @@ impl Partition for spool::Partition {
         Self::parked(self)
     }
 
-    fn park_before(&self, at: BatchStart) {
-        Self::park_before(self, at);
+    fn park_before(&self, at: BatchStart) -> u64 {
+        Self::park_before(self, at)
     }
 }
 
@@ -224,8 +224,8 @@ impl Batch for spool::Batch {
         Self::ack(self);
     }
 
-    fn ack_up_to(&self, records: u64) {
-        Self::ack_up_to(self, records);
+    fn ack_up_to(&self, records: u64) -> Result<bool, SpoolError> {
+        Self::ack_up_to(self, records)
     }
 
     fn cut(&self, points: &[u64]) -> Result<(), SpoolError> {
@@ -245,7 +245,7 @@ impl Batch for spool::Batch {
     }
 
     fn reject_inferred(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError> {
-        Self::reject_inferred(self, status, response, now)
+        Self::reject(self, status, response, now)
     }
 
     fn reject(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError> {

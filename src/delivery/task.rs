@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::delivery::attempt::{Step, Tries};
+use crate::delivery::attempt::{Failure, Step, Tries};
 use crate::delivery::blame::{Control, Failed};
 use crate::delivery::source::{Batch, Partition};
 use crate::error::SpoolError;
@@ -14,7 +14,7 @@ pub(crate) enum Purpose {
     /// Its batches are sent in order.
     InOrder,
     /// A record from behind is sent, since its batch failed like this.
-    Control { of: Box<Failed>, control: Control<BatchStart> },
+    Control { of: Box<(Failure, Failed)>, control: Control<BatchStart> },
     /// The batches that are parked are tried.
     Aside,
 }
@@ -61,10 +61,10 @@ impl<P: Partition> Task<P> {
     }
 
     /// Takes a record from behind its batch.
-    pub(crate) fn take_control(&self, control: Control<BatchStart>) -> Result<Box<P::Batch>, Step> {
+    pub(crate) fn take_control(&self, control: Control<BatchStart>, now: SystemTime) -> Result<Box<P::Batch>, Step> {
         let taken = match control {
-            Control::Ahead(records) => self.partition.control(records),
-            Control::Again(at) => self.partition.control_again(at),
+            Control::Ahead(records) => self.partition.control(records, now),
+            Control::Again(at) => self.partition.control_again(at, now),
         };
         taken.map_err(|error| Step::unreadable(&error))?.ok_or(Step::Empty)
     }
