@@ -41,11 +41,6 @@ pub enum SpoolEvent {
         /// The endpoint's response, in words.
         reason: String,
     },
-    /// The rejected store is full: its oldest records are evicted.
-    RejectedEvicted {
-        /// The number of records that are evicted at once.
-        records: u64,
-    },
     /// The endpoint rejects every record of a partition, at least 32 in a row.
     EverythingRejected {
         /// The endpoint's response, in words.
@@ -150,7 +145,7 @@ impl SpoolEvent {
             };
         }
         name_of! {
-            DeliveryFailing BatchHeld DeliveryResumed RecordsRejected RejectedEvicted EverythingRejected RecordsLost EncodeFailed
+            DeliveryFailing BatchHeld DeliveryResumed RecordsRejected EverythingRejected RecordsLost EncodeFailed
             BufferFull CommitFailed CommitRecovered DiskFull SegmentAbandoned SegmentNotSynced SegmentDamaged
             SegmentHeld SegmentReleased
             CursorDamaged CursorNotWritten AdoptionFailed HousekeepingFailed GapNotReported CloseFailed
@@ -186,11 +181,6 @@ impl SpoolEvent {
                 batch = batch.as_str(),
                 reason = reason.as_str(),
                 message = "The endpoint rejects records for good. They are in the rejected store. Further ones are counted only."
-            ),
-            Self::RejectedEvicted { records } => warn!(
-                name: "Spool.RejectedEvicted",
-                records = *records,
-                message = "The rejected store is full. Its oldest records are evicted."
             ),
             Self::EverythingRejected { reason } => warn!(
                 name: "Spool.EverythingRejected",

@@ -122,20 +122,22 @@ fn a_partition_that_is_rejected_does_not_hold_the_others() {
 }
 
 #[test]
-fn the_rejected_store_outlives_the_exporter_and_is_bounded() {
+fn the_rejected_store_outlives_the_exporter_and_when_it_is_full_what_is_rejected_waits() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_always(Answer::status(400));
     let service = Service::simple(exporter(&receiver, &spool).with_max_rejected_bytes(20_000));
     service.store_all("bad", 1..=100);
-    service.deliver();
-    assert_eq!(service.handle.stats().rejected_records, 100);
+    let is_full = |error: &String| error.contains("the rejected store") && error.contains("20000 bytes");
+    let stats = service.wait_for_stats("a full store", |stats| stats.last_error.as_ref().is_some_and(is_full));
+    assert_eq!(stats.pending_records, 100 - stats.rejected_records, "nothing is lost");
     drop(service);
 
+    receiver.go_down();
     let service = Service::simple(exporter(&receiver, &spool));
     let rejected = service.handle.rejected().expect("the rejected store");
     assert!(!rejected.is_empty() && rejected.len() < 60, "{}", rejected.len());
-    let last: serde_json::Value = serde_json::from_slice(&rejected.last().expect("one").body).expect("JSON");
-    assert_eq!(last[0]["message"], name("bad", 100));
+    let first: serde_json::Value = serde_json::from_slice(&rejected.first().expect("one").body).expect("JSON");
+    assert_eq!(first[0]["message"], name("bad", 1));
     let files = std::fs::read_dir(spool.path().join("rejected")).expect("a directory").flatten();
     let bytes: u64 = files.map(|file| file.metadata().expect("a file").len()).sum();
     assert!(bytes <= 20_000, "{bytes} bytes");
