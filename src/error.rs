@@ -111,6 +111,17 @@ pub enum SpoolError {
         /// The limit that is reached.
         reason: String,
     },
+    /// The store of rejected records is full: nothing gives way, and what was rejected waits until there is room.
+    #[error(
+        "the rejected store `{}` is full: it may have {max_bytes} bytes; export and delete records, or raise its limit",
+        path.display()
+    )]
+    RejectedStoreFull {
+        /// The directory of the store.
+        path: PathBuf,
+        /// The most bytes that it may have.
+        max_bytes: u64,
+    },
     /// This build of the crate lacks a feature that the stored records need.
     #[error("to {action}, this crate needs its feature `{feature}`")]
     MissingFeature {

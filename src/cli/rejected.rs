@@ -41,7 +41,7 @@ enum Command {
     },
     /// Retry rejected records, and delete those that are delivered
     ///
-    /// Each record is sent alone, under the same `Idempotency-Key`. Exits with 1 if a record is rejected again. Stops and
+    /// Each record is sent alone, or with the batch that was rejected as a whole, under the same `Idempotency-Key`. Exits with 1 if a record is rejected again. Stops and
     /// exits with 3 if the endpoint cannot be reached, or if its response is about the endpoint and not about the record
     /// (overload, credentials, address).
     Retry {
@@ -75,7 +75,7 @@ pub(super) fn run(args: Args) -> Outcome {
 
 fn list(spool: &Spool) -> Outcome {
     let (directory, mut screen) = spool.open()?;
-    let mut table = Table::new(&["ID", "REJECTED", ">STATUS", "PARTITION", ">BYTES", "RESPONSE"]);
+    let mut table = Table::new(&["ID", "REJECTED", ">STATUS", "PARTITION", ">RECORDS", ">BYTES", "RESPONSE"]);
     let kept = directory.rejected().read()?;
     for record in &kept.records {
         if screen.json {
@@ -85,6 +85,8 @@ fn list(spool: &Spool) -> Outcome {
                 "status": record.status,
                 "partition": record.partition_key,
                 "content_type": record.content_type,
+                "records": record.records,
+                "inferred": record.inferred,
                 "bytes": record.body.len(),
                 "response": record.response,
             }))?;
@@ -95,6 +97,7 @@ fn list(spool: &Spool) -> Outcome {
             time::seconds(record.rejected_at),
             record.status.to_string(),
             partition(&record.partition_key),
+            record.records.to_string(),
             record.body.len().to_string(),
             brief(&record.response),
         ]);
@@ -138,6 +141,7 @@ fn show(spool: &Spool, id: &str) -> Outcome {
             ("status", record.status.to_string()),
             ("response", record.response.trim().to_owned()),
             ("type", record.content_type.clone()),
+            ("records", said_records(record)),
         ] {
             screen.line(&format!("{name:<9}  {value}"))?;
         }
@@ -149,6 +153,12 @@ fn show(spool: &Spool, id: &str) -> Outcome {
     }
     screen.flush()?;
     Ok(End::Done)
+}
+
+/// How many records it is, and how it is known that they were rejected.
+fn said_records(record: &RejectedRecord) -> String {
+    let inferred = if record.inferred { ", rejected as a whole: some of them were rejected alone" } else { "" };
+    format!("{}{inferred}", record.records)
 }
 
 fn export(spool: &Spool) -> Outcome {
@@ -220,7 +230,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
             let is_about_the_record = match &judgement.verdict {
                 Verdict::Delivered | Verdict::Unconfirmed => {
                     store.remove(&record.batch_id)?;
-                    taken += 1;
+                    taken += record.records;
                     true
                 }
                 Verdict::Rejected
@@ -228,7 +238,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
                 | Verdict::DeliveredPartially { .. }
                 | Verdict::DeliveredUpTo { rejection: Some(_), .. }
                 | Verdict::DeliveredExcept(_) => {
-                    rejected += 1;
+                    rejected += record.records;
                     true
                 }
                 Verdict::Retry | Verdict::Hold | Verdict::Unreadable | Verdict::DeliveredUpTo { .. } => false,
@@ -241,7 +251,7 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
         }
         Ok(None)
     });
-    let left = selected.len() as u64 - taken - rejected;
+    let left = kept.record_count() - taken - rejected;
     if !screen.json {
         screen.line(&format!("{} delivered, {rejected} rejected again, {left} left", records(taken)))?;
     }
@@ -257,13 +267,13 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     })
 }
 
-/// The request that carries a record alone, as it was and under the same id.
+/// The request that carries what a file has, as it was and under the same id.
 fn request(record: &RejectedRecord, timeout: Duration) -> Request {
     Request {
         context: BatchContext {
             id: record.batch_id.clone(),
             partition_key: record.partition_key.clone(),
-            records: 1,
+            records: usize::try_from(record.records).unwrap_or(usize::MAX),
             bytes: record.body.len(),
             first_timestamp: record.rejected_at,
             last_timestamp: record.rejected_at,

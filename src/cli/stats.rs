@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let quarantine_bytes: Option<u64> = quarantined.iter().map(crate::spool::inspect::SegmentFiles::disk_bytes).sum();
     let rejected_bytes = directory.rejected().bytes()?;
     let kept = directory.rejected().read()?;
-    let (rejected, rejected_damaged) = (kept.records.len() as u64, kept.damaged.len());
+    let (rejected, rejected_damaged) = (kept.record_count(), kept.damaged.len());
     if screen.json {
         let partitions = partitions.iter().map(|(key, of)| {
             json!({

@@ -245,7 +245,7 @@ impl Batch for spool::Batch {
     }
 
     fn reject_inferred(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError> {
-        Self::reject(self, status, response, now)
+        Self::reject_inferred(self, status, response, now)
     }
 
     fn reject(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError> {

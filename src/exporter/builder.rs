@@ -587,7 +587,8 @@ impl LogExporterBuilder {
         self
     }
 
-    /// Sets the size of the rejected store, in bytes. Default: 16 MiB. The oldest records are evicted for new ones.
+    /// Sets the size of the rejected store, in bytes. Default: 16 MiB. It counts within the spool's limit, and is at most half
+    /// of it. When it is full, what the endpoint rejects waits in the spool until there is room.
     ///
     /// The store keeps the records that the endpoint rejected for good: see
     /// [`SpoolHandle::rejected`](crate::SpoolHandle::rejected).

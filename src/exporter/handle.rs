@@ -75,8 +75,8 @@ impl SpoolHandle {
 
     /// The records that the endpoint rejected for good, the oldest first, each with the endpoint's response.
     ///
-    /// The records are in the directory `rejected` of the spool, one JSON file each; a file may be deleted once its record
-    /// is dealt with. This method reads all of them into memory: at most
+    /// The records are in the directory `rejected` of the spool, one JSON file each, or one for a batch that was rejected as a
+    /// whole; a file may be deleted once its record is dealt with. This method reads all of them into memory: at most
     /// [`with_max_rejected_bytes`](crate::LogExporterBuilder::with_max_rejected_bytes), 16 MiB by default. A file that was
     /// altered or cannot be read is left out; `otel-spool verify` and `rejected list` name it.
     ///

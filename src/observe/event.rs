@@ -41,11 +41,6 @@ pub enum SpoolEvent {
         /// The endpoint's response, in words.
         reason: String,
     },
-    /// The rejected store is full: its oldest records are evicted.
-    RejectedEvicted {
-        /// The number of records that are evicted at once.
-        records: u64,
-    },
     /// A record fails alone while others are taken, for the first time, and is deferred: it is kept and tried again every ten
     /// minutes.
     RecordDeferred {
@@ -167,7 +162,7 @@ impl SpoolEvent {
             };
         }
         name_of! {
-            DeliveryFailing BatchHeld DeliveryResumed RecordsRejected RejectedEvicted RecordDeferred CompressionRefused DeliveryUnconfirmed RecordsLost EncodeFailed
+            DeliveryFailing BatchHeld DeliveryResumed RecordsRejected RecordDeferred CompressionRefused DeliveryUnconfirmed RecordsLost EncodeFailed
             BufferFull CommitFailed CommitRecovered DiskFull SegmentAbandoned SegmentNotSynced SegmentDamaged
             SegmentHeld SegmentReleased
             CursorDamaged CursorNotWritten AdoptionFailed HousekeepingFailed GapNotReported CloseFailed
@@ -203,11 +198,6 @@ impl SpoolEvent {
                 batch = batch.as_str(),
                 reason = reason.as_str(),
                 message = "The endpoint rejects records for good. They are in the rejected store. Further ones are counted only."
-            ),
-            Self::RejectedEvicted { records } => warn!(
-                name: "Spool.RejectedEvicted",
-                records = *records,
-                message = "The rejected store is full. Its oldest records are evicted."
             ),
             Self::RecordDeferred { batch, reason } => warn!(
                 name: "Spool.RecordDeferred",

@@ -234,5 +234,43 @@ mod tests {
             prop_assert!(cursor.end_of_acked() <= end);
             prop_assert_eq!(cursor.pending(end), u64::try_from(before).unwrap());
         }
+
+        /// What is acknowledged is parked no more, the rest of it stays so, and each record that was sent is one or the other, or
+        /// is to be sent again.
+        #[test]
+        fn suspects_are_what_was_parked_and_is_not_acknowledged(
+            parked in prop::collection::vec((0_u64..9, 1_u64..9, 0_u32..9), 0..8),
+            batches in prop::collection::vec((0_u64..80, 1_u64..9), 0..20),
+            sent in 0_u64..80,
+            end in 0_u64..80,
+        ) {
+            let mut cursor = LaneCursor { sent, ..LaneCursor::default() };
+            let mut expected = [None; 90];
+            let mut start = 0;
+            for (gap, len, deferred_seconds) in parked {
+                start += gap;
+                cursor.suspects.push(Suspect { records: start..start + len, deferred_seconds });
+                (start..start + len).filter(|record| *record < 90).for_each(|record| {
+                    expected[usize::try_from(record).unwrap()] = Some(deferred_seconds);
+                });
+                start += len;
+            }
+            for (start, len) in batches {
+                cursor.ack(&(start..start + len));
+            }
+            cursor.truncate(end);
+            let suspects: Vec<_> = cursor.suspects.iter().map(|suspect| suspect.records.clone()).collect();
+            prop_assert!(suspects.windows(2).all(|two| two[0].end <= two[1].start), "they overlap: {:?}", suspects);
+            let holes = cursor.holes();
+            let known = cursor.end_of_acked().max(suspects.last().map_or(0, |last| last.end)).max(sent.min(end));
+            for record in 0..90 {
+                let hole = holes.iter().filter(|(records, _)| records.contains(&record)).collect::<Vec<_>>();
+                let open = record < known && !cursor.is_acked(record);
+                prop_assert_eq!(hole.len(), usize::from(open), "record {} in {:?}", record, holes);
+                if open {
+                    prop_assert_eq!(hole[0].1, expected[usize::try_from(record).unwrap()], "record {}", record);
+                }
+            }
+        }
     }
 }

@@ -98,9 +98,11 @@ pub(super) struct Found {
 
 impl Queue {
     pub(super) fn new(found: Found, config: SpoolConfig, hooks: SpoolHooks, jobs: Sender<Job>) -> Self {
+        // It counts within the spool's limit, and must not leave new records without room.
+        let max_rejected_bytes = config.limits.max_rejected_bytes.min(config.limits.max_bytes / 2);
         let writer = Writer { next_number: found.next_number, ..Writer::default() };
         Self {
-            rejected: Arc::new(RejectedStore::new(&config.dir, config.limits.max_rejected_bytes)),
+            rejected: Arc::new(RejectedStore::new(&config.dir, max_rejected_bytes)),
             config,
             hooks,
             cursors: Lock::new(Rank::CursorStore, CursorStore::new(found.dir.path.clone())),

@@ -185,8 +185,23 @@ impl Batch {
     }
 
     /// Puts a batch of one record into the rejected store. Until it is acknowledged, it still comes again.
+    ///
+    /// # Errors
+    ///
+    /// If the store is full, or cannot be written.
     pub(crate) fn reject(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError> {
-        self.partition.queue.put_rejected(&[rejected_record(self, status, response, now)])
+        self.partition.queue.rejected.put(&[rejected_record(self, status, response, now)])
+    }
+
+    /// Puts the whole batch into the rejected store, in one file: not each of its records was rejected alone. Until it is
+    /// acknowledged, it still comes again.
+    ///
+    /// # Errors
+    ///
+    /// If the store is full, or cannot be written.
+    pub(crate) fn reject_inferred(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError> {
+        let inferred = RejectedRecord { inferred: true, ..rejected_record(self, status, response, now) };
+        self.partition.queue.rejected.put(&[inferred])
     }
 
     /// See [`Queue::reject_some`].
@@ -244,7 +259,10 @@ impl Queue {
                 Err(SpoolError::Closed) if self.choose(key, asked).as_ref() != Some(&choice) => continue,
                 Err(error) if choice.complete && error.is_io() => {
                     self.hold(key, &choice, &error);
-                    if flows { continue } else { return Err(error) }
+                    if !flows {
+                        return Err(error);
+                    }
+                    continue;
                 }
                 segment => segment?,
             };
@@ -265,7 +283,10 @@ impl Queue {
                 },
                 Err(error) if choice.complete && error.is_io() => {
                     self.hold(key, &choice, &error);
-                    if flows { continue } else { return Err(error) }
+                    if !flows {
+                        return Err(error);
+                    }
+                    continue;
                 }
                 Err(error) => return Err(error),
             };
@@ -602,14 +623,6 @@ impl Queue {
         self.wake();
     }
 
-    fn put_rejected(&self, records: &[RejectedRecord]) -> Result<(), SpoolError> {
-        let evicted = self.rejected.put(records)?;
-        if evicted > 0 {
-            self.report_event(SpoolEvent::RejectedEvicted { records: evicted });
-        }
-        Ok(())
-    }
-
     /// Puts some of a batch's records into the rejected store, each as if it had been sent alone. False, and nothing, if it
     /// is not known which they are, because damage took others.
     fn reject_some(
@@ -634,12 +647,12 @@ impl Queue {
             let alone = batch_of(batch.partition.clone(), batch.lane, number, *collected);
             records.push(rejected_record(&alone, status, response, now));
         }
-        self.put_rejected(&records).map(|()| true)
+        self.rejected.put(&records).map(|()| true)
     }
 }
 
-/// A batch of one record as it is kept in the rejected store.
-fn rejected_record(batch: &Batch, status: u16, response: &str, now: SystemTime) -> RejectedRecord {
+/// A batch as it is kept in the rejected store.
+pub(super) fn rejected_record(batch: &Batch, status: u16, response: &str, now: SystemTime) -> RejectedRecord {
     RejectedRecord {
         batch_id: batch.id.clone(),
         partition_key: batch.partition.to_string(),
@@ -648,6 +661,8 @@ fn rejected_record(batch: &Batch, status: u16, response: &str, now: SystemTime) 
         rejected_at: now,
         content_type: batch.content_type.clone(),
         response_protocol: batch.response_protocol,
+        records: batch.records,
+        inferred: false,
         body: batch.plain_body(),
     }
 }

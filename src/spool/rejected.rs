@@ -1,5 +1,5 @@
-//! [`RejectedStore`]: records that the receiver rejects for good, one file each, for a person to read. It touches that
-//! directory only.
+//! [`RejectedStore`]: records that the receiver rejects for good, for a person to read. A file holds a record, or a batch that
+//! was rejected as a whole. It touches that directory only.
 //!
 //! It lies beside the queues and is shared by all of them. A file is named after its batch, so that a record that is
 //! rejected again after a crash is there once. It begins with a checksum of the rest: a record that was altered is named,
@@ -30,7 +30,7 @@ const CRC_DIGITS: usize = 8;
 /// How much of the response is kept.
 const MAX_RESPONSE_BYTES: usize = 4 << 10;
 
-/// A record that the receiver rejected for good.
+/// A record that the receiver rejected for good, or a batch of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RejectedRecord {
@@ -48,7 +48,11 @@ pub struct RejectedRecord {
     pub content_type: String,
     /// How a response to it is read.
     pub response_protocol: ResponseProtocol,
-    /// The request's body before it was compressed: the record, alone in its framing.
+    /// How many records it is: 1, or those of a batch that was rejected as a whole.
+    pub records: u64,
+    /// Not each record of it was rejected alone: some of them were, and the others came with them.
+    pub inferred: bool,
+    /// The request's body before it was compressed: the record, alone in its framing, or all of them.
     pub body: Vec<u8>,
 }
 
@@ -82,6 +86,8 @@ impl RejectedRecord {
             response_protocol: text("response_protocol")
                 .and_then(|name| ResponseProtocol::from_name(&name))
                 .unwrap_or_default(),
+            records: value.get("records").map_or(Some(1), Value::as_u64).filter(|records| *records > 0)?,
+            inferred: value.get("inferred").map_or(Some(false), Value::as_bool)?,
             body,
         })
     }
@@ -107,7 +113,7 @@ fn split_crc(bytes: &[u8]) -> Option<(u32, &[u8])> {
 
 impl Serialize for RejectedRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("RejectedRecord", 8)?;
+        let mut fields = serializer.serialize_struct("RejectedRecord", 10)?;
         fields.serialize_field("rejected_at", &since_epoch(self.rejected_at).as_secs_f64())?;
         fields.serialize_field("status", &self.status)?;
         fields.serialize_field("response", &self.response)?;
@@ -115,6 +121,8 @@ impl Serialize for RejectedRecord {
         fields.serialize_field("partition_key", &self.partition_key)?;
         fields.serialize_field("content_type", &self.content_type)?;
         fields.serialize_field("response_protocol", self.response_protocol.name())?;
+        fields.serialize_field("records", &self.records)?;
+        fields.serialize_field("inferred", &self.inferred)?;
         match std::str::from_utf8(&self.body) {
             Ok(text) => fields.serialize_field("body", text)?,
             Err(_) => fields.serialize_field("body_base64", &BASE64_STANDARD.encode(&self.body))?,
@@ -165,6 +173,12 @@ impl std::fmt::Display for DamagedFile {
 }
 
 impl Kept {
+    /// How many records there are: a file may hold a whole batch.
+    #[cfg(feature = "cli")]
+    pub(crate) fn record_count(&self) -> u64 {
+        self.records.iter().fold(0, |count, record| count.saturating_add(record.records))
+    }
+
     fn damage(&mut self, batch_id: &str, reason: String) {
         self.damaged.push(DamagedFile { batch_id: batch_id.to_owned(), reason });
     }
@@ -206,50 +220,45 @@ impl RejectedStore {
         Self { dir: root.join("rejected"), max_bytes, bytes: AtomicU64::new(u64::MAX) }
     }
 
-    /// Keeps records, synced when this returns. The oldest make room for them: how many.
-    pub(super) fn put(&self, records: &[RejectedRecord]) -> Result<u64, SpoolError> {
+    /// Keeps records, synced when this returns. Those that are there already take the place of themselves.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room for all of them: none is kept then, and nothing gives way. A store without any takes them, however
+    /// large they are.
+    pub(super) fn put(&self, records: &[RejectedRecord]) -> Result<(), SpoolError> {
         ensure_in(&self.dir)?;
-        let mut evicted = 0;
-        for record in records {
-            evicted += self.write(record)?;
+        let files = records.iter().map(|record| Ok((self.path(record), record.to_file()?)));
+        let files: serde_json::Result<Vec<_>> = files.collect();
+        let files = files.map_err(|error| io_error("write", &self.dir, error.into()))?;
+        self.make_room(&files)?;
+        for (path, bytes) in &files {
+            let new = path.with_extension("new");
+            let written = write_synced(&new, bytes).and_then(|()| rename(&new, path));
+            written.map_err(|error| io_error("write", path, error))?;
         }
-        sync_dir(&self.dir)?;
-        Ok(evicted)
+        sync_dir(&self.dir)
     }
 
-    fn write(&self, record: &RejectedRecord) -> Result<u64, SpoolError> {
-        let bytes = record.to_file().map_err(|error| io_error("write", &self.dir, error.into()))?;
-        let evicted = self.make_room(bytes.len() as u64)?;
-        let path = self.dir.join(format!("{}.json", record.batch_id));
-        let new = path.with_extension("new");
-        let written = write_synced(&new, &bytes).and_then(|()| rename(&new, &path));
-        written.map_err(|error| io_error("write", &path, error))?;
-        Ok(evicted)
+    fn path(&self, record: &RejectedRecord) -> PathBuf {
+        self.dir.join(format!("{}.json", record.batch_id))
     }
 
-    /// How many records that took.
-    fn make_room(&self, needed: u64) -> Result<u64, SpoolError> {
-        let known = self.bytes.load(Ordering::Relaxed).saturating_add(needed);
-        if known <= self.max_bytes {
-            self.bytes.store(known, Ordering::Relaxed);
-            return Ok(0);
-        }
-        let mut evicted = 0;
-        let mut found = self.list()?;
-        let mut bytes = needed + found.iter().map(|found| found.bytes).sum::<u64>();
-        // Somewhat more than is needed, so that this is not done for every record.
-        let target = if bytes <= self.max_bytes { bytes } else { self.max_bytes - self.max_bytes / 8 };
-        found.sort_by_key(|found| found.modified);
-        for oldest in found {
-            if bytes <= target {
-                break;
+    /// Counts new files, or fails if there is no room for them.
+    fn make_room(&self, new: &[(PathBuf, Vec<u8>)]) -> Result<(), SpoolError> {
+        let needed: u64 = new.iter().map(|(_, file)| file.len() as u64).sum();
+        let mut bytes = self.bytes.load(Ordering::Relaxed).saturating_add(needed);
+        if bytes > self.max_bytes {
+            // People and other processes delete files.
+            let found = self.list()?.into_iter().filter(|found| new.iter().all(|(path, _)| *path != found.path));
+            let kept: u64 = found.map(|found| found.bytes).sum();
+            bytes = kept.saturating_add(needed);
+            if kept > 0 && bytes > self.max_bytes {
+                return Err(SpoolError::RejectedStoreFull { path: self.dir.clone(), max_bytes: self.max_bytes });
             }
-            remove_file(&oldest.path)?;
-            bytes -= oldest.bytes;
-            evicted += 1;
         }
         self.bytes.store(bytes, Ordering::Relaxed);
-        Ok(evicted)
+        Ok(())
     }
 
     /// The store of a spool, to be looked into.
@@ -347,6 +356,8 @@ mod tests {
             rejected_at: UNIX_EPOCH + Duration::from_secs(1_000_000 + number),
             content_type: "application/json".to_owned(),
             response_protocol: ResponseProtocol::Otlp,
+            records: 1,
+            inferred: false,
             body: body.to_vec(),
         }
     }
@@ -410,25 +421,48 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_make_room() {
+    fn a_full_store_takes_nothing_until_files_are_deleted_and_loses_nothing() {
         let root = tempfile::tempdir().unwrap();
         let store = RejectedStore::new(root.path(), 10_000);
-        let mut evicted = 0;
-        for number in 0..20 {
-            evicted += store.put(&[record(number, &[b'x'; 2000])]).unwrap();
-            // The file system's clock ticks in steps.
-            let path = store.dir.join(format!("{}.json", record(number, b"").batch_id));
-            fs::File::options()
-                .write(true)
-                .open(path)
-                .unwrap()
-                .set_modified(UNIX_EPOCH + Duration::from_secs(number))
-                .unwrap();
-            assert!(store.list().unwrap().iter().map(|found| found.bytes).sum::<u64>() <= 10_000);
+        let put = |numbers: std::ops::Range<u64>| {
+            store.put(&numbers.map(|number| record(number, &[b'x'; 2000])).collect::<Vec<_>>())
+        };
+        put(0..4).unwrap();
+        let full = put(4..6).unwrap_err();
+        assert!(matches!(full, SpoolError::RejectedStoreFull { max_bytes: 10_000, .. }), "{full:?}");
+        put(0..4).unwrap();
+        assert_eq!(store.records().unwrap().len(), 4, "those of before, and none of those that do not fit");
+        for number in 0..2 {
+            fs::remove_file(store.path(&record(number, b""))).unwrap();
         }
-        let kept: Vec<_> = store.records().unwrap().into_iter().map(|record| record.batch_id).collect();
-        assert!(kept.len() >= 3);
-        assert_eq!(evicted, 20 - kept.len() as u64);
-        assert!((0..20).map(|number| record(number, b"").batch_id).collect::<Vec<_>>().ends_with(&kept));
+        put(4..6).unwrap();
+        assert_eq!(store.records().unwrap().len(), 4);
+        let bytes: u64 = store.list().unwrap().iter().map(|found| found.bytes).sum();
+        assert!(bytes <= 10_000, "{bytes}");
+    }
+
+    #[test]
+    fn an_empty_store_takes_a_record_of_any_size() {
+        let root = tempfile::tempdir().unwrap();
+        let store = RejectedStore::new(root.path(), 10);
+        store.put(&[record(1, b"[1]")]).unwrap();
+        assert!(store.put(&[record(2, b"[2]")]).is_err());
+        assert_eq!(store.records().unwrap(), [record(1, b"[1]")]);
+    }
+
+    #[test]
+    fn a_batch_in_one_file_says_how_many_records_it_has_and_an_older_file_has_one() {
+        let root = tempfile::tempdir().unwrap();
+        let store = RejectedStore::new(root.path(), 1 << 20);
+        let batch = RejectedRecord { records: 512, inferred: true, ..record(1, b"[1]") };
+        store.put(std::slice::from_ref(&batch)).unwrap();
+        assert_eq!(store.records().unwrap(), std::slice::from_ref(&batch));
+        let json = String::from_utf8(serde_json::to_vec(&batch).unwrap()).unwrap();
+        let older = json.replace(r#""records":512,"inferred":true,"#, "");
+        assert_ne!(older, json);
+        let older = RejectedRecord::from_json(older.as_bytes()).unwrap();
+        assert_eq!((older.records, older.inferred), (1, false));
+        let none = json.replace(r#""records":512"#, r#""records":0"#);
+        assert_eq!(RejectedRecord::from_json(none.as_bytes()), None);
     }
 }

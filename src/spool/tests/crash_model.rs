@@ -335,7 +335,31 @@ fn model_config(dir: &Path, is_synced: bool) -> SpoolConfig {
     config
 }
 
-/// Appends, delivers, splits, rejects, settles, seals, closes and kills at random.
+/// Takes a control or something that is parked.
+fn beside_the_flow(partition: &Partition, random: &mut fastrand::Rng) -> Option<Box<Batch>> {
+    let parked = partition.parked();
+    if parked.is_empty() || random.bool() {
+        return partition.control(random.u64(0..9), SystemTime::now()).unwrap().inspect(|control| {
+            if random.u8(0..4) == 0 {
+                partition.park_before(control.start());
+            }
+        });
+    }
+    match partition.trial(parked[random.usize(0..parked.len())].0, SystemTime::now()).unwrap() {
+        Next::Batch(batch) => Some(batch),
+        Next::Linger(_) | Next::Skipped | Next::Empty => None,
+    }
+}
+
+/// Delivers what is parked, too.
+fn next_or_trial(partition: &Partition) -> Option<Box<Batch>> {
+    next_of(partition).or_else(|| match partition.trial(partition.parked().first()?.0, SystemTime::now()).unwrap() {
+        Next::Batch(batch) => Some(batch),
+        Next::Linger(_) | Next::Skipped | Next::Empty => None,
+    })
+}
+
+/// Appends, delivers, splits, rejects, parks, tries, settles, seals, closes and kills at random.
 fn run(seed: u64) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let mut random = fastrand::Rng::with_seed(seed);
@@ -367,6 +391,17 @@ fn run(seed: u64) -> Run {
             }
             14..17 if !in_flight.is_empty() => {
                 let batch = in_flight.swap_remove(random.usize(0..in_flight.len()));
+                match random.u8(0..12) {
+                    0..3 => {
+                        batch.park();
+                        continue;
+                    }
+                    3 => {
+                        batch.put_back();
+                        continue;
+                    }
+                    _ => {}
+                }
                 if random.bool() && batch.records == 1 {
                     batch.reject(400, "no", SystemTime::now()).unwrap();
                     rejected.extend(lines_of(&batch));
@@ -375,7 +410,17 @@ fn run(seed: u64) -> Run {
                 // What was taken once is not refused after a kill.
                 let is_new = !acked.iter().any(|(line, _)| lines.contains(line));
                 if random.u8(0..4) == 0 && batch.records > 1 && is_new {
-                    batch.split().unwrap();
+                    match random.u8(0..3) {
+                        0 => batch.split().unwrap(),
+                        1 => batch.cut(&[1, batch.records - 1]).unwrap(),
+                        _ => {
+                            let taken = random.u64(1..batch.records);
+                            let lines = lines.into_iter().take(usize::try_from(taken).unwrap());
+                            acked.extend(lines.map(|line| (line, batch.id.clone())));
+                            watch.note(Operation::Acked(acked.len()));
+                            assert!(batch.ack_up_to(taken).unwrap());
+                        }
+                    }
                 } else {
                     acked.extend(lines.into_iter().map(|line| (line, batch.id.clone())));
                     // From here on it may be delivered for good, before `ack` returns.
@@ -383,7 +428,14 @@ fn run(seed: u64) -> Run {
                     batch.ack();
                 }
             }
-            17 => spool.settle(),
+            17 if random.bool() => spool.settle(),
+            17 => {
+                recovered(&spool);
+                let partition = spool.partition(["a", "b"][random.usize(0..2)]);
+                in_flight.extend(beside_the_flow(&partition, &mut random).inspect(|batch| {
+                    bodies.insert(batch.id.clone(), batch.plain_body());
+                }));
+            }
             18 => all_reported(&spool),
             _ => {
                 in_flight.clear();
@@ -400,8 +452,8 @@ fn run(seed: u64) -> Run {
     if random.bool() {
         // A queue that is delivered is deleted by its owner.
         all_reported(&spool);
-        while let Some(partition) = spool.checkout() {
-            while let Some(batch) = next_of(&partition) {
+        while let Some(partition) = spool.checkout().or_else(|| spool.with_parked().pop()) {
+            while let Some(batch) = next_or_trial(&partition) {
                 bodies.insert(batch.id.clone(), batch.plain_body());
                 acked.extend(lines_of(&batch).into_iter().map(|line| (line, batch.id.clone())));
                 watch.note(Operation::Acked(acked.len()));
@@ -468,9 +520,9 @@ impl Run {
             let mut any = false;
             spool.adopt();
             recovered(&spool);
-            while let Some(partition) = spool.checkout() {
+            while let Some(partition) = spool.checkout().or_else(|| spool.with_parked().pop()) {
                 any = true;
-                while let Some(batch) = next_of(&partition) {
+                while let Some(batch) = next_or_trial(&partition) {
                     let body = batch.plain_body();
                     if self.bodies.get(&batch.id).is_some_and(|sent| *sent != body) {
                         return Err(format!("{} has another content", batch.id));

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::config::values::FullPolicy;
+use crate::spool::reader::rejected_record;
+use crate::spool::rejected::RejectedRecord;
 use crate::spool::store::file_path;
 
 #[test]
@@ -235,4 +237,30 @@ fn what_is_too_old_and_damaged_is_counted_once() {
         }
     }
     assert_eq!((spool.lost(LossReason::Expired), spool.lost(LossReason::Corrupt)), (99, 1));
+}
+
+#[test]
+fn rejected_records_count_within_the_limit_of_the_spool_and_take_half_of_it_at_most() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    let spool = open(&config);
+    append(&spool, "bad", &["no"]);
+    let partition = spool.checkout().unwrap();
+    let batch = next_of(&partition).unwrap();
+    let reason = "x".repeat(4 << 10);
+    let rejected =
+        RejectedRecord { body: vec![b'x'; 900_000], ..rejected_record(&batch, 400, &reason, SystemTime::now()) };
+    let put =
+        |number: usize| spool.rejected().put(&[RejectedRecord { batch_id: format!("{number}"), ..rejected.clone() }]);
+    for number in 0..4 {
+        put(number).unwrap();
+    }
+    assert!(matches!(put(4), Err(SpoolError::RejectedStoreFull { max_bytes, .. }) if max_bytes == 4 << 20));
+    for n in 0..100 {
+        append(&spool, "a", &[format!("{n:04}{}", "x".repeat(100_000))]);
+        let used = spool.disk_bytes().unwrap();
+        assert!(used <= config.limits.max_bytes + config.segment_bytes, "{used} bytes after {n}");
+    }
+    assert!(spool.lost(LossReason::Evicted) > 40, "what was rejected took their room");
+    assert_eq!(spool.rejected().records().unwrap().len(), 4);
 }

@@ -63,3 +63,19 @@ fn batches_that_are_split_in_any_order_leave_nothing_out() {
     arrived.sort_by_key(|line| line[5..].parse::<usize>().unwrap());
     assert_eq!(arrived, lines(0..26));
 }
+
+#[test]
+fn a_batch_that_is_rejected_as_a_whole_is_one_file_with_all_of_its_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    append(&spool, "a", &lines(0..100));
+    let partition = spool.checkout().unwrap();
+    let batch = next_of(&partition).unwrap();
+    batch.reject_inferred(400, "too old", SystemTime::now()).unwrap();
+    batch.ack();
+    let kept = spool.rejected().records().unwrap();
+    assert_eq!(kept.len(), 1);
+    assert_eq!((&kept[0].batch_id, kept[0].records, kept[0].inferred), (&batch.id, 100, true));
+    assert_eq!(kept[0].body, batch.body);
+    assert_eq!(spool.depth().pending_records, 0);
+}

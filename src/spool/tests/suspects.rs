@@ -145,20 +145,21 @@ fn the_rest_of_a_batch_that_is_taken_up_to_a_record_comes_next_under_an_id_of_it
     let spool = open(&config);
     append(&spool, "a", &lines(0..12));
     let partition = spool.checkout().unwrap();
-    let batch = next_of(&partition).unwrap();
-    assert!(batch.ack_up_to(3).unwrap());
-    assert_eq!(spool.depth().pending_records, 9);
-    assert!(batch.ack_up_to(2).unwrap(), "once");
+    partition.allow(2);
+    let (batch, behind) = (next_of(&partition).unwrap(), next_of(&partition).unwrap());
+    assert!(batch.ack_up_to(2).unwrap());
+    assert_eq!(spool.depth().pending_records, 10);
+    assert!(batch.ack_up_to(1).unwrap(), "once");
     let rest = next_of(&partition).unwrap();
-    assert_eq!(lines_of(&rest), lines(3..4));
-    let (id, second) = (rest.id.clone(), next_of(&partition).unwrap().id.clone());
-    assert_eq!(second, id, "one is in flight");
-    drop((partition, batch, rest));
+    assert_eq!(lines_of(&rest), lines(2..4));
+    let id = rest.id.clone();
+    spool.settle();
+    drop((partition, batch, behind, rest));
     kill(spool);
     let spool = open(&config);
     recovered(&spool);
     assert_eq!(next_of(&spool.partition("a")).unwrap().id, id);
-    assert_eq!(deliver_rest(&spool, &spool.partition("a"), Vec::new()), lines(3..12));
+    assert_eq!(deliver_rest(&spool, &spool.partition("a"), Vec::new()), lines(2..12));
 }
 
 #[test]
@@ -378,4 +379,49 @@ fn a_control_is_not_sent_where_its_ends_cannot_be_kept() {
     suspect.ack();
     assert_eq!(deliver_flow(&partition), lines(4..8));
     assert_eq!(spool.depth().pending_records, 0);
+}
+
+#[test]
+fn what_was_sent_and_parked_is_known_after_a_kill_though_nothing_was_acknowledged() {
+    for expected in [vec![], vec![(4, 4)]] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = by_four(dir.path());
+        let spool = open(&config);
+        append(&spool, "a", &lines(0..20));
+        let partition = spool.checkout().unwrap();
+        partition.allow(3);
+        let sent: Vec<_> = (0..3).map(|_| next_of(&partition).unwrap()).collect();
+        spool.settle();
+        if !expected.is_empty() {
+            assert!(sent[1].park());
+            spool.settle();
+        }
+        drop((partition, sent));
+        kill(spool);
+
+        let spool = open(&config);
+        recovered(&spool);
+        let partition = spool.checkout().unwrap();
+        assert_eq!((parked(&partition), partition.unsent()), (expected, 8));
+        assert_eq!(lines_of(&control(&partition, 0).unwrap()), lines(12..13));
+    }
+}
+
+#[test]
+fn a_batch_of_which_damage_took_records_is_not_taken_up_to_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    for part in [47..50, 50..51, 51..55] {
+        append(&spool, "a", &lines(part));
+    }
+    drop(spool);
+    flip_a_bit_of_line_50(&segment_dirs(dir.path())[0].join("db"));
+    let spool = open(&config(dir.path()));
+    recovered(&spool);
+    let partition = spool.checkout().unwrap();
+    let batch = next_of(&partition).unwrap();
+    assert!(!batch.ack_up_to(4).unwrap(), "it is not known which those are");
+    assert_eq!(spool.depth().pending_records, 8);
+    assert!(batch.ack_up_to(7).unwrap());
+    assert_eq!((spool.depth().pending_records, spool.lost(LossReason::Corrupt)), (0, 1));
 }

@@ -16,7 +16,7 @@ use crate::service::{Service, by_tenant, name};
 pub const MIB: u64 = 1 << 20;
 pub const TENANTS: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// The rejected store keeps so many bytes.
-pub const MAX_REJECTED_BYTES: u64 = 256 << 10;
+pub const MAX_REJECTED_BYTES: u64 = 64 << 20;
 /// This marks the records that the endpoint rejects for good.
 const BAD: char = '!';
 
