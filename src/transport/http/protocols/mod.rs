@@ -111,6 +111,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_verdict_that_is_given_keeps_the_words() {
+        let body = br#"{"text":"Invalid token","code":4}"#.to_vec();
+        let response = Response { status: 403, retry_after: None, body, whole: true };
+        let reading = super::read_as(Verdict::Retry, ResponseProtocol::SplunkHec, &response);
+        assert_eq!((reading.verdict, reading.suspicion), (Verdict::Retry, Suspicion::Unknown));
+        assert_eq!(reading.reason, "the server responded with 403: code 4, Invalid token");
+    }
+
+    #[test]
     fn a_page_is_no_response_of_any_protocol() {
         for protocol in PROTOCOLS {
             let expected = if protocol == ResponseProtocol::Status { Verdict::Delivered } else { Verdict::Hold };

@@ -24,6 +24,10 @@ const LOKI: [&str; 8] = [
 /// statuses whose text can show what was logged: 2xx, 400, 413, 415 and 422.
 pub(super) fn of(protocol: ResponseProtocol, response: &Response) -> String {
     let body = &response.body;
+    if matches!((response.status, protocol), (200..=299, ResponseProtocol::Status | ResponseProtocol::Bulk)) {
+        // Many of them are long, and none is an error.
+        return String::new();
+    }
     let recognised = match protocol {
         ResponseProtocol::Otlp => google_status(body),
         ResponseProtocol::Bulk => error_type(body),
@@ -202,7 +206,7 @@ mod tests {
             ),
             (
                 ClickHouse,
-                400,
+                500,
                 "Code: 27, e.displayText() = DB::Exception: Cannot parse 'hunter2': (at row 2)\n, e.what() = DB::Exception",
                 "Code: 27",
             ),
@@ -266,7 +270,7 @@ mod tests {
             for status in [200, 204, 299, 400, 413, 415, 422] {
                 for body in [
                     "cannot read hunter2",
-                    r#"{"detail":"hunter2"}"#,
+                    r#"{"statusCode":400,"message":"hunter2"}"#,
                     r#"loghttp.PushRequest.Streams: error found in ...|hunter2"#,
                 ] {
                     assert_eq!(words(protocol, status, body), "", "{protocol:?} {status}");
@@ -282,6 +286,7 @@ mod tests {
             assert_eq!(words(protocol, 503, b"\xff\xfe"), "\u{fffd}\u{fffd}");
             assert_eq!(words(protocol, 503, ""), "");
         }
+        assert_eq!(words(Otlp, 400, "\u{8}\u{3}\u{12}\u{7}hunter2\u{20}\u{1}"), "", "a field that it has not");
         assert_eq!(words(Status, 400, r#"{"code":3,"message":"hunter2"}"#), "", "it is OTLP's own alone");
     }
 
