@@ -48,6 +48,10 @@ pub(crate) fn read_as(verdict: Verdict, protocol: ResponseProtocol, response: &R
 
 #[cfg(test)]
 pub(super) mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::{Reading, Response, ResponseProtocol, Verdict};
     use crate::transport::verdict::Suspicion;
 
@@ -108,6 +112,69 @@ pub(super) mod tests {
                 assert_eq!((verdict, suspicion), (Verdict::Rejected, Suspicion::Content), "{protocol:?} {body}");
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_in_every_protocol(pieces in vec(piece(), 0..12), status in status(), whole: bool) {
+            let body = pieces.concat();
+            for protocol in PROTOCOLS {
+                let Reading { verdict, .. } = reading(protocol, status, &body, whole);
+                match verdict {
+                    Verdict::DeliveredExcept(rejections) => {
+                        prop_assert!((1..=3).contains(&rejections.len()));
+                        prop_assert!(rejections.iter().all(|rejection| rejection.record < 3));
+                    }
+                    Verdict::DeliveredPartially { rejected: records } | Verdict::DeliveredUpTo { records, .. } => {
+                        prop_assert!((1..3).contains(&records));
+                    }
+                    Verdict::Unconfirmed | Verdict::Unreadable => prop_assert!((200..300).contains(&status)),
+                    Verdict::Delivered | Verdict::Retry | Verdict::Hold | Verdict::TooLarge | Verdict::Rejected => {}
+                }
+            }
+        }
+    }
+
+    fn status() -> impl Strategy<Value = u16> {
+        prop_oneof![Just(200), Just(400), Just(503), 100_u16..600]
+    }
+
+    /// Bytes, and what responses are made of.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let known = select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"",
+            "\\",
+            "'",
+            "(",
+            ")",
+            "=",
+            "\n",
+            "\u{8}\u{1}",
+            "\u{12}\u{7f}",
+            "\n\u{4}\u{8}\u{2}",
+            r#"{"partialSuccess":{"rejectedLogRecords":"2","#,
+            r#""invalid-event-number":2"#,
+            r#"{"code":13,"#,
+            r#"{"code":9,"#,
+            r#"{"errors":true,"items":[{"create":{"status":400}},"#,
+            r#"{"create":{"status":201}}]}"#,
+            r#"{"error":{"type":"t"}}"#,
+            "Code: 27. DB::Exception: (at row 2) (CANNOT_PARSE)",
+            "entry for stream '{a=\"",
+            "label value too long: '",
+            "<html><title>",
+            "</title>",
+            "<?xml",
+            "400 Bad Request",
+            "\u{e9}",
+        ]);
+        prop_oneof![known.prop_map(|text| text.as_bytes().to_vec()), vec(any::<u8>(), 0..4)]
     }
 
     #[test]
