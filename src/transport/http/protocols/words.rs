@@ -271,7 +271,7 @@ mod tests {
                 for body in [
                     "cannot read hunter2",
                     r#"{"statusCode":400,"message":"hunter2"}"#,
-                    r#"loghttp.PushRequest.Streams: error found in ...|hunter2"#,
+                    "loghttp.PushRequest.Streams: error found in ...|hunter2",
                 ] {
                     assert_eq!(words(protocol, status, body), "", "{protocol:?} {status}");
                 }
