@@ -69,8 +69,8 @@ impl Suspicion {
 /// | 400, 415, 422 | [`Rejected`](Self::Rejected) |
 /// | anything else: 3xx, 401, 403, 404, 405, 407, ... | [`Hold`](Self::Hold) |
 ///
-/// The framing's [`ResponseProtocol`](crate::ResponseProtocol) refines the status. A 400 with which nginx asks for a client's
-/// certificate, or for TLS, holds the batch.
+/// The framing's [`ResponseProtocol`](crate::ResponseProtocol) refines the status. A 400 that a server gives by itself holds the
+/// batch: a page, no body, or a line that is known of servers. So does a page with 415 or 422.
 /// [`with_response_classifier`](crate::LogExporterBuilder::with_response_classifier) replaces both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

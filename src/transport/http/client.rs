@@ -13,12 +13,12 @@ use crate::transport::contract::{Delivery, Peer, SendError, Transport};
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
 use crate::transport::http::protocols;
-use crate::transport::http::response::{Classifier, Reading, Response};
+use crate::transport::http::response::{Classifier, Reading, Response, shorten};
 use crate::transport::http::settings::HttpSettings;
 use crate::transport::http::tls;
 use crate::transport::request::Request;
 use crate::transport::settings::TransportSettings;
-use crate::transport::verdict::{Judgement, Suspicion, Verdict};
+use crate::transport::verdict::{Judgement, Verdict};
 
 /// The longest URL that the client takes.
 const MAX_URL_BYTES: usize = 65_534;
@@ -98,7 +98,7 @@ impl HttpTransport {
             Ok(http_request) => http_request.timeout(request.timeout).send().await?,
             Err(bytes) => {
                 let body = format!("a URL of {bytes} bytes cannot be sent").into_bytes();
-                return Ok(Response { status: 414, retry_after: None, body });
+                return Ok(Response { status: 414, retry_after: None, body, whole: true });
             }
         };
         let retry_after = received.headers().get(::http::header::RETRY_AFTER);
@@ -118,13 +118,14 @@ impl HttpTransport {
                 Ok(None) | Err(_) => break,
             }
         }
-        Ok(Response { status, retry_after, body })
+        Ok(Response { status, retry_after, body, whole: true })
     }
 
     fn judge(&self, response: Response, request: &Request) -> Judgement {
-        let Reading { verdict, reason } = match &self.classifier {
-            Some(classifier) => Reading::new(classifier(&response), &response, ""),
-            None => protocols::read(request.response_protocol, &response, request.context.records as u64),
+        let protocol = request.response_protocol;
+        let Reading { verdict, suspicion, reason } = match &self.classifier {
+            Some(classifier) => protocols::read_as(classifier(&response), protocol, &response),
+            None => protocols::read(protocol, &response, request.context.records as u64),
         };
         let status = response.status;
         let outcome = match verdict {
@@ -132,15 +133,7 @@ impl HttpTransport {
             _ => Outcome::Responded(status),
         };
         let retry_after = response.retry_after(SystemTime::now());
-        Judgement {
-            suspicion: Suspicion::of(&verdict, retry_after.is_some() && matches!(status, 429 | 503)),
-            verdict,
-            reason,
-            retry_after,
-            status,
-            response: response.body,
-            outcome,
-        }
+        Judgement { verdict, suspicion, reason: shorten(reason), retry_after, status, response: response.body, outcome }
     }
 }
 
@@ -241,6 +234,7 @@ mod tests {
     use super::*;
     use crate::observe::stats::Counters;
     use crate::transport::request::BatchContext;
+    use crate::transport::verdict::Suspicion;
 
     /// A server that responds to each request with the next of these statuses. Sends what it was sent: head and body.
     fn serve(statuses: &'static [u16]) -> (String, Receiver<String>) {
@@ -329,7 +323,7 @@ mod tests {
         let expected = Judgement {
             verdict: Verdict::Retry,
             suspicion: Suspicion::Load,
-            reason: "the server responded with 429".to_owned(),
+            reason: "the server responded with 429: why".to_owned(),
             retry_after: Some(Duration::from_secs(7)),
             status: 429,
             response: b"why".to_vec(),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::transport::verdict::Verdict;
+use crate::transport::verdict::{Suspicion, Verdict};
 
 /// The endpoint's response to a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub struct Response {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<String>,
     pub(crate) body: Vec<u8>,
+    /// Whether the body is all of it: it neither broke off nor was longer than what is read of it.
+    pub(crate) whole: bool,
 }
 
 impl Response {
@@ -21,6 +23,11 @@ impl Response {
     /// The start of the body: at most 64 KiB, and 4 MiB of the response to a `_bulk`.
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    /// Whether the endpoint says that it is asked too much, and when to come again.
+    fn asks_to_wait(&self) -> bool {
+        matches!(self.status, 429 | 503) && self.retry_after(SystemTime::now()).is_some()
     }
 
     /// The delay that the endpoint asks for, if it does so in a form that can be read.
@@ -55,30 +62,49 @@ impl Verdict {
     }
 }
 
-/// A response that was read: the verdict, and the reason why it is not a plain success.
+/// A response that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) verdict: Verdict,
+    /// The likely cause, if it is not a plain success.
+    pub(crate) suspicion: Suspicion,
+    /// The reason why it is not a plain success: the same for the same cause, but for the digits in it.
     pub(crate) reason: String,
 }
 
-/// The most of an error's text that goes into a reason.
-const MAX_REASON_CHARS: usize = 500;
+/// The most of a reason that is shown or stored.
+const MAX_REASON_BYTES: usize = 200;
 
 impl Reading {
-    /// By the status alone.
-    pub(crate) fn of_status(response: &Response) -> Self {
-        Self::new(Verdict::of(response), response, "")
+    /// The likely cause is what the verdict suggests.
+    pub(crate) fn new(verdict: Verdict, response: &Response, words: &str) -> Self {
+        let mut reason = format!("the server responded with {}", response.status);
+        if !words.is_empty() {
+            reason.push_str(": ");
+            reason.push_str(words);
+        }
+        let suspicion = match verdict {
+            Verdict::DeliveredExcept(_) | Verdict::DeliveredUpTo { rejection: Some(_), .. } => Suspicion::Content,
+            _ => Suspicion::of(&verdict, response.asks_to_wait()),
+        };
+        Self { verdict, suspicion, reason }
     }
 
-    pub(crate) fn new(verdict: Verdict, response: &Response, detail: &str) -> Self {
-        let mut reason = format!("the server responded with {}", response.status);
-        if !detail.is_empty() {
-            reason.push_str(": ");
-            reason.extend(detail.chars().take(MAX_REASON_CHARS));
-        }
-        Self { verdict, reason }
+    /// The same with another likely cause.
+    pub(crate) fn suspecting(mut self, suspicion: Suspicion) -> Self {
+        self.suspicion = suspicion;
+        self
     }
+}
+
+/// A reason of the length at which it is shown and stored. It is shortened last: half a secret cannot be found to be hidden.
+pub(crate) fn shorten(mut reason: String) -> String {
+    if reason.len() > MAX_REASON_BYTES {
+        let end = (0..=MAX_REASON_BYTES - "...".len()).rev().find(|end| reason.is_char_boundary(*end));
+        reason.truncate(end.unwrap_or_default());
+        reason.push_str("...");
+    }
+    reason
 }
 
 #[cfg(test)]
@@ -100,6 +126,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_long_reason_is_shortened_between_two_characters() {
+        assert_eq!(shorten("a".repeat(200)), "a".repeat(200));
+        assert_eq!(shorten("a".repeat(201)), "a".repeat(197) + "...");
+        assert_eq!(shorten("\u{e9}".repeat(101)), "\u{e9}".repeat(98) + "...");
+    }
+
+    #[test]
+    fn an_endpoint_that_says_when_to_come_again_is_under_load() {
+        let suspicion = |status, retry_after: Option<&str>| {
+            let response =
+                Response { status, retry_after: retry_after.map(str::to_owned), body: Vec::new(), whole: true };
+            Reading::new(Verdict::of(&response), &response, "").suspicion
+        };
+        assert_eq!([429, 503].map(|status| suspicion(status, Some("3"))), [Suspicion::Load; 2]);
+        assert_eq!([429, 503].map(|status| suspicion(status, Some("soon"))), [Suspicion::Unknown; 2]);
+        assert_eq!([suspicion(503, None), suspicion(500, Some("3"))], [Suspicion::Unknown; 2]);
+        assert_eq!(suspicion(400, Some("3")), Suspicion::Content);
+    }
+
     /// As the documentation of `Verdict` and the chapter on delivery have it, each status by itself.
     #[test]
     fn every_status_has_its_verdict() {
@@ -114,7 +160,7 @@ mod tests {
         ];
         for (expected, statuses) in expected {
             for &status in statuses {
-                let response = Response { status, retry_after: None, body: Vec::new() };
+                let response = Response { status, retry_after: None, body: Vec::new(), whole: true };
                 assert_eq!(Verdict::of(&response), expected, "{status}");
             }
         }

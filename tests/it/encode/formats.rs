@@ -283,7 +283,7 @@ fn a_document_keeps_its_id_however_often_and_in_whichever_batch_it_is_sent() {
 }
 
 #[test]
-fn a_200_that_is_no_response_of_a_bulk_holds_the_batch() {
+fn a_200_that_is_no_response_of_a_bulk_delivers_nothing() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_next(Answer::ok().body("ok"));
     receiver.answer_always(Answer::ok().body(r#"{"errors":false}"#));

@@ -2,9 +2,12 @@
 
 mod bulk;
 mod clickhouse;
+mod json;
 mod otlp;
+mod protobuf;
+mod server;
 mod splunk;
-mod text;
+mod words;
 
 use crate::encode::framing::ResponseProtocol;
 use crate::transport::http::response::{Reading, Response};
@@ -13,89 +16,186 @@ use crate::transport::verdict::Verdict;
 /// The most of a response that is read: a `_bulk` response has an item for every record.
 pub(crate) fn max_bytes(protocol: ResponseProtocol) -> usize {
     match protocol {
-        ResponseProtocol::Bulk => bulk::MAX_BYTES,
+        ResponseProtocol::Bulk => 4 << 20,
         _ => 64 << 10,
     }
 }
 
 /// Reads the response to a batch of `records` records.
 pub(crate) fn read(protocol: ResponseProtocol, response: &Response, records: u64) -> Reading {
-    if let Some(why) = tls_to_blame(response) {
+    let succeeded = (200..300).contains(&response.status);
+    if succeeded && protocol != ResponseProtocol::Status && server::is_page(&response.body) {
+        let why = "a page, and no response of the protocol; is it the endpoint that responds?";
         return Reading::new(Verdict::Hold, response, why);
     }
-    let succeeded = (200..300).contains(&response.status);
-    if succeeded && protocol != ResponseProtocol::Status && response.body.trim_ascii_start().starts_with(b"<") {
-        return Reading::new(
-            Verdict::Hold,
-            response,
-            "a page, and no response of the protocol; is it the endpoint that responds?",
-        );
+    if let Some(words) = server::own_response(response) {
+        return Reading::new(Verdict::Hold, response, &words);
     }
+    let words = words::of(protocol, response);
     match protocol {
         ResponseProtocol::Otlp if succeeded => otlp::read(response, records),
-        ResponseProtocol::Bulk if succeeded => bulk::read(response, records),
-        ResponseProtocol::SplunkHec => splunk::read(response),
-        ResponseProtocol::ClickHouse => clickhouse::read(response),
-        ResponseProtocol::Status | ResponseProtocol::Otlp | ResponseProtocol::Bulk => Reading::of_status(response),
+        ResponseProtocol::Bulk => bulk::read(response, records, &words),
+        ResponseProtocol::SplunkHec => splunk::read(response, records, &words),
+        ResponseProtocol::ClickHouse => clickhouse::read(response, &words),
+        ResponseProtocol::Status | ResponseProtocol::Otlp => Reading::new(Verdict::of(response), response, &words),
     }
 }
 
-/// Whether a 400 is about the connection: nginx responds so if a client's certificate or TLS is missing, Go's servers if TLS is.
-fn tls_to_blame(response: &Response) -> Option<&'static str> {
-    const PLAIN: &str = "Client sent an HTTP request to an HTTPS server.";
-    const TITLES: [&str; 3] = [
-        "400 No required SSL certificate was sent",
-        "400 The SSL certificate error",
-        "400 The plain HTTP request was sent to HTTPS port",
-    ];
-    if response.status != 400 {
-        return None;
-    }
-    let page = String::from_utf8_lossy(&response.body);
-    if page.trim() == PLAIN {
-        return Some(PLAIN);
-    }
-    let title = page.split_once("<title>")?.1.split("</title>").next();
-    TITLES.into_iter().find(|known| title == Some(known))
+/// The same with a verdict that was given.
+pub(crate) fn read_as(verdict: Verdict, protocol: ResponseProtocol, response: &Response) -> Reading {
+    Reading::new(verdict, response, &words::of(protocol, response))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{Reading, Response, ResponseProtocol, Verdict};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
-    fn response(status: u16, body: impl AsRef<[u8]>) -> Response {
-        Response { status, retry_after: None, body: body.as_ref().to_vec() }
+    use super::{Reading, Response, ResponseProtocol, Verdict};
+    use crate::transport::verdict::Suspicion;
+
+    pub(super) const PROTOCOLS: [ResponseProtocol; 5] = [
+        ResponseProtocol::Status,
+        ResponseProtocol::Otlp,
+        ResponseProtocol::Bulk,
+        ResponseProtocol::SplunkHec,
+        ResponseProtocol::ClickHouse,
+    ];
+
+    pub(super) fn reading(protocol: ResponseProtocol, status: u16, body: impl AsRef<[u8]>, whole: bool) -> Reading {
+        super::read(protocol, &Response { status, retry_after: None, body: body.as_ref().to_vec(), whole }, 3)
     }
 
     pub(super) fn read(protocol: ResponseProtocol, status: u16, body: impl AsRef<[u8]>) -> (Verdict, String) {
-        let Reading { verdict, reason } = super::read(protocol, &response(status, body), 3);
+        let Reading { verdict, reason, .. } = reading(protocol, status, body, true);
         (verdict, reason)
     }
 
+    /// The verdict on the start of a response.
+    pub(super) fn read_start(protocol: ResponseProtocol, status: u16, body: impl AsRef<[u8]>) -> Verdict {
+        reading(protocol, status, body, false).verdict
+    }
+
     #[test]
-    fn a_400_that_nginx_gives_for_the_sake_of_tls_is_not_the_batchs() {
-        let page = |status, title: &str| {
-            let body = format!("<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center>...");
-            read(ResponseProtocol::Status, status, body)
-        };
-        let why = "400 No required SSL certificate was sent";
-        assert_eq!(page(400, why), (Verdict::Hold, format!("the server responded with 400: {why}")));
-        assert_eq!(page(400, "400 The SSL certificate error").0, Verdict::Hold);
-        assert_eq!(page(400, "400 The plain HTTP request was sent to HTTPS port").0, Verdict::Hold);
-        assert_eq!(page(400, "400 Bad Request").0, Verdict::Rejected);
-        assert_eq!(page(422, why).0, Verdict::Rejected);
-        assert_eq!(read(ResponseProtocol::Otlp, 400, why).0, Verdict::Rejected, "it is no page of nginx");
-        let go = "Client sent an HTTP request to an HTTPS server.\n";
-        assert_eq!(read(ResponseProtocol::Otlp, 400, go).0, Verdict::Hold);
+    fn a_400_that_a_server_gives_by_itself_is_not_the_batchs() {
+        for protocol in PROTOCOLS {
+            for body in [
+                "<html><head><title>400 Bad Request</title>",
+                "<!doctype html>",
+                "",
+                "400 Bad Request",
+                "Bad Request\r\n",
+            ] {
+                let Reading { verdict, suspicion, .. } = reading(protocol, 400, body, true);
+                assert_eq!((verdict, suspicion), (Verdict::Hold, Suspicion::Endpoint), "{protocol:?} {body}");
+            }
+            for status in [415, 422] {
+                assert_eq!(read(protocol, status, "<html>").0, Verdict::Hold, "{protocol:?}");
+                assert_eq!(read(protocol, status, "").0, Verdict::Rejected, "{protocol:?}");
+            }
+            assert_eq!(read(protocol, 413, "<html><title>413 Request Entity Too Large</title>").0, Verdict::TooLarge);
+            assert_eq!(read(protocol, 414, "").0, Verdict::TooLarge);
+        }
+        let why = "the server responded with 400: Client sent an HTTP request to an HTTPS server.";
+        assert_eq!(
+            read(ResponseProtocol::Otlp, 400, "Client sent an HTTP request to an HTTPS server.\n"),
+            (Verdict::Hold, why.to_owned())
+        );
+    }
+
+    #[test]
+    fn a_400_in_the_endpoints_own_words_is_about_the_records() {
+        for protocol in PROTOCOLS {
+            for body in [r#"{"detail":"level: not a number"}"#, "marked as bad", "\u{8}\u{3}\u{12}\u{8}no batch"] {
+                let Reading { verdict, suspicion, .. } = reading(protocol, 400, body, true);
+                assert_eq!((verdict, suspicion), (Verdict::Rejected, Suspicion::Content), "{protocol:?} {body}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_in_every_protocol(pieces in vec(piece(), 0..12), status in status(), whole: bool) {
+            let body = pieces.concat();
+            for protocol in PROTOCOLS {
+                let Reading { verdict, .. } = reading(protocol, status, &body, whole);
+                match verdict {
+                    Verdict::DeliveredExcept(rejections) => {
+                        prop_assert!((1..=3).contains(&rejections.len()));
+                        prop_assert!(rejections.iter().all(|rejection| rejection.record < 3));
+                    }
+                    Verdict::DeliveredPartially { rejected: records } | Verdict::DeliveredUpTo { records, .. } => {
+                        prop_assert!((1..3).contains(&records));
+                    }
+                    Verdict::Unconfirmed | Verdict::Unreadable => prop_assert!((200..300).contains(&status)),
+                    Verdict::Delivered | Verdict::Retry | Verdict::Hold | Verdict::TooLarge | Verdict::Rejected => {}
+                }
+            }
+        }
+    }
+
+    fn status() -> impl Strategy<Value = u16> {
+        prop_oneof![Just(200), Just(400), Just(503), 100_u16..600]
+    }
+
+    /// Bytes, and what responses are made of.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let known = select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"",
+            "\\",
+            "'",
+            "(",
+            ")",
+            "=",
+            "\n",
+            "\u{8}\u{1}",
+            "\u{12}\u{7f}",
+            "\n\u{4}\u{8}\u{2}",
+            r#"{"partialSuccess":{"rejectedLogRecords":"2","#,
+            r#""invalid-event-number":2"#,
+            r#"{"code":13,"#,
+            r#"{"code":9,"#,
+            r#"{"errors":true,"items":[{"create":{"status":400}},"#,
+            r#"{"create":{"status":201}}]}"#,
+            r#"{"error":{"type":"t"}}"#,
+            "Code: 27. DB::Exception: (at row 2) (CANNOT_PARSE)",
+            "entry for stream '{a=\"",
+            "label value too long: '",
+            "<html><title>",
+            "</title>",
+            "<?xml",
+            "400 Bad Request",
+            "\u{e9}",
+        ]);
+        prop_oneof![known.prop_map(|text| text.as_bytes().to_vec()), vec(any::<u8>(), 0..4)]
+    }
+
+    #[test]
+    fn a_verdict_that_is_given_keeps_the_words() {
+        let body = br#"{"text":"Invalid token","code":4}"#.to_vec();
+        let response = Response { status: 403, retry_after: None, body, whole: true };
+        let reading = super::read_as(Verdict::Retry, ResponseProtocol::SplunkHec, &response);
+        assert_eq!((reading.verdict, reading.suspicion), (Verdict::Retry, Suspicion::Unknown));
+        assert_eq!(reading.reason, "the server responded with 403: code 4, Invalid token");
     }
 
     #[test]
     fn a_page_is_no_response_of_any_protocol() {
-        for protocol in
-            [ResponseProtocol::Otlp, ResponseProtocol::Bulk, ResponseProtocol::SplunkHec, ResponseProtocol::ClickHouse]
-        {
-            assert_eq!(read(protocol, 200, "\n<!doctype html><html>sign in").0, Verdict::Hold, "{protocol:?}");
+        for protocol in PROTOCOLS {
+            let expected = if protocol == ResponseProtocol::Status { Verdict::Delivered } else { Verdict::Hold };
+            assert_eq!(read(protocol, 200, "\n<!doctype html><html>sign in").0, expected, "{protocol:?}");
         }
-        assert_eq!(read(ResponseProtocol::Status, 200, "<html>thanks").0, Verdict::Delivered);
+    }
+
+    #[test]
+    fn a_success_that_only_its_status_shows_may_break_off() {
+        assert_eq!(read_start(ResponseProtocol::Status, 200, "data: 1\n"), Verdict::Delivered);
     }
 }

@@ -2,157 +2,188 @@
 
 use serde_json::Value;
 
-use super::text::text;
+use super::json::{self, text};
+use super::protobuf::{Field, Fields};
+use super::words::{first_line, without_labels};
 use crate::transport::http::response::{Reading, Response};
 use crate::transport::verdict::{Rejection, Verdict};
 
+/// What a response says about a success.
+#[derive(Default)]
+struct PartialSuccess {
+    /// The number of rejected records, if it says one.
+    rejected: Option<i64>,
+    message: String,
+}
+
 /// A success, unless its body says that it is a partial one. A body that cannot be read is a success as well: the
-/// specification requires none.
+/// specification requires none. One that breaks off before the number of rejected records leaves that open.
 pub(super) fn read(response: &Response, records: u64) -> Reading {
-    let (rejected, message) = otlp_partial_success(&response.body).unwrap_or_default();
+    let PartialSuccess { rejected, message } = partial_success(response).unwrap_or_default();
+    if rejected.is_none() && !response.whole {
+        let why = "the response breaks off or is too long, and may have rejected records";
+        return Reading::new(Verdict::Unconfirmed, response, why);
+    }
+    let words = without_labels(&message);
+    let words = first_line(&words);
+    // A negative number says nothing: no record can be found for it.
+    let rejected = u64::try_from(rejected.unwrap_or_default()).unwrap_or_default();
     if rejected == 0 {
         // A message alone is a warning.
-        return Reading::new(Verdict::Delivered, response, &message);
+        return Reading::new(Verdict::Delivered, response, words);
     }
     if rejected >= records {
         // All of them are rejected, so they are known.
         let all = (0..usize::try_from(records).unwrap_or_default())
             .map(|record| Rejection { record, response: message.clone() });
-        return Reading::new(Verdict::DeliveredExcept(all.collect()), response, &message);
+        return Reading::new(Verdict::DeliveredExcept(all.collect()), response, words);
     }
-    Reading::new(Verdict::DeliveredPartially { rejected }, response, &message)
+    Reading::new(Verdict::DeliveredPartially { rejected }, response, words)
 }
 
-/// The number of rejected records, and the reason.
-fn otlp_partial_success(body: &[u8]) -> Option<(u64, String)> {
-    if body.first() != Some(&b'{') {
-        return protobuf_partial_success(body);
+fn partial_success(response: &Response) -> Option<PartialSuccess> {
+    // A protobuf message can begin with a line feed and a bracket too, but has no text behind them.
+    let trimmed = response.body.trim_ascii();
+    let is_json = trimmed.strip_prefix(b"{").is_some_and(|rest| {
+        let next = rest.trim_ascii_start().first();
+        next.is_none_or(|next| b"\"}".contains(next))
+    });
+    if !is_json {
+        return protobuf_partial_success(&response.body, response.whole);
     }
-    let success: Value = serde_json::from_slice(body).ok()?;
+    let success = json::read(trimmed, response.whole)?;
     let partial = success.get("partialSuccess")?;
     // A 64-bit integer is a string in OTLP's JSON, but some servers write a number.
     let rejected = partial.get("rejectedLogRecords").and_then(|number| match number {
         Value::String(text) => text.parse().ok(),
-        number => number.as_u64(),
+        number => number.as_i64(),
     });
-    Some((rejected.unwrap_or_default(), text(partial, "errorMessage")))
+    Some(PartialSuccess { rejected, message: text(partial, "errorMessage") })
 }
 
 /// Reads `ExportLogsServiceResponse { 1: partial_success { 1: rejected_log_records, 2: error_message } }`. It does so without
 /// the feature `otlp`, since a build without it can deliver records that were spooled with it.
-fn protobuf_partial_success(body: &[u8]) -> Option<(u64, String)> {
-    let (mut rejected, mut message) = (0, String::new());
-    for field in Protobuf(body) {
+fn protobuf_partial_success(body: &[u8], whole: bool) -> Option<PartialSuccess> {
+    let mut success = PartialSuccess::default();
+    for field in Fields::of(body, whole) {
         let (1, Field::Bytes(partial)) = field? else { continue };
-        for field in Protobuf(partial) {
+        for field in Fields::of(partial, whole) {
             match field? {
-                (1, Field::Varint(count)) => rejected = count,
-                (2, Field::Bytes(text)) => message = String::from_utf8_lossy(text).into_owned(),
+                (1, Field::Varint(count)) => success.rejected = Some(count.cast_signed()),
+                (2, Field::Bytes(text)) => success.message = String::from_utf8_lossy(text).into_owned(),
                 _ => {}
             }
         }
     }
-    Some((rejected, message))
-}
-
-/// The fields of a message; `None` if the bytes are none.
-struct Protobuf<'a>(&'a [u8]);
-
-enum Field<'a> {
-    Varint(u64),
-    Bytes(&'a [u8]),
-    /// A field of a fixed width.
-    Other,
-}
-
-impl<'a> Protobuf<'a> {
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn take(&mut self, len: u64) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(usize::try_from(len).ok()?)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn field(&mut self) -> Option<(u64, Field<'a>)> {
-        let tag = self.varint()?;
-        let field = match tag & 7 {
-            0 => Field::Varint(self.varint()?),
-            1 => self.take(8).map(|_| Field::Other)?,
-            2 => {
-                let len = self.varint()?;
-                Field::Bytes(self.take(len)?)
-            }
-            5 => self.take(4).map(|_| Field::Other)?,
-            _ => return None,
-        };
-        Some((tag >> 3, field))
-    }
-}
-
-impl<'a> Iterator for Protobuf<'a> {
-    type Item = Option<(u64, Field<'a>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = self.field();
-        if field.is_none() {
-            self.0 = &[];
-        }
-        Some(field)
-    }
+    Some(success)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::encode::framing::ResponseProtocol;
-    use crate::transport::http::protocols::tests::read;
+    use crate::transport::http::protocols::tests::{read, read_start};
     use crate::transport::verdict::{Rejection, Verdict};
 
-    #[test]
-    fn an_otlp_success_can_be_partial() {
-        let message = "the server responded with 200: no body";
-        // As protobuf's own library writes { partial_success { rejected_log_records: 2, error_message: "no body" } }.
-        let protobuf = b"\x0a\x0b\x08\x02\x12\x07no body";
-        let json = br#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"no body"}}"#;
-        let number = br#"{"partialSuccess":{"rejectedLogRecords":2,"errorMessage":"no body"}}"#;
-        for body in [&protobuf[..], json, number] {
-            assert_eq!(
-                read(ResponseProtocol::Otlp, 200, body),
-                (Verdict::DeliveredPartially { rejected: 2 }, message.to_owned())
-            );
+    /// As protobuf's own library writes `{ partial_success { rejected_log_records, error_message } }`.
+    fn protobuf(rejected: i64, message: &str) -> Vec<u8> {
+        let varint = |mut number: u64| {
+            let mut bytes = Vec::new();
+            while number >= 0x80 {
+                bytes.push(number.to_le_bytes()[0] | 0x80);
+                number >>= 7;
+            }
+            bytes.push(number.to_le_bytes()[0]);
+            bytes
+        };
+        let mut partial = [&[0x08][..], &varint(rejected.cast_unsigned())].concat();
+        if !message.is_empty() {
+            partial.extend([&[0x12][..], &varint(message.len() as u64), message.as_bytes()].concat());
         }
-        let all = br#"{"partialSuccess":{"rejectedLogRecords":"9","errorMessage":"why"}}"#;
-        let rejections = (0..3).map(|record| Rejection { record, response: "why".to_owned() }).collect();
-        assert_eq!(
-            read(ResponseProtocol::Otlp, 200, all).0,
-            Verdict::DeliveredExcept(rejections),
-            "it is known which they are"
-        );
+        [&[0x0a][..], &varint(partial.len() as u64), &partial].concat()
+    }
+
+    fn json(rejected: i64, message: &str) -> Vec<u8> {
+        format!(r#"{{"partialSuccess":{{"rejectedLogRecords":"{rejected}","errorMessage":"{message}"}}}}"#).into_bytes()
+    }
+
+    /// Each body that says this.
+    fn bodies(rejected: i64, message: &str) -> Vec<Vec<u8>> {
+        let json = json(rejected, message);
+        let number =
+            String::from_utf8(json.clone()).unwrap().replace(&format!("\"{rejected}\""), &rejected.to_string());
+        let around = |before: &str, after: &str| [before.as_bytes(), &json, after.as_bytes()].concat();
+        vec![protobuf(rejected, message), json.clone(), number.into(), around("\n", ""), around("\r\n \t", " \n")]
     }
 
     #[test]
-    fn any_other_otlp_success_is_one() {
+    fn a_success_can_be_partial() {
+        assert_eq!(protobuf(2, "no body"), b"\x0a\x0b\x08\x02\x12\x07no body");
+        for body in bodies(2, "no body") {
+            assert_eq!(
+                read(ResponseProtocol::Otlp, 200, &body),
+                (Verdict::DeliveredPartially { rejected: 2 }, "the server responded with 200: no body".to_owned()),
+                "{}",
+                String::from_utf8_lossy(&body)
+            );
+        }
+        let rejections: Vec<_> = (0..3).map(|record| Rejection { record, response: "why".to_owned() }).collect();
+        for body in [3, 9, i64::MAX].map(|rejected| bodies(rejected, "why")).concat() {
+            assert_eq!(
+                read(ResponseProtocol::Otlp, 200, &body).0,
+                Verdict::DeliveredExcept(rejections.clone()),
+                "it is known which they are"
+            );
+        }
+    }
+
+    #[test]
+    fn a_negative_number_of_rejected_records_says_nothing_in_any_encoding() {
+        for body in [-1, i64::MIN].map(|rejected| bodies(rejected, "why")).concat() {
+            assert_eq!(
+                read(ResponseProtocol::Otlp, 200, body),
+                (Verdict::Delivered, "the server responded with 200: why".to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_of_any_length_is_read_in_protobuf() {
+        // Such lengths are a bracket, the start of a tag, a space or a line feed.
+        for len in 1..300 {
+            let message = "m".repeat(len);
+            assert_eq!(
+                read(ResponseProtocol::Otlp, 200, protobuf(2, &message)).0,
+                Verdict::DeliveredPartially { rejected: 2 },
+                "{len}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_partial_success_that_breaks_off_counts_once_its_number_was_seen() {
+        let message = "m".repeat(200);
+        let ends = [json(17, &message), protobuf(300, &message)].map(|body| {
+            let seen = |len: &usize| read_start(ResponseProtocol::Otlp, 200, &body[..*len]) != Verdict::Unconfirmed;
+            let first = (0..body.len()).find(seen).expect("the number is seen");
+            assert!((first..body.len()).all(|len| seen(&len)), "{first}");
+            let all = read_start(ResponseProtocol::Otlp, 200, &body[..first]);
+            assert!(matches!(all, Verdict::DeliveredExcept(all) if all.len() == 3), "{first}");
+            first
+        });
+        // Behind the comma; behind the second byte of the number.
+        assert_eq!(ends, [45, 6]);
+        assert_eq!(read_start(ResponseProtocol::Otlp, 200, json(0, &message)), Verdict::Delivered);
+    }
+
+    #[test]
+    fn any_other_success_is_one() {
         let warning = br#"{"partialSuccess":{"errorMessage":"deprecated"}}"#;
         let null = br#"{"partialSuccess":null}"#;
-        let bodies = [&b""[..], b"{}", null, b"\x0a\x00", b"OK", b"\xff\xff\xff", b"\x0a\x7fshort", warning];
+        let bodies =
+            [&b""[..], b"{}", b" \n", null, b"\x0a\x00", b"OK", b"\xff\xff\xff", b"\x0a\x7fshort", b"{\"", warning];
         for body in bodies {
             assert_eq!(read(ResponseProtocol::Otlp, 200, body).0, Verdict::Delivered, "{body:?}");
         }
-        assert_eq!(read(ResponseProtocol::Otlp, 503, b"").0, Verdict::Retry);
-        assert_eq!(read(ResponseProtocol::Otlp, 400, b"").0, Verdict::Rejected);
+        assert_eq!(read(ResponseProtocol::Otlp, 503, "").0, Verdict::Retry);
     }
 }
