@@ -522,6 +522,32 @@ mod tests {
         }
     }
 
+    /// As the page on the format draws it.
+    #[test]
+    fn a_record_has_each_field_in_its_place() {
+        let cursor = LaneCursor {
+            acked: 3,
+            acked_ahead: std::iter::once(9..12).collect(),
+            ends: vec![20, 9],
+            sent: 16,
+            suspects: vec![Suspect { records: 5..9, deferred_seconds: 600 }],
+        };
+        let mut record = Vec::new();
+        write_record(ID, 2, 7, &cursor, 36, &mut record);
+        let numbers = |fields: &[u64]| fields.iter().flat_map(|field| field.to_le_bytes()).collect::<Vec<_>>();
+        let mut expected = [&b"\xf5c"[..], &94_u32.to_le_bytes(), &7_u32.to_le_bytes(), &numbers(&[3, 16])].concat();
+        expected.extend_from_slice(&[2, 0, 0, 0, 1, 0, 0, 0]);
+        expected.extend(numbers(&[20, 9, 9, 12]));
+        expected.extend_from_slice(&[1, 0, 0, 0]);
+        expected.extend(numbers(&[5, 9]));
+        expected.extend_from_slice(&600_u32.to_le_bytes());
+        let crc = checksum(ID, Position { generation: 2, offset: 36 }, &expected);
+        expected.extend_from_slice(&crc.to_le_bytes());
+        assert_eq!(record, expected);
+        let read = read_record(ID, Position { generation: 2, offset: 36 }, &record);
+        assert_eq!(read, Some((record.len(), 7, cursor)));
+    }
+
     #[test]
     fn a_file_keeps_its_size_however_often_a_lane_is_written() {
         let bytes = |rounds| fs::metadata(cursor_path(written(rounds, 3).0.path())).unwrap().len();

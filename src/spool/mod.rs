@@ -17,7 +17,7 @@
 //! | `lane`, `index`, `read_cache`, `active`, `jobs` | what waits, of one partition in a segment and of all; what is open; what is written; what is to be done |
 //! | `queue` | all of that with its locks |
 //! | `partition` | what the delivery holds of a queue |
-//! | `writer`, `space`, `loss`, `reader`, `hold`, `housekeeper` | the verbs: append; make room; report; next, ack, split, reject; go on without; the rest |
+//! | `writer`, `space`, `loss`, `reader`, `hold`, `housekeeper` | the verbs: append; make room; report; next, ack, cut, park, try, reject; go on without; the rest |
 //! | `open`, `adoption` | a spool: one's own queue and the one that is adopted |
 //! | `inspect` | all of this read by who does not own it |
 

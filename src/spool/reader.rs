@@ -174,14 +174,18 @@ impl Batch {
     pub(crate) fn put_back(&self) {
         let queue = &self.partition.queue;
         let back = queue.index.lock().give_back(&self.partition.key, self.lane, &self.span);
-        back.into_iter().for_each(|changed| queue.finish_change(changed));
+        if let Some(changed) = back {
+            queue.finish_change(changed);
+        }
     }
 
     /// Notes for how many seconds the batch was deferred in all, if it is parked.
     pub(crate) fn note_deferred(&self, seconds: u64) {
         let queue = &self.partition.queue;
         let noted = queue.index.lock().note_deferred(&self.partition.key, self.lane, self.span.start, seconds);
-        noted.into_iter().for_each(|changed| queue.finish_change(changed));
+        if let Some(changed) = noted {
+            queue.finish_change(changed);
+        }
     }
 
     /// Puts a batch of one record into the rejected store. Until it is acknowledged, it still comes again.

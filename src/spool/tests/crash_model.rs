@@ -351,6 +351,16 @@ fn beside_the_flow(partition: &Partition, random: &mut fastrand::Rng) -> Option<
     }
 }
 
+/// Parks a batch or puts it back, now and then.
+fn is_set_aside(batch: &Batch, random: &mut fastrand::Rng) -> bool {
+    match random.u8(0..12) {
+        0..3 => _ = batch.park(),
+        3 => batch.put_back(),
+        _ => return false,
+    }
+    true
+}
+
 /// Delivers what is parked, too.
 fn next_or_trial(partition: &Partition) -> Option<Box<Batch>> {
     next_of(partition).or_else(|| match partition.trial(partition.parked().first()?.0, SystemTime::now()).unwrap() {
@@ -391,16 +401,8 @@ fn run(seed: u64) -> Run {
             }
             14..17 if !in_flight.is_empty() => {
                 let batch = in_flight.swap_remove(random.usize(0..in_flight.len()));
-                match random.u8(0..12) {
-                    0..3 => {
-                        batch.park();
-                        continue;
-                    }
-                    3 => {
-                        batch.put_back();
-                        continue;
-                    }
-                    _ => {}
+                if is_set_aside(&batch, &mut random) {
+                    continue;
                 }
                 if random.bool() && batch.records == 1 {
                     batch.reject(400, "no", SystemTime::now()).unwrap();

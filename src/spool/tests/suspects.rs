@@ -98,7 +98,9 @@ fn parked_neighbours_keep_their_ids_also_after_a_kill_and_block_nobody() {
     let again: Vec<_> = partition.parked().into_iter().map(|(at, ..)| trial(&partition, at).unwrap()).collect();
     assert_eq!(again.iter().map(|batch| batch.id.clone()).collect::<Vec<_>>(), ids);
     assert_eq!((again[0].deferred, again[1].deferred), (0, 600));
-    again.iter().for_each(|batch| batch.ack());
+    for batch in again {
+        batch.ack();
+    }
     assert_eq!((parked(&partition), spool.depth().pending_records), (vec![], 0));
 }
 
