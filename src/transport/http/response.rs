@@ -10,6 +10,8 @@ pub struct Response {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<String>,
     pub(crate) body: Vec<u8>,
+    /// The body was read to its end: it neither broke off nor was too long.
+    pub(crate) whole: bool,
 }
 
 impl Response {
@@ -18,7 +20,8 @@ impl Response {
         self.status
     }
 
-    /// The start of the body: at most 64 KiB, and 4 MiB of the response to a `_bulk`.
+    /// The body, as far as it was read: at most
+    /// [`with_max_response_bytes`](crate::LogExporterBuilder::with_max_response_bytes) of it.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
@@ -114,7 +117,7 @@ mod tests {
         ];
         for (expected, statuses) in expected {
             for &status in statuses {
-                let response = Response { status, retry_after: None, body: Vec::new() };
+                let response = Response { status, retry_after: None, body: Vec::new(), whole: true };
                 assert_eq!(Verdict::of(&response), expected, "{status}");
             }
         }

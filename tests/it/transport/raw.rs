@@ -1,0 +1,101 @@
+//! A server that is scripted byte by byte: for what no HTTP library would send.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// The server. Each connection has a thread of its own, which the script keeps as long as it wants.
+pub struct Raw {
+    pub address: SocketAddr,
+    pub connections: Arc<AtomicUsize>,
+    pub requests: Arc<AtomicUsize>,
+}
+
+/// A connection of it.
+pub struct Connection {
+    pub stream: TcpStream,
+    reader: BufReader<TcpStream>,
+    requests: Arc<AtomicUsize>,
+    /// From 0, in the order in which they came.
+    pub number: usize,
+}
+
+/// The head of a request.
+pub struct Head {
+    pub text: String,
+    /// From 0, over all connections.
+    pub number: usize,
+    pub content_length: usize,
+}
+
+impl Raw {
+    pub fn start(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, count_requests, script) = (Arc::clone(&connections), Arc::clone(&requests), Arc::new(script));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.expect("a connection");
+                let reader = BufReader::new(stream.try_clone().expect("a stream"));
+                let (requests, script) = (Arc::clone(&count_requests), Arc::clone(&script));
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                thread::spawn(move || script(&mut Connection { stream, reader, requests, number }));
+            }
+        });
+        Self { address, connections, requests }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/ingest", self.address)
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+impl Connection {
+    /// Reads the head of the next request; nothing if the client closes.
+    pub fn head(&mut self) -> Option<Head> {
+        let mut text = String::new();
+        while !text.ends_with("\r\n\r\n") {
+            if self.reader.read_line(&mut text).ok().filter(|&bytes| bytes > 0).is_none() {
+                return None;
+            }
+        }
+        let lower = text.to_ascii_lowercase();
+        let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
+        let content_length = length.map_or(0, |length| length.trim().parse().expect("a length"));
+        Some(Head { text, number: self.requests.fetch_add(1, Ordering::SeqCst), content_length })
+    }
+
+    /// Reads the next request to its end.
+    pub fn request(&mut self) -> Option<(Head, Vec<u8>)> {
+        let head = self.head()?;
+        let mut body = vec![0; head.content_length];
+        self.reader.read_exact(&mut body).ok()?;
+        Some((head, body))
+    }
+
+    pub fn say(&mut self, text: &str) {
+        let _ = self.stream.write_all(text.as_bytes());
+    }
+
+    /// Reads and drops so many bytes, or as many as the client sends.
+    pub fn skip(&mut self, bytes: usize) {
+        let _ = std::io::copy(&mut (&mut self.reader).take(bytes as u64), &mut std::io::sink());
+    }
+
+    /// What comes first, in one read.
+    #[cfg(feature = "tls")]
+    pub fn some_bytes(&mut self) -> Vec<u8> {
+        self.reader.fill_buf().unwrap_or_default().to_vec()
+    }
+}
