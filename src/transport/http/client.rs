@@ -199,10 +199,10 @@ impl HttpTransport {
         ))
     }
 
-    fn judge(&self, response: Response, request: &Request, secrets: &Secrets) -> Judgement {
+    fn judge(&self, response: &Response, request: &Request, secrets: &Secrets) -> Judgement {
         let Reading { verdict, reason } = match &self.classifier {
-            Some(classifier) => Reading::new(classifier(&response), &response, ""),
-            None => protocols::read(request.response_protocol, &response, request.context.records as u64),
+            Some(classifier) => Reading::new(classifier(response), response, ""),
+            None => protocols::read(request.response_protocol, response, request.context.records as u64),
         };
         let status = response.status;
         let outcome = match verdict {
@@ -276,7 +276,7 @@ impl Transport for HttpTransport {
             let in_flight = request.begin();
             match self.send(&request, http_request, &sending).await {
                 Ok(response) => {
-                    let judgement = self.judge(response, &request, &secrets);
+                    let judgement = self.judge(&response, &request, &secrets);
                     in_flight.end(judgement.outcome);
                     Ok(judgement)
                 }

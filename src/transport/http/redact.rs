@@ -104,7 +104,7 @@ impl Secrets {
 
     /// The length of the secret with which a text begins, or of the start of one with which it breaks off.
     fn secret_at(&self, text: &str) -> Option<usize> {
-        let whole = self.0.iter().find(|secret| text.starts_with(&***secret)).map(|secret| secret.len());
+        let whole = self.0.iter().find(|secret| text.starts_with(&***secret)).map(String::len);
         let broken_off = || self.0.iter().any(|secret| text.len() >= MIN_SECRET_BYTES && secret.starts_with(text));
         whole.or_else(|| broken_off().then_some(text.len()))
     }
