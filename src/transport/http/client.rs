@@ -54,7 +54,7 @@ struct HttpTransport {
     max_response_bytes: usize,
     /// Those of the URLs, which every request has.
     secrets: Secrets,
-    /// A connection broke while a long body was being sent, or soon after, and none was responded to since.
+    /// A connection broke while a long body was being sent, or soon after, and no long one was sent to its end since.
     broke_off: AtomicBool,
 }
 
@@ -115,7 +115,8 @@ impl HttpTransport {
         let is_form = request.content_type == FORM && request.content_encoding.is_none();
         let form = std::str::from_utf8(&request.body).ok().filter(|_| self.method == Method::Get && is_form);
         let Some(form) = form else {
-            let hold = self.broke_off.load(Ordering::Relaxed).then(|| HOLD.min(request.timeout / 4));
+            let is_held = self.broke_off.load(Ordering::Relaxed) && !body::is_short(request.body.len());
+            let hold = is_held.then(|| HOLD.min(request.timeout / 4));
             let (body, sending) = RequestBody::new(request.body.clone(), hold);
             return Ok((client.post(url).headers(headers).body(Body::wrap(body)), sending));
         };
@@ -160,12 +161,14 @@ impl HttpTransport {
                 request,
             ));
         }
-        if sending.is_complete() {
+        let is_complete = sending.is_complete();
+        if is_complete && !body::is_short(request.body.len()) {
             self.broke_off.store(false, Ordering::Relaxed);
         }
-        // What is still written, or comes behind such a response, belongs to no other request.
+        // A connection on which the rest was to come is closed. Behind a success that came early or a 413, which many servers
+        // send and then close, none is used again either.
         sending.abort();
-        if is_early || status == ::http::StatusCode::PAYLOAD_TOO_LARGE {
+        if (is_early && is_complete) || status == ::http::StatusCode::PAYLOAD_TOO_LARGE {
             self.clients.renew();
         }
         Ok(Response { status: status.as_u16(), retry_after, body, whole })

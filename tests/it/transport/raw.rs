@@ -1,10 +1,11 @@
 //! A server that is scripted byte by byte: for what no HTTP library would send.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 /// The server. Each connection has a thread of its own, which the script keeps as long as it wants.
 pub struct Raw {
@@ -88,9 +89,23 @@ impl Connection {
         let _ = self.stream.write_all(text.as_bytes());
     }
 
-    /// Reads and drops so many bytes, or as many as the client sends.
-    pub fn skip(&mut self, bytes: usize) {
-        let _ = std::io::copy(&mut (&mut self.reader).take(bytes as u64), &mut std::io::sink());
+    /// Reads and drops so many bytes, or as many as the client sends; how many there were.
+    pub fn skip(&mut self, bytes: usize) -> u64 {
+        let (mut buffer, mut left) = ([0; 64 << 10], bytes);
+        while left > 0 {
+            match self.reader.read(&mut buffer[..left.min(64 << 10)]) {
+                Ok(read) if read > 0 => left -= read,
+                _ => break,
+            }
+        }
+        (bytes - left) as u64
+    }
+
+    /// Whether nothing comes for a moment.
+    pub fn is_silent(&mut self) -> bool {
+        self.stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket option");
+        let came = self.reader.fill_buf();
+        came.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 
     /// What comes first, in one read.
