@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use common::children::NEVER;
