@@ -8,31 +8,31 @@ use std::thread;
 use std::time::Duration;
 
 /// The server. Each connection has a thread of its own, which the script keeps as long as it wants.
-pub struct Raw {
-    pub address: SocketAddr,
-    pub connections: Arc<AtomicUsize>,
-    pub requests: Arc<AtomicUsize>,
+pub(super) struct Raw {
+    pub(super) address: SocketAddr,
+    pub(super) connections: Arc<AtomicUsize>,
+    pub(super) requests: Arc<AtomicUsize>,
 }
 
 /// A connection of it.
-pub struct Connection {
-    pub stream: TcpStream,
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
     reader: BufReader<TcpStream>,
     requests: Arc<AtomicUsize>,
     /// From 0, in the order in which they came.
-    pub number: usize,
+    pub(super) number: usize,
 }
 
 /// The head of a request.
-pub struct Head {
-    pub text: String,
+pub(super) struct Head {
+    pub(super) text: String,
     /// From 0, over all connections.
-    pub number: usize,
-    pub content_length: usize,
+    pub(super) number: usize,
+    pub(super) content_length: usize,
 }
 
 impl Raw {
-    pub fn start(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
+    pub(super) fn start(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -49,27 +49,25 @@ impl Raw {
         Self { address, connections, requests }
     }
 
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}/ingest", self.address)
     }
 
-    pub fn connections(&self) -> usize {
+    pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    pub fn requests(&self) -> usize {
+    pub(super) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 }
 
 impl Connection {
     /// Reads the head of the next request; nothing if the client closes.
-    pub fn head(&mut self) -> Option<Head> {
+    pub(super) fn head(&mut self) -> Option<Head> {
         let mut text = String::new();
         while !text.ends_with("\r\n\r\n") {
-            if self.reader.read_line(&mut text).ok().filter(|&bytes| bytes > 0).is_none() {
-                return None;
-            }
+            self.reader.read_line(&mut text).ok().filter(|&bytes| bytes > 0)?;
         }
         let lower = text.to_ascii_lowercase();
         let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
@@ -78,22 +76,22 @@ impl Connection {
     }
 
     /// Reads the next request to its end.
-    pub fn request(&mut self) -> Option<(Head, Vec<u8>)> {
+    pub(super) fn request(&mut self) -> Option<(Head, Vec<u8>)> {
         let head = self.head()?;
         let mut body = vec![0; head.content_length];
         self.reader.read_exact(&mut body).ok()?;
         Some((head, body))
     }
 
-    pub fn say(&mut self, text: &str) {
+    pub(super) fn say(&mut self, text: &str) {
         let _ = self.stream.write_all(text.as_bytes());
     }
 
     /// Reads and drops so many bytes, or as many as the client sends; how many there were.
-    pub fn skip(&mut self, bytes: usize) -> u64 {
-        let (mut buffer, mut left) = ([0; 64 << 10], bytes);
+    pub(super) fn skip(&mut self, bytes: usize) -> u64 {
+        let (mut buffer, mut left) = ([0; 8 << 10], bytes);
         while left > 0 {
-            match self.reader.read(&mut buffer[..left.min(64 << 10)]) {
+            match self.reader.read(&mut buffer[..left.min(8 << 10)]) {
                 Ok(read) if read > 0 => left -= read,
                 _ => break,
             }
@@ -102,7 +100,7 @@ impl Connection {
     }
 
     /// Whether nothing comes for a moment.
-    pub fn is_silent(&mut self) -> bool {
+    pub(super) fn is_silent(&mut self) -> bool {
         self.stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket option");
         let came = self.reader.fill_buf();
         came.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
@@ -110,7 +108,7 @@ impl Connection {
 
     /// What comes first, in one read.
     #[cfg(feature = "tls")]
-    pub fn some_bytes(&mut self) -> Vec<u8> {
+    pub(super) fn some_bytes(&mut self) -> Vec<u8> {
         self.reader.fill_buf().unwrap_or_default().to_vec()
     }
 }

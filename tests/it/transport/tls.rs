@@ -133,12 +133,13 @@ fn the_timeout_covers_the_whole_request_with_its_connection() {
 /// A configuration file that names these files of certificates.
 #[cfg(feature = "config-file")]
 fn config(receiver: &Receiver, spool: &std::path::Path, files: &[(&str, &std::path::Path)]) -> LogExporterBuilder {
-    let files: String = files.iter().map(|(key, file)| format!("              {key}: {}\n", file.display())).collect();
+    let files: Vec<_> = files.iter().map(|(key, file)| format!("              {key}: {}", file.display())).collect();
     let yaml = format!(
         "logger_provider:\n  processors:\n    - simple:\n        exporter:\n          spool:\n            endpoint: {}\n            \
-         spool_dir: {}\n            tls:\n{files}",
+         spool_dir: {}\n            tls:\n{}\n",
         receiver.url("/ingest"),
-        spool.display()
+        spool.display(),
+        files.join("\n")
     );
     let config = opentelemetry_spool::ExporterConfig::from_yaml(&yaml).expect("a configuration");
     opentelemetry_spool::LogExporter::builder().with_config(config).with_retry_policy(common::impatient())
