@@ -132,8 +132,12 @@ impl To {
         let http = HttpSettings {
             headers,
             method: if self.method == "get" { Method::Get } else { Method::Post },
-            client_identity: self.client_identity()?.map(|pem| Sourced::new(pem, "--key, --cert")),
-            root_certificates: self.root_certificate()?.map(|pem| Sourced::new(pem, "--ca-cert")).into_iter().collect(),
+            client_identity: self.client_identity()?.map(|pem| Sourced::new(pem.into(), "--key, --cert")),
+            root_certificates: self
+                .root_certificate()?
+                .map(|pem| Sourced::new(pem.into(), "--ca-cert"))
+                .into_iter()
+                .collect(),
             ..HttpSettings::default()
         };
         Ok(TransportSettings {

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use crate::config::table::{Settings, Variable};
 use crate::config::values::{Sourced, invalid};
 use crate::error::ExporterBuildError;
+use crate::transport::http::with_path_below;
 
 const OTLP: &str = "OTEL_EXPORTER_OTLP_";
 const OTLP_LOGS: &str = "OTEL_EXPORTER_OTLP_LOGS_";
@@ -40,7 +41,7 @@ impl Settings {
                 Some(of_logs) => Ok(Some(of_logs)),
                 None if !all_signals => Ok(None),
                 None => Ok(get(OTLP, name)?.map(|of_all| match setting {
-                    "endpoint" => Sourced { value: for_logs(&of_all.value), ..of_all },
+                    "endpoint" => Sourced { value: with_path_below(&of_all.value, LOGS_PATH), ..of_all },
                     _ => of_all,
                 })),
             },
@@ -57,11 +58,6 @@ impl Sourced<&str> {
 /// Whether a variable is one that all OTLP exporters have.
 pub(crate) fn is_of_otlp(variable: &str) -> bool {
     variable.starts_with(OTLP)
-}
-
-/// The URL for logs below the one for all signals.
-fn for_logs(endpoint: &str) -> String {
-    format!("{}/{LOGS_PATH}", endpoint.strip_suffix('/').unwrap_or(endpoint))
 }
 
 #[cfg(test)]
@@ -96,6 +92,7 @@ mod tests {
         assert_eq!(endpoint(all, "http://collector:4318"), "http://collector:4318/v1/logs");
         assert_eq!(endpoint(all, "http://collector:4318/"), "http://collector:4318/v1/logs");
         assert_eq!(endpoint(all, "http://gateway/otel/"), "http://gateway/otel/v1/logs");
+        assert_eq!(endpoint(all, "http://gateway/otel?tenant=acme"), "http://gateway/otel/v1/logs?tenant=acme");
         assert_eq!(endpoint("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://gateway/logs"), "http://gateway/logs");
     }
 

@@ -99,7 +99,56 @@ impl ExporterConfig {
         })
     }
 
-    fn add(&mut self, setting: &'static str, source: String, Scalar(value): Scalar) {
+    /// Reads the value of a key, whose scalars are of the type `S`.
+    fn read<'de, S: Scalar<'de>, M: MapAccess<'de>>(
+        &mut self,
+        key: &Spanned<String>,
+        map: &mut M,
+    ) -> Result<(), M::Error> {
+        let source = place(&key.value, key);
+        match key.value.as_str() {
+            "headers" => {
+                let headers: Option<Vec<Header<S>>> = map.next_value()?;
+                let headers = headers.unwrap_or_default().into_iter().map(Header::encoded);
+                self.add("headers", source, headers.collect::<Vec<_>>().join(","));
+            }
+            "headers_list" => self.add("headers", source, map.next_value::<S>()?.into()),
+            "tls" => {
+                let tls: Option<Tls<S>> = map.next_value()?;
+                let (ca_file, key_file, cert_file) =
+                    tls.map_or((None, None, None), |tls| (tls.ca_file, tls.key_file, tls.cert_file));
+                for (setting, key, file) in [
+                    ("certificate", "tls.ca_file", ca_file),
+                    ("client_key", "tls.key_file", key_file),
+                    ("client_certificate", "tls.cert_file", cert_file),
+                ] {
+                    if let Some(file) = file {
+                        self.add(setting, place(key, &file), file.value.into());
+                    }
+                }
+            }
+            "encoding" => {
+                let encoding: String = map.next_value::<S>()?.into();
+                let protocol = match encoding.as_str() {
+                    "" => String::new(),
+                    "protobuf" | "json" => format!("http/{encoding}"),
+                    _ => return Err(M::Error::custom("`encoding` is protobuf or json")),
+                };
+                self.add("protocol", source, protocol);
+            }
+            key => {
+                if let Some(name) = own_names().find(|name| *name == key) {
+                    self.add(name, source, map.next_value::<S>()?.into());
+                } else {
+                    let _: IgnoredAny = map.next_value()?;
+                    self.unknown.push(source);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, setting: &'static str, source: String, value: String) {
         self.values.push((setting, Sourced { value, source }));
     }
 }
@@ -141,18 +190,18 @@ struct Exporter {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
-    name: String,
-    value: Scalar,
+struct Header<S> {
+    name: S,
+    value: S,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, bound = "S: Deserialize<'de>")]
 #[expect(clippy::struct_field_names, reason = "the schema's")]
-struct Tls {
-    ca_file: Option<Spanned<Scalar>>,
-    key_file: Option<Spanned<Scalar>>,
-    cert_file: Option<Spanned<Scalar>>,
+struct Tls<S> {
+    ca_file: Option<Spanned<S>>,
+    key_file: Option<Spanned<S>>,
+    cert_file: Option<Spanned<S>>,
 }
 
 impl<'de> Deserialize<'de> for ExporterConfig {
@@ -169,43 +218,10 @@ impl<'de> Deserialize<'de> for ExporterConfig {
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ExporterConfig, M::Error> {
                 let mut config = ExporterConfig::default();
                 while let Some(key) = map.next_key::<Spanned<String>>()? {
-                    let source = place(&key.value, &key);
-                    match key.value.as_str() {
-                        "headers" => {
-                            let headers: Option<Vec<Header>> = map.next_value()?;
-                            let value = headers.iter().flatten().map(Header::encoded).collect::<Vec<_>>().join(",");
-                            config.values.push(("headers", Sourced { value, source }));
-                        }
-                        "headers_list" => config.add("headers", source, map.next_value()?),
-                        "tls" => {
-                            let tls: Tls = map.next_value::<Option<Tls>>()?.unwrap_or_default();
-                            for (setting, key, file) in [
-                                ("certificate", "tls.ca_file", tls.ca_file),
-                                ("client_key", "tls.key_file", tls.key_file),
-                                ("client_certificate", "tls.cert_file", tls.cert_file),
-                            ] {
-                                if let Some(file) = file {
-                                    config.add(setting, place(key, &file), file.value);
-                                }
-                            }
-                        }
-                        "encoding" => {
-                            let Scalar(encoding) = map.next_value()?;
-                            let protocol = match encoding.as_str() {
-                                "" => String::new(),
-                                "protobuf" | "json" => format!("http/{encoding}"),
-                                _ => return Err(M::Error::custom("`encoding` is protobuf or json")),
-                            };
-                            config.add("protocol", source, Scalar(protocol));
-                        }
-                        key => {
-                            if let Some(name) = own_names().find(|name| *name == key) {
-                                config.add(name, source, map.next_value()?);
-                            } else {
-                                let _: IgnoredAny = map.next_value()?;
-                                config.unknown.push(source);
-                            }
-                        }
+                    // YAML knows the line, and gives each scalar as it is written; others have numbers and words of their own.
+                    match key.referenced.line() {
+                        0 => config.read::<Value, M>(&key, &mut map)?,
+                        _ => config.read::<Written, M>(&key, &mut map)?,
                     }
                 }
                 Ok(config)
@@ -230,50 +246,80 @@ fn place<T>(key: &str, value: &Spanned<T>) -> String {
     }
 }
 
-impl Header {
+impl<S: Into<String>> Header<S> {
     /// A header of a list.
-    fn encoded(&self) -> String {
-        let encode = |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
-        format!("{}={}", self.name, encode(&self.value.0))
+    fn encoded(self) -> String {
+        let (name, value): (String, String) = (self.name.into(), self.value.into());
+        format!("{name}={}", percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC))
     }
 }
 
 /// A value as text, with variables replaced; null is empty, which counts as not set.
-struct Scalar(String);
+trait Scalar<'de>: Deserialize<'de> + Into<String> {}
 
-impl<'de> Deserialize<'de> for Scalar {
+/// A scalar of YAML, as it is written: `00123`, `1.10` and `yes` are what stands there, whatever they are as a number or a word
+/// of some version of YAML. The type of the setting says what they have to be.
+struct Written(String);
+
+/// A value of a format whose numbers, `true` and `false` are no text.
+struct Value(String);
+
+impl Scalar<'_> for Written {}
+
+impl Scalar<'_> for Value {}
+
+impl From<Written> for String {
+    fn from(Written(text): Written) -> Self {
+        text
+    }
+}
+
+impl From<Value> for String {
+    fn from(Value(text): Value) -> Self {
+        text
+    }
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+        substituted(&text, &|name| std::env::var(name).ok()).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;
 
         impl Visitor<'_> for Text {
-            type Value = Scalar;
+            type Value = Value;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text, a number, true or false")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
-                substituted(text, &|name| std::env::var(name).ok()).map(Scalar).map_err(E::custom)
+            fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+                substituted(text, &|name| std::env::var(name).ok()).map(Value).map_err(E::custom)
             }
 
-            fn visit_bool<E>(self, value: bool) -> Result<Scalar, E> {
-                Ok(Scalar(value.to_string()))
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(Value(value.to_string()))
             }
 
-            fn visit_i64<E>(self, value: i64) -> Result<Scalar, E> {
-                Ok(Scalar(value.to_string()))
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(Value(value.to_string()))
             }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
-                Ok(Scalar(value.to_string()))
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(Value(value.to_string()))
             }
 
-            fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
-                Ok(Scalar(value.to_string()))
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(Value(value.to_string()))
             }
 
-            fn visit_unit<E>(self) -> Result<Scalar, E> {
-                Ok(Scalar(String::new()))
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value(String::new()))
             }
         }
 
@@ -337,6 +383,61 @@ mod tests {
         assert!(config("headers:\ntls:\ncompression:").unwrap().settings().unwrap().headers.is_none());
         let settings = config("headers:\n  - name: a\n    value: x, y=%41").unwrap().settings().unwrap();
         assert_eq!(settings.headers.unwrap().value.0, [("a".to_owned(), "x, y=%41".to_owned())]);
+    }
+
+    #[test]
+    fn a_text_is_the_text_as_it_stands() {
+        let texts = [
+            "00123",
+            "1.10",
+            "yes",
+            "No",
+            "0x10",
+            "1e3",
+            "1_000",
+            "+5",
+            "0o17",
+            ".inf",
+            "NaN",
+            "2026-01-01",
+            "12:30:45",
+        ];
+        for text in texts {
+            let yaml = format!(
+                "headers:\n  - name: a\n    value: {text}\nheaders_list:\nspool_dir: {text}\nendpoint: {text}\nproxy: {text}"
+            );
+            let settings = config(&yaml.replace("headers_list:\n", "")).unwrap().settings().unwrap();
+            assert_eq!(settings.headers.unwrap().value.0, [("a".to_owned(), text.to_owned())]);
+            assert_eq!(settings.spool_dir.unwrap().value.to_str(), Some(text));
+            assert_eq!(settings.endpoint.unwrap().value, text);
+            assert_eq!(settings.proxy.unwrap().value, text);
+            let template = config(&format!("template: {text}")).unwrap().settings().unwrap().template;
+            assert_eq!(template, Some(Sourced::new(text.parse().unwrap(), "template, line 7")));
+        }
+        for none in ["~", "null", "", "''"] {
+            assert!(config(&format!("proxy: {none}")).unwrap().settings().unwrap().proxy.is_none(), "{none}");
+        }
+        assert_eq!(config("proxy: '~'").unwrap().settings().unwrap().proxy.unwrap().value, "~", "quoted, it is a text");
+    }
+
+    #[test]
+    fn a_number_or_a_switch_is_one_where_the_setting_is() {
+        let settings = config("max_in_flight: 3\nstrict_order: true\ntimeout: 1500").unwrap().settings().unwrap();
+        assert_eq!((settings.max_in_flight.unwrap().value, settings.strict_order.unwrap().value), (3, true));
+        assert_eq!(settings.timeout.unwrap().value, Duration::from_millis(1_500));
+        for wrong in ["strict_order: yes", "max_in_flight: 0x10", "max_in_flight: 1e1"] {
+            assert!(config(wrong).unwrap().settings().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn another_format_has_values_that_are_no_text() {
+        let json =
+            r#"{"max_in_flight": 3, "strict_order": true, "proxy": null, "headers": [{"name": "a", "value": 1.5}]}"#;
+        let settings = serde_json::from_str::<ExporterConfig>(json).unwrap().settings().unwrap();
+        assert_eq!((settings.max_in_flight.unwrap().value, settings.strict_order.unwrap().value), (3, true));
+        assert!(settings.proxy.is_none());
+        assert_eq!(settings.headers.unwrap().value.0, [("a".to_owned(), "1.5".to_owned())]);
     }
 
     #[test]

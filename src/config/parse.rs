@@ -1,6 +1,5 @@
 //! Settings as text, in the environment and in files: the forms that are allowed, and the error of any other.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -171,7 +170,7 @@ impl FromText for Pem {
         if text.contains("-----BEGIN") {
             return Err("it is the key or certificate itself; allowed is the path of a file that holds it".to_owned());
         }
-        fs::read(text).map(Self).map_err(|error| format!("{text:?} cannot be read: {error}"))
+        Self::of_file(text).map_err(|error| format!("{text:?} cannot be read: {error}"))
     }
 }
 

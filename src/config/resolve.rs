@@ -7,8 +7,8 @@ use crate::config::environment::is_of_otlp;
 use crate::config::mount;
 use crate::config::table::Settings;
 use crate::config::values::{
-    BatchLimits, Compression, DEFAULT_DEFER_FOR, Durability, Headers, Method, Pace, Protocol, RetryPolicy, Sourced,
-    SpoolCompression, SpoolLimits, Timeouts,
+    BatchLimits, Compression, DEFAULT_DEFER_FOR, Durability, Headers, Method, Pace, Pem, Protocol, RetryPolicy,
+    Sourced, SpoolCompression, SpoolLimits, Timeouts,
 };
 use crate::encode::formats::{FORMATS, Format};
 use crate::encode::framing::{FORM, Framing, ResponseProtocol};
@@ -90,14 +90,19 @@ fn transport(
         http.client_identity = identity(&settings)?;
     }
     if http.root_certificates.is_empty() {
-        let pem = settings.certificate.map(|Sourced { value, source }| Sourced { value: value.0, source });
-        http.root_certificates.extend(pem);
+        http.root_certificates.extend(settings.certificate);
     }
     if let Some(keep_alive) = settings.keep_alive {
         http.keep_alive = keep_alive.value;
     }
     if let Some(accept) = settings.danger_accept_invalid_certificates {
         http.accept_invalid_certificates = accept.value;
+    }
+    if let Some(max) = at_least_one(settings.max_request_bytes)? {
+        http.max_request_bytes = max;
+    }
+    if let Some(max) = at_least_one(settings.max_response_bytes)? {
+        http.max_response_bytes = max;
     }
     http.proxy = settings.proxy;
     let defaults = TransportSettings::new(endpoint);
@@ -107,6 +112,14 @@ fn transport(
         http,
         ..defaults
     })
+}
+
+/// A number of bytes in memory, if it is given.
+fn at_least_one(bytes: Option<Sourced<u64>>) -> Result<Option<usize>, ExporterBuildError> {
+    match bytes {
+        Some(bytes) if bytes.value == 0 => Err(bytes.invalid("0; allowed are 1 and more")),
+        bytes => Ok(bytes.map(|bytes| usize::try_from(bytes.value).unwrap_or(usize::MAX))),
+    }
 }
 
 fn or_default<T>(given: Option<Sourced<T>>, default: T) -> Sourced<T> {
@@ -206,12 +219,11 @@ fn check_method(method: &Sourced<Method>, framing: &Framing, coding: Coding) -> 
 }
 
 /// The key and the certificates that come from files.
-fn identity(settings: &Settings) -> Result<Option<Sourced<Vec<u8>>>, ExporterBuildError> {
+fn identity(settings: &Settings) -> Result<Option<Sourced<Pem>>, ExporterBuildError> {
     match (&settings.client_key, &settings.client_certificate) {
         (None, None) => Ok(None),
         (Some(key), Some(certificate)) => {
-            let pem = [&key.value.0[..], b"\n", &certificate.value.0].concat();
-            Ok(Some(Sourced::new(pem, format!("{}, {}", key.source, certificate.source))))
+            Ok(Some(Sourced::new(key.value.and(&certificate.value), format!("{}, {}", key.source, certificate.source))))
         }
         (Some(key), None) => Err(key.invalid("a client's key takes its certificate as well")),
         (None, Some(certificate)) => Err(certificate.invalid("a client's certificate takes its key as well")),
@@ -572,12 +584,15 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", &certificate),
         ];
         let identity = resolve(builder(), &variables).ok().unwrap().transport.http.client_identity.unwrap();
-        assert_eq!((&*identity.value, identity.source.contains("CLIENT_KEY")), (&b"key\ncertificate"[..], true));
+        assert_eq!(
+            (&*identity.value.contents, identity.source.contains("CLIENT_KEY")),
+            (&b"key\ncertificate"[..], true)
+        );
         assert!(error(builder(), &variables[..1]).ends_with("a client's key takes its certificate as well"));
         assert!(error(builder(), &variables[1..]).ends_with("a client's certificate takes its key as well"));
         let authority = [("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", &*certificate)];
         assert_eq!(
-            resolve(builder(), &authority).ok().unwrap().transport.http.root_certificates[0].value,
+            resolve(builder(), &authority).ok().unwrap().transport.http.root_certificates[0].value.contents,
             b"certificate"
         );
         let code = resolve(builder().with_root_certificate_pem("code"), &authority).ok().unwrap();

@@ -91,6 +91,8 @@ settings! {
     max_rejected_bytes: u64, Spool("MAX_REJECTED_BYTES");
     connect_timeout: Duration, Spool("CONNECT_TIMEOUT");
     keep_alive: Duration, Spool("KEEP_ALIVE");
+    max_request_bytes: u64, Spool("MAX_REQUEST_BYTES");
+    max_response_bytes: u64, Spool("MAX_RESPONSE_BYTES");
     proxy: String, Spool("PROXY");
     danger_accept_invalid_certificates: bool, Spool("DANGER_ACCEPT_INVALID_CERTIFICATES");
 }

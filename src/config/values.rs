@@ -1,6 +1,8 @@
 //! The types of settings, with their defaults.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
 
 use crate::error::{BoxError, ExporterBuildError};
 
@@ -81,9 +83,43 @@ pub enum Method {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Headers(pub(crate) Vec<(String, String)>);
 
-/// The contents of a PEM file: keys or certificates.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Pem(pub(crate) Vec<u8>);
+/// Keys or certificates in PEM, and the files that they come from.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Pem {
+    pub(crate) contents: Vec<u8>,
+    /// None where they were given in code.
+    files: Vec<PathBuf>,
+}
+
+impl Pem {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub(crate) fn of_file(file: impl Into<PathBuf>) -> io::Result<Self> {
+        let file = file.into();
+        Ok(Self { contents: fs::read(&file)?, files: vec![file] })
+    }
+
+    /// This, and the other behind it.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        let contents = [&self.contents[..], b"\n", &other.contents].concat();
+        Self { contents, files: [&self.files[..], &other.files].concat() }
+    }
+
+    /// What the files hold now; the same where one of them cannot be read.
+    pub(crate) fn read_again(&self) -> Self {
+        let read = self.files.iter().map(Self::of_file).collect::<io::Result<Vec<_>>>();
+        read.ok().and_then(|read| read.into_iter().reduce(|all, next| all.and(&next))).unwrap_or_else(|| self.clone())
+    }
+}
+
+impl From<Vec<u8>> for Pem {
+    fn from(contents: Vec<u8>) -> Self {
+        Self { contents, files: Vec::new() }
+    }
+}
 
 /// The compression of records in the spool. It has no effect on records that are compressed for the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

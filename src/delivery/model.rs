@@ -586,7 +586,10 @@ fn is_single(id: &str) -> bool {
 
 /// Seed and number of cases come from the environment, if they stand there. The seed is printed.
 fn config() -> ProptestConfig {
-    let mut config = ProptestConfig { failure_persistence: None, max_shrink_iters: 300, ..ProptestConfig::default() };
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_MAX_SHRINK_ITERS").is_none() {
+        config.max_shrink_iters = 100;
+    }
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = 24;
     }

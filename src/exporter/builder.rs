@@ -671,6 +671,41 @@ impl LogExporterBuilder {
         self
     }
 
+    /// Sets the largest request body that is sent, in bytes, after compression. Default: 64 MiB, which OTLP's specification
+    /// has receivers take; at least 1.
+    ///
+    /// A batch that is larger is split before it is sent, as after a 413. A single record that is larger is rejected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_max_request_bytes(5 << 20); // 5 MiB
+    /// ```
+    pub fn with_max_request_bytes(mut self, max: usize) -> Self {
+        self.code.settings.max_request_bytes = given(max as u64, "with_max_request_bytes");
+        self
+    }
+
+    /// Sets the most bytes of a response that are read. Default: 4 MiB; at least 1.
+    ///
+    /// The response to a `_bulk` has an entry for every record, and the response of an OTLP receiver can name what it
+    /// rejected. Of a success that is longer it is not known what it rejects:
+    /// [`SpoolStats::unconfirmed_records`](crate::SpoolStats::unconfirmed_records).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_max_response_bytes(16 << 20); // 16 MiB
+    /// ```
+    pub fn with_max_response_bytes(mut self, max: usize) -> Self {
+        self.code.settings.max_response_bytes = given(max as u64, "with_max_response_bytes");
+        self
+    }
+
     /// Trusts further certificate authorities besides the system's: one or more certificates in PEM. Default: none. It can
     /// be called several times.
     ///
@@ -683,7 +718,7 @@ impl LogExporterBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn with_root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.code.http.root_certificates.push(Sourced::new(pem.into(), "with_root_certificate_pem"));
+        self.code.http.root_certificates.push(Sourced::new(pem.into().into(), "with_root_certificate_pem"));
         self
     }
 
@@ -699,7 +734,7 @@ impl LogExporterBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn with_client_identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.code.http.client_identity = given(pem.into(), "with_client_identity_pem");
+        self.code.http.client_identity = given(pem.into().into(), "with_client_identity_pem");
         self
     }
 
@@ -737,8 +772,8 @@ impl LogExporterBuilder {
     /// Sends requests with a client of your own, for options that have no setting here. Default: a client made from the
     /// settings above.
     ///
-    /// No setting above but [`with_timeout`](Self::with_timeout) applies to it. It must not follow redirects: a
-    /// redirected POST becomes a GET without its records. The exporter uses it on a runtime of its own, so do not share a
+    /// None of the settings of connections, proxies and certificates above applies to it, and it keeps its connections also
+    /// after a response that came too early. It must not follow redirects: a redirected POST becomes a GET without its records. The exporter uses it on a runtime of its own, so do not share a
     /// client whose connections belong to another runtime.
     ///
     /// # Examples

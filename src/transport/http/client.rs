@@ -1,35 +1,61 @@
 //! The HTTP client: it sends a request with the headers that the hook chooses, and has the response read.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
-use reqwest::{Client, Proxy, RequestBuilder, Url, redirect, retry};
+use reqwest::{Body, RequestBuilder, Url};
+use tokio::time::Instant;
 
-use crate::config::values::{Method, Sourced};
+use crate::config::values::Method;
 use crate::encode::framing::{FORM, ResponseProtocol};
 use crate::error::{BoxError, ExporterBuildError, HeaderError, error_chain};
 use crate::observe::stats::Outcome;
 use crate::transport::contract::{Delivery, Peer, SendError, Transport};
+use crate::transport::http::body::{self, RequestBody, Sending};
+use crate::transport::http::clients::{Clients, proxy_url};
+use crate::transport::http::endpoint;
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
 use crate::transport::http::protocols;
-use crate::transport::http::response::{Classifier, Reading, Response, shorten};
-use crate::transport::http::settings::HttpSettings;
-use crate::transport::http::tls;
+use crate::transport::http::reading;
+use crate::transport::http::redact::Secrets;
+use crate::transport::http::response::{Classifier, Reading, Response};
 use crate::transport::request::Request;
 use crate::transport::settings::TransportSettings;
-use crate::transport::verdict::{Judgement, Verdict};
+use crate::transport::verdict::{Judgement, Rejection, Suspicion, Verdict};
 
 /// The longest URL that the client takes.
 const MAX_URL_BYTES: usize = 65_534;
 
+/// The time that the rest of a response is read that nothing depends on: a connection is used again only behind it.
+const REST_AT_MOST: Duration = Duration::from_millis(500);
+
+/// The time that a server has to refuse the head of a request, after a connection broke while a body was being sent.
+const HOLD: Duration = Duration::from_secs(1);
+
+/// The most of a reason that is shown.
+const MAX_REASON_BYTES: usize = 200;
+
+/// The most of an error of this side that is shown.
+const MAX_ERROR_BYTES: usize = 1_000;
+
+/// The most of a response that is kept with a rejected record.
+const MAX_KEPT_BYTES: usize = 4 << 10;
+
 struct HttpTransport {
-    client: Client,
+    clients: Clients,
     endpoint: Url,
     method: Method,
     headers: HeaderMap,
     hook: HeaderHook,
     classifier: Option<Box<Classifier>>,
+    max_request_bytes: usize,
+    max_response_bytes: usize,
+    /// Those of the URLs, which every request has.
+    secrets: Secrets,
+    /// A connection broke while a long body was being sent, or soon after, and no long one was sent to its end since.
+    broke_off: AtomicBool,
 }
 
 /// Opens a client for the endpoint.
@@ -37,21 +63,27 @@ struct HttpTransport {
 /// # Errors
 ///
 /// If a setting is not allowed.
-pub(crate) fn open(settings: TransportSettings) -> Result<Arc<dyn Transport>, ExporterBuildError> {
-    let endpoint = parse_endpoint(&settings.endpoint)?;
+pub(crate) fn open(mut settings: TransportSettings) -> Result<Arc<dyn Transport>, ExporterBuildError> {
+    let endpoint = endpoint::parse(&settings.endpoint)?;
     for timeout in [&settings.timeout, &settings.connect_timeout] {
         if timeout.value.is_zero() {
             return Err(timeout.invalid("a timeout of zero lets no request through"));
         }
     }
-    let timeout = settings.timeout.value;
-    let client = match settings.http.client.clone() {
-        Some(client) => client,
-        None => build_client(&settings, &endpoint)?,
-    };
-    let HttpSettings { method, headers, hook, classifier, .. } = settings.http;
-    let hook = hook.within(timeout);
-    Ok(Arc::new(HttpTransport { client, endpoint, method, headers, hook, classifier }))
+    let proxy = proxy_url(&settings)?;
+    let http = &mut settings.http;
+    Ok(Arc::new(HttpTransport {
+        method: http.method,
+        headers: std::mem::take(&mut http.headers),
+        hook: std::mem::take(&mut http.hook).within(settings.timeout.value),
+        classifier: http.classifier.take(),
+        max_request_bytes: http.max_request_bytes,
+        max_response_bytes: http.max_response_bytes,
+        secrets: Secrets::of_urls([&endpoint].into_iter().chain(&proxy)),
+        broke_off: AtomicBool::new(false),
+        clients: Clients::open(settings, endpoint.clone())?,
+        endpoint,
+    }))
 }
 
 impl HttpTransport {
@@ -75,13 +107,19 @@ impl HttpTransport {
         Ok(headers)
     }
 
-    /// The request as the client takes it. With GET a form is the query, behind one that the URL has already. The length
-    /// of a URL that no client sends is an error.
-    fn http_request(&self, request: &Request, headers: HeaderMap) -> Result<RequestBuilder, usize> {
+    /// The request as the client takes it, and the end of its body. With GET a form is the query, behind one that the URL has
+    /// already. The length of a URL that no client sends is an error.
+    fn http_request(&self, request: &Request, headers: HeaderMap) -> Result<(RequestBuilder, Sending), usize> {
+        let client = self.clients.get();
         let (mut url, mut headers) = (self.endpoint.clone(), headers.into_http());
         let is_form = request.content_type == FORM && request.content_encoding.is_none();
         let form = std::str::from_utf8(&request.body).ok().filter(|_| self.method == Method::Get && is_form);
-        let Some(form) = form else { return Ok(self.client.post(url).headers(headers).body(request.body.clone())) };
+        let Some(form) = form else {
+            let is_held = self.broke_off.load(Ordering::Relaxed) && !body::is_short(request.body.len());
+            let hold = is_held.then(|| HOLD.min(request.timeout / 4));
+            let (body, sending) = RequestBody::new(request.body.clone(), hold);
+            return Ok((client.post(url).headers(headers).body(Body::wrap(body)), sending));
+        };
         let query = [url.query().unwrap_or_default(), form];
         let query = query.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
         url.set_query(Some(&query));
@@ -89,43 +127,86 @@ impl HttpTransport {
             return Err(url.as_str().len());
         }
         headers.remove(::http::header::CONTENT_TYPE);
-        Ok(self.client.get(url).headers(headers))
+        let (_, sending) = RequestBody::new(bytes::Bytes::new(), None);
+        Ok((client.get(url).headers(headers), sending))
     }
 
-    async fn send(&self, request: &Request, headers: HeaderMap) -> Result<Response, reqwest::Error> {
-        let protocol = request.response_protocol;
-        let mut received = match self.http_request(request, headers) {
-            Ok(http_request) => http_request.timeout(request.timeout).send().await?,
-            Err(bytes) => {
-                let body = format!("a URL of {bytes} bytes cannot be sent").into_bytes();
-                return Ok(Response { status: 414, retry_after: None, body, whole: true });
-            }
+    async fn send(
+        &self,
+        request: &Request,
+        http_request: RequestBuilder,
+        sending: &Sending,
+    ) -> Result<Response, SendError> {
+        let deadline = Instant::now().checked_add(request.timeout);
+        let mut received = match http_request.timeout(request.timeout).send().await {
+            Ok(received) => received,
+            Err(error) => return Err(self.not_responded(error, request, sending)),
         };
+        let status = received.status();
+        let is_early = !sending.is_complete();
+        if is_early && !status.is_success() {
+            sending.pause();
+        }
         let retry_after = received.headers().get(::http::header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let status = received.status().as_u16();
-        // Half the body of a success that only its body shows is no success.
-        let needed = protocol != ResponseProtocol::Status && received.status().is_success();
-        let max_bytes = protocols::max_bytes(protocol);
-        let mut body = Vec::new();
-        while body.len() < max_bytes {
-            match received.chunk().await {
-                Ok(Some(chunk)) => {
-                    let room = max_bytes - body.len();
-                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                }
-                Err(error) if needed => return Err(error),
-                Ok(None) | Err(_) => break,
-            }
+        // The status says it all; the rest is read for the sake of the connection.
+        let is_known =
+            status.is_success() && request.response_protocol == ResponseProtocol::Status && self.classifier.is_none();
+        let limit = is_known.then_some(REST_AT_MOST);
+        let (body, whole) = reading::read(&mut received, self.max_response_bytes, limit).await;
+        if is_early && status.is_success() && !ended(sending, deadline).await {
+            return Err(self.broken_off(
+                "while it was sent the batch",
+                "it had responded with a success already",
+                request,
+            ));
         }
-        Ok(Response { status, retry_after, body, whole: true })
+        let is_complete = sending.is_complete();
+        if is_complete && !body::is_short(request.body.len()) {
+            self.broke_off.store(false, Ordering::Relaxed);
+        }
+        // A connection on which the rest was to come is closed. Behind a success that came early or a 413, which many servers
+        // send and then close, none is used again either.
+        sending.abort();
+        if (is_early && is_complete) || status == ::http::StatusCode::PAYLOAD_TOO_LARGE {
+            self.clients.renew();
+        }
+        Ok(Response { status: status.as_u16(), retry_after, body, whole })
     }
 
-    fn judge(&self, response: Response, request: &Request) -> Judgement {
+    /// The error of a request without a response.
+    fn not_responded(&self, error: reqwest::Error, request: &Request, sending: &Sending) -> SendError {
+        self.clients.look_again();
+        let (unreachable, timed_out) = (error.is_connect(), error.is_timeout());
+        let chain = error_chain(&error.without_url());
+        match (unreachable, timed_out) {
+            (true, _) => SendError::Unreachable(format!("the request failed: {chain}")),
+            (false, true) => SendError::TimedOut(format!("the request failed: {chain}")),
+            (false, false) if sending.is_complete() && body::is_short(request.body.len()) => {
+                SendError::Interrupted(format!("the request failed: {chain}"))
+            }
+            (false, false) if sending.is_complete() => {
+                self.broken_off("before it responded to the batch", &chain, request)
+            }
+            (false, false) => self.broken_off("while it was sent the batch", &chain, request),
+        }
+    }
+
+    /// The error of a connection that broke while a long body was being sent, or soon after.
+    fn broken_off(&self, when: &str, why: &str, request: &Request) -> SendError {
+        self.broke_off.store(true, Ordering::Relaxed);
+        let bytes = request.body.len();
+        SendError::Interrupted(format!(
+            "the server closed the connection {when} of {bytes} bytes; if it takes no requests of that size, lower \
+             with_max_batch_bytes: {why}"
+        ))
+    }
+
+    fn judge(&self, response: &Response, request: &Request, secrets: &Secrets) -> Judgement {
         let protocol = request.response_protocol;
         let Reading { verdict, suspicion, reason } = match &self.classifier {
-            Some(classifier) => protocols::read_as(classifier(&response), protocol, &response),
-            None => protocols::read(protocol, &response, request.context.records as u64),
+            Some(classifier) => protocols::read_as(classifier(response), protocol, response),
+            None => protocols::read(protocol, response, request.context.records as u64),
         };
         let status = response.status;
         let outcome = match verdict {
@@ -133,29 +214,84 @@ impl HttpTransport {
             _ => Outcome::Responded(status),
         };
         let retry_after = response.retry_after(SystemTime::now());
-        Judgement { verdict, suspicion, reason: shorten(reason), retry_after, status, response: response.body, outcome }
+        let kept = &response.body[..response.body.len().min(4 * MAX_KEPT_BYTES)];
+        Judgement {
+            suspicion,
+            verdict: redacted(verdict, secrets),
+            reason: secrets.redact(&reason, MAX_REASON_BYTES),
+            retry_after,
+            status,
+            response: secrets.redact(&String::from_utf8_lossy(kept), MAX_KEPT_BYTES).into_bytes(),
+            outcome,
+        }
+    }
+}
+
+/// The judgement of a request that is too large to be sent, as if the server had said so.
+fn too_large(status: u16, reason: String) -> Judgement {
+    Judgement {
+        verdict: Verdict::TooLarge,
+        suspicion: Suspicion::Size,
+        retry_after: None,
+        status,
+        response: reason.clone().into_bytes(),
+        reason,
+        outcome: Outcome::Responded(status),
+    }
+}
+
+/// Waits until a body was sent to its end; false if that is not so at the deadline.
+async fn ended(sending: &Sending, deadline: Option<Instant>) -> bool {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, sending.ended()).await.unwrap_or(false),
+        None => sending.ended().await,
+    }
+}
+
+/// The verdict with what is kept of the response about single records made fit for that.
+fn redacted(verdict: Verdict, secrets: &Secrets) -> Verdict {
+    let kept = |response: &str| secrets.redact(response, MAX_KEPT_BYTES);
+    match verdict {
+        Verdict::DeliveredExcept(rejections) => {
+            let redact = |of: Rejection| Rejection { response: kept(&of.response), ..of };
+            Verdict::DeliveredExcept(rejections.into_iter().map(redact).collect())
+        }
+        Verdict::DeliveredUpTo { records, rejection } => {
+            Verdict::DeliveredUpTo { records, rejection: rejection.as_deref().map(kept) }
+        }
+        verdict => verdict,
     }
 }
 
 impl Transport for HttpTransport {
     fn deliver(&self, request: Request) -> Delivery<'_> {
         Box::pin(async move {
+            let (bytes, max) = (request.body.len(), self.max_request_bytes);
+            if bytes > max {
+                let why = format!("the batch of {bytes} bytes was not sent: with_max_request_bytes allows {max}");
+                return Ok(too_large(413, why));
+            }
             let headers = self.headers_for(&request).await?;
+            let secrets = self.secrets.and_of(&headers);
+            let (http_request, sending) = match self.http_request(&request, headers) {
+                Ok(http_request) => http_request,
+                Err(bytes) => return Ok(too_large(414, format!("a URL of {bytes} bytes cannot be sent"))),
+            };
             let in_flight = request.begin();
-            match self.send(&request, headers).await {
+            match self.send(&request, http_request, &sending).await {
                 Ok(response) => {
-                    let judgement = self.judge(response, &request);
+                    let judgement = self.judge(&response, &request, &secrets);
                     in_flight.end(judgement.outcome);
                     Ok(judgement)
                 }
                 Err(error) => {
-                    let (unreachable, timed_out) = (error.is_connect(), error.is_timeout());
-                    let reason = format!("the request failed: {}", error_chain(&error.without_url()));
-                    in_flight.end(if unreachable { Outcome::Unreachable } else { Outcome::Interrupted });
-                    Err(match (unreachable, timed_out) {
-                        (true, _) => SendError::Unreachable(reason),
-                        (false, true) => SendError::TimedOut(reason),
-                        (false, false) => SendError::Interrupted(reason),
+                    let is_unreachable = matches!(error, SendError::Unreachable(_));
+                    in_flight.end(if is_unreachable { Outcome::Unreachable } else { Outcome::Interrupted });
+                    Err(match error {
+                        SendError::NotSent(why) => SendError::NotSent(secrets.redact(&why, MAX_ERROR_BYTES)),
+                        SendError::Unreachable(why) => SendError::Unreachable(secrets.redact(&why, MAX_ERROR_BYTES)),
+                        SendError::Interrupted(why) => SendError::Interrupted(secrets.redact(&why, MAX_ERROR_BYTES)),
+                        SendError::TimedOut(why) => SendError::TimedOut(secrets.redact(&why, MAX_ERROR_BYTES)),
                     })
                 }
             }
@@ -173,66 +309,17 @@ impl Transport for HttpTransport {
     }
 }
 
-fn parse_endpoint(endpoint: &Sourced<String>) -> Result<Url, ExporterBuildError> {
-    // The URL itself is not repeated: it can hold a password.
-    let url = Url::parse(&endpoint.value).map_err(|error| {
-        endpoint.invalid_because("it is not a URL; allowed is http://host/path or https://host/path", error)
-    })?;
-    if !url.has_host() {
-        return Err(endpoint.invalid("it has no host; allowed is http://host/path or https://host/path"));
-    }
-    Ok(url)
-}
-
-/// The URL without its user and password; `None` if it is none.
-pub(crate) fn public_url(url: &str) -> Option<String> {
-    let mut url = Url::parse(url).ok()?;
-    // Fails only for a URL that has no host, which has no password either.
-    let _ = url.set_password(None).and_then(|()| url.set_username(""));
-    Some(url.into())
-}
-
-fn build_client(settings: &TransportSettings, url: &Url) -> Result<Client, ExporterBuildError> {
-    let TransportSettings { endpoint, connect_timeout, http: settings, .. } = settings;
-    let mut builder = Client::builder()
-        .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(connect_timeout.value)
-        .pool_idle_timeout(settings.keep_alive)
-        // A redirected POST would become a GET without its records.
-        .redirect(redirect::Policy::none())
-        // Delivery decides about retries.
-        .retry(retry::never());
-    if settings.keep_alive.is_zero() {
-        builder = builder.pool_max_idle_per_host(0);
-    }
-    if let Some(proxy) = &settings.proxy {
-        let reason = "it is not a proxy's URL; allowed is http://host:port or https://host:port";
-        // The client takes other schemes, and then goes past the proxy.
-        if !Url::parse(&proxy.value).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-            return Err(proxy.invalid(reason));
-        }
-        let all = Proxy::all(&proxy.value).map_err(|error| proxy.invalid_because(reason, error.without_url()))?;
-        builder = builder.proxy(all);
-    }
-    builder = tls::configure(builder, settings, endpoint, url)?;
-    builder.build().map_err(|error| {
-        let given: Vec<_> =
-            settings.root_certificates.iter().chain(&settings.client_identity).map(|pem| pem.source.as_str()).collect();
-        let setting = if given.is_empty() { "the HTTP client".to_owned() } else { given.join(", ") };
-        Sourced::new((), setting).invalid_because(error_chain(&error), error.without_url())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
     use std::sync::mpsc::{Receiver, channel};
-    use std::time::Duration;
 
     use super::*;
+    use crate::config::values::Sourced;
     use crate::observe::stats::Counters;
+    use crate::transport::http::settings::HttpSettings;
     use crate::transport::request::BatchContext;
     use crate::transport::verdict::Suspicion;
 
@@ -398,5 +485,119 @@ mod tests {
         std::thread::spawn(move || drop(listener.accept().unwrap()));
         let (responses, _) = deliver(settings(&url, HttpSettings::default()), 1);
         assert!(matches!(responses[0], Err(SendError::Interrupted(_))), "{responses:?}");
+    }
+
+    /// A server that sends this as the response to each request, and then waits for the client to close or closes itself.
+    fn say(response: &'static str, closes: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
+                while !text.ends_with(b"[1,2]") {
+                    let read = stream.read(&mut buffer).unwrap();
+                    text.extend_from_slice(&buffer[..read]);
+                }
+                stream.write_all(response.as_bytes()).unwrap();
+                if !closes {
+                    let _ = stream.read(&mut buffer);
+                }
+            }
+        });
+        url
+    }
+
+    /// What is read of a response within a limit of 8 bytes, and whether that is all of it.
+    fn read(response: &'static str, closes: bool) -> (String, bool) {
+        let (sender, seen) = channel();
+        let classifier: Box<Classifier> = Box::new(move |response| {
+            sender.send((String::from_utf8_lossy(&response.body).into_owned(), response.whole)).unwrap();
+            Verdict::Delivered
+        });
+        let url = say(response, closes);
+        let http = HttpSettings { classifier: Some(classifier), max_response_bytes: 8, ..HttpSettings::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let transport = open(settings(&url, http)).unwrap();
+            let mut seconds = if closes { 600 } else { 1 };
+            // A response that has no end takes the whole time, which has to be enough for its beginning.
+            let deliver = |seconds| {
+                let timeout = Duration::from_secs(seconds);
+                transport.deliver(Request { timeout, ..request(&Arc::default(), 1) })
+            };
+            while deliver(seconds).await.is_err() {
+                seconds *= 2;
+            }
+        });
+        seen.recv().unwrap()
+    }
+
+    #[test]
+    fn a_success_that_breaks_off_or_is_too_long_is_read_as_far_as_it_goes() {
+        let whole = |text: &str| (text.to_owned(), true);
+        let part = |text: &str| (text.to_owned(), false);
+        assert_eq!(read("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n12345678", true), whole("12345678"));
+        assert_eq!(read("HTTP/1.1 200 OK\r\n\r\n1234", true), whole("1234"), "up to the end of the connection");
+        assert_eq!(read("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n123456789", true), part("12345678"));
+        assert_eq!(read("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n1234", true), part("1234"), "broken off");
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n1234\r\n";
+        assert_eq!(read(chunked, true), part("1234"));
+        assert_eq!(read(chunked, false), part("1234"), "without an end");
+    }
+
+    #[test]
+    fn a_request_that_is_too_large_is_not_sent_whatever_the_classifier_says() {
+        let (url, received) = serve(&[200]);
+        let classifier: Box<Classifier> = Box::new(|_| Verdict::Delivered);
+        let http = HttpSettings { classifier: Some(classifier), max_request_bytes: 4, ..HttpSettings::default() };
+        let (responses, counters) = deliver(settings(&url, http), 1);
+        let judgement = responses[0].as_ref().unwrap();
+        assert_eq!((&judgement.verdict, judgement.suspicion), (&Verdict::TooLarge, Suspicion::Size));
+        assert_eq!(judgement.reason, "the batch of 5 bytes was not sent: with_max_request_bytes allows 4");
+        assert_eq!((received.try_iter().count(), counters.snapshot().requests), (0, 0));
+    }
+
+    #[test]
+    fn the_reason_is_without_secrets_and_short() {
+        let url = say(
+            "HTTP/1.1 404 No\r\ncontent-length: 94\r\n\r\nCode: 60. DB::Exception: no table for Bearer t0ken-of-ours, \x1b[2Jt0ken-of-ours, padding padding",
+            true,
+        );
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", "Bearer t0ken-of-ours").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let judgement = runtime.block_on(async {
+            let transport = open(settings(&url, HttpSettings { headers, ..HttpSettings::default() })).unwrap();
+            let response_protocol = ResponseProtocol::ClickHouse;
+            transport.deliver(Request { response_protocol, ..request(&Arc::default(), 1) }).await.unwrap()
+        });
+        let words = "Code: 60. DB::Exception: no table for ***, \\u{1b}[2J***";
+        assert!(judgement.reason.starts_with(&format!("the server responded with 404: {words}")), "{judgement:?}");
+        assert!(String::from_utf8(judgement.response).unwrap().starts_with(words));
+    }
+
+    #[test]
+    fn a_host_is_looked_up_for_each_connection() {
+        use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+        /// Gives the next address of a list at each call.
+        struct Script(std::sync::Mutex<Vec<std::net::SocketAddr>>);
+
+        impl Resolve for Script {
+            fn resolve(&self, _: Name) -> Resolving {
+                let address = self.0.lock().unwrap().remove(0);
+                Box::pin(async move { Ok(Box::new(std::iter::once(address)) as Addrs) })
+            }
+        }
+
+        let [(first, _first), (second, received)] = [serve(&[503]), serve(&[200])];
+        let address = |url: &str| Url::parse(url).unwrap().socket_addrs(|| None).unwrap()[0];
+        let script = Script(std::sync::Mutex::new(vec![address(&first), address(&second)]));
+        // No scripted resolver can be put below the client that is made here, which has no other settings about names.
+        let client = reqwest::Client::builder().dns_resolver(Arc::new(script)).no_proxy().build().unwrap();
+        let http = HttpSettings { client: Some(client), ..HttpSettings::default() };
+        let (responses, _) = deliver(settings("http://logs.example/ingest", http), 2);
+        assert_eq!([verdict(&responses[0]), verdict(&responses[1])], [&Verdict::Retry, &Verdict::Delivered]);
+        assert_eq!(received.iter().count(), 1, "the second connection goes where the name points then");
     }
 }

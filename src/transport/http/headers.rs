@@ -85,6 +85,10 @@ impl HeaderMap {
         }
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&http::HeaderName, &http::HeaderValue)> {
+        self.0.iter()
+    }
+
     pub(crate) fn into_http(self) -> http::HeaderMap {
         self.0
     }

@@ -1,13 +1,19 @@
 //! HTTP: a request per batch, with the headers that a hook chooses, and the response as its protocol has it.
 //!
-//! reqwest is named in `client.rs`, `tls.rs` and `settings.rs` only, and in the builder's setter that takes a client.
+//! reqwest is named here only, and in the builder's setter that takes a client.
 
+mod body;
 mod client;
+mod clients;
+mod endpoint;
 pub(crate) mod headers;
 pub(crate) mod hook;
 mod protocols;
+mod reading;
+mod redact;
 pub(crate) mod response;
 pub(crate) mod settings;
 mod tls;
 
-pub(crate) use client::{open, public_url};
+pub(crate) use client::open;
+pub(crate) use endpoint::{public_url, with_path_below};

@@ -20,7 +20,8 @@ impl Response {
         self.status
     }
 
-    /// The start of the body: at most 64 KiB, and 4 MiB of the response to a `_bulk`.
+    /// The body, as far as it was read: at most
+    /// [`with_max_response_bytes`](crate::LogExporterBuilder::with_max_response_bytes) of it.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
@@ -72,9 +73,6 @@ pub(crate) struct Reading {
     pub(crate) reason: String,
 }
 
-/// The most of a reason that is shown or stored.
-const MAX_REASON_BYTES: usize = 200;
-
 impl Reading {
     /// The likely cause is what the verdict suggests.
     pub(crate) fn new(verdict: Verdict, response: &Response, words: &str) -> Self {
@@ -97,16 +95,6 @@ impl Reading {
     }
 }
 
-/// A reason of the length at which it is shown and stored. It is shortened last: half a secret cannot be found to be hidden.
-pub(crate) fn shorten(mut reason: String) -> String {
-    if reason.len() > MAX_REASON_BYTES {
-        let end = (0..=MAX_REASON_BYTES - "...".len()).rev().find(|end| reason.is_char_boundary(*end));
-        reason.truncate(end.unwrap_or_default());
-        reason.push_str("...");
-    }
-    reason
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
@@ -124,13 +112,6 @@ mod tests {
         for nonsense in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
             assert_eq!(after(nonsense), None, "{nonsense}");
         }
-    }
-
-    #[test]
-    fn a_long_reason_is_shortened_between_two_characters() {
-        assert_eq!(shorten("a".repeat(200)), "a".repeat(200));
-        assert_eq!(shorten("a".repeat(201)), "a".repeat(197) + "...");
-        assert_eq!(shorten("\u{e9}".repeat(101)), "\u{e9}".repeat(98) + "...");
     }
 
     #[test]

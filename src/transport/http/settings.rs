@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::values::{Method, Sourced};
+use crate::config::values::{Method, Pem, Sourced};
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
 use crate::transport::http::response::Classifier;
@@ -16,9 +16,12 @@ pub(crate) struct HttpSettings {
     pub(crate) classifier: Option<Box<Classifier>>,
     /// The time that an idle connection is kept; zero closes it after each request. Default: 90 s.
     pub(crate) keep_alive: Duration,
-    /// In PEM.
-    pub(crate) root_certificates: Vec<Sourced<Vec<u8>>>,
-    pub(crate) client_identity: Option<Sourced<Vec<u8>>>,
+    /// The largest body of a request. Default: 64 MiB.
+    pub(crate) max_request_bytes: usize,
+    /// The most of a response that is read. Default: 4 MiB.
+    pub(crate) max_response_bytes: usize,
+    pub(crate) root_certificates: Vec<Sourced<Pem>>,
+    pub(crate) client_identity: Option<Sourced<Pem>>,
     pub(crate) accept_invalid_certificates: bool,
     pub(crate) proxy: Option<Sourced<String>>,
     /// The user's client, in place of our own.
@@ -33,6 +36,8 @@ impl Default for HttpSettings {
             hook: HeaderHook::None,
             classifier: None,
             keep_alive: Duration::from_secs(90),
+            max_request_bytes: 64 << 20,
+            max_response_bytes: 4 << 20,
             root_certificates: Vec::new(),
             client_identity: None,
             accept_invalid_certificates: false,

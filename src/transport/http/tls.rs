@@ -8,6 +8,31 @@ use crate::config::values::Sourced;
 use crate::error::ExporterBuildError;
 use crate::transport::http::settings::HttpSettings;
 
+/// Whether the certificates of the system's authorities are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    Needed,
+    /// By a proxy that the environment names, which may not be asked for this endpoint.
+    Possible,
+    /// There is no TLS: an image without any certificate will do.
+    Unused,
+}
+
+/// Whether they are used on the way to the endpoint, through the proxy that is set or those of the environment.
+pub(super) fn trust(url: &Url, proxy: Option<&Url>) -> Trust {
+    let is_https = |name: &&str| {
+        let value = std::env::var(name).unwrap_or_default();
+        value.trim().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
+    };
+    if url.scheme() == "https" || proxy.is_some_and(|proxy| proxy.scheme() == "https") {
+        Trust::Needed
+    } else if proxy.is_none() && ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(is_https) {
+        Trust::Possible
+    } else {
+        Trust::Unused
+    }
+}
+
 /// Adds certificates, the client's identity and the trust in invalid ones.
 ///
 /// # Errors
@@ -18,13 +43,14 @@ pub(super) fn configure(
     mut builder: ClientBuilder,
     settings: &HttpSettings,
     _endpoint: &Sourced<String>,
-    url: &Url,
+    _url: &Url,
+    system_certificates: bool,
 ) -> Result<ClientBuilder, ExporterBuildError> {
     builder = builder.tls_danger_accept_invalid_certs(settings.accept_invalid_certificates);
     for pem in &settings.root_certificates {
         let reason = "it is not a certificate in PEM; allowed are one or more CERTIFICATE blocks";
         let certificates =
-            Certificate::from_pem_bundle(&pem.value).map_err(|error| pem.invalid_because(reason, error))?;
+            Certificate::from_pem_bundle(&pem.value.contents).map_err(|error| pem.invalid_because(reason, error))?;
         if certificates.is_empty() {
             return Err(pem.invalid(reason));
         }
@@ -32,13 +58,10 @@ pub(super) fn configure(
     }
     if let Some(pem) = &settings.client_identity {
         let reason = "it is not an identity in PEM; allowed are a PRIVATE KEY and its CERTIFICATE blocks together";
-        let identity = Identity::from_pem(&pem.value).map_err(|error| pem.invalid_because(reason, error))?;
+        let identity = Identity::from_pem(&pem.value.contents).map_err(|error| pem.invalid_because(reason, error))?;
         builder = builder.identity(identity);
     }
-    let proxied = settings.proxy.is_some()
-        || ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| std::env::var_os(name).is_some());
-    if url.scheme() == "http" && !proxied {
-        // No certificate is checked, so a container without any must not fail.
+    if !system_certificates {
         builder = builder.tls_certs_only([]);
     }
     Ok(builder)
@@ -55,6 +78,7 @@ pub(super) fn configure(
     settings: &HttpSettings,
     endpoint: &Sourced<String>,
     url: &Url,
+    _system_certificates: bool,
 ) -> Result<ClientBuilder, ExporterBuildError> {
     let missing = |what| format!("{what} takes the feature `tls` of opentelemetry-spool, which this build is without");
     if url.scheme() == "https" {

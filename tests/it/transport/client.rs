@@ -1,9 +1,5 @@
 //! The HTTP client and its settings: proxy, redirects, timeouts, connections, and a client of one's own.
 
-use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use common::{Answer, Authority, Receiver, Service, exporter, exporter_to, in_words, names, spool_dir};
@@ -23,6 +19,8 @@ fn requests_go_through_the_proxy() {
     let request = proxy.requests().remove(0);
     assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", endpoint));
     assert_eq!(request.header("host"), Some("logs.invalid"));
+    let agent = request.header("user-agent").expect("a name");
+    assert!(agent.starts_with("OTel-Spool-Exporter-Rust/0."), "{agent}");
     assert_eq!(request.header("proxy-authorization"), Some("Basic dXNlcjpwYXNz"));
     assert_eq!(proxy.delivered(), ["hello"]);
 }
@@ -140,45 +138,6 @@ fn the_timeout_holds_for_a_client_of_one_s_own_too() {
     assert_eq!(receiver.delivered(), ["hello"]);
 }
 
-#[test]
-fn the_rest_of_a_response_is_not_waited_for() {
-    // Says 200 and then never ends the body that it promised.
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/ingest", listener.local_addr().expect("an address"));
-    let requests = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&requests);
-    thread::spawn(move || {
-        use std::io::{BufRead, BufReader, Read, Write};
-        for stream in listener.incoming() {
-            let mut stream = stream.expect("a connection");
-            let count = Arc::clone(&count);
-            thread::spawn(move || {
-                let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
-                let mut length = 0;
-                let mut line = String::new();
-                while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
-                    if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                        length = value.trim().parse().expect("a length");
-                    }
-                    line.clear();
-                }
-                reader.read_exact(&mut vec![0; length]).expect("a body");
-                count.fetch_add(1, Ordering::Relaxed);
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nwell");
-                let _ = reader.read(&mut [0]);
-            });
-        }
-    });
-    let spool = spool_dir();
-    let service = Service::simple(exporter_to(&url, &spool).with_timeout(Duration::from_millis(500)));
-
-    service.log("hello");
-    service.deliver();
-
-    assert_eq!(requests.load(Ordering::Relaxed), 1);
-    assert_eq!(service.handle.stats().delivered_records, 1);
-}
-
 /// Expects `build()` to fail with an error that names the setting. Gives it in words.
 fn refused(setting: &str, value: &str, change: impl FnOnce(LogExporterBuilder) -> LogExporterBuilder) -> String {
     let spool = spool_dir();
@@ -218,7 +177,9 @@ fn what_has_no_default_must_be_set() {
 #[test]
 fn a_setting_that_is_not_legal_is_an_error_that_names_it() {
     let relative = ["", "logs.example.com/ingest", "/ingest"];
-    for endpoint in relative.into_iter().chain(["ftp://127.0.0.1/", "http://", "http://a b/", "http://[::1/"]) {
+    for endpoint in
+        relative.into_iter().chain(["ftp://127.0.0.1/", "http://", "http://a b/", "http://[::1/", "http://a/b#c"])
+    {
         refused("with_endpoint", endpoint, |builder| builder.with_endpoint(endpoint));
     }
     // A proxy that would not be used is as bad as one that cannot be.
@@ -241,6 +202,8 @@ fn a_setting_that_is_not_legal_is_an_error_that_names_it() {
     refused("with_durability", "zero", |builder| builder.with_durability(Durability::Interval(zero)));
     refused("with_max_batch_records", "zero", |builder| builder.with_max_batch_records(0));
     refused("with_max_batch_bytes", "zero", |builder| builder.with_max_batch_bytes(0));
+    refused("with_max_request_bytes", "zero", |builder| builder.with_max_request_bytes(0));
+    refused("with_max_response_bytes", "zero", |builder| builder.with_max_response_bytes(0));
     refused("with_segment_bytes", "too few", |builder| builder.with_segment_bytes((1 << 20) - 1));
     refused("with_headers", "a line break", |builder| builder.with_headers([("x", "a\nb")]));
 }
@@ -256,9 +219,27 @@ fn the_largest_settings_are_legal() {
             .with_keep_alive(Duration::MAX)
             .with_linger(Duration::from_millis(1))
             .with_max_batch_records(usize::MAX)
-            .with_max_batch_bytes(usize::MAX),
+            .with_max_batch_bytes(usize::MAX)
+            .with_max_request_bytes(usize::MAX)
+            .with_max_response_bytes(usize::MAX),
     );
     service.log_all("m", 1..=1_000);
     service.deliver();
     assert_eq!(receiver.delivered(), names("m", 1..=1_000));
+}
+
+#[test]
+fn a_request_that_is_larger_than_allowed_is_split_and_never_sent() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let service = Service::simple(exporter(&receiver, &spool).with_max_request_bytes(600));
+    service.log_all("m", 1..=20);
+    service.log(&common::noise(2_000));
+    receiver.come_up();
+    service.deliver();
+
+    assert_eq!(receiver.delivered(), names("m", 1..=20), "in order, in smaller ones");
+    assert!(receiver.requests().iter().all(|request| request.body.len() <= 600));
+    assert_eq!(service.handle.stats().rejected_records, 1, "one that is larger alone");
+    let rejected = service.handle.rejected().expect("the rejected store");
+    assert!(rejected[0].response.contains("with_max_request_bytes allows 600"), "{:?}", rejected[0].response);
 }

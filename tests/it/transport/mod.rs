@@ -1,4 +1,7 @@
 mod client;
+mod early;
 mod headers;
+mod raw;
+mod responses;
 #[cfg(feature = "tls")]
 mod tls;

@@ -129,3 +129,95 @@ fn the_timeout_covers_the_whole_request_with_its_connection() {
         connections.recv_timeout(PATIENCE).expect("one more attempt");
     }
 }
+
+/// A configuration file that names these files of certificates.
+#[cfg(feature = "config-file")]
+fn config(receiver: &Receiver, spool: &std::path::Path, files: &[(&str, &std::path::Path)]) -> LogExporterBuilder {
+    let files: Vec<_> = files.iter().map(|(key, file)| format!("              {key}: {}", file.display())).collect();
+    let yaml = format!(
+        "logger_provider:\n  processors:\n    - simple:\n        exporter:\n          spool:\n            endpoint: {}\n            \
+         spool_dir: {}\n            tls:\n{}\n",
+        receiver.url("/ingest"),
+        spool.display(),
+        files.join("\n")
+    );
+    let config = opentelemetry_spool::ExporterConfig::from_yaml(&yaml).expect("a configuration");
+    opentelemetry_spool::LogExporter::builder().with_config(config).with_retry_policy(common::impatient())
+}
+
+#[cfg(feature = "config-file")]
+#[test]
+fn certificates_and_identities_are_read_again_when_their_files_change() {
+    let (authority, clients, other) = (Authority::new(), Authority::new(), Authority::new());
+    let receiver = Receiver::start_tls(authority.server(Some(&clients)));
+    let (spool, dir) = (spool_dir(), spool_dir());
+    let [ca, key, cert] = ["ca.pem", "key.pem", "cert.pem"].map(|name| dir.path().join(name));
+    let write = |file: &std::path::Path, pem: &str| std::fs::write(file, pem).expect("a file");
+    let identity = |of: &Authority| {
+        let identity = of.client_identity();
+        let (private, certificate) = identity.split_once("-----BEGIN CERT").expect("a key, then a certificate");
+        write(&key, private);
+        write(&cert, &format!("-----BEGIN CERT{certificate}"));
+    };
+    write(&ca, &other.pem());
+    identity(&other);
+    let files = [("ca_file", &*ca), ("key_file", &key), ("cert_file", &cert)];
+    let service = Service::simple(config(&receiver, spool.path(), &files));
+    service.log("hello");
+    let failures = |more: usize| {
+        let before = receiver.look(|log| log.failed_handshakes);
+        receiver.wait_until("failed handshakes", |log| (log.failed_handshakes > before + more).then_some(()));
+    };
+    failures(2);
+
+    // Half a file is none: what was read last counts until it is one again.
+    write(&ca, "-----BEGIN CERTIFICATE-----\n!!!");
+    failures(2);
+    write(&ca, &authority.pem());
+    failures(2);
+    assert_eq!(receiver.requests().len(), 0, "the identity is still another one's");
+
+    identity(&clients);
+    service.deliver();
+    assert_eq!(receiver.delivered(), ["hello"]);
+}
+
+#[test]
+fn an_image_without_certificates_sends_over_http_whatever_the_variables_of_proxies_say() {
+    use common::{Child, settings};
+    use std::ffi::OsStr;
+    use std::process::Command;
+
+    let none = spool_dir();
+    let (file, folder) = (none.path().join("empty.pem"), none.path().join("empty"));
+    std::fs::write(&file, "").expect("a file");
+    std::fs::create_dir(&folder).expect("a folder");
+    let proxy = Receiver::start();
+    let proxies: [&[(&str, &str)]; 5] = [
+        &[],
+        &[("HTTP_PROXY", ""), ("http_proxy", ""), ("ALL_PROXY", "")],
+        &[("http_proxy", &proxy.url("")), ("HTTP_PROXY", &proxy.url(""))],
+        &[("HTTP_PROXY", "https://127.0.0.1:9"), ("NO_PROXY", "127.0.0.1")],
+        &[("ALL_PROXY", "https://127.0.0.1:9"), ("NO_PROXY", "127.0.0.0/8")],
+    ];
+    for variables in proxies {
+        let (receiver, spool) = (Receiver::start(), spool_dir());
+        let url = receiver.url("/ingest");
+        let certificates = [("SSL_CERT_FILE", file.as_os_str()), ("SSL_CERT_DIR", folder.as_os_str())];
+        let variables = variables.iter().map(|(name, value)| (*name, OsStr::new(value)));
+        let program = Command::new(env!("CARGO_BIN_EXE_spool-test-child"));
+        let mut child = Child::start(
+            program,
+            "service",
+            settings(&url, spool.path()).into_iter().chain(certificates).chain(variables),
+        );
+        child.wait_for("ready");
+        child.tell("log m 1 3");
+        child.wait_for("accepted");
+        child.tell("flush");
+        child.wait_for("flushed");
+        child.finish();
+        let receivers = [&receiver, &proxy].map(Receiver::delivered);
+        assert!(receivers.contains(&names("m", 1..=3)), "{receivers:?}");
+    }
+}

@@ -13,14 +13,6 @@ use crate::encode::framing::ResponseProtocol;
 use crate::transport::http::response::{Reading, Response};
 use crate::transport::verdict::Verdict;
 
-/// The most of a response that is read: a `_bulk` response has an item for every record.
-pub(crate) fn max_bytes(protocol: ResponseProtocol) -> usize {
-    match protocol {
-        ResponseProtocol::Bulk => 4 << 20,
-        _ => 64 << 10,
-    }
-}
-
 /// Reads the response to a batch of `records` records.
 pub(crate) fn read(protocol: ResponseProtocol, response: &Response, records: u64) -> Reading {
     let succeeded = (200..300).contains(&response.status);
