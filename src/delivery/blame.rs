@@ -100,6 +100,13 @@ pub(crate) enum Control<K> {
     Again(K),
 }
 
+/// How many records could be a control: before the farthest one that failed, and behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unsent {
+    pub(crate) before: u64,
+    pub(crate) behind: u64,
+}
+
 /// What is done next about a batch that failed in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Move<K> {
@@ -341,8 +348,13 @@ impl<K: Copy + Ord> Blame<K> {
         }
     }
 
-    /// Notes that a batch failed. `unsent` is how many records could be a control.
-    pub(crate) fn failed(&mut self, key: K, failed: &Failed, begun: u64, unsent: u64, now: Instant) -> Move<K> {
+    /// The farthest control of a batch that failed; without one, the batch.
+    pub(crate) fn farthest_control(&self, key: K) -> K {
+        self.doubts.get(&key).and_then(|doubt| doubt.controls.last().copied()).unwrap_or(key)
+    }
+
+    /// Notes that a batch failed.
+    pub(crate) fn failed(&mut self, key: K, failed: &Failed, begun: u64, unsent: Unsent, now: Instant) -> Move<K> {
         self.last_cut.take_if(|(_, parts)| parts.contains(&key));
         let begun = self.parts.remove(&key).unwrap_or(begun);
         let doubt = self.doubts.entry(key).or_insert_with(|| Doubt {
@@ -418,51 +430,59 @@ impl<K: Copy + Ord> Blame<K> {
     }
 
     /// Notes that the control of a batch failed.
-    pub(crate) fn control_failed(
+    pub(crate) fn control_failed(&mut self, key: K, control: K) {
+        if let Some(doubt) = self.doubts.get_mut(&key)
+            && let Err(at) = doubt.controls.binary_search(&control)
+        {
+            doubt.controls.insert(at, control);
+            if doubt.controls.len() > MAX_CONTROLS {
+                doubt.controls.remove(MAX_CONTROLS / 2);
+            }
+        }
+    }
+
+    /// What is done next about a batch whose control failed.
+    pub(crate) fn after_control(
         &mut self,
         key: K,
-        control: K,
         of_batch: &Failed,
         of_control: Suspicion,
-        unsent: u64,
+        unsent: Unsent,
     ) -> Move<K> {
         let Some(doubt) = self.doubts.get_mut(&key) else { return Move::Retry };
-        if let Err(at) = doubt.controls.binary_search(&control) {
-            doubt.controls.insert(at, control);
-            doubt.controls.truncate(MAX_CONTROLS);
-        }
         doubt.failures = 0;
         if of_batch.suspicion != Suspicion::Content {
             return Move::Retry;
         }
         // A refusal costs no time: where the bad stretch ends is found out at once.
-        let further = of_control == Suspicion::Content && unsent > 0 && doubt.controls.len() < MAX_CONTROLS;
-        if further { Move::Control(doubt.ahead(of_batch, unsent)) } else { Move::Hold }
+        let further = of_control == Suspicion::Content && doubt.controls.len() < MAX_CONTROLS;
+        match doubt.ahead(of_batch, unsent).filter(|_| further) {
+            Some(control) => Move::Control(control),
+            None => Move::Hold,
+        }
     }
 }
 
 impl<K: Copy + Ord> Doubt<K> {
     /// The next control, if there is any: a new one and one of before by turns.
-    fn control(&mut self, failed: &Failed, unsent: u64) -> Option<Control<K>> {
+    fn control(&mut self, failed: &Failed, unsent: Unsent) -> Option<Control<K>> {
         let round = self.rounds;
         self.rounds = round.wrapping_add(1);
         let new_every = if self.controls.len() < MAX_CONTROLS { 2 } else { ROUNDS_PER_NEW_CONTROL };
-        if unsent > 0 && round.is_multiple_of(new_every) {
-            return Some(self.ahead(failed, unsent));
-        }
-        let again = self.controls.get(round as usize / 2 % self.controls.len().max(1));
-        again.copied().map(Control::Again).or_else(|| (unsent > 0).then(|| self.ahead(failed, unsent)))
+        let new = self.ahead(failed, unsent);
+        let again = self.controls.get(round as usize / 2 % self.controls.len().max(1)).copied().map(Control::Again);
+        if round.is_multiple_of(new_every) { new.or(again) } else { again.or(new) }
     }
 
     /// A new control: the nearest record at first, then 2, 4, 8, ... batches further, and never the newest while there is
     /// another: a receiver that refuses what is older than the newest would refuse all the rest.
-    fn ahead(&self, failed: &Failed, unsent: u64) -> Control<K> {
-        let further = match self.controls.len() {
-            0 => 0,
-            controls => failed.records.saturating_mul(1 << controls),
-        };
-        let last = unsent.saturating_sub(2);
-        Control::Ahead(if further > last { last / 2 } else { further })
+    fn ahead(&self, failed: &Failed, unsent: Unsent) -> Option<Control<K>> {
+        if self.controls.is_empty() {
+            return (unsent.behind > 0).then_some(Control::Ahead(unsent.before));
+        }
+        let last = unsent.behind.checked_sub(2)?;
+        let further = failed.records.saturating_mul(1 << self.controls.len());
+        Some(Control::Ahead(unsent.before + if further > last { last / 2 } else { further }))
     }
 }
 
@@ -634,12 +654,12 @@ mod tests {
     struct Setup {
         blame: Blame<u64>,
         now: Instant,
-        unsent: u64,
+        unsent: Unsent,
     }
 
     impl Setup {
         fn new() -> Self {
-            Self { blame: Blame::new(false), now: Instant::now(), unsent: 10_000 }
+            Self { blame: Blame::new(false), now: Instant::now(), unsent: Unsent { before: 0, behind: 10_000 } }
         }
 
         fn fail(&mut self, key: u64, suspicion: Suspicion, records: u64) -> Move<u64> {
@@ -659,7 +679,8 @@ mod tests {
         }
 
         fn fail_control(&mut self, of: u64, control: u64, suspicion: Suspicion, records: u64) -> Move<u64> {
-            self.blame.control_failed(of, control, &failed(suspicion, records), suspicion, self.unsent)
+            self.blame.control_failed(of, control);
+            self.blame.after_control(of, &failed(suspicion, records), suspicion, self.unsent)
         }
 
         fn aside(&mut self, parked: &[(u64, u64)]) -> Aside<u64> {
@@ -726,17 +747,19 @@ mod tests {
         let mut next = setup.fail(0, Suspicion::Content, 100);
         let mut at = 100;
         while let Move::Control(Control::Ahead(ahead)) = next {
-            assert!(ahead + 1 < setup.unsent || setup.unsent == 1, "{ahead} of {} is the newest", setup.unsent);
-            at += ahead + 1;
-            setup.unsent -= ahead + 1;
-            controls.push(ahead);
+            let further = ahead - setup.unsent.before;
+            assert!(further + 1 < setup.unsent.behind, "{ahead} is the newest of {:?}", setup.unsent);
+            at += further + 1;
+            setup.unsent.before += further;
+            setup.unsent.behind -= further + 1;
+            controls.push(further);
             next = setup.fail_control(0, at - 1, Suspicion::Content, 100);
         }
         assert_eq!(next, Move::Hold);
         assert_eq!(controls[..4], [0, 200, 400, 800]);
         assert!(controls.len() <= MAX_CONTROLS);
         // The next time one of those is tried again.
-        setup.unsent = 0;
+        setup.unsent.behind = 0;
         assert!(matches!(setup.fail(0, Suspicion::Content, 100), Move::Control(Control::Again(_))));
     }
 
@@ -875,7 +898,7 @@ mod tests {
     #[test]
     fn without_anything_behind_it_a_refused_batch_is_cut_thrice_and_a_single_record_stays() {
         let mut setup = Setup::new();
-        setup.unsent = 0;
+        setup.unsent.behind = 0;
         assert_eq!(setup.fail(0, Suspicion::Content, 1), Move::Hold);
         assert_eq!(setup.fail(0, Suspicion::Content, 1), Move::Hold);
         let cuts = (1..100).take_while(|key| setup.fail(*key, Suspicion::Content, 512) == Move::Cut).count();

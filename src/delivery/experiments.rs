@@ -10,7 +10,7 @@ use opentelemetry::otel_debug;
 use tokio::time::Instant;
 
 use crate::delivery::attempt::{Compressed, Failure, Report, Retry, Step, Tries};
-use crate::delivery::blame::{Action, Aside, Blame, Failed, Move};
+use crate::delivery::blame::{Action, Aside, Blame, Failed, Move, Unsent};
 use crate::delivery::gzip::GzipHealth;
 use crate::delivery::health::Ticket;
 use crate::delivery::schedule::{BatchOf, Begun, Schedule};
@@ -163,8 +163,9 @@ impl<S: Source> Schedule<S> {
             self.report_rejection(&Report { batch: failure.batch, reason: failure.reason });
             return self.flow_on(&task);
         }
-        let unsent = task.partition.unsent();
-        let next = self.experiments.blame(&task.partition).failed(batch.start(), &failed, begun.request, unsent, now);
+        let blame = self.experiments.blame(&task.partition);
+        let unsent = unsent(&task.partition, blame, batch.start());
+        let next = blame.failed(batch.start(), &failed, begun.request, unsent, now);
         self.follow_move(task, &failure, &failed, next, Some(batch), hurried);
     }
 
@@ -296,9 +297,10 @@ impl<S: Source> Schedule<S> {
                 self.sender.counters.set_last_error(of_control.reason);
                 match of_control.failed {
                     Some(of_control) => {
-                        let unsent = task.partition.unsent();
                         let blame = self.experiments.blame(&task.partition);
-                        blame.control_failed(start, control.start(), &failed, of_control.suspicion, unsent)
+                        blame.control_failed(start, control.start());
+                        let unsent = unsent(&task.partition, blame, start);
+                        blame.after_control(start, &failed, of_control.suspicion, unsent)
                     }
                     None => Move::Retry,
                 }
@@ -487,6 +489,12 @@ impl<S: Source> Schedule<S> {
             self.events.report(SpoolEvent::RecordDeferred { batch, reason });
         }
     }
+}
+
+/// How many records could be the next control of a batch.
+fn unsent<P: Partition>(partition: &P, blame: &Blame<BatchStart>, batch: BatchStart) -> Unsent {
+    let (before, behind) = partition.unsent(blame.farthest_control(batch));
+    Unsent { before, behind }
 }
 
 /// A parked batch, as the spool says it.

@@ -46,7 +46,7 @@ pub(crate) trait Partition: Clone + Debug + Eq + Hash + Send + 'static {
 
     fn control_again(&self, at: BatchStart, now: SystemTime) -> Result<Option<Box<Self::Batch>>, SpoolError>;
 
-    fn unsent(&self) -> u64;
+    fn unsent(&self, at: BatchStart) -> (u64, u64);
 
     fn parked(&self) -> Vec<(BatchStart, u64, u64)>;
 
@@ -155,8 +155,8 @@ impl Partition for spool::Partition {
         Self::control_again(self, at, now)
     }
 
-    fn unsent(&self) -> u64 {
-        Self::unsent(self)
+    fn unsent(&self, at: BatchStart) -> (u64, u64) {
+        Self::unsent(self, at)
     }
 
     fn parked(&self) -> Vec<(BatchStart, u64, u64)> {

@@ -880,10 +880,17 @@ impl Index {
         self.partitions.iter().filter(|(_, partition)| has_parked(partition)).map(|(key, _)| key.clone()).collect()
     }
 
-    /// How many records of a partition may be a control.
-    pub(super) fn unsent(&self, key: &str) -> u64 {
-        let of_lanes = |partition: &Partition| partition.readable(&self.readable).map(Lane::unsent).sum();
-        self.partitions.get(key).map_or(0, of_lanes)
+    /// How many records of a partition may be a control: those before a place, and those behind it.
+    pub(super) fn unsent(&self, key: &str, at: BatchStart) -> (u64, u64) {
+        let Some(partition) = self.partitions.get(key) else { return (0, 0) };
+        partition.readable(&self.readable).fold((0, 0), |(before, behind), lane| {
+            let before_it = match lane.id.segment.cmp(&at.segment) {
+                std::cmp::Ordering::Less => lane.unsent(),
+                std::cmp::Ordering::Equal => lane.unsent_before(at.record),
+                std::cmp::Ordering::Greater => 0,
+            };
+            (before + before_it, behind + lane.unsent() - before_it)
+        })
     }
 }
 

@@ -312,6 +312,11 @@ impl Lane {
         self.never_given_out().map(|range| range.end - range.start).sum()
     }
 
+    /// How many of those lie before a record.
+    pub(super) fn unsent_before(&self, record: u64) -> u64 {
+        self.never_given_out().map(|range| range.end.min(record).saturating_sub(range.start)).sum()
+    }
+
     /// The record that lies `ahead` records behind the first one that may be a control.
     pub(super) fn control(&self, mut ahead: u64) -> Option<u64> {
         self.never_given_out().find_map(|range| {

@@ -101,9 +101,9 @@ impl Partition {
         }
     }
 
-    /// How many records could be a [control](Self::control).
-    pub(crate) fn unsent(&self) -> u64 {
-        self.queue.index.lock().unsent(&self.key)
+    /// How many records could be a [control](Self::control): those before a place, and those behind it.
+    pub(crate) fn unsent(&self, at: BatchStart) -> (u64, u64) {
+        self.queue.index.lock().unsent(&self.key, at)
     }
 
     /// Parks all that is not acknowledged before `at` and neither in flight nor a control, in one span where records of a lane
