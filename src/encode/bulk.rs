@@ -8,7 +8,7 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
 
 use super::common::object::write_text;
-use super::common::time::since_epoch;
+use super::common::time::{Span, time_or_now};
 use super::encoder::Encoder;
 use super::json::JsonEncoder;
 use super::view::LogView;
@@ -82,7 +82,8 @@ impl Encoder for BulkEncoder {
             out.push(b',');
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let millis = since_epoch(record).as_millis();
+        // The exact time is the document's `created`.
+        let millis = Span::YEARS.nearest(time_or_now(record)).0 / 1_000_000;
         let id = self.id.get_or_init(unique_number);
         write!(out, "\"_id\":\"{id:016x}-{number:x}\"}}}}\n{{\"@timestamp\":{millis}")?;
         let document = out.len();

@@ -1,7 +1,7 @@
 //! The default wire format: one JSON object per record, in the schema of the Python package `http-logging`.
 
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
@@ -12,7 +12,7 @@ use super::common::attributes::{Attributes, Known};
 use super::common::level::python_level;
 use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
-use super::common::time::time_of;
+use super::common::time::{micros_since, time_of};
 use super::encoder::Encoder;
 use super::view::{LogView, TraceIds};
 use crate::encode::framing::Framing;
@@ -475,14 +475,4 @@ fn write_trace(trace: TraceIds, json: &mut Object<'_>) -> Result<(), BoxError> {
         json.hex("span_id", trace.span_id.to_bytes());
     }
     json.member("flags", trace.flags.map(opentelemetry::TraceFlags::to_u8))
-}
-
-/// Microseconds from one time to another, rounded down; negative if `time` is the earlier one.
-pub(super) fn micros_since(origin: SystemTime, time: SystemTime) -> i128 {
-    let micros = |duration: Duration| i128::try_from(duration.as_micros()).unwrap_or(i128::MAX);
-    match time.duration_since(origin).map_err(|error| error.duration()) {
-        Ok(after) => micros(after),
-        Err(before) if before.subsec_nanos() % 1000 == 0 => -micros(before),
-        Err(before) => -micros(before) - 1,
-    }
 }

@@ -8,7 +8,7 @@ use opentelemetry_sdk::Resource;
 use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
 use super::common::template::{Rendering, Template};
-use super::common::time::since_epoch;
+use super::common::time::{Span, time_or_now};
 use super::encoder::Encoder;
 use super::json::JsonEncoder;
 use super::view::LogView;
@@ -107,7 +107,7 @@ impl<E: Encoder> Encoder for LokiEncoder<E> {
             })?;
             text.clear();
             self.line.encode(record, scope, &mut text)?;
-            let nanos = since_epoch(record).as_nanos();
+            let (nanos, _) = Span::NANOS.nearest(time_or_now(record));
             json.member("values", [[nanos.to_string().into(), String::from_utf8_lossy(&text)]])
         })
     }

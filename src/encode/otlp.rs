@@ -1,9 +1,7 @@
 //! OTLP in protobuf and in JSON.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use opentelemetry::logs::AnyValue;
-use opentelemetry::{InstrumentationScope, SpanId, TraceId};
+use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_proto::tonic::common::v1::{self as proto, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
@@ -14,6 +12,7 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use super::common::any_value::{TOO_DEEP, from_resource, non_finite};
 use super::common::object::Object;
 use super::common::origin::Origin;
+use super::common::time::{EXACT, Span, in_64_bits};
 use super::encoder::Encoder;
 use super::view::LogView;
 use crate::config::values::Protocol;
@@ -93,7 +92,7 @@ impl OtlpEncoder {
                 Value::ArrayValue(proto::ArrayValue { values })
             }
             AnyValue::Map(entries) => {
-                let entry = |(key, value): (&opentelemetry::Key, &AnyValue)| self.attribute(key, value, depth - 1);
+                let entry = |(key, value): (&Key, &AnyValue)| self.attribute(key, value, depth - 1);
                 Value::KvlistValue(proto::KeyValueList { values: entries.iter().map(entry).collect() })
             }
             other => Value::StringValue(format!("{other:?}")),
@@ -101,18 +100,23 @@ impl OtlpEncoder {
         proto::AnyValue { value: Some(value) }
     }
 
-    fn attribute(&self, key: &opentelemetry::Key, value: &AnyValue, depth: usize) -> proto::KeyValue {
+    fn attribute(&self, key: &Key, value: &AnyValue, depth: usize) -> proto::KeyValue {
         proto::KeyValue { key: key.as_str().to_owned(), value: Some(self.value(value, depth)), ..Default::default() }
     }
 
     fn record(&self, record: &dyn LogView) -> LogRecord {
         let mut attributes = Vec::new();
         record.visit_attributes(&mut |key, value| attributes.push(self.attribute(key, value, MAX_DEPTH)));
+        let times = [record.timestamp(), record.observed_timestamp()];
+        let [time, observed] = times.map(|time| time.map(|time| Span::NANOS_BUT_ZERO.nearest(time)));
+        if let Some((_, Some(exact))) = time.as_ref().or(observed.as_ref()) {
+            attributes.push(self.attribute(&Key::from_static_str(EXACT), exact, MAX_DEPTH));
+        }
         let trace = record.trace().filter(|trace| trace.trace_id != TraceId::INVALID);
         let span = trace.filter(|trace| trace.span_id != SpanId::INVALID);
         LogRecord {
-            time_unix_nano: record.timestamp().map(nanos).unwrap_or_default(),
-            observed_time_unix_nano: record.observed_timestamp().map(nanos).unwrap_or_default(),
+            time_unix_nano: time.map_or(0, |(nanos, _)| in_64_bits(nanos)),
+            observed_time_unix_nano: observed.map_or(0, |(nanos, _)| in_64_bits(nanos)),
             severity_number: record.severity_number().map_or(0, |severity| severity as i32),
             severity_text: record.severity_text().unwrap_or_default().to_owned(),
             body: record.body().map(|body| self.value(body, MAX_DEPTH)),
@@ -178,9 +182,4 @@ impl Encoder for OtlpEncoder {
             }
         };
     }
-}
-
-fn nanos(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

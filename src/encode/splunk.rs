@@ -1,16 +1,14 @@
 //! The HTTP Event Collector of Splunk.
 
-use std::time::UNIX_EPOCH;
-
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
 
 use super::common::any_value::{JsonText, JsonValue};
 use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
-use super::common::time::time_of;
+use super::common::time::{EXACT, Span, time_of};
 use super::encoder::Encoder;
-use super::json::{JsonEncoder, micros_since};
+use super::json::JsonEncoder;
 use super::view::LogView;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
@@ -118,8 +116,13 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
     fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let of_resource = [("host", &self.host, "host.name"), ("source", &self.source, "service.name")];
         Object::write(out, |json| {
-            let time = time_of(record);
-            json.decimal("time", time.map(|time| micros_since(UNIX_EPOCH, time)), 6)?;
+            let mut exact = None;
+            // Without one it is when Splunk receives the event.
+            if let Some(time) = time_of(record) {
+                let (nearest, beside) = Span::YEARS.nearest(time);
+                json.decimal("time", Some(nearest / 1000), 6)?;
+                exact = beside;
+            }
             for (key, given, attribute) in of_resource {
                 match (given, self.origin.get(attribute)) {
                     (Some(given), _) => json.text(key, Some(given))?,
@@ -131,6 +134,9 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
                 if given.is_some() {
                     json.text(key, given.as_deref())?;
                 }
+            }
+            if let Some(exact) = &exact {
+                json.object("fields", |fields| fields.member(EXACT, JsonText(JsonValue { value: exact, depth: 1 })))?;
             }
             json.key("event");
             if self.event.framing().content_type().contains("json") {
