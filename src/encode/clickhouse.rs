@@ -5,7 +5,7 @@ use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::Resource;
 use serde_core::{Serialize, Serializer};
 
-use super::common::any_value::{JsonText, JsonValue, MAX_DEPTH, from_resource};
+use super::common::any_value::{JsonText, JsonValue, from_resource};
 use super::common::attributes::Attributes;
 use super::common::object::Object;
 use super::common::origin::Origin;
@@ -105,12 +105,12 @@ struct Text<'a>(&'a AnyValue);
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let json = JsonValue { value: self.0, depth: MAX_DEPTH };
+        let json = JsonValue { value: self.0, depth: 0 };
         match self.0 {
             // JSON has strings for them, whose quotes are no part of the text.
             AnyValue::Bytes(_) => json.serialize(serializer),
             AnyValue::Double(value) if !value.is_finite() => json.serialize(serializer),
-            _ => JsonText(json).serialize(serializer),
+            _ => JsonText(self.0).serialize(serializer),
         }
     }
 }

@@ -3,7 +3,7 @@
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
 
-use super::common::any_value::{JsonText, JsonValue};
+use super::common::any_value::JsonText;
 use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
 use super::common::time::{EXACT, Span, time_of};
@@ -126,7 +126,7 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
             for (key, given, attribute) in of_resource {
                 match (given, self.origin.get(attribute)) {
                     (Some(given), _) => json.text(key, Some(given))?,
-                    (None, Some(value)) => json.member(key, JsonText(JsonValue { value, depth: 1 }))?,
+                    (None, Some(value)) => json.member(key, JsonText(value))?,
                     (None, None) => {}
                 }
             }
@@ -136,7 +136,7 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
                 }
             }
             if let Some(exact) = &exact {
-                json.object("fields", |fields| fields.member(EXACT, JsonText(JsonValue { value: exact, depth: 1 })))?;
+                json.object("fields", |fields| fields.member(EXACT, JsonText(exact)))?;
             }
             json.key("event");
             if self.event.framing().content_type().contains("json") {

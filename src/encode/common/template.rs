@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use opentelemetry::logs::AnyValue;
 use opentelemetry::{InstrumentationScope, SpanId, TraceId};
 
-use super::any_value::{JsonValue, MAX_DEPTH};
+use super::any_value::write_json;
 use super::attributes::{Attributes, Known};
 use super::level::python_level;
 use super::object::Object;
@@ -278,7 +278,7 @@ impl<'a> Rendering<'a> {
         Object::write(out, |json| {
             others.try_for_each(|(key, value)| {
                 json.any_key(key)?;
-                json.value(JsonValue { value, depth: MAX_DEPTH })
+                Ok(write_json(value, json.out)?)
             })
         })
     }
@@ -306,7 +306,7 @@ fn file_name(path: &str) -> &str {
 pub(in crate::encode) fn write_value(value: &AnyValue, out: &mut Vec<u8>) -> Result<(), BoxError> {
     match value {
         AnyValue::String(text) => out.extend_from_slice(text.as_str().as_bytes()),
-        value => serde_json::to_writer(out, &JsonValue { value, depth: MAX_DEPTH })?,
+        value => write_json(value, out)?,
     }
     Ok(())
 }
