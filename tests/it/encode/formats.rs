@@ -4,12 +4,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use common::{Answer, Receiver, Service, exporter, exporter_to, spool_dir};
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
-use opentelemetry::{KeyValue, SpanId, TraceFlags, TraceId};
+use opentelemetry::{InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{LoggerProviderBuilder, SdkLogRecord, SdkLoggerProvider};
 use opentelemetry_spool::{
-    BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, Framing, JsonEncoder, LokiEncoder, Method, ResponseProtocol,
-    SplunkEncoder, TextEncoder,
+    BoxError, BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, Framing, JsonEncoder, LogView, LokiEncoder, Method,
+    ResponseProtocol, SplunkEncoder, TextEncoder,
 };
 use serde_json::{Value, json};
 
@@ -238,6 +238,45 @@ fn splunk_gets_events_with_their_time_and_host() {
     assert_eq!(events[1]["event"]["message"], "other 1");
     let text: Value = serde_json::from_str(&one(SplunkEncoder::new(TextEncoder::new("{name}\n\"").unwrap()))).unwrap();
     assert_eq!(text["event"], "app\n\"");
+}
+
+/// An encoder whose records are all this.
+struct Fixed(String, Framing);
+
+impl Encoder for Fixed {
+    fn framing(&self) -> Framing {
+        self.1.clone()
+    }
+
+    fn encode(&self, _: &dyn LogView, _: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(())
+    }
+}
+
+#[test]
+fn no_event_is_empty_for_splunk() {
+    let (text, json) = (Framing::new("text/plain", "", "\n", ""), Framing::ndjson());
+    for (record, framing, empty) in [
+        ("", &text, true),
+        (" \t\n\u{3000}", &text, true),
+        (&" ".repeat(1_000), &text, true),
+        ("", &json, true),
+        ("null", &json, true),
+        (" \"\" ", &json, true),
+        ("\" \\n\"", &json, true),
+        ("-", &text, false),
+        ("null", &text, false),
+        ("{}", &json, false),
+        ("0", &json, false),
+    ] {
+        let event: Value =
+            serde_json::from_str(&one(SplunkEncoder::new(Fixed(record.to_owned(), framing.clone())))).unwrap();
+        let whole =
+            event["event"]["message"] == "order taken\nby Zoë & co" && event["event"]["extra"]["tenant"] == "acme";
+        assert_eq!(whole, empty, "{record:?} in {}: {event}", framing.content_type());
+        assert_eq!(event["host"], "web-1");
+    }
 }
 
 #[test]
