@@ -182,6 +182,24 @@ impl Template {
         Self(vec![Part::Text(text.to_owned())])
     }
 
+    /// The text for every record of a process, if it is the same.
+    pub(in crate::encode) fn of_process(&self, origin: &Origin) -> Option<String> {
+        let mut out = Vec::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Field(Field::Resource(name)) => {
+                    origin.get(name).map_or(Ok(()), |value| write_value(value, &mut out)).ok()?;
+                }
+                Part::Field(Field::ProcessName) => {
+                    out.extend_from_slice(origin.process_name.as_deref().unwrap_or_default().as_bytes());
+                }
+                Part::Field(_) => return None,
+            }
+        }
+        Some(String::from_utf8_lossy(&out).into_owned())
+    }
+
     /// Appends the text for a record.
     pub(in crate::encode) fn write(&self, record: &mut Rendering<'_>, out: &mut Vec<u8>) -> Result<(), BoxError> {
         self.0.iter().try_for_each(|part| match part {

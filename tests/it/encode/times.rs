@@ -106,6 +106,7 @@ fn every_format_has_the_nearest_time_that_it_holds_and_the_exact_one_beside_it()
         let loki = json(&LokiEncoder::default(), time);
         let value = &loki["streams"][0]["values"][0];
         assert_eq!(value[0], row.nanos.to_string(), "Loki");
+        assert_eq!(value[2]["spool_timestamp"].as_str(), row.exact[0], "Loki");
 
         let clickhouse = json(&ClickHouseEncoder::default(), time);
         let digits = format!("{:010}.{:09}", row.nanos / 1_000_000_000, row.nanos % 1_000_000_000);
