@@ -523,9 +523,12 @@ fn otlp_request(protocol: Protocol, value: &AnyValue, time: SystemTime) -> Vec<u
 fn pythons_protobuf_understands_json_and_protobuf_alike() {
     let Some(python) = installed("protobuf/bin/python") else { return };
     let nested = |as_map: bool, levels: usize| {
-        (0..levels).fold(AnyValue::from("end"), |inner, _| match as_map {
-            true => AnyValue::Map(Box::new([(Key::new("k"), inner)].into())),
-            false => AnyValue::ListAny(Box::new(vec![inner])),
+        (0..levels).fold(AnyValue::from("end"), |inner, _| {
+            if as_map {
+                AnyValue::Map(Box::new([(Key::new("k"), inner)].into()))
+            } else {
+                AnyValue::ListAny(Box::new(vec![inner]))
+            }
         })
     };
     let numbers = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.1, f64::MAX, 5e-324].map(AnyValue::from);
@@ -539,14 +542,16 @@ fn pythons_protobuf_understands_json_and_protobuf_alike() {
 
     let dir = spool_dir();
     let input = dir.path().join("requests");
-    let mut file = fs::File::create(&input).expect("a file");
+    let mut file = std::io::BufWriter::new(fs::File::create(&input).expect("a file"));
     let times = [UNIX_EPOCH - Duration::from_secs(1), time(1), UNIX_EPOCH + Duration::from_secs(10_000_000_000)];
     for (value, time) in values.iter().zip(times.into_iter().cycle()) {
         for (name, protocol) in [("json", Protocol::HttpJson), ("protobuf", Protocol::HttpBinary)] {
-            let hex: String = otlp_request(protocol, value, time).iter().map(|byte| format!("{byte:02x}")).collect();
-            writeln!(file, "{name} {hex}").expect("a file");
+            write!(file, "{name} ").expect("a file");
+            otlp_request(protocol, value, time).iter().try_for_each(|byte| write!(file, "{byte:02x}")).expect("a file");
+            writeln!(file).expect("a file");
         }
     }
+    drop(file);
     let input = fs::File::open(&input).expect("the file");
     let output = Command::new(python).arg(script("otlp.py")).stdin(input).output().expect("Python");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

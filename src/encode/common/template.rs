@@ -330,20 +330,22 @@ pub(in crate::encode) fn write_value(value: &AnyValue, out: &mut Vec<u8>) -> Res
 }
 
 fn write_time(field: &Field, time: SystemTime, started: SystemTime, out: &mut Vec<u8>) -> Result<(), BoxError> {
-    let text = match field {
-        Field::Created => seconds(micros_since(UNIX_EPOCH, time), 1_000_000, 6),
-        Field::RelativeCreated => seconds(micros_since(started, time), 1000, 3),
+    match field {
+        Field::Created => write!(out, "{}", seconds(micros_since(UNIX_EPOCH, time), 1_000_000, 6))?,
+        Field::RelativeCreated => write!(out, "{}", seconds(micros_since(started, time), 1000, 3))?,
         field => {
             let Date { year, month, day, hour, minute, second, micros } = Date::of(time);
-            let (date, clock) =
-                (format!("{year:04}-{month:02}-{day:02}"), format!("{hour:02}:{minute:02}:{second:02}"));
             match field {
-                Field::Timestamp => format!("{date}T{clock}.{micros:06}Z"),
-                Field::AscTime => format!("{date} {clock},{:03}", micros / 1000),
-                _ => (micros / 1000).to_string(),
+                Field::Timestamp => {
+                    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")?;
+                }
+                Field::AscTime => {
+                    let millis = micros / 1000;
+                    write!(out, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{millis:03}")?;
+                }
+                _ => write!(out, "{}", micros / 1000)?,
             }
         }
-    };
-    out.extend_from_slice(text.as_bytes());
+    }
     Ok(())
 }

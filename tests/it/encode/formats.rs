@@ -426,6 +426,27 @@ fn a_document_keeps_its_id_however_often_and_in_whichever_batch_it_is_sent() {
 }
 
 #[test]
+fn a_bulk_document_is_no_deeper_than_an_index_takes() {
+    let deep = (0..100).fold(AnyValue::from("core"), |inner, _| {
+        AnyValue::Map(Box::new([(opentelemetry::Key::new("k"), inner)].into()))
+    });
+    let provider = SdkLoggerProvider::builder().build();
+    let mut record = provider.logger("").create_log_record();
+    record.add_attribute("a.dotted.name", deep);
+    let encoder = BulkEncoder::new(JsonEncoder::default().with_max_depth(256));
+    let mut lines = Vec::new();
+    encoder.encode(&record, &InstrumentationScope::default(), &mut lines).unwrap();
+    let document: Value = serde_json::from_slice(lines.split(|byte| *byte == b'\n').next_back().unwrap()).unwrap();
+    // Each dot is an object more.
+    let (mut objects, mut value) = (2 + 2, &document["extra"]["a.dotted.name"]);
+    while let Some(inner) = value.get("k") {
+        (objects, value) = (objects + 1, inner);
+    }
+    assert_eq!(objects, 20);
+    assert_eq!(value.as_str().unwrap().matches('{').count(), 100 - 16, "the rest is a text");
+}
+
+#[test]
 fn a_200_that_is_no_response_of_a_bulk_holds_the_batch() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     receiver.answer_next(Answer::ok().body("ok"));
