@@ -201,6 +201,15 @@ pub enum TemplateError {
         /// The position in the template.
         at: usize,
     },
+    /// A label of a stream would not be the same for all of its records.
+    #[error(
+        "the label `{label}` differs from record to record; a label takes text, resource[NAME] and processName, and \
+         `with_metadata` takes any field"
+    )]
+    DiffersByRecord {
+        /// The name of the label.
+        label: String,
+    },
 }
 
 /// The reason why [`SpoolHandle::flush`](crate::SpoolHandle::flush) returned before everything was delivered.

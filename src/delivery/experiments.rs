@@ -286,6 +286,12 @@ impl<S: Source> Schedule<S> {
         let Purpose::Control { of, .. } = std::mem::replace(&mut task.purpose, Purpose::InOrder) else { return };
         let (Some(start), (failure, failed)) = (task.start, *of) else { return };
         let now = Instant::now();
+        otel_debug!(
+            name: "Spool.ControlSent",
+            batch = failure.batch.clone(),
+            control = control.as_ref().map(|control| control.id().to_owned()).unwrap_or_default(),
+            step = format!("{step:?}"),
+        );
         let next = match (step, &control) {
             (Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_), Some(control)) => {
                 self.sender.counters.probed_records.add(control.records());

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
 
+use super::common::depth;
 use super::common::object::write_text;
-use super::common::time::since_epoch;
+use super::common::time::{Span, time_or_now};
 use super::encoder::Encoder;
 use super::json::JsonEncoder;
 use super::view::LogView;
@@ -21,7 +22,8 @@ use crate::process::unique_number;
 /// A document is the object of a [`JsonEncoder`] with an `@timestamp` in milliseconds. It gets its id when it is logged and
 /// keeps it in the spool: a document that is sent again, also in another batch or after a restart, exists already, and the
 /// endpoint stores it once. (A data stream stores it once for each backing index: a retry right after a rollover is a second
-/// document.) The status of every document is read: see [`ResponseProtocol::Bulk`].
+/// document.) Lists and maps nested deeper than 16 become the text of their JSON, since an index takes no object at depth 21. The
+/// status of every document is read: see [`ResponseProtocol::Bulk`].
 ///
 /// # Examples
 ///
@@ -51,6 +53,7 @@ impl Default for BulkEncoder {
 impl BulkEncoder {
     /// An encoder whose documents are the objects of `document`.
     pub fn new(document: JsonEncoder) -> Self {
+        let document = document.no_deeper_than(depth::BULK);
         Self { document, index: None, id: OnceLock::new(), next: AtomicU64::new(0) }
     }
 
@@ -82,7 +85,8 @@ impl Encoder for BulkEncoder {
             out.push(b',');
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let millis = since_epoch(record).as_millis();
+        // The exact time is the document's `created`.
+        let millis = Span::YEARS.nearest(time_or_now(record)).0 / 1_000_000;
         let id = self.id.get_or_init(unique_number);
         write!(out, "\"_id\":\"{id:016x}-{number:x}\"}}}}\n{{\"@timestamp\":{millis}")?;
         let document = out.len();

@@ -5,11 +5,11 @@ use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::Resource;
 use serde_core::{Serialize, Serializer};
 
-use super::common::any_value::{JsonText, JsonValue, MAX_DEPTH, from_resource};
+use super::common::any_value::{JsonText, JsonValue, from_resource};
 use super::common::attributes::Attributes;
 use super::common::object::Object;
 use super::common::origin::Origin;
-use super::common::time::since_epoch;
+use super::common::time::{EXACT, Span, time_or_now};
 use super::encoder::Encoder;
 use super::view::LogView;
 use crate::encode::framing::{Framing, ResponseProtocol};
@@ -60,8 +60,9 @@ impl Encoder for ClickHouseEncoder {
 
     fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         Object::write(out, |row| {
-            let since = since_epoch(record);
-            row.member("Timestamp", format!("{}.{:09}", since.as_secs(), since.subsec_nanos()))?;
+            let (nanos, exact) = Span::NANOS.nearest(time_or_now(record));
+            // Ten digits: fewer than nine are no seconds for `date_time_input_format = 'best_effort'`, the default of 26.9.
+            row.member("Timestamp", format!("{:010}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000))?;
             if let Some(trace) = record.trace().filter(|trace| trace.trace_id != TraceId::INVALID) {
                 row.hex("TraceId", trace.trace_id.to_bytes());
                 if trace.span_id != SpanId::INVALID {
@@ -85,8 +86,10 @@ impl Encoder for ClickHouseEncoder {
             row.text("ScopeVersion", scope.version().or(Some("")))?;
             let of_scope: Vec<_> = scope.attributes().map(|kv| (&kv.key, from_resource(&kv.value))).collect();
             write_map(row, "ScopeAttributes", of_scope.iter().map(|(key, value)| (*key, value)))?;
+            let name = Key::from_static_str(EXACT);
+            let beside = exact.iter().map(|exact| (&name, exact));
             let attributes = Attributes::of(record);
-            write_map(row, "LogAttributes", attributes.last_of_each())?;
+            write_map(row, "LogAttributes", attributes.last_of_each().chain(beside))?;
             row.text("EventName", record.event_name().or(Some("")))
         })
     }
@@ -102,12 +105,12 @@ struct Text<'a>(&'a AnyValue);
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let json = JsonValue { value: self.0, depth: MAX_DEPTH };
+        let json = JsonValue { value: self.0, depth: 0 };
         match self.0 {
             // JSON has strings for them, whose quotes are no part of the text.
             AnyValue::Bytes(_) => json.serialize(serializer),
             AnyValue::Double(value) if !value.is_finite() => json.serialize(serializer),
-            _ => JsonText(json).serialize(serializer),
+            _ => JsonText(self.0).serialize(serializer),
         }
     }
 }

@@ -127,6 +127,12 @@ impl Framing {
         self
     }
 
+    /// The same with a start that is made while the program runs, of at most 65,535 bytes.
+    pub(crate) fn with_open(mut self, open: Vec<u8>) -> Self {
+        self.open = Cow::Owned(open);
+        self
+    }
+
     /// A JSON array per request: `[` `,` `]`, `application/json`. It is the default encoder's framing.
     pub const fn json_array() -> Self {
         Self::new("application/json", "[", ",", "]")

@@ -1,25 +1,23 @@
 //! The default wire format: one JSON object per record, in the schema of the Python package `http-logging`.
 
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::Resource;
 
-use super::common::any_value::{JsonText, JsonValue, MAX_DEPTH};
+use super::common::any_value::{JsonText, JsonValue};
 use super::common::attributes::{Attributes, Known};
+use super::common::depth;
 use super::common::level::python_level;
 use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
-use super::common::time::time_of;
+use super::common::time::{micros_since, time_of};
 use super::encoder::Encoder;
 use super::view::{LogView, TraceIds};
 use crate::encode::framing::Framing;
 use crate::error::BoxError;
-
-/// The largest value of [`JsonEncoder::with_max_depth`]: deep enough for any data, shallow enough for any stack.
-const LARGEST_MAX_DEPTH: usize = 256;
 
 /// The keys of the schema, in either spelling, which [`JsonEncoder::with_extra_key`] may not use.
 const RESERVED_KEYS: [&str; 16] = [
@@ -89,7 +87,7 @@ impl SourceCodeKey {
 /// |---|---|
 /// | `created` | the record's time, else when it was observed: seconds since 1970, to the microsecond |
 /// | `relative_created` | the same in milliseconds since the encoder was made |
-/// | `message` | the body |
+/// | `message` | the body; empty if there is none |
 /// | `level` | the severity, on the scale of [`with_level_scale`](Self::with_level_scale) |
 /// | `sourcecode` | the attributes `code.file.path`, `code.function.name` (else `code.namespace`) and `code.line.number`, or their older names |
 /// | `process` | the resource's `process.pid`, else the real one; its `process.executable.name`, else `service.name`, else the executable's file name |
@@ -115,7 +113,7 @@ impl SourceCodeKey {
 /// - The floats that JSON does not know become the strings `"NaN"`, `"Infinity"` and `"-Infinity"`; bytes become
 ///   Base64, with the standard alphabet and padded.
 /// - A body that is not a string becomes the text of its JSON.
-/// - A list or map nested deeper than [`with_max_depth`](Self::with_max_depth) becomes a string that says so.
+/// - A list or map nested deeper than [`with_max_depth`](Self::with_max_depth) becomes the text of its JSON.
 ///
 /// # Examples
 ///
@@ -157,7 +155,7 @@ impl Default for JsonEncoder {
             extra_key: "extra".to_owned(),
             extra_fields: Vec::new(),
             with_resource: false,
-            max_depth: MAX_DEPTH,
+            max_depth: depth::JSON,
             started: SystemTime::now(),
             framing: Framing::json_array(),
             origin: Origin::default(),
@@ -308,10 +306,10 @@ impl JsonEncoder {
         self
     }
 
-    /// Sets the depth to which lists and maps of one value are nested. Default: 64; at most 256.
+    /// Sets the depth to which lists and maps of one value are nested. Default: 60; at most 256.
     ///
-    /// A list or map that is nested deeper becomes the string `"[nested too deeply]"`; with zero, every list and map
-    /// does. Many JSON parsers reject more than some hundred levels, including the levels around an attribute.
+    /// A list or map that is nested deeper becomes a string, the text of its JSON; with zero, every list and map does. Many JSON
+    /// parsers read 64 levels, including the three around an attribute.
     ///
     /// # Examples
     ///
@@ -321,7 +319,7 @@ impl JsonEncoder {
     /// let encoder = JsonEncoder::default().with_max_depth(8);
     /// ```
     pub fn with_max_depth(mut self, max_depth: usize) -> Self {
-        self.max_depth = max_depth.min(LARGEST_MAX_DEPTH);
+        self.max_depth = max_depth.min(depth::JSON_AT_MOST);
         self
     }
 
@@ -355,7 +353,8 @@ impl JsonEncoder {
         json.decimal("relative_created", time.map(|time| micros_since(self.started, time)), 3)?;
         match record.body() {
             Some(AnyValue::String(body)) => json.text("message", Some(body.as_str()))?,
-            body => json.member("message", body.map(|body| JsonText(self.value(body))))?,
+            Some(body) => json.member("message", JsonText(body))?,
+            None => json.text("message", Some(""))?,
         }
         match self.level_scale {
             LevelScale::Python => json.raw("level", python_level(record.severity_number()).json.as_bytes()),
@@ -437,6 +436,12 @@ impl JsonEncoder {
         out
     }
 
+    /// The same with at most this depth.
+    pub(super) fn no_deeper_than(self, depth: usize) -> Self {
+        let max_depth = self.max_depth.min(depth);
+        self.with_max_depth(max_depth)
+    }
+
     fn value<'a>(&self, value: &'a AnyValue) -> JsonValue<'a> {
         JsonValue { value, depth: self.max_depth }
     }
@@ -475,14 +480,4 @@ fn write_trace(trace: TraceIds, json: &mut Object<'_>) -> Result<(), BoxError> {
         json.hex("span_id", trace.span_id.to_bytes());
     }
     json.member("flags", trace.flags.map(opentelemetry::TraceFlags::to_u8))
-}
-
-/// Microseconds from one time to another, rounded down; negative if `time` is the earlier one.
-pub(super) fn micros_since(origin: SystemTime, time: SystemTime) -> i128 {
-    let micros = |duration: Duration| i128::try_from(duration.as_micros()).unwrap_or(i128::MAX);
-    match time.duration_since(origin).map_err(|error| error.duration()) {
-        Ok(after) => micros(after),
-        Err(before) if before.subsec_nanos() % 1000 == 0 => -micros(before),
-        Err(before) => -micros(before) - 1,
-    }
 }

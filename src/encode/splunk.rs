@@ -1,24 +1,23 @@
 //! The HTTP Event Collector of Splunk.
 
-use std::time::UNIX_EPOCH;
-
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
 
-use super::common::any_value::{JsonText, JsonValue};
+use super::common::any_value::JsonText;
 use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
-use super::common::time::time_of;
+use super::common::time::{EXACT, Span, time_of};
 use super::encoder::Encoder;
-use super::json::{JsonEncoder, micros_since};
+use super::json::JsonEncoder;
 use super::view::LogView;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
 
 /// Encodes records for Splunk's HTTP Event Collector, `/services/collector/event`.
 ///
-/// Another encoder writes the event, by default [`JsonEncoder`]: JSON as an object, anything else as a string. `host` is the
-/// resource's `host.name` and `source` its `service.name`, unless they are set. The token goes into a header. Responses are
+/// Another encoder writes the event, by default [`JsonEncoder`]: JSON as an object, anything else as a string. Splunk refuses an event
+/// that is empty, and everything behind it in the request; so a record of which the encoder makes an empty text becomes the
+/// [`JsonEncoder`]'s object, which has all that the record has. `host` is the resource's `host.name` and `source` its `service.name`, unless they are set. The token goes into a header. Responses are
 /// read as [`ResponseProtocol::SplunkHec`].
 ///
 /// # Examples
@@ -34,6 +33,8 @@ use crate::error::BoxError;
 #[derive(Clone, Debug)]
 pub struct SplunkEncoder<E = JsonEncoder> {
     event: E,
+    /// For a record of which `event` makes nothing.
+    whole: JsonEncoder,
     host: Option<String>,
     source: Option<String>,
     source_type: Option<String>,
@@ -50,7 +51,8 @@ impl Default for SplunkEncoder {
 impl<E: Encoder> SplunkEncoder<E> {
     /// An encoder whose events `event` writes.
     pub fn new(event: E) -> Self {
-        Self { event, host: None, source: None, source_type: None, index: None, origin: Origin::default() }
+        let (whole, origin) = (JsonEncoder::default(), Origin::default());
+        Self { event, whole, host: None, source: None, source_type: None, index: None, origin }
     }
 
     /// Sets `host`. Default: the resource's `host.name`, or none.
@@ -118,12 +120,17 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
     fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let of_resource = [("host", &self.host, "host.name"), ("source", &self.source, "service.name")];
         Object::write(out, |json| {
-            let time = time_of(record);
-            json.decimal("time", time.map(|time| micros_since(UNIX_EPOCH, time)), 6)?;
+            let mut exact = None;
+            // Without one it is when Splunk receives the event.
+            if let Some(time) = time_of(record) {
+                let (nearest, beside) = Span::YEARS.nearest(time);
+                json.decimal("time", Some(nearest / 1000), 6)?;
+                exact = beside;
+            }
             for (key, given, attribute) in of_resource {
                 match (given, self.origin.get(attribute)) {
                     (Some(given), _) => json.text(key, Some(given))?,
-                    (None, Some(value)) => json.member(key, JsonText(JsonValue { value, depth: 1 }))?,
+                    (None, Some(value)) => json.member(key, JsonText(value))?,
                     (None, None) => {}
                 }
             }
@@ -132,18 +139,41 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
                     json.text(key, given.as_deref())?;
                 }
             }
-            json.key("event");
-            if self.event.framing().content_type().contains("json") {
-                return self.event.encode(record, scope, json.out);
+            if let Some(exact) = &exact {
+                json.object("fields", |fields| fields.member(EXACT, JsonText(exact)))?;
             }
-            let mut event = Vec::new();
-            self.event.encode(record, scope, &mut event)?;
-            write_text(json.out, &String::from_utf8_lossy(&event))
+            json.key("event");
+            let start = json.out.len();
+            if self.event.framing().content_type().contains("json") {
+                self.event.encode(record, scope, json.out)?;
+            } else {
+                let mut event = Vec::new();
+                self.event.encode(record, scope, &mut event)?;
+                write_text(json.out, &String::from_utf8_lossy(&event))?;
+            }
+            if is_blank(&json.out[start..]) {
+                json.out.truncate(start);
+                self.whole.encode(record, scope, json.out)?;
+            }
+            Ok(())
         })
     }
 
     fn set_resource(&mut self, resource: &Resource) {
         self.origin = Origin::of(resource);
         self.event.set_resource(resource);
+        self.whole.set_resource(resource);
+    }
+}
+
+/// Whether Splunk takes this JSON for no event: nothing, null or a string of white space.
+fn is_blank(json: &[u8]) -> bool {
+    match json.trim_ascii() {
+        b"" | b"null" => true,
+        // Most texts begin with something else.
+        [b'"', b'"' | b' ' | b'\\' | 0x80.., ..] => {
+            serde_json::from_slice::<String>(json).is_ok_and(|text| text.trim().is_empty())
+        }
+        _ => false,
     }
 }

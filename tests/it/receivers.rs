@@ -503,6 +503,66 @@ fn a_document_that_does_not_fit_the_mapping_is_rejected_alone() {
     assert!(body.contains("m-000042") && body.starts_with("{\"create\":"), "{body}");
 }
 
+/// A request with a record whose body and whose attribute are this value.
+fn otlp_request(protocol: Protocol, value: &AnyValue, time: SystemTime) -> Vec<u8> {
+    let provider = SdkLoggerProvider::builder().build();
+    let mut record = provider.logger("orders").create_log_record();
+    record.set_timestamp(time);
+    record.set_body(value.clone());
+    record.set_trace_context(TraceId::from(TRACE_ID), SpanId::from(SPAN_ID), Some(TraceFlags::SAMPLED));
+    record.add_attribute("value", value.clone());
+    let (mut bytes, mut encoder) = (Vec::new(), OtlpEncoder::new(protocol));
+    encoder.set_resource(&Resource::builder_empty().with_attribute(KeyValue::new("service.name", "shop")).build());
+    let scope = InstrumentationScope::builder("orders").with_version("1.2").build();
+    encoder.encode(&record, &scope, &mut bytes).expect("any value");
+    let framing = encoder.framing();
+    [framing.open(), &bytes, framing.close()].concat()
+}
+
+#[test]
+fn pythons_protobuf_understands_json_and_protobuf_alike() {
+    let Some(python) = installed("protobuf/bin/python") else { return };
+    let nested = |as_map: bool, levels: usize| {
+        (0..levels).fold(AnyValue::from("end"), |inner, _| {
+            if as_map {
+                AnyValue::Map(Box::new([(Key::new("k"), inner)].into()))
+            } else {
+                AnyValue::ListAny(Box::new(vec![inner]))
+            }
+        })
+    };
+    let numbers = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.1, f64::MAX, 5e-324].map(AnyValue::from);
+    let mut values: Vec<_> = attributes().into_iter().map(|(_, value)| value).chain(numbers).collect();
+    values.extend([AnyValue::from(""), i64::MIN.into(), nested(true, 13), nested(false, 13)]);
+    let alike = values.len();
+    // Each encoding has its own limit.
+    values.extend(
+        [true, false].into_iter().flat_map(|as_map| [14, 30, 31, 32, 1_000].map(|levels| nested(as_map, levels))),
+    );
+
+    let dir = spool_dir();
+    let input = dir.path().join("requests");
+    let mut file = std::io::BufWriter::new(fs::File::create(&input).expect("a file"));
+    let times = [UNIX_EPOCH - Duration::from_secs(1), time(1), UNIX_EPOCH + Duration::from_secs(10_000_000_000)];
+    for (value, time) in values.iter().zip(times.into_iter().cycle()) {
+        for (name, protocol) in [("json", Protocol::HttpJson), ("protobuf", Protocol::HttpBinary)] {
+            write!(file, "{name} ").expect("a file");
+            otlp_request(protocol, value, time).iter().try_for_each(|byte| write!(file, "{byte:02x}")).expect("a file");
+            writeln!(file).expect("a file");
+        }
+    }
+    drop(file);
+    let input = fs::File::open(&input).expect("the file");
+    let output = Command::new(python).arg(script("otlp.py")).stdin(input).output().expect("Python");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answers = String::from_utf8(output.stdout).expect("text");
+    let answers: Vec<_> = answers.lines().collect();
+    assert_eq!(answers.len(), 2 * values.len());
+    for (pair, value) in answers.chunks(2).zip(&values).take(alike) {
+        assert_eq!(pair[0], pair[1], "{value:?}");
+    }
+}
+
 // ClickHouse
 
 /// ClickHouse, at `url`.
@@ -622,6 +682,36 @@ fn clickhouse_has_every_column_as_it_was_logged() {
     assert_eq!(first, expected);
     let map: Value = serde_json::from_str(first["LogAttributes"]["map"].as_str().expect("text")).expect("JSON");
     assert_eq!(map, attributes_in_json()["map"]);
+}
+
+#[test]
+fn clickhouse_takes_every_time_and_has_the_exact_one() {
+    let Some(clickhouse) = ClickHouse::engine() else { return };
+    clickhouse.query(&documented_table());
+    let spool = spool_dir();
+    let endpoint = format!("{}{}", clickhouse.url, ClickHouse::insert_into("otel_logs"));
+    let service = shop(exporter_to(&endpoint, &spool).with_encoder(ClickHouseEncoder::default()));
+    let latest = i64::MAX.cast_unsigned();
+    let times = [
+        (UNIX_EPOCH - Duration::from_secs(60_000_000_000), 0, "-60000000000.000000000"),
+        (UNIX_EPOCH - Duration::from_millis(500), 0, "-0.500000000"),
+        (UNIX_EPOCH, 0, ""),
+        (UNIX_EPOCH + Duration::from_nanos(1), 1, ""),
+        (UNIX_EPOCH + Duration::from_millis(99_999_999_500), 99_999_999_500_000_000, ""),
+        (UNIX_EPOCH + Duration::from_nanos(latest), latest, ""),
+        (UNIX_EPOCH + Duration::from_secs(253_402_300_800), latest, "253402300800.000000000"),
+        (UNIX_EPOCH + Duration::from_secs(i64::MAX.cast_unsigned()), latest, "9223372036854775807.000000000"),
+    ];
+    for (number, (time, ..)) in times.iter().enumerate() {
+        let mut record = service.logger.create_log_record();
+        record.set_timestamp(*time);
+        record.set_body(number.to_string().into());
+        service.logger.emit(record);
+    }
+    assert_eq!(deliver(&service).failed_requests, 0);
+    let rows = "SELECT toUnixTimestamp64Nano(Timestamp), LogAttributes['spool.timestamp'] FROM otel_logs ORDER BY Body";
+    let expected = times.map(|(_, nanos, exact)| format!("{nanos}\t{exact}")).join("\n");
+    assert_eq!(clickhouse.query(rows), expected.trim_end());
 }
 
 #[test]

@@ -87,6 +87,7 @@ want rotel python rotel rotel==0.0.1a15
 want osmem-server python osmem osmem-server==0.1.6
 # Without what it takes to give its results to pandas.
 want chdb python chdb --no-deps chdb-core==26.9.0
+want protobuf python protobuf protobuf==7.36.2 opentelemetry-proto==1.45.2
 want http-logging python http-logging http-logging==2.0.0
 want mock-collector mock_collector
 exit $missing

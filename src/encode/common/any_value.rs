@@ -1,21 +1,15 @@
 //! Attribute values and bodies as JSON.
 
-use std::fmt;
-use std::io;
+use std::collections::hash_map;
+use std::{fmt, io, mem, slice};
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use opentelemetry::logs::AnyValue;
-use opentelemetry::{Array, Value};
+use opentelemetry::{Array, Key, Value};
 use serde_core::{Serialize, Serializer};
 
-/// The default depth to which lists and maps of one value are nested.
-pub(in crate::encode) const MAX_DEPTH: usize = 64;
-
-/// The text in place of a list or map that is nested too deeply.
-pub(in crate::encode) const TOO_DEEP: &str = "[nested too deeply]";
-
-/// A value as JSON, with at most `depth` lists and maps inside one another.
+/// A value as JSON, with at most `depth` lists and maps inside one another; what is nested deeper is a text.
 ///
 /// Serialising recurses once per level, so `depth` bounds the stack as well.
 #[derive(Clone, Copy)]
@@ -34,11 +28,11 @@ impl Serialize for JsonValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.value {
             AnyValue::Int(value) => serializer.serialize_i64(*value),
-            AnyValue::Double(value) => serialize_double(*value, serializer),
+            AnyValue::Double(value) => Double(*value).serialize(serializer),
             AnyValue::String(value) => serializer.serialize_str(value.as_str()),
             AnyValue::Boolean(value) => serializer.serialize_bool(*value),
             AnyValue::Bytes(value) => serializer.collect_str(&Base64Display::new(value, &STANDARD)),
-            AnyValue::ListAny(_) | AnyValue::Map(_) if self.depth == 0 => serializer.serialize_str(TOO_DEEP),
+            AnyValue::ListAny(_) | AnyValue::Map(_) if self.depth == 0 => serializer.collect_str(&JsonText(self.value)),
             AnyValue::ListAny(items) => serializer.collect_seq(items.iter().map(|item| self.inner(item))),
             AnyValue::Map(entries) => {
                 serializer.collect_map(entries.iter().map(|(key, value)| (key.as_str(), self.inner(value))))
@@ -49,28 +43,26 @@ impl Serialize for JsonValue<'_> {
     }
 }
 
-/// JSON has no number for these; `serde_json` would make them null.
-fn serialize_double<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if value.is_finite() { serializer.serialize_f64(value) } else { serializer.serialize_str(non_finite(value)) }
-}
+/// A number. JSON has none for three of them, which `serde_json` would make null: they are texts, as in protobuf's mapping.
+pub(in crate::encode) struct Double(pub(in crate::encode) f64);
 
-/// The text in place of a number that JSON does not have.
-pub(in crate::encode) fn non_finite(value: f64) -> &'static str {
-    if value.is_nan() {
-        "NaN"
-    } else if value > 0.0 {
-        "Infinity"
-    } else {
-        "-Infinity"
+impl Serialize for Double {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            value if value.is_finite() => serializer.serialize_f64(value),
+            value if value.is_nan() => serializer.serialize_str("NaN"),
+            value if value > 0.0 => serializer.serialize_str("Infinity"),
+            _ => serializer.serialize_str("-Infinity"),
+        }
     }
 }
 
-/// A value as a JSON string: a string as it is, anything else as the text of its JSON.
-pub(in crate::encode) struct JsonText<'a>(pub(in crate::encode) JsonValue<'a>);
+/// A value as a JSON string: a string as it is, anything else as the text of its JSON, however deeply it is nested.
+pub(in crate::encode) struct JsonText<'a>(pub(in crate::encode) &'a AnyValue);
 
 impl Serialize for JsonText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0.value {
+        match self.0 {
             AnyValue::String(text) => serializer.serialize_str(text.as_str()),
             _ => serializer.collect_str(self),
         }
@@ -79,7 +71,54 @@ impl Serialize for JsonText<'_> {
 
 impl fmt::Display for JsonText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        serde_json::to_writer(Utf8Writer(f), &self.0).map_err(|_| fmt::Error)
+        write_json(self.0, &mut Utf8Writer(f)).map_err(|_| fmt::Error)
+    }
+}
+
+/// What is left of a list or map whose beginning is written.
+enum Rest<'a> {
+    List(slice::Iter<'a, AnyValue>),
+    Map(hash_map::Iter<'a, Key, AnyValue>),
+}
+
+/// Writes a value as JSON. It does not recurse, so a value of any depth takes no more stack than a flat one.
+pub(in crate::encode) fn write_json(value: &AnyValue, out: &mut impl io::Write) -> io::Result<()> {
+    let mut open = Vec::new();
+    begin(value, &mut open, out)?;
+    while let Some((rest, is_first)) = open.last_mut() {
+        let (key, value) = match rest {
+            Rest::List(items) => (None, items.next()),
+            Rest::Map(entries) => entries.next().map_or((None, None), |(key, value)| (Some(key), Some(value))),
+        };
+        let Some(value) = value else {
+            out.write_all(if matches!(rest, Rest::List(_)) { b"]" } else { b"}" })?;
+            open.pop();
+            continue;
+        };
+        if !mem::take(is_first) {
+            out.write_all(b",")?;
+        }
+        if let Some(key) = key {
+            serde_json::to_writer(&mut *out, key.as_str())?;
+            out.write_all(b":")?;
+        }
+        begin(value, &mut open, out)?;
+    }
+    Ok(())
+}
+
+/// Writes a value, of a list or map only its beginning.
+fn begin<'a>(value: &'a AnyValue, open: &mut Vec<(Rest<'a>, bool)>, out: &mut impl io::Write) -> io::Result<()> {
+    match value {
+        AnyValue::ListAny(items) => {
+            open.push((Rest::List(items.iter()), true));
+            out.write_all(b"[")
+        }
+        AnyValue::Map(entries) => {
+            open.push((Rest::Map(entries.iter()), true));
+            out.write_all(b"{")
+        }
+        value => Ok(serde_json::to_writer(out, &JsonValue { value, depth: 0 })?),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod any_value;
 pub(super) mod attributes;
+pub(super) mod depth;
 pub(super) mod level;
 pub(super) mod object;
 pub(super) mod origin;

@@ -100,6 +100,26 @@ impl Object<'_> {
         Object::write(self.out, members)
     }
 
+    /// An array of objects.
+    #[cfg(feature = "otlp")]
+    pub(in crate::encode) fn list<T>(
+        &mut self,
+        key: &'static str,
+        items: &[T],
+        members: impl Fn(&T, &mut Object<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        self.key(key);
+        self.out.push(b'[');
+        for (at, item) in items.iter().enumerate() {
+            if at > 0 {
+                self.out.push(b',');
+            }
+            Object::write(self.out, |json| members(item, json))?;
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
     #[inline]
     pub(in crate::encode) fn hex<const LEN: usize>(&mut self, key: &'static str, bytes: [u8; LEN]) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";

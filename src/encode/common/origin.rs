@@ -51,6 +51,14 @@ impl Origin {
     }
 }
 
+/// The name of the machine or container, where the system tells it in a file or a variable.
+pub(in crate::encode) fn host_name() -> Option<String> {
+    let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
+    let in_files = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    let in_variables = ["HOSTNAME", "COMPUTERNAME"].iter().filter_map(|name| std::env::var(name).ok());
+    in_files.chain(in_variables).map(|name| name.trim().to_owned()).find(|name| !name.is_empty())
+}
+
 fn executable_name() -> Option<String> {
     let path = std::env::current_exe().ok()?;
     Some(path.file_name()?.to_string_lossy().into_owned())

@@ -7,12 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use opentelemetry::logs::AnyValue;
 use opentelemetry::{InstrumentationScope, SpanId, TraceId};
 
-use super::any_value::{JsonValue, MAX_DEPTH};
+use super::any_value::write_json;
 use super::attributes::{Attributes, Known};
 use super::level::python_level;
 use super::object::Object;
 use super::origin::Origin;
-use super::time::time_of;
+use super::time::{Date, micros_since, seconds, time_of};
 use crate::encode::view::LogView;
 use crate::error::{BoxError, TemplateError};
 
@@ -24,9 +24,9 @@ use crate::error::{BoxError, TemplateError};
 /// | field | |
 /// |---|---|
 /// | `message` | the body; compact JSON if it is not a string |
-/// | `timestamp` | the record's time, else its observed time: `2021-01-11T19:24:28.365492Z` |
+/// | `timestamp` | the record's time, else its observed time: `2021-01-11T19:24:28.365492Z`; at least the year 1, at most 9999 |
 /// | `asctime` | the same as Python writes it, in UTC: `2021-01-11 19:24:28,365` |
-/// | `created`, `msecs`, `relativeCreated` | seconds since 1970; the milliseconds among them; milliseconds since the encoder was made |
+/// | `created`, `msecs`, `relativeCreated` | seconds since 1970, exact for any time; the milliseconds among them; milliseconds since the encoder was made |
 /// | `levelname`, `levelno` | the severity on Python's scale: `WARNING`, `30` |
 /// | `severity_text`, `severity_number` | as OpenTelemetry has it: `WARN`, `13` |
 /// | `name` | the instrumentation scope, or the target if the scope has no name |
@@ -182,6 +182,24 @@ impl Template {
         Self(vec![Part::Text(text.to_owned())])
     }
 
+    /// The text for every record of a process, if it is the same.
+    pub(in crate::encode) fn of_process(&self, origin: &Origin) -> Option<String> {
+        let mut out = Vec::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Field(Field::Resource(name)) => {
+                    origin.get(name).map_or(Ok(()), |value| write_value(value, &mut out)).ok()?;
+                }
+                Part::Field(Field::ProcessName) => {
+                    out.extend_from_slice(origin.process_name.as_deref().unwrap_or_default().as_bytes());
+                }
+                Part::Field(_) => return None,
+            }
+        }
+        Some(String::from_utf8_lossy(&out).into_owned())
+    }
+
     /// Appends the text for a record.
     pub(in crate::encode) fn write(&self, record: &mut Rendering<'_>, out: &mut Vec<u8>) -> Result<(), BoxError> {
         self.0.iter().try_for_each(|part| match part {
@@ -278,7 +296,7 @@ impl<'a> Rendering<'a> {
         Object::write(out, |json| {
             others.try_for_each(|(key, value)| {
                 json.any_key(key)?;
-                json.value(JsonValue { value, depth: MAX_DEPTH })
+                Ok(write_json(value, json.out)?)
             })
         })
     }
@@ -306,55 +324,28 @@ fn file_name(path: &str) -> &str {
 pub(in crate::encode) fn write_value(value: &AnyValue, out: &mut Vec<u8>) -> Result<(), BoxError> {
     match value {
         AnyValue::String(text) => out.extend_from_slice(text.as_str().as_bytes()),
-        value => serde_json::to_writer(out, &JsonValue { value, depth: MAX_DEPTH })?,
+        value => write_json(value, out)?,
     }
     Ok(())
 }
 
 fn write_time(field: &Field, time: SystemTime, started: SystemTime, out: &mut Vec<u8>) -> Result<(), BoxError> {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (micros, millis) = (since.subsec_micros(), since.subsec_millis());
-    match (field, Date::of(time)) {
-        (Field::Timestamp, Some(Date { year, month, day, time })) => {
-            write!(out, "{year}-{month:02}-{day}T{time}.{micros:06}Z")?;
+    match field {
+        Field::Created => write!(out, "{}", seconds(micros_since(UNIX_EPOCH, time), 1_000_000, 6))?,
+        Field::RelativeCreated => write!(out, "{}", seconds(micros_since(started, time), 1000, 3))?,
+        field => {
+            let Date { year, month, day, hour, minute, second, micros } = Date::of(time);
+            match field {
+                Field::Timestamp => {
+                    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")?;
+                }
+                Field::AscTime => {
+                    let millis = micros / 1000;
+                    write!(out, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{millis:03}")?;
+                }
+                _ => write!(out, "{}", micros / 1000)?,
+            }
         }
-        (Field::AscTime, Some(Date { year, month, day, time })) => {
-            write!(out, "{year}-{month:02}-{day} {time},{millis:03}")?;
-        }
-        (Field::Millis, _) => write!(out, "{millis}")?,
-        (Field::RelativeCreated, _) => {
-            let since = time
-                .duration_since(started)
-                .map_or_else(|before| -before.duration().as_secs_f64(), |since| since.as_secs_f64());
-            write!(out, "{:.3}", since * 1e3)?;
-        }
-        // Also what no calendar has.
-        _ => write!(out, "{}.{micros:06}", since.as_secs())?,
     }
     Ok(())
-}
-
-/// A date, and the time of that day, in UTC.
-struct Date {
-    year: String,
-    month: usize,
-    day: String,
-    time: String,
-}
-
-impl Date {
-    /// `None` before 1970 and after 9999.
-    fn of(time: SystemTime) -> Option<Self> {
-        const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-        const LAST_SECOND: u64 = 253_402_300_799;
-        let since = time.duration_since(UNIX_EPOCH).ok()?;
-        if since.as_secs() > LAST_SECOND {
-            return None;
-        }
-        // `Sun, 06 Nov 1994 08:49:37 GMT`: the calendar is the library's.
-        let date = httpdate::fmt_http_date(time);
-        let mut words = date.split(' ').skip(1).map(str::to_owned);
-        let (day, month, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        Some(Self { year, month: MONTHS.find(&month)? / 3 + 1, day, time })
-    }
 }

@@ -283,7 +283,7 @@ fn an_empty_record_has_the_fixed_keys_and_nulls() {
     let text = std::str::from_utf8(&out).unwrap().strip_prefix("before").unwrap();
     let executable = std::env::current_exe().unwrap();
     let expected = json!({
-        "type": "async-http-logging", "created": null, "relative_created": null, "message": null,
+        "type": "async-http-logging", "created": null, "relative_created": null, "message": "",
         "level": {"number": 0, "name": "NOTSET"},
         "sourcecode": {"pathname": null, "function": null, "line": null},
         "process": {"id": std::process::id(), "name": executable.file_name().unwrap().to_str().unwrap()},
@@ -927,15 +927,33 @@ fn nested_maps(levels: usize) -> AnyValue {
 }
 
 #[test]
-fn nesting_is_cut_at_sixty_four_levels_with_a_marker() {
+fn what_is_nested_deeper_than_sixty_levels_becomes_its_text() {
     let lists = |levels, core: &str| format!(r#""it":{}"{core}"{}"#, "[".repeat(levels), "]".repeat(levels));
     let maps = |levels, core: &str| format!(r#""it":{}"{core}"{}"#, r#"{"k":"#.repeat(levels), "}".repeat(levels));
     let text = |value| text_of(JsonEncoder::default(), |record| record.add_attribute("it", value));
 
-    assert!(text(nested_lists(64)).contains(&lists(64, "core")));
-    assert!(text(nested_lists(65)).contains(&lists(64, "[nested too deeply]")));
-    assert!(text(nested_maps(64)).contains(&maps(64, "core")));
-    assert!(text(nested_maps(65)).contains(&maps(64, "[nested too deeply]")));
+    assert!(text(nested_lists(60)).contains(&lists(60, "core")));
+    assert!(text(nested_lists(62)).contains(&lists(60, r#"[[\"core\"]]"#)));
+    assert!(text(nested_maps(60)).contains(&maps(60, "core")));
+    assert!(text(nested_maps(61)).contains(&maps(60, r#"{\"k\":\"core\"}"#)));
+}
+
+#[test]
+fn no_record_of_a_batch_is_deeper_than_sixty_four_levels_of_json() {
+    let text = text_of(JsonEncoder::default(), |record| record.add_attribute("it", nested_maps(100)));
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0, 0, false, false);
+    for byte in format!("[{text}]").bytes() {
+        match byte {
+            _ if std::mem::take(&mut escaped) => {}
+            b'\\' => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => depth += 1,
+            b']' | b'}' if !in_text => depth -= 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    assert_eq!((depth, deepest), (0, 63));
 }
 
 #[test]
@@ -946,15 +964,18 @@ fn the_depth_can_be_chosen_up_to_256() {
         record.add_attribute("map", nested_maps(1));
         record.add_attribute("text", "text");
     });
-    assert_eq!(json["message"], r#""[nested too deeply]""#);
-    assert_eq!(json["extra"], json!({"map": "[nested too deeply]", "text": "text"}));
+    assert_eq!(json["message"], r#"["core"]"#, "a text is of any depth");
+    assert_eq!(json["extra"], json!({"map": r#"{"k":"core"}"#, "text": "text"}));
 
     let json = json_of(encoder(1), |record| record.add_attribute("map", nested_maps(2)));
-    assert_eq!(json["extra"]["map"], json!({"k": "[nested too deeply]"}));
+    assert_eq!(json["extra"]["map"], json!({"k": r#"{"k":"core"}"#}));
 
-    let json = json_of(encoder(usize::MAX), |record| record.set_body(nested_lists(1_000)));
-    let message = json["message"].as_str().unwrap();
-    assert_eq!(message, format!(r#"{}"[nested too deeply]"{}"#, "[".repeat(256), "]".repeat(256)));
+    let mut record = SdkLoggerProvider::builder().build().logger("").create_log_record();
+    record.add_attribute("it", nested_lists(257));
+    let mut text = Vec::new();
+    encoder(usize::MAX).encode(&record, &InstrumentationScope::default(), &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains(&format!(r#"{}"[\"core\"]"{}"#, "[".repeat(256), "]".repeat(256))), "{text}");
 }
 
 #[test]
@@ -978,7 +999,8 @@ fn values_nested_ten_thousand_deep_need_little_stack() {
         out
     });
     let text = String::from_utf8(deep.unwrap().join().unwrap()).unwrap();
-    assert_eq!(text.matches("[nested too deeply]").count(), 4);
+    assert_eq!(text.matches("core").count(), 4);
+    assert_eq!(text.matches('[').count(), 20_000, "all of it");
 }
 
 // Properties

@@ -4,12 +4,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use common::{Answer, Receiver, Service, exporter, exporter_to, spool_dir};
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
-use opentelemetry::{KeyValue, SpanId, TraceFlags, TraceId};
+use opentelemetry::{InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{LoggerProviderBuilder, SdkLogRecord, SdkLoggerProvider};
 use opentelemetry_spool::{
-    BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, Framing, JsonEncoder, LokiEncoder, Method, ResponseProtocol,
-    SplunkEncoder, TextEncoder,
+    BoxError, BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, Framing, JsonEncoder, LogView, LokiEncoder, Method,
+    ResponseProtocol, SplunkEncoder, TextEncoder,
 };
 use serde_json::{Value, json};
 
@@ -208,22 +208,126 @@ fn what_was_no_form_is_posted_also_where_forms_are_asked_for() {
 }
 
 #[test]
-fn loki_gets_streams_with_labels() {
+fn a_request_to_loki_is_one_stream_with_all_its_lines() {
     let line = TextEncoder::new("{target}: {message}").unwrap();
-    let encoder = LokiEncoder::new(line).with_label("x.y", "{attributes[tenant]}").unwrap();
-    let body: Value = serde_json::from_str(&sent(encoder, 1)[0]).unwrap();
+    let encoder = LokiEncoder::new(line).with_label("stage", "live {resource[host.name]}").unwrap();
+    let encoder = encoder.with_metadata("x.y", "{attributes[tenant]}").unwrap();
+    let body: Value = serde_json::from_str(&sent(encoder, 2)[0]).unwrap();
     let streams = body["streams"].as_array().unwrap();
-    assert_eq!(
-        streams[0],
-        json!({
-            "stream": {"service_name": "checkout", "level": "WARNING", "x_y": "acme"},
-            "values": [["1610393068365492000", "shop::orders: order taken\nby Zoë & co"]],
-        })
-    );
-    assert_eq!(streams[1]["stream"], json!({"service_name": "checkout", "level": "INFO"}), "no empty label");
-    let json: Value = serde_json::from_str(&one(LokiEncoder::default())).unwrap();
-    let line: Value = serde_json::from_str(json["streams"][0]["values"][0][1].as_str().unwrap()).unwrap();
+    assert_eq!(streams.len(), 1);
+    assert_eq!(streams[0]["stream"], json!({"service_name": "checkout", "host": "web-1", "stage": "live web-1"}));
+    let lines = streams[0]["values"].as_array().unwrap();
+    let metadata = json!({
+        "level": "WARNING", "target": "shop::orders", "x_y": "acme",
+        "trace_id": "00000000000000000000000000000007", "span_id": "0000000000000009",
+    });
+    assert_eq!(lines[0], json!(["1610393068365492000", "shop::orders: order taken\nby Zoë & co", metadata]));
+    assert_eq!((&lines[1][1], &lines[1][2]), (&json!(": other 1"), &json!({"level": "INFO"})), "nothing is empty");
+    assert_eq!((lines.len(), &lines[2][1]), (3, &json!(": other 2")));
+}
+
+#[test]
+fn lokis_lines_are_json_by_default_and_need_no_structured_metadata() {
+    let encoder = LokiEncoder::default().with_structured_metadata(false);
+    let json: Value = serde_json::from_str(&one(encoder)).unwrap();
+    let values = json["streams"][0]["values"][0].as_array().unwrap();
+    assert_eq!(values.len(), 2);
+    let line: Value = serde_json::from_str(values[1].as_str().unwrap()).unwrap();
     assert_eq!(line["message"], "order taken\nby Zoë & co");
+}
+
+/// The labels of the stream of a process with this resource.
+fn labels(mut encoder: LokiEncoder, resource: &[(&'static str, &str)]) -> Value {
+    let attributes = resource.iter().map(|(key, value)| KeyValue::new(*key, (*value).to_owned()));
+    encoder.set_resource(&Resource::builder_empty().with_attributes(attributes).build());
+    let framing = encoder.framing();
+    let body: Value = serde_json::from_slice(&[framing.open(), framing.close()].concat()).unwrap();
+    body["streams"][0]["stream"].clone()
+}
+
+#[test]
+fn no_two_processes_share_a_stream_of_loki() {
+    let own = |name, value| LokiEncoder::default().with_label(name, value).unwrap();
+    let [service, instance, host] = [("service.name", "shop"), ("service.instance.id", "7f3a"), ("host.name", "web-1")];
+    for (encoder, resource, expected) in [
+        (
+            LokiEncoder::default(),
+            &[service, instance, host][..],
+            json!({"service_name": "shop", "service_instance_id": "7f3a"}),
+        ),
+        (LokiEncoder::default(), &[service, host], json!({"service_name": "shop", "host": "web-1"})),
+        (own("service.name", "{processName}"), &[service, host], json!({"service_name": "shop", "host": "web-1"})),
+        (
+            own("service_instance_id", "2"),
+            &[service, instance],
+            json!({"service_name": "shop", "service_instance_id": "2"}),
+        ),
+        (own("host", "web"), &[service, instance], json!({"service_name": "shop", "host": "web"})),
+        (own("host", ""), &[service, instance], json!({"service_name": "shop"})),
+        (own("1st", "a"), &[service, host], json!({"service_name": "shop", "host": "web-1", "_1st": "a"})),
+    ] {
+        assert_eq!(labels(encoder, resource), expected);
+    }
+    let alone = labels(LokiEncoder::default(), &[]);
+    assert!(alone["service_name"].as_str().is_some_and(|name| name.starts_with("it-")), "the executable: {alone}");
+    if cfg!(target_os = "linux") {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        assert_eq!(alone["host"], host.trim());
+    }
+}
+
+#[test]
+fn a_label_of_loki_that_differs_from_record_to_record_is_an_error() {
+    for template in ["{levelname}", "live {attributes[tenant]}", "{process}"] {
+        let error = LokiEncoder::default().with_label("it", template).unwrap_err().to_string();
+        assert!(error.starts_with("the label `it` differs from record to record"), "{error}");
+    }
+}
+
+#[test]
+fn labels_of_loki_are_no_longer_than_it_takes() {
+    let long = "ü\u{1}".repeat(3_000);
+    let value = labels(LokiEncoder::default(), &[("service.name", &long)])["service_name"].as_str().unwrap().to_owned();
+    assert!((2_046..=2_048).contains(&value.len()) && long.starts_with(&value), "{}", value.len());
+    let mut encoder = LokiEncoder::default();
+    for number in 0..100 {
+        encoder = encoder.with_label(&format!("label_{number}"), "{resource[service.name]}").unwrap();
+    }
+    let count = labels(encoder.clone(), &[("service.name", &long)]).as_object().unwrap().len();
+    assert!((8..100).contains(&count), "as many as a framing holds: {count}");
+    assert!(encoder.framing().open().len() < 65_536);
+}
+
+#[test]
+fn records_of_an_earlier_process_keep_their_stream_of_loki() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let run = |instance: &str| {
+        let resource =
+            [KeyValue::new("service.name", "shop"), KeyValue::new("service.instance.id", instance.to_owned())];
+        let provider =
+            SdkLoggerProvider::builder().with_resource(Resource::builder_empty().with_attributes(resource).build());
+        let exporter = exporter(&receiver, &spool).with_encoder(LokiEncoder::default());
+        let service = Service::build(exporter, provider, LoggerProviderBuilder::with_simple_exporter);
+        service.log(instance);
+        service
+    };
+    drop(run("before"));
+    receiver.come_up();
+    run("after").deliver();
+    let requests = receiver.wait_for_requests(2);
+    let mut instances: Vec<_> = requests
+        .iter()
+        .map(|request| {
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            let stream = &body["streams"][0];
+            let line: Value = serde_json::from_str(stream["values"][0][1].as_str().unwrap()).unwrap();
+            assert_eq!(stream["stream"]["service_instance_id"], line["message"], "each line in its own stream");
+            line["message"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    instances.sort();
+    instances.dedup();
+    assert_eq!(instances, ["after", "before"]);
 }
 
 #[test]
@@ -238,6 +342,45 @@ fn splunk_gets_events_with_their_time_and_host() {
     assert_eq!(events[1]["event"]["message"], "other 1");
     let text: Value = serde_json::from_str(&one(SplunkEncoder::new(TextEncoder::new("{name}\n\"").unwrap()))).unwrap();
     assert_eq!(text["event"], "app\n\"");
+}
+
+/// An encoder whose records are all this.
+struct Fixed(String, Framing);
+
+impl Encoder for Fixed {
+    fn framing(&self) -> Framing {
+        self.1.clone()
+    }
+
+    fn encode(&self, _: &dyn LogView, _: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(())
+    }
+}
+
+#[test]
+fn no_event_is_empty_for_splunk() {
+    let (text, json) = (Framing::new("text/plain", "", "\n", ""), Framing::ndjson());
+    for (record, framing, empty) in [
+        ("", &text, true),
+        (" \t\n\u{3000}", &text, true),
+        (&" ".repeat(1_000), &text, true),
+        ("", &json, true),
+        ("null", &json, true),
+        (" \"\" ", &json, true),
+        ("\" \\n\"", &json, true),
+        ("-", &text, false),
+        ("null", &text, false),
+        ("{}", &json, false),
+        ("0", &json, false),
+    ] {
+        let event: Value =
+            serde_json::from_str(&one(SplunkEncoder::new(Fixed(record.to_owned(), framing.clone())))).unwrap();
+        let whole =
+            event["event"]["message"] == "order taken\nby Zoë & co" && event["event"]["extra"]["tenant"] == "acme";
+        assert_eq!(whole, empty, "{record:?} in {}: {event}", framing.content_type());
+        assert_eq!(event["host"], "web-1");
+    }
 }
 
 #[test]
@@ -280,6 +423,27 @@ fn a_document_keeps_its_id_however_often_and_in_whichever_batch_it_is_sent() {
     assert_eq!(lines[1]["message"], "a");
     let (millis, seconds) = (lines[1]["@timestamp"].as_f64().unwrap(), lines[1]["created"].as_f64().unwrap());
     assert!((millis / 1e3 - seconds).abs() < 0.001, "the same time twice: {millis} and {seconds}");
+}
+
+#[test]
+fn a_bulk_document_is_no_deeper_than_an_index_takes() {
+    let deep = (0..100).fold(AnyValue::from("core"), |inner, _| {
+        AnyValue::Map(Box::new([(opentelemetry::Key::new("k"), inner)].into()))
+    });
+    let provider = SdkLoggerProvider::builder().build();
+    let mut record = provider.logger("").create_log_record();
+    record.add_attribute("a.dotted.name", deep);
+    let encoder = BulkEncoder::new(JsonEncoder::default().with_max_depth(256));
+    let mut lines = Vec::new();
+    encoder.encode(&record, &InstrumentationScope::default(), &mut lines).unwrap();
+    let document: Value = serde_json::from_slice(lines.split(|byte| *byte == b'\n').next_back().unwrap()).unwrap();
+    // Each dot is an object more.
+    let (mut objects, mut value) = (2 + 2, &document["extra"]["a.dotted.name"]);
+    while let Some(inner) = value.get("k") {
+        (objects, value) = (objects + 1, inner);
+    }
+    assert_eq!(objects, 20);
+    assert_eq!(value.as_str().unwrap().matches('{').count(), 100 - 16, "the rest is a text");
 }
 
 #[test]

@@ -2,3 +2,4 @@ mod encoding;
 mod formats;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod times;

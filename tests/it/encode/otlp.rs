@@ -44,8 +44,8 @@ impl LogProcessor for Capture {
     }
 }
 
-/// The one record in a request that carries it alone.
-fn sent(protocol: Protocol, fill: impl FnOnce(&mut SdkLogRecord)) -> Record {
+/// A request that carries one record.
+fn request(protocol: Protocol, fill: impl FnOnce(&mut SdkLogRecord)) -> Vec<u8> {
     let (encoder, bytes) = (OtlpEncoder::new(protocol), Arc::new(Mutex::default()));
     let framing = encoder.framing();
     let provider =
@@ -54,7 +54,13 @@ fn sent(protocol: Protocol, fill: impl FnOnce(&mut SdkLogRecord)) -> Record {
     let mut record = logger.create_log_record();
     fill(&mut record);
     logger.emit(record);
-    let body = [framing.open(), &bytes.lock().unwrap(), framing.close()].concat();
+    let bytes = bytes.lock().unwrap();
+    [framing.open(), &bytes, framing.close()].concat()
+}
+
+/// The one record in a request that carries it alone.
+fn sent(protocol: Protocol, fill: impl FnOnce(&mut SdkLogRecord)) -> Record {
+    let body = request(protocol, fill);
     let mut request = match protocol {
         Protocol::HttpBinary => ExportLogsServiceRequest::decode(&*body).unwrap(),
         _ => serde_json::from_slice(&body).unwrap(),
@@ -78,10 +84,73 @@ fn what_a_record_has_not_is_left_out() {
     }
 }
 
+fn json_record(fill: impl FnOnce(&mut SdkLogRecord)) -> serde_json::Value {
+    let mut request: serde_json::Value = serde_json::from_slice(&request(Protocol::HttpJson, fill)).unwrap();
+    request["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0].take()
+}
+
 #[test]
-fn numbers_that_json_has_not_are_texts_there_and_themselves_in_protobuf() {
+fn json_has_no_member_for_what_is_absent() {
+    let record = json_record(|_| ());
+    assert_eq!(record.as_object().unwrap().keys().collect::<Vec<_>>(), ["observedTimeUnixNano"]);
+    for text in [request(Protocol::HttpJson, |_| ()), request(Protocol::HttpJson, everything)] {
+        let text = String::from_utf8(text).unwrap();
+        assert!(!text.contains("null"), "{text}");
+    }
+}
+
+/// A value of every kind, those that JSON has not included.
+fn everything(record: &mut SdkLogRecord) {
+    record.set_timestamp(std::time::UNIX_EPOCH + Duration::from_nanos(1_610_393_068_365_492_100));
+    record.set_severity_number(opentelemetry::logs::Severity::Warn2);
+    record.set_severity_text("WARN2");
+    record.set_event_name("order.placed");
+    record.set_trace_context(TraceId::from(0xa0b1), SpanId::from(0xc2), Some(opentelemetry::TraceFlags::SAMPLED));
+    record.set_body(AnyValue::from_iter([("a \"key\"", AnyValue::from("Z\u{fc}rich\n"))]));
+    record.add_attribute("int", i64::MIN);
+    record.add_attribute("double", 0.1);
+    record.add_attribute("bool", true);
+    record.add_attribute("bytes", &[0xfb_u8, 0xff, 0xfe][..]);
+    record.add_attribute("list", AnyValue::from_iter([AnyValue::from(1), f64::NAN.into(), f64::INFINITY.into()]));
+    record.add_attribute("empty list", AnyValue::from_iter([0_i64; 0]));
+    record.add_attribute("empty text", "");
+    record.add_attribute("", f64::NEG_INFINITY);
+}
+
+#[test]
+fn a_record_in_json_is_this_text() {
+    let mut record = json_record(everything);
+    record.as_object_mut().unwrap().remove("observedTimeUnixNano").unwrap();
+    let expected = serde_json::json!({
+        "timeUnixNano": "1610393068365492100",
+        "severityNumber": 14,
+        "severityText": "WARN2",
+        "body": {"kvlistValue": {"values": [{"key": "a \"key\"", "value": {"stringValue": "Z\u{fc}rich\n"}}]}},
+        "attributes": [
+            {"key": "int", "value": {"intValue": "-9223372036854775808"}},
+            {"key": "double", "value": {"doubleValue": 0.1}},
+            {"key": "bool", "value": {"boolValue": true}},
+            {"key": "bytes", "value": {"bytesValue": "+//+"}},
+            {"key": "list", "value": {"arrayValue": {"values": [
+                {"intValue": "1"}, {"doubleValue": "NaN"}, {"doubleValue": "Infinity"},
+            ]}}},
+            {"key": "empty list", "value": {"arrayValue": {"values": []}}},
+            {"key": "empty text", "value": {"stringValue": ""}},
+            {"key": "", "value": {"doubleValue": "-Infinity"}},
+        ],
+        "flags": 1,
+        "traceId": "0000000000000000000000000000a0b1",
+        "spanId": "00000000000000c2",
+        "eventName": "order.placed",
+    });
+    assert_eq!(record, expected);
+}
+
+#[test]
+fn numbers_that_json_has_not_have_their_names_there_and_are_themselves_in_protobuf() {
     for (number, name) in [(f64::NAN, "NaN"), (f64::INFINITY, "Infinity"), (f64::NEG_INFINITY, "-Infinity")] {
-        assert_eq!(body(Protocol::HttpJson, number.into()), Value::StringValue(name.to_owned()));
+        let record = json_record(|record| record.set_body(number.into()));
+        assert_eq!(record["body"], serde_json::json!({"doubleValue": name}));
         let Value::DoubleValue(binary) = body(Protocol::HttpBinary, number.into()) else { panic!() };
         assert_eq!(binary.to_bits(), number.to_bits());
     }
@@ -91,9 +160,10 @@ fn numbers_that_json_has_not_are_texts_there_and_themselves_in_protobuf() {
 }
 
 #[test]
-fn what_is_nested_deeply_is_cut_and_can_be_read() {
+fn what_is_nested_deeply_becomes_its_text_and_can_be_read() {
     for (protocol, as_map) in BOTH.into_iter().flat_map(|protocol| [(protocol, false), (protocol, true)]) {
         let mut value = AnyValue::from("end");
+        let max_depth = if protocol == Protocol::HttpJson { 13 } else { 30 };
         for _ in 0..2_000 {
             value = if as_map {
                 AnyValue::Map(Box::new(HashMap::from([(Key::new("k"), value)])))
@@ -107,11 +177,15 @@ fn what_is_nested_deeply_is_cut_and_can_be_read() {
             let inner = match value {
                 Value::ArrayValue(mut list) => list.values.remove(0),
                 Value::KvlistValue(mut map) => map.values.remove(0).value.unwrap(),
-                other => break assert_eq!(other, Value::StringValue("[nested too deeply]".to_owned())),
+                other => {
+                    let (open, close) = if as_map { (r#"{"k":"#, "}") } else { ("[", "]") };
+                    let rest = format!("{}\"end\"{}", open.repeat(2_000 - max_depth), close.repeat(2_000 - max_depth));
+                    break assert_eq!(other, Value::StringValue(rest), "nothing is lost");
+                }
             };
             (depth, value) = (depth + 1, inner.value.unwrap());
         }
-        assert_eq!(depth, 24);
+        assert_eq!(depth, max_depth);
     }
 }
 

@@ -1,9 +1,9 @@
 //! OTLP in protobuf and in JSON.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+mod json;
 
 use opentelemetry::logs::AnyValue;
-use opentelemetry::{InstrumentationScope, SpanId, TraceId};
+use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_proto::tonic::common::v1::{self as proto, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
@@ -11,18 +11,16 @@ use opentelemetry_sdk::Resource;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
-use super::common::any_value::{TOO_DEEP, from_resource, non_finite};
+use super::common::any_value::{JsonText, from_resource};
+use super::common::depth;
 use super::common::object::Object;
 use super::common::origin::Origin;
+use super::common::time::{EXACT, Span, in_64_bits};
 use super::encoder::Encoder;
 use super::view::LogView;
 use crate::config::values::Protocol;
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::BoxError;
-
-/// The depth to which lists and maps of one value are nested. Protobuf's usual bound is 100 messages, and a map inside a map
-/// takes three.
-const MAX_DEPTH: usize = 24;
 
 /// The numbers of fields: `ExportLogsServiceRequest.resource_logs`, `ResourceLogs.scope_logs`.
 const RESOURCE_LOGS: u32 = 1;
@@ -32,8 +30,8 @@ const SCOPE_LOGS: u32 = 2;
 ///
 /// Each record carries its resource and scope, so that batches can be joined and split without decoding. That makes a
 /// request larger before compression, and hardly larger afterwards. A partial success is counted and not retried: see
-/// [`ResponseProtocol::Otlp`]. Lists and maps nested deeper than 24 become a string that says so; in JSON, floats that JSON
-/// has no number for become strings.
+/// [`ResponseProtocol::Otlp`]. JSON has protobuf's mapping: `"NaN"`, and nothing for what is absent. Lists and maps nested deeper
+/// than 30, in JSON than 13, become a string with the text of their JSON, since receivers read no more.
 ///
 /// # Examples
 ///
@@ -61,8 +59,8 @@ impl OtlpEncoder {
     fn write_json(&self, logs: &ScopeLogs, out: &mut Vec<u8>) -> Result<(), BoxError> {
         Object::write(out, |json| {
             json.out.extend_from_slice(&self.resource);
-            json.is_empty = false;
-            json.member("scopeLogs", [logs])
+            json.is_empty = self.resource.is_empty();
+            json.list("scopeLogs", std::slice::from_ref(logs), json::write_scope_logs)
         })
     }
 
@@ -77,45 +75,33 @@ impl OtlpEncoder {
         Ok(logs.encode(out)?)
     }
 
-    fn value(&self, value: &AnyValue, depth: usize) -> proto::AnyValue {
-        let value = match value {
-            AnyValue::Double(value) if self.protocol == Protocol::HttpJson && !value.is_finite() => {
-                Value::StringValue(non_finite(*value).to_owned())
-            }
-            AnyValue::Double(value) => Value::DoubleValue(*value),
-            AnyValue::Int(value) => Value::IntValue(*value),
-            AnyValue::String(value) => Value::StringValue(value.as_str().to_owned()),
-            AnyValue::Boolean(value) => Value::BoolValue(*value),
-            AnyValue::Bytes(value) => Value::BytesValue(value.to_vec()),
-            AnyValue::ListAny(_) | AnyValue::Map(_) if depth == 0 => Value::StringValue(TOO_DEEP.to_owned()),
-            AnyValue::ListAny(items) => {
-                let values = items.iter().map(|item| self.value(item, depth - 1)).collect();
-                Value::ArrayValue(proto::ArrayValue { values })
-            }
-            AnyValue::Map(entries) => {
-                let entry = |(key, value): (&opentelemetry::Key, &AnyValue)| self.attribute(key, value, depth - 1);
-                Value::KvlistValue(proto::KeyValueList { values: entries.iter().map(entry).collect() })
-            }
-            other => Value::StringValue(format!("{other:?}")),
-        };
-        proto::AnyValue { value: Some(value) }
+    fn max_depth(&self) -> usize {
+        match self.protocol {
+            Protocol::HttpBinary => depth::PROTOBUF,
+            Protocol::HttpJson => depth::OTLP_JSON,
+        }
     }
 
-    fn attribute(&self, key: &opentelemetry::Key, value: &AnyValue, depth: usize) -> proto::KeyValue {
-        proto::KeyValue { key: key.as_str().to_owned(), value: Some(self.value(value, depth)), ..Default::default() }
+    fn attribute(&self, key: &Key, value: &AnyValue) -> proto::KeyValue {
+        key_value(key, value, self.max_depth())
     }
 
     fn record(&self, record: &dyn LogView) -> LogRecord {
         let mut attributes = Vec::new();
-        record.visit_attributes(&mut |key, value| attributes.push(self.attribute(key, value, MAX_DEPTH)));
+        record.visit_attributes(&mut |key, value| attributes.push(self.attribute(key, value)));
+        let times = [record.timestamp(), record.observed_timestamp()];
+        let [time, observed] = times.map(|time| time.map(|time| Span::NANOS_BUT_ZERO.nearest(time)));
+        if let Some((_, Some(exact))) = time.as_ref().or(observed.as_ref()) {
+            attributes.push(self.attribute(&Key::from_static_str(EXACT), exact));
+        }
         let trace = record.trace().filter(|trace| trace.trace_id != TraceId::INVALID);
         let span = trace.filter(|trace| trace.span_id != SpanId::INVALID);
         LogRecord {
-            time_unix_nano: record.timestamp().map(nanos).unwrap_or_default(),
-            observed_time_unix_nano: record.observed_timestamp().map(nanos).unwrap_or_default(),
+            time_unix_nano: time.map_or(0, |(nanos, _)| in_64_bits(nanos)),
+            observed_time_unix_nano: observed.map_or(0, |(nanos, _)| in_64_bits(nanos)),
             severity_number: record.severity_number().map_or(0, |severity| severity as i32),
             severity_text: record.severity_text().unwrap_or_default().to_owned(),
-            body: record.body().map(|body| self.value(body, MAX_DEPTH)),
+            body: record.body().map(|body| any_value(body, self.max_depth())),
             attributes,
             dropped_attributes_count: 0,
             flags: trace.and_then(|trace| trace.flags).map_or(0, |flags| flags.to_u8().into()),
@@ -142,10 +128,7 @@ impl Encoder for OtlpEncoder {
                 // As in `opentelemetry-otlp`: the target is the name of the scope.
                 name: record.target().unwrap_or_else(|| scope.name()).to_owned(),
                 version: scope.version().unwrap_or_default().to_owned(),
-                attributes: scope
-                    .attributes()
-                    .map(|kv| self.attribute(&kv.key, &from_resource(&kv.value), MAX_DEPTH))
-                    .collect(),
+                attributes: scope.attributes().map(|kv| self.attribute(&kv.key, &from_resource(&kv.value))).collect(),
                 dropped_attributes_count: 0,
             }),
             log_records: vec![self.record(record)],
@@ -159,7 +142,7 @@ impl Encoder for OtlpEncoder {
 
     fn set_resource(&mut self, resource: &Resource) {
         let attributes = Origin::of(resource).resource;
-        let attributes = attributes.iter().map(|(key, value)| self.attribute(key, value, MAX_DEPTH)).collect();
+        let attributes = attributes.iter().map(|(key, value)| self.attribute(key, value)).collect();
         let logs = ResourceLogs {
             resource: Some(ProtoResource { attributes, ..Default::default() }),
             scope_logs: Vec::new(),
@@ -169,18 +152,35 @@ impl Encoder for OtlpEncoder {
             Protocol::HttpBinary => logs.encode_to_vec(),
             Protocol::HttpJson => {
                 let mut members = Vec::new();
-                // It holds no value that JSON cannot represent.
-                let _ = Object::write(&mut members, |json| {
-                    json.member("resource", &logs.resource)?;
-                    json.text("schemaUrl", Some(&logs.schema_url))
-                });
+                let _ = Object::write(&mut members, |json| json::write_resource(&logs, json));
                 members.get(1..members.len().saturating_sub(1)).unwrap_or_default().to_vec()
             }
         };
     }
 }
 
-fn nanos(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+/// A value with at most `depth` lists and maps inside one another; what is nested deeper is a text.
+fn any_value(value: &AnyValue, depth: usize) -> proto::AnyValue {
+    let value = match value {
+        AnyValue::Double(value) => Value::DoubleValue(*value),
+        AnyValue::Int(value) => Value::IntValue(*value),
+        AnyValue::String(value) => Value::StringValue(value.as_str().to_owned()),
+        AnyValue::Boolean(value) => Value::BoolValue(*value),
+        AnyValue::Bytes(value) => Value::BytesValue(value.to_vec()),
+        AnyValue::ListAny(_) | AnyValue::Map(_) if depth == 0 => Value::StringValue(JsonText(value).to_string()),
+        AnyValue::ListAny(items) => {
+            let values = items.iter().map(|item| any_value(item, depth - 1)).collect();
+            Value::ArrayValue(proto::ArrayValue { values })
+        }
+        AnyValue::Map(entries) => {
+            let values = entries.iter().map(|(key, value)| key_value(key, value, depth - 1)).collect();
+            Value::KvlistValue(proto::KeyValueList { values })
+        }
+        other => Value::StringValue(format!("{other:?}")),
+    };
+    proto::AnyValue { value: Some(value) }
+}
+
+fn key_value(key: &Key, value: &AnyValue, depth: usize) -> proto::KeyValue {
+    proto::KeyValue { key: key.as_str().to_owned(), value: Some(any_value(value, depth)), ..Default::default() }
 }
