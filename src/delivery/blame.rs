@@ -51,6 +51,9 @@ const EVIDENCE_TO_REJECT: f64 = 4.1;
 /// A deferred record is tried again so long after it failed.
 const DEFERRED_DELAY: Duration = Duration::from_secs(600);
 
+/// A record is deferred no longer where others wait for its room.
+const CROWDED_DEFER_FOR: Duration = Duration::from_secs(3600);
+
 /// A deferred record is rejected only if it failed so often while others were taken.
 const MIN_DEFERRED_FAILURES: u32 = 5;
 
@@ -244,6 +247,8 @@ pub(crate) struct Blame<K> {
     /// How many records were rejected in a row, and why.
     refusals: (String, u32),
     blind_cuts: u32,
+    /// There was no room to park a batch: it waits until something parked is taken or rejected.
+    crowded: bool,
     noise: Noise,
     /// The parts of batches that were cut in place and were not tried yet, and the number of the request that failed first.
     parts: BTreeMap<K, u64>,
@@ -263,6 +268,7 @@ impl<K: Copy + Ord> Blame<K> {
             suspects: BTreeMap::new(),
             refusals: (String::new(), 0),
             blind_cuts: 0,
+            crowded: false,
             noise: Noise(Noise::LEAST),
             parts: BTreeMap::new(),
             last_cut: None,
@@ -270,9 +276,14 @@ impl<K: Copy + Ord> Blame<K> {
         }
     }
 
-    /// Whether a batch is failing in its place: then nothing is tried aside.
+    /// Whether a batch is failing in its place: then nothing is tried aside, unless that is what the batch waits for.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        !self.doubts.is_empty()
+        !self.doubts.is_empty() && !self.crowded
+    }
+
+    /// Notes whether there was room to park a batch.
+    pub(crate) fn note_room(&mut self, room: bool) {
+        self.crowded = !room;
     }
 
     /// How many records are known to fail alone, and are tried again for long.
@@ -394,11 +405,15 @@ impl<K: Copy + Ord> Blame<K> {
         if !enough || soon {
             return slowly;
         }
-        if other_taken {
+        // Where there is no room, the evidence is needed that empties some.
+        if other_taken && !self.crowded {
             return self.found(failed, None);
         }
         if let Some(control) = doubt.control(failed, unsent) {
             return Move::Control(control);
+        }
+        if other_taken {
+            return self.found(failed, None);
         }
         let hopeless = failed.suspicion == Suspicion::Content || doubt.total >= FAILURES_WITHOUT_CONTROL;
         if several && hopeless && self.blind_cuts < MAX_BLIND_CUTS {
@@ -414,7 +429,7 @@ impl<K: Copy + Ord> Blame<K> {
             && failed.named.is_none()
             && failed.records > 1
             && behind.is_none()
-            && self.refusals.1 < MAX_REFUSALS;
+            && self.refusals.1.max(u32::try_from(self.suspects.len()).unwrap_or(u32::MAX)) < MAX_REFUSALS;
         if in_place { Move::Cut } else { Move::Park(behind) }
     }
 
@@ -496,6 +511,7 @@ impl<K: Copy + Ord> Blame<K> {
 
     /// The next step aside, among the batches that the spool has parked, in order.
     pub(crate) fn next_aside(&mut self, parked: &[Parked<K>], defer_for: Duration, now: Instant) -> Aside<K> {
+        let defer_for = if self.crowded { defer_for.min(CROWDED_DEFER_FOR) } else { defer_for };
         self.suspects.retain(|key, _| parked.binary_search_by(|(parked, ..)| parked.cmp(key)).is_ok());
         let mut next: Option<(Instant, K)> = None;
         for (key, _, deferred) in parked {
@@ -540,6 +556,8 @@ impl<K: Copy + Ord> Blame<K> {
         }
         let sure = suspect.failed_at.is_none() && suspect.evidence >= EVIDENCE_TO_REJECT;
         let waited = suspect.deferred >= defer_for && suspect.sandwiches >= MIN_DEFERRED_FAILURES;
+        // What has no words is given up for others first.
+        let waited = waited || (self.crowded && failed.suspicion == Suspicion::Unreadable);
         match failed.suspicion {
             Suspicion::Content | Suspicion::Size if sure => Action::Reject(failed.clone()),
             Suspicion::Load => Action::Try,

@@ -244,8 +244,14 @@ impl<S: Source> Schedule<S> {
                 self.experiments.running += 1;
                 self.due.push_back(task);
             }
-            (Move::Park(behind), Some(batch)) if batch.park() => {
+            (Move::Park(behind), Some(batch)) => {
                 let partition = task.partition.clone();
+                let room = batch.park();
+                self.experiments.blame(&partition).note_room(room);
+                if !room {
+                    self.try_aside(&partition);
+                    return self.hold(task, failure, hurried);
+                }
                 otel_debug!(name: "Spool.BatchParked", batch = failure.batch.clone(), reason = failure.reason.clone());
                 self.experiments.blame(&partition).parked(batch.start(), now);
                 if let Some(behind) = behind {
