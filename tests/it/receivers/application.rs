@@ -38,7 +38,8 @@ impl Application {
         let store = fs::read_to_string(self.dir.path().join("store")).unwrap_or_default();
         let requests = store.lines().map(|line| serde_json::from_str(line).expect("a request"));
         let mut keys = HashSet::new();
-        let first: Vec<(String, Vec<String>)> = requests.filter(|(key, _): &(String, _)| keys.insert(key.clone())).collect();
+        let first: Vec<(String, Vec<String>)> =
+            requests.filter(|(key, _): &(String, _)| keys.insert(key.clone())).collect();
         first.into_iter().flat_map(|(_, messages)| messages).collect()
     }
 }

@@ -41,7 +41,12 @@ impl Qryn {
                 (labels.clone(), value[0].as_u64().expect("a time"), value[1].as_str().expect("a line").to_owned())
             };
             let of = |stream: &Value| -> Vec<_> {
-                stream["values"].as_array().expect("values").iter().map(|value| line(&stream["stream"], value)).collect()
+                stream["values"]
+                    .as_array()
+                    .expect("values")
+                    .iter()
+                    .map(|value| line(&stream["stream"], value))
+                    .collect()
             };
             streams.iter().flat_map(of).collect()
         };
