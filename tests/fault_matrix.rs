@@ -370,6 +370,10 @@ fn table() -> Vec<Row> {
     server("chunks that never end", Fault::new(Everything, chunked, Repeat("4\r\never\r\n")), NEVER, Delivered);
     server("chunks that are none", Fault::says(format!("{chunked}nonsense\r\n")), NEVER, Delivered);
     server("a body that is slow", Fault::new(Everything, ok, Drip("x")), LONG, Delivered);
+    // Nor is its end waited for as long as the time lasts.
+    let events = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    server("a body of events without end", Fault::new(Everything, events, Drip(": still here\n\n")), NEVER, Delivered);
+    server("a body that never comes", Fault::new(Everything, ok, Hang), NEVER, Delivered);
     // A rejection likewise.
     server("a rejection that never ends", Fault::new(Everything, refused, Repeat("why ")), NEVER, Divided(400));
     server(
@@ -379,6 +383,12 @@ fn table() -> Vec<Row> {
         Divided(422),
     );
     server("a 503 that never ends", Fault::new(Everything, "HTTP/1.1 503 So\r\n\r\n", Repeat("no ")), NEVER, Retried);
+    // Before the request was read.
+    let busy = "HTTP/1.1 503 So\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    server("a 503 in the request's body", Fault::new(HalfTheBody, busy, Close), NEVER, Retried);
+    server("a 503 in the request's body, and a reset", Fault::new(HalfTheBody, busy, Reset), NEVER, Retried);
+    let twice = "HTTP/1.1 503 So\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    server("two answers to a request", Fault::new(Everything, twice, Hang), NEVER, Retried);
     server("no answer", Fault::new(Everything, "", Hang), SHORT, Retried);
     server("a body that nobody reads", Fault::new(HalfTheBody, "", Hang), SHORT, Retried);
     server("an answer that is slow", Fault { slow: true, ..Fault::says(ok) }, SHORT, Retried);

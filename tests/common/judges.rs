@@ -115,24 +115,24 @@ impl Judge {
         Self { receiver, memory }
     }
 
-    /// Refuses what is older than the newest record so far by more than a limit, and stores the rest of the request, as Loki does.
-    pub fn by_age(limit: Duration) -> Self {
+    /// Refuses what is bad, and what is older than the newest record so far by more than a limit, and stores the rest of the request, as
+    /// Loki does.
+    pub fn by_age(limit: Duration, is_bad: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         let newest = Mutex::new(0.0_f64);
         Self::start(move |_, records| {
             let mut newest = lock(&newest);
-            let mut takes = Vec::new();
+            let (mut takes, mut reason) = (Vec::new(), None);
             for (number, record) in records.iter().enumerate() {
-                if *newest - record.created <= limit.as_secs_f64() {
+                if is_bad(&record.message) {
+                    reason = Some("max entry size exceeded");
+                } else if *newest - record.created > limit.as_secs_f64() {
+                    reason = Some("entry too far behind");
+                } else {
                     *newest = newest.max(record.created);
                     takes.push(number);
                 }
             }
-            let answer = if takes.len() == records.len() {
-                Answer::status(204)
-            } else {
-                Answer::status(400)
-                    .body("entry too far behind, oldest acceptable timestamp is an hour before the newest")
-            };
+            let answer = reason.map_or_else(|| Answer::status(204), |reason| Answer::status(400).body(reason));
             Ruling { takes, answer }
         })
     }
