@@ -3,14 +3,16 @@
 #
 # Tool:     Caddy 2.6.2 (Debian 12), request_body { max_size 1KB } before reverse_proxy.
 # Expected: A body above the limit is refused with 413, and before anything is passed on: the request says its length.
-# Instead:  The limit is found while the body is being read. reverse_proxy opens a request to the application, with the whole length in its
-#           head, breaks it off in the middle, and answers 502, as if the application were away. "HTTP 413" is in the log alone.
+# Instead:  The limit is found while the body is being read. reverse_proxy opens a request to the application, with the
+#           whole length in its head, breaks it off in the middle, and answers 502, as if the application were away. "HTTP
+#           413" is in the log alone.
 # Output:   500 bytes: 200
 #           5000 bytes: 502
 #           the application read: 500 of 500, 1000 of 5000
 #           the log: HTTP 413: http: request body too large
-# Matters:  A 502 for a batch does not mean that the application is away, nor that the next attempt can be better. A sender that repeats after
-#           502 and splits after 413 sends such a batch for ever: it has to split what keeps failing, too.
+# Matters:  A 502 for a batch does not mean that the application is away, nor that the next attempt can be better. A sender
+#           that repeats after 502 and splits after 413 sends such a batch for ever: it has to split what keeps failing,
+#           too.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
 # gzip as PHP, Ruby and Perl read it ends with the first member: the rest of the body is gone without a word.
 #
-# Tool:     gzdecode of PHP 8.2, Zlib.gunzip of Ruby 3.1 (Debian 12), IO::Uncompress::Gunzip of Perl 5.36 (Debian 12), and, to compare, gzip of
-#           CPython, zlib of Node and GNU gzip.
-# Expected: A gzip file is a series of members (RFC 1952, 2.2), and its content is all of theirs, as zcat and Python say; or what is behind the
-#           first member is an error.
-# Instead:  PHP, Ruby and Perl return the content of the first member, and raise nothing, warn of nothing. PHP's own stream wrapper
-#           for the same file goes on.
+# Tool:     gzdecode of PHP 8.2, Zlib.gunzip of Ruby 3.1 (Debian 12), IO::Uncompress::Gunzip of Perl 5.36 (Debian 12), and,
+#           to compare, gzip of CPython, zlib of Node and GNU gzip.
+# Expected: A gzip file is a series of members (RFC 1952, 2.2), and its content is all of theirs, as zcat and Python say; or
+#           what is behind the first member is an error.
+# Instead:  PHP, Ruby and Perl return the content of the first member, and raise nothing, warn of nothing. PHP's own stream
+#           wrapper for the same file goes on.
 # Output:   gzip first second
 #           Python first second
 #           PHP gzdecode first
 #           PHP compress.zlib:// first second
 #           Ruby Zlib.gunzip first
 #           Perl IO::Uncompress::Gunzip first
-# Matters:  A sender that compresses as it stores, and joins the pieces into a body, loses all but the first behind a receiver in one of these,
-#           with a 200. A request is one member.
+# Matters:  A sender that compresses as it stores, and joins the pieces into a body, loses all but the first behind a
+#           receiver in one of these, with a 200. A request is one member.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# moto counts rejected log events otherwise than the API that it stands for: the index of the last old one is inclusive, and so is that of new ones.
+# moto counts rejected log events otherwise than the API that it stands for: its index of the last old one is inclusive.
 #
 # Tool:     moto 5.2.5 and the API model of botocore that it installs (PyPI), PutLogEvents of CloudWatch Logs.
-# Expected: A success names what was not stored, as the model says: tooOldLogEventEndIndex is exclusive, tooNewLogEventStartIndex is the first that
-#           is too new. Of two old events, three good ones and two from the future: 2 and 5.
-# Instead:  Both are the index of the last such event: 1 and 6. Of a single old event the answer is 0, which by the model means none.
+# Expected: A success names what was not stored, as the model says: tooOldLogEventEndIndex is exclusive,
+#           tooNewLogEventStartIndex is the first that is too new. Of two old events, three good ones and two from the
+#           future: 2 and 5.
+# Instead:  Both are the index of the last such event: 1 and 6. Of a single old event the answer is 0, which by the model
+#           means none.
 # Output:   the model: "This field is exclusive.", "This field is inclusive."
 #           stored of 2 old, 3 good, 2 new: 3, tooOldLogEventEndIndex 1, tooNewLogEventStartIndex 6
 #           stored of 1 old, 1 good: 1, tooOldLogEventEndIndex 0
-# Matters:  A 200 in which events are refused by position is silent loss for a sender that looks at the status, and one record is lost in silence for one
-#           that was only ever tried against moto, or against the service. Compare what is counted as delivered with what is stored.
+# Matters:  A 200 in which events are refused by position is silent loss for a sender that looks at the status, and one
+#           record is lost in silence for one that was only ever tried against moto, or against the service. Compare what is
+#           counted as delivered with what is stored.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # Web frameworks for Python answer 400 or 500 to a body with gzip, as if its content were wrong or they were broken; none says 415.
 #
-# Tool:     Flask 3.1.3, FastAPI 0.165.0, Sanic 25.12.1, Starlette 1.10.0, Django 5.2.19, Tornado 6.6.1 (PyPI), each with an application that
-#           reads JSON as its documentation shows it.
-# Expected: A Content-Encoding that a server does not undo is answered with 415 (RFC 9110, 15.5.16), with the codings that it takes. Or it is
-#           undone: a framework of today that is asked for the request's JSON knows gzip.
-# Instead:  None undoes it and none looks at the header. Half of them answer 400, which is what they say to a body that is wrong, and half of
-#           them let the exception pass: 500, which is what they say when they are broken.
+# Tool:     Flask 3.1.3, FastAPI 0.165.0, Sanic 25.12.1, Starlette 1.10.0, Django 5.2.19, Tornado 6.6.1 (PyPI), each with an
+#           application that reads JSON as its documentation shows it.
+# Expected: A Content-Encoding that a server does not undo is answered with 415 (RFC 9110, 15.5.16), with the codings that
+#           it takes. Or it is undone: a framework of today that is asked for the request's JSON knows gzip.
+# Instead:  None undoes it and none looks at the header. Half of them answer 400, which is what they say to a body that is
+#           wrong, and half of them let the exception pass: 500, which is what they say when they are broken.
 # Output:   flask plain 200 gzip 400
 #           fastapi plain 200 gzip 400
 #           sanic plain 200 gzip 400
 #           starlette plain 200 gzip 500
 #           django plain 200 gzip 500
 #           tornado plain 200 gzip 500
-# Matters:  A sender that rejects records after 400 loses good ones over a setting, and one that repeats after 500 repeats for ever. Whatever the
-#           status, a batch with gzip that was refused has to be tried once without before anything is concluded about its records.
+# Matters:  A sender that rejects records after 400 loses good ones over a setting, and one that repeats after 500 repeats
+#           for ever. Whatever the status, a batch with gzip that was refused has to be tried once without before anything
+#           is concluded about its records.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT

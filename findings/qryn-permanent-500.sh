@@ -2,18 +2,20 @@
 # A server with Loki's push API answers 500 to what it will never be able to read, and 204 to what it drops.
 #
 # Tool:     qryn 3.2.39 (npm) on chdb-core 26.9.0 (PyPI), POST /loki/api/v1/push.
-# Expected: As Loki: 400 to a time that is none and to JSON that breaks off, for a client is not to send those again. 204 says that
-#           the lines are stored.
-# Instead:  One time that is none makes the request a 500, and the good line before it is not stored either. JSON that breaks off is a 500, too.
-#           204 is the answer to a line of 2001, which is deleted as it is stored, and to a line that is null, which is stored as empty.
+# Expected: As Loki: 400 to a time that is none and to JSON that breaks off, for a client is not to send those again. 204
+#           says that the lines are stored.
+# Instead:  One time that is none makes the request a 500, and the good line before it is not stored either. JSON that
+#           breaks off is a 500, too. 204 is the answer to a line of 2001, which is deleted as it is stored, and to a line
+#           that is null, which is stored as empty.
 # Output:   good 204
 #           good and bad time 500
 #           breaks off 500
 #           of 2001 204
 #           null 204
 #           stored: "", "first"
-# Matters:  A client that repeats what gets 5xx, as it must, repeats such a batch for ever, with all that waits behind it. Which record is to blame
-#           is to be found by experiment, whatever the status; and no status says that old lines are stored.
+# Matters:  A client that repeats what gets 5xx, as it must, repeats such a batch for ever, with all that waits behind it.
+#           Which record is to blame is to be found by experiment, whatever the status; and no status says that old lines
+#           are stored.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT

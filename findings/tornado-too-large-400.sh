@@ -2,13 +2,14 @@
 # Tornado answers a body above its limit with 400 and not a single header, and closes; the same application says 413 to nothing.
 #
 # Tool:     Tornado 6.6.1 (PyPI), max_body_size of 100,000 bytes.
-# Expected: 413 (RFC 9110, 15.5.14), with the headers of any other response: a Date, a Content-Length, a Connection: close where it closes.
-# Instead:  "HTTP/1.1 400 Bad Request" and an empty line, 28 bytes in all; then the connection ends. No handler is called, and a client cannot
-#           tell it from the 400 for a request that is wrong.
+# Expected: 413 (RFC 9110, 15.5.14), with the headers of any other response: a Date, a Content-Length, a Connection: close
+#           where it closes.
+# Instead:  "HTTP/1.1 400 Bad Request" and an empty line, 28 bytes in all; then the connection ends. No handler is called,
+#           and a client cannot tell it from the 400 for a request that is wrong.
 # Output:   90000 bytes: 200
 #           110000 bytes: HTTP/1.1 400 Bad Request\r\n\r\n
-# Matters:  A sender that splits after 413 and rejects after 400 rejects every record of a batch that was only too large. While nothing smaller
-#           was taken or refused alone, a 400 may mean the size.
+# Matters:  A sender that splits after 413 and rejects after 400 rejects every record of a batch that was only too large.
+#           While nothing smaller was taken or refused alone, a 400 may mean the size.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT

@@ -154,9 +154,12 @@ impl Judge {
             let is_bad = |record: &Record| is_bad(&record.message);
             let takes: Vec<_> = (0..records.len()).filter(|&number| !is_bad(&records[number])).collect();
             let error = json!({"type": "document_parsing_exception", "reason": "failed to parse field [amount]"});
-            let item = |record| match is_bad(record) {
-                true => json!({"create": {"status": 400, "error": error}}),
-                false => json!({"create": {"status": 201}}),
+            let item = |record| {
+                if is_bad(record) {
+                    json!({"create": {"status": 400, "error": error}})
+                } else {
+                    json!({"create": {"status": 201}})
+                }
             };
             let items: Vec<_> = records.iter().map(item).collect();
             let body = json!({"errors": takes.len() < records.len(), "items": items});

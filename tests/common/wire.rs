@@ -229,11 +229,11 @@ impl Wire {
 
     /// Takes records with these messages.
     pub fn store_these(&self, head: &Head, messages: Vec<String>) {
-        let mut heard = lock(&self.heard);
-        if heard.keys.insert(head.key().to_owned()) {
-            heard.stored.extend(messages);
+        let mut all = lock(&self.heard);
+        if all.keys.insert(head.key().to_owned()) {
+            all.stored.extend(messages);
         } else {
-            heard.repeated += messages.len();
+            all.repeated += messages.len();
         }
     }
 

@@ -37,7 +37,9 @@ fn service(judge: &Judge, spool: &TempDir, change: impl FnOnce(LogExporterBuilde
 fn log_together(service: &Service, messages: &[String]) {
     service.handle.pause();
     for messages in messages.chunks(500) {
-        messages.iter().for_each(|message| service.log(message));
+        for message in messages {
+            service.log(message);
+        }
         service.sync();
     }
     service.handle.resume();
@@ -300,7 +302,8 @@ fn a_throttle_rejects_nothing_and_is_asked_little() {
     let stats = wait_for_nothing_pending(&service);
     let mut expected: Vec<_> = tenants.iter().flat_map(|tenant| names(tenant, 1..=5)).collect();
     let mut stored = judge.stored();
-    (expected.sort(), stored.sort());
+    expected.sort();
+    stored.sort();
     assert_eq!(stored, expected);
     assert_eq!((stats.rejected_records, stats.probed_records), (0, 0), "{stats:?}");
     // One request probes for all: 8 are taken, and each is told to wait a few times at most.

@@ -20,6 +20,7 @@ impl Application {
         let (dir, port) = (spool_dir(), free_port());
         let mut server = Command::new("env");
         server.arg(format!("STORE={}", dir.path().join("store").display()));
+        server.arg(format!("HOME={}", dir.path().display()));
         server.arg(format!("PYTHONPATH={}", script("").display()));
         // Nothing is written beside the source.
         server.arg("PYTHONDONTWRITEBYTECODE=1").args(command(port));
