@@ -103,7 +103,9 @@ fn while_nothing_is_taken_nothing_is_rejected() {
         let messages = messages(300, &[]);
         let service = service(&judge, &spool, |exporter| exporter);
         log_together(&service, &messages);
-        let stats = service.wait_for_stats("some tries", |stats| stats.failed_requests >= 30 || status == 403);
+        // What an operator has to mend is asked for seldom.
+        let tries = if status == 403 { 1 } else { 10 };
+        let stats = service.wait_for_stats("some tries", |stats| stats.failed_requests >= tries);
         assert_eq!((stats.rejected_records, stats.pending_records), (0, 300), "{status}: {stats:?}");
 
         judge.break_down(None);
@@ -167,11 +169,11 @@ fn a_shard_that_fails_for_a_while_costs_nothing() {
         number % 4 == 3 && still.load(Ordering::Relaxed)
     };
     let (judge, spool) = (Judge::by_content(of_the_shard, Answer::status(500)), spool_dir());
-    let messages = messages(64, &[]);
-    let service = service(&judge, &spool, |exporter| exporter.with_max_batch_records(16));
+    let messages = messages(16, &[]);
+    let service = service(&judge, &spool, |exporter| exporter.with_max_batch_records(4));
     log_together(&service, &messages);
-    let stats = service.wait_for_stats("the other shards", |stats| stats.delivered_records == 48);
-    assert_eq!((stats.rejected_records, stats.pending_records), (0, 16), "{stats:?}");
+    let stats = service.wait_for_stats("the other shards", |stats| stats.delivered_records == 12);
+    assert_eq!((stats.rejected_records, stats.pending_records), (0, 4), "{stats:?}");
 
     broken.store(false, Ordering::Relaxed);
     service.flush();
@@ -277,9 +279,9 @@ fn what_a_response_says_to_be_stored_is_not_sent_again() {
 
 #[test]
 fn a_batch_that_is_too_large_is_split_whatever_the_status() {
-    for status in [400, 500, 502, 503, 413] {
+    for status in [400, 413, 500] {
         let (judge, spool) = (Judge::by_size(5_000, status), spool_dir());
-        let messages = messages(300, &[]);
+        let messages = messages(128, &[]);
         let service = service(&judge, &spool, |exporter| exporter);
         log_together(&service, &messages);
         let stats = wait_for_nothing_pending(&service);

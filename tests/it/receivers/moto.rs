@@ -1,4 +1,4 @@
-//! moto, whose server has CloudWatch Logs among others. Its `PutLogEvents` takes records by an encoder of one's own; it does not check
+//! moto, whose server takes `PutLogEvents` among others: records by an encoder of one's own. It does not check
 //! signatures, which the service itself wants.
 
 use opentelemetry_spool::{Rejection, Response, Verdict};
