@@ -115,8 +115,8 @@ impl Judge {
         Self { receiver, memory }
     }
 
-    /// Refuses what is bad, and what is older than the newest record so far by more than a limit, and stores the rest of the request, as
-    /// Loki does.
+    /// Refuses what is bad, and what is older than the newest record so far by more than a limit, and stores the rest of the
+    /// request, as Loki does.
     pub fn by_age(limit: Duration, is_bad: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         let newest = Mutex::new(0.0_f64);
         Self::start(move |_, records| {
@@ -218,8 +218,8 @@ impl Judge {
         lock(&self.memory).again
     }
 
-    /// Fails unless exactly these records are stored, each once; those that were never in a request that failed, and never alone in one, in
-    /// this order.
+    /// Fails unless exactly these records are stored, each once; those that were never in a request that failed, and never
+    /// alone in one, in this order.
     pub fn check(&self, expected: &[String]) {
         let memory = lock(&self.memory);
         let (mut stored, mut wanted) = (memory.stored.clone(), expected.to_vec());

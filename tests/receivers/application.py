@@ -1,7 +1,7 @@
 """Applications that take a JSON array of records, as those do that people write for such an exporter: none knows of gzip.
 
-`flask_application` has Flask read the body, `asgi_application` does it itself. Both refuse a body above 20,000 bytes with 413 and append what they
-took to the file in the variable STORE: a line of JSON with the request's Idempotency-Key and the messages.
+`flask_application` has Flask read the body, `asgi_application` does it itself. Both refuse a body above 20,000 bytes with 413
+and append what they took to the file in the variable STORE: a line of JSON with the request's Idempotency-Key and the messages.
 """
 
 import json

@@ -1,7 +1,7 @@
 """oteltap as a program: takes OTLP in protobuf over HTTP, and says what it has understood.
 
-The argument is the port to listen at. The first line is the address; then comes a line for each log record, in protobuf and base64. It ends with
-its input.
+The argument is the port to listen at. The first line is the address; then comes a line for each log record, in protobuf and
+base64. It ends with its input.
 """
 
 import asyncio

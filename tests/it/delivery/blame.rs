@@ -1,8 +1,8 @@
-//! Whose fault a failure is, is found by experiment: with receivers that refuse by age, content, name, position and size, that fail in parts,
-//! or as a whole, for a while.
+//! Whose fault a failure is, is found by experiment: with receivers that refuse by age, content, name, position and size,
+//! that fail in parts, or as a whole, for a while.
 //!
-//! While the endpoint takes some record of a partition, no other record waits for the one that it does not take; while it takes none,
-//! nothing is rejected.
+//! While the endpoint takes some record of a partition, no other record waits for the one that it does not take; while it
+//! takes none, nothing is rejected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

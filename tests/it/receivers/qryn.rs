@@ -21,7 +21,7 @@ impl Qryn {
         let mut qryn = Command::new("env");
         qryn.args(["HOST=127.0.0.1", "CLICKHOUSE_SERVER=127.0.0.1", &format!("PORT={port}")]);
         qryn.arg(format!("CLICKHOUSE_PORT={}", store_url.rsplit(':').next().expect("a port")));
-        let qryn = Program::keep("TERM", qryn.arg("node").arg(program), &log);
+        let qryn = Program::keep("TERM", qryn.arg(node()).arg(program), &log);
         wait_for_port(port, &log);
         Some(Self { _program: qryn, _store: store, _dir: dir, store_url, url: format!("http://127.0.0.1:{port}") })
     }

@@ -1,5 +1,6 @@
-//! Servers and proxies as they are installed: each with a limit for bodies, an idle time of a second, and behind it an application that
-//! knows nothing of gzip. Whatever they answer, and however they close, every record arrives or is named as rejected.
+//! Servers and proxies as they are installed: each with a limit for bodies, an idle time of a second, and behind it an
+//! application that knows nothing of gzip. Whatever they answer, and however they close, every record arrives or is named
+//! as rejected.
 
 use std::env;
 use std::thread;
@@ -196,13 +197,13 @@ fn fastify(_: &Receiver) -> Option<Running> {
     let modules = installed("fastify/node_modules")?.display().to_string();
     let command = |port: u16| {
         let script = script("application.cjs").display().to_string();
-        vec![format!("NODE_PATH={modules}"), "node".to_owned(), script, port.to_string()]
+        vec![format!("NODE_PATH={modules}"), node().display().to_string(), script, port.to_string()]
     };
     Some(Running::Application(Application::start(command)))
 }
 
-/// Logs batches that are too large at first, a record that is too large alone, and records with pauses in which the server closes the
-/// connection.
+/// Logs batches that are too large at first, a record that is too large alone, and records with pauses in which the server
+/// closes the connection.
 fn everything_arrives(server: &Server, compression: Option<Compression>) {
     let behind = Receiver::start();
     // Apache's own limit is not for what it passes on.

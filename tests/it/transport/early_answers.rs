@@ -1,4 +1,5 @@
-//! Servers and proxies that answer before they have read the request, close a connection while it is used, say too much or too little.
+//! Servers and proxies that answer before they have read the request, close a connection while it is used, say too much or
+//! too little.
 //!
 //! Each is played as it was seen. Whatever they do, every record arrives, once where the server can tell, and none is rejected.
 
@@ -48,7 +49,8 @@ fn check_once(heard: &Heard, count: usize) {
     assert_eq!(heard.repeated, 0);
 }
 
-/// A batch above the limit is read to its end by a proxy, whose server has closed by then: the proxy says 502, and keeps the connection.
+/// A batch above the limit is read to its end by a proxy, whose server has closed by then: the proxy says 502, and keeps the
+/// connection.
 fn too_large_for_the_server_behind(code: u16) {
     let server = WireServer::start(move |wire| {
         while let Some(head) = wire.head()? {
@@ -110,8 +112,8 @@ fn a_connection_that_closes_as_the_next_request_arrives_costs_neither_a_delay_no
     assert!(events.is_empty(), "{events:?}");
 }
 
-/// Refuses, after the head alone, whatever is larger than a limit, and closes with the rest unread: the client's system throws away what it
-/// has not sent, and often what it has received.
+/// Refuses, after the head alone, whatever is larger than a limit, and closes with the rest unread: the client's system
+/// throws away what it has not sent, and often what it has received.
 fn refuses_after_the_head(authority: Option<&Authority>, code: u16, headers: &'static str, times: usize) -> WireServer {
     let left = AtomicUsize::new(times);
     let conversation = move |wire: &mut Wire| {
