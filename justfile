@@ -57,7 +57,7 @@ tools:
 # --- long: before an issue is closed, not in the gate -------------------------------------------------------------------
 
 # All of the long tests.
-field: kills cuts faults faults-abort damages disks crashes model fuzz soak stress (platforms "all")
+field: kills cuts faults faults-abort damages disks servers crashes model fuzz soak stress (platforms "all")
 
 # A thousand kills, beside an endpoint that breaks in every way.
 kills count="1000":
@@ -84,6 +84,11 @@ damages count="300":
 # Full, copied, stacked and failing file systems: so many starts and copies.
 disks count="20":
     SPOOL_TEST_STARTS={{ count }} SPOOL_TEST_COPIES={{ count }} cargo test --locked --all-features --test it -- real_disks
+
+# Real servers and proxies, those that the gate leaves out as well.
+servers:
+    tests/receivers/install.sh servers
+    SPOOL_TEST_SERVERS=all cargo test --locked --all-features --test it -- real_servers --nocapture
 
 # States of a disk after power cuts, in a model: so many runs of sixty cuts each.
 crashes count="300":

@@ -410,6 +410,32 @@ fn table() -> Vec<Row> {
     rows
 }
 
+/// Answers before the request was read, or more than one, and successes that do not end.
+fn early_answers() -> Vec<Row> {
+    use Outcome::{Delivered, Retried};
+    use Reads::{Everything, HalfTheBody};
+    use Then::{Close, Drip, Hang, Reset};
+
+    let busy = "HTTP/1.1 503 So\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let twice = "HTTP/1.1 503 So\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    let ok = "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
+    let events = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    let row = |name: &str, fault, outcome| Row {
+        name: name.to_owned(),
+        place: Place::Server(fault),
+        timeout: NEVER,
+        outcome,
+    };
+    vec![
+        row("a 503 in the request's body", Fault::new(HalfTheBody, busy, Close), Retried),
+        row("a 503 in the request's body, and a reset", Fault::new(HalfTheBody, busy, Reset), Retried),
+        row("two answers to a request", Fault::new(Everything, twice, Hang), Retried),
+        // A success's end is not waited for as long as the time lasts.
+        row("events without end", Fault::new(Everything, events, Drip(": still here\n\n")), Delivered),
+        row("a body that never comes", Fault::new(Everything, ok, Hang), Delivered),
+    ]
+}
+
 /// A failed batch is retried at once, a few times; a held one not before somebody asks for it.
 fn steep() -> RetryPolicy {
     let mut policy = RetryPolicy::default();
@@ -581,7 +607,7 @@ fn whatever_the_endpoint_does_nothing_is_lost_and_a_shutdown_returns() {
         let text = format!("{}: {panic}", thread.name().unwrap_or("a thread"));
         noted.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }));
-    let rows: Mutex<VecDeque<_>> = Mutex::new(table().into());
+    let rows: Mutex<VecDeque<_>> = Mutex::new(table().into_iter().chain(early_answers()).collect());
     let total = rows.lock().expect("nobody panics here").len();
     thread::scope(|scope| {
         for _ in 0..WORKERS {

@@ -10,16 +10,19 @@ mod child;
 pub mod children;
 mod disk;
 mod filesystem;
+mod judges;
 mod program;
 mod progress;
 mod receiver;
 mod service;
 mod variables;
+mod wire;
 
 pub use certificates::Authority;
 pub use child::{Child, emulated, settings};
 pub use disk::{Disk, run, skip};
 pub use filesystem::{FileSystem, Kind, Mount, fill};
+pub use judges::{Judge, Record, Ruling};
 pub use program::{Program, ask, free_port, wait_for_port};
 pub use progress::{AT_MOST, PATIENCE, Progress, wait_for};
 pub use receiver::{Answer, Log, Receiver, Request};
@@ -28,6 +31,7 @@ pub use service::{
     names, noise, patient,
 };
 pub use variables::{proptest_config, seed, variable};
+pub use wire::{Head, Heard, Wire, WireServer};
 
 /// An error with its causes.
 pub fn in_words(error: &dyn std::error::Error) -> String {

