@@ -8,6 +8,8 @@ pub(crate) mod attempt;
 mod concurrency;
 mod health;
 #[cfg(test)]
+mod herd;
+#[cfg(test)]
 mod model;
 mod retry;
 mod schedule;

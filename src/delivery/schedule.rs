@@ -14,6 +14,7 @@ use crate::config::values::{Pace, RetryPolicy};
 use crate::delivery::attempt::{Failure, Retry, Sender, Step, Task};
 use crate::delivery::concurrency::AdaptiveConcurrency;
 use crate::delivery::health::{Change, Partitions, Reach, Rejections, Ticket};
+use crate::delivery::retry::{Backoff, Curve};
 use crate::delivery::source::{Partition, Source};
 use crate::delivery::worker::{Control, Orders};
 use crate::observe::event::{Events, SpoolEvent};
@@ -49,6 +50,7 @@ pub(crate) struct Schedule<S: Source> {
     control: Arc<Control>,
     events: Arc<Events>,
     retry: RetryPolicy,
+    pub(in crate::delivery) curve: Curve,
     /// The number of requests that each partition may have in flight.
     concurrency: AdaptiveConcurrency,
     /// The most requests in flight, of all partitions together.
@@ -64,7 +66,7 @@ pub(crate) struct Schedule<S: Source> {
     new_first: bool,
     adopt_at: Instant,
     partitions: Partitions<S::Partition>,
-    reach: Reach,
+    reach: Reach<S::Partition>,
     hurry: u64,
     reported_rejection: bool,
 }
@@ -77,6 +79,7 @@ impl<S: Source> Schedule<S> {
             control,
             events,
             retry: pace.retry,
+            curve: Curve::default(),
             concurrency: AdaptiveConcurrency::new(pace.max_in_flight),
             max_in_flight: MAX_IN_FLIGHT.max(pace.max_in_flight.into()),
             running: JoinSet::new(),
@@ -114,6 +117,7 @@ impl<S: Source> Schedule<S> {
             }
             let wake_at = self.wake_at(now, orders);
             tokio::select! {
+                biased;
                 Some(ended) = self.running.join_next_with_id() => self.end_step(ended, orders.stopping),
                 () = self.control.changed() => {}
                 () = sleep_until(wake_at.unwrap_or(now)), if wake_at.is_some() => {}
@@ -131,6 +135,7 @@ impl<S: Source> Schedule<S> {
         if !orders.stopping && (self.adopt_at <= now || self.spool.may_adopt()) {
             self.spool.adopt();
             self.adopt_at = now + ADOPT_EVERY;
+            self.partitions.forget_backoffs(&self.retry, now);
         }
         for partition in self.spool.take_filled() {
             let ticket = self.partitions.set_lingering(&partition, None);
@@ -214,6 +219,7 @@ impl<S: Source> Schedule<S> {
             }
             _ => {}
         }
+        self.note_pace(&task.partition, &step, begun);
         self.finish(task, step, hurry, stopping);
     }
 
@@ -223,7 +229,9 @@ impl<S: Source> Schedule<S> {
         if task.lingered {
             self.partitions.set_lingering(&task.partition, None);
         }
-        self.note_reach(&step, hurried);
+        // One draw for the partition and for the endpoint: the longer delay decides, and it is as random as each.
+        let random = fastrand::f64();
+        self.note_reach(&task.partition, &step, random, hurried);
         if let Step::DeliveredPartially(failure) | Step::Rejected(failure) = &step {
             self.report_rejection(failure);
         }
@@ -232,7 +240,7 @@ impl<S: Source> Schedule<S> {
                 if self.partitions.delivered(&task.partition) {
                     self.events.report(SpoolEvent::DeliveryResumed);
                 }
-                task.partition.release(task.start.is_some());
+                self.go_on(task, random, hurried);
             }
             Step::Linger(left) if !hurried && task.partition.linger() => {
                 let partition = task.partition.clone();
@@ -246,7 +254,7 @@ impl<S: Source> Schedule<S> {
                 self.report_failure(&task, &failure);
                 // Each partition has one attempt before the end; the rest stays for the next start.
                 if !stopping {
-                    let delay = if hurried { Duration::ZERO } else { self.delay(failure.retry, task.attempt) };
+                    let delay = if hurried { Duration::ZERO } else { self.delay(&task, failure.retry, random) };
                     self.postpone(Task { attempt: task.attempt.saturating_add(1), ..task }, delay);
                 }
             }
@@ -268,27 +276,69 @@ impl<S: Source> Schedule<S> {
         }
     }
 
-    fn delay(&self, retry: Retry, attempt: u32) -> Duration {
-        let backoff = self.retry.backoff(attempt, fastrand::f64());
-        match retry {
-            Retry::Backoff | Retry::Unreachable | Retry::NotSent => backoff,
-            // A server that says "now", always, or whose clock is slow, is not tried without a pause.
-            Retry::After(delay) => delay.min(self.retry.max_retry_after).max(backoff.min(Duration::from_secs(1))),
-            Retry::Hold => self.retry.slow(fastrand::f64()),
+    /// Lets a partition wait before its next batch if it has failed of late, else gives it back at once.
+    fn go_on(&mut self, task: Task<S::Partition>, random: f64, hurried: bool) {
+        let orders = self.control.orders();
+        let urgent = hurried || orders.stopping || orders.flushing > 0;
+        let formed = task.start.is_some();
+        let backoff = self.partitions.backoff(&task.partition, |_| ());
+        if urgent || !formed || backoff.is_over() {
+            task.partition.release(formed);
+        } else {
+            let delay = backoff.delay(&self.curve, random);
+            self.postpone(Task::new(task.partition), delay);
         }
     }
 
-    fn note_reach(&mut self, step: &Step, hurried: bool) {
+    fn delay(&mut self, task: &Task<S::Partition>, retry: Retry, random: f64) -> Duration {
+        let backoff = self.partitions.backoff(&task.partition, |_| ());
+        match retry {
+            Retry::Backoff | Retry::Unreachable => backoff.delay(&self.curve, random),
+            Retry::NotSent => self.retry.backoff(task.attempt, random),
+            Retry::After(delay) => backoff.delay_after(&self.curve, delay.min(self.retry.max_retry_after), random),
+            Retry::Hold => self.retry.slow(random),
+        }
+    }
+
+    /// Notes what a step says about the pace at which its partition may go on.
+    fn note_pace(&mut self, partition: &S::Partition, step: &Step, begun: Instant) {
+        let (policy, curve) = (self.retry, self.curve);
+        let mut fail = |refused| {
+            self.partitions.backoff(partition, |backoff| backoff.failed(&policy, &curve, refused, begun));
+        };
         match step {
-            Step::Failed(Failure { retry: Retry::Unreachable, .. }) => {
-                let retry = self.retry;
-                let delay = |probes| if hurried { Duration::ZERO } else { retry.backoff(probes, fastrand::f64()) };
-                self.reach.unreachable(Instant::now(), |probes| after(delay(probes)));
+            Step::Failed(Failure { retry: Retry::Backoff | Retry::After(_), .. }) => fail(true),
+            Step::Failed(Failure { retry: Retry::Unreachable, .. }) => fail(false),
+            Step::Delivered | Step::DeliveredPartially(_) => {
+                self.partitions.backoff(partition, |backoff| backoff.succeeded(&policy, &curve));
             }
+            _ => {}
+        }
+    }
+
+    fn note_reach(&mut self, partition: &S::Partition, step: &Step, random: f64, hurried: bool) {
+        let (policy, curve, now) = (self.retry, self.curve.of_endpoint(), Instant::now());
+        let draw = |backoff: &Backoff| {
+            let delay = if hurried { Duration::ZERO } else { backoff.delay(&curve, random) };
+            after(delay)
+        };
+        let raise = |refused| {
+            move |backoff: &mut Backoff| {
+                backoff.failed(&policy, &curve, refused, now);
+                draw(backoff)
+            }
+        };
+        let ease = |backoff: &mut Backoff| {
+            backoff.succeeded(&policy, &curve);
+            draw(backoff)
+        };
+        match step {
+            Step::Failed(Failure { retry: Retry::Unreachable, .. }) => self.reach.unreachable(now, raise(false)),
+            Step::Failed(Failure { retry: Retry::After(_), .. }) => self.reach.throttled(partition, now, raise(true)),
+            Step::Failed(Failure { retry: Retry::Backoff, .. }) => self.reach.responded(false, |backoff| draw(backoff)),
             Step::Failed(Failure { retry: Retry::NotSent, .. }) | Step::Skipped | Step::Empty | Step::Linger(_) => {}
-            Step::Delivered | Step::DeliveredPartially(_) | Step::Split(_) | Step::Rejected(_) | Step::Failed(_) => {
-                self.reach.responded();
-            }
+            Step::Failed(_) | Step::Split(_) | Step::Rejected(_) => self.reach.responded(false, ease),
+            Step::Delivered | Step::DeliveredPartially(_) => self.reach.responded(true, ease),
         }
     }
 

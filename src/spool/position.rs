@@ -45,3 +45,11 @@ pub(crate) struct BatchStart {
     pub(crate) segment: SegmentId,
     pub(crate) record: u64,
 }
+
+#[cfg(test)]
+impl BatchStart {
+    /// The start of a batch that lies in no spool.
+    pub(crate) fn outside(record: u64) -> Self {
+        Self { segment: SegmentId { number: 0, random: 0 }, record }
+    }
+}
