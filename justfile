@@ -57,7 +57,7 @@ tools:
 # --- long: before an issue is closed, not in the gate -------------------------------------------------------------------
 
 # All of the long tests.
-field: kills cuts faults faults-abort damages disks servers crashes model fuzz soak stress (platforms "all")
+field: kills cuts faults faults-abort damages disks servers crashes model herd fuzz soak stress (platforms "all")
 
 # A thousand kills, beside an endpoint that breaks in every way.
 kills count="1000":
@@ -97,6 +97,10 @@ crashes count="300":
 # The models of delivery and of the state.
 model count="20000":
     PROPTEST_CASES={{ count }} cargo test --locked --release --all-features --lib -- model
+
+# An outage ends for so many spools.
+herd count="10000":
+    SPOOL_TEST_HERD={{ count }} cargo test --locked --release --all-features --lib -- herd --nocapture
 
 # Every fuzz target, ten minutes each.
 fuzz seconds="600":

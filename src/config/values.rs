@@ -147,7 +147,8 @@ pub enum FullPolicy {
 /// one in time.
 ///
 /// The delay before the n-th retry is drawn evenly from zero to `initial_delay * 2^(n-1)`, at most `max_delay` ("full
-/// jitter"). A `Retry-After` of the server takes its place, up to `max_retry_after`.
+/// jitter"). A `Retry-After` of the server, up to `max_retry_after`, is never cut short. The delay shrinks with each success: it is
+/// also the time between two batches of a partition, until it is over.
 ///
 /// # Examples
 ///
@@ -163,7 +164,7 @@ pub enum FullPolicy {
 pub struct RetryPolicy {
     /// The upper bound of the first delay. Default: 500 ms.
     pub initial_delay: Duration,
-    /// The largest upper bound of a delay. Default: 30 s.
+    /// The largest upper bound of a delay; a refusal among successes lengthens it to up to twice that. Default: 30 s.
     pub max_delay: Duration,
     /// The longest `Retry-After` that is obeyed; a longer one is shortened to it. Default: 5 min.
     pub max_retry_after: Duration,

@@ -5,6 +5,9 @@ use std::hash::Hash;
 
 use tokio::time::Instant;
 
+use crate::config::values::RetryPolicy;
+use crate::delivery::retry::Backoff;
+
 /// After so many requests in a row, of whichever partitions, that found no connection, the endpoint counts as down: until
 /// it responds, one request at a time probes it.
 const MAX_UNREACHABLE: u32 = 16;
@@ -20,11 +23,12 @@ struct Health {
     held: bool,
     /// The ticket under which it lingers.
     lingering: Option<Ticket>,
+    backoff: Backoff,
 }
 
 impl Health {
     fn is_well(&self) -> bool {
-        !self.failing && !self.held && self.lingering.is_none()
+        !self.failing && !self.held && self.lingering.is_none() && self.backoff.is_new()
     }
 }
 
@@ -74,6 +78,24 @@ impl<P: Clone + Eq + Hash> Partitions<P> {
         was_failing && self.failing == 0
     }
 
+    /// The delay between attempts at the partition.
+    pub(crate) fn backoff(&mut self, partition: &P, change: impl FnOnce(&mut Backoff)) -> Backoff {
+        self.change(partition, |health| {
+            change(&mut health.backoff);
+            health.backoff
+        })
+    }
+
+    /// Forgets the delays of partitions that have had nothing to deliver for a long time.
+    pub(crate) fn forget_backoffs(&mut self, policy: &RetryPolicy, now: Instant) {
+        self.health.retain(|_, health| {
+            if health.backoff.is_stale(policy, now) {
+                health.backoff = Backoff::default();
+            }
+            !health.is_well()
+        });
+    }
+
     /// Notes that the partition failed; `held` is whether an operator has to act.
     pub(crate) fn failed(&mut self, partition: &P, held: bool) -> Change {
         let before = (self.failing, self.held);
@@ -91,16 +113,26 @@ impl<P: Clone + Eq + Hash> Partitions<P> {
     }
 }
 
-/// Whether the endpoint can be reached.
-#[derive(Debug, Default)]
-pub(crate) struct Reach {
+/// Whether the endpoint can be reached, and takes requests.
+#[derive(Debug)]
+pub(crate) struct Reach<P> {
     /// How many requests in a row found no connection.
     unreachable: u32,
-    /// While the endpoint is down: when it is probed.
+    /// The partition that was throttled last, if nothing was delivered since.
+    throttled: Option<P>,
+    /// While one request probes for all: the delay between two of them.
+    backoff: Backoff,
+    /// While one request probes for all: the time of the next one.
     probe_at: Option<Instant>,
 }
 
-impl Reach {
+impl<P> Default for Reach<P> {
+    fn default() -> Self {
+        Self { unreachable: 0, throttled: None, backoff: Backoff::default(), probe_at: None }
+    }
+}
+
+impl<P: Clone + Eq> Reach<P> {
     pub(crate) fn probe_at(&self) -> Option<Instant> {
         self.probe_at
     }
@@ -110,21 +142,38 @@ impl Reach {
         self.probe_at = self.probe_at.map(|at| at.min(now));
     }
 
-    /// Notes a response.
-    pub(crate) fn responded(&mut self) {
-        *self = Self::default();
+    /// Notes a response. While one request probed for all, `ease` changes the delay and says when the next one begins: not
+    /// all come at once.
+    pub(crate) fn responded(&mut self, delivered: bool, ease: impl FnOnce(&mut Backoff) -> Instant) {
+        self.unreachable = 0;
+        if delivered {
+            self.throttled = None;
+        }
+        if self.probe_at.is_some() {
+            let next = ease(&mut self.backoff);
+            self.probe_at = Some(next).filter(|_| !self.backoff.is_over());
+        }
     }
 
-    /// Notes that there was no connection. If the endpoint counts as down, `delay` of the number of failed probes says how
-    /// long until the next one.
-    pub(crate) fn unreachable(&mut self, now: Instant, delay: impl FnOnce(u32) -> Instant) {
+    /// Notes that the endpoint throttles a partition. Another one right before, and nothing delivered since, is the
+    /// endpoint's load and not the quota of a tenant: from then on one request probes for all, when `raise` says.
+    pub(crate) fn throttled(&mut self, partition: &P, now: Instant, raise: impl FnOnce(&mut Backoff) -> Instant) {
+        self.unreachable = 0;
+        let before = self.throttled.replace(partition.clone());
+        if before.is_some_and(|before| before != *partition) && self.probe_at.is_none_or(|at| at <= now) {
+            self.probe_at = Some(raise(&mut self.backoff));
+        }
+    }
+
+    /// Notes that there was no connection. If the endpoint counts as down, one request probes for all, when `raise` says.
+    pub(crate) fn unreachable(&mut self, now: Instant, raise: impl FnOnce(&mut Backoff) -> Instant) {
         // A request that was in flight already says nothing new.
         if self.probe_at.is_some_and(|at| at > now) {
             return;
         }
         self.unreachable = self.unreachable.saturating_add(1);
-        if let Some(probes @ 1..) = self.unreachable.checked_sub(MAX_UNREACHABLE - 1) {
-            self.probe_at = Some(delay(probes));
+        if self.unreachable >= MAX_UNREACHABLE || self.probe_at.is_some() {
+            self.probe_at = Some(raise(&mut self.backoff));
         }
     }
 }
@@ -134,6 +183,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::delivery::retry::Curve;
 
     #[test]
     fn only_the_first_failure_and_the_last_recovery_are_worth_an_event() {
@@ -166,26 +216,77 @@ mod tests {
     }
 
     #[test]
+    fn the_delay_of_a_partition_that_is_empty_is_kept_for_a_while_and_takes_no_memory_then() {
+        let mut partitions = Partitions::default();
+        let ((policy, curve), now) = (policy(), Instant::now());
+        partitions.backoff(&"a", |backoff| backoff.failed(&policy, &curve, true, now));
+        partitions.delivered(&"a");
+        partitions.forget_backoffs(&policy, now + Duration::from_secs(60));
+        assert!(!partitions.backoff(&"a", |_| ()).is_over());
+        partitions.forget_backoffs(&policy, now + Duration::from_secs(3600));
+        assert!(partitions.health.is_empty());
+    }
+
+    fn policy() -> (RetryPolicy, Curve) {
+        (RetryPolicy::default(), Curve::default())
+    }
+
+    /// Lengthens the delay and sets the next probe.
+    fn raise(at: Instant) -> impl FnOnce(&mut Backoff) -> Instant {
+        move |backoff| {
+            let (policy, curve) = policy();
+            backoff.failed(&policy, &curve, false, Instant::now());
+            at
+        }
+    }
+
+    /// Shortens the delay and sets the next probe.
+    fn ease(at: Instant) -> impl FnOnce(&mut Backoff) -> Instant {
+        move |backoff| {
+            let (policy, curve) = policy();
+            backoff.succeeded(&policy, &curve);
+            at
+        }
+    }
+
+    #[test]
     fn an_endpoint_is_down_after_sixteen_requests_without_a_connection() {
-        let (mut reach, now) = (Reach::default(), Instant::now());
+        let (mut reach, now) = (Reach::<&str>::default(), Instant::now());
         let later = now + Duration::from_secs(1);
         for _ in 1..16 {
             reach.unreachable(now, |_| unreachable!());
             assert_eq!(reach.probe_at(), None);
         }
-        reach.unreachable(now, |probes| {
-            assert_eq!(probes, 1);
-            later
-        });
+        reach.unreachable(now, raise(later));
         assert_eq!(reach.probe_at(), Some(later));
         reach.unreachable(now, |_| unreachable!("a request that was in flight"));
-        reach.unreachable(later, |probes| {
-            assert_eq!(probes, 2);
-            later
-        });
+        reach.unreachable(later, raise(later));
         reach.hurry(now);
         assert_eq!(reach.probe_at(), Some(now));
-        reach.responded();
-        assert_eq!(reach.probe_at(), None);
+        let mut probes = 0;
+        while reach.probe_at().is_some() {
+            reach.responded(true, ease(now));
+            probes += 1;
+        }
+        assert!(probes > 1, "not all come at the first response");
+    }
+
+    #[test]
+    fn two_partitions_that_are_throttled_in_a_row_are_the_load_and_one_is_a_tenant() {
+        let (mut reach, now) = (Reach::default(), Instant::now());
+        let later = now + Duration::from_secs(1);
+        for _ in 0..40 {
+            reach.throttled(&"a", now, |_| unreachable!("the same one"));
+            reach.throttled(&"a", now, |_| unreachable!("the same one"));
+            reach.responded(true, ease(now));
+            reach.throttled(&"b", now, |_| unreachable!("something was delivered since"));
+            reach.responded(true, ease(now));
+        }
+        reach.throttled(&"a", now, |_| unreachable!("the first one"));
+        reach.throttled(&"b", now, raise(later));
+        assert_eq!(reach.probe_at(), Some(later));
+        reach.throttled(&"c", now, |_| unreachable!("a request that was in flight"));
+        reach.throttled(&"d", later, raise(later + Duration::from_secs(1)));
+        assert_eq!(reach.probe_at(), Some(later + Duration::from_secs(1)));
     }
 }

@@ -11,6 +11,8 @@ mod experiments;
 mod gzip;
 mod health;
 #[cfg(test)]
+mod herd;
+#[cfg(test)]
 mod model;
 mod retry;
 mod schedule;

@@ -21,6 +21,8 @@ pub mod metrics {}
 #[doc = include_str!("migration.md")]
 pub mod migration {}
 #[doc = include_str!("operations.md")]
+#[doc = ""]
+#[doc = include_str!("herd.svg")]
 pub mod operations {}
 #[doc = include_str!("receivers.md")]
 pub mod receivers {}

@@ -51,4 +51,10 @@ impl BatchStart {
     pub(crate) fn plus(self, records: u64) -> Self {
         Self { record: self.record + records, ..self }
     }
+
+    /// The start of a batch that lies in no spool.
+    #[cfg(test)]
+    pub(crate) fn outside(record: u64) -> Self {
+        Self { segment: SegmentId { number: 0, random: 0 }, record }
+    }
 }

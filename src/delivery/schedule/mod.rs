@@ -1,5 +1,7 @@
 //! The schedule: which partition is tried when, and what a step's end changes about that.
 
+mod failures;
+
 use std::collections::btree_map::OccupiedEntry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +17,7 @@ use crate::delivery::attempt::{Failure, Report, Retry, Sender, Step};
 use crate::delivery::concurrency::AdaptiveConcurrency;
 use crate::delivery::experiments::Experiments;
 use crate::delivery::health::{Change, Partitions, Reach, Ticket};
+use crate::delivery::retry::{Backoff, Curve};
 use crate::delivery::source::{Partition, Source};
 use crate::delivery::task::{Purpose, Task};
 use crate::delivery::worker::{Control, Orders};
@@ -51,6 +54,8 @@ pub(super) struct Begun {
     hurry: u64,
     /// The number of its request, where its partition counts them.
     pub(super) request: u64,
+    /// One draw for the partition and for the endpoint: the longer delay decides, and it is as random as each.
+    pub(super) random: f64,
 }
 
 /// The batches of a source.
@@ -63,6 +68,7 @@ pub(crate) struct Schedule<S: Source> {
     control: Arc<Control>,
     pub(super) events: Arc<Events>,
     pub(super) retry: RetryPolicy,
+    pub(in crate::delivery) curve: Curve,
     /// The number of requests that each partition may have in flight.
     concurrency: AdaptiveConcurrency,
     /// The most requests in flight, of all partitions together.
@@ -79,7 +85,7 @@ pub(crate) struct Schedule<S: Source> {
     adopt_at: Instant,
     pub(super) partitions: Partitions<S::Partition>,
     pub(super) experiments: Experiments<S::Partition>,
-    reach: Reach,
+    reach: Reach<S::Partition>,
     hurry: u64,
     reported_rejection: bool,
     reported_unconfirmed: bool,
@@ -93,6 +99,7 @@ impl<S: Source> Schedule<S> {
             control,
             events,
             retry: pace.retry,
+            curve: Curve::default(),
             concurrency: AdaptiveConcurrency::new(pace.max_in_flight),
             max_in_flight: MAX_IN_FLIGHT.max(pace.max_in_flight.into()),
             running: JoinSet::new(),
@@ -132,6 +139,7 @@ impl<S: Source> Schedule<S> {
             }
             let wake_at = self.wake_at(now, orders);
             tokio::select! {
+                biased;
                 Some(ended) = self.running.join_next_with_id() => self.end_step(ended, orders.stopping),
                 () = self.control.changed() => {}
                 () = sleep_until(wake_at.unwrap_or(now)), if wake_at.is_some() => {}
@@ -153,6 +161,7 @@ impl<S: Source> Schedule<S> {
             for partition in self.spool.with_parked() {
                 self.try_aside(&partition);
             }
+            self.partitions.forget_backoffs(&self.retry, now);
         }
         for partition in self.spool.take_filled() {
             let ticket = self.partitions.set_lingering(&partition, None);
@@ -188,7 +197,7 @@ impl<S: Source> Schedule<S> {
                 continue;
             }
             task.partition.allow(self.concurrency.get());
-            let begun = Begun { at: now, hurry: self.hurry, request: self.experiments.begin(&task.partition) };
+            let begun = Begun { at: now, hurry: self.hurry, request: self.experiments.begin(&task.partition), random: fastrand::f64() };
             let take = || self.take(&mut task, now, force);
             let taken = catch_unwind(AssertUnwindSafe(take));
             match taken.unwrap_or_else(|_| Err(Some(panicked("reading the spool")))) {
@@ -254,6 +263,7 @@ impl<S: Source> Schedule<S> {
         let Some(InFlight { task, batch, begun }) = self.in_flight.remove(&id) else { return };
         if task.is_in_order() {
             self.note_load(&step, &task, begun.at);
+            self.note_pace(&task, &step, begun.at);
         }
         self.finish(task, step, Some(batch), begun, stopping);
     }
@@ -286,7 +296,7 @@ impl<S: Source> Schedule<S> {
         if task.lingered {
             self.partitions.set_lingering(&task.partition, None);
         }
-        self.note_reach(&step, hurried);
+        self.note_reach(&task.partition, &step, begun.random, hurried);
         match &step {
             Step::DeliveredPartially(report) => self.report_rejection(report),
             Step::Unconfirmed(report) => self.report_unconfirmed(report),
@@ -312,7 +322,7 @@ impl<S: Source> Schedule<S> {
                 if let Some(batch) = &batch {
                     self.note_taken(&task, batch, begun);
                 }
-                self.flow_on(&task);
+                self.flow_on(task, begun.random, hurried);
             }
             Step::Linger(left) if !hurried && task.partition.linger() => {
                 let partition = task.partition.clone();
@@ -336,14 +346,6 @@ impl<S: Source> Schedule<S> {
         }
     }
 
-    /// Goes on with what follows a batch that is delivered or parked.
-    pub(super) fn flow_on(&mut self, task: &Task<S::Partition>) {
-        if self.partitions.delivered(&task.partition) {
-            self.events.report(SpoolEvent::DeliveryResumed);
-        }
-        task.partition.release(task.start.is_some());
-    }
-
     /// Makes the next attempt at a batch, after its delay.
     pub(super) fn retry(&mut self, mut task: Task<S::Partition>, delay: Duration) {
         task.tries.attempt = task.tries.attempt.saturating_add(1);
@@ -354,27 +356,82 @@ impl<S: Source> Schedule<S> {
         }
     }
 
-    pub(super) fn delay(&self, retry: Retry, attempt: u32) -> Duration {
-        let backoff = self.retry.backoff(attempt, fastrand::f64());
-        match retry {
-            Retry::Backoff | Retry::Interrupted | Retry::Unconfirmed | Retry::Unreachable | Retry::NotSent => backoff,
-            // A server that says "now", always, or whose clock is slow, is not tried without a pause.
-            Retry::After(delay) => delay.min(self.retry.max_retry_after).max(backoff.min(Duration::from_secs(1))),
-            Retry::Hold => self.retry.slow(fastrand::f64()),
+    /// Goes on with what follows a batch that is delivered or parked: at once, or after a while if the partition has failed of
+    /// late.
+    pub(super) fn flow_on(&mut self, task: Task<S::Partition>, random: f64, hurried: bool) {
+        if self.partitions.delivered(&task.partition) {
+            self.events.report(SpoolEvent::DeliveryResumed);
+        }
+        let orders = self.control.orders();
+        let urgent = hurried || orders.stopping || orders.flushing > 0;
+        let formed = task.start.is_some();
+        let backoff = self.partitions.backoff(&task.partition, |_| ());
+        if urgent || !formed || backoff.is_over() {
+            task.partition.release(formed);
+        } else {
+            let delay = backoff.delay(&self.curve, random);
+            self.postpone(Task::new(task.partition), delay);
         }
     }
 
-    fn note_reach(&mut self, step: &Step, hurried: bool) {
+    pub(super) fn delay(&mut self, task: &Task<S::Partition>, retry: Retry, random: f64) -> Duration {
+        let backoff = self.partitions.backoff(&task.partition, |_| ());
+        match retry {
+            Retry::Backoff | Retry::Interrupted | Retry::Unconfirmed | Retry::Unreachable => {
+                backoff.delay(&self.curve, random)
+            }
+            Retry::NotSent => self.retry.backoff(task.tries.attempt, random),
+            Retry::After(delay) => backoff.delay_after(&self.curve, delay.min(self.retry.max_retry_after), random),
+            Retry::Hold => self.retry.slow(random),
+        }
+    }
+
+    /// Notes what a step says about the pace at which its partition may go on.
+    fn note_pace(&mut self, task: &Task<S::Partition>, step: &Step, begun: Instant) {
+        let (policy, curve, partition) = (self.retry, self.curve, &task.partition);
+        let mut fail = |refused| {
+            self.partitions.backoff(partition, |backoff| backoff.failed(&policy, &curve, refused, begun));
+        };
         match step {
-            Step::Failed(Failure { retry: Retry::Unreachable, .. }) => {
-                let retry = self.retry;
-                let delay = |probes| if hurried { Duration::ZERO } else { retry.backoff(probes, fastrand::f64()) };
-                self.reach.unreachable(Instant::now(), |probes| after(delay(probes)));
+            // As a rule, a connection closed that was kept.
+            Step::Failed(Failure { retry: Retry::Interrupted, .. }) if !task.tries.repeated => {}
+            Step::Failed(Failure {
+                retry: Retry::Backoff | Retry::Interrupted | Retry::Unconfirmed | Retry::After(_),
+                ..
+            }) => fail(true),
+            Step::Failed(Failure { retry: Retry::Unreachable, .. }) => fail(false),
+            Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) => {
+                self.partitions.backoff(partition, |backoff| backoff.succeeded(&policy, &curve));
+            }
+            _ => {}
+        }
+    }
+
+    fn note_reach(&mut self, partition: &S::Partition, step: &Step, random: f64, hurried: bool) {
+        let (policy, curve, now) = (self.retry, self.curve.of_endpoint(), Instant::now());
+        let draw = |backoff: &Backoff| {
+            let delay = if hurried { Duration::ZERO } else { backoff.delay(&curve, random) };
+            after(delay)
+        };
+        let raise = |refused| {
+            move |backoff: &mut Backoff| {
+                backoff.failed(&policy, &curve, refused, now);
+                draw(backoff)
+            }
+        };
+        let ease = |backoff: &mut Backoff| {
+            backoff.succeeded(&policy, &curve);
+            draw(backoff)
+        };
+        match step {
+            Step::Failed(Failure { retry: Retry::Unreachable, .. }) => self.reach.unreachable(now, raise(false)),
+            Step::Failed(Failure { retry: Retry::After(_), .. }) => self.reach.throttled(partition, now, raise(true)),
+            Step::Failed(Failure { retry: Retry::Backoff | Retry::Interrupted, .. }) => {
+                self.reach.responded(false, |backoff| draw(backoff));
             }
             Step::Failed(Failure { retry: Retry::NotSent, .. }) | Step::Skipped | Step::Empty | Step::Linger(_) => {}
-            Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) | Step::Failed(_) => {
-                self.reach.responded();
-            }
+            Step::Failed(_) => self.reach.responded(false, ease),
+            Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) => self.reach.responded(true, ease),
         }
     }
 

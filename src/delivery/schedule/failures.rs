@@ -1,0 +1,442 @@
+//! What the schedule does about failures: it carries out what [`Blame`] decides, and sends what finds out more.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::otel_debug;
+use tokio::time::Instant;
+
+use super::{BatchOf, Begun, Schedule};
+use crate::delivery::attempt::{Compressed, Failure, Report, Retry, Step, Tries};
+use crate::delivery::blame::{Action, Aside, Blame, Failed, Move, Unsent};
+use crate::delivery::retry::Backoff;
+use crate::delivery::source::{Batch, Partition, Source};
+use crate::delivery::task::{Purpose, Task};
+use crate::error::error_chain;
+use crate::observe::event::SpoolEvent;
+use crate::spool::BatchStart;
+use crate::transport::verdict::Suspicion;
+
+/// The time until an experiment is tried again that had no room.
+const NO_ROOM_DELAY: Duration = Duration::from_millis(100);
+
+/// The time until what is parked is tried while a batch fails in its place.
+const IN_DOUBT_DELAY: Duration = Duration::from_secs(1);
+
+/// What failed in its place.
+impl<S: Source> Schedule<S> {
+    /// Notes that the endpoint took a batch in its place.
+    pub(super) fn note_taken(&mut self, task: &Task<S::Partition>, batch: &BatchOf<S>, begun: Begun) {
+        let now = Instant::now();
+        self.experiments.taken_at = Some(now);
+        self.note_compression(batch, &task.tries, now);
+        if self.experiments.blames.is_empty() {
+            return;
+        }
+        if let Some(blame) = self.experiments.blames.get_mut(&task.partition) {
+            blame.taken(batch.start(), batch.bytes(), begun.request, now);
+            self.experiments.tidy(&task.partition);
+            self.hasten_aside(&task.partition);
+        }
+    }
+
+    fn note_compression(&mut self, batch: &BatchOf<S>, tries: &Tries, now: Instant) {
+        match &tries.compressed {
+            _ if !batch.is_compressed() => {}
+            Compressed::Trying(failure) if self.experiments.gzip.taken_plain(batch.id(), now) => {
+                self.events.report(SpoolEvent::CompressionRefused { reason: failure.reason.clone() });
+            }
+            _ if !tries.plain => self.experiments.gzip.taken(),
+            _ => {}
+        }
+    }
+
+    /// Does what comes next for a batch that failed in its place.
+    pub(super) fn fail_in_order(
+        &mut self,
+        mut task: Task<S::Partition>,
+        failure: Failure,
+        batch: Option<Arc<BatchOf<S>>>,
+        begun: Begun,
+        hurried: bool,
+    ) {
+        let now = Instant::now();
+        let Some(failed) = failure.failed.clone() else {
+            // Nothing was learned about the batch; or it was taken, as far as is known.
+            task.tries.unconfirmed += u32::from(failure.retry == Retry::Unconfirmed);
+            let held = failure.retry == Retry::Hold;
+            self.report_failure(&task, &failure, held);
+            let delay = if hurried { Duration::ZERO } else { self.delay(failure.retry, task.tries.attempt) };
+            return self.retry(task, delay);
+        };
+        let Some(batch) = batch else { return };
+        // A connection that was kept may close just when it is used.
+        if failure.retry == Retry::Interrupted && !std::mem::replace(&mut task.tries.repeated, true) {
+            otel_debug!(name: "Spool.AttemptRepeated", batch = failure.batch.clone(), reason = failure.reason.clone());
+            return self.retry(task, Duration::ZERO);
+        }
+        let Some((failure, failed)) = Self::try_plain(&mut task, &batch, failure, failed) else {
+            return self.retry(task, Duration::ZERO);
+        };
+        if failed.suspicion == Suspicion::Time && self.lengthen(&mut task.tries) {
+            self.report_failure(&task, &failure, false);
+            let delay = if hurried { Duration::ZERO } else { self.delay(failure.retry, task.tries.attempt) };
+            return self.retry(task, delay);
+        }
+        if self.experiments.strict_order
+            && failed.named.is_some()
+            && self.sender.reject_named(&*batch, &failed, SystemTime::now()).is_ok_and(|rejected| rejected)
+        {
+            self.report_rejection(&Report { batch: failure.batch, reason: failure.reason });
+            return self.flow_on(task, begun.random, hurried);
+        }
+        let blame = self.experiments.blame(&task.partition);
+        let unsent = unsent(&task.partition, blame, batch.start());
+        let next = blame.failed(batch.start(), &failed, begun.request, unsent, now);
+        self.follow_move(task, &failure, &failed, next, Some(batch), hurried);
+    }
+
+    /// Tries a batch plain that failed compressed: `None`. Once that was tried, the failure that counts.
+    fn try_plain(
+        task: &mut Task<S::Partition>,
+        batch: &BatchOf<S>,
+        failure: Failure,
+        failed: Failed,
+    ) -> Option<(Failure, Failed)> {
+        match std::mem::replace(&mut task.tries.compressed, Compressed::Tried) {
+            Compressed::Tried => Some((failure, failed)),
+            Compressed::Trying(before) => {
+                task.tries.plain = false;
+                // That it is too large plain says nothing.
+                match &before.failed {
+                    Some(failed_before) if failed.suspicion == Suspicion::Size => {
+                        let failed_before = failed_before.clone();
+                        Some((*before, failed_before))
+                    }
+                    _ => Some((failure, failed)),
+                }
+            }
+            Compressed::Untried => {
+                let may_be_it = match failed.suspicion {
+                    Suspicion::Content | Suspicion::Endpoint => true,
+                    Suspicion::Unknown => task.tries.attempt > 1,
+                    _ => false,
+                };
+                if !batch.is_compressed() || task.tries.plain || !may_be_it {
+                    task.tries.compressed = Compressed::Untried;
+                    return Some((failure, failed));
+                }
+                task.tries.plain = true;
+                task.tries.compressed = Compressed::Trying(Box::new(failure));
+                None
+            }
+        }
+    }
+
+    /// Gives a batch more time; false if it has all that it may have.
+    fn lengthen(&self, tries: &mut Tries) -> bool {
+        let timeouts = self.sender.timeouts;
+        let before = tries.timeout.unwrap_or(timeouts.first);
+        let longer = before.saturating_mul(2).min(timeouts.max);
+        tries.timeout = Some(longer);
+        longer > before
+    }
+
+    /// Does what was decided about a batch in its place. The batch is needed to cut or park it.
+    fn follow_move(
+        &mut self,
+        mut task: Task<S::Partition>,
+        failure: &Failure,
+        failed: &Failed,
+        next: Move<BatchStart>,
+        batch: Option<Arc<BatchOf<S>>>,
+        hurried: bool,
+    ) {
+        let now = Instant::now();
+        match (next, batch) {
+            (Move::Confirm, _) => self.retry(task, Duration::ZERO),
+            (Move::Cut, Some(batch)) => match batch.cut(&[failed.records / 2]) {
+                Ok(()) => {
+                    let parts = [batch.start(), batch.start().plus(failed.records / 2)];
+                    self.experiments.blame(&task.partition).cut(batch.start(), failed.bytes, &parts);
+                    self.due.push_back(Task::new(task.partition));
+                }
+                Err(error) => {
+                    let reason = format!("{}; the batch could not be split: {}", failure.reason, error_chain(&error));
+                    self.hold(task, &Failure { reason, ..failure.clone() }, hurried);
+                }
+            },
+            (Move::Control(control), _) if self.experiments.have_room(now) => {
+                task.purpose = Purpose::Control { of: Box::new((failure.clone(), failed.clone())), control };
+                self.experiments.running += 1;
+                self.due.push_back(task);
+            }
+            (Move::Park(behind), Some(batch)) => {
+                let partition = task.partition.clone();
+                let room = batch.park();
+                self.experiments.blame(&partition).note_room(room);
+                if !room {
+                    self.try_aside(&partition);
+                    return self.hold(task, failure, hurried);
+                }
+                otel_debug!(name: "Spool.BatchParked", batch = failure.batch.clone(), reason = failure.reason.clone());
+                self.experiments.blame(&partition).parked(batch.start(), now);
+                if let Some(behind) = behind {
+                    partition.park_before(behind);
+                }
+                drop(batch);
+                self.flow_on(task, begun.random, hurried);
+                self.try_aside(&partition);
+            }
+            (Move::Hold | Move::Park(_) | Move::Cut, _) => self.hold(task, failure, hurried),
+            (Move::Retry | Move::Control(_), _) => {
+                self.report_failure(&task, failure, false);
+                let delay = if hurried { Duration::ZERO } else { self.delay(failure.retry, task.tries.attempt) };
+                self.retry(task, delay);
+            }
+        }
+    }
+
+    /// Tries a batch again slowly.
+    fn hold(&mut self, task: Task<S::Partition>, failure: &Failure, hurried: bool) {
+        self.report_failure(&task, failure, true);
+        let delay = if hurried { Duration::ZERO } else { self.retry.slow(fastrand::f64()) };
+        self.retry(task, delay);
+    }
+}
+
+/// Controls.
+impl<S: Source> Schedule<S> {
+    pub(super) fn finish_control(
+        &mut self,
+        mut task: Task<S::Partition>,
+        step: Step,
+        control: Option<Arc<BatchOf<S>>>,
+        begun: Begun,
+        stopping: bool,
+    ) {
+        self.experiments.running = self.experiments.running.saturating_sub(1);
+        let Purpose::Control { of, .. } = std::mem::replace(&mut task.purpose, Purpose::InOrder) else { return };
+        let (Some(start), (failure, failed)) = (task.start, *of) else { return };
+        let now = Instant::now();
+        otel_debug!(
+            name: "Spool.ControlSent",
+            batch = failure.batch.clone(),
+            control = control.as_ref().map(|control| control.id().to_owned()).unwrap_or_default(),
+            step = format!("{step:?}"),
+        );
+        let next = match (step, &control) {
+            (Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_), Some(control)) => {
+                self.sender.counters.probed_records.add(control.records());
+                self.experiments.taken_at = Some(now);
+                self.experiments.blame(&task.partition).control_taken(start, control.start(), begun.request, now)
+            }
+            (Step::Failed(of_control), Some(control)) => {
+                control.put_back();
+                self.sender.counters.set_last_error(of_control.reason);
+                match of_control.failed {
+                    Some(of_control) => {
+                        let blame = self.experiments.blame(&task.partition);
+                        blame.control_failed(start, control.start());
+                        let unsent = unsent(&task.partition, blame, start);
+                        blame.after_control(start, &failed, of_control.suspicion, unsent)
+                    }
+                    None => Move::Retry,
+                }
+            }
+            _ => Move::Retry,
+        };
+        drop(control);
+        if stopping {
+            return;
+        }
+        self.follow_move(task, &failure, &failed, next, None, false);
+    }
+
+    /// Ends an experiment since the delivery stops.
+    pub(super) fn give_up_experiment(&mut self, task: Task<S::Partition>) {
+        if let Purpose::Control { .. } = task.purpose {
+            self.experiments.running = self.experiments.running.saturating_sub(1);
+        } else {
+            self.experiments.aside.remove(&task.partition);
+        }
+    }
+}
+
+/// What is parked.
+impl<S: Source> Schedule<S> {
+    /// Sees to it that what is parked of a partition is tried.
+    pub(super) fn try_aside(&mut self, partition: &S::Partition) {
+        if self.experiments.aside.contains_key(partition) {
+            self.hasten_aside(partition);
+        } else {
+            self.experiments.aside.insert(partition.clone(), None);
+            self.due.push_back(Task::aside(partition.clone()));
+        }
+    }
+
+    /// Has the next step aside looked for now.
+    fn hasten_aside(&mut self, partition: &S::Partition) {
+        if let Some(ticket) = self.experiments.aside.get_mut(partition).and_then(Option::take) {
+            self.due.extend(self.postponed.remove(&ticket));
+        }
+    }
+
+    fn postpone_aside(&mut self, task: Task<S::Partition>, delay: Duration) {
+        let partition = task.partition.clone();
+        let ticket = self.postpone(task, delay);
+        self.experiments.aside.insert(partition, Some(ticket));
+    }
+
+    /// The parked batch that is sent next. If there is none now, the task is seen to.
+    pub(super) fn take_aside(
+        &mut self,
+        task: &mut Task<S::Partition>,
+        now: Instant,
+    ) -> Result<Box<BatchOf<S>>, Option<Step>> {
+        let partition = task.partition.clone();
+        self.experiments.aside.insert(partition.clone(), None);
+        if self.experiments.blames.get(&partition).is_some_and(Blame::is_in_doubt) {
+            self.postpone_aside(task.clone(), IN_DOUBT_DELAY);
+            return Err(None);
+        }
+        let parked: Vec<_> = partition.parked().into_iter().map(parked).collect();
+        let defer_for = self.experiments.defer_for;
+        match self.experiments.blame(&partition).next_aside(&parked, defer_for, now) {
+            Aside::Nothing => {
+                self.experiments.aside.remove(&partition);
+                self.experiments.tidy(&partition);
+                Err(None)
+            }
+            Aside::Wait(at) => {
+                self.postpone_aside(task.clone(), at.saturating_duration_since(now));
+                Err(None)
+            }
+            Aside::Do(..) if !self.experiments.have_room(now) => {
+                self.postpone_aside(task.clone(), NO_ROOM_DELAY);
+                Err(None)
+            }
+            Aside::Do(at, action) => {
+                task.start = Some(at);
+                task.tries = Tries::default();
+                let batch = task.take_aside(at, SystemTime::now()).map_err(Some)?;
+                if action == Action::Try {
+                    self.experiments.running += 1;
+                    // A single record gains nothing by it, and is not to be refused for it.
+                    task.tries.plain = batch.records() == 1;
+                    Ok(batch)
+                } else {
+                    self.act_aside(&partition, batch, action, now);
+                    self.due.push_back(task.clone());
+                    Err(None)
+                }
+            }
+        }
+    }
+
+    /// Cuts or rejects a batch that is parked.
+    fn act_aside(&mut self, partition: &S::Partition, batch: Box<BatchOf<S>>, action: Action, now: Instant) {
+        let (key, wall, sender) = (batch.start(), SystemTime::now(), self.sender.clone());
+        let result = match &action {
+            Action::Try => Ok(true),
+            Action::Cut(points) => batch.cut(points).map(|()| true),
+            Action::Reject(failed) => sender.reject(&*batch, failed, wall).map(|()| true),
+            Action::RejectNamed(failed) => sender.reject_named(&*batch, failed, wall),
+            Action::RejectInferred(failed) => sender.reject_inferred(&*batch, failed, wall).map(|()| true),
+        };
+        let delay = self.retry.slow(fastrand::f64());
+        let blame = self.experiments.blame(partition);
+        match (result, action) {
+            (Ok(true), Action::Cut(points)) => {
+                let parts: Vec<_> = std::iter::once(0).chain(points).map(|point| key.plus(point)).collect();
+                blame.aside_cut(key, batch.bytes(), &parts, now);
+            }
+            (Ok(true), Action::Reject(failed) | Action::RejectNamed(failed) | Action::RejectInferred(failed)) => {
+                blame.aside_rejected(key, &failed);
+                self.experiments.reported_not_kept = false;
+                let report = Report { batch: batch.id().to_owned(), reason: failed.reason };
+                self.report_rejection(&report);
+            }
+            (Ok(_), _) => {
+                batch.park();
+                blame.aside_unknown(key, now, delay);
+            }
+            (Err(error), _) => {
+                batch.park();
+                blame.aside_unknown(key, now, delay);
+                let reason = format!("rejected records could not be kept: {}", error_chain(&error));
+                self.sender.counters.set_last_error(reason.clone());
+                self.report_not_kept(batch.id().to_owned(), reason);
+            }
+        }
+    }
+
+    pub(super) fn finish_aside(
+        &mut self,
+        task: Task<S::Partition>,
+        step: Step,
+        batch: Option<Arc<BatchOf<S>>>,
+        begun: Begun,
+    ) {
+        let now = Instant::now();
+        let Some(key) = task.start else { return };
+        if batch.is_some() {
+            self.experiments.running = self.experiments.running.saturating_sub(1);
+        }
+        let partition = task.partition.clone();
+        let retry = self.retry;
+        match (step, batch) {
+            (Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_), Some(_)) => {
+                self.experiments.taken_at = Some(now);
+                self.experiments.blame(&partition).aside_taken(key, begun.request, now);
+            }
+            (Step::Failed(failure), Some(batch)) => {
+                self.sender.counters.set_last_error(failure.reason.clone());
+                let slowly = self.delay(failure.retry, 1);
+                let blame = self.experiments.blame(&partition);
+                match failure.failed {
+                    Some(failed) => {
+                        let slow = failed.suspicion == Suspicion::Endpoint;
+                        blame.aside_failed(key, failed, now, |failures| {
+                            if slow { retry.slow(fastrand::f64()) } else { retry.backoff(failures, fastrand::f64()) }
+                        });
+                        batch.note_deferred(blame.deferred_for(key).as_secs());
+                        if blame.deferred() > 0 {
+                            self.report_deferral(failure.batch, failure.reason);
+                        }
+                    }
+                    None => blame.aside_unknown(key, now, slowly),
+                }
+                batch.park();
+            }
+            // Evicted or expired meanwhile; or it cannot be read now.
+            (_, _) => self.experiments.blame(&partition).aside_unknown(key, now, retry.slow(fastrand::f64())),
+        }
+        self.due.push_back(task);
+    }
+
+    /// Reports that rejected records cannot be kept, once until some can.
+    fn report_not_kept(&mut self, batch: String, reason: String) {
+        if !std::mem::replace(&mut self.experiments.reported_not_kept, true) {
+            self.events.report(SpoolEvent::BatchHeld { batch, reason });
+        }
+    }
+
+    /// Reports the first record that is deferred.
+    fn report_deferral(&mut self, batch: String, reason: String) {
+        if !std::mem::replace(&mut self.experiments.reported_deferral, true) {
+            self.events.report(SpoolEvent::RecordDeferred { batch, reason });
+        }
+    }
+}
+
+/// How many records could be the next control of a batch.
+fn unsent<P: Partition>(partition: &P, blame: &Blame<BatchStart>, batch: BatchStart) -> Unsent {
+    let (before, behind) = partition.unsent(blame.farthest_control(batch));
+    Unsent { before, behind }
+}
+
+/// A parked batch, as the spool says it.
+fn parked((start, records, seconds): (BatchStart, u64, u64)) -> (BatchStart, u64, Duration) {
+    (start, records, Duration::from_secs(seconds))
+}
