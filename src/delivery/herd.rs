@@ -313,6 +313,10 @@ struct Numbers {
 impl Source for Feed {
     type Partition = Slot;
 
+    fn with_parked(&self) -> Vec<Slot> {
+        Vec::new()
+    }
+
     fn checkout(&self) -> Option<Slot> {
         let number = self.0.ready.lock().unwrap().pop_front()?;
         Some(Slot { memory: self.0.clone(), number })
@@ -372,6 +376,32 @@ impl Partition for Slot {
             memory.enqueue(number);
         });
     }
+
+    // The order is strict, so that nothing is sent beside the flow.
+
+    fn trial(&self, _: BatchStart, _: SystemTime) -> Result<Next<Numbers>, SpoolError> {
+        Ok(Next::Empty)
+    }
+
+    fn control(&self, _: u64, _: SystemTime) -> Result<Option<Box<Numbers>>, SpoolError> {
+        Ok(None)
+    }
+
+    fn control_again(&self, _: BatchStart, _: SystemTime) -> Result<Option<Box<Numbers>>, SpoolError> {
+        Ok(None)
+    }
+
+    fn unsent(&self, _: BatchStart) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn parked(&self) -> Vec<(BatchStart, u64, u64)> {
+        Vec::new()
+    }
+
+    fn park_before(&self, _: BatchStart) -> u64 {
+        0
+    }
 }
 
 impl Batch for Numbers {
@@ -387,7 +417,15 @@ impl Batch for Numbers {
         BatchStart::outside(self.first)
     }
 
-    fn request(&self, attempt: u32, now: SystemTime, timeout: Duration, counters: Arc<Counters>) -> Request {
+    fn is_compressed(&self) -> bool {
+        false
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn request(&self, attempt: u32, now: SystemTime, timeout: Duration, _: bool, counters: Arc<Counters>) -> Request {
         let context = BatchContext {
             id: String::new(),
             partition_key: String::new(),
@@ -426,8 +464,24 @@ impl Batch for Numbers {
         }
     }
 
-    fn split(&self) -> Result<(), SpoolError> {
-        unreachable!("nothing is rejected")
+    fn ack_up_to(&self, _: u64) -> Result<bool, SpoolError> {
+        Ok(false)
+    }
+
+    fn cut(&self, _: &[u64]) -> Result<(), SpoolError> {
+        Ok(())
+    }
+
+    fn park(&self) -> bool {
+        false
+    }
+
+    fn put_back(&self) {}
+
+    fn note_deferred(&self, _: u64) {}
+
+    fn reject_inferred(&self, _: u16, _: &str, _: SystemTime) -> Result<(), SpoolError> {
+        Ok(())
     }
 
     fn reject(&self, _: u16, _: &str, _: SystemTime) -> Result<(), SpoolError> {
@@ -529,7 +583,7 @@ fn start(
     let timeouts = Timeouts::default();
     let sender = Sender { transport: Arc::new(link.clone()), counters: counters.clone(), timeouts };
     let pace =
-        Pace { retry: scenario.retry, max_in_flight: 1, strict_order: false, defer_for: DEFAULT_DEFER_FOR, timeouts };
+        Pace { retry: scenario.retry, max_in_flight: 1, strict_order: true, defer_for: DEFAULT_DEFER_FOR, timeouts };
     let feed = Arc::new(Feed(Arc::new(memory)));
     let mut schedule = Schedule::new(feed, sender, control, Arc::new(Events::default()), pace);
     schedule.curve = curve;

@@ -66,7 +66,7 @@ impl<S: Source> Schedule<S> {
             task.tries.unconfirmed += u32::from(failure.retry == Retry::Unconfirmed);
             let held = failure.retry == Retry::Hold;
             self.report_failure(&task, &failure, held);
-            let delay = if hurried { Duration::ZERO } else { self.delay(failure.retry, task.tries.attempt) };
+            let delay = if hurried { Duration::ZERO } else { self.delay(&task, failure.retry, begun.random) };
             return self.retry(task, delay);
         };
         let Some(batch) = batch else { return };
@@ -80,7 +80,7 @@ impl<S: Source> Schedule<S> {
         };
         if failed.suspicion == Suspicion::Time && self.lengthen(&mut task.tries) {
             self.report_failure(&task, &failure, false);
-            let delay = if hurried { Duration::ZERO } else { self.delay(failure.retry, task.tries.attempt) };
+            let delay = if hurried { Duration::ZERO } else { self.delay(&task, failure.retry, begun.random) };
             return self.retry(task, delay);
         }
         if self.experiments.strict_order
@@ -93,7 +93,7 @@ impl<S: Source> Schedule<S> {
         let blame = self.experiments.blame(&task.partition);
         let unsent = unsent(&task.partition, blame, batch.start());
         let next = blame.failed(batch.start(), &failed, begun.request, unsent, now);
-        self.follow_move(task, &failure, &failed, next, Some(batch), hurried);
+        self.follow_move(task, &failure, &failed, next, Some(batch), (begun, hurried));
     }
 
     /// Tries a batch plain that failed compressed: `None`. Once that was tried, the failure that counts.
@@ -150,7 +150,7 @@ impl<S: Source> Schedule<S> {
         failed: &Failed,
         next: Move<BatchStart>,
         batch: Option<Arc<BatchOf<S>>>,
-        hurried: bool,
+        (begun, hurried): (Begun, bool),
     ) {
         let now = Instant::now();
         match (next, batch) {
@@ -159,6 +159,7 @@ impl<S: Source> Schedule<S> {
                 Ok(()) => {
                     let parts = [batch.start(), batch.start().plus(failed.records / 2)];
                     self.experiments.blame(&task.partition).cut(batch.start(), failed.bytes, &parts);
+                    self.forgive(&task.partition);
                     self.due.push_back(Task::new(task.partition));
                 }
                 Err(error) => {
@@ -185,16 +186,22 @@ impl<S: Source> Schedule<S> {
                     partition.park_before(behind);
                 }
                 drop(batch);
+                self.forgive(&partition);
                 self.flow_on(task, begun.random, hurried);
                 self.try_aside(&partition);
             }
             (Move::Hold | Move::Park(_) | Move::Cut, _) => self.hold(task, failure, hurried),
             (Move::Retry | Move::Control(_), _) => {
                 self.report_failure(&task, failure, false);
-                let delay = if hurried { Duration::ZERO } else { self.delay(failure.retry, task.tries.attempt) };
+                let delay = if hurried { Duration::ZERO } else { self.delay(&task, failure.retry, begun.random) };
                 self.retry(task, delay);
             }
         }
+    }
+
+    /// Forgets the delay of a partition: what failed was the batch's fault.
+    fn forgive(&mut self, partition: &S::Partition) {
+        self.partitions.backoff(partition, |backoff| *backoff = Backoff::default());
     }
 
     /// Tries a batch again slowly.
@@ -250,7 +257,7 @@ impl<S: Source> Schedule<S> {
         if stopping {
             return;
         }
-        self.follow_move(task, &failure, &failed, next, None, false);
+        self.follow_move(task, &failure, &failed, next, None, (begun, false));
     }
 
     /// Ends an experiment since the delivery stops.
@@ -392,7 +399,7 @@ impl<S: Source> Schedule<S> {
             }
             (Step::Failed(failure), Some(batch)) => {
                 self.sender.counters.set_last_error(failure.reason.clone());
-                let slowly = self.delay(failure.retry, 1);
+                let slowly = self.delay(&task, failure.retry, begun.random);
                 let blame = self.experiments.blame(&partition);
                 match failure.failed {
                     Some(failed) => {
