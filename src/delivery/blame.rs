@@ -44,9 +44,10 @@ const MAX_REFUSALS: u32 = 32;
 const MIN_SAMPLED: u64 = 8;
 
 /// The evidence that it takes to cut a parked batch, and to reject a record: the negative logarithm of the chance that an
-/// endpoint which fails at random looks like that.
+/// endpoint which fails at random looks like that. Where nothing else fails, one failure between two successes is enough to
+/// cut, and it takes a second one to reject: the first may have met a moment in which everything was refused.
 const EVIDENCE_TO_CUT: f64 = 1.3;
-const EVIDENCE_TO_REJECT: f64 = 4.1;
+const EVIDENCE_TO_REJECT: f64 = 8.2;
 
 /// A deferred record is tried again so long after it failed.
 const DEFERRED_DELAY: Duration = Duration::from_secs(600);
@@ -242,6 +243,8 @@ pub(crate) struct Blame<K> {
     clock: u64,
     /// The number of the latest request that was taken.
     taken: Option<u64>,
+    /// The latest request of what is not parked was taken.
+    well: bool,
     doubts: BTreeMap<K, Doubt<K>>,
     suspects: BTreeMap<K, Suspect<K>>,
     /// How many records were rejected in a row, and why.
@@ -264,6 +267,7 @@ impl<K: Copy + Ord> Blame<K> {
             strict_order,
             clock: 0,
             taken: None,
+            well: false,
             doubts: BTreeMap::new(),
             suspects: BTreeMap::new(),
             refusals: (String::new(), 0),
@@ -300,20 +304,25 @@ impl<K: Copy + Ord> Blame<K> {
     /// Notes that the endpoint took something of the partition with the request of this number.
     fn note_taken(&mut self, begun: u64, now: Instant) {
         self.taken = self.taken.max(Some(begun));
+        self.well = true;
         self.blind_cuts = 0;
         self.noise.add(false);
         let evidence = self.noise.evidence();
         for suspect in self.suspects.values_mut() {
-            if suspect.failed_at.take_if(|failed_at| *failed_at < begun).is_some() && suspect.preceded {
+            if suspect.failed_at.take_if(|failed_at| *failed_at < begun).is_none() {
+                continue;
+            }
+            if suspect.preceded {
                 suspect.sandwiches += 1;
                 suspect.evidence += evidence;
                 if suspect.is_deferred() {
                     suspect.deferred += (now - suspect.counted_at).min(2 * DEFERRED_DELAY);
-                } else {
-                    // It can be acted upon.
-                    suspect.next_at = now;
                 }
                 suspect.counted_at = now;
+            }
+            // It can be acted upon, or tried again with more success.
+            if !suspect.is_deferred() {
+                suspect.next_at = now;
             }
         }
     }
@@ -321,6 +330,13 @@ impl<K: Copy + Ord> Blame<K> {
 
 /// Batches in their place.
 impl<K: Copy + Ord> Blame<K> {
+    /// Notes that something failed that is not parked: it can be the endpoint's fault, so that what failed aside meanwhile is no
+    /// evidence.
+    fn note_failed(&mut self) {
+        self.well = false;
+        self.suspects.values_mut().for_each(|suspect| suspect.preceded = false);
+    }
+
     /// Notes that a batch was taken.
     pub(crate) fn taken(&mut self, key: K, bytes: usize, begun: u64, now: Instant) {
         if let Some(doubt) = self.doubts.remove(&key) {
@@ -366,6 +382,10 @@ impl<K: Copy + Ord> Blame<K> {
 
     /// Notes that a batch failed.
     pub(crate) fn failed(&mut self, key: K, failed: &Failed, begun: u64, unsent: Unsent, now: Instant) -> Move<K> {
+        // One that waits for room is known to be to blame.
+        if !self.crowded {
+            self.note_failed();
+        }
         self.last_cut.take_if(|(_, parts)| parts.contains(&key));
         let begun = self.parts.remove(&key).unwrap_or(begun);
         let doubt = self.doubts.entry(key).or_insert_with(|| Doubt {
@@ -446,6 +466,7 @@ impl<K: Copy + Ord> Blame<K> {
 
     /// Notes that the control of a batch failed.
     pub(crate) fn control_failed(&mut self, key: K, control: K) {
+        self.note_failed();
         if let Some(doubt) = self.doubts.get_mut(&key)
             && let Err(at) = doubt.controls.binary_search(&control)
         {
@@ -578,17 +599,16 @@ impl<K: Copy + Ord> Blame<K> {
         self.note_taken(begun, now);
     }
 
-    /// Notes that a parked batch failed. `delay` of the number of failures says when it is tried again.
-    pub(crate) fn aside_failed(
-        &mut self,
-        key: K,
-        failed: Failed,
-        now: Instant,
-        delay: impl FnOnce(u32) -> Duration,
-    ) {
+    /// Notes that a parked batch failed. `delay` of the number of failures says when it is tried again if nothing is taken
+    /// before.
+    pub(crate) fn aside_failed(&mut self, key: K, failed: Failed, now: Instant, delay: impl FnOnce(u32) -> Duration) {
         self.last_cut.take_if(|(_, parts)| parts.contains(&key));
-        let (clock, preceded) = (self.clock, self.taken.is_some());
+        let (clock, preceded) = (self.clock, self.well);
         let suspect = self.suspects.entry(key).or_insert_with(|| Suspect::new(now, Duration::ZERO));
+        if suspect.failed.as_ref().is_some_and(|before| before.is_refusal() != failed.is_refusal()) {
+            // What it failed with before is another matter.
+            (suspect.evidence, suspect.sandwiches) = (0.0, 0);
+        }
         suspect.failures = suspect.failures.saturating_add(1);
         (suspect.failed_at, suspect.preceded) = (Some(clock), preceded);
         let can_be_cut = failed.records > 1 && failed.is_refusal() && preceded;
@@ -735,10 +755,12 @@ mod tests {
         setup.now += SECOND;
         setup.take(8);
         assert_eq!(setup.aside(&[(7, 1)]), Aside::Do(7, Action::Try), "nothing was taken before");
-        setup.fail_aside(7, Suspicion::Content, 1);
-        setup.now += SECOND;
-        assert_eq!(setup.aside(&[(7, 1)]), Aside::Do(7, Action::Try), "nothing was taken since");
-        setup.take(9);
+        for _ in 0..2 {
+            setup.fail_aside(7, Suspicion::Content, 1);
+            setup.now += SECOND;
+            assert_eq!(setup.aside(&[(7, 1)]), Aside::Do(7, Action::Try), "nothing was taken since");
+            setup.take(9);
+        }
         let Aside::Do(7, Action::Reject(rejected)) = setup.aside(&[(7, 1)]) else { panic!() };
         assert_eq!(rejected.response, b"why");
         setup.blame.aside_rejected(7, &rejected);
@@ -756,6 +778,21 @@ mod tests {
         setup.blame.taken(8, 1000, before, setup.now);
         setup.now += SECOND;
         assert_eq!(setup.aside(&[(7, 1)]), Aside::Do(7, Action::Try));
+    }
+
+    #[test]
+    fn what_is_refused_while_others_are_refused_as_well_is_no_evidence() {
+        let mut setup = Setup::new();
+        setup.take(1);
+        setup.blame.parked(7, setup.now);
+        for _ in 0..5 {
+            setup.fail_aside(7, Suspicion::Content, 1);
+            setup.fail(8, Suspicion::Content, 1);
+            setup.fail_aside(7, Suspicion::Content, 1);
+            setup.take(8);
+            setup.now += SECOND;
+            assert_eq!(setup.aside(&[(7, 1)]), Aside::Do(7, Action::Try));
+        }
     }
 
     #[test]
@@ -860,11 +897,13 @@ mod tests {
         let parts = [100, 101, 132, 133, 163];
         setup.blame.aside_cut(100, 64_000, &parts, setup.now);
         let mut parked = vec![(100, 1), (101, 31), (132, 1), (133, 30), (163, 1)];
-        for sample in [100, 132, 163] {
-            assert_eq!(setup.aside(&parked), Aside::Do(sample, Action::Try));
-            setup.fail_aside(sample, Suspicion::Content, 1);
+        for _ in 0..2 {
+            for sample in [100, 132, 163] {
+                assert_eq!(setup.aside(&parked), Aside::Do(sample, Action::Try));
+                setup.fail_aside(sample, Suspicion::Content, 1);
+            }
+            setup.take(900);
         }
-        setup.take(900);
         for sample in [100, 132, 163] {
             let Aside::Do(key, Action::Reject(rejected)) = setup.aside(&parked) else { panic!() };
             assert_eq!(key, sample);
@@ -901,6 +940,7 @@ mod tests {
         setup.take_control(0, 100);
         assert_eq!(setup.fail(0, Suspicion::Unknown, 100), Move::Park(None));
         setup.blame.parked(0, setup.now);
+        setup.take(150);
         setup.fail_aside(0, Suspicion::Unknown, 100);
         setup.take(200);
         assert_eq!(setup.aside(&[(0, 100)]), Aside::Do(0, Action::Cut(vec![50])));
@@ -943,7 +983,7 @@ mod tests {
             }
             setup.blame.noise.evidence()
         };
-        assert!(evidence(0) > EVIDENCE_TO_REJECT);
+        assert!(evidence(0) > EVIDENCE_TO_REJECT / 2.0);
         assert!(evidence(20) < EVIDENCE_TO_CUT, "{}", evidence(20));
     }
 }

@@ -81,4 +81,3 @@ impl<P: Clone + Eq + Hash> Experiments<P> {
         self.running < if lately { MAX_EXPERIMENTS } else { 1 }
     }
 }
-

@@ -32,8 +32,9 @@ const FRAMING: Framing = Framing::ndjson();
 /// The records of one batch.
 const BATCH: u64 = 32;
 
-/// For how long the model runs.
-const HORIZON: Duration = Duration::from_secs(3 * 3600);
+/// For how long records are logged, and for how long the model runs.
+const LOGGED: Duration = Duration::from_secs(3 * 3600);
+const HORIZON: Duration = Duration::from_secs(4 * 3600);
 
 /// For how long a record is deferred that the receiver fails for.
 const DEFER_FOR: Duration = Duration::from_secs(3600);
@@ -165,15 +166,12 @@ fn case() -> impl Strategy<Value = Case> {
         prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec((0_u64..4000, any::<bool>()), 1..4)],
         any::<u64>(),
     )
-        .prop_map(|(kind, outages, bursts, breaks, max_in_flight, coding, restarts, seed)| Case {
-            kind,
-            outages,
-            bursts,
-            breaks,
-            max_in_flight,
-            coding,
-            restarts,
-            seed,
+        .prop_map(|(kind, outages, mut bursts, breaks, max_in_flight, coding, restarts, seed)| {
+            if let Kind::FailsFor = kind {
+                // Sixty-four of them at most are parked, for an hour.
+                bursts.iter_mut().filter(|(_, _, _, _, bad, _)| *bad > 2).for_each(|burst| burst.2 = burst.2.min(10));
+            }
+            Case { kind, outages, bursts, breaks, max_in_flight, coding, restarts, seed }
         })
 }
 
@@ -201,8 +199,7 @@ type Said = (usize, Result<Judgement, SendError>);
 
 fn judged(verdict: Verdict, status: u16, words: &str) -> Judgement {
     let suspicion = Suspicion::of(&verdict, status == 429);
-    let outcome =
-        if verdict == Verdict::Delivered { Outcome::Delivered(status) } else { Outcome::Responded(status) };
+    let outcome = if verdict == Verdict::Delivered { Outcome::Delivered(status) } else { Outcome::Responded(status) };
     let reason = format!("the server responded with {status}: {words}");
     let retry_after = (status == 429).then_some(Duration::from_secs(2));
     Judgement { verdict, suspicion, reason, retry_after, status, response: words.into(), outcome }
@@ -295,7 +292,8 @@ impl World {
             },
             Kind::Age => {
                 let newest = self.newest.get(&lines[0].key).copied().unwrap_or_default();
-                let newest_here = lines.iter().filter(|line| !line.bad).map(|line| line.logged).max().unwrap_or_default();
+                let newest_here =
+                    lines.iter().filter(|line| !line.bad).map(|line| line.logged).max().unwrap_or_default();
                 let oldest = lines.iter().map(|line| line.logged).min().unwrap_or_default();
                 if first_bad.is_some() || oldest + 3600 < newest.max(newest_here) {
                     (0, refused())
@@ -304,9 +302,7 @@ impl World {
                     delivered
                 }
             }
-            Kind::FailsLarge(most) if bytes > most && all > 1 => {
-                (0, Ok(judged(Verdict::Retry, 502, "bad gateway")))
-            }
+            Kind::FailsLarge(most) if bytes > most && all > 1 => (0, Ok(judged(Verdict::Retry, 502, "bad gateway"))),
             Kind::Coin(of_ten) if self.random.u8(..10) < of_ten => (0, failed()),
             Kind::Shard if now < 1800.0 && lines.iter().any(|line| line.number % 4 == 0) => (0, failed()),
             Kind::Throttles if now < self.throttled_until => (0, Ok(judged(Verdict::Retry, 429, "slowly"))),
@@ -409,9 +405,17 @@ fn append(spool: &Spool, lines: &[Line]) {
 /// An event of a case.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Log { key: usize, count: u64, age: u64, bad: u8, padding: usize },
+    Log {
+        key: usize,
+        count: u64,
+        age: u64,
+        bad: u8,
+        padding: usize,
+    },
     /// Kill or close, and open.
-    Restart { kill: bool },
+    Restart {
+        kill: bool,
+    },
     /// Notes how many records are rejected, of an outage.
     Watch(usize),
 }
@@ -422,7 +426,7 @@ fn events(case: &Case) -> BTreeMap<u64, Vec<Event>> {
     for &(at, key, count, age, bad, padding) in &case.bursts {
         events.entry(at).or_default().push(Event::Log { key, count, age, bad, padding });
     }
-    for at in (0..HORIZON.as_secs()).step_by(30) {
+    for at in (0..LOGGED.as_secs()).step_by(30) {
         let live = (0..KEYS.len()).map(|key| Event::Log { key, count: 1, age: 0, bad: 0, padding: 10 });
         events.entry(at).or_default().extend(live);
     }
@@ -554,9 +558,9 @@ fn run(case: &Case) -> Result<(), TestCaseError> {
         logged.iter().filter(|line| !line.bad && !stored.contains(line) && !rejected.contains(line)).collect();
     prop_assert!(missing.is_empty(), "{} of {} are missing: {:?}", missing.len(), logged.len(), missing.first());
     let left = spool.depth().pending_records;
-    if !matches!(case.kind, Kind::Coin(_)) {
-        prop_assert_eq!(left, 0, "of {} requests", world.requests);
-    }
+    let bad = logged.iter().filter(|line| line.bad).count() as u64;
+    let may_be_left = if matches!(case.kind, Kind::FailsFor | Kind::Mumbles) { bad } else { 0 };
+    prop_assert!(left <= may_be_left, "{left} are left after {} requests", world.requests);
     // No record is stored under two ids but where an outcome was not known.
     let mut ids: HashMap<&Line, BTreeSet<&String>> = HashMap::new();
     for (line, id) in &world.stored {

@@ -20,6 +20,9 @@ use crate::transport::verdict::Suspicion;
 /// The time until an experiment is tried again that had no room.
 const NO_ROOM_DELAY: Duration = Duration::from_millis(100);
 
+/// The longest time until what is parked is tried again though nothing was taken since.
+const MAX_ASIDE_DELAY: Duration = Duration::from_secs(600);
+
 /// The time until what is parked is tried while a batch fails in its place.
 const IN_DOUBT_DELAY: Duration = Duration::from_secs(1);
 
@@ -289,7 +292,7 @@ impl<S: Source> Schedule<S> {
         }
     }
 
-    fn postpone_aside(&mut self, task: Task<S::Partition>, delay: Duration) {
+    pub(super) fn postpone_aside(&mut self, task: Task<S::Partition>, delay: Duration) {
         let partition = task.partition.clone();
         let ticket = self.postpone(task, delay);
         self.experiments.aside.insert(partition, Some(ticket));
@@ -403,9 +406,9 @@ impl<S: Source> Schedule<S> {
                 let blame = self.experiments.blame(&partition);
                 match failure.failed {
                     Some(failed) => {
-                        let slow = failed.suspicion == Suspicion::Endpoint;
+                        // Each time it is as if nothing had happened: before another one is taken, it hardly makes sense.
                         blame.aside_failed(key, failed, now, |failures| {
-                            if slow { retry.slow(fastrand::f64()) } else { retry.backoff(failures, fastrand::f64()) }
+                            retry.slow(fastrand::f64()).saturating_mul(failures).min(MAX_ASIDE_DELAY)
                         });
                         batch.note_deferred(blame.deferred_for(key).as_secs());
                         if blame.deferred() > 0 {

@@ -34,6 +34,9 @@ fn panicked(what: &str) -> Step {
     Step::Failed(Failure { batch, reason, retry: Retry::NotSent, failed: None })
 }
 
+/// The time until what is parked is tried while one request probes the endpoint for all.
+const PROBING_DELAY: Duration = Duration::from_secs(5);
+
 /// A delay that no clock can hold is as good as none at all.
 fn after(delay: Duration) -> Instant {
     Instant::now().checked_add(delay).unwrap_or_else(Instant::now)
@@ -196,8 +199,18 @@ impl<S: Source> Schedule<S> {
                 self.give_up_experiment(task);
                 continue;
             }
+            // While one request probes for all, it is one that is to be taken.
+            if matches!(task.purpose, Purpose::Aside) && self.reach.probe_at().is_some() {
+                self.postpone_aside(task, PROBING_DELAY);
+                continue;
+            }
             task.partition.allow(self.concurrency.get());
-            let begun = Begun { at: now, hurry: self.hurry, request: self.experiments.begin(&task.partition), random: fastrand::f64() };
+            let begun = Begun {
+                at: now,
+                hurry: self.hurry,
+                request: self.experiments.begin(&task.partition),
+                random: fastrand::f64(),
+            };
             let take = || self.take(&mut task, now, force);
             let taken = catch_unwind(AssertUnwindSafe(take));
             match taken.unwrap_or_else(|_| Err(Some(panicked("reading the spool")))) {
@@ -296,7 +309,9 @@ impl<S: Source> Schedule<S> {
         if task.lingered {
             self.partitions.set_lingering(&task.partition, None);
         }
-        self.note_reach(&task.partition, &step, begun.random, hurried);
+        if !matches!((&task.purpose, &step), (Purpose::Aside, Step::Failed(_))) {
+            self.note_reach(&task.partition, &step, begun.random, hurried);
+        }
         match &step {
             Step::DeliveredPartially(report) => self.report_rejection(report),
             Step::Unconfirmed(report) => self.report_unconfirmed(report),
