@@ -3,7 +3,7 @@
 //! Each remembers what it stored, in order. It recognises a record that comes again by its position, as the documented form of an
 //! `Idempotency-Key` lets it, so a batch that was stored and then split is stored once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,51 @@ pub struct Record {
     pub message: String,
     /// In seconds since 1970.
     pub created: f64,
+}
+
+/// What a receiver has taken of requests that it does not judge record by record.
+#[derive(Default)]
+pub struct Ledger {
+    stored: Vec<String>,
+    positions: HashMap<(String, u64), String>,
+    /// Every record that was ever in a request that was not taken, or alone in one.
+    suspects: HashSet<String>,
+    faults: Vec<String>,
+}
+
+impl Ledger {
+    /// Notes a request, and whether it was taken. A record that is taken again is recognised by its position.
+    pub fn note(&mut self, request: &Request, taken: bool) {
+        let (lane, first, _) = positions(request.key()).expect("segment, lane, first and last record");
+        for (number, message) in (first..).zip(request.messages.iter()) {
+            let known = self.positions.get(&(lane.to_owned(), number));
+            if let Some(other) = known.filter(|known| *known != message) {
+                self.faults.push(format!("{message} came in the place {lane}-{number}, where {other} had been taken"));
+            }
+            if !taken || request.messages.len() == 1 {
+                self.suspects.insert(message.clone());
+            }
+            if taken && known.is_none() {
+                self.positions.insert((lane.to_owned(), number), message.clone());
+                self.stored.push(message.clone());
+            }
+        }
+    }
+
+    /// The messages of what was taken, in order, each position once.
+    pub fn stored(&self) -> &[String] {
+        &self.stored
+    }
+
+    /// Whether a record was only ever in requests with others that were taken: it keeps the order.
+    pub fn is_plain(&self, message: &str) -> bool {
+        !self.suspects.contains(message)
+    }
+
+    /// What came in a place that was another's.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
 }
 
 /// The memory of a judge.
@@ -218,14 +263,24 @@ impl Judge {
         lock(&self.memory).again
     }
 
-    /// Fails unless exactly these records are stored, each once; those that were never in a request that failed, and never
-    /// alone in one, in this order.
-    pub fn check(&self, expected: &[String]) {
-        let memory = lock(&self.memory);
-        let (mut stored, mut wanted) = (memory.stored.clone(), expected.to_vec());
+    /// How many different batches came. A batch that fails comes again as often as the retries of a test are fast.
+    pub fn distinct(&self) -> usize {
+        let keys = |request: &Request| request.key().to_owned();
+        self.receiver.look(|log| log.requests.iter().map(keys).collect::<HashSet<_>>().len())
+    }
+
+    /// Fails unless exactly these records are stored, each once, in whatever order.
+    pub fn check_stored(&self, expected: &[String]) {
+        let (mut stored, mut wanted) = (self.stored(), expected.to_vec());
         stored.sort();
         wanted.sort();
         assert_eq!(stored, wanted);
+    }
+
+    /// The same; those that were never in a request that failed, and never alone in one, in this order.
+    pub fn check(&self, expected: &[String]) {
+        self.check_stored(expected);
+        let memory = lock(&self.memory);
         let is_plain = |message: &&String| !memory.suspects.contains(*message);
         let stored: Vec<_> = memory.stored.iter().filter(is_plain).collect();
         assert_eq!(stored, expected.iter().filter(is_plain).collect::<Vec<_>>(), "the order");

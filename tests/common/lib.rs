@@ -22,7 +22,7 @@ pub use certificates::Authority;
 pub use child::{Child, emulated, settings};
 pub use disk::{Disk, run, skip};
 pub use filesystem::{FileSystem, Kind, Mount, fill};
-pub use judges::{Judge, Record, Ruling};
+pub use judges::{Judge, Ledger, Record, Ruling};
 pub use program::{Program, ask, free_port, wait_for_port};
 pub use progress::{AT_MOST, PATIENCE, Progress, wait_for};
 pub use receiver::{Answer, Log, Receiver, Request};

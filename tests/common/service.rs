@@ -201,6 +201,22 @@ impl Service {
         }
     }
 
+    /// Waits until all is delivered or rejected. `log_live` logs live records of every partition meanwhile, between which that
+    /// can be rejected which is refused.
+    pub fn settle(&self, mut log_live: impl FnMut(usize)) {
+        let mut progress = Progress::new();
+        for live in 1.. {
+            log_live(live);
+            self.sync();
+            if self.handle.flush(Duration::from_secs(1)).is_ok() {
+                return;
+            }
+            let stats = self.handle.stats();
+            let moves = progress.at((stats.rejected_records, stats.pending_records)).is_some();
+            assert!(moves, "nothing is rejected any more; there was {stats:?}");
+        }
+    }
+
     /// Waits until all that was logged is on disk.
     pub fn sync(&self) {
         self.provider.force_flush().expect("records reach the disk");

@@ -13,6 +13,7 @@ use common::{Answer, Child, Receiver, Service, by_tenant, emulated, exporter_to,
 use opentelemetry::InstrumentationScope;
 use opentelemetry_spool::{BoxError, Compression, Encoder, Framing, LogExporterBuilder, LogView, SpoolCompression};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::CHILD;
 
@@ -50,6 +51,29 @@ fn left(exporter: LogExporterBuilder, log: impl FnOnce(&Service)) {
     let service = Service::careless(exporter);
     service.handle.pause();
     log(&service);
+}
+
+/// A spool with so many rejected records, `acme-000001`, `acme-000002`, ..., which the receiver answered like this while it took
+/// live ones. There is nothing else in the spool, and the receiver gives this answer to everything from then on.
+fn left_rejected(receiver: &Receiver, answer: &Answer, spool: &TempDir, count: usize) {
+    let refusal = answer.clone();
+    receiver.answer_by(move |request| {
+        let refused = request.messages.iter().any(|message| message.starts_with("acme"));
+        if refused { refusal.clone() } else { Answer::ok() }
+    });
+    let service = Service::simple(exporter_to(&receiver.url("/ingest"), spool));
+    for number in 1..=count {
+        service.log(&name("acme", number));
+        service.wait_for_rejected(number as u64);
+    }
+    service.deliver();
+    let _ = service.provider.shutdown();
+    receiver.answer_always(answer.clone());
+}
+
+/// The messages that were delivered of a tenant.
+fn delivered_of(receiver: &Receiver, tenant: &str) -> Vec<String> {
+    receiver.delivered().into_iter().filter(|message| message.starts_with(tenant)).collect()
 }
 
 fn tool<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
@@ -690,12 +714,14 @@ fn an_endpoint_that_asks_for_a_client_certificate_gets_one() {
     let (code, _, error) = run(spool.path(), ["drain", "--for", "1s", "--ca-cert", &ca]);
     assert_eq!((code, receiver.requests().len()), (3, 0), "{error}");
     let tls = ["--ca-cert", &ca, "--cert", &cert, "--key", &key];
-    receiver.answer_always(Answer::status(422));
-    assert_eq!(run(spool.path(), [&["drain"], &tls[..]].concat()).0, 1);
-    receiver.answer_always(Answer::ok());
-    let url = receiver.url("/ingest");
-    print(spool.path(), [&["rejected", "retry", "--all", "--to", &url], &tls[..]].concat());
+    print(spool.path(), [&["drain"], &tls[..]].concat());
     assert_eq!(receiver.delivered(), ["one"]);
+
+    left_rejected(&Receiver::start(), &Answer::status(422), &spool, 1);
+    let retry = ["rejected", "retry", "--all", "--to", &receiver.url("/ingest")];
+    assert_eq!(run(spool.path(), [&retry[..], &["--ca-cert", &ca]].concat()).0, 3, "without a certificate");
+    print(spool.path(), [&retry[..], &tls[..]].concat());
+    assert_eq!(receiver.delivered(), ["one", "acme-000001"]);
 }
 
 #[test]
@@ -739,11 +765,7 @@ fn what_is_in_another_format_gets_no_records_of_ours() {
 #[test]
 fn what_was_rejected_is_listed_shown_exported_and_retried() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::status(422).body("no such field"));
-    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=2));
-    let (code, out, _) = run(spool.path(), ["drain"]);
-    assert_eq!(code, 1, "{out}");
-    assert!(out.contains("2 rejected for good"), "{out}");
+    left_rejected(&receiver, &Answer::status(422).body("no such field"), &spool, 2);
 
     let listed = documents(&print(spool.path(), ["rejected", "list", "--json"]));
     assert_eq!(listed.len(), 2);
@@ -768,7 +790,7 @@ fn what_was_rejected_is_listed_shown_exported_and_retried() {
     assert_eq!(documents(&print(spool.path(), ["rejected", "list", "--json"])).len(), 1);
     print(spool.path(), ["rejected", "retry", "--all", "--to", &url]);
     assert_eq!(print(spool.path(), ["rejected", "list", "--json"]), "");
-    assert_eq!(receiver.delivered(), names("acme", 1..=2));
+    assert_eq!(delivered_of(&receiver, "acme"), names("acme", 1..=2));
     let again = &receiver.requests()[asked];
     assert_eq!(
         (&again.headers["content-type"], &again.headers["idempotency-key"]),
@@ -776,13 +798,34 @@ fn what_was_rejected_is_listed_shown_exported_and_retried() {
     );
 }
 
+/// Records that the endpoint refuses lie before others that it takes.
+#[test]
+fn what_is_refused_while_others_are_taken_is_rejected_and_the_exit_code_shows_it() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_by(|request| {
+        let refused = request.messages.iter().any(|message| message.starts_with("bad"));
+        if refused { Answer::status(422).body("no such field") } else { Answer::ok() }
+    });
+    let service = Service::batch(exporter_to(&receiver.url("/ingest"), &spool));
+    service.handle.pause();
+    service.store_all("bad", 1..=2);
+    // So many that some are taken after the bad ones were refused alone.
+    service.store_all("good", 1..=20_000);
+    let _ = service.provider.shutdown();
+    drop(service);
+
+    let (code, out, _) = run(spool.path(), ["drain"]);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("2 rejected for good"), "{out}");
+    assert_eq!(receiver.delivered().len(), 20_000);
+    assert_eq!(documents(&print(spool.path(), ["rejected", "list", "--json"])).len(), 2);
+}
+
 /// Altered ones had been sent as if the service had logged them.
 #[test]
 fn a_rejected_record_that_was_altered_is_named_and_never_sent_nor_printed() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::status(422));
-    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=4));
-    run(spool.path(), ["drain"]);
+    left_rejected(&receiver, &Answer::status(422), &spool, 4);
     let listed = documents(&print(spool.path(), ["rejected", "list", "--json"]));
     let ids: Vec<_> = listed.iter().map(|record| record["batch_id"].as_str().expect("an id").to_owned()).collect();
     let file = |id: &str| spool.path().join("rejected").join(format!("{id}.json"));
@@ -813,16 +856,14 @@ fn a_rejected_record_that_was_altered_is_named_and_never_sent_nor_printed() {
     let out = named(run(spool.path(), ["rejected", "retry", &ids[0], &ids[2], "--to", &url]), &[0]);
     assert!(out.contains("1 record delivered, 0 rejected again, 0 left"), "{out}");
     named(run(spool.path(), ["rejected", "retry", "--all", "--to", &url]), &[0, 1]);
-    assert_eq!(receiver.delivered(), names("acme", 3..=4));
+    assert_eq!(delivered_of(&receiver, "acme"), names("acme", 3..=4));
     assert!(file(&ids[0]).exists() && file(&ids[1]).exists(), "they are left for a person");
 }
 
 #[test]
 fn what_was_rejected_stays_while_the_endpoint_is_down() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::status(400));
-    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log("one"));
-    run(spool.path(), ["drain"]);
+    left_rejected(&receiver, &Answer::status(400), &spool, 1);
     let (code, out, error) = run(spool.path(), ["rejected", "retry", "--all", "--to", NOWHERE]);
     assert_eq!(code, 3, "{out}{error}");
     assert_eq!(documents(&print(spool.path(), ["rejected", "list", "--json"])).len(), 1);
@@ -833,9 +874,7 @@ fn what_was_rejected_stays_while_the_endpoint_is_down() {
 #[test]
 fn a_response_that_is_about_the_endpoint_ends_the_retry_and_rejects_no_record() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::status(400));
-    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=2));
-    run(spool.path(), ["drain"]);
+    left_rejected(&receiver, &Answer::status(400), &spool, 2);
     let url = receiver.url("/ingest?key=pa55");
     for status in [429, 503, 401, 404] {
         let asked = receiver.requests().len();
@@ -851,9 +890,7 @@ fn a_response_that_is_about_the_endpoint_ends_the_retry_and_rejects_no_record() 
 #[test]
 fn a_rejected_record_that_the_service_deletes_meanwhile_is_none_to_fail_for() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::status(400));
-    left(small(exporter_to(&receiver.url("/ingest"), &spool)), |service| service.log_of("acme", 1..=3));
-    run(spool.path(), ["drain"]);
+    left_rejected(&receiver, &Answer::status(400), &spool, 3);
     let rejected = spool.path().join("rejected");
     let delete = rejected.clone();
     receiver.answer_by(move |_| {

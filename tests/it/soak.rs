@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use std::process::Command;
 
 use common::children::soak::{MAX_REJECTED_BYTES, MIB, TENANTS, is_bad, message};
-use common::{Answer, Child, Receiver, Request, seed, spool_dir, variable};
+use common::{Answer, Child, Ledger, Receiver, Request, seed, spool_dir, variable};
 
 use crate::CHILD;
 
@@ -84,7 +84,7 @@ fn disk_usage(dir: &Path, size: impl Copy + Fn(&fs::Metadata) -> u64) -> u64 {
 struct Known {
     /// The body under each key.
     bodies: HashMap<String, u64>,
-    taken: HashSet<String>,
+    ledger: Ledger,
     /// The marked records that were rejected alone.
     refused: HashSet<String>,
     faults: Vec<String>,
@@ -113,9 +113,7 @@ fn answer(request: &Request, known: &Mutex<Known>, bad_weather: bool) -> Answer 
         125..155 if bad_weather => Answer::Lost,
         _ => Answer::ok(),
     };
-    if matches!(answer, Answer::Lost | Answer::Reply { status: 200, .. }) {
-        known.taken.insert(request.key().to_owned());
-    }
+    known.ledger.note(request, matches!(answer, Answer::Lost | Answer::Reply { status: 200, .. }));
     answer
 }
 
@@ -194,7 +192,8 @@ fn a_long_run_in_bad_weather_holds_no_more_at_its_end_than_at_its_start() {
 
     let known = known.lock().expect("nobody panicked");
     assert!(known.faults.is_empty(), "{:#?}", known.faults);
-    let delivered = receiver.delivered();
+    assert!(known.ledger.faults().is_empty(), "{:#?}", known.ledger.faults());
+    let delivered: Vec<_> = known.ledger.stored().iter().filter(|message| *message != "live").collect();
     let mut by_thread: HashMap<&str, Vec<&str>> = HashMap::new();
     for message in &delivered {
         let (thread, _) = message.rsplit_once('-').expect("a message of this test");
@@ -206,8 +205,12 @@ fn a_long_run_in_bad_weather_holds_no_more_at_its_end_than_at_its_start() {
         let all = (1..=count).map(|number| message(tenant, thread, number));
         let (bad, good): (Vec<_>, Vec<_>) = all.partition(|message| is_bad(message));
         let found = by_thread.remove(&*format!("{tenant}-{thread}")).unwrap_or_default();
-        let differs = good.iter().zip(&found).position(|(good, found)| good != found);
-        assert_eq!((differs, found.len()), (None, good.len()), "{tenant}-{thread}: missing, twice or out of order");
+        let mut sorted = found.clone();
+        sorted.sort_unstable();
+        let differs = good.iter().zip(&sorted).position(|(good, found)| good != found);
+        assert_eq!((differs, found.len()), (None, good.len()), "{tenant}-{thread}: missing or twice");
+        let plain = found.into_iter().filter(|message| known.ledger.is_plain(message));
+        assert!(plain.is_sorted(), "{tenant}-{thread}: out of order, though never alone nor in a batch that failed");
         let unrefused: Vec<_> = bad.iter().filter(|message| !known.refused.contains(*message)).collect();
         assert!(unrefused.is_empty(), "never came alone: {unrefused:?}");
         refused += bad.len();

@@ -120,9 +120,13 @@ pub(crate) fn main() {
                     thread::sleep(Duration::from_millis(1));
                 }
                 service.sync();
-                while service.handle.flush(Duration::from_secs(5)).is_err() {
+                service.settle(|_| {
                     say(&format!("still {}", service.handle.stats().pending_records));
-                }
+                    for tenant in TENANTS {
+                        service.log_with("live", |record| record.add_attribute("tenant", tenant));
+                        logging.emitted.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
                 let stats = service.handle.stats();
                 let emitted = logging.emitted.load(Ordering::SeqCst);
                 assert_eq!((stats.accepted_records, stats.pending_records), (emitted, 0), "{stats:?}");

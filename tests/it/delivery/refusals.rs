@@ -1,5 +1,7 @@
 //! A record that the receiver rejects for good costs itself alone, and is kept; too large a batch is split.
 
+use std::collections::HashSet;
+
 use common::{Answer, Receiver, Request, Service, by_tenant, exporter, name, names, spool_dir};
 
 fn is_bad(message: &str) -> bool {
@@ -62,10 +64,11 @@ fn a_bad_record_is_found_and_rejected_and_the_others_arrive_in_order_but_for_the
         }
         let stats = service.handle.stats();
         assert_eq!((stats.rejected_records, stats.pending_records), (4, 0));
-        // Each bad record takes two requests for each split of its batch of 64, two for a control and its confirmation, and some
-        // for itself.
-        let of_bad = receiver.requests().into_iter().filter(|request| request.answered != Some(200)).count();
-        assert!(of_bad <= 4 * (1 + 6 + 4), "{of_bad} requests were refused");
+        // For each bad record: its batch of 64, a part of each split, and a control that can be bad as well. How often each comes
+        // again depends on how soon another is taken.
+        let refused = receiver.requests().into_iter().filter(|request| request.answered != Some(200));
+        let refused: HashSet<_> = refused.map(|request| request.key().to_owned()).collect();
+        assert!(refused.len() <= 4 * (1 + 6 + 1), "{} batches were refused", refused.len());
     }
 }
 

@@ -462,18 +462,34 @@ fn a_200_that_is_no_response_of_a_bulk_delivers_nothing() {
 #[test]
 fn ones_own_encoder_can_say_how_its_responses_are_read() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver
-        .answer_next(Answer::ok().body(r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}"#));
+    let refused = |message: &String| message == "refused";
+    receiver.answer_by(move |request| match request.messages.iter().filter(|message| refused(message)).count() {
+        0 => Answer::ok(),
+        bad => {
+            let rejected = json!({"rejectedLogRecords": bad.to_string(), "errorMessage": "too old"});
+            Answer::ok().body(&json!({"partialSuccess": rejected}).to_string())
+        }
+    });
     let framing = Framing::json_array().with_response_protocol(ResponseProtocol::Otlp);
     let service = service(&receiver, JsonEncoder::default().with_framing(framing), "/", &spool);
+    service.handle.pause();
+    service.log_these(&["taken", "refused"]);
+    service.sync();
+    service.handle.resume();
+    service.deliver();
+    let stats = service.handle.stats();
+    assert_eq!((stats.rejected_records, stats.delivered_records), (1, 1), "{stats:?}");
+    assert_eq!(receiver.requests().len(), 1, "a partial success is not repeated");
+
     service.log("refused");
     service.sync();
-    let stats = service.wait_for_stats("the answer", |stats| stats.last_error.is_some());
-    assert_eq!((stats.rejected_records, stats.delivered_records), (1, 0));
+    let stats = service.wait_for_stats("the answer", |stats| stats.failed_requests > 0);
+    assert_eq!((stats.rejected_records, stats.pending_records), (1, 1), "{stats:?}");
     assert_eq!(stats.last_error.as_deref(), Some("the server responded with 200: too old"));
-    service.deliver();
-    assert_eq!(receiver.requests().len(), 1, "a partial success is not repeated");
-    assert_eq!(service.handle.rejected().unwrap()[0].response, "too old", "all of it, so it is known which");
+    service.wait_for_rejected(2);
+    let rejected = service.handle.rejected().unwrap();
+    assert_eq!(rejected.len(), 1, "all of it, so it is known which");
+    assert_eq!(rejected[0].response, "too old");
 }
 
 #[test]
@@ -487,12 +503,16 @@ fn a_message_that_no_url_holds_is_rejected_and_the_next_one_sent() {
     service.log(&"x".repeat(70_000));
     service.log(&"y".repeat(2_000));
     service.log("short");
+    service.wait_for_rejected(2);
     service.deliver();
     let rejected = service.handle.rejected().unwrap();
     assert_eq!(rejected.iter().map(|record| record.status).collect::<Vec<_>>(), [414, 414]);
-    assert!(rejected[0].response.contains("a URL of 70"), "{}", rejected[0].response);
-    let last = receiver.requests().last().map(|request| request.target.clone());
-    assert_eq!(last.as_deref(), Some("/log?msg=short"));
+    let local = rejected.iter().filter(|record| record.response.contains("a URL of 70"));
+    assert_eq!(local.count(), 1, "{rejected:?}");
+    let taken: Vec<_> = receiver.requests().into_iter().filter(|request| request.answered == Some(200)).collect();
+    let (live, others): (Vec<_>, Vec<_>) = taken.iter().partition(|request| request.target.starts_with("/log?msg=live-"));
+    assert_eq!(others.iter().map(|request| &*request.target).collect::<Vec<_>>(), ["/log?msg=short"]);
+    assert!(!live.is_empty());
 }
 
 #[test]
@@ -539,23 +559,38 @@ fn half_a_response_is_none_where_the_response_counts() {
 }
 
 #[test]
-fn a_bulk_that_rejects_every_document_is_retried_slowly_in_the_end() {
+fn a_bulk_that_rejects_every_document_is_asked_little_and_has_none_rejected_while_it_takes_none() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_by(|request| {
+    let items = |request: &common::Request, item: &str| {
         let documents = String::from_utf8_lossy(&request.body).lines().count() / 2;
+        format!("[{}]", vec![item; documents].join(","))
+    };
+    receiver.answer_by(move |request| {
         let item = r#"{"create":{"status":400,"error":{"type":"document_parsing_exception","reason":"no"}}}"#;
-        Answer::ok().body(&format!(r#"{{"errors":true,"items":[{}]}}"#, vec![item; documents].join(",")))
+        Answer::ok().body(&format!(r#"{{"errors":true,"items":{}}}"#, items(request, item)))
     });
     let builder = exporter_to(&receiver.url("/_bulk"), &spool).with_encoder(BulkEncoder::default());
     let mut policy = common::impatient();
+    // Slow is an hour here.
     policy.max_delay = Duration::from_secs(3600);
-    let service = Service::batch(builder.with_retry_policy(policy));
+    let service = Service::batch(builder.with_max_batch_records(64).with_retry_policy(policy));
+    service.handle.pause();
     service.log_all("m", 1..=300);
     service.sync();
-    let stats = service.wait_for_stats("32 rejections", |stats| stats.failed_requests >= 32);
-    // Slow is an hour here: there is time to see that nothing follows.
-    std::thread::sleep(Duration::from_millis(300));
-    let after = service.handle.stats();
-    assert_eq!((after.requests, stats.lost_records), (32, 0));
-    assert!(after.rejected_records < 32 && after.pending_records > 260, "{after:?}");
+    service.handle.resume();
+    receiver.wait_for_requests(2);
+    assert!(service.handle.flush(Duration::from_millis(300)).is_err());
+
+    // The batch, at most sixteen controls, and those of the flush.
+    assert!(receiver.requests().len() <= 24, "{} requests", receiver.requests().len());
+    let stats = service.handle.stats();
+    assert_eq!((stats.rejected_records, stats.pending_records, stats.lost_records), (0, 300, 0), "{stats:?}");
+
+    receiver.answer_by(move |request| {
+        let item = r#"{"create":{"status":201}}"#;
+        Answer::ok().body(&format!(r#"{{"errors":false,"items":{}}}"#, items(request, item)))
+    });
+    service.deliver();
+    let stats = service.handle.stats();
+    assert_eq!((stats.rejected_records, stats.delivered_records), (0, 300), "{stats:?}");
 }

@@ -224,6 +224,7 @@ fn everything_arrives(server: &Server, compression: Option<Compression>) {
         order(&service, 42, |record| record.set_body(AnyValue::from(noise(2 * MAX_BYTES))));
     }
     orders(&service, 42..=COUNT);
+    service.wait_for_rejected(u64::from(server.names_the_limit));
     service.deliver();
     for number in COUNT + 1..=COUNT + 5 {
         order(&service, number, |_| {});
@@ -232,7 +233,13 @@ fn everything_arrives(server: &Server, compression: Option<Compression>) {
         thread::sleep(Duration::from_secs(1));
     }
 
-    assert_eq!(running.stored(&behind), names("m", 1..=COUNT + 5));
+    let mut stored = running.stored(&behind);
+    stored.retain(|message| !message.starts_with("live"));
+    if !server.names_the_limit {
+        // What fails without a word is parked while others are taken.
+        stored.sort();
+    }
+    assert_eq!(stored, names("m", 1..=COUNT + 5));
     let rejected = service.handle.rejected().expect("a rejected store");
     let statuses: Vec<_> = rejected.iter().map(|record| record.status).collect();
     assert_eq!(statuses, if server.names_the_limit { vec![413] } else { vec![] });

@@ -95,9 +95,13 @@ mod gzip {
         log(&service, 1..=300);
         service.sync();
         service.handle.resume();
+        service.wait_for_rejected(1);
         service.deliver();
 
-        assert_eq!(receiver.delivered(), [names("m", 1..=76), names("m", 78..=300)].concat());
+        let mut delivered = receiver.delivered();
+        delivered.retain(|message| !message.starts_with("live"));
+        delivered.sort();
+        assert_eq!(delivered, [names("m", 1..=76), names("m", 78..=300)].concat());
         let rejected = service.handle.rejected().expect("the rejected store");
         let body: serde_json::Value = serde_json::from_slice(&rejected[0].body).expect("JSON");
         assert_eq!((rejected.len(), &body[0]["message"]), (1, &name("m", 77).into()));
@@ -118,8 +122,9 @@ mod gzip {
         service.deliver();
 
         assert_eq!(receiver.delivered(), names("m", 1..=800));
-        let encodings: Vec<_> =
-            receiver.requests().iter().map(|request| request.header("content-encoding").is_some()).collect();
+        // What failed was also tried without its coding.
+        let taken = receiver.requests().into_iter().filter(|request| request.answered == Some(200));
+        let encodings: Vec<_> = taken.map(|request| request.header("content-encoding").is_some()).collect();
         assert!(encodings.is_sorted_by(|before, after| before >= after) && encodings.contains(&false), "{encodings:?}");
     }
 }

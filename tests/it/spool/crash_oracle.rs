@@ -1,5 +1,6 @@
 //! An oracle over many crashes: a service is killed at the worst moments, against an endpoint that breaks in every way;
-//! in the end everything that it knew to be accepted is where it belongs, once and in order.
+//! in the end everything that it knew to be accepted is where it belongs, once. It is in order but for what was alone in a
+//! request, or in one that failed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -13,7 +14,8 @@ use std::process::Command;
 
 use common::children::TENANTS;
 use common::children::crash::{configured, is_bad, message};
-use common::{Answer, Child, Receiver, Request, Service, exporter, seed, spool_dir, variable};
+use common::{Answer, Child, Ledger, Receiver, Request, Service, exporter, seed, spool_dir, variable};
+use opentelemetry::logs::LogRecord as _;
 use opentelemetry_spool::RejectedRecord;
 use tempfile::TempDir;
 
@@ -33,9 +35,25 @@ const MOMENTS: [Moment; 5] =
     [Moment::Starting, Moment::Rotating, Moment::Acknowledging, Moment::ShuttingDown, Moment::UnderLoad];
 
 /// The endpoint. It remembers what it took, as one that makes use of the keys does: what is taken is never rejected.
-fn answer(request: &Request, taken: &Mutex<HashSet<String>>) -> Answer {
+#[derive(Default)]
+struct Taken {
+    keys: HashSet<String>,
+    ledger: Ledger,
+}
+
+impl Taken {
+    fn note(&mut self, request: &Request, answer: &Answer) {
+        let taken = matches!(answer, Answer::Lost | Answer::Reply { status: 200, .. });
+        if taken {
+            self.keys.insert(request.key().to_owned());
+        }
+        self.ledger.note(request, taken);
+    }
+}
+
+fn answer(request: &Request, taken: &Mutex<Taken>) -> Answer {
     let mut taken = taken.lock().expect("nobody panics here");
-    let known = taken.contains(request.key());
+    let known = taken.keys.contains(request.key());
     let bad = request.messages.iter().any(|message| is_bad(message));
     let answer = match fastrand::u32(..100) {
         0..8 => Answer::status([500, 502, 503, 504][fastrand::usize(..4)]),
@@ -48,9 +66,7 @@ fn answer(request: &Request, taken: &Mutex<HashSet<String>>) -> Answer {
         30..40 if request.messages[0].starts_with('b') => Answer::status(503),
         _ => Answer::ok(),
     };
-    if matches!(answer, Answer::Lost | Answer::Reply { status: 200, .. }) {
-        taken.insert(request.key().to_owned());
-    }
+    taken.note(request, &answer);
     answer
 }
 
@@ -154,34 +170,18 @@ impl Oracle {
         self.accusations.push(what);
     }
 
-    /// Every record that was delivered came under one key only, which is the one whose response was a success.
-    fn check_keys(&mut self, requests: &[Request], delivered: &[String]) {
-        let mut keys: HashMap<&str, HashSet<&str>> = HashMap::new();
-        for request in requests.iter().filter(|request| request.answered.is_some_and(|status| status < 300)) {
-            for message in request.messages.iter() {
-                keys.entry(message).or_default().insert(request.key());
-            }
-        }
-        for (message, keys) in &keys {
-            if keys.len() != 1 {
-                self.accuse(format!("{message} was delivered under several keys: {keys:?}"));
-            }
+    /// Every record has one place, and none is delivered in two of them. What comes again after it was taken is recognised by
+    /// its place; once nobody is killed and no response is lost, nothing does.
+    fn check_places(&mut self, ledger: &Ledger, in_good_weather: &[Request]) {
+        self.accusations.extend_from_slice(ledger.faults());
+        let mut seen = HashSet::new();
+        for message in ledger.stored().iter().filter(|message| !seen.insert(message.as_str())) {
+            self.accuse(format!("{message} was delivered in two places"));
         }
         let mut seen = HashSet::new();
-        for message in delivered.iter().filter(|message| !seen.insert(message.as_str())) {
-            self.accuse(format!("{message} was delivered twice"));
-        }
-        // Once an endpoint has taken a batch, it is not split any more, nor put together otherwise.
-        let mut taken = HashMap::new();
-        for request in requests {
-            for message in request.messages.iter() {
-                if let Some(key) = taken.get(message).filter(|key| **key != request.key()) {
-                    self.accuse(format!("{message} came under {} after it was delivered under {key}", request.key()));
-                }
-            }
-            if request.answered.is_some_and(|status| status < 300) {
-                taken.extend(request.messages.iter().map(|message| (message, request.key())));
-            }
+        let taken = in_good_weather.iter().filter(|request| request.answered == Some(200));
+        for message in taken.flat_map(|request| request.messages.iter()).filter(|message| !seen.insert(message.as_str())) {
+            self.accuse(format!("{message} came again after the response to it was read"));
         }
     }
 
@@ -217,9 +217,10 @@ impl Oracle {
         messages
     }
 
-    /// Nothing that was accepted is missing, and the order was kept: run after run, number after number.
-    fn check_tenant(&mut self, tenant: &str, accepted: &[usize], delivered: &[String], rejected: &[String]) {
-        let delivered: Vec<_> = delivered.iter().filter(|message| message.starts_with(tenant)).collect();
+    /// Nothing that was accepted is missing, and the order was kept, run after run, number after number, of what was never alone
+    /// in a request nor in one that failed.
+    fn check_tenant(&mut self, tenant: &str, accepted: &[usize], ledger: &Ledger, rejected: &[String]) {
+        let delivered: Vec<_> = ledger.stored().iter().filter(|message| message.starts_with(tenant)).collect();
         let position: HashMap<&str, usize> =
             delivered.iter().enumerate().map(|(at, message)| (message.as_str(), at)).collect();
         let aside: HashSet<_> = rejected.iter().map(String::as_str).collect();
@@ -242,6 +243,9 @@ impl Oracle {
                     break;
                 };
                 explained += 1;
+                if !ledger.is_plain(&message) {
+                    continue;
+                }
                 if let Some((before, previous)) = &last
                     && *before > at
                 {
@@ -273,7 +277,7 @@ fn whatever_it_is_killed_in_everything_accepted_arrives_once_and_in_order() {
     let kills = usize::try_from(variable("SPOOL_TEST_KILLS", 40)).expect("a number of kills");
     let spool = Evidence(Some(spool_dir()));
     let receiver = Receiver::start();
-    let taken = Arc::new(Mutex::new(HashSet::new()));
+    let taken = Arc::new(Mutex::new(Taken::default()));
     let known = Arc::clone(&taken);
     receiver.answer_by(move |request| answer(request, &known));
 
@@ -284,22 +288,32 @@ fn whatever_it_is_killed_in_everything_accepted_arrives_once_and_in_order() {
         moments.iter().enumerate().map(|(run, moment)| crash(&receiver, spool.path(), run, *moment)).collect();
 
     receiver.come_up();
-    receiver.answer_by(|request| {
+    let known = Arc::clone(&taken);
+    receiver.answer_by(move |request| {
         let bad = request.messages.iter().any(|message| is_bad(message));
-        if bad { Answer::status(422).body("marked as bad") } else { Answer::ok() }
+        let answer = if bad { Answer::status(422).body("marked as bad") } else { Answer::ok() };
+        known.lock().expect("nobody panics here").note(request, &answer);
+        answer
     });
-    let service = Service::batch(configured(exporter(&receiver, spool.path())));
-    service.flush();
+    let in_bad_weather = receiver.look(|log| log.requests.len());
+    let exporter = exporter(&receiver, spool.path()).with_timeout(common::children::NEVER);
+    let service = Service::batch(configured(exporter));
+    service.settle(|live| {
+        for tenant in TENANTS {
+            service.log_with(&format!("live-{tenant}-{live}"), |record| record.add_attribute("tenant", tenant));
+        }
+    });
     let stats = service.handle.stats();
     assert_eq!((stats.pending_records, stats.corrupt_records, stats.lost_records), (0, 0, 0), "{stats:?}");
 
-    let (requests, delivered) = (receiver.requests(), receiver.delivered());
+    let requests = receiver.requests();
+    let taken = taken.lock().expect("nobody panicked");
     let rejected = service.handle.rejected().expect("the rejected store");
     let mut oracle = Oracle::default();
-    oracle.check_keys(&requests, &delivered);
+    oracle.check_places(&taken.ledger, &requests[in_bad_weather..]);
     let rejected = oracle.check_rejected(&rejected, &requests);
     for tenant in TENANTS {
-        oracle.check_tenant(tenant, &accepted, &delivered, &rejected);
+        oracle.check_tenant(tenant, &accepted, &taken.ledger, &rejected);
     }
     oracle.conclude();
 
@@ -314,7 +328,7 @@ fn whatever_it_is_killed_in_everything_accepted_arrives_once_and_in_order() {
     println!(
         "{kills} kills ({idle} before anything was accepted), {total} records known as accepted, {} delivered, {} set \
          aside, {} repeated, {} requests from {} segments, answers {answers:?}",
-        delivered.len(),
+        taken.ledger.stored().len(),
         rejected.len(),
         receiver.look(|log| log.repeated),
         requests.len(),

@@ -327,7 +327,8 @@ fn a_record_of_more_than_10_mb_survives_a_restart() {
     drop(service);
 
     receiver.come_up();
-    let service = Service::simple(exporter(&receiver, &spool));
+    // A busy machine takes its time for them.
+    let service = Service::simple(exporter(&receiver, &spool).with_timeout(common::children::NEVER));
     service.deliver();
 
     // Not with assert_eq: nobody wants to read that.
