@@ -19,6 +19,9 @@ impl RetryPolicy {
     }
 }
 
+/// The longest time of the backoff of which a share is added to a `Retry-After`: four times the default `max_delay`.
+const MAX_SPREAD_OVER: Duration = Duration::from_secs(120);
+
 /// The constants of a [`Backoff`]; the simulation of a herd compares others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Curve {
@@ -92,7 +95,8 @@ impl Backoff {
 
     /// A delay that is never shorter than the receiver asks for.
     pub(crate) fn delay_after(&self, curve: &Curve, asked: Duration, random: f64) -> Duration {
-        asked.saturating_add(asked.max(self.bound.saturating_mul(4)).mul_f64(curve.spread * random))
+        let spread_over = asked.max(self.bound.saturating_mul(4).min(MAX_SPREAD_OVER));
+        asked.saturating_add(spread_over.mul_f64(curve.spread * random))
     }
 
     /// Notes that a request that was begun at `begun` failed. `refused` is whether the endpoint could be reached.
