@@ -160,18 +160,8 @@ impl Sender {
         let Judgement { verdict, suspicion, reason, retry_after, status, response, outcome } = judgement;
         let since = tries.since.unwrap_or_else(Instant::now);
         let receipt = Receipt { sender: self, batch, status, outcome, since, now };
-        let failed = |named| Failed {
-            records: batch.records(),
-            bytes,
-            suspicion,
-            reason: reason.clone(),
-            status,
-            response,
-            named,
-        };
-        let step = |retry, failed| {
-            Step::Failed(Failure { batch: batch.id().to_owned(), reason: reason.clone(), retry, failed })
-        };
+        let failed = |named| Failed { records: batch.records(), bytes, suspicion, reason: reason.clone(), status, response, named };
+        let step = |retry, failed| Step::Failed(Failure { batch: batch.id().to_owned(), reason: reason.clone(), retry, failed });
         match verdict {
             Verdict::Delivered => {
                 receipt.ack(0);
@@ -208,13 +198,9 @@ impl Sender {
                     return step(Retry::Backoff, Some(failed(None)));
                 }
                 let kept = receipt.reject_some(&rejections);
-                match kept
-                    .and_then(|kept| if kept { receipt.ack_up_to(end, rejections.len() as u64) } else { Ok(false) })
-                {
+                match kept.and_then(|kept| if kept { receipt.ack_up_to(end, rejections.len() as u64) } else { Ok(false) }) {
                     Ok(true) => {}
-                    Ok(false) => {
-                        return step(Retry::Backoff, Some(Failed { suspicion: Suspicion::Content, ..failed(None) }));
-                    }
+                    Ok(false) => return step(Retry::Backoff, Some(Failed { suspicion: Suspicion::Content, ..failed(None) })),
                     Err(error) => return receipt.not_kept(&reason, &error),
                 }
                 if rejections.is_empty() { Step::Delivered } else { Step::DeliveredPartially(receipt.report(reason)) }
@@ -239,12 +225,7 @@ impl Sender {
     }
 
     /// Puts a batch into the rejected store as a whole.
-    pub(crate) fn reject_inferred<B: Batch>(
-        &self,
-        batch: &B,
-        failed: &Failed,
-        now: SystemTime,
-    ) -> Result<(), SpoolError> {
+    pub(crate) fn reject_inferred<B: Batch>(&self, batch: &B, failed: &Failed, now: SystemTime) -> Result<(), SpoolError> {
         batch.reject_inferred(failed.status, &words(failed), now)?;
         self.finish_rejection(batch);
         Ok(())
@@ -252,12 +233,7 @@ impl Sender {
 
     /// Puts each record of a batch into the rejected store, with what the endpoint says of it; false if not all of them are
     /// there.
-    pub(crate) fn reject_named<B: Batch>(
-        &self,
-        batch: &B,
-        failed: &Failed,
-        now: SystemTime,
-    ) -> Result<bool, SpoolError> {
+    pub(crate) fn reject_named<B: Batch>(&self, batch: &B, failed: &Failed, now: SystemTime) -> Result<bool, SpoolError> {
         let rejected = batch.reject_some(&named(failed.named.as_deref().unwrap_or_default()), failed.status, now)?;
         if rejected {
             self.finish_rejection(batch);
@@ -341,8 +317,8 @@ mod tests {
 
     use super::*;
     use crate::config::values::{BatchLimits, Durability, SpoolLimits, Timeouts};
-    use crate::delivery::task::Task;
     use crate::encode::blocks::Block;
+    use crate::delivery::task::Task;
     use crate::encode::framing::Framing;
     use crate::spool::{Coding, Spool, SpoolConfig};
     use crate::transport::contract::{Delivery, Peer};
@@ -568,8 +544,7 @@ mod tests {
         for rejection in [None, Some("bad event".to_owned())] {
             let dir = tempfile::tempdir().unwrap();
             let rejected = rejection.is_some();
-            let setup =
-                setup(dir.path(), [judged(Verdict::DeliveredUpTo { records: 1, rejection }), delivered(), delivered()]);
+            let setup = setup(dir.path(), [judged(Verdict::DeliveredUpTo { records: 1, rejection }), delivered(), delivered()]);
             let step = setup.step(1);
             assert_eq!(matches!(step, Step::DeliveredPartially(_)), rejected, "{step:?}");
             assert!(matches!(setup.step(1), Step::Delivered));

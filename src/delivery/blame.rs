@@ -579,7 +579,13 @@ impl<K: Copy + Ord> Blame<K> {
     }
 
     /// Notes that a parked batch failed. `delay` of the number of failures says when it is tried again.
-    pub(crate) fn aside_failed(&mut self, key: K, failed: Failed, now: Instant, delay: impl FnOnce(u32) -> Duration) {
+    pub(crate) fn aside_failed(
+        &mut self,
+        key: K,
+        failed: Failed,
+        now: Instant,
+        delay: impl FnOnce(u32) -> Duration,
+    ) {
         self.last_cut.take_if(|(_, parts)| parts.contains(&key));
         let (clock, preceded) = (self.clock, self.taken.is_some());
         let suspect = self.suspects.entry(key).or_insert_with(|| Suspect::new(now, Duration::ZERO));

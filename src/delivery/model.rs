@@ -201,7 +201,8 @@ type Said = (usize, Result<Judgement, SendError>);
 
 fn judged(verdict: Verdict, status: u16, words: &str) -> Judgement {
     let suspicion = Suspicion::of(&verdict, status == 429);
-    let outcome = if verdict == Verdict::Delivered { Outcome::Delivered(status) } else { Outcome::Responded(status) };
+    let outcome =
+        if verdict == Verdict::Delivered { Outcome::Delivered(status) } else { Outcome::Responded(status) };
     let reason = format!("the server responded with {status}: {words}");
     let retry_after = (status == 429).then_some(Duration::from_secs(2));
     Judgement { verdict, suspicion, reason, retry_after, status, response: words.into(), outcome }
@@ -294,8 +295,7 @@ impl World {
             },
             Kind::Age => {
                 let newest = self.newest.get(&lines[0].key).copied().unwrap_or_default();
-                let newest_here =
-                    lines.iter().filter(|line| !line.bad).map(|line| line.logged).max().unwrap_or_default();
+                let newest_here = lines.iter().filter(|line| !line.bad).map(|line| line.logged).max().unwrap_or_default();
                 let oldest = lines.iter().map(|line| line.logged).min().unwrap_or_default();
                 if first_bad.is_some() || oldest + 3600 < newest.max(newest_here) {
                     (0, refused())
@@ -304,7 +304,9 @@ impl World {
                     delivered
                 }
             }
-            Kind::FailsLarge(most) if bytes > most && all > 1 => (0, Ok(judged(Verdict::Retry, 502, "bad gateway"))),
+            Kind::FailsLarge(most) if bytes > most && all > 1 => {
+                (0, Ok(judged(Verdict::Retry, 502, "bad gateway")))
+            }
             Kind::Coin(of_ten) if self.random.u8(..10) < of_ten => (0, failed()),
             Kind::Shard if now < 1800.0 && lines.iter().any(|line| line.number % 4 == 0) => (0, failed()),
             Kind::Throttles if now < self.throttled_until => (0, Ok(judged(Verdict::Retry, 429, "slowly"))),
@@ -407,17 +409,9 @@ fn append(spool: &Spool, lines: &[Line]) {
 /// An event of a case.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Log {
-        key: usize,
-        count: u64,
-        age: u64,
-        bad: u8,
-        padding: usize,
-    },
+    Log { key: usize, count: u64, age: u64, bad: u8, padding: usize },
     /// Kill or close, and open.
-    Restart {
-        kill: bool,
-    },
+    Restart { kill: bool },
     /// Notes how many records are rejected, of an outage.
     Watch(usize),
 }
