@@ -510,7 +510,8 @@ fn a_message_that_no_url_holds_is_rejected_and_the_next_one_sent() {
     let local = rejected.iter().filter(|record| record.response.contains("a URL of 70"));
     assert_eq!(local.count(), 1, "{rejected:?}");
     let taken: Vec<_> = receiver.requests().into_iter().filter(|request| request.answered == Some(200)).collect();
-    let (live, others): (Vec<_>, Vec<_>) = taken.iter().partition(|request| request.target.starts_with("/log?msg=live-"));
+    let (live, others): (Vec<_>, Vec<_>) =
+        taken.iter().partition(|request| request.target.starts_with("/log?msg=live-"));
     assert_eq!(others.iter().map(|request| &*request.target).collect::<Vec<_>>(), ["/log?msg=short"]);
     assert!(!live.is_empty());
 }

@@ -180,7 +180,9 @@ impl Oracle {
         }
         let mut seen = HashSet::new();
         let taken = in_good_weather.iter().filter(|request| request.answered == Some(200));
-        for message in taken.flat_map(|request| request.messages.iter()).filter(|message| !seen.insert(message.as_str())) {
+        for message in
+            taken.flat_map(|request| request.messages.iter()).filter(|message| !seen.insert(message.as_str()))
+        {
             self.accuse(format!("{message} came again after the response to it was read"));
         }
     }

@@ -25,7 +25,6 @@ pub(super) struct Connection {
 
 /// The head of a request.
 pub(super) struct Head {
-    pub(super) text: String,
     /// From 0, over all connections.
     pub(super) number: usize,
     pub(super) content_length: usize,
@@ -72,7 +71,7 @@ impl Connection {
         let lower = text.to_ascii_lowercase();
         let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
         let content_length = length.map_or(0, |length| length.trim().parse().expect("a length"));
-        Some(Head { text, number: self.requests.fetch_add(1, Ordering::SeqCst), content_length })
+        Some(Head { number: self.requests.fetch_add(1, Ordering::SeqCst), content_length })
     }
 
     /// Reads the next request to its end.
