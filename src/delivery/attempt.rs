@@ -100,7 +100,7 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
     pub(crate) retry: Retry,
     /// The failure, where it says something about the batch or the endpoint.
-    pub(crate) failed: Option<Failed>,
+    pub(crate) failed: Option<Box<Failed>>,
 }
 
 /// The time of the next attempt at the same batch.
@@ -136,14 +136,16 @@ impl Sender {
         let request = batch.request(tries.attempt, now, timeout, tries.plain, self.counters.clone());
         let bytes = request.body.len();
         let failed = |reason: String, retry, suspicion: Option<Suspicion>| {
-            let failed = suspicion.map(|suspicion| Failed {
-                records: batch.records(),
-                bytes,
-                suspicion,
-                reason: reason.clone(),
-                status: 0,
-                response: Vec::new(),
-                named: None,
+            let failed = suspicion.map(|suspicion| {
+                Box::new(Failed {
+                    records: batch.records(),
+                    bytes,
+                    suspicion,
+                    reason: reason.clone(),
+                    status: 0,
+                    response: Vec::new(),
+                    named: None,
+                })
             });
             Step::Failed(Failure { batch: batch.id().to_owned(), reason, retry, failed })
         };
@@ -169,8 +171,9 @@ impl Sender {
             response,
             named,
         };
-        let step = |retry, failed| {
-            Step::Failed(Failure { batch: batch.id().to_owned(), reason: reason.clone(), retry, failed })
+        let step = |retry, failed: Option<Failed>| {
+            let (batch, failed) = (batch.id().to_owned(), failed.map(Box::new));
+            Step::Failed(Failure { batch, reason: reason.clone(), retry, failed })
         };
         match verdict {
             Verdict::Delivered => {
@@ -196,28 +199,14 @@ impl Sender {
                 Ok(false) => step(Retry::Backoff, Some(Failed { suspicion: Suspicion::Content, ..failed(None) })),
                 Err(error) => receipt.not_kept(&reason, &error),
             },
-            Verdict::DeliveredUpTo { records, rejection } => {
-                let first = records.min(batch.records());
-                let rejections: Vec<_> = rejection
-                    .filter(|_| first < batch.records())
-                    .map(|response| RecordRejection { record: usize::try_from(first).unwrap_or(usize::MAX), response })
-                    .into_iter()
-                    .collect();
-                let end = first + rejections.len() as u64;
-                if end == 0 {
-                    return step(Retry::Backoff, Some(failed(None)));
+            Verdict::DeliveredUpTo { records, rejection } if records > 0 || rejection.is_some() => {
+                let rejects = rejection.is_some();
+                match receipt.take_beginning(records, rejection) {
+                    Ok(true) if rejects => Step::DeliveredPartially(receipt.report(reason)),
+                    Ok(true) => Step::Delivered,
+                    Ok(false) => step(Retry::Backoff, Some(Failed { suspicion: Suspicion::Content, ..failed(None) })),
+                    Err(error) => receipt.not_kept(&reason, &error),
                 }
-                let kept = receipt.reject_some(&rejections);
-                match kept
-                    .and_then(|kept| if kept { receipt.ack_up_to(end, rejections.len() as u64) } else { Ok(false) })
-                {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        return step(Retry::Backoff, Some(Failed { suspicion: Suspicion::Content, ..failed(None) }));
-                    }
-                    Err(error) => return receipt.not_kept(&reason, &error),
-                }
-                if rejections.is_empty() { Step::Delivered } else { Step::DeliveredPartially(receipt.report(reason)) }
             }
             Verdict::Unconfirmed if tries.unconfirmed + 1 >= UNCONFIRMED_ATTEMPTS => {
                 self.counters.unconfirmed_records.add(batch.records());
@@ -226,7 +215,7 @@ impl Sender {
             }
             Verdict::Unconfirmed => step(Retry::Unconfirmed, None),
             Verdict::Retry => step(retry_after.map_or(Retry::Backoff, Retry::After), Some(failed(None))),
-            Verdict::Unreadable => step(Retry::Backoff, Some(failed(None))),
+            Verdict::Unreadable | Verdict::DeliveredUpTo { .. } => step(Retry::Backoff, Some(failed(None))),
             Verdict::Hold | Verdict::TooLarge | Verdict::Rejected => step(Retry::Hold, Some(failed(None))),
         }
     }
@@ -310,6 +299,17 @@ impl<B: Batch> Receipt<'_, B> {
         Ok(acked)
     }
 
+    /// Acknowledges the first records, and keeps the one behind them, if it is rejected, in the rejected store. False, and nothing, if
+    /// damage took others of the batch.
+    fn take_beginning(&self, records: u64, rejection: Option<String>) -> Result<bool, SpoolError> {
+        let first = records.min(self.batch.records());
+        let record = usize::try_from(first).unwrap_or(usize::MAX);
+        let rejection = rejection.filter(|_| first < self.batch.records());
+        let rejections: Vec<_> = rejection.map(|response| RecordRejection { record, response }).into_iter().collect();
+        let rejected = rejections.len() as u64;
+        Ok(self.reject_some(&rejections)? && self.ack_up_to(first + rejected, rejected)?)
+    }
+
     /// Before anybody sees that it is acknowledged.
     fn count(&self, records: u64, rejected: u64) {
         let (counters, rejected) = (&self.sender.counters, rejected.min(records));
@@ -369,7 +369,7 @@ mod tests {
                     Err(SendError::NotSent(_)) => {}
                     Err(SendError::Unreachable(_)) => request.begin().end(Outcome::Unreachable),
                     Err(SendError::Interrupted(_) | SendError::TimedOut(_)) => {
-                        request.begin().end(Outcome::Interrupted)
+                        request.begin().end(Outcome::Interrupted);
                     }
                 }
                 response
@@ -524,7 +524,7 @@ mod tests {
             response: b"why".to_vec(),
             named: None,
         };
-        assert_eq!(failed(), expected);
+        assert_eq!(*failed(), expected);
         assert_eq!(failed().suspicion, Suspicion::Size);
         assert_eq!(failed().suspicion, Suspicion::Unknown);
         assert_eq!(setup.bodies(), ["[1,2]"; 3]);

@@ -153,6 +153,15 @@ pub(crate) enum Aside<K> {
     Nothing,
 }
 
+/// The place of a control that was taken.
+#[derive(Clone, Copy, Debug)]
+enum Place<K> {
+    /// Nothing before it failed but the batch.
+    Near,
+    /// It lies behind other controls that failed alike.
+    BehindOthers(K),
+}
+
 /// A batch that failed in its place.
 #[derive(Clone, Debug)]
 struct Doubt<K> {
@@ -163,8 +172,8 @@ struct Doubt<K> {
     failures: u32,
     /// How often it failed.
     total: u32,
-    /// A control was taken since it failed: whether it lay behind others that failed alike, it itself.
-    taken: Option<Option<K>>,
+    /// A control was taken since it failed.
+    taken: Option<Place<K>>,
     /// The controls that failed alike, the nearest first.
     controls: Vec<K>,
     /// How often a control was asked for.
@@ -280,14 +289,24 @@ impl<K: Copy + Ord> Blame<K> {
         }
     }
 
-    /// Whether a batch is failing in its place: then nothing is tried aside, unless that is what the batch waits for.
-    pub(crate) fn is_in_doubt(&self) -> bool {
-        !self.doubts.is_empty() && !self.crowded
-    }
-
     /// Notes whether there was room to park a batch.
     pub(crate) fn note_room(&mut self, room: bool) {
         self.crowded = !room;
+    }
+
+    /// Has all that is parked tried now.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.suspects.values_mut().for_each(|suspect| suspect.next_at = suspect.next_at.min(now));
+    }
+
+    /// Whether a batch that is refused is cut further: not while many single records were refused and wait for the evidence to be
+    /// rejected. After that, it is judged by samples.
+    fn may_bisect(&self) -> bool {
+        let is_refused_alone = |suspect: &&Suspect<K>| {
+            suspect.failed.as_ref().is_some_and(|failed| failed.records == 1 && failed.is_refusal())
+        };
+        let waiting = self.suspects.values().filter(is_refused_alone).count();
+        waiting < MAX_REFUSALS as usize || self.refusals.1 >= MAX_REFUSALS
     }
 
     /// How many records are known to fail alone, and are tried again for long.
@@ -419,21 +438,21 @@ impl<K: Copy + Ord> Blame<K> {
         let enough = doubt.failures >= failures_before_control(failed.suspicion);
         let soon = matches!(failed.suspicion, Suspicion::Unknown | Suspicion::Time) && now - doubt.since < PATIENCE;
         let other_taken = self.taken.is_some_and(|taken| taken > doubt.first);
-        if let Some(behind) = doubt.taken.take() {
-            return self.found(failed, behind);
+        if let Some(control) = doubt.taken.take() {
+            return self.found(failed, control);
         }
         if !enough || soon {
             return slowly;
         }
         // Where there is no room, the evidence is needed that empties some.
         if other_taken && !self.crowded {
-            return self.found(failed, None);
+            return self.found(failed, Place::Near);
         }
         if let Some(control) = doubt.control(failed, unsent) {
             return Move::Control(control);
         }
         if other_taken {
-            return self.found(failed, None);
+            return self.found(failed, Place::Near);
         }
         let hopeless = failed.suspicion == Suspicion::Content || doubt.total >= FAILURES_WITHOUT_CONTROL;
         if several && hopeless && self.blind_cuts < MAX_BLIND_CUTS {
@@ -444,13 +463,16 @@ impl<K: Copy + Ord> Blame<K> {
     }
 
     /// The fault is the batch's: another record was taken while it failed.
-    fn found(&self, failed: &Failed, behind: Option<K>) -> Move<K> {
+    fn found(&self, failed: &Failed, control: Place<K>) -> Move<K> {
         let in_place = failed.suspicion == Suspicion::Content
             && failed.named.is_none()
             && failed.records > 1
-            && behind.is_none()
             && self.refusals.1.max(u32::try_from(self.suspects.len()).unwrap_or(u32::MAX)) < MAX_REFUSALS;
-        if in_place { Move::Cut } else { Move::Park(behind) }
+        match control {
+            Place::Near if in_place => Move::Cut,
+            Place::Near => Move::Park(None),
+            Place::BehindOthers(control) => Move::Park(Some(control)),
+        }
     }
 
     /// Notes that the control of a batch was taken.
@@ -459,7 +481,7 @@ impl<K: Copy + Ord> Blame<K> {
         if let Some(doubt) = self.doubts.get_mut(&key) {
             doubt.controls.retain(|failed| *failed != control);
             let behind_others = doubt.controls.iter().any(|failed| *failed < control);
-            doubt.taken = Some(behind_others.then_some(control));
+            doubt.taken = Some(if behind_others { Place::BehindOthers(control) } else { Place::Near });
         }
         Move::Confirm
     }
@@ -535,10 +557,14 @@ impl<K: Copy + Ord> Blame<K> {
         let defer_for = if self.crowded { defer_for.min(CROWDED_DEFER_FOR) } else { defer_for };
         self.suspects.retain(|key, _| parked.binary_search_by(|(parked, ..)| parked.cmp(key)).is_ok());
         let mut next: Option<(Instant, K)> = None;
+        let may_bisect = self.may_bisect();
         for (key, _, deferred) in parked {
             let suspect = self.suspects.entry(*key).or_insert_with(|| Suspect::new(now, *deferred));
             // Others decide about it.
             if suspect.samples.as_ref().is_some_and(|samples| !samples.is_empty()) {
+                continue;
+            }
+            if !may_bisect && suspect.failed.as_ref().is_some_and(|failed| failed.records > 1 && failed.is_refusal()) {
                 continue;
             }
             if next.is_none_or(|(at, _)| suspect.next_at < at) {

@@ -62,6 +62,11 @@ impl<P: Clone + Eq + Hash> Experiments<P> {
         self.blames.entry(partition.clone()).or_insert_with(|| Blame::new(strict_order))
     }
 
+    /// Has all that is parked tried now.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.blames.values_mut().for_each(|blame| blame.hurry(now));
+    }
+
     /// Notes that the batch of a task does not exist any more as it was.
     pub(super) fn forget(&mut self, task: &Task<P>) {
         if let (Some(start), Some(blame)) = (task.start, self.blames.get_mut(&task.partition)) {

@@ -205,12 +205,12 @@ fn judged(verdict: Verdict, status: u16, words: &str) -> Judgement {
     Judgement { verdict, suspicion, reason, retry_after, status, response: words.into(), outcome }
 }
 
-fn refused() -> Result<Judgement, SendError> {
-    Ok(judged(Verdict::Rejected, 400, "there is no such field"))
+fn refused() -> Judgement {
+    judged(Verdict::Rejected, 400, "there is no such field")
 }
 
-fn failed() -> Result<Judgement, SendError> {
-    Ok(judged(Verdict::Retry, 500, "internal error"))
+fn failed() -> Judgement {
+    judged(Verdict::Retry, 500, "internal error")
 }
 
 impl World {
@@ -242,8 +242,9 @@ impl World {
         self.begun.elapsed().as_secs_f64()
     }
 
-    fn outage(&self, at: f64) -> Option<How> {
-        let within = |outage: &&Outage| (outage.from..outage.from + outage.seconds).contains(&(at as u64));
+    fn outage(&self) -> Option<How> {
+        let at = self.begun.elapsed().as_secs();
+        let within = |outage: &&Outage| (outage.from..outage.from + outage.seconds).contains(&at);
         self.case.outages.iter().find(within).map(|outage| outage.how)
     }
 
@@ -253,8 +254,8 @@ impl World {
         let delivered = (all, Ok(judged(Verdict::Delivered, 200, "")));
         let soon = Duration::from_millis(20);
         let now = self.now();
-        match self.outage(now) {
-            Some(How::Refuses) => return (soon, (0, refused())),
+        match self.outage() {
+            Some(How::Refuses) => return (soon, (0, Ok(refused()))),
             Some(How::Fails) => return (soon, (0, Ok(judged(Verdict::Retry, 503, "no backend")))),
             Some(How::Forbids) => return (soon, (0, Ok(judged(Verdict::Hold, 403, "forbidden")))),
             Some(How::Unreachable) => return (soon, (0, Err(SendError::Unreachable("refused".to_owned())))),
@@ -270,10 +271,9 @@ impl World {
         }
         let first_bad = lines.iter().position(|line| line.bad);
         let said = match self.case.kind {
-            Kind::Refuses if first_bad.is_some() => (0, refused()),
-            Kind::TooLarge(_) if first_bad.is_some() => (0, refused()),
+            Kind::Refuses | Kind::TooLarge(_) if first_bad.is_some() => (0, Ok(refused())),
             Kind::TooLarge(most) if bytes > most && all > 1 => (0, Ok(judged(Verdict::TooLarge, 413, "too large"))),
-            Kind::FailsFor if first_bad.is_some() => (0, failed()),
+            Kind::FailsFor if first_bad.is_some() => (0, Ok(failed())),
             Kind::Mumbles if first_bad.is_some() => (0, Ok(judged(Verdict::Unreadable, 200, "nothing"))),
             Kind::Names if first_bad.is_some() => {
                 let bad = lines.iter().enumerate().filter(|(_, line)| line.bad);
@@ -296,15 +296,15 @@ impl World {
                     lines.iter().filter(|line| !line.bad).map(|line| line.logged).max().unwrap_or_default();
                 let oldest = lines.iter().map(|line| line.logged).min().unwrap_or_default();
                 if first_bad.is_some() || oldest + 3600 < newest.max(newest_here) {
-                    (0, refused())
+                    (0, Ok(refused()))
                 } else {
                     self.newest.insert(lines[0].key.clone(), newest.max(newest_here));
                     delivered
                 }
             }
             Kind::FailsLarge(most) if bytes > most && all > 1 => (0, Ok(judged(Verdict::Retry, 502, "bad gateway"))),
-            Kind::Coin(of_ten) if self.random.u8(..10) < of_ten => (0, failed()),
-            Kind::Shard if now < 1800.0 && lines.iter().any(|line| line.number % 4 == 0) => (0, failed()),
+            Kind::Coin(of_ten) if self.random.u8(..10) < of_ten => (0, Ok(failed())),
+            Kind::Shard if now < 1800.0 && lines.iter().any(|line| line.number % 4 == 0) => (0, Ok(failed())),
             Kind::Throttles if now < self.throttled_until => (0, Ok(judged(Verdict::Retry, 429, "slowly"))),
             Kind::Throttles => {
                 self.throttled_until = now + 1.0;
@@ -478,12 +478,12 @@ async fn drive(case: &Case, dir: &Path, link: &Link, counters: &Arc<Counters>) -
         for event in events {
             match event {
                 Event::Log { key, count, age, bad, padding } => {
-                    let mut line = || {
+                    let mut next = || {
                         numbers[key] += 1;
                         let (logged, bad) = ((20_000 + at).saturating_sub(age), random.u8(..100) < bad);
                         Line { key: KEYS[key].to_owned(), number: numbers[key], logged, bad, padding }
                     };
-                    let lines: Vec<_> = (0..count).map(|_| line()).collect();
+                    let lines: Vec<_> = (0..count).map(|_| next()).collect();
                     append(&spool, &lines);
                     logged.extend(lines);
                     control.wake();

@@ -147,6 +147,7 @@ impl Batch {
         self.partition.queue.ack_up_to(self, records)
     }
 
+    #[cfg(test)]
     /// Splits the batch in the middle: see [`Queue::cut`].
     pub(crate) fn split(&self) -> Result<(), SpoolError> {
         self.cut(&[(self.span.end - self.span.start) / 2])

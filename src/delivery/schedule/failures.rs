@@ -23,9 +23,6 @@ const NO_ROOM_DELAY: Duration = Duration::from_millis(100);
 /// The longest time until what is parked is tried again though nothing was taken since.
 const MAX_ASIDE_DELAY: Duration = Duration::from_secs(600);
 
-/// The time until what is parked is tried while a batch fails in its place.
-const IN_DOUBT_DELAY: Duration = Duration::from_secs(1);
-
 /// What failed in its place.
 impl<S: Source> Schedule<S> {
     /// Notes that the endpoint took a batch in its place.
@@ -64,7 +61,7 @@ impl<S: Source> Schedule<S> {
         hurried: bool,
     ) {
         let now = Instant::now();
-        let Some(failed) = failure.failed.clone() else {
+        let Some(failed) = failure.failed.clone().map(|failed| *failed) else {
             // Nothing was learned about the batch; or it was taken, as far as is known.
             task.tries.unconfirmed += u32::from(failure.retry == Retry::Unconfirmed);
             let held = failure.retry == Retry::Hold;
@@ -113,7 +110,7 @@ impl<S: Source> Schedule<S> {
                 // That it is too large plain says nothing.
                 match &before.failed {
                     Some(failed_before) if failed.suspicion == Suspicion::Size => {
-                        let failed_before = failed_before.clone();
+                        let failed_before = (**failed_before).clone();
                         Some((*before, failed_before))
                     }
                     _ => Some((failure, failed)),
@@ -264,7 +261,7 @@ impl<S: Source> Schedule<S> {
     }
 
     /// Ends an experiment since the delivery stops.
-    pub(super) fn give_up_experiment(&mut self, task: Task<S::Partition>) {
+    pub(super) fn give_up_experiment(&mut self, task: &Task<S::Partition>) {
         if let Purpose::Control { .. } = task.purpose {
             self.experiments.running = self.experiments.running.saturating_sub(1);
         } else {
@@ -306,10 +303,6 @@ impl<S: Source> Schedule<S> {
     ) -> Result<Box<BatchOf<S>>, Option<Step>> {
         let partition = task.partition.clone();
         self.experiments.aside.insert(partition.clone(), None);
-        if self.experiments.blames.get(&partition).is_some_and(Blame::is_in_doubt) {
-            self.postpone_aside(task.clone(), IN_DOUBT_DELAY);
-            return Err(None);
-        }
         let parked: Vec<_> = partition.parked().into_iter().map(parked).collect();
         let defer_for = self.experiments.defer_for;
         match self.experiments.blame(&partition).next_aside(&parked, defer_for, now) {
@@ -336,7 +329,7 @@ impl<S: Source> Schedule<S> {
                     task.tries.plain = batch.records() == 1;
                     Ok(batch)
                 } else {
-                    self.act_aside(&partition, batch, action, now);
+                    self.act_aside(&partition, &batch, action, now);
                     self.due.push_back(task.clone());
                     Err(None)
                 }
@@ -345,14 +338,14 @@ impl<S: Source> Schedule<S> {
     }
 
     /// Cuts or rejects a batch that is parked.
-    fn act_aside(&mut self, partition: &S::Partition, batch: Box<BatchOf<S>>, action: Action, now: Instant) {
+    fn act_aside(&mut self, partition: &S::Partition, batch: &BatchOf<S>, action: Action, now: Instant) {
         let (key, wall, sender) = (batch.start(), SystemTime::now(), self.sender.clone());
         let result = match &action {
             Action::Try => Ok(true),
             Action::Cut(points) => batch.cut(points).map(|()| true),
-            Action::Reject(failed) => sender.reject(&*batch, failed, wall).map(|()| true),
-            Action::RejectNamed(failed) => sender.reject_named(&*batch, failed, wall),
-            Action::RejectInferred(failed) => sender.reject_inferred(&*batch, failed, wall).map(|()| true),
+            Action::Reject(failed) => sender.reject(batch, failed, wall).map(|()| true),
+            Action::RejectNamed(failed) => sender.reject_named(batch, failed, wall),
+            Action::RejectInferred(failed) => sender.reject_inferred(batch, failed, wall).map(|()| true),
         };
         let delay = self.retry.slow(fastrand::f64());
         let blame = self.experiments.blame(partition);
@@ -407,7 +400,7 @@ impl<S: Source> Schedule<S> {
                 match failure.failed {
                     Some(failed) => {
                         // Each time it is as if nothing had happened: before another one is taken, it hardly makes sense.
-                        blame.aside_failed(key, failed, now, |failures| {
+                        blame.aside_failed(key, *failed, now, |failures| {
                             retry.slow(fastrand::f64()).saturating_mul(failures).min(MAX_ASIDE_DELAY)
                         });
                         batch.note_deferred(blame.deferred_for(key).as_secs());

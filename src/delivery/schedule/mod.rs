@@ -156,6 +156,7 @@ impl<S: Source> Schedule<S> {
         if std::mem::replace(&mut self.hurry, orders.hurry) != orders.hurry {
             self.due.extend(std::mem::take(&mut self.postponed).into_values());
             self.reach.hurry(now);
+            self.experiments.hurry(now);
         }
         if !orders.stopping && (self.adopt_at <= now || self.spool.may_adopt()) {
             self.spool.adopt();
@@ -196,7 +197,7 @@ impl<S: Source> Schedule<S> {
         while self.running.len() < self.max_in_flight() && !self.control.is_paused() {
             let Some(mut task) = self.next_task(now) else { return false };
             if !task.is_in_order() && orders.stopping {
-                self.give_up_experiment(task);
+                self.give_up_experiment(&task);
                 continue;
             }
             // While one request probes for all, it is one that is to be taken.
@@ -216,9 +217,9 @@ impl<S: Source> Schedule<S> {
             match taken.unwrap_or_else(|_| Err(Some(panicked("reading the spool")))) {
                 Ok(batch) => {
                     let batch = Arc::<BatchOf<S>>::from(batch);
-                    let (sender, tries, sent) = (self.sender.clone(), task.tries.clone(), batch.clone());
-                    let send = async move { sender.attempt(&*sent, &tries, SystemTime::now()).await };
-                    let handle = self.running.spawn(send);
+                    let (sender, tries, of_task) = (self.sender.clone(), task.tries.clone(), batch.clone());
+                    let attempt = async move { sender.attempt(&*of_task, &tries, SystemTime::now()).await };
+                    let handle = self.running.spawn(attempt);
                     self.in_flight.insert(handle.id(), InFlight { task, batch, begun });
                 }
                 Err(step) => {

@@ -40,7 +40,9 @@ fn a_server_that_refuses_by_the_head_and_closes_is_heard() {
 
 #[test]
 fn a_server_that_closes_without_a_word_is_said_to_have_refused_the_size() {
-    let server = Raw::start(|connection| drop(connection.head()));
+    let server = Raw::start(|connection| {
+        let _ = connection.head();
+    });
     let spool = spool_dir();
     let service = Service::simple(to(&server, &spool));
     service.log(&noise(LARGE));
