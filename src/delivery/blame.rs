@@ -26,7 +26,7 @@ use crate::transport::verdict::{Rejection, Suspicion};
 /// For at least so long a batch fails before others may overtake it, where the cause can be anything.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// After so many failures a batch is cut though there is no control.
+/// After so many failures a batch is cut though there is no control, and after twice as many though controls fail as well.
 const FAILURES_WITHOUT_CONTROL: u32 = 8;
 
 /// So often a batch is cut without a control: down to an eighth of it.
@@ -262,8 +262,9 @@ pub(crate) struct Blame<K> {
     /// There was no room to park a batch: it waits until something parked is taken or rejected.
     crowded: bool,
     noise: Noise,
-    /// The parts of batches that were cut in place and were not tried yet, and the number of the request that failed first.
-    parts: BTreeMap<K, u64>,
+    /// The parts of batches that were cut in place and were not tried yet: since when the whole failed, and the number of the request
+    /// that did first.
+    parts: BTreeMap<K, (Instant, u64)>,
     /// The batch that was cut last: its bytes, and those of its parts that were not taken yet.
     last_cut: Option<(usize, Vec<K>)>,
     /// A batch of so many bytes failed, and all of its parts were taken.
@@ -373,7 +374,7 @@ impl<K: Copy + Ord> Blame<K> {
     /// Notes that a batch of so many bytes was cut in its place, and where its parts begin.
     pub(crate) fn cut(&mut self, key: K, bytes: usize, parts: &[K]) {
         if let Some(doubt) = self.doubts.remove(&key) {
-            self.parts.extend(parts.iter().map(|part| (*part, doubt.first)));
+            self.parts.extend(parts.iter().map(|part| (*part, (doubt.since, doubt.first))));
         }
         self.last_cut = Some((bytes, parts.to_vec()));
     }
@@ -406,10 +407,10 @@ impl<K: Copy + Ord> Blame<K> {
             self.note_failed();
         }
         self.last_cut.take_if(|(_, parts)| parts.contains(&key));
-        let begun = self.parts.remove(&key).unwrap_or(begun);
+        let (since, first) = self.parts.remove(&key).unwrap_or((now, begun));
         let doubt = self.doubts.entry(key).or_insert_with(|| Doubt {
-            since: now,
-            first: begun,
+            since,
+            first,
             failures: 0,
             total: 0,
             taken: None,
@@ -448,14 +449,19 @@ impl<K: Copy + Ord> Blame<K> {
         if other_taken && !self.crowded {
             return self.found(failed, Place::Near);
         }
+        // Smaller parts may fare better; the endpoint may have stored the whole, so that it comes late.
+        let may_be_cut = several && self.blind_cuts < MAX_BLIND_CUTS;
+        if may_be_cut && doubt.total >= 2 * FAILURES_WITHOUT_CONTROL {
+            self.blind_cuts += 1;
+            return Move::Cut;
+        }
         if let Some(control) = doubt.control(failed, unsent) {
             return Move::Control(control);
         }
         if other_taken {
             return self.found(failed, Place::Near);
         }
-        let hopeless = failed.suspicion == Suspicion::Content || doubt.total >= FAILURES_WITHOUT_CONTROL;
-        if several && hopeless && self.blind_cuts < MAX_BLIND_CUTS {
+        if may_be_cut && (failed.suspicion == Suspicion::Content || doubt.total >= FAILURES_WITHOUT_CONTROL) {
             self.blind_cuts += 1;
             return Move::Cut;
         }
@@ -564,11 +570,14 @@ impl<K: Copy + Ord> Blame<K> {
             if suspect.samples.as_ref().is_some_and(|samples| !samples.is_empty()) {
                 continue;
             }
-            if !may_bisect && suspect.failed.as_ref().is_some_and(|failed| failed.records > 1 && failed.is_refusal()) {
+            let is_to_be_cut = |failed: &Failed| failed.records > 1 && failed.is_refusal() && failed.named.is_none();
+            if !may_bisect && suspect.failed.as_ref().is_some_and(is_to_be_cut) {
                 continue;
             }
-            if next.is_none_or(|(at, _)| suspect.next_at < at) {
-                next = Some((suspect.next_at, *key));
+            // The first of those that are due: the parts of one batch before another batch.
+            let at = suspect.next_at.max(now);
+            if next.is_none_or(|(earliest, _)| at < earliest) {
+                next = Some((at, *key));
             }
         }
         match next {
@@ -585,12 +594,13 @@ impl<K: Copy + Ord> Blame<K> {
         if suspect.samples.is_some() {
             return Action::RejectInferred(failed.clone());
         }
-        if failed.named.is_some() && suspect.failed_at.is_none() && suspect.evidence >= EVIDENCE_TO_REJECT {
-            return Action::RejectNamed(failed.clone());
+        let sure = suspect.failed_at.is_none() && suspect.evidence >= EVIDENCE_TO_REJECT;
+        if failed.named.is_some() {
+            return if sure { Action::RejectNamed(failed.clone()) } else { Action::Try };
         }
         if failed.records > 1 {
             // To cut does no harm where the endpoint has nothing of it.
-            let weak = suspect.preceded && (failed.is_refusal() || suspect.failures >= FAILURES_WITHOUT_CONTROL);
+            let weak = (suspect.preceded && failed.is_refusal()) || suspect.failures >= FAILURES_WITHOUT_CONTROL;
             if suspect.evidence < EVIDENCE_TO_CUT && !weak {
                 return Action::Try;
             }
@@ -601,7 +611,6 @@ impl<K: Copy + Ord> Blame<K> {
                 && self.refusals.0 == failed.signature();
             return Action::Cut(if sampled { vec![1, middle, middle + 1, last] } else { vec![middle] });
         }
-        let sure = suspect.failed_at.is_none() && suspect.evidence >= EVIDENCE_TO_REJECT;
         let waited = suspect.deferred >= defer_for && suspect.sandwiches >= MIN_DEFERRED_FAILURES;
         // What has no words is given up for others first.
         let waited = waited || (self.crowded && failed.suspicion == Suspicion::Unreadable);
@@ -637,7 +646,7 @@ impl<K: Copy + Ord> Blame<K> {
         }
         suspect.failures = suspect.failures.saturating_add(1);
         (suspect.failed_at, suspect.preceded) = (Some(clock), preceded);
-        let can_be_cut = failed.records > 1 && failed.is_refusal() && preceded;
+        let can_be_cut = failed.records > 1 && failed.is_refusal() && failed.named.is_none() && preceded;
         suspect.failed = Some(failed);
         let delay = match (can_be_cut, suspect.is_deferred()) {
             (true, _) => Duration::ZERO,

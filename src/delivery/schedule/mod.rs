@@ -435,9 +435,10 @@ impl<S: Source> Schedule<S> {
                 draw(backoff)
             }
         };
+        let is_flushing = self.control.orders().flushing > 0;
         let ease = |backoff: &mut Backoff| {
             backoff.succeeded(&policy, &curve);
-            draw(backoff)
+            if is_flushing { now } else { draw(backoff) }
         };
         match step {
             Step::Failed(Failure { retry: Retry::Unreachable, .. }) => self.reach.unreachable(now, raise(false)),

@@ -316,6 +316,6 @@ fn a_throttle_rejects_nothing_and_is_asked_little() {
     stored.sort();
     assert_eq!(stored, expected);
     assert_eq!((stats.rejected_records, stats.probed_records), (0, 0), "{stats:?}");
-    // One request probes for all: 8 are taken, and each is told to wait a few times at most.
-    assert!(stats.requests < 8 * 4, "{stats:?}");
+    // The first eight come at once; from then on one request probes for all.
+    assert!(stats.requests < 8 * 5, "{stats:?}");
 }

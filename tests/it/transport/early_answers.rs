@@ -194,7 +194,7 @@ fn a_413_in_the_middle_of_a_large_request_is_seen_and_the_batch_is_split() {
 fn a_retry_after_in_the_middle_of_a_large_request_is_heeded() {
     for authority in authorities() {
         let authority = authority.as_ref();
-        let server = refuses_after_the_head(authority, 429, "connection: close\r\nretry-after: 0\r\n", 5);
+        let server = refuses_after_the_head(authority, 429, "connection: close\r\nretry-after: 0\r\n", 1);
         let spool = spool_dir();
         // Without the response there is no retry in this test, but one at once. After more failures others are tried.
         let service = Service::batch(large_batches(&server, authority, &spool).with_retry_policy(patient()));
