@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::delivery::attempt::Tries;
 use crate::transport::verdict::{Rejection, Suspicion};
 
 /// For at least so long a batch fails before others may overtake it, where the cause can be anything.
@@ -39,6 +40,9 @@ const ROUNDS_PER_NEW_CONTROL: u32 = 8;
 /// After so many single refusals in a row for the same reason, whole batches are judged by their first, middle and last record.
 /// Nothing is cut in place any more then.
 const MAX_REFUSALS: u32 = 32;
+
+/// Once there are so many pieces of parked batches, none is cut any more.
+const MAX_PIECES: usize = 128;
 
 /// A batch with fewer records is not judged by samples.
 const MIN_SAMPLED: u64 = 8;
@@ -197,6 +201,10 @@ struct Suspect<K> {
     /// How long it has been deferred, and since when that is not counted yet.
     deferred: Duration,
     counted_at: Instant,
+    /// It is not tried before that time: so the endpoint asked.
+    not_before: Option<Instant>,
+    /// How its next attempt is made.
+    tries: Tries,
     /// The samples on which it depends whether it is rejected; empty once all of them were.
     samples: Option<Vec<K>>,
 }
@@ -213,6 +221,8 @@ impl<K> Suspect<K> {
             next_at: now,
             deferred,
             counted_at: now,
+            not_before: None,
+            tries: Tries::default(),
             samples: None,
         }
     }
@@ -248,7 +258,7 @@ pub(crate) type Parked<K> = (K, u64, Duration);
 #[derive(Clone, Debug)]
 pub(crate) struct Blame<K> {
     strict_order: bool,
-    /// How many requests began.
+    /// The number of the latest request that began.
     clock: u64,
     /// The number of the latest request that was taken.
     taken: Option<u64>,
@@ -259,8 +269,10 @@ pub(crate) struct Blame<K> {
     /// How many records were rejected in a row, and why.
     refusals: (String, u32),
     blind_cuts: u32,
-    /// There was no room to park a batch: it waits until something parked is taken or rejected.
-    crowded: bool,
+    /// The batch for which there was no room to be parked: it waits until something parked is taken or rejected.
+    crowded: Option<K>,
+    /// How many batches are parked.
+    pieces: usize,
     noise: Noise,
     /// The parts of batches that were cut in place and were not tried yet: since when the whole failed, and the number of the request
     /// that did first.
@@ -272,17 +284,19 @@ pub(crate) struct Blame<K> {
 }
 
 impl<K: Copy + Ord> Blame<K> {
-    pub(crate) fn new(strict_order: bool) -> Self {
+    /// `clock` is the number of the latest request of the process.
+    pub(crate) fn new(strict_order: bool, clock: u64) -> Self {
         Self {
             strict_order,
-            clock: 0,
+            clock,
             taken: None,
             well: false,
             doubts: BTreeMap::new(),
             suspects: BTreeMap::new(),
             refusals: (String::new(), 0),
             blind_cuts: 0,
-            crowded: false,
+            crowded: None,
+            pieces: 0,
             noise: Noise(Noise::LEAST),
             parts: BTreeMap::new(),
             last_cut: None,
@@ -290,9 +304,9 @@ impl<K: Copy + Ord> Blame<K> {
         }
     }
 
-    /// Notes whether there was room to park a batch.
-    pub(crate) fn note_room(&mut self, room: bool) {
-        self.crowded = !room;
+    /// Notes that there was no room to park a batch.
+    pub(crate) fn note_crowded(&mut self, key: K) {
+        self.crowded = Some(key);
     }
 
     /// Has all that is parked tried now.
@@ -315,10 +329,9 @@ impl<K: Copy + Ord> Blame<K> {
         self.suspects.values().filter(|suspect| suspect.is_deferred()).count()
     }
 
-    /// The number of a request that begins.
-    pub(crate) fn begin(&mut self) -> u64 {
-        self.clock += 1;
-        self.clock
+    /// Notes the number of a request that begins.
+    pub(crate) fn begin(&mut self, request: u64) {
+        self.clock = request;
     }
 
     /// Notes that the endpoint took something of the partition with the request of this number.
@@ -365,6 +378,7 @@ impl<K: Copy + Ord> Blame<K> {
         if self.too_large.is_some_and(|too_large| bytes >= too_large) {
             self.too_large = None;
         }
+        self.crowded.take_if(|crowded| *crowded == key);
         self.parts = self.parts.split_off(&key);
         self.parts.remove(&key);
         self.note_part_taken(key);
@@ -403,7 +417,7 @@ impl<K: Copy + Ord> Blame<K> {
     /// Notes that a batch failed.
     pub(crate) fn failed(&mut self, key: K, failed: &Failed, begun: u64, unsent: Unsent, now: Instant) -> Move<K> {
         // One that waits for room is known to be to blame.
-        if !self.crowded {
+        if self.crowded != Some(key) {
             self.note_failed();
         }
         self.last_cut.take_if(|(_, parts)| parts.contains(&key));
@@ -446,7 +460,7 @@ impl<K: Copy + Ord> Blame<K> {
             return slowly;
         }
         // Where there is no room, the evidence is needed that empties some.
-        if other_taken && !self.crowded {
+        if other_taken && self.crowded != Some(key) {
             return self.found(failed, Place::Near);
         }
         // Smaller parts may fare better; the endpoint may have stored the whole, so that it comes late.
@@ -560,7 +574,13 @@ impl<K: Copy + Ord> Blame<K> {
 
     /// The next step aside, among the batches that the spool has parked, in order.
     pub(crate) fn next_aside(&mut self, parked: &[Parked<K>], defer_for: Duration, now: Instant) -> Aside<K> {
-        let defer_for = if self.crowded { defer_for.min(CROWDED_DEFER_FOR) } else { defer_for };
+        self.pieces = parked.len();
+        let defer_for = if self.crowded.is_some() { defer_for.min(CROWDED_DEFER_FOR) } else { defer_for };
+        let is_parked = |key: &K| parked.binary_search_by(|(parked, ..)| parked.cmp(key)).is_ok();
+        for suspect in self.suspects.values_mut() {
+            // A sample that was evicted says nothing.
+            suspect.samples.take_if(|samples| !samples.iter().all(is_parked));
+        }
         self.suspects.retain(|key, _| parked.binary_search_by(|(parked, ..)| parked.cmp(key)).is_ok());
         let mut next: Option<(Instant, K)> = None;
         let may_bisect = self.may_bisect();
@@ -575,7 +595,7 @@ impl<K: Copy + Ord> Blame<K> {
                 continue;
             }
             // The first of those that are due: the parts of one batch before another batch.
-            let at = suspect.next_at.max(now);
+            let at = suspect.next_at.max(suspect.not_before.unwrap_or(now)).max(now);
             if next.is_none_or(|(earliest, _)| at < earliest) {
                 next = Some((at, *key));
             }
@@ -601,7 +621,7 @@ impl<K: Copy + Ord> Blame<K> {
         if failed.records > 1 {
             // To cut does no harm where the endpoint has nothing of it.
             let weak = (suspect.preceded && failed.is_refusal()) || suspect.failures >= FAILURES_WITHOUT_CONTROL;
-            if suspect.evidence < EVIDENCE_TO_CUT && !weak {
+            if (suspect.evidence < EVIDENCE_TO_CUT && !weak) || self.pieces >= MAX_PIECES {
                 return Action::Try;
             }
             let (middle, last) = (failed.records / 2, failed.records - 1);
@@ -613,7 +633,7 @@ impl<K: Copy + Ord> Blame<K> {
         }
         let waited = suspect.deferred >= defer_for && suspect.sandwiches >= MIN_DEFERRED_FAILURES;
         // What has no words is given up for others first.
-        let waited = waited || (self.crowded && failed.suspicion == Suspicion::Unreadable);
+        let waited = waited || (self.crowded.is_some() && failed.suspicion == Suspicion::Unreadable);
         match failed.suspicion {
             Suspicion::Content | Suspicion::Size if sure => Action::Reject(failed.clone()),
             Suspicion::Load => Action::Try,
@@ -626,6 +646,7 @@ impl<K: Copy + Ord> Blame<K> {
     pub(crate) fn aside_taken(&mut self, key: K, begun: u64, now: Instant) {
         self.suspects.remove(&key);
         self.refusals.1 = 0;
+        self.crowded = None;
         self.note_part_taken(key);
         // What depends on it as a sample is judged by itself.
         for suspect in self.suspects.values_mut() {
@@ -646,7 +667,8 @@ impl<K: Copy + Ord> Blame<K> {
         }
         suspect.failures = suspect.failures.saturating_add(1);
         (suspect.failed_at, suspect.preceded) = (Some(clock), preceded);
-        let can_be_cut = failed.records > 1 && failed.is_refusal() && failed.named.is_none() && preceded;
+        let can_be_cut =
+            failed.records > 1 && failed.is_refusal() && failed.named.is_none() && preceded && self.pieces < MAX_PIECES;
         suspect.failed = Some(failed);
         let delay = match (can_be_cut, suspect.is_deferred()) {
             (true, _) => Duration::ZERO,
@@ -682,14 +704,40 @@ impl<K: Copy + Ord> Blame<K> {
     /// Notes that a parked batch of one record is rejected.
     pub(crate) fn aside_rejected(&mut self, key: K, failed: &Failed) {
         self.suspects.remove(&key);
-        for samples in self.suspects.values_mut().filter_map(|suspect| suspect.samples.as_mut()) {
-            samples.retain(|sample| *sample != key);
-        }
+        self.crowded = None;
         let signature = failed.signature();
+        for suspect in self.suspects.values_mut() {
+            let Some(samples) = suspect.samples.as_mut().filter(|samples| samples.contains(&key)) else { continue };
+            let alike = suspect.failed.as_ref().is_some_and(|whole| whole.signature() == signature);
+            if alike && failed.is_refusal() {
+                samples.retain(|sample| *sample != key);
+            } else {
+                suspect.samples = None;
+            }
+        }
         if self.refusals.0 == signature {
             self.refusals.1 = self.refusals.1.saturating_add(1);
         } else {
             self.refusals = (signature, 1);
+        }
+    }
+
+    /// How the next attempt at a parked batch is made.
+    pub(crate) fn aside_tries(&mut self, key: K) -> Option<&mut Tries> {
+        self.suspects.get_mut(&key).map(|suspect| &mut suspect.tries)
+    }
+
+    /// Has a parked batch left alone until a time, whatever is taken.
+    pub(crate) fn aside_not_before(&mut self, key: K, at: Instant) {
+        if let Some(suspect) = self.suspects.get_mut(&key) {
+            suspect.not_before = Some(at);
+        }
+    }
+
+    /// Notes that the records of a parked batch cannot be rejected by name.
+    pub(crate) fn aside_unnamed(&mut self, key: K) {
+        if let Some(failed) = self.suspects.get_mut(&key).and_then(|suspect| suspect.failed.as_mut()) {
+            failed.named = None;
         }
     }
 
@@ -700,7 +748,7 @@ impl<K: Copy + Ord> Blame<K> {
 
     /// Whether there is nothing to remember.
     pub(crate) fn is_idle(&self) -> bool {
-        self.doubts.is_empty() && self.suspects.is_empty() && self.parts.is_empty() && self.too_large.is_none()
+        self.doubts.is_empty() && self.suspects.is_empty()
     }
 }
 
@@ -726,28 +774,40 @@ mod tests {
     /// A partition whose batches begin at the records of these numbers.
     struct Setup {
         blame: Blame<u64>,
+        requests: u64,
         now: Instant,
         unsent: Unsent,
     }
 
     impl Setup {
         fn new() -> Self {
-            Self { blame: Blame::new(false), now: Instant::now(), unsent: Unsent { before: 0, behind: 10_000 } }
+            Self {
+                blame: Blame::new(false, 0),
+                requests: 0,
+                now: Instant::now(),
+                unsent: Unsent { before: 0, behind: 10_000 },
+            }
+        }
+
+        fn begin(&mut self) -> u64 {
+            self.requests += 1;
+            self.blame.begin(self.requests);
+            self.requests
         }
 
         fn fail(&mut self, key: u64, suspicion: Suspicion, records: u64) -> Move<u64> {
             self.now += 2 * SECOND;
-            let begun = self.blame.begin();
+            let begun = self.begin();
             self.blame.failed(key, &failed(suspicion, records), begun, self.unsent, self.now)
         }
 
         fn take(&mut self, key: u64) {
-            let begun = self.blame.begin();
+            let begun = self.begin();
             self.blame.taken(key, 1000, begun, self.now);
         }
 
         fn take_control(&mut self, of: u64, control: u64) -> Move<u64> {
-            let begun = self.blame.begin();
+            let begun = self.begin();
             self.blame.control_taken(of, control, begun, self.now)
         }
 
@@ -762,7 +822,7 @@ mod tests {
         }
 
         fn fail_aside(&mut self, key: u64, suspicion: Suspicion, records: u64) {
-            self.blame.begin();
+            self.begin();
             self.blame.aside_failed(key, failed(suspicion, records), self.now, |_| SECOND);
         }
     }
@@ -808,7 +868,7 @@ mod tests {
         let mut setup = Setup::new();
         setup.take(1);
         setup.blame.parked(7, setup.now);
-        let before = setup.blame.begin();
+        let before = setup.begin();
         setup.fail_aside(7, Suspicion::Content, 1);
         setup.blame.taken(8, 1000, before, setup.now);
         setup.now += SECOND;
@@ -981,7 +1041,7 @@ mod tests {
         assert_eq!(setup.aside(&[(0, 100)]), Aside::Do(0, Action::Cut(vec![50])));
         setup.blame.aside_cut(0, 100_000, &[0, 50], setup.now);
         for part in [0, 50] {
-            let begun = setup.blame.begin();
+            let begun = setup.begin();
             setup.blame.aside_taken(part, begun, setup.now);
         }
         assert_eq!(setup.fail(300, Suspicion::Unknown, 100), Move::Cut);
@@ -1000,7 +1060,7 @@ mod tests {
 
     #[test]
     fn with_a_strict_order_there_is_no_control() {
-        let mut setup = Setup { blame: Blame::new(true), ..Setup::new() };
+        let mut setup = Setup { blame: Blame::new(true, 0), ..Setup::new() };
         for _ in 0..20 {
             assert_eq!(setup.fail(0, Suspicion::Unknown, 100), Move::Retry);
         }

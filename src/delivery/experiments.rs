@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use crate::delivery::blame::Blame;
 use crate::delivery::gzip::GzipHealth;
 use crate::delivery::health::Ticket;
-use crate::delivery::task::Task;
 use crate::spool::BatchStart;
 
 /// The most experiments that are in flight; while nothing was taken for a while, one probes for all.
@@ -19,7 +18,9 @@ const TAKEN_LATELY: Duration = Duration::from_secs(10);
 
 /// The experiments of all partitions.
 pub(super) struct Experiments<P> {
-    pub(super) strict_order: bool,
+    /// How many requests began.
+    clock: u64,
+    strict_order: bool,
     pub(super) defer_for: Duration,
     /// Of each partition in which something fails, or did.
     pub(super) blames: HashMap<P, Blame<BatchStart>>,
@@ -37,6 +38,7 @@ pub(super) struct Experiments<P> {
 impl<P: Clone + Eq + Hash> Experiments<P> {
     pub(super) fn new(strict_order: bool, defer_for: Duration) -> Self {
         Self {
+            clock: 0,
             strict_order,
             defer_for,
             blames: HashMap::new(),
@@ -49,17 +51,18 @@ impl<P: Clone + Eq + Hash> Experiments<P> {
         }
     }
 
-    /// The number of a request of a partition that begins; zero while nothing fails there.
+    /// The number of a request of a partition that begins.
     pub(super) fn begin(&mut self, partition: &P) -> u64 {
-        if self.blames.is_empty() {
-            return 0;
+        self.clock += 1;
+        if let Some(blame) = self.blames.get_mut(partition) {
+            blame.begin(self.clock);
         }
-        self.blames.get_mut(partition).map_or(0, Blame::begin)
+        self.clock
     }
 
     pub(super) fn blame(&mut self, partition: &P) -> &mut Blame<BatchStart> {
-        let strict_order = self.strict_order;
-        self.blames.entry(partition.clone()).or_insert_with(|| Blame::new(strict_order))
+        let (strict_order, clock) = (self.strict_order, self.clock);
+        self.blames.entry(partition.clone()).or_insert_with(|| Blame::new(strict_order, clock))
     }
 
     /// Has all that is parked tried now.
@@ -67,10 +70,11 @@ impl<P: Clone + Eq + Hash> Experiments<P> {
         self.blames.values_mut().for_each(|blame| blame.hurry(now));
     }
 
-    /// Notes that the batch of a task does not exist any more as it was.
-    pub(super) fn forget(&mut self, task: &Task<P>) {
-        if let (Some(start), Some(blame)) = (task.start, self.blames.get_mut(&task.partition)) {
+    /// Notes that a batch does not exist any more as it was.
+    pub(super) fn forget(&mut self, partition: &P, batch: Option<BatchStart>) {
+        if let (Some(start), Some(blame)) = (batch, self.blames.get_mut(partition)) {
             blame.forget(start);
+            self.tidy(partition);
         }
     }
 

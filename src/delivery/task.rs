@@ -45,6 +45,14 @@ impl<P: Partition> Task<P> {
         matches!(self.purpose, Purpose::InOrder)
     }
 
+    /// How the next request is made. A control has an attempt of its own: plain, and at once taken for what its status says.
+    pub(crate) fn next_try(&self) -> Tries {
+        match self.purpose {
+            Purpose::Control { .. } => Tries::of_control(),
+            Purpose::InOrder | Purpose::Aside => self.tries.clone(),
+        }
+    }
+
     /// Takes its batch, or returns the step that stands for there being none. `force` does not linger.
     pub(crate) fn take(&mut self, now: SystemTime, force: bool) -> Result<Box<P::Batch>, Step> {
         let next = self.partition.next(self.start, now, force || self.lingered);

@@ -397,7 +397,8 @@ impl LogExporterBuilder {
     ///
     /// Otherwise a record from behind is sent where a batch keeps failing, to find out whether the batch or the endpoint is to
     /// blame, and what keeps failing while others are taken is sent later than those. With this, a batch that the endpoint
-    /// refuses holds up its partition until it is taken, expires or is evicted; only records that a response names are rejected.
+    /// refuses holds up its partition until it is taken, expires or is evicted; only records are rejected that a response names while it
+    /// takes others of their batch.
     ///
     /// # Examples
     ///

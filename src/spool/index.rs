@@ -50,9 +50,11 @@ impl Partition {
         self.lanes.values().find_map(|lane| Some((lane, lane.first_flowing()?)))
     }
 
-    /// The lane that is delivered now: the first that may be read and has anything that flows.
+    /// The lane that is delivered now: the first that may be read and has a batch in flight or one that may be given out. Where
+    /// what is parked has left too many gaps, nothing is given out until they close.
     fn current(&self, readable: &Readable) -> Option<&Lane> {
-        let may_be = |lane: &&Lane| lane.first_flowing().is_some() && !readable.held.contains(&lane.id.segment);
+        let flows = |lane: &Lane| lane.in_flight().0 > 0 || lane.has_more();
+        let may_be = |lane: &&Lane| flows(lane) && !readable.held.contains(&lane.id.segment);
         self.lanes.values().find(may_be).filter(|lane| readable.is_before_barrier(lane.id.segment))
     }
 

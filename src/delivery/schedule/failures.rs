@@ -18,7 +18,7 @@ use crate::spool::BatchStart;
 use crate::transport::verdict::Suspicion;
 
 /// The time until an experiment is tried again that had no room.
-const NO_ROOM_DELAY: Duration = Duration::from_millis(100);
+const NO_ROOM_DELAY: Duration = Duration::from_secs(1);
 
 /// The longest time until what is parked is tried again though nothing was taken since.
 const MAX_ASIDE_DELAY: Duration = Duration::from_secs(600);
@@ -83,13 +83,6 @@ impl<S: Source> Schedule<S> {
             let delay = if hurried { Duration::ZERO } else { self.delay(&task, failure.retry, begun.random) };
             return self.retry(task, delay);
         }
-        if self.experiments.strict_order
-            && failed.named.is_some()
-            && self.sender.reject_named(&*batch, &failed, SystemTime::now()).is_ok_and(|rejected| rejected)
-        {
-            self.report_rejection(&Report { batch: failure.batch, reason: failure.reason });
-            return self.flow_on(task, begun.random, hurried);
-        }
         let blame = self.experiments.blame(&task.partition);
         let unsent = unsent(&task.partition, blame, batch.start());
         let next = blame.failed(batch.start(), &failed, begun.request, unsent, now);
@@ -107,6 +100,12 @@ impl<S: Source> Schedule<S> {
             Compressed::Tried => Some((failure, failed)),
             Compressed::Trying(before) => {
                 task.tries.plain = false;
+                if matches!(failed.suspicion, Suspicion::Load | Suspicion::Time | Suspicion::Unknown)
+                    && before.failed.as_ref().is_some_and(|before| before.suspicion != failed.suspicion)
+                {
+                    // Something else came in between.
+                    task.tries.compressed = Compressed::Untried;
+                }
                 // That it is too large plain says nothing.
                 match &before.failed {
                     Some(failed_before) if failed.suspicion == Suspicion::Size => {
@@ -174,9 +173,8 @@ impl<S: Source> Schedule<S> {
             }
             (Move::Park(behind), Some(batch)) => {
                 let partition = task.partition.clone();
-                let room = batch.park();
-                self.experiments.blame(&partition).note_room(room);
-                if !room {
+                if !batch.park() {
+                    self.experiments.blame(&partition).note_crowded(batch.start());
                     self.try_aside(&partition);
                     return self.hold(task, failure, hurried);
                 }
@@ -321,7 +319,8 @@ impl<S: Source> Schedule<S> {
             }
             Aside::Do(at, action) => {
                 task.start = Some(at);
-                task.tries = Tries::default();
+                let tries = self.experiments.blame(&partition).aside_tries(at).map(|tries| tries.clone());
+                task.tries = tries.unwrap_or_default();
                 let batch = task.take_aside(at, SystemTime::now()).map_err(Some)?;
                 if action == Action::Try {
                     self.experiments.running += 1;
@@ -361,8 +360,9 @@ impl<S: Source> Schedule<S> {
                 self.report_rejection(&report);
             }
             (Ok(_), _) => {
+                // Damage took others of the batch: which they are is found out by cutting it.
                 batch.park();
-                blame.aside_unknown(key, now, delay);
+                blame.aside_unnamed(key);
             }
             (Err(error), _) => {
                 batch.park();
@@ -395,9 +395,21 @@ impl<S: Source> Schedule<S> {
             }
             (Step::Failed(failure), Some(batch)) => {
                 self.sender.counters.set_last_error(failure.reason.clone());
-                let slowly = self.delay(&task, failure.retry, begun.random);
+                let slowly = retry.slow(begun.random);
+                let mut tries = task.tries.clone();
+                tries.attempt = tries.attempt.saturating_add(1);
+                tries.unconfirmed += u32::from(failure.retry == Retry::Unconfirmed);
+                let timed_out = failure.failed.as_ref().is_some_and(|failed| failed.suspicion == Suspicion::Time);
+                let has_more_time = timed_out && self.lengthen(&mut tries);
                 let blame = self.experiments.blame(&partition);
-                match failure.failed {
+                if let Some(of_suspect) = blame.aside_tries(key) {
+                    *of_suspect = tries;
+                }
+                if let Retry::After(asked) = failure.retry {
+                    let asked = asked.min(retry.max_retry_after);
+                    blame.aside_not_before(key, now + asked + asked.mul_f64(begun.random / 4.0));
+                }
+                match failure.failed.filter(|_| !has_more_time) {
                     Some(failed) => {
                         // Each time it is as if nothing had happened: before another one is taken, it hardly makes sense.
                         blame.aside_failed(key, *failed, now, |failures| {

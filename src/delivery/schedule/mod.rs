@@ -217,7 +217,7 @@ impl<S: Source> Schedule<S> {
             match taken.unwrap_or_else(|_| Err(Some(panicked("reading the spool")))) {
                 Ok(batch) => {
                     let batch = Arc::<BatchOf<S>>::from(batch);
-                    let (sender, tries, of_task) = (self.sender.clone(), task.tries.clone(), batch.clone());
+                    let (sender, tries, of_task) = (self.sender.clone(), task.next_try(), batch.clone());
                     let attempt = async move { sender.attempt(&*of_task, &tries, SystemTime::now()).await };
                     let handle = self.running.spawn(attempt);
                     self.in_flight.insert(handle.id(), InFlight { task, batch, begun });
@@ -241,9 +241,16 @@ impl<S: Source> Schedule<S> {
         now: Instant,
         force: bool,
     ) -> Result<Box<BatchOf<S>>, Option<Step>> {
-        let wall = SystemTime::now();
+        let (wall, before) = (SystemTime::now(), task.start);
         let batch = match &task.purpose {
-            Purpose::InOrder => task.take(wall, force).map_err(Some)?,
+            Purpose::InOrder => {
+                let batch = task.take(wall, force).map_err(Some)?;
+                if task.start != before {
+                    // What it failed with is gone: evicted, for example.
+                    self.experiments.forget(&task.partition, before);
+                }
+                batch
+            }
             Purpose::Control { control, .. } => task.take_control(*control, wall).map_err(Some)?,
             Purpose::Aside => self.take_aside(task, now)?,
         };
@@ -310,7 +317,8 @@ impl<S: Source> Schedule<S> {
         if task.lingered {
             self.partitions.set_lingering(&task.partition, None);
         }
-        if !matches!((&task.purpose, &step), (Purpose::Aside, Step::Failed(_))) {
+        let says_little = |step: &Step| matches!(step, Step::Failed(failure) if failure.retry != Retry::Unreachable);
+        if !(matches!(task.purpose, Purpose::Aside) && says_little(&step)) {
             self.note_reach(&task.partition, &step, begun.random, hurried);
         }
         match &step {
@@ -335,8 +343,9 @@ impl<S: Source> Schedule<S> {
     ) {
         match step {
             Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) | Step::Empty => {
-                if let Some(batch) = &batch {
-                    self.note_taken(&task, batch, begun);
+                match &batch {
+                    Some(batch) => self.note_taken(&task, batch, begun),
+                    None => self.experiments.forget(&task.partition, task.start),
                 }
                 self.flow_on(task, begun.random, hurried);
             }
@@ -347,7 +356,7 @@ impl<S: Source> Schedule<S> {
                 self.partitions.set_lingering(&partition, Some(ticket));
             }
             Step::Linger(_) | Step::Skipped => {
-                self.experiments.forget(&task);
+                self.experiments.forget(&task.partition, task.start);
                 self.due.push_back(Task { lingered: false, ..task });
             }
             Step::Failed(failure) => {
