@@ -16,7 +16,7 @@
 //! - A record that the endpoint fails for, without refusing it, is deferred: tried again every ten minutes for a long time.
 //! - What the endpoint refuses in so many words is cut in place, which keeps the order; anything else aside, since it is slow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -41,7 +41,7 @@ const ROUNDS_PER_NEW_CONTROL: u32 = 8;
 /// Nothing is cut in place any more then.
 const MAX_REFUSALS: u32 = 32;
 
-/// Once there are so many pieces of parked batches, none is cut any more.
+/// Once there are so many pieces of parked batches, only the first of several records is cut.
 const MAX_PIECES: usize = 128;
 
 /// A batch with fewer records is not judged by samples.
@@ -269,10 +269,11 @@ pub(crate) struct Blame<K> {
     /// How many records were rejected in a row, and why.
     refusals: (String, u32),
     blind_cuts: u32,
-    /// The batch for which there was no room to be parked: it waits until something parked is taken or rejected.
-    crowded: Option<K>,
-    /// How many batches are parked.
+    /// The batches for which there was no room to be parked: they wait until something parked is taken or rejected.
+    crowded: BTreeSet<K>,
+    /// How many batches are parked, and the first of them that has several records.
     pieces: usize,
+    first_piece: Option<K>,
     noise: Noise,
     /// The parts of batches that were cut in place and were not tried yet: since when the whole failed, and the number of the request
     /// that did first.
@@ -295,8 +296,9 @@ impl<K: Copy + Ord> Blame<K> {
             suspects: BTreeMap::new(),
             refusals: (String::new(), 0),
             blind_cuts: 0,
-            crowded: None,
+            crowded: BTreeSet::new(),
             pieces: 0,
+            first_piece: None,
             noise: Noise(Noise::LEAST),
             parts: BTreeMap::new(),
             last_cut: None,
@@ -306,12 +308,17 @@ impl<K: Copy + Ord> Blame<K> {
 
     /// Notes that there was no room to park a batch.
     pub(crate) fn note_crowded(&mut self, key: K) {
-        self.crowded = Some(key);
+        self.crowded.insert(key);
     }
 
     /// Has all that is parked tried now.
     pub(crate) fn hurry(&mut self, now: Instant) {
         self.suspects.values_mut().for_each(|suspect| suspect.next_at = suspect.next_at.min(now));
+    }
+
+    /// Whether a parked batch may be cut: while there are few pieces, else the first only.
+    fn has_room_for_parts(&self, key: K) -> bool {
+        self.pieces < MAX_PIECES || self.first_piece.is_none_or(|first| key <= first)
     }
 
     /// Whether a batch that is refused is cut further: not while many single records were refused and wait for the evidence to be
@@ -378,7 +385,7 @@ impl<K: Copy + Ord> Blame<K> {
         if self.too_large.is_some_and(|too_large| bytes >= too_large) {
             self.too_large = None;
         }
-        self.crowded.take_if(|crowded| *crowded == key);
+        self.crowded.remove(&key);
         self.parts = self.parts.split_off(&key);
         self.parts.remove(&key);
         self.note_part_taken(key);
@@ -417,7 +424,7 @@ impl<K: Copy + Ord> Blame<K> {
     /// Notes that a batch failed.
     pub(crate) fn failed(&mut self, key: K, failed: &Failed, begun: u64, unsent: Unsent, now: Instant) -> Move<K> {
         // One that waits for room is known to be to blame.
-        if self.crowded != Some(key) {
+        if !self.crowded.contains(&key) {
             self.note_failed();
         }
         self.last_cut.take_if(|(_, parts)| parts.contains(&key));
@@ -460,7 +467,7 @@ impl<K: Copy + Ord> Blame<K> {
             return slowly;
         }
         // Where there is no room, the evidence is needed that empties some.
-        if other_taken && self.crowded != Some(key) {
+        if other_taken && !self.crowded.contains(&key) {
             return self.found(failed, Place::Near);
         }
         // Smaller parts may fare better; the endpoint may have stored the whole, so that it comes late.
@@ -575,7 +582,8 @@ impl<K: Copy + Ord> Blame<K> {
     /// The next step aside, among the batches that the spool has parked, in order.
     pub(crate) fn next_aside(&mut self, parked: &[Parked<K>], defer_for: Duration, now: Instant) -> Aside<K> {
         self.pieces = parked.len();
-        let defer_for = if self.crowded.is_some() { defer_for.min(CROWDED_DEFER_FOR) } else { defer_for };
+        self.first_piece = parked.iter().find(|(_, records, _)| *records > 1).map(|(key, ..)| *key);
+        let defer_for = if !self.crowded.is_empty() { defer_for.min(CROWDED_DEFER_FOR) } else { defer_for };
         let is_parked = |key: &K| parked.binary_search_by(|(parked, ..)| parked.cmp(key)).is_ok();
         for suspect in self.suspects.values_mut() {
             // A sample that was evicted says nothing.
@@ -621,7 +629,7 @@ impl<K: Copy + Ord> Blame<K> {
         if failed.records > 1 {
             // To cut does no harm where the endpoint has nothing of it.
             let weak = (suspect.preceded && failed.is_refusal()) || suspect.failures >= FAILURES_WITHOUT_CONTROL;
-            if (suspect.evidence < EVIDENCE_TO_CUT && !weak) || self.pieces >= MAX_PIECES {
+            if (suspect.evidence < EVIDENCE_TO_CUT && !weak) || !self.has_room_for_parts(key) {
                 return Action::Try;
             }
             let (middle, last) = (failed.records / 2, failed.records - 1);
@@ -633,7 +641,7 @@ impl<K: Copy + Ord> Blame<K> {
         }
         let waited = suspect.deferred >= defer_for && suspect.sandwiches >= MIN_DEFERRED_FAILURES;
         // What has no words is given up for others first.
-        let waited = waited || (self.crowded.is_some() && failed.suspicion == Suspicion::Unreadable);
+        let waited = waited || (!self.crowded.is_empty() && failed.suspicion == Suspicion::Unreadable);
         match failed.suspicion {
             Suspicion::Content | Suspicion::Size if sure => Action::Reject(failed.clone()),
             Suspicion::Load => Action::Try,
@@ -646,7 +654,7 @@ impl<K: Copy + Ord> Blame<K> {
     pub(crate) fn aside_taken(&mut self, key: K, begun: u64, now: Instant) {
         self.suspects.remove(&key);
         self.refusals.1 = 0;
-        self.crowded = None;
+        self.crowded.clear();
         self.note_part_taken(key);
         // What depends on it as a sample is judged by itself.
         for suspect in self.suspects.values_mut() {
@@ -660,6 +668,7 @@ impl<K: Copy + Ord> Blame<K> {
     pub(crate) fn aside_failed(&mut self, key: K, failed: Failed, now: Instant, delay: impl FnOnce(u32) -> Duration) {
         self.last_cut.take_if(|(_, parts)| parts.contains(&key));
         let (clock, preceded) = (self.clock, self.well);
+        let has_room_for_parts = self.has_room_for_parts(key);
         let suspect = self.suspects.entry(key).or_insert_with(|| Suspect::new(now, Duration::ZERO));
         if suspect.failed.as_ref().is_some_and(|before| before.is_refusal() != failed.is_refusal()) {
             // What it failed with before is another matter.
@@ -668,7 +677,7 @@ impl<K: Copy + Ord> Blame<K> {
         suspect.failures = suspect.failures.saturating_add(1);
         (suspect.failed_at, suspect.preceded) = (Some(clock), preceded);
         let can_be_cut =
-            failed.records > 1 && failed.is_refusal() && failed.named.is_none() && preceded && self.pieces < MAX_PIECES;
+            failed.records > 1 && failed.is_refusal() && failed.named.is_none() && preceded && has_room_for_parts;
         suspect.failed = Some(failed);
         let delay = match (can_be_cut, suspect.is_deferred()) {
             (true, _) => Duration::ZERO,
@@ -704,7 +713,7 @@ impl<K: Copy + Ord> Blame<K> {
     /// Notes that a parked batch of one record is rejected.
     pub(crate) fn aside_rejected(&mut self, key: K, failed: &Failed) {
         self.suspects.remove(&key);
-        self.crowded = None;
+        self.crowded.clear();
         let signature = failed.signature();
         for suspect in self.suspects.values_mut() {
             let Some(samples) = suspect.samples.as_mut().filter(|samples| samples.contains(&key)) else { continue };

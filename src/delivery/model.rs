@@ -167,8 +167,8 @@ fn case() -> impl Strategy<Value = Case> {
         any::<u64>(),
     )
         .prop_map(|(kind, outages, mut bursts, breaks, max_in_flight, coding, restarts, seed)| {
-            if let Kind::FailsFor = kind {
-                // Sixty-four of them at most are parked, for an hour.
+            if let Kind::FailsFor | Kind::Mumbles = kind {
+                // Sixty-four of them at most are parked, for an hour; with more, the partition goes on slowly.
                 bursts.iter_mut().filter(|(_, _, _, _, bad, _)| *bad > 2).for_each(|burst| burst.2 = burst.2.min(10));
             }
             Case { kind, outages, bursts, breaks, max_in_flight, coding, restarts, seed }
