@@ -45,30 +45,44 @@ fn stopped(spool: PathBuf) -> Option<Stopped> {
     let mut process = Witness::open(&receiver, &spool);
     process.log(&mut accepted, "early", 1, 20);
     process.log(&mut accepted, "bad", 1, 1);
+    receiver.answer_by(|request| {
+        let is_bad = request.messages.iter().any(|message| message.starts_with("bad"));
+        Answer::status(if is_bad { 400 } else { 200 })
+    });
+    receiver.come_up();
+    // A record is rejected between others that are taken.
+    let rejected = || list(&spool.join("rejected")).into_iter().find(|file| file.extension().is_some());
+    let mut live = 0;
+    wait_for("a rejected record", || {
+        live += 1;
+        process.log(&mut accepted, "live", live, live);
+        rejected()
+    });
+    receiver.go_down();
     process.log(&mut accepted, "late", 1, SEGMENTS);
     // Some segment is abandoned after an error.
     let fault = Fault::inject(("fdatasync", "EIO", "1+"), &[], process.pid)?;
     process.try_to_log(&mut accepted, "refused", 1, 3);
     drop(fault);
     process.log(&mut accepted, "last", 1, 30);
-    // The batch with the bad record is split until that is alone, which fixes where batches end.
-    let left = Mutex::new(None);
+    // A batch is split, which fixes where batches end.
+    let state = Mutex::new((false, TAKEN_AFTERWARDS));
     receiver.answer_by(move |request| {
-        let mut left = left.lock().expect("nobody panics with it");
-        let is_bad = request.messages.iter().any(|message| message.starts_with("bad"));
-        match &mut *left {
-            Some(0) => return Answer::status(503),
-            Some(left) => *left -= 1,
-            None if is_bad && request.messages.len() == 1 => *left = Some(TAKEN_AFTERWARDS),
-            None => {}
+        let mut state = state.lock().expect("nobody panics with it");
+        let (is_split, left) = &mut *state;
+        if *left == 0 {
+            return Answer::status(503);
         }
-        Answer::status(if is_bad { 400 } else { 200 })
+        if request.messages.len() > 2 && !std::mem::replace(is_split, true) {
+            return Answer::status(413);
+        }
+        *left -= usize::from(*is_split);
+        Answer::ok()
     });
     receiver.come_up();
     receiver.wait_until("what is taken no more", |log| {
         log.requests.iter().any(|request| request.answered == Some(503)).then_some(())
     });
-    wait_for("a rejected record", || list(&spool.join("rejected")).into_iter().find(|file| file.extension().is_some()));
     process.close();
 
     let delivered = ids(&receiver);
