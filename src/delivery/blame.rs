@@ -583,7 +583,7 @@ impl<K: Copy + Ord> Blame<K> {
     pub(crate) fn next_aside(&mut self, parked: &[Parked<K>], defer_for: Duration, now: Instant) -> Aside<K> {
         self.pieces = parked.len();
         self.first_piece = parked.iter().find(|(_, records, _)| *records > 1).map(|(key, ..)| *key);
-        let defer_for = if !self.crowded.is_empty() { defer_for.min(CROWDED_DEFER_FOR) } else { defer_for };
+        let defer_for = if self.crowded.is_empty() { defer_for } else { defer_for.min(CROWDED_DEFER_FOR) };
         let is_parked = |key: &K| parked.binary_search_by(|(parked, ..)| parked.cmp(key)).is_ok();
         for suspect in self.suspects.values_mut() {
             // A sample that was evicted says nothing.

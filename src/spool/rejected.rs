@@ -18,7 +18,7 @@ use serde_core::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::dir::list;
-use super::files::{self, ensure_in, io_error, rename, sync_dir, write_synced};
+use super::files::{ensure_in, io_error, rename, sync_dir, write_synced};
 use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
 
@@ -210,6 +210,7 @@ impl RejectedFile {
 
 /// A file that was found in the store.
 struct Found {
+    #[cfg(feature = "cli")]
     modified: SystemTime,
     bytes: u64,
     path: PathBuf,
@@ -329,15 +330,21 @@ impl RejectedStore {
         };
         let files = list.flatten().filter_map(|found| {
             let meta = found.metadata().ok().filter(fs::Metadata::is_file)?;
-            Some(Found { modified: meta.modified().ok()?, bytes: meta.len(), path: found.path() })
+            Some(Found {
+                #[cfg(feature = "cli")]
+                modified: meta.modified().ok()?,
+                bytes: meta.len(),
+                path: found.path(),
+            })
         });
         Ok(files.collect())
     }
 }
 
-/// Deletes a file, which may be gone already: other processes make room too.
+/// Deletes a file, which may be gone already.
+#[cfg(feature = "cli")]
 fn remove_file(path: &Path) -> Result<(), SpoolError> {
-    match files::remove_file(path) {
+    match super::files::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
         _ => Ok(()),
     }
