@@ -153,8 +153,11 @@ fn a_rejected_store_that_is_full_holds_what_is_refused_and_nothing_else() {
     let stats = service.wait_for_rejected(3);
     service.store_all("good", 1..=50);
     let stats = service.wait_for_stats("what is good", |now| now.delivered_records >= stats.delivered_records + 50);
+    assert!(stats.pending_records > 0, "{stats:?}");
+    service.handle.pause();
+    let stats = service.wait_for_stats("nothing in flight", |stats| stats.in_flight_requests == 0);
     let kept = service.handle.rejected().expect("the rejected store").len() as u64;
-    assert_eq!(stats.rejected_records, kept, "none is evicted");
+    assert_eq!(service.handle.stats().rejected_records, kept, "none is evicted");
     assert!(stats.rejected_records < 12 && stats.pending_records > 0, "{stats:?}");
     let files = || std::fs::read_dir(spool.path().join("rejected")).expect("a directory").flatten();
     let bytes: u64 = files().map(|file| file.metadata().expect("a file").len()).sum();
