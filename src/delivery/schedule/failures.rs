@@ -20,9 +20,6 @@ use crate::transport::verdict::Suspicion;
 /// The time until an experiment is tried again that had no room.
 const NO_ROOM_DELAY: Duration = Duration::from_secs(1);
 
-/// The longest time until what is parked is tried again though nothing was taken since.
-const MAX_ASIDE_DELAY: Duration = Duration::from_secs(600);
-
 /// What failed in its place.
 impl<S: Source> Schedule<S> {
     /// Notes that the endpoint took a batch in its place.
@@ -413,7 +410,7 @@ impl<S: Source> Schedule<S> {
                     Some(failed) => {
                         // Each time it is as if nothing had happened: before another one is taken, it hardly makes sense.
                         blame.aside_failed(key, *failed, now, |failures| {
-                            retry.slow(fastrand::f64()).saturating_mul(failures).min(MAX_ASIDE_DELAY)
+                            retry.slow(fastrand::f64()).saturating_mul(failures)
                         });
                         batch.note_deferred(blame.deferred_for(key).as_secs());
                         if blame.deferred() > 0 {
