@@ -5,65 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::values::Timeouts;
-use crate::delivery::blame::Failed;
+use crate::delivery::failure::{Failed, Failure, Report, Retry};
 use crate::delivery::source::Batch;
+use crate::delivery::tries::{Tries, UNCONFIRMED_ATTEMPTS};
 use crate::error::{SpoolError, error_chain};
 use crate::observe::stats::{Counters, Outcome};
 use crate::spool::Rejection;
 use crate::transport::contract::{SendError, Transport};
 use crate::transport::verdict::{Judgement, Rejection as RecordRejection, Suspicion, Verdict};
-
-/// A success that cannot be confirmed counts as one at the third attempt.
-const UNCONFIRMED_ATTEMPTS: u32 = 3;
-
-/// Whether it was tried if a batch that fails compressed is taken plain.
-#[derive(Clone, Debug)]
-pub(crate) enum Compressed {
-    Untried,
-    /// It is being tried; the failure of the compressed batch.
-    Trying(Box<Failure>),
-    Tried,
-}
-
-/// The attempts at a batch so far, and how the next one is made.
-#[derive(Clone, Debug)]
-pub(crate) struct Tries {
-    /// The number of the next attempt, from 1, since the process first read the batch.
-    pub(crate) attempt: u32,
-    /// The time of the first attempt.
-    pub(crate) since: Option<Instant>,
-    /// The time that the next request may take; as long as the first one where there is none.
-    pub(crate) timeout: Option<Duration>,
-    /// Requests are not compressed.
-    pub(crate) plain: bool,
-    /// The batch failed compressed, and that was not put down to the compression yet.
-    pub(crate) compressed: Compressed,
-    /// An attempt was repeated at once.
-    pub(crate) repeated: bool,
-    /// How many successes could not be confirmed.
-    pub(crate) unconfirmed: u32,
-}
-
-impl Default for Tries {
-    fn default() -> Self {
-        Self {
-            attempt: 1,
-            since: None,
-            timeout: None,
-            plain: false,
-            compressed: Compressed::Untried,
-            repeated: false,
-            unconfirmed: 0,
-        }
-    }
-}
-
-impl Tries {
-    /// The only attempt at a control: plain, since that the endpoint reads no gzip is not to be found out with it.
-    pub(crate) fn of_control() -> Self {
-        Self { plain: true, unconfirmed: UNCONFIRMED_ATTEMPTS - 1, ..Self::default() }
-    }
-}
 
 /// The end of a step.
 #[derive(Debug)]
@@ -89,44 +38,6 @@ impl Step {
         let reason = format!("the spool could not be read: {}", error_chain(error));
         Self::Failed(Failure { batch: String::new(), reason, retry: Retry::NotSent, failed: None })
     }
-}
-
-/// A batch, and what is to be said of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Report {
-    /// The id of the batch; empty where there was none.
-    pub(crate) batch: String,
-    pub(crate) reason: String,
-}
-
-/// The reason why a batch was not delivered.
-#[derive(Clone, Debug)]
-pub(crate) struct Failure {
-    /// The id of the batch; empty where there was none.
-    pub(crate) batch: String,
-    pub(crate) reason: String,
-    pub(crate) retry: Retry,
-    /// The failure, where it says something about the batch or the endpoint.
-    pub(crate) failed: Option<Box<Failed>>,
-}
-
-/// The time of the next attempt at the same batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retry {
-    /// After the policy's delay.
-    Backoff,
-    /// The same, but at once the first time: a connection that is kept may close just when it is used.
-    Interrupted,
-    /// The same; and the batch was taken, as far as is known.
-    Unconfirmed,
-    /// The same; and there is no connection, for no partition.
-    Unreachable,
-    /// The same; and nothing was learned about the endpoint.
-    NotSent,
-    /// After the delay that the receiver asked for.
-    After(Duration),
-    /// Slowly: until an operator acts, retrying alone does not help.
-    Hold,
 }
 
 /// Sends batches and acts on the verdicts.

@@ -21,8 +21,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::delivery::attempt::Tries;
-use crate::transport::verdict::{Rejection, Suspicion};
+use crate::delivery::failure::Failed;
+use crate::delivery::tries::Tries;
+use crate::transport::verdict::Suspicion;
 
 /// For at least so long a batch fails before others may overtake it, where the cause can be anything.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,33 +62,6 @@ const CROWDED_DEFER_FOR: Duration = Duration::from_secs(3600);
 
 /// A deferred record is rejected only if it failed so often while others were taken.
 const MIN_DEFERRED_FAILURES: u32 = 5;
-
-/// A failed attempt at a batch.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Failed {
-    pub(crate) records: u64,
-    pub(crate) bytes: usize,
-    pub(crate) suspicion: Suspicion,
-    /// The reason in words.
-    pub(crate) reason: String,
-    pub(crate) status: u16,
-    /// The start of the response, kept for the rejected store.
-    pub(crate) response: Vec<u8>,
-    /// The response rejects each record by name.
-    pub(crate) named: Option<Vec<Rejection>>,
-}
-
-impl Failed {
-    /// The same for failures of the same cause: numbers differ from record to record.
-    fn signature(&self) -> String {
-        self.reason.chars().filter(|char| !char.is_ascii_digit()).collect()
-    }
-
-    /// Whether the endpoint refuses the batch itself, in so many words: it has nothing of it.
-    fn is_refusal(&self) -> bool {
-        matches!(self.suspicion, Suspicion::Content | Suspicion::Size)
-    }
-}
 
 /// How often a batch fails before there is a control.
 fn failures_before_control(suspicion: Suspicion) -> u32 {

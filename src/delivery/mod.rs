@@ -8,6 +8,7 @@ pub(crate) mod attempt;
 mod blame;
 mod concurrency;
 mod experiments;
+mod failure;
 mod gzip;
 mod health;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod retry;
 mod schedule;
 mod source;
 mod task;
+mod tries;
 pub(crate) mod worker;
 
 use std::sync::{Arc, Weak};

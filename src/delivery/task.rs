@@ -2,9 +2,11 @@
 
 use std::time::SystemTime;
 
-use crate::delivery::attempt::{Failure, Step, Tries};
-use crate::delivery::blame::{Control, Failed};
+use crate::delivery::attempt::Step;
+use crate::delivery::blame::Control;
+use crate::delivery::failure::{Failed, Failure};
 use crate::delivery::source::{Batch, Partition};
+use crate::delivery::tries::Tries;
 use crate::error::SpoolError;
 use crate::spool::{self, BatchStart, Next};
 

@@ -7,11 +7,13 @@ use opentelemetry::otel_debug;
 use tokio::time::Instant;
 
 use super::{BatchOf, Begun, Schedule};
-use crate::delivery::attempt::{Compressed, Failure, Report, Retry, Step, Tries};
-use crate::delivery::blame::{Action, Aside, Blame, Failed, Move, Unsent};
+use crate::delivery::attempt::Step;
+use crate::delivery::blame::{Action, Aside, Blame, Move, Unsent};
+use crate::delivery::failure::{Failed, Failure, Report, Retry};
 use crate::delivery::retry::Backoff;
 use crate::delivery::source::{Batch, Partition, Source};
 use crate::delivery::task::{Purpose, Task};
+use crate::delivery::tries::{Compressed, Tries};
 use crate::error::error_chain;
 use crate::observe::event::SpoolEvent;
 use crate::spool::BatchStart;

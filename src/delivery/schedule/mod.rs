@@ -13,9 +13,10 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::values::{Pace, RetryPolicy};
-use crate::delivery::attempt::{Failure, Report, Retry, Sender, Step};
+use crate::delivery::attempt::{Sender, Step};
 use crate::delivery::concurrency::AdaptiveConcurrency;
 use crate::delivery::experiments::Experiments;
+use crate::delivery::failure::{Failure, Report, Retry};
 use crate::delivery::health::{Change, Partitions, Reach, Ticket};
 use crate::delivery::retry::{Backoff, Curve};
 use crate::delivery::source::{Partition, Source};
