@@ -172,6 +172,15 @@ impl Sender {
         Ok(rejected)
     }
 
+    /// Counts the end of a batch that was cut or rejected.
+    pub(crate) fn end_batch(&self, tries: &Tries, failed: &Failed) {
+        let outcome = match failed.status {
+            0 => Outcome::Interrupted,
+            status => Outcome::Responded(status),
+        };
+        self.counters.end_batch(tries.since.unwrap_or_else(Instant::now), outcome);
+    }
+
     fn finish_rejection<B: Batch>(&self, batch: &B) {
         self.counters.rejected_records.add(batch.records());
         batch.ack();

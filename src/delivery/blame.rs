@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::delivery::failure::Failed;
+use crate::delivery::retry::after;
 use crate::delivery::tries::Tries;
 use crate::transport::verdict::Suspicion;
 
@@ -351,15 +352,20 @@ impl<K: Copy + Ord> Blame<K> {
         self.suspects.values_mut().for_each(|suspect| suspect.preceded = false);
     }
 
+    /// Ends the doubt about a batch, which does not fail in its place any more.
+    fn end_doubt(&mut self, key: K) -> Option<Doubt<K>> {
+        self.crowded.remove(&key);
+        self.doubts.remove(&key)
+    }
+
     /// Notes that a batch was taken.
     pub(crate) fn taken(&mut self, key: K, bytes: usize, begun: u64, now: Instant) {
-        if let Some(doubt) = self.doubts.remove(&key) {
+        if let Some(doubt) = self.end_doubt(key) {
             (0..doubt.total.min(8)).for_each(|_| self.noise.add(true));
         }
         if self.too_large.is_some_and(|too_large| bytes >= too_large) {
             self.too_large = None;
         }
-        self.crowded.remove(&key);
         self.parts = self.parts.split_off(&key);
         self.parts.remove(&key);
         self.note_part_taken(key);
@@ -368,7 +374,7 @@ impl<K: Copy + Ord> Blame<K> {
 
     /// Notes that a batch of so many bytes was cut in its place, and where its parts begin.
     pub(crate) fn cut(&mut self, key: K, bytes: usize, parts: &[K]) {
-        if let Some(doubt) = self.doubts.remove(&key) {
+        if let Some(doubt) = self.end_doubt(key) {
             self.parts.extend(parts.iter().map(|part| (*part, (doubt.since, doubt.first))));
         }
         self.last_cut = Some((bytes, parts.to_vec()));
@@ -376,7 +382,7 @@ impl<K: Copy + Ord> Blame<K> {
 
     /// Notes that a batch does not exist any more as it was: it was evicted or skipped.
     pub(crate) fn forget(&mut self, key: K) {
-        self.doubts.remove(&key);
+        self.end_doubt(key);
     }
 
     /// A batch whose parts are all taken was too large.
@@ -547,10 +553,10 @@ impl<K: Copy + Ord> Doubt<K> {
 
 /// Batches aside.
 impl<K: Copy + Ord> Blame<K> {
-    /// Notes that a batch was parked, with its last failure.
-    pub(crate) fn parked(&mut self, key: K, now: Instant) {
-        self.doubts.remove(&key);
-        self.suspects.entry(key).or_insert_with(|| Suspect::new(now, Duration::ZERO));
+    /// Notes that a batch was parked that was tried like this.
+    pub(crate) fn parked(&mut self, key: K, tries: Tries, now: Instant) {
+        self.end_doubt(key);
+        self.suspects.insert(key, Suspect { tries, ..Suspect::new(now, Duration::ZERO) });
     }
 
     /// The next step aside, among the batches that the spool has parked, in order.
@@ -563,7 +569,7 @@ impl<K: Copy + Ord> Blame<K> {
             // A sample that was evicted says nothing.
             suspect.samples.take_if(|samples| !samples.iter().all(is_parked));
         }
-        self.suspects.retain(|key, _| parked.binary_search_by(|(parked, ..)| parked.cmp(key)).is_ok());
+        self.suspects.retain(|key, _| is_parked(key));
         let mut next: Option<(Instant, K)> = None;
         let may_bisect = self.may_bisect();
         for (key, _, deferred) in parked {
@@ -572,8 +578,7 @@ impl<K: Copy + Ord> Blame<K> {
             if suspect.samples.as_ref().is_some_and(|samples| !samples.is_empty()) {
                 continue;
             }
-            let is_to_be_cut = |failed: &Failed| failed.records > 1 && failed.is_refusal() && failed.named.is_none();
-            if !may_bisect && suspect.failed.as_ref().is_some_and(is_to_be_cut) {
+            if !may_bisect && suspect.failed.as_ref().is_some_and(Failed::is_refusal_of_some) {
                 continue;
             }
             // The first of those that are due: the parts of one batch before another batch.
@@ -650,34 +655,33 @@ impl<K: Copy + Ord> Blame<K> {
         }
         suspect.failures = suspect.failures.saturating_add(1);
         (suspect.failed_at, suspect.preceded) = (Some(clock), preceded);
-        let can_be_cut =
-            failed.records > 1 && failed.is_refusal() && failed.named.is_none() && preceded && has_room_for_parts;
+        let can_be_cut = failed.is_refusal_of_some() && preceded && has_room_for_parts;
         suspect.failed = Some(failed);
         let delay = if can_be_cut { Duration::ZERO } else { delay(suspect.failures).min(DEFERRED_DELAY) };
-        suspect.next_at = now.checked_add(delay).unwrap_or(now);
+        suspect.next_at = after(now, delay);
     }
 
     /// Notes that nothing was learned about a parked batch.
     pub(crate) fn aside_unknown(&mut self, key: K, now: Instant, delay: Duration) {
         if let Some(suspect) = self.suspects.get_mut(&key) {
-            suspect.next_at = now.checked_add(delay).unwrap_or(now);
+            suspect.next_at = after(now, delay);
         }
     }
 
-    /// Notes that a parked batch was cut, and where its parts begin.
-    pub(crate) fn aside_cut(&mut self, key: K, bytes: usize, parts: &[K], now: Instant) {
-        let Some(cut) = self.suspects.remove(&key) else { return };
+    /// Notes that a parked batch was cut, and where its parts begin. Returns its last failure.
+    pub(crate) fn aside_cut(&mut self, key: K, bytes: usize, parts: &[K], now: Instant) -> Option<Failed> {
+        let cut = self.suspects.remove(&key)?;
         self.last_cut = Some((bytes, parts.to_vec()));
         for part in parts {
             self.suspects.insert(*part, Suspect::new(now, cut.deferred));
         }
         if let [first, before, middle, behind, last] = parts {
             for part in [before, behind] {
-                let suspect = self.suspects.entry(*part).or_insert_with(|| Suspect::new(now, cut.deferred));
-                suspect.samples = Some(vec![*first, *middle, *last]);
-                suspect.failed.clone_from(&cut.failed);
+                let (samples, failed) = (Some(vec![*first, *middle, *last]), cut.failed.clone());
+                self.suspects.insert(*part, Suspect { failed, samples, ..Suspect::new(now, cut.deferred) });
             }
         }
+        cut.failed
     }
 
     /// Notes that a parked batch of one record is rejected.
@@ -826,7 +830,7 @@ mod tests {
     #[test]
     fn a_single_record_is_rejected_only_between_two_requests_that_were_taken() {
         let mut setup = Setup::new();
-        setup.blame.parked(7, setup.now);
+        setup.blame.parked(7, Tries::default(), setup.now);
         assert_eq!(setup.aside(&[(7, 1)]), Aside::Do(7, Action::Try));
         setup.fail_aside(7, Suspicion::Content, 1);
         setup.now += SECOND;
@@ -849,7 +853,7 @@ mod tests {
     fn a_request_that_was_in_flight_already_is_no_evidence() {
         let mut setup = Setup::new();
         setup.take(1);
-        setup.blame.parked(7, setup.now);
+        setup.blame.parked(7, Tries::default(), setup.now);
         let before = setup.begin();
         setup.fail_aside(7, Suspicion::Content, 1);
         setup.blame.taken(8, 1000, before, setup.now);
@@ -861,7 +865,7 @@ mod tests {
     fn what_is_refused_while_others_are_refused_as_well_is_no_evidence() {
         let mut setup = Setup::new();
         setup.take(1);
-        setup.blame.parked(7, setup.now);
+        setup.blame.parked(7, Tries::default(), setup.now);
         for _ in 0..5 {
             setup.fail_aside(7, Suspicion::Content, 1);
             setup.fail(8, Suspicion::Content, 1);
@@ -924,7 +928,7 @@ mod tests {
     fn a_record_that_the_endpoint_fails_for_is_tried_every_ten_minutes_for_a_day_and_then_rejected() {
         let mut setup = Setup::new();
         setup.take(1);
-        setup.blame.parked(7, setup.now);
+        setup.blame.parked(7, Tries::default(), setup.now);
         let mut tries = 0;
         let begun = setup.now;
         loop {
@@ -948,7 +952,7 @@ mod tests {
     fn a_day_in_which_nothing_is_taken_rejects_nothing() {
         let mut setup = Setup::new();
         setup.take(1);
-        setup.blame.parked(7, setup.now);
+        setup.blame.parked(7, Tries::default(), setup.now);
         for _ in 0..1000 {
             match setup.aside(&[(7, 1)]) {
                 Aside::Do(7, Action::Try) => setup.fail_aside(7, Suspicion::Unknown, 1),
@@ -967,7 +971,7 @@ mod tests {
         for _ in 0..MAX_REFUSALS {
             setup.blame.aside_rejected(2, &failed(Suspicion::Content, 1));
         }
-        setup.blame.parked(100, setup.now);
+        setup.blame.parked(100, Tries::default(), setup.now);
         assert_eq!(setup.aside(&[(100, 64)]), Aside::Do(100, Action::Try));
         setup.fail_aside(100, Suspicion::Content, 64);
         assert_eq!(setup.aside(&[(100, 64)]), Aside::Do(100, Action::Cut(vec![1, 32, 33, 63])));
@@ -997,7 +1001,7 @@ mod tests {
         for _ in 0..MAX_REFUSALS {
             setup.blame.aside_rejected(2, &failed(Suspicion::Content, 1));
         }
-        setup.blame.parked(100, setup.now);
+        setup.blame.parked(100, Tries::default(), setup.now);
         setup.fail_aside(100, Suspicion::Content, 64);
         setup.blame.aside_cut(100, 64_000, &[100, 101, 132, 133, 163], setup.now);
         setup.blame.aside_taken(132, 50, setup.now);
@@ -1016,7 +1020,7 @@ mod tests {
         }
         setup.take_control(0, 100);
         assert_eq!(setup.fail(0, Suspicion::Unknown, 100), Move::Park(None));
-        setup.blame.parked(0, setup.now);
+        setup.blame.parked(0, Tries::default(), setup.now);
         setup.take(150);
         setup.fail_aside(0, Suspicion::Unknown, 100);
         setup.take(200);

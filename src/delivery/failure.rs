@@ -67,4 +67,9 @@ impl Failed {
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self.suspicion, Suspicion::Content | Suspicion::Size)
     }
+
+    /// Whether some record of several is refused, and it is not known which.
+    pub(crate) fn is_refusal_of_some(&self) -> bool {
+        self.records > 1 && self.is_refusal() && self.named.is_none()
+    }
 }

@@ -79,11 +79,13 @@ impl<P: Clone + Eq + Hash> Partitions<P> {
     }
 
     /// The delay between attempts at the partition.
-    pub(crate) fn backoff(&mut self, partition: &P, change: impl FnOnce(&mut Backoff)) -> Backoff {
-        self.change(partition, |health| {
-            change(&mut health.backoff);
-            health.backoff
-        })
+    pub(crate) fn backoff_of(&self, partition: &P) -> Backoff {
+        self.health.get(partition).map(|health| health.backoff).unwrap_or_default()
+    }
+
+    /// Changes that delay.
+    pub(crate) fn change_backoff(&mut self, partition: &P, change: impl FnOnce(&mut Backoff)) {
+        self.change(partition, |health| change(&mut health.backoff));
     }
 
     /// Forgets the delays of partitions that have had nothing to deliver for a long time.
@@ -219,10 +221,10 @@ mod tests {
     fn the_delay_of_a_partition_that_is_empty_is_kept_for_a_while_and_takes_no_memory_then() {
         let mut partitions = Partitions::default();
         let ((policy, curve), now) = (policy(), Instant::now());
-        partitions.backoff(&"a", |backoff| backoff.failed(&policy, &curve, true, now));
+        partitions.change_backoff(&"a", |backoff| backoff.failed(&policy, &curve, true, now));
         partitions.delivered(&"a");
         partitions.forget_backoffs(&policy, now + Duration::from_secs(60));
-        assert!(!partitions.backoff(&"a", |_| ()).is_over());
+        assert!(!partitions.backoff_of(&"a").is_over());
         partitions.forget_backoffs(&policy, now + Duration::from_secs(3600));
         assert!(partitions.health.is_empty());
     }

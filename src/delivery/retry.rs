@@ -6,6 +6,11 @@ use tokio::time::Instant;
 
 use crate::config::values::RetryPolicy;
 
+/// The time after a delay. One that no clock can hold is as good as none at all.
+pub(crate) fn after(now: Instant, delay: Duration) -> Instant {
+    now.checked_add(delay).unwrap_or(now)
+}
+
 impl RetryPolicy {
     /// The delay after the `attempt`-th attempt failed, counted from 1. `random` is drawn evenly from 0 to 1.
     pub(crate) fn backoff(&self, attempt: u32, random: f64) -> Duration {

@@ -16,7 +16,7 @@ pub(crate) enum Purpose {
     /// Its batches are sent in order.
     InOrder,
     /// A record from behind is sent, since its batch failed like this.
-    Control { of: Box<(Failure, Failed)>, control: Control<BatchStart> },
+    Control { of: Box<(Failure, Box<Failed>)>, control: Control<BatchStart> },
     /// The batches that are parked are tried.
     Aside,
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::delivery::failure::Failure;
+use crate::delivery::failure::{Failed, Failure};
 
 /// A success that cannot be confirmed counts as one at the third attempt.
 pub(crate) const UNCONFIRMED_ATTEMPTS: u32 = 3;
@@ -12,7 +12,7 @@ pub(crate) const UNCONFIRMED_ATTEMPTS: u32 = 3;
 pub(crate) enum Compressed {
     Untried,
     /// It is being tried; the failure of the compressed batch.
-    Trying(Box<Failure>),
+    Trying(Box<(Failure, Box<Failed>)>),
     Tried,
 }
 

@@ -10,7 +10,7 @@ use super::{BatchOf, Begun, Schedule};
 use crate::delivery::attempt::Step;
 use crate::delivery::blame::{Action, Aside, Blame, Move, Unsent};
 use crate::delivery::failure::{Failed, Failure, Report, Retry};
-use crate::delivery::retry::Backoff;
+use crate::delivery::retry::{Backoff, after};
 use crate::delivery::source::{Batch, Partition, Source};
 use crate::delivery::task::{Purpose, Task};
 use crate::delivery::tries::{Compressed, Tries};
@@ -42,8 +42,8 @@ impl<S: Source> Schedule<S> {
     fn note_compression(&mut self, batch: &BatchOf<S>, tries: &Tries, now: Instant) {
         match &tries.compressed {
             _ if !batch.is_compressed() => {}
-            Compressed::Trying(failure) if self.experiments.gzip.taken_plain(batch.id(), now) => {
-                self.events.report(SpoolEvent::CompressionRefused { reason: failure.reason.clone() });
+            Compressed::Trying(before) if self.experiments.gzip.taken_plain(batch.id(), now) => {
+                self.events.report(SpoolEvent::CompressionRefused { reason: before.0.reason.clone() });
             }
             _ if !tries.plain => self.experiments.gzip.taken(),
             _ => {}
@@ -54,13 +54,13 @@ impl<S: Source> Schedule<S> {
     pub(super) fn fail_in_order(
         &mut self,
         mut task: Task<S::Partition>,
-        failure: Failure,
+        mut failure: Failure,
         batch: Option<Arc<BatchOf<S>>>,
         begun: Begun,
         hurried: bool,
     ) {
         let now = Instant::now();
-        let Some(failed) = failure.failed.clone().map(|failed| *failed) else {
+        let Some(failed) = failure.failed.take() else {
             // Nothing was learned about the batch; or it was taken, as far as is known.
             task.tries.unconfirmed += u32::from(failure.retry == Retry::Unconfirmed);
             let held = failure.retry == Retry::Hold;
@@ -85,7 +85,7 @@ impl<S: Source> Schedule<S> {
         let blame = self.experiments.blame(&task.partition);
         let unsent = unsent(&task.partition, blame, batch.start());
         let next = blame.failed(batch.start(), &failed, begun.request, unsent, now);
-        self.follow_move(task, &failure, &failed, next, Some(batch), (begun, hurried));
+        self.follow_move(task, (failure, failed), next, Some(batch), (begun, hurried));
     }
 
     /// Tries a batch plain that failed compressed: `None`. Once that was tried, the failure that counts.
@@ -93,26 +93,20 @@ impl<S: Source> Schedule<S> {
         task: &mut Task<S::Partition>,
         batch: &BatchOf<S>,
         failure: Failure,
-        failed: Failed,
-    ) -> Option<(Failure, Failed)> {
+        failed: Box<Failed>,
+    ) -> Option<(Failure, Box<Failed>)> {
         match std::mem::replace(&mut task.tries.compressed, Compressed::Tried) {
             Compressed::Tried => Some((failure, failed)),
             Compressed::Trying(before) => {
                 task.tries.plain = false;
                 if matches!(failed.suspicion, Suspicion::Load | Suspicion::Time | Suspicion::Unknown)
-                    && before.failed.as_ref().is_some_and(|before| before.suspicion != failed.suspicion)
+                    && before.1.suspicion != failed.suspicion
                 {
                     // Something else came in between.
                     task.tries.compressed = Compressed::Untried;
                 }
                 // That it is too large plain says nothing.
-                match &before.failed {
-                    Some(failed_before) if failed.suspicion == Suspicion::Size => {
-                        let failed_before = (**failed_before).clone();
-                        Some((*before, failed_before))
-                    }
-                    _ => Some((failure, failed)),
-                }
+                Some(if failed.suspicion == Suspicion::Size { *before } else { (failure, failed) })
             }
             Compressed::Untried => {
                 let may_be_it = match failed.suspicion {
@@ -125,7 +119,7 @@ impl<S: Source> Schedule<S> {
                     return Some((failure, failed));
                 }
                 task.tries.plain = true;
-                task.tries.compressed = Compressed::Trying(Box::new(failure));
+                task.tries.compressed = Compressed::Trying(Box::new((failure, failed)));
                 None
             }
         }
@@ -144,8 +138,7 @@ impl<S: Source> Schedule<S> {
     fn follow_move(
         &mut self,
         mut task: Task<S::Partition>,
-        failure: &Failure,
-        failed: &Failed,
+        (failure, failed): (Failure, Box<Failed>),
         next: Move<BatchStart>,
         batch: Option<Arc<BatchOf<S>>>,
         (begun, hurried): (Begun, bool),
@@ -157,16 +150,17 @@ impl<S: Source> Schedule<S> {
                 Ok(()) => {
                     let parts = [batch.start(), batch.start().plus(failed.records / 2)];
                     self.experiments.blame(&task.partition).cut(batch.start(), failed.bytes, &parts);
+                    self.sender.end_batch(&task.tries, &failed);
                     self.forgive(&task.partition);
                     self.due.push_back(Task::new(task.partition));
                 }
                 Err(error) => {
                     let reason = format!("{}; the batch could not be split: {}", failure.reason, error_chain(&error));
-                    self.hold(task, &Failure { reason, ..failure.clone() }, hurried);
+                    self.hold(task, &Failure { reason, ..failure }, hurried);
                 }
             },
             (Move::Control(control), _) if self.experiments.have_room(now) => {
-                task.purpose = Purpose::Control { of: Box::new((failure.clone(), failed.clone())), control };
+                task.purpose = Purpose::Control { of: Box::new((failure, failed)), control };
                 self.experiments.running += 1;
                 self.due.push_back(task);
             }
@@ -175,10 +169,10 @@ impl<S: Source> Schedule<S> {
                 if !batch.park() {
                     self.experiments.blame(&partition).note_crowded(batch.start());
                     self.try_aside(&partition);
-                    return self.hold(task, failure, hurried);
+                    return self.hold(task, &failure, hurried);
                 }
-                otel_debug!(name: "Spool.BatchParked", batch = failure.batch.clone(), reason = failure.reason.clone());
-                self.experiments.blame(&partition).parked(batch.start(), now);
+                otel_debug!(name: "Spool.BatchParked", batch = failure.batch, reason = failure.reason);
+                self.experiments.blame(&partition).parked(batch.start(), task.tries.clone(), now);
                 if let Some(behind) = behind {
                     partition.park_before(behind);
                 }
@@ -187,9 +181,9 @@ impl<S: Source> Schedule<S> {
                 self.flow_on(task, begun.random, hurried);
                 self.try_aside(&partition);
             }
-            (Move::Hold | Move::Park(_) | Move::Cut, _) => self.hold(task, failure, hurried),
+            (Move::Hold | Move::Park(_) | Move::Cut, _) => self.hold(task, &failure, hurried),
             (Move::Retry | Move::Control(_), _) => {
-                self.report_failure(&task, failure, false);
+                self.report_failure(&task, &failure, false);
                 let delay = if hurried { Duration::ZERO } else { self.delay(&task, failure.retry, begun.random) };
                 self.retry(task, delay);
             }
@@ -198,7 +192,7 @@ impl<S: Source> Schedule<S> {
 
     /// Forgets the delay of a partition: what failed was the batch's fault.
     fn forgive(&mut self, partition: &S::Partition) {
-        self.partitions.backoff(partition, |backoff| *backoff = Backoff::default());
+        self.partitions.change_backoff(partition, |backoff| *backoff = Backoff::default());
     }
 
     /// Tries a batch again slowly.
@@ -254,7 +248,7 @@ impl<S: Source> Schedule<S> {
         if stopping {
             return;
         }
-        self.follow_move(task, &failure, &failed, next, None, (begun, false));
+        self.follow_move(task, (failure, failed), next, None, (begun, false));
     }
 
     /// Ends an experiment since the delivery stops.
@@ -269,14 +263,18 @@ impl<S: Source> Schedule<S> {
 
 /// What is parked.
 impl<S: Source> Schedule<S> {
-    /// Sees to it that what is parked of a partition is tried.
-    pub(super) fn try_aside(&mut self, partition: &S::Partition) {
-        if self.experiments.aside.contains_key(partition) {
-            self.hasten_aside(partition);
-        } else {
+    /// Sees to it that what is parked of a partition is tried, now or when it is time.
+    pub(super) fn start_aside(&mut self, partition: &S::Partition) {
+        if !self.experiments.aside.contains_key(partition) {
             self.experiments.aside.insert(partition.clone(), None);
             self.due.push_back(Task::aside(partition.clone()));
         }
+    }
+
+    /// Has what is parked of a partition looked at now.
+    fn try_aside(&mut self, partition: &S::Partition) {
+        self.start_aside(partition);
+        self.hasten_aside(partition);
     }
 
     /// Has the next step aside looked for now.
@@ -318,8 +316,8 @@ impl<S: Source> Schedule<S> {
             }
             Aside::Do(at, action) => {
                 task.start = Some(at);
-                let tries = self.experiments.blame(&partition).aside_tries(at).map(|tries| tries.clone());
-                task.tries = tries.unwrap_or_default();
+                let tries = self.experiments.blame(&partition).aside_tries(at);
+                task.tries = tries.map_or_else(Tries::default, |tries| tries.clone());
                 let batch = task.take_aside(at, SystemTime::now()).map_err(Some)?;
                 if action == Action::Try {
                     self.experiments.running += 1;
@@ -327,7 +325,7 @@ impl<S: Source> Schedule<S> {
                     task.tries.plain = batch.records() == 1;
                     Ok(batch)
                 } else {
-                    self.act_aside(&partition, &batch, action, now);
+                    self.act_aside(task, &batch, action, now);
                     self.due.push_back(task.clone());
                     Err(None)
                 }
@@ -336,7 +334,7 @@ impl<S: Source> Schedule<S> {
     }
 
     /// Cuts or rejects a batch that is parked.
-    fn act_aside(&mut self, partition: &S::Partition, batch: &BatchOf<S>, action: Action, now: Instant) {
+    fn act_aside(&mut self, task: &Task<S::Partition>, batch: &BatchOf<S>, action: Action, now: Instant) {
         let (key, wall, sender) = (batch.start(), SystemTime::now(), self.sender.clone());
         let result = match &action {
             Action::Try => Ok(true),
@@ -346,14 +344,17 @@ impl<S: Source> Schedule<S> {
             Action::RejectInferred(failed) => sender.reject_inferred(batch, failed, wall).map(|()| true),
         };
         let delay = self.retry.slow(fastrand::f64());
-        let blame = self.experiments.blame(partition);
+        let blame = self.experiments.blame(&task.partition);
         match (result, action) {
             (Ok(true), Action::Cut(points)) => {
                 let parts: Vec<_> = std::iter::once(0).chain(points).map(|point| key.plus(point)).collect();
-                blame.aside_cut(key, batch.bytes(), &parts, now);
+                if let Some(failed) = blame.aside_cut(key, batch.bytes(), &parts, now) {
+                    sender.end_batch(&task.tries, &failed);
+                }
             }
             (Ok(true), Action::Reject(failed) | Action::RejectNamed(failed) | Action::RejectInferred(failed)) => {
                 blame.aside_rejected(key, &failed);
+                sender.end_batch(&task.tries, &failed);
                 self.experiments.reported_not_kept = false;
                 let report = Report { batch: batch.id().to_owned(), reason: failed.reason };
                 self.report_rejection(&report);
@@ -366,7 +367,7 @@ impl<S: Source> Schedule<S> {
             (Err(error), _) => {
                 batch.park();
                 blame.aside_unknown(key, now, delay);
-                let reason = format!("rejected records could not be kept: {}", error_chain(&error));
+                let reason = format!("what was decided of the batch could not be kept: {}", error_chain(&error));
                 self.sender.counters.set_last_error(reason.clone());
                 self.report_not_kept(batch.id().to_owned(), reason);
             }
@@ -394,7 +395,7 @@ impl<S: Source> Schedule<S> {
             }
             (Step::Failed(failure), Some(batch)) => {
                 self.sender.counters.set_last_error(failure.reason.clone());
-                let slowly = retry.slow(begun.random);
+                let (slowly, asked_for) = (retry.slow(begun.random), self.delay(&task, failure.retry, begun.random));
                 let mut tries = task.tries.clone();
                 tries.attempt = tries.attempt.saturating_add(1);
                 tries.unconfirmed += u32::from(failure.retry == Retry::Unconfirmed);
@@ -404,9 +405,8 @@ impl<S: Source> Schedule<S> {
                 if let Some(of_suspect) = blame.aside_tries(key) {
                     *of_suspect = tries;
                 }
-                if let Retry::After(asked) = failure.retry {
-                    let asked = asked.min(retry.max_retry_after);
-                    blame.aside_not_before(key, now + asked + asked.mul_f64(begun.random / 4.0));
+                if let Retry::After(_) = failure.retry {
+                    blame.aside_not_before(key, after(now, asked_for));
                 }
                 match failure.failed.filter(|_| !has_more_time) {
                     Some(failed) => {

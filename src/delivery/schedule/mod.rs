@@ -18,7 +18,7 @@ use crate::delivery::concurrency::AdaptiveConcurrency;
 use crate::delivery::experiments::Experiments;
 use crate::delivery::failure::{Failure, Report, Retry};
 use crate::delivery::health::{Change, Partitions, Reach, Ticket};
-use crate::delivery::retry::{Backoff, Curve};
+use crate::delivery::retry::{Backoff, Curve, after};
 use crate::delivery::source::{Partition, Source};
 use crate::delivery::task::{Purpose, Task};
 use crate::delivery::worker::{Control, Orders};
@@ -37,11 +37,6 @@ fn panicked(what: &str) -> Step {
 
 /// The time until what is parked is tried while one request probes the endpoint for all.
 const PROBING_DELAY: Duration = Duration::from_secs(5);
-
-/// A delay that no clock can hold is as good as none at all.
-fn after(delay: Duration) -> Instant {
-    Instant::now().checked_add(delay).unwrap_or_else(Instant::now)
-}
 
 /// A task whose request is in flight.
 struct InFlight<P: Partition> {
@@ -164,7 +159,7 @@ impl<S: Source> Schedule<S> {
             self.adopt_at = now + ADOPT_EVERY;
             // Some are parked since before the process began.
             for partition in self.spool.with_parked() {
-                self.try_aside(&partition);
+                self.start_aside(&partition);
             }
             self.partitions.forget_backoffs(&self.retry, now);
         }
@@ -391,7 +386,7 @@ impl<S: Source> Schedule<S> {
         let orders = self.control.orders();
         let urgent = hurried || orders.stopping || orders.flushing > 0;
         let formed = task.start.is_some();
-        let backoff = self.partitions.backoff(&task.partition, |_| ());
+        let backoff = self.partitions.backoff_of(&task.partition);
         if urgent || !formed || backoff.is_over() {
             task.partition.release(formed);
         } else {
@@ -401,7 +396,7 @@ impl<S: Source> Schedule<S> {
     }
 
     pub(super) fn delay(&mut self, task: &Task<S::Partition>, retry: Retry, random: f64) -> Duration {
-        let backoff = self.partitions.backoff(&task.partition, |_| ());
+        let backoff = self.partitions.backoff_of(&task.partition);
         match retry {
             Retry::Backoff | Retry::Interrupted | Retry::Unconfirmed | Retry::Unreachable => {
                 backoff.delay(&self.curve, random)
@@ -416,7 +411,7 @@ impl<S: Source> Schedule<S> {
     fn note_pace(&mut self, task: &Task<S::Partition>, step: &Step, begun: Instant) {
         let (policy, curve, partition) = (self.retry, self.curve, &task.partition);
         let mut fail = |refused| {
-            self.partitions.backoff(partition, |backoff| backoff.failed(&policy, &curve, refused, begun));
+            self.partitions.change_backoff(partition, |backoff| backoff.failed(&policy, &curve, refused, begun));
         };
         match step {
             // As a rule, a connection closed that was kept.
@@ -427,7 +422,7 @@ impl<S: Source> Schedule<S> {
             }) => fail(true),
             Step::Failed(Failure { retry: Retry::Unreachable, .. }) => fail(false),
             Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) => {
-                self.partitions.backoff(partition, |backoff| backoff.succeeded(&policy, &curve));
+                self.partitions.change_backoff(partition, |backoff| backoff.succeeded(&policy, &curve));
             }
             _ => {}
         }
@@ -437,7 +432,7 @@ impl<S: Source> Schedule<S> {
         let (policy, curve, now) = (self.retry, self.curve.of_endpoint(), Instant::now());
         let draw = |backoff: &Backoff| {
             let delay = if hurried { Duration::ZERO } else { backoff.delay(&curve, random) };
-            after(delay)
+            after(now, delay)
         };
         let raise = |refused| {
             move |backoff: &mut Backoff| {
@@ -464,7 +459,7 @@ impl<S: Source> Schedule<S> {
 
     pub(super) fn postpone(&mut self, task: Task<S::Partition>, delay: Duration) -> Ticket {
         self.tickets += 1;
-        let ticket = (after(delay), self.tickets);
+        let ticket = (after(Instant::now(), delay), self.tickets);
         self.postponed.insert(ticket, task);
         ticket
     }

@@ -255,6 +255,29 @@ fn each_request_is_timed_and_a_batch_once_with_all_its_requests() {
 }
 
 #[test]
+fn a_batch_that_is_split_and_one_that_is_rejected_end_with_the_status_of_their_response() {
+    let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
+    receiver.answer_by(|request| match &request.messages[..] {
+        [one] if one == "rejected" => Answer::status(422),
+        [_] => Answer::ok(),
+        _ => Answer::status(413),
+    });
+    let service = Service::batch(exporter(&receiver, &spool).with_meter_provider(&meters.provider));
+    service.handle.pause();
+    service.log_these(&["first", "rejected"]);
+    service.sync();
+    service.handle.resume();
+    service.wait_for_rejected(1);
+    service.deliver();
+    let ended = |status| {
+        let attributes = [("error.type", status), ("http.response.status_code", status)];
+        meters.value("otel.sdk.exporter.operation.duration", &attributes)
+    };
+    assert!(ended("413") >= Some(1.0));
+    assert_eq!(ended("422"), Some(1.0));
+}
+
+#[test]
 fn losses_are_reported_by_reason() {
     const MAX_AGE: Duration = Duration::from_millis(50);
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
