@@ -3,60 +3,27 @@
 The first line is the address. It ends with its input. The argument is a directory for its data.
 """
 
-import http.server
-import os
-import queue
 import re
-import sys
-import threading
 import urllib.parse
 
-from chdb import session
+from chdb_http import serve
 
 # As its own server has them for what is no fault of the rows. Which status it is makes no difference to an exporter.
 STATUSES = {"60": 404, "62": 400, "73": 404, "81": 404, "115": 404}
 
-# The engine is asked by one thread only. Each with where its result goes.
-queries = queue.Queue()
+
+def read(request):
+    data = request.rfile.read(int(request.headers["Content-Length"]))
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(request.path).query)["query"][0]
+    return query + "\n" + data.decode() if data else query
 
 
-class Interface(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        data = self.rfile.read(int(self.headers["Content-Length"]))
-        query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)["query"][0]
-        if data:
-            query += "\n" + data.decode()
-        result = queue.SimpleQueue()
-        queries.put((query, result))
-        self.answer(*result.get())
-
-    def answer(self, status, body):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def end_with_the_input():
-    sys.stdin.read()
-    os._exit(0)
-
-
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Interface)
-server.daemon_threads = True
-engine = session.Session(sys.argv[1])
-for work in server.serve_forever, end_with_the_input:
-    threading.Thread(target=work, daemon=True).start()
-print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
-while True:
-    query, result = queries.get()
+def run(engine, query):
     try:
-        result.put((200, engine.query(query, "TabSeparated").bytes()))
+        return 200, engine.query(query, "TabSeparated").bytes()
     except Exception as error:
         code = re.match(r"Code: (\d+)", str(error))
-        result.put((STATUSES.get(code and code[1], 500), str(error).encode()))
+        return STATUSES.get(code and code[1], 500), str(error).encode()
+
+
+serve(read, run)

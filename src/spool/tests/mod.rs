@@ -281,6 +281,19 @@ fn flip_a_bit_of_line_50(file: &Path) {
     fs::write(file, bytes).unwrap();
 }
 
+/// A spool of the lines 47 to 54, of which damage took line 50.
+fn open_without_line_50(dir: &Path) -> Spool {
+    let spool = open(&config(dir));
+    for part in [47..50, 50..51, 51..55] {
+        append(&spool, "a", &lines(part));
+    }
+    drop(spool);
+    flip_a_bit_of_line_50(&segment_dirs(dir)[0].join("db"));
+    let spool = open(&config(dir));
+    recovered(&spool);
+    spool
+}
+
 /// How many records the gap lines of a stream report.
 fn reported_in(lines: &[String]) -> usize {
     let gaps = lines.iter().filter_map(|line| line.strip_prefix("gap: ")?.split(' ').next()?.parse::<usize>().ok());

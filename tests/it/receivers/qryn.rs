@@ -16,7 +16,8 @@ impl Qryn {
     fn start() -> Option<Self> {
         let (program, python) = (installed("qryn/node_modules/qryn/qryn_node.js")?, installed("chdb/bin/python")?);
         let (dir, port) = (spool_dir(), free_port());
-        let store = Program::start(Command::new(python).args([script("qryn_store.py"), dir.path().join("data")]));
+        let store =
+            Program::start(Command::new(python).arg("-B").args([script("qryn_store.py"), dir.path().join("data")]));
         let (store_url, log) = (store.line(), dir.path().join("log"));
         let mut qryn = Command::new("env");
         qryn.args(["HOST=127.0.0.1", "CLICKHOUSE_SERVER=127.0.0.1", &format!("PORT={port}")]);
