@@ -45,8 +45,7 @@ fn a_flask_application_with_a_limit_has_every_record_but_the_one_above_it() {
     orders(&service, 42..=COUNT);
     service.wait_for_rejected(1);
     service.deliver();
-    let stored: Vec<_> = flask.stored().into_iter().filter(|message| !message.starts_with("live")).collect();
-    assert_eq!(stored, names("m", 1..=COUNT));
+    check_order(flask.stored(), &names("m", 1..=COUNT), &service);
     let rejected = service.handle.rejected().expect("a rejected store");
     assert_eq!(rejected.iter().map(|record| record.status).collect::<Vec<_>>(), [413]);
 }
