@@ -44,6 +44,8 @@ pub struct Ledger {
     positions: HashMap<(String, u64), String>,
     /// Every record that was ever in a request that was not taken, or alone in one.
     suspects: HashSet<String>,
+    /// Every record that was taken alone.
+    singles: HashSet<String>,
     faults: Vec<String>,
 }
 
@@ -58,6 +60,9 @@ impl Ledger {
             }
             if !taken || request.messages.len() == 1 {
                 self.suspects.insert(message.clone());
+            }
+            if taken && request.messages.len() == 1 {
+                self.singles.insert(message.clone());
             }
             if taken && known.is_none() {
                 self.positions.insert((lane.to_owned(), number), message.clone());
@@ -74,6 +79,11 @@ impl Ledger {
     /// Whether a record was only ever in requests with others that were taken: it keeps the order.
     pub fn is_plain(&self, message: &str) -> bool {
         !self.suspects.contains(message)
+    }
+
+    /// Whether a record was taken alone: it may have been sent before its turn, and what lies before it parked.
+    pub fn is_single(&self, message: &str) -> bool {
+        self.singles.contains(message)
     }
 
     /// What came in a place that was another's.

@@ -220,14 +220,16 @@ impl Oracle {
     }
 
     /// Nothing that was accepted is missing, and the order was kept, run after run, number after number, of what was never alone
-    /// in a request nor in one that failed.
+    /// in a request nor in one that failed, and lay before no record that was taken alone and earlier: where a control is taken from
+    /// behind a bad stretch, all before it is parked.
     fn check_tenant(&mut self, tenant: &str, accepted: &[usize], ledger: &Ledger, rejected: &[String]) {
         let delivered: Vec<_> = ledger.stored().iter().filter(|message| message.starts_with(tenant)).collect();
         let position: HashMap<&str, usize> =
             delivered.iter().enumerate().map(|(at, message)| (message.as_str(), at)).collect();
         let aside: HashSet<_> = rejected.iter().map(String::as_str).collect();
         let mut explained = 0;
-        let mut last: Option<(usize, String)> = None;
+        // Those whose order counts, as they were logged, and the singles between them.
+        let mut logged: Vec<(usize, String)> = Vec::new();
         for (run, &accepted) in accepted.iter().enumerate() {
             for number in 1.. {
                 let message = message(tenant, run, number);
@@ -245,15 +247,20 @@ impl Oracle {
                     break;
                 };
                 explained += 1;
-                if !ledger.is_plain(&message) {
-                    continue;
+                if ledger.is_plain(&message) || ledger.is_single(&message) {
+                    logged.push((at, message));
                 }
-                if let Some((before, previous)) = &last
-                    && *before > at
-                {
-                    self.accuse(format!("{message} was delivered before {previous}"));
+            }
+        }
+        let (mut earliest_single, mut next) = (usize::MAX, None::<(usize, String)>);
+        for (at, message) in logged.into_iter().rev() {
+            if ledger.is_single(&message) {
+                earliest_single = earliest_single.min(at);
+            } else if at < earliest_single {
+                if let Some((behind, other)) = next.as_ref().filter(|(behind, _)| *behind < at) {
+                    self.accuse(format!("{other} was delivered as number {behind}, before {message}, number {at}"));
                 }
-                last = Some((at, message));
+                next = Some((at, message));
             }
         }
         if explained < delivered.len() {
