@@ -601,7 +601,8 @@ impl<K: Copy + Ord> Blame<K> {
         if suspect.samples.is_some() {
             return Action::RejectInferred(failed.clone());
         }
-        let sure = suspect.failed_at.is_none() && suspect.evidence >= EVIDENCE_TO_REJECT;
+        // It may have failed once more since: an attempt is often in flight when another request is taken.
+        let sure = suspect.evidence >= EVIDENCE_TO_REJECT;
         if failed.named.is_some() {
             return if sure { Action::RejectNamed(failed.clone()) } else { Action::Try };
         }
@@ -847,6 +848,24 @@ mod tests {
         setup.blame.aside_rejected(7, &rejected);
         assert_eq!(setup.aside(&[]), Aside::Nothing);
         assert!(setup.blame.is_idle());
+    }
+
+    #[test]
+    fn a_record_of_which_an_attempt_is_in_flight_whenever_another_is_taken_is_rejected_all_the_same() {
+        let mut setup = Setup::new();
+        setup.take(1);
+        setup.blame.parked(7, Tries::default(), setup.now);
+        setup.fail_aside(7, Suspicion::Content, 1);
+        for _ in 0..2 {
+            setup.now += SECOND;
+            assert_eq!(setup.aside(&[(7, 1)]), Aside::Do(7, Action::Try));
+            let live = setup.begin();
+            setup.begin();
+            setup.blame.taken(8, 1000, live, setup.now);
+            setup.fail_aside(7, Suspicion::Content, 1);
+        }
+        setup.now += SECOND;
+        assert!(matches!(setup.aside(&[(7, 1)]), Aside::Do(7, Action::Reject(_))));
     }
 
     #[test]
