@@ -71,9 +71,11 @@ impl Secrets {
 
     fn add(&mut self, secret: &str) {
         let secret = secret.trim();
-        // As a JSON text repeats it.
+        // As JSON texts and forms repeat it.
         let quoted = secret.replace('\\', "\\\\").replace('"', "\\\"");
-        for form in [secret, &quoted] {
+        let slashes_too = quoted.replace('/', "\\/");
+        let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        for form in [secret, &quoted, &slashes_too, &encoded] {
             if form.len() >= MIN_SECRET_BYTES && !self.0.iter().any(|known| known == form) {
                 self.0.push(form.to_owned());
             }
@@ -132,6 +134,7 @@ mod tests {
         for (name, value) in [
             ("authorization", "Bearer t0ken-of-checkout"),
             ("x-api-key", "k3y\"quoted"),
+            ("x-session", "a+b/c=="),
             ("x-short", "abc"),
             ("content-type", "application/json"),
             ("idempotency-key", "the-id-of-the-batch"),
@@ -148,6 +151,8 @@ mod tests {
         assert_eq!(shown("no Bearer t0ken-of-checkout here"), "no *** here");
         assert_eq!(shown("token=t0ken-of-checkout"), "token=***", "without its scheme");
         assert_eq!(shown(r#"{"x-api-key":"k3y\"quoted"}"#), r#"{"x-api-key":"***"}"#, "quoted");
+        assert_eq!(shown(r#"{"session":"a+b\/c=="}"#), r#"{"session":"***"}"#, "quoted, slashes as well");
+        assert_eq!(shown("session=a%2Bb%2Fc%3D%3D&x"), "session=***&x", "in a form");
         assert_eq!(shown("user1 password acme ac%6De"), "*** *** *** ***", "of the URL, encoded or not");
         assert_eq!(shown(&STANDARD.encode("user1:password")), "***");
         assert_eq!(shown("abc the-id-of-the-batch application/json"), "abc the-id-of-the-batch application/json");
