@@ -89,7 +89,10 @@ pub(crate) fn open(mut settings: TransportSettings) -> Result<Arc<dyn Transport>
 impl HttpTransport {
     /// The headers of a request: its own, the static ones, and what the hook makes of both.
     async fn headers_for(&self, request: &Request) -> Result<HeaderMap, SendError> {
-        let failed = |what, error: BoxError| SendError::NotSent(format!("{what}: {}", error_chain(&*error)));
+        let failed = |what, error: BoxError| {
+            let why = format!("{what}: {}", error_chain(&*error));
+            SendError::NotSent(self.secrets.and_of(&self.headers).redact(&why, MAX_ERROR_BYTES))
+        };
         let headers = self
             .own_headers(request)
             .map_err(|error| failed("a header of the request cannot be sent", error.into()))?;
@@ -465,6 +468,17 @@ mod tests {
         assert!(reason.contains("header `x-token`: the value has the control character"), "{reason}");
         assert_eq!(*verdict(&responses[1]), Verdict::Delivered);
         assert_eq!((received.iter().count(), counters.snapshot().requests), (1, 1));
+    }
+
+    #[test]
+    fn the_error_of_a_hook_shows_no_value_of_a_header() {
+        let (url, _received) = serve(&[]);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-api-key", "k3y-of-checkout").unwrap();
+        let hook = HeaderHook::Sync(Box::new(|_, _| Err("no token for k3y-of-checkout".into())));
+        let (responses, _) = deliver(settings(&url, HttpSettings { headers, hook, ..HttpSettings::default() }), 1);
+        let Err(SendError::NotSent(reason)) = &responses[0] else { panic!("{responses:?}") };
+        assert_eq!(reason, "the header hook failed: no token for ***");
     }
 
     #[test]
