@@ -92,7 +92,7 @@ pub use encode::{
 };
 pub use error::{BoxError, CheckpointError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
 pub use exporter::{
-    CallerThreadProcessor, Checkpoint, LogExporter, LogExporterBuilder, SpoolHandle, SpoolProcessor,
+    CallerThreadProcessor, Checkpoint, ExporterBuilder, LogExporter, LogExporterBuilder, LogSettings, SpoolHandle, SpoolProcessor,
     SpoolProcessorBuilder,
 };
 pub use observe::event::SpoolEvent;

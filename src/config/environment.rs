@@ -3,29 +3,28 @@
 use std::ffi::OsString;
 
 use crate::config::table::{Settings, Variable};
-use crate::config::values::{Sourced, invalid};
+use crate::config::values::{Signal, Sourced, invalid};
 use crate::error::ExporterBuildError;
 use crate::transport::http::with_path_below;
 
 const OTLP: &str = "OTEL_EXPORTER_OTLP_";
-const OTLP_LOGS: &str = "OTEL_EXPORTER_OTLP_LOGS_";
 const SPOOL: &str = "OTEL_EXPORTER_SPOOL_";
 
-/// The path that is appended to the endpoint for all signals; the endpoint for logs is taken as it is.
-const LOGS_PATH: &str = "v1/logs";
-
 impl Settings {
-    /// Reads the environment. `lookup` returns the value of a variable; an empty one counts as not set. The variables for all
-    /// signals, such as `OTEL_EXPORTER_OTLP_HEADERS`, are read only if `all_signals` is set: a collector's credentials must not
-    /// reach another endpoint.
+    /// Reads the environment of an exporter of `signal`. `lookup` returns the value of a variable; an empty one counts as not
+    /// set. The variables for all signals, such as `OTEL_EXPORTER_OTLP_HEADERS`, are read only if `all_signals` is set: a
+    /// collector's credentials must not reach another endpoint. To the endpoint for all signals a path is appended; the one for
+    /// the signal is taken as it is.
     ///
     /// # Errors
     ///
     /// If a value is not allowed: the error names the variable.
     pub(crate) fn from_environment(
         lookup: &dyn Fn(&str) -> Option<OsString>,
+        signal: Signal,
         all_signals: bool,
     ) -> Result<Self, ExporterBuildError> {
+        let of_signal = format!("{OTLP}{}_", signal.name().to_uppercase());
         let get = |prefix: &str, name: &str| {
             let variable = format!("{prefix}{name}");
             match lookup(&variable).map(OsString::into_string) {
@@ -37,11 +36,11 @@ impl Settings {
         };
         Self::read(|setting, variable| match variable {
             Variable::Spool(name) => get(SPOOL, name),
-            Variable::Otlp(name) => match get(OTLP_LOGS, name)? {
-                Some(of_logs) => Ok(Some(of_logs)),
+            Variable::Otlp(name) => match get(&of_signal, name)? {
+                Some(given) => Ok(Some(given)),
                 None if !all_signals => Ok(None),
                 None => Ok(get(OTLP, name)?.map(|of_all| match setting {
-                    "endpoint" => Sourced { value: with_path_below(&of_all.value, LOGS_PATH), ..of_all },
+                    "endpoint" => Sourced { value: with_path_below(&of_all.value, signal.path()), ..of_all },
                     _ => of_all,
                 })),
             },
@@ -65,11 +64,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::values::{Durability, Protocol};
+    use crate::config::values::{Durability, Protocol, Signal};
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, ExporterBuildError> {
         let find = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
-        Settings::from_environment(&|name| find(name).map(|(_, value)| value.into()), true)
+        Settings::from_environment(&|name| find(name).map(|(_, value)| value.into()), Signal::Logs, true)
     }
 
     #[test]

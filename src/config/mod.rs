@@ -3,6 +3,7 @@
 pub(crate) mod environment;
 #[cfg(feature = "config-file")]
 pub(crate) mod file;
+pub(crate) mod format;
 mod mount;
 pub(crate) mod parse;
 pub(crate) mod resolve;

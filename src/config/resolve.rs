@@ -3,16 +3,14 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::config::environment::is_of_otlp;
+use crate::config::format::FormatSettings;
 use crate::config::mount;
 use crate::config::table::Settings;
 use crate::config::values::{
-    BatchLimits, Compression, DEFAULT_DEFER_FOR, Durability, Headers, Method, Pace, Pem, Protocol, RetryPolicy,
-    Sourced, SpoolCompression, SpoolLimits, Timeouts,
+    BatchLimits, Compression, DEFAULT_DEFER_FOR, Durability, Headers, Method, Pace, Pem, RetryPolicy, Signal, Sourced,
+    SpoolCompression, SpoolLimits, Timeouts,
 };
-use crate::encode::formats::{FORMATS, Format};
 use crate::encode::framing::{FORM, Framing, ResponseProtocol};
-use crate::encode::{Encoder, JsonEncoder, Template};
 use crate::error::ExporterBuildError;
 use crate::spool::{Coding, SpoolConfig};
 use crate::transport::http::headers::HeaderMap;
@@ -23,54 +21,50 @@ use crate::transport::settings::TransportSettings;
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 
-/// The default endpoint of OTLP.
-const OTLP_ENDPOINT: &str = "http://localhost:4318/v1/logs";
+/// The default endpoint of OTLP, without the signal's path.
+const OTLP_ENDPOINT: &str = "http://localhost:4318";
 
-/// Everything that an application gives an exporter in code.
+/// Everything that an application gives an exporter of any signal in code.
 #[derive(Default)]
 pub(crate) struct CodeSettings {
     pub(crate) settings: Settings,
     /// The settings of a file; without one the environment is read.
     pub(crate) outside: Option<Result<Settings, ExporterBuildError>>,
     pub(crate) headers: Vec<(String, String)>,
-    pub(crate) encoder: Option<Box<dyn Encoder>>,
     pub(crate) http: HttpSettings,
 }
 
-/// The settings of an exporter, each with the value that counts, and allowed.
-pub(crate) struct ResolvedConfig {
-    pub(crate) encoder: Box<dyn Encoder>,
+/// The settings of an exporter with the encoder `E`, each with the value that counts, and allowed.
+pub(crate) struct ResolvedConfig<E> {
+    pub(crate) encoder: E,
     pub(crate) spool: SpoolConfig,
     pub(crate) transport: TransportSettings,
     pub(crate) pace: Pace,
 }
 
-impl ResolvedConfig {
+impl<E> ResolvedConfig<E> {
     /// Resolves each setting: the value given in code, else outside, else the default.
     ///
     /// # Errors
     ///
     /// If a setting is missing or not allowed.
-    pub(crate) fn resolve(
+    pub(crate) fn resolve<F: FormatSettings<Encoder = E>>(
         code: CodeSettings,
+        format: F,
         lookup: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ExporterBuildError> {
         let outside = if let Some(file) = code.outside {
             file?
         } else {
             let given = &code.settings;
-            let is_otlp = code.encoder.as_ref().map_or(given.protocol.is_some(), |encoder| sends_otlp(&**encoder));
             // A collector's credentials are not for any other endpoint.
-            Settings::from_environment(lookup, is_otlp || given.endpoint.is_none())?
+            let all_signals = format.is_otlp(given) || given.endpoint.is_none();
+            Settings::from_environment(lookup, F::SIGNAL, all_signals)?
         };
-        let encoder = match code.encoder {
-            Some(encoder) => encoder,
-            None => encoder(&code.settings, &outside)?,
-        };
+        let (encoder, framing) = format.choose(&code.settings, &outside)?;
         let headers = headers(outside.headers.as_ref(), code.headers)?;
         let mut settings = code.settings.or(outside);
-        let framing = encoder.framing();
-        let endpoint = endpoint(settings.endpoint.take(), &framing)?;
+        let endpoint = endpoint(settings.endpoint.take(), F::SIGNAL, &framing)?;
         let mut spool = spool_config(&settings, &framing)?;
         spool.endpoint = public_url(&endpoint.value);
         let method = settings.method.as_ref().map(|method| check_method(method, &framing, spool.coding)).transpose()?;
@@ -126,59 +120,6 @@ fn or_default<T>(given: Option<Sourced<T>>, default: T) -> Sourced<T> {
     given.unwrap_or_else(|| Sourced::new(default, "the default"))
 }
 
-fn sends_otlp(encoder: &dyn Encoder) -> bool {
-    encoder.framing().response_protocol() == ResponseProtocol::Otlp
-}
-
-/// The encoder that was asked for by name. An endpoint from OTLP's own variables gets OTLP, unless a format is named.
-fn encoder(code: &Settings, outside: &Settings) -> Result<Box<dyn Encoder>, ExporterBuildError> {
-    if let Some(protocol) = &code.protocol {
-        return otlp(protocol);
-    }
-    if let Some(format) = &outside.format {
-        return named(format, outside.template.as_ref());
-    }
-    if let Some(template) = &outside.template {
-        return Err(template_alone(template));
-    }
-    let endpoint = outside.endpoint.as_ref().filter(|endpoint| code.endpoint.is_none() && is_of_otlp(&endpoint.source));
-    match (&outside.protocol, endpoint) {
-        (Some(protocol), _) => otlp(protocol),
-        (None, None) => Ok(Box::new(JsonEncoder::default())),
-        (None, Some(_)) if cfg!(feature = "otlp") => otlp(&Sourced::new(Some(Protocol::HttpBinary), "the default")),
-        (None, Some(endpoint)) => Err(endpoint.invalid(
-            "it is for OTLP, which takes the feature `otlp` of opentelemetry-spool; \
-             to send something else, name it by OTEL_EXPORTER_SPOOL_FORMAT, such as json",
-        )),
-    }
-}
-
-fn named(
-    format: &Sourced<&'static Format>,
-    template: Option<&Sourced<Template>>,
-) -> Result<Box<dyn Encoder>, ExporterBuildError> {
-    match template {
-        Some(template) if !format.value.takes_template() => Err(template_alone(template)),
-        template => Ok(format.value.encoder(template.map(|template| template.value.clone()))),
-    }
-}
-
-/// The error for a template that no format takes.
-fn template_alone(template: &Sourced<Template>) -> ExporterBuildError {
-    let names: Vec<_> = FORMATS.iter().filter(|format| format.takes_template()).map(|format| format.name).collect();
-    template.invalid(format!("a template goes with one of the formats {}", names.join(", ")))
-}
-
-fn otlp(protocol: &Sourced<Option<Protocol>>) -> Result<Box<dyn Encoder>, ExporterBuildError> {
-    match protocol.value {
-        None => Err(protocol.invalid("grpc; this exporter speaks http/protobuf and http/json: set OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/protobuf")),
-        #[cfg(feature = "otlp")]
-        Some(protocol) => Ok(Box::new(crate::encode::OtlpEncoder::new(protocol))),
-        #[cfg(not(feature = "otlp"))]
-        Some(_) => Err(protocol.invalid("OTLP takes the feature `otlp` of opentelemetry-spool")),
-    }
-}
-
 /// Those given in code are added to those from outside.
 fn headers(outside: Option<&Sourced<Headers>>, code: Vec<(String, String)>) -> Result<HeaderMap, ExporterBuildError> {
     let mut headers = HeaderMap::new();
@@ -194,10 +135,16 @@ fn headers(outside: Option<&Sourced<Headers>>, code: Vec<(String, String)>) -> R
     Ok(headers)
 }
 
-fn endpoint(given: Option<Sourced<String>>, framing: &Framing) -> Result<Sourced<String>, ExporterBuildError> {
+fn endpoint(
+    given: Option<Sourced<String>>,
+    signal: Signal,
+    framing: &Framing,
+) -> Result<Sourced<String>, ExporterBuildError> {
     match given {
         Some(endpoint) => Ok(endpoint),
-        None if framing.response_protocol() == ResponseProtocol::Otlp => Ok(or_default(None, OTLP_ENDPOINT.to_owned())),
+        None if framing.response_protocol() == ResponseProtocol::Otlp => {
+            Ok(or_default(None, format!("{OTLP_ENDPOINT}/{}", signal.path())))
+        }
         None => {
             let hint = "give the URL that records are sent to, such as https://logs.example.com/ingest, \
                         or set OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, or in a file `endpoint`";
@@ -367,13 +314,17 @@ fn timeouts(settings: &Settings) -> Result<Timeouts, ExporterBuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::values::FullPolicy;
-    use crate::encode::FormEncoder;
-    use crate::exporter::builder::LogExporterBuilder;
+    use crate::config::values::{FullPolicy, Protocol};
+    use crate::encode::formats::{FORMATS, Format};
+    use crate::encode::{Encoder, FormEncoder, JsonEncoder};
+    use crate::exporter::log_builder::LogExporterBuilder;
 
-    fn resolve(builder: LogExporterBuilder, variables: &[(&str, &str)]) -> Result<ResolvedConfig, ExporterBuildError> {
+    fn resolve(
+        builder: LogExporterBuilder,
+        variables: &[(&str, &str)],
+    ) -> Result<ResolvedConfig<Box<dyn Encoder>>, ExporterBuildError> {
         let find = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
-        ResolvedConfig::resolve(builder.code, &|name| find(name).map(|(_, value)| value.into()))
+        ResolvedConfig::resolve(builder.code, builder.signal.format, &|name| find(name).map(|(_, value)| value.into()))
     }
 
     fn builder() -> LogExporterBuilder {

@@ -1,38 +1,32 @@
-//! [`LogExporterBuilder`]: every setting, its unit and its default.
+//! [`ExporterBuilder`]: every setting that exporters of all signals have, its unit and its default.
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "metrics")]
 use opentelemetry::metrics::{Meter, MeterProvider};
-use opentelemetry::{Context, InstrumentationScope};
-use opentelemetry_sdk::logs::SdkLogRecord;
 
 #[cfg(feature = "config-file")]
 use crate::config::file::ExporterConfig;
+use crate::config::format::FormatSettings;
 use crate::config::resolve::{CodeSettings, ResolvedConfig};
-use crate::config::values::{
-    Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, Sourced, SpoolCompression,
-};
+use crate::config::values::{Compression, Durability, FullPolicy, Protocol, RetryPolicy, Sourced, SpoolCompression};
 use crate::delivery::{Pipeline, PipelineConfig};
-use crate::encode::Encoder;
 use crate::error::{BoxError, ExporterBuildError};
-use crate::exporter::gap_record::gap_encoder;
-use crate::exporter::log_exporter::{LogExporter, PartitionKey};
-use crate::observe::event::OnEvent;
-use crate::observe::event::SpoolEvent;
+use crate::observe::event::{OnEvent, SpoolEvent};
 #[cfg(feature = "metrics")]
 use crate::observe::metrics;
+use crate::spool::GapEncoder;
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
 use crate::transport::http::response::Response;
 use crate::transport::request::BatchContext;
 use crate::transport::verdict::Verdict;
 
-/// Configures a [`LogExporter`].
+/// Configures an exporter. `S` holds the settings that one signal alone has; the exporters' own names for it are
+/// [`LogExporterBuilder`](crate::LogExporterBuilder) and its like.
 ///
 /// A setting that `opentelemetry_otlp` has as well has the same name here. Two settings have no default:
 /// [`with_spool_dir`](Self::with_spool_dir) and, unless OTLP is sent, [`with_endpoint`](Self::with_endpoint).
@@ -58,29 +52,33 @@ use crate::transport::verdict::Verdict;
 /// # provider.shutdown()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Default)]
-pub struct LogExporterBuilder {
+pub struct ExporterBuilder<S> {
     pub(crate) code: CodeSettings,
-    partition_key: Option<Box<PartitionKey>>,
+    pub(crate) signal: S,
     on_event: Option<Box<OnEvent>>,
     #[cfg(feature = "metrics")]
     meter: Option<Meter>,
 }
 
-impl LogExporter {
-    /// A builder with the defaults of every setting.
-    pub fn builder() -> LogExporterBuilder {
-        LogExporterBuilder::default()
+impl<S: Default> Default for ExporterBuilder<S> {
+    fn default() -> Self {
+        Self {
+            code: CodeSettings::default(),
+            signal: S::default(),
+            on_event: None,
+            #[cfg(feature = "metrics")]
+            meter: None,
+        }
     }
 }
 
 /// A value set in code, with the method that set it.
 #[expect(clippy::unnecessary_wraps, reason = "each setting is optional")]
-fn given<T>(value: T, method: &str) -> Option<Sourced<T>> {
+pub(crate) fn given<T>(value: T, method: &str) -> Option<Sourced<T>> {
     Some(Sourced::new(value, method))
 }
 
-impl LogExporterBuilder {
+impl<S> ExporterBuilder<S> {
     /// Changes nothing: HTTP is the transport. It exists so that a swap from `opentelemetry_otlp` stays one line.
     ///
     /// # Examples
@@ -133,7 +131,7 @@ impl LogExporterBuilder {
 
     /// Sets the mount point of the volume that the spool has to be on. Default: none, any directory will do.
     ///
-    /// [`build`](Self::build) then fails unless something is mounted at `path` and the directory of
+    /// `build` then fails unless something is mounted at `path` and the directory of
     /// [`with_spool_dir`](Self::with_spool_dir) lies on it. Without this, a service that starts while its volume is away
     /// spools under the mount point, on the disk of the system, and those records are hidden when the volume is back. It is
     /// looked at once, in `build`. Mount points are known on Unix only: elsewhere it is always an error.
@@ -154,27 +152,9 @@ impl LogExporterBuilder {
 
     // --- the request ----------------------------------------------------------------------------------------------
 
-    /// Sets the wire format. Default: [`JsonEncoder::default`](crate::JsonEncoder).
-    ///
-    /// Records that are in the spool keep the format with which they were logged. The later call of this and
-    /// [`with_protocol`](Self::with_protocol) wins.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use opentelemetry_spool::{JsonEncoder, LogExporter};
-    ///
-    /// let builder = LogExporter::builder().with_encoder(JsonEncoder::default().with_message_type("checkout"));
-    /// ```
-    pub fn with_encoder(mut self, encoder: impl Encoder) -> Self {
-        self.code.encoder = Some(Box::new(encoder));
-        self.code.settings.protocol = None;
-        self
-    }
-
     /// Sends OTLP, in protobuf or in JSON. Default: none, the encoder's own format. Needs the crate's feature `otlp`.
     ///
-    /// It is the same as [`with_encoder`](Self::with_encoder) with an `OtlpEncoder`; the later call of the two wins.
+    /// It is the same as [`with_encoder`](crate::LogExporterBuilder::with_encoder) with an `OtlpEncoder`; the later call of the two wins.
     ///
     /// # Examples
     ///
@@ -185,53 +165,6 @@ impl LogExporterBuilder {
     /// ```
     pub fn with_protocol(mut self, protocol: Protocol) -> Self {
         self.code.settings.protocol = given(Some(protocol), "with_protocol");
-        self.code.encoder = None;
-        self
-    }
-
-    /// Sets the HTTP method. Default: [`Method::Post`].
-    ///
-    /// [`Method::Get`] sends each record as the query of the URL, and needs a [`FormEncoder`](crate::FormEncoder).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use opentelemetry_spool::{FormEncoder, LogExporter, Method};
-    ///
-    /// let form = FormEncoder::new().with_field("msg", "{message}")?;
-    /// let builder = LogExporter::builder().with_encoder(form).with_method(Method::Get);
-    /// # Ok::<(), opentelemetry_spool::TemplateError>(())
-    /// ```
-    pub fn with_method(mut self, method: Method) -> Self {
-        self.code.settings.method = given(method, "with_method");
-        self
-    }
-
-    /// Sets the function that assigns each record to a partition, by its key. Default: one partition, with the empty key.
-    ///
-    /// Records of one partition may share a request, and keep their order; partitions are delivered independently of each
-    /// other. The key is stored with the records, and the header hook sees it. A key has at most 64 KiB; the rest is cut
-    /// off. The function is called once per record, in `export`, or with a [`SpoolProcessor`](crate::SpoolProcessor) on the
-    /// thread that logs. The empty key can also belong to a gap record, if losses occur in very many partitions at once.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use opentelemetry::logs::AnyValue;
-    /// use opentelemetry_spool::LogExporter;
-    ///
-    /// let builder = LogExporter::builder().with_partition_key(|record, _scope| {
-    ///     match record.attributes_iter().find(|(key, _)| key.as_str() == "tenant") {
-    ///         Some((_, AnyValue::String(tenant))) => tenant.to_string(),
-    ///         _ => "nobody".to_owned(),
-    ///     }
-    /// });
-    /// ```
-    pub fn with_partition_key<F>(mut self, key: F) -> Self
-    where
-        F: Fn(&SdkLogRecord, &InstrumentationScope) -> String + Send + Sync + 'static,
-    {
-        self.partition_key = Some(Box::new(key));
         self
     }
 
@@ -843,7 +776,7 @@ impl LogExporterBuilder {
     /// Takes what is not set in code from a configuration file, in place of the environment. Takes the crate's feature
     /// `config-file`.
     ///
-    /// [`build`](Self::build) reports what is wrong with a value, and its line.
+    /// `build` reports what is wrong with a value, and its line.
     ///
     /// # Examples
     ///
@@ -860,43 +793,33 @@ impl LogExporterBuilder {
         self
     }
 
-    // --- build ----------------------------------------------------------------------------------------------------
-
-    /// Opens the spool, starts delivery and returns the exporter.
-    ///
-    /// # Errors
-    ///
-    /// [`ExporterBuildError::Missing`] and [`ExporterBuildError::Invalid`] name the setting, the problem and the values
-    /// that are allowed; [`ExporterBuildError::Spool`] and [`ExporterBuildError::Thread`] name the cause.
-    pub fn build(self) -> Result<LogExporter, ExporterBuildError> {
-        let _suppressed = Context::enter_telemetry_suppressed_scope();
+    /// Opens the spool and starts delivery. `format` chooses the encoder; `with_gaps` makes of it what the exporter keeps, and
+    /// what encodes gap records.
+    pub(crate) fn start<F: FormatSettings, E>(
+        self,
+        format: impl FnOnce(S) -> F,
+        with_gaps: impl FnOnce(F::Encoder) -> (E, Arc<GapEncoder>),
+    ) -> Result<(E, Pipeline), ExporterBuildError> {
         let ResolvedConfig { encoder, spool, transport, pace } =
-            ResolvedConfig::resolve(self.code, &|name| std::env::var_os(name))?;
-        let encoder = Arc::new(RwLock::new(encoder));
+            ResolvedConfig::resolve(self.code, format(self.signal), &|name| std::env::var_os(name))?;
+        let (encoder, gap_encoder) = with_gaps(encoder);
         let pipeline = Pipeline::start(PipelineConfig {
             spool,
             transport,
             pace,
-            gap_encoder: gap_encoder(encoder.clone()),
+            gap_encoder,
             on_event: self.on_event,
             #[cfg(feature = "metrics")]
             meter: Some(self.meter.unwrap_or_else(metrics::global_meter)),
         })?;
-        Ok(LogExporter {
-            encoder,
-            partition_key: self.partition_key,
-            pipeline,
-            blocks: Mutex::default(),
-            shut_down: AtomicBool::new(false),
-            warned_of_encoder: AtomicBool::new(false),
-        })
+        Ok((encoder, pipeline))
     }
 }
 
-impl std::fmt::Debug for LogExporterBuilder {
+impl<S> std::fmt::Debug for ExporterBuilder<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The endpoint, header values, keys and the proxy can hold secrets: they are not shown.
-        f.debug_struct("LogExporterBuilder")
+        f.debug_struct("ExporterBuilder")
             .field("spool_dir", &self.code.settings.spool_dir.as_ref().map(|dir| &dir.value))
             .field("headers", &self.code.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .finish_non_exhaustive()

@@ -9,12 +9,14 @@ pub(crate) mod caller_thread;
 pub(crate) mod checkpoint;
 pub(crate) mod gap_record;
 pub(crate) mod handle;
+pub(crate) mod log_builder;
 pub(crate) mod log_exporter;
 pub(crate) mod spool_processor;
 
-pub use builder::LogExporterBuilder;
+pub use builder::ExporterBuilder;
 pub use caller_thread::CallerThreadProcessor;
 pub use checkpoint::Checkpoint;
 pub use handle::SpoolHandle;
+pub use log_builder::{LogExporterBuilder, LogSettings};
 pub use log_exporter::LogExporter;
 pub use spool_processor::{SpoolProcessor, SpoolProcessorBuilder};

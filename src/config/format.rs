@@ -1,0 +1,103 @@
+//! The format in which an exporter sends: which encoder it is, by code, by name, or by where the endpoint comes from.
+
+use crate::config::environment::is_of_otlp;
+use crate::config::table::Settings;
+use crate::config::values::{Protocol, Signal, Sourced};
+use crate::encode::formats::{FORMATS, Format};
+use crate::encode::framing::{Framing, ResponseProtocol};
+use crate::encode::{Encoder, JsonEncoder, Template};
+use crate::error::ExporterBuildError;
+
+/// The settings of a signal's format, which are given in code.
+pub(crate) trait FormatSettings {
+    /// The signal that is sent.
+    const SIGNAL: Signal;
+
+    /// The encoder that is chosen.
+    type Encoder;
+
+    /// Whether OTLP is sent, as far as `code` says.
+    fn is_otlp(&self, code: &Settings) -> bool;
+
+    /// The encoder and its framing.
+    ///
+    /// # Errors
+    ///
+    /// If what is given does not go together, or this build cannot send it.
+    fn choose(self, code: &Settings, outside: &Settings) -> Result<(Self::Encoder, Framing), ExporterBuildError>;
+}
+
+/// The format of log records.
+#[derive(Default)]
+pub(crate) struct LogFormat {
+    pub(crate) encoder: Option<Box<dyn Encoder>>,
+}
+
+impl FormatSettings for LogFormat {
+    const SIGNAL: Signal = Signal::Logs;
+    type Encoder = Box<dyn Encoder>;
+
+    fn is_otlp(&self, code: &Settings) -> bool {
+        let sends_otlp = |encoder: &Box<dyn Encoder>| encoder.framing().response_protocol() == ResponseProtocol::Otlp;
+        code.protocol.is_some() || self.encoder.as_ref().is_some_and(sends_otlp)
+    }
+
+    fn choose(self, code: &Settings, outside: &Settings) -> Result<(Box<dyn Encoder>, Framing), ExporterBuildError> {
+        // A protocol that is given is the later call of the two.
+        let encoder = match self.encoder.filter(|_| code.protocol.is_none()) {
+            Some(encoder) => encoder,
+            None => by_name(code, outside)?,
+        };
+        let framing = encoder.framing();
+        Ok((encoder, framing))
+    }
+}
+
+/// The encoder that was asked for by name. An endpoint from OTLP's own variables gets OTLP, unless a format is named.
+fn by_name(code: &Settings, outside: &Settings) -> Result<Box<dyn Encoder>, ExporterBuildError> {
+    if let Some(protocol) = &code.protocol {
+        return otlp(protocol);
+    }
+    if let Some(format) = &outside.format {
+        return named(format, outside.template.as_ref());
+    }
+    if let Some(template) = &outside.template {
+        return Err(template_alone(template));
+    }
+    let endpoint = outside.endpoint.as_ref().filter(|endpoint| code.endpoint.is_none() && is_of_otlp(&endpoint.source));
+    match (&outside.protocol, endpoint) {
+        (Some(protocol), _) => otlp(protocol),
+        (None, None) => Ok(Box::new(JsonEncoder::default())),
+        (None, Some(_)) if cfg!(feature = "otlp") => otlp(&Sourced::new(Some(Protocol::HttpBinary), "the default")),
+        (None, Some(endpoint)) => Err(endpoint.invalid(
+            "it is for OTLP, which takes the feature `otlp` of opentelemetry-spool; \
+             to send something else, name it by OTEL_EXPORTER_SPOOL_FORMAT, such as json",
+        )),
+    }
+}
+
+fn named(
+    format: &Sourced<&'static Format>,
+    template: Option<&Sourced<Template>>,
+) -> Result<Box<dyn Encoder>, ExporterBuildError> {
+    match template {
+        Some(template) if !format.value.takes_template() => Err(template_alone(template)),
+        template => Ok(format.value.encoder(template.map(|template| template.value.clone()))),
+    }
+}
+
+/// The error for a template that no format takes.
+fn template_alone(template: &Sourced<Template>) -> ExporterBuildError {
+    let names: Vec<_> = FORMATS.iter().filter(|format| format.takes_template()).map(|format| format.name).collect();
+    template.invalid(format!("a template goes with one of the formats {}", names.join(", ")))
+}
+
+fn otlp(protocol: &Sourced<Option<Protocol>>) -> Result<Box<dyn Encoder>, ExporterBuildError> {
+    match protocol.value {
+        None => Err(protocol.invalid("grpc; this exporter speaks http/protobuf and http/json: set OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/protobuf")),
+        #[cfg(feature = "otlp")]
+        Some(protocol) => Ok(Box::new(crate::encode::OtlpEncoder::new(protocol))),
+        #[cfg(not(feature = "otlp"))]
+        Some(_) => Err(protocol.invalid("OTLP takes the feature `otlp` of opentelemetry-spool")),
+    }
+}
