@@ -23,7 +23,8 @@ enum Input<'a> {
         first_record: u64,
         key: &'a str,
         framing: u8,
-        records: Vec<Vec<u8>>,
+        /// Each with its outer and its inner envelope.
+        records: Vec<fuzzing::Nested>,
         compressed: bool,
         changes: Vec<(u16, u8)>,
         cut: Option<u16>,
@@ -85,10 +86,14 @@ fuzz_target!(|input: Input<'_>| match input {
         if records.is_empty() {
             return;
         }
-        let framing = &FRAMINGS[usize::from(framing) % FRAMINGS.len()];
-        let mut bytes = fuzzing::write_entry(first_record % (1 << 60), key, framing, &records, compressed);
+        let framing = match usize::from(framing) % (FRAMINGS.len() + 2) {
+            nested @ (0 | 1) => fuzzing::nested(nested == 1),
+            flat => FRAMINGS[flat - 2].clone(),
+        };
+        let mut bytes = fuzzing::write_entry(first_record % (1 << 60), key, &framing, &records, compressed);
         let read = fuzzing::read_entry(&bytes, u64::MAX).expect("what was written is an entry");
-        assert_eq!((&*read.0, &read.1, &read.2), (key, framing, &records));
+        let expected = fuzzing::stored_order(&framing, records);
+        assert_eq!((&*read.0, &read.1, &read.2), (key, &framing, &expected));
         for (at, by) in changes {
             let at = usize::from(at) % bytes.len();
             bytes[at] ^= by;

@@ -107,6 +107,7 @@ impl<'a> Printer<'a> {
             return Ok(ControlFlow::Continue(()));
         }
         for (number, record) in entry.records() {
+            let record = &*record;
             let is_delivered = delivered(number);
             if (is_delivered == Some(true) && !all) || !self.filter.takes_record(record) {
                 continue;

@@ -211,7 +211,7 @@ fn is_default(segment: &Counted) -> bool {
     let entry = reader.as_ref().ok().and_then(|reader| reader.entries(0..reader.end()).flatten().flatten().next());
     entry.is_some_and(|entry| {
         let framing = Framing::json_array();
-        let first = entry.records().next().and_then(|(_, record)| serde_json::from_slice::<Value>(record).ok());
+        let first = entry.records().next().and_then(|(_, record)| serde_json::from_slice::<Value>(&record).ok());
         entry.content_type() == framing.content_type()
             && entry.opens_with(framing.open())
             && first

@@ -356,7 +356,7 @@ mod tests {
             endpoint: None,
         };
         let spool = Spool::open_silent(&config).unwrap();
-        let block = Block { payload: b"1,2,3".to_vec(), ends: vec![1, 3, 5], ..Block::default() };
+        let block = Block::of(&["1", "2", "3"], b",");
         spool.append(&[("tenant", &block)], &Framing::json_array()).unwrap();
         let script = Arc::new(Script { responses: Mutex::new(responses.into_iter().collect()), ..Script::default() });
         let sender = Sender { transport: script.clone(), counters: Arc::default(), timeouts: Timeouts::default() };

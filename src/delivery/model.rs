@@ -393,13 +393,7 @@ fn open(dir: &Path, coding: Coding) -> Arc<Spool> {
 fn append(spool: &Spool, lines: &[Line]) {
     let Some(first) = lines.first() else { return };
     let texts: Vec<_> = lines.iter().map(Line::text).collect();
-    let mut block = Block { payload: texts.join("\n").into_bytes(), ..Block::default() };
-    let mut end = 0;
-    for text in &texts {
-        block.ends.push(end + text.len());
-        end += text.len() + 1;
-    }
-    spool.append(&[(&*first.key, &block)], &FRAMING).unwrap();
+    spool.append(&[(&*first.key, &Block::of(&texts, b"\n"))], &FRAMING).unwrap();
 }
 
 /// An event of a case.

@@ -1,64 +1,177 @@
-//! Blocks: encoded records by partition, in buffers that are reused.
+//! Blocks: encoded records by partition and envelope, in buffers that are reused.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-/// The most memory of a buffer that is kept for reuse.
+/// The most memory of the buffers that is kept for reuse.
 const MAX_KEPT_BYTES: usize = 4 << 20;
-const MAX_KEPT_BUFFERS: usize = 64;
+const MAX_KEPT_BLOCKS: usize = 64;
 
-/// The bookkeeping of a record or a partition, in bytes.
+/// The bookkeeping of a record, a run or a partition, in bytes.
 const RECORD_OVERHEAD: usize = size_of::<usize>();
+const RUN_OVERHEAD: usize = size_of::<Run>() + 2 * size_of::<(Vec<u8>, usize)>();
 const PARTITION_OVERHEAD: usize = size_of::<Block>() + 2 * size_of::<(String, usize)>();
 
-/// The encoded records of one partition in one export.
+/// The texts that stand around records, and that records share: see [`NestedEncoder`](crate::encode::NestedEncoder). Both are
+/// empty where records have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Envelope<'a> {
+    pub(crate) outer: &'a [u8],
+    pub(crate) inner: &'a [u8],
+}
+
+impl Envelope<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.outer.len() + self.inner.len()
+    }
+}
+
+/// An encoded record, its envelope and its time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encoded<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) envelope: Envelope<'a>,
+    pub(crate) timestamp: Option<SystemTime>,
+}
+
+/// The records of a block that share an envelope.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Block {
+pub(crate) struct Run {
+    outer: Vec<u8>,
+    inner: Vec<u8>,
     /// The records joined by the framing's separator.
     pub(crate) payload: Vec<u8>,
     /// The end of each record in `payload`.
     pub(crate) ends: Vec<usize>,
+    /// The run with the same inner envelope before this one.
+    earlier: Option<usize>,
+}
+
+impl Run {
+    pub(crate) fn envelope(&self) -> Envelope<'_> {
+        Envelope { outer: &self.outer, inner: &self.inner }
+    }
+
+    fn begin(&mut self, envelope: Envelope<'_>, earlier: Option<usize>) {
+        self.outer.extend_from_slice(envelope.outer);
+        self.inner.extend_from_slice(envelope.inner);
+        self.earlier = earlier;
+    }
+
+    fn push(&mut self, record: &[u8], separator: &[u8]) {
+        if !self.ends.is_empty() {
+            self.payload.extend_from_slice(separator);
+        }
+        self.payload.extend_from_slice(record);
+        self.ends.push(self.payload.len());
+    }
+
+    fn clear(&mut self) {
+        for buffer in [&mut self.outer, &mut self.inner, &mut self.payload] {
+            buffer.clear();
+        }
+        self.ends.clear();
+    }
+
+    /// The memory that it takes, with or without records.
+    fn capacity(&self) -> usize {
+        let buffers = [&self.outer, &self.inner, &self.payload].map(Vec::capacity);
+        size_of::<Self>() + buffers.iter().sum::<usize>() + self.ends.capacity() * size_of::<usize>()
+    }
+}
+
+/// The encoded records of one partition in one export: a run for each envelope, in the order in which they first appeared.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Block {
+    /// Those that are used, and spare ones.
+    runs: Vec<Run>,
+    used: usize,
+    /// The latest run with an inner envelope.
+    found: HashMap<Vec<u8>, usize>,
+    /// The run of the latest record.
+    latest: usize,
     pub(crate) first_timestamp: Option<SystemTime>,
     pub(crate) last_timestamp: Option<SystemTime>,
 }
 
-/// An encoded record and its time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Encoded<'a> {
-    pub(crate) bytes: &'a [u8],
-    pub(crate) timestamp: Option<SystemTime>,
-}
-
-/// The blocks of one export, by partition; the records of each are in their order.
-#[derive(Debug, Default)]
-pub(crate) struct Blocks {
-    /// The buffer of each key.
-    keys: HashMap<String, usize>,
-    buffers: Vec<Block>,
-    records: u64,
-    bytes: usize,
-}
-
 impl Block {
-    pub(crate) fn push(&mut self, record: Encoded<'_>, separator: &[u8]) {
-        if !self.ends.is_empty() {
-            self.payload.extend_from_slice(separator);
-        }
-        self.payload.extend_from_slice(record.bytes);
-        self.ends.push(self.payload.len());
+    /// Returns how many bytes of memory it takes now that were not needed before.
+    pub(crate) fn push(&mut self, record: Encoded<'_>, separator: &[u8]) -> usize {
+        let begun = self.used;
+        let at = self.run_of(record.envelope);
+        self.latest = at;
+        self.runs[at].push(record.bytes, separator);
         if let Some(time) = record.timestamp {
             self.first_timestamp = Some(self.first_timestamp.map_or(time, |first| first.min(time)));
             self.last_timestamp = Some(self.last_timestamp.map_or(time, |last| last.max(time)));
         }
+        let run = if self.used > begun { RUN_OVERHEAD + record.envelope.len() } else { 0 };
+        run + record.bytes.len() + separator.len() + RECORD_OVERHEAD
     }
+
+    /// The run of an envelope; a new one if there is none. Envelopes are compared as a whole: two resources must not be mixed up.
+    fn run_of(&mut self, envelope: Envelope<'_>) -> usize {
+        let is_of = |at: usize| self.runs[at].envelope() == envelope;
+        if self.latest < self.used && is_of(self.latest) {
+            return self.latest;
+        }
+        let earlier = self.found.get(envelope.inner).copied();
+        let mut same_inner = earlier;
+        while let Some(at) = same_inner {
+            if is_of(at) {
+                return at;
+            }
+            same_inner = self.runs[at].earlier;
+        }
+        let at = self.used;
+        if at == self.runs.len() {
+            self.runs.push(Run::default());
+        }
+        self.runs[at].begin(envelope, earlier);
+        self.found.insert(envelope.inner.to_vec(), at);
+        self.used += 1;
+        at
+    }
+
+    pub(crate) fn runs(&self) -> &[Run] {
+        &self.runs[..self.used]
+    }
+
+    /// The number of records.
+    pub(crate) fn records(&self) -> u64 {
+        self.runs().iter().map(|run| run.ends.len() as u64).sum()
+    }
+
+    /// Removes all records, and keeps memory for the next ones, `kept` bytes with what others keep.
+    fn clear(&mut self, kept: &mut usize) {
+        self.found.clear();
+        (self.used, self.latest) = (0, 0);
+        (self.first_timestamp, self.last_timestamp) = (None, None);
+        self.runs.retain_mut(|run| {
+            run.clear();
+            let bytes = run.capacity();
+            let keep = *kept + bytes <= MAX_KEPT_BYTES;
+            *kept += if keep { bytes } else { 0 };
+            keep
+        });
+    }
+}
+
+/// The blocks of one export, by partition; the records of each run are in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Blocks {
+    /// The block of each key.
+    keys: HashMap<String, usize>,
+    blocks: Vec<Block>,
+    records: u64,
+    bytes: usize,
 }
 
 impl Blocks {
     pub(crate) fn push(&mut self, key: &str, record: Encoded<'_>, separator: &[u8]) {
         let at = self.keys.get(key).copied().unwrap_or_else(|| self.add_key(key));
-        self.buffers[at].push(record, separator);
+        self.bytes += self.blocks[at].push(record, separator);
         self.records += 1;
-        self.bytes += record.bytes.len() + separator.len() + RECORD_OVERHEAD;
     }
 
     #[cold]
@@ -66,8 +179,8 @@ impl Blocks {
         let at = self.keys.len();
         self.keys.insert(key.to_owned(), at);
         self.bytes += key.len() + PARTITION_OVERHEAD;
-        if at == self.buffers.len() {
-            self.buffers.push(Block::default());
+        if at == self.blocks.len() {
+            self.blocks.push(Block::default());
         }
         at
     }
@@ -86,24 +199,31 @@ impl Blocks {
     pub(crate) fn all(&self) -> Vec<(&str, &Block)> {
         let mut keys: Vec<_> = self.keys.iter().collect();
         keys.sort_unstable_by_key(|(_, at)| **at);
-        keys.into_iter().map(|(key, at)| (key.as_str(), &self.buffers[*at])).collect()
+        keys.into_iter().map(|(key, at)| (key.as_str(), &self.blocks[*at])).collect()
     }
 
     /// Removes all records, and keeps the memory that the next ones will probably need.
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
         (self.records, self.bytes) = (0, 0);
-        self.buffers.truncate(MAX_KEPT_BUFFERS);
+        self.blocks.truncate(MAX_KEPT_BLOCKS);
         let mut kept = 0;
-        self.buffers.retain_mut(|block| {
-            block.payload.clear();
-            block.ends.clear();
-            (block.first_timestamp, block.last_timestamp) = (None, None);
-            let bytes = block.payload.capacity() + block.ends.capacity() * size_of::<usize>();
-            let keep = kept + bytes <= MAX_KEPT_BYTES;
-            kept += if keep { bytes } else { 0 };
-            keep
-        });
+        for block in &mut self.blocks {
+            block.clear(&mut kept);
+        }
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Block {
+    /// A block of records without envelopes.
+    pub(crate) fn of(records: &[impl AsRef<[u8]>], separator: &[u8]) -> Self {
+        let mut block = Self::default();
+        for record in records {
+            let (bytes, envelope) = (record.as_ref(), Envelope::default());
+            block.push(Encoded { bytes, envelope, timestamp: None }, separator);
+        }
+        block
     }
 }
 
@@ -114,8 +234,12 @@ mod tests {
     use super::*;
 
     fn push(blocks: &mut Blocks, key: &str, bytes: &[u8], at: u64) {
+        push_in(blocks, key, Envelope::default(), bytes, at);
+    }
+
+    fn push_in(blocks: &mut Blocks, key: &str, envelope: Envelope<'_>, bytes: &[u8], at: u64) {
         let timestamp = Some(UNIX_EPOCH + Duration::from_secs(at));
-        blocks.push(key, Encoded { bytes, timestamp }, b",");
+        blocks.push(key, Encoded { bytes, envelope, timestamp }, b",");
     }
 
     #[test]
@@ -126,13 +250,39 @@ mod tests {
             push(&mut blocks, "a", b"2", 7);
             push(&mut blocks, "b", b"33", 3);
             let all = blocks.all();
-            let found: Vec<_> = all.iter().map(|(key, block)| (*key, &*block.payload, &*block.ends)).collect();
+            let found: Vec<_> =
+                all.iter().map(|(key, block)| (*key, &*block.runs()[0].payload, &*block.runs()[0].ends)).collect();
+            assert!(all.iter().all(|(_, block)| block.runs().len() == 1));
             assert_eq!(found, [("b", &b"1,33"[..], &[1, 4][..]), ("a", b"2", &[1])], "round {round}");
             let times = [all[0].1.first_timestamp, all[0].1.last_timestamp];
             assert_eq!(times, [3, 5].map(|at| Some(UNIX_EPOCH + Duration::from_secs(at))));
             assert_eq!(blocks.records(), 3);
             blocks.clear();
             assert_eq!((blocks.records(), blocks.bytes(), blocks.all().len()), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn records_of_one_envelope_make_up_a_run_and_equal_halves_are_not_mixed_up() {
+        let mut blocks = Blocks::default();
+        let envelope = |outer, inner| Envelope { outer, inner };
+        let (first, second) = (envelope(b"resource".as_slice(), b"scope".as_slice()), envelope(b"other", b"scope"));
+        // Joined they have the same bytes as the first.
+        let third = envelope(b"resources", b"cope");
+        for _ in 0..2 {
+            for (at, envelope) in
+                [first, second, first, third, second, first, third, Envelope::default()].iter().enumerate()
+            {
+                push_in(&mut blocks, "a", *envelope, at.to_string().as_bytes(), 0);
+            }
+            push_in(&mut blocks, "b", second, b"8", 0);
+            let all = blocks.all();
+            let runs: Vec<_> = all[0].1.runs().iter().map(|run| (run.envelope(), &*run.payload)).collect();
+            let expected = [(first, &b"0,2,5"[..]), (second, b"1,4"), (third, b"3,6"), (Envelope::default(), b"7")];
+            assert_eq!(runs, expected);
+            assert_eq!((all[0].1.records(), all[1].1.runs()[0].envelope()), (8, second));
+            assert!(blocks.bytes() > 4 * RUN_OVERHEAD);
+            blocks.clear();
         }
     }
 
@@ -145,7 +295,8 @@ mod tests {
         push(&mut blocks, "large", &vec![b'x'; 2 * MAX_KEPT_BYTES], 0);
         assert!(blocks.bytes() > 100_000 * 1_000);
         blocks.clear();
-        let kept: usize = blocks.buffers.iter().map(|block| block.payload.capacity()).sum();
+        let runs = blocks.blocks.iter().flat_map(|block| &block.runs);
+        let kept: usize = runs.map(Run::capacity).sum();
         assert!((1..=MAX_KEPT_BYTES).contains(&kept), "{kept}");
     }
 }

@@ -25,6 +25,42 @@ pub trait Encoder: Send + Sync + 'static {
 
     /// Sets the resource of the provider, once before the first record.
     fn set_resource(&mut self, _resource: &Resource) {}
+
+    /// The encoder of records that stand in envelopes, if the format has those. The exporter asks it first; who forwards the
+    /// other methods alone has complete records all the same.
+    #[doc(hidden)]
+    fn nested(&self) -> Option<&dyn NestedEncoder> {
+        None
+    }
+}
+
+/// An encoder of records that share the messages around them.
+///
+/// A record's *envelope* is two texts: `outer`, the message of its resource without its scopes, and `inner`, the message of its
+/// scope without its records. Requests are grouped by both when they are put together. In protobuf they are the fields of
+/// the messages, and a record has its own tag and length; in JSON they begin with the brace of the object and end with the
+/// bracket of the list that follows, and are closed by `]}`.
+#[doc(hidden)]
+pub trait NestedEncoder {
+    /// See [`Encoder::framing`]: it says as well how envelopes nest.
+    fn framing(&self) -> Framing;
+
+    /// Appends the outer envelope of all records.
+    fn outer(&self, out: &mut Vec<u8>);
+
+    /// Appends the inner envelope of a record.
+    ///
+    /// # Errors
+    ///
+    /// See [`Encoder::encode`].
+    fn inner(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError>;
+
+    /// Appends a record as it stands inside its envelope.
+    ///
+    /// # Errors
+    ///
+    /// See [`Encoder::encode`].
+    fn record(&self, record: &dyn LogView, out: &mut Vec<u8>) -> Result<(), BoxError>;
 }
 
 /// An encoder that is written against the SDK's record in place of a [`LogView`].

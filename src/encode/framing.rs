@@ -17,6 +17,34 @@ pub struct Framing {
     close: Cow<'static, [u8]>,
     response_protocol: ResponseProtocol,
     single: bool,
+    nesting: Nesting,
+}
+
+/// How records stand between a body's open and close.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Nesting {
+    /// One after the other.
+    #[default]
+    Flat,
+    /// Inside a message of their scope, which is inside one of their resource.
+    Protobuf,
+    /// The same in JSON.
+    Json,
+}
+
+impl Nesting {
+    /// The byte in an entry, which never changes: see `FORMAT.md`.
+    pub(crate) fn byte(self) -> u8 {
+        match self {
+            Self::Flat => 0,
+            Self::Protobuf => 1,
+            Self::Json => 2,
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Flat, Self::Protobuf, Self::Json].into_iter().find(|nesting| nesting.byte() == byte)
+    }
 }
 
 /// The protocol of an endpoint's responses: what they say beyond the status.
@@ -94,6 +122,7 @@ impl Framing {
             close: Cow::Borrowed(close.as_bytes()),
             response_protocol: ResponseProtocol::Status,
             single: false,
+            nesting: Nesting::Flat,
         }
     }
 
@@ -127,6 +156,13 @@ impl Framing {
         self
     }
 
+    /// The same for records that stand in envelopes: see [`NestedEncoder`](crate::encode::NestedEncoder).
+    #[cfg(any(feature = "otlp", test, fuzzing))]
+    pub(crate) fn nested(mut self, nesting: Nesting) -> Self {
+        self.nesting = nesting;
+        self
+    }
+
     /// The same with a start that is made while the program runs, of at most 65,535 bytes.
     pub(crate) fn with_open(mut self, open: Vec<u8>) -> Self {
         self.open = Cow::Owned(open);
@@ -148,10 +184,16 @@ impl Framing {
         self.content_type.len() + self.open.len() + self.separator.len() + self.close.len()
     }
 
-    pub(crate) fn from_stored(content_type: String, parts: [Vec<u8>; 3], response_protocol: ResponseProtocol) -> Self {
+    pub(crate) fn from_stored(
+        content_type: String,
+        parts: [Vec<u8>; 3],
+        response_protocol: ResponseProtocol,
+        nesting: Nesting,
+    ) -> Self {
         let [open, separator, close] = parts.map(Cow::Owned);
         // The limit of records per batch is stored beside it, so `single` is not.
-        Self { content_type: Cow::Owned(content_type), open, separator, close, response_protocol, single: false }
+        let (content_type, single) = (Cow::Owned(content_type), false);
+        Self { content_type, open, separator, close, response_protocol, single, nesting }
     }
 
     /// The value of the `Content-Type` header.
@@ -177,6 +219,10 @@ impl Framing {
     /// The protocol of the endpoint's responses.
     pub fn response_protocol(&self) -> ResponseProtocol {
         self.response_protocol
+    }
+
+    pub(crate) fn nesting(&self) -> Nesting {
+        self.nesting
     }
 
     /// Whether each record has a request of its own.
@@ -216,5 +262,14 @@ mod tests {
             assert_eq!(ResponseProtocol::from_name(protocol.name()), Some(protocol));
         }
         assert_eq!(ResponseProtocol::from_byte(5), None);
+    }
+
+    #[test]
+    fn every_nesting_has_a_byte_of_its_own_and_makes_another_framing() {
+        for (nesting, byte) in [(Nesting::Flat, 0), (Nesting::Protobuf, 1), (Nesting::Json, 2)] {
+            assert_eq!((nesting.byte(), Nesting::from_byte(byte)), (byte, Some(nesting)));
+            assert_eq!(Framing::json_array().nested(nesting) == Framing::json_array(), byte == 0);
+        }
+        assert_eq!(Nesting::from_byte(3), None);
     }
 }

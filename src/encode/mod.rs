@@ -19,6 +19,7 @@ pub(crate) mod view;
 pub use bulk::BulkEncoder;
 pub use clickhouse::ClickHouseEncoder;
 pub use common::template::Template;
+pub(crate) use encoder::NestedEncoder;
 pub use encoder::{Encoder, FromSdk, SdkEncoder};
 pub use form::FormEncoder;
 pub use json::{JsonEncoder, LevelScale, SourceCodeKey};

@@ -16,8 +16,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 
 use crate::encode::blocks::Block;
-use crate::encode::blocks::Encoded;
-use crate::exporter::log_exporter::{SharedEncoder, encode};
+use crate::exporter::log_exporter::{SharedEncoder, encode, framing};
 use crate::observe::loss::LossReason;
 use crate::spool::{Gap, GapEncoder};
 
@@ -25,12 +24,12 @@ use crate::spool::{Gap, GapEncoder};
 pub(crate) fn gap_encoder(encoder: SharedEncoder) -> Arc<GapEncoder> {
     Arc::new(move |gap| {
         let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
-        let framing = encoder.framing();
+        let framing = framing(&**encoder);
         let (record, mut bytes) = (record(gap), Vec::new());
         // An encoder may reject such a record; the loss is counted all the same.
-        encode(&**encoder, &record, &scope(), &mut bytes).ok()?;
+        let encoded = encode(&**encoder, &record, &scope(), &mut bytes).ok()?;
         let mut block = Block::default();
-        block.push(Encoded { bytes: &bytes, timestamp: record.timestamp() }, framing.separator());
+        block.push(encoded, framing.separator());
         Some((block, framing))
     })
 }

@@ -13,10 +13,10 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 
 use crate::delivery::Pipeline;
-use crate::encode::Encoder;
-use crate::encode::blocks::{Blocks, Encoded};
+use crate::encode::blocks::{Blocks, Encoded, Envelope};
 use crate::encode::common::time::time_of;
 use crate::encode::framing::Framing;
+use crate::encode::{Encoder, NestedEncoder};
 use crate::error::error_chain;
 use crate::error::{BoxError, SpoolError};
 use crate::exporter::handle::SpoolHandle;
@@ -93,7 +93,7 @@ impl LogExporter {
     }
 
     pub(crate) fn framing(&self) -> Framing {
-        self.encoder.read().unwrap_or_else(PoisonError::into_inner).framing()
+        framing(&**self.encoder.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Gives `add` a record's partition key and what it is on the wire. A record that has none is counted.
@@ -105,12 +105,12 @@ impl LogExporter {
     ) -> Option<T> {
         // Taken, not borrowed: whatever an encoder does, it may come back here.
         let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        let key = self.key_of(record, scope).and_then(|key| {
+        let encoded = self.key_of(record, scope).and_then(|key| {
             let encoder = self.encoder.read().unwrap_or_else(PoisonError::into_inner);
-            encode(&**encoder, record, scope, &mut bytes).map(|()| key)
+            Ok((key, encode(&**encoder, record, scope, &mut bytes)?))
         });
-        let result = match key {
-            Ok(key) => Some(add(&key, Encoded { bytes: &bytes, timestamp: time_of(record) })),
+        let result = match encoded {
+            Ok((key, encoded)) => Some(add(&key, encoded)),
             Err(error) => {
                 self.note_encode_failed(&error);
                 None
@@ -138,20 +138,34 @@ impl LogExporter {
     }
 }
 
-/// Puts a record into `out`, and nothing else.
-pub(crate) fn encode(
+/// The framing of what [`encode`] makes.
+pub(crate) fn framing(encoder: &dyn Encoder) -> Framing {
+    encoder.nested().map_or_else(|| encoder.framing(), NestedEncoder::framing)
+}
+
+/// Puts a record with its envelope into `out`, and nothing else.
+pub(crate) fn encode<'a>(
     encoder: &dyn Encoder,
     record: &SdkLogRecord,
     scope: &InstrumentationScope,
-    out: &mut Vec<u8>,
-) -> Result<(), BoxError> {
+    out: &'a mut Vec<u8>,
+) -> Result<Encoded<'a>, BoxError> {
     out.clear();
-    let encode = || encoder.encode(record, scope, &mut *out);
-    catch_unwind(AssertUnwindSafe(encode)).unwrap_or_else(|_| Err("the encoder panicked".into()))?;
+    let encode = || {
+        let Some(nested) = encoder.nested() else { return encoder.encode(record, scope, out).map(|()| (0, 0)) };
+        nested.outer(out);
+        let outer = out.len();
+        nested.inner(record, scope, out)?;
+        let inner = out.len();
+        nested.record(record, out).map(|()| (outer, inner))
+    };
+    let ends = catch_unwind(AssertUnwindSafe(encode)).unwrap_or_else(|_| Err("the encoder panicked".into()));
+    let (outer, inner) = ends?;
     if out.len() > MAX_RECORD_BYTES {
         return Err(SpoolError::RecordTooLarge { bytes: out.len(), max_bytes: MAX_RECORD_BYTES }.into());
     }
-    Ok(())
+    let envelope = Envelope { outer: &out[..outer], inner: &out[outer..inner] };
+    Ok(Encoded { bytes: &out[inner..], envelope, timestamp: time_of(record) })
 }
 
 /// Appends records. The processor's thread does not survive a panic.

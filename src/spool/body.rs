@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::bytes::Fields;
 use super::coding::{Coding, deflate};
 use super::entry::Entry;
+use super::nested::Groups;
 use crate::error::SpoolError;
 
 /// Deflate, no name, no time, no system.
@@ -46,10 +47,6 @@ impl Body {
 
     pub(super) fn is_gzip(&self) -> bool {
         self.gzip.is_some()
-    }
-
-    pub(super) fn plain_len(&self) -> usize {
-        self.plain_len
     }
 
     /// Adds a part of the framing.
@@ -105,6 +102,13 @@ impl Body {
             self.text(&plain);
         }
         Ok(true)
+    }
+
+    /// Adds records in groups. Not to one that is compressed: its pieces are stored with the envelopes in them.
+    pub(super) fn groups(&mut self, groups: &Groups<'_>) {
+        debug_assert!(self.gzip.is_none(), "its checksum is that of its pieces");
+        groups.write(&mut self.bytes, |_, _| ());
+        self.plain_len += groups.len();
     }
 
     pub(super) fn finish(mut self) -> Vec<u8> {

@@ -3,17 +3,24 @@
 //! ```text
 //! lane 4 | first record 8 | records 4 | boundary 8 | first, last timestamp 8 8 | appended at 8 | batches: records 8, bytes 8
 //! | load 8, is its last 1 | kind 1 | response protocol 1 | coding 1 | of the records without it: length 4, crc32 4
-//! | lengths: key 4, content type 2, open 2, separator 2, close 2 | these five | where each record ends 4 each | records
+//! | lengths: key 4, content type 2, open 2, separator 2, close 2 | these five | runs | where each record ends 4 each | records
 //! ```
+//!
+//! Records that stand in envelopes are stored with them, as they stand in a body, and *runs* say where: how many there are 4, and
+//! of each the records 4, and place and length of the outer and of the inner envelope 4 4 4 4. Other entries have no such table.
 
+#[cfg(feature = "cli")]
+use std::borrow::Cow;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::bytes::{Fields, index, len32};
 use super::coding::Coding;
+use super::nested::{self, Groups};
 use super::store::Value;
-use crate::encode::framing::{Framing, ResponseProtocol};
+use crate::encode::blocks::Envelope;
+use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
 use crate::error::SpoolError;
 
 /// The largest record that the spool takes, so that every length fits the format with room to spare.
@@ -25,8 +32,8 @@ const MAX_KEY_BYTES: usize = 64 << 10;
 /// How many bytes an entry has before its texts.
 pub(super) const HEAD_BYTES: usize = (4 + 8 + 4) + 8 + 3 * 8 + (8 + 8) + (8 + 1) + (1 + 1 + 1) + (4 + 4) + (4 + 4 * 2);
 
-/// The only kind of entry: records that are joined by a separator.
-const FLAT: u8 = 0;
+/// How many bytes the table of runs takes for each.
+pub(super) const RUN_BYTES: usize = 5 * 4;
 
 /// The numbers at the beginning of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,25 +78,68 @@ pub(super) fn stored_key(key: &str) -> &str {
     &key[..end]
 }
 
-/// A run of a block's records.
+/// Records of a block's run that follow one another.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a> {
-    /// Where the payload begins in the block's.
+    pub(super) envelope: Envelope<'a>,
+    /// Where the payload begins in the run's.
     pub(super) base: usize,
-    /// Where each record ends in the block's.
+    /// Where each record ends in the run's.
     pub(super) ends: &'a [usize],
     pub(super) payload: &'a [u8],
 }
 
-/// Writes an entry.
+/// The records of an entry in the making, with their envelopes, if they have any.
+struct Records<'a> {
+    plain: &'a [u8],
+    /// The table of runs.
+    table: Vec<u8>,
+    /// The number of each part, in the order in which they are written, and where its records begin.
+    parts: Vec<(usize, usize)>,
+}
+
+impl<'a> Records<'a> {
+    fn new(framing: &Framing, parts: &[Part<'a>], plain: &'a mut Vec<u8>) -> Self {
+        if framing.nesting() == Nesting::Flat {
+            debug_assert_eq!(parts.len(), 1, "without envelopes all are one run");
+            let plain = parts.first().map_or(&[][..], |part| part.payload);
+            return Self { plain, table: Vec::new(), parts: vec![(0, 0)] };
+        }
+        let mut table = len32(parts.len()).to_le_bytes().to_vec();
+        let mut order = Vec::with_capacity(parts.len());
+        let runs: Vec<_> =
+            parts.iter().map(|part| nested::Run { envelope: part.envelope, records: part.payload }).collect();
+        plain.clear();
+        Groups::new(framing, &runs).write(plain, |part, placed| {
+            let nested::Placed { outer, inner } = placed;
+            for field in [parts[part].ends.len(), outer.start, outer.len(), inner.start, inner.len()] {
+                table.extend_from_slice(&len32(field).to_le_bytes());
+            }
+            order.push((part, inner.end));
+        });
+        Self { plain, table, parts: order }
+    }
+}
+
+/// The buffers in which entries are made, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// The entry.
+    pub(super) bytes: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+/// Writes an entry of some parts of a block, and says how long its records are without compression.
 pub(super) fn write(
     head: &EntryHead,
     key: &str,
     framing: &Framing,
-    records: Part<'_>,
+    parts: &[Part<'_>],
     coding: Coding,
-    out: &mut Vec<u8>,
-) {
+    scratch: &mut Scratch,
+) -> usize {
+    let Scratch { bytes: out, plain } = scratch;
+    let records = Records::new(framing, parts, plain);
     out.clear();
     out.extend_from_slice(&head.lane.to_le_bytes());
     out.extend_from_slice(&head.first_record.to_le_bytes());
@@ -102,29 +152,33 @@ pub(super) fn write(
     {
         out.extend_from_slice(&field.to_le_bytes());
     }
-    out.extend_from_slice(&[0, FLAT]);
+    out.extend_from_slice(&[0, framing.nesting().byte()]);
     out.push(framing.response_protocol().byte());
     let coding_at = out.len();
     out.push(coding.byte());
-    out.extend_from_slice(&len32(records.payload.len()).to_le_bytes());
+    out.extend_from_slice(&len32(records.plain.len()).to_le_bytes());
     // Only where it is asked for: a request that is compressed says it of the whole.
-    let crc = if coding == Coding::Deflate { crc32fast::hash(records.payload) } else { 0 };
+    let crc = if coding == Coding::Deflate { crc32fast::hash(records.plain) } else { 0 };
     out.extend_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(&len32(key.len()).to_le_bytes());
-    let parts = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()];
-    for part in parts {
+    let texts = [framing.content_type().as_bytes(), framing.open(), framing.separator(), framing.close()];
+    for text in texts {
         // The builder takes no encoder whose framing is longer.
-        out.extend_from_slice(&u16::try_from(part.len()).unwrap_or(u16::MAX).to_le_bytes());
+        out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
     }
     debug_assert_eq!(out.len(), HEAD_BYTES, "as entries are cut by it");
     out.extend_from_slice(key.as_bytes());
-    for part in parts {
-        out.extend_from_slice(&part[..part.len().min(usize::from(u16::MAX))]);
+    for text in texts {
+        out.extend_from_slice(&text[..text.len().min(usize::from(u16::MAX))]);
     }
-    for end in records.ends {
-        out.extend_from_slice(&len32(end - records.base).to_le_bytes());
+    out.extend_from_slice(&records.table);
+    for (part, start) in records.parts {
+        for end in parts[part].ends {
+            out.extend_from_slice(&len32(start + end - parts[part].base).to_le_bytes());
+        }
     }
-    out[coding_at] = coding.encode(records.payload, out).byte();
+    out[coding_at] = coding.encode(records.plain, out).byte();
+    records.plain.len()
 }
 
 /// The bytes of an entry: as the store gave them, or put together from several frames.
@@ -161,8 +215,49 @@ pub(super) struct Entry {
     bytes: EntryBytes,
     plain_len: usize,
     plain_crc: u32,
+    /// At least one; without envelopes it is the only one.
+    runs: Vec<Run>,
     ends_at: usize,
     payload_at: usize,
+}
+
+/// A run of an entry's records: where their envelope is in the plain ones. The first record begins where the inner one ends.
+#[derive(Clone, Debug)]
+struct Run {
+    /// The number of its first record in the entry.
+    first: usize,
+    records: usize,
+    outer: Range<usize>,
+    inner: Range<usize>,
+}
+
+/// The table of an entry's runs, read without memory of its own.
+#[derive(Clone, Copy)]
+struct Runs<'a> {
+    /// `None` if records have no envelopes.
+    table: Option<Fields<'a>>,
+    records: usize,
+    first: usize,
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Run;
+
+    fn next(&mut self) -> Option<Run> {
+        let first = self.first;
+        let Some(table) = &mut self.table else {
+            self.first = self.records;
+            return (first < self.records).then_some(Run { first, records: self.records, outer: 0..0, inner: 0..0 });
+        };
+        let records = table.u32()? as usize;
+        let mut range = || {
+            let (at, len) = (table.u32()? as usize, table.u32()? as usize);
+            Some(at..at.saturating_add(len))
+        };
+        let (outer, inner) = (range()?, range()?);
+        self.first = first.saturating_add(records);
+        Some(Run { first, records, outer, inner })
+    }
 }
 
 /// The part of an entry that is needed to find its records without having read them.
@@ -185,6 +280,8 @@ struct Layout<'a> {
     /// Open, separator, close.
     framing: [&'a [u8]; 3],
     response_protocol: ResponseProtocol,
+    nesting: Nesting,
+    runs: Runs<'a>,
     ends_at: usize,
     payload_at: usize,
 }
@@ -204,9 +301,7 @@ impl<'a> Layout<'a> {
             limits: StoredLimits { max_records: fields.u64()?, max_bytes: fields.u64()? },
         };
         let (_load, _is_last_of_load, kind) = (fields.u64()?, fields.u8()?, fields.u8()?);
-        if kind != FLAT {
-            return None;
-        }
+        let nesting = Nesting::from_byte(kind)?;
         // By the status, if a later version knows more.
         let response_protocol = ResponseProtocol::from_byte(fields.u8()?).unwrap_or_default();
         let coding = Coding::from_byte(fields.u8()?)?;
@@ -215,8 +310,17 @@ impl<'a> Layout<'a> {
         let lens = [fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?].map(usize::from);
         let (key, content_type) = (fields.text(key_len)?, fields.text(lens[0])?);
         let framing = [fields.take(lens[1])?, fields.take(lens[2])?, fields.take(lens[3])?];
+        let records = head.records as usize;
+        let table = match nesting {
+            Nesting::Flat => None,
+            Nesting::Protobuf | Nesting::Json => {
+                let runs = fields.u32()? as usize;
+                Some(Fields(fields.take(runs.checked_mul(RUN_BYTES)?)?))
+            }
+        };
+        let runs = Runs { table, records, first: 0 };
         let ends_at = bytes.len() - fields.0.len();
-        let ends = fields.take((head.records as usize).checked_mul(4)?)?;
+        let ends = fields.take(records.checked_mul(4)?)?;
         let payload_at = bytes.len() - fields.0.len();
         head.first_record.checked_add(u64::from(head.records))?;
         if head.boundary > head.first_record {
@@ -225,7 +329,7 @@ impl<'a> Layout<'a> {
         if !coding.could_hold(fields.0.len(), plain_len) {
             return None;
         }
-        are_ends(ends, framing[1].len(), plain_len).then_some(Self {
+        are_records(runs, ends, framing[1].len(), plain_len).then_some(Self {
             head,
             coding,
             plain_len,
@@ -234,6 +338,8 @@ impl<'a> Layout<'a> {
             content_type,
             framing,
             response_protocol,
+            nesting,
+            runs,
             ends_at,
             payload_at,
         })
@@ -256,15 +362,19 @@ impl Entry {
             content_type,
             framing,
             response_protocol,
+            nesting,
             coding,
             plain_len,
             plain_crc,
+            runs,
             ends_at,
             payload_at,
             ..
         } = Layout::read(&bytes)?;
-        let framing = Framing::from_stored(content_type.to_owned(), framing.map(<[u8]>::to_vec), response_protocol);
-        Some(Self { head, framing, coding, bytes, plain_len, plain_crc, ends_at, payload_at })
+        let (content_type, texts) = (content_type.to_owned(), framing.map(<[u8]>::to_vec));
+        let framing = Framing::from_stored(content_type, texts, response_protocol, nesting);
+        let runs = runs.collect();
+        Some(Self { head, framing, coding, bytes, plain_len, plain_crc, runs, ends_at, payload_at })
     }
 
     fn end(&self, record: usize) -> usize {
@@ -272,19 +382,54 @@ impl Entry {
         Fields(&self.bytes[at..]).u32().map_or(0, |end| end as usize)
     }
 
-    /// Where records lie among all of the entry's, `records` counted from the start of the lane.
-    fn span(&self, records: &Range<u64>) -> Range<usize> {
-        let first = index(records.start - self.head.first_record);
-        let last = index(records.end - self.head.first_record) - 1;
-        let start = if first == 0 { 0 } else { self.end(first - 1) + self.framing.separator().len() };
-        start..self.end(last)
+    /// The runs that have any of `records`, which are counted from the start of the lane: each with the place of those records
+    /// among all of the entry's.
+    fn spans(&self, records: &Range<u64>) -> impl Iterator<Item = (&Run, Range<usize>)> {
+        let [first, end] = [records.start, records.end].map(|record| index(record - self.head.first_record));
+        let runs = &self.runs[self.runs.partition_point(|run| run.first + run.records <= first)..];
+        runs.iter().take_while(move |run| run.first < end).map(move |run| {
+            let (from, last) = (first.max(run.first), end.min(run.first + run.records) - 1);
+            let start =
+                if from == run.first { run.inner.end } else { self.end(from - 1) + self.framing.separator().len() };
+            (run, start..self.end(last))
+        })
     }
 
-    /// Where each record lies among all of them.
+    /// The same in the plain records of the entry.
+    pub(super) fn runs<'a>(&self, records: &Range<u64>, plain: &'a [u8]) -> impl Iterator<Item = nested::Run<'a>> {
+        self.spans(records).map(|(run, span)| {
+            let envelope = Envelope { outer: &plain[run.outer.clone()], inner: &plain[run.inner.clone()] };
+            nested::Run { envelope, records: &plain[span] }
+        })
+    }
+
+    /// The most that records take in a body, as far as that follows from the entry's numbers: with their envelopes, the outer one
+    /// once where runs that follow one another share it.
+    pub(super) fn bound(&self, records: &Range<u64>) -> u64 {
+        let (overhead, mut outer) = (nested::overhead(&self.framing), None);
+        let bytes = self.spans(records).map(|(run, span)| {
+            let is_same = outer.replace(run.outer.start) == Some(run.outer.start);
+            let outer = if is_same { 0 } else { run.outer.len() + overhead };
+            outer + run.inner.len() + overhead + span.len()
+        });
+        bytes.sum::<usize>() as u64
+    }
+
+    /// Each record of the entry, of which these are the plain ones, as it stands in a body alone.
     #[cfg(feature = "cli")]
-    pub(super) fn spans(&self) -> impl Iterator<Item = Range<usize>> {
+    pub(super) fn records<'a>(&self, plain: &'a [u8]) -> impl Iterator<Item = Cow<'a, [u8]>> {
         let first = self.head.first_record;
-        (first..first + u64::from(self.head.records)).map(|record| self.span(&(record..record + 1)))
+        (first..first + u64::from(self.head.records)).map(|record| {
+            let runs: Vec<_> = self.runs(&(record..record + 1), plain).collect();
+            match self.framing.nesting() {
+                Nesting::Flat => Cow::Borrowed(runs[0].records),
+                Nesting::Protobuf | Nesting::Json => {
+                    let mut alone = Vec::new();
+                    Groups::new(&self.framing, &runs).write(&mut alone, |_, _| ());
+                    Cow::Owned(alone)
+                }
+            }
+        })
     }
 
     /// Whether `records` are all of them.
@@ -308,24 +453,50 @@ impl Entry {
         self.plain_crc
     }
 
-    /// Appends `records` without compression, joined; false, and nothing, if they are not what was written.
+    /// Appends all of the plain records; false, and nothing, if they are not what was written.
+    ///
+    /// # Errors
+    ///
+    /// If this build has not what it takes to read them.
+    pub(super) fn decode(&self, out: &mut Vec<u8>) -> Result<bool, SpoolError> {
+        self.coding.decode(self.stored(), self.plain_len, out)
+    }
+
+    /// Appends `records` without compression, as they stand in a body; false, and nothing, if they are not what was written.
     ///
     /// # Errors
     ///
     /// If this build has not what it takes to read them.
     pub(super) fn plain(&self, records: &Range<u64>, out: &mut Vec<u8>) -> Result<bool, SpoolError> {
-        let span = self.span(records);
-        if self.coding == Coding::Identity {
-            out.extend_from_slice(&self.stored()[span]);
-            return Ok(true);
-        }
         let start = out.len();
-        let decoded = self.coding.decode(self.stored(), self.plain_len, out)?;
-        if decoded {
-            out.truncate(start + span.end);
-            out.drain(start..start + span.start);
+        if self.is_whole(records) {
+            return self.decode(out);
         }
-        Ok(decoded)
+        let (mut decoded, is_nested) = (Vec::new(), self.framing.nesting() != Nesting::Flat);
+        let plain = match self.coding {
+            Coding::Identity => self.stored(),
+            _ if is_nested => {
+                if !self.decode(&mut decoded)? {
+                    return Ok(false);
+                }
+                &decoded
+            }
+            _ => {
+                let decoded = self.decode(out)?;
+                if let Some((_, span)) = self.spans(records).next().filter(|_| decoded) {
+                    out.truncate(start + span.end);
+                    out.drain(start..start + span.start);
+                }
+                return Ok(decoded);
+            }
+        };
+        let runs: Vec<_> = self.runs(records, plain).collect();
+        if is_nested {
+            Groups::new(&self.framing, &runs).write(out, |_, _| ());
+        } else {
+            out.extend_from_slice(runs[0].records);
+        }
+        Ok(true)
     }
 
     /// The end of the longest run of records from `from`, at most to `until`, that takes no more than `max_records`
@@ -336,7 +507,7 @@ impl Entry {
         if until <= from {
             return from;
         }
-        let fits = |end: u64| self.span(&(from..end)).len() as u64 <= max_bytes;
+        let fits = |end: u64| self.bound(&(from..end)) <= max_bytes;
         if fits(until) {
             return until;
         }
@@ -350,38 +521,134 @@ impl Entry {
     }
 }
 
-/// Whether records that end there, with a separator between each two, make up a payload of `len` bytes.
-fn are_ends(ends: &[u8], separator: usize, len: usize) -> bool {
-    let mut ends = Fields(ends);
-    let (mut start, mut last) = (0, None);
-    while let Some(end) = ends.u32().map(|end| end as usize) {
-        if end < start {
+/// Whether these are runs of records that end there: they follow one another, with a separator between each two of a run, in
+/// a payload of `len` bytes that ends with the last one, or with what closes its envelope.
+fn are_records(runs: Runs<'_>, ends: &[u8], separator: usize, len: usize) -> bool {
+    let (mut ends, mut last, mut outer, mut left) = (Fields(ends), 0, 0..0, runs.records);
+    for run in runs {
+        let is_outer = run.outer == outer || run.outer.start >= last;
+        if !is_outer || run.outer.end > run.inner.start || run.inner.start < last || run.records == 0 {
             return false;
         }
-        (start, last) = (end + separator, Some(end));
+        let mut start = run.inner.end;
+        for _ in 0..run.records {
+            let Some(end) = ends.u32().map(|end| end as usize).filter(|end| *end >= start) else { return false };
+            (start, last) = (end.saturating_add(separator), end);
+        }
+        outer = run.outer;
+        left = left.saturating_sub(run.records);
     }
-    last == Some(len)
+    let is_closed = if runs.table.is_some() { last <= len } else { last == len };
+    is_closed && left == 0 && ends.0.is_empty() && runs.records > 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HEAD: EntryHead = EntryHead {
+        lane: 2,
+        first_record: 100,
+        records: 3,
+        boundary: 98,
+        first_timestamp: 1,
+        last_timestamp: 2,
+        appended_at: 3,
+        limits: StoredLimits { max_records: 4, max_bytes: 5 },
+    };
+
     fn entry() -> Entry {
-        let head = EntryHead {
-            lane: 2,
-            first_record: 100,
-            records: 3,
-            boundary: 98,
-            first_timestamp: 1,
-            last_timestamp: 2,
-            appended_at: 3,
-            limits: StoredLimits { max_records: 4, max_bytes: 5 },
+        let envelope = Envelope::default();
+        let records = Part { envelope, base: 10, ends: &[13, 18, 23], payload: b"\"a\",\"bb\",null" };
+        read(written(&Framing::json_array(), &[records])).unwrap()
+    }
+
+    fn written(framing: &Framing, parts: &[Part<'_>]) -> Vec<u8> {
+        let mut scratch = Scratch::default();
+        let records = parts.iter().map(|part| part.ends.len()).sum();
+        let head = EntryHead { records: len32(records), ..HEAD };
+        write(&head, "acme", framing, parts, Coding::Identity, &mut scratch);
+        scratch.bytes
+    }
+
+    fn read(bytes: Vec<u8>) -> Option<Entry> {
+        Entry::read(EntryBytes::joined(bytes))
+    }
+
+    /// An entry of four records in three envelopes, of which the first and the last share the outer one.
+    fn nested(nesting: Nesting) -> Vec<u8> {
+        let part = |outer, inner, ends, payload| Part { envelope: Envelope { outer, inner }, base: 0, ends, payload };
+        let framing = match nesting {
+            Nesting::Json => Framing::new("application/json", "(", ",", ")").nested(nesting),
+            _ => Framing::new("application/x-protobuf", "", "", "").nested(nesting),
         };
-        let mut out = Vec::new();
-        let records = Part { base: 10, ends: &[13, 18, 23], payload: b"\"a\",\"bb\",null" };
-        write(&head, "acme", &Framing::json_array(), records, Coding::Identity, &mut out);
-        Entry::read(EntryBytes::joined(out)).unwrap()
+        let parts: &[Part<'_>] = match nesting {
+            Nesting::Json => &[
+                part(b"{R[", b"{a[", &[1, 3], b"1,2"),
+                part(b"{S[", b"{a[", &[1], b"3"),
+                part(b"{R[", b"{b[", &[2], b"44"),
+            ],
+            _ => &[part(b"R", b"a", &[1, 2], b"12"), part(b"S", b"a", &[1], b"3"), part(b"R", b"b", &[2], b"44")],
+        };
+        written(&framing, parts)
+    }
+
+    #[test]
+    fn records_in_envelopes_are_stored_so() {
+        // What is on disk is read for ever.
+        let u32s = |values: &[u32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
+        let rows: &[u32] = &[3, 2, 2, 1, 5, 1, 1, 2, 1, 10, 1, 1, 15, 1, 18, 1, 7, 8, 13, 20];
+        let body = b"\n\x0bR\x12\x03a12\x12\x03b44\n\x05S\x12\x02a3";
+        let protobuf = nested(Nesting::Protobuf);
+        assert_eq!(protobuf[73], 1, "the kind");
+        assert_eq!(protobuf[HEAD_BYTES..], [b"acmeapplication/x-protobuf", &u32s(rows)[..], body].concat());
+        let rows: &[u32] = &[3, 2, 0, 3, 3, 3, 1, 0, 3, 12, 3, 1, 22, 3, 25, 3, 7, 9, 17, 29];
+        let body = b"{R[{a[1,2]},{b[44]}]},{S[{a[3]}]}";
+        let json = nested(Nesting::Json);
+        assert_eq!(json[73], 2, "the kind");
+        assert_eq!(json[HEAD_BYTES..], [b"acmeapplication/json(,)", &u32s(rows)[..], body].concat());
+    }
+
+    #[test]
+    fn a_part_of_records_in_envelopes_has_those_of_its_own() {
+        let entry = read(nested(Nesting::Json)).unwrap();
+        let plain = |records: Range<u64>| {
+            let mut out = b"-".to_vec();
+            assert!(entry.plain(&records, &mut out).unwrap());
+            assert!(out.len() as u64 - 1 <= entry.bound(&records), "{records:?}");
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(plain(100..104), "-{R[{a[1,2]},{b[44]}]},{S[{a[3]}]}");
+        assert_eq!(plain(101..103), "-{R[{a[2]},{b[44]}]}");
+        assert_eq!(plain(103..104), "-{S[{a[3]}]}");
+        // Of outer 6, inner 6 and record 1 each, but for the record of two.
+        let bounds: Vec<_> = (101..=104).map(|end| entry.bound(&(100..end))).collect();
+        assert_eq!(bounds, [13, 15, 23, 36]);
+        for (max, end) in [(12, 100), (13, 101), (22, 102), (23, 103), (35, 103), (36, 104)] {
+            assert_eq!(entry.fit(100, 104, 512, max), end, "{max} bytes");
+        }
+    }
+
+    #[test]
+    fn runs_that_do_not_follow_one_another_are_no_entry() {
+        let (whole, table) = (nested(Nesting::Json), HEAD_BYTES + "acmeapplication/json(,)".len());
+        assert!(read(whole.clone()).is_some());
+        for len in 0..whole.len() {
+            assert!(read(whole[..len].to_vec()).is_none(), "{len} bytes");
+        }
+        // Row, field and value: no records, or more than there are; an envelope that overlaps records, or lies outside.
+        for (row, field, value) in
+            [(0, 0, 0), (0, 0, 3), (2, 0, 2), (1, 1, 1), (1, 3, 8), (1, 2, 13), (2, 4, 99), (0, 3, u32::MAX), (2, 1, 1)]
+        {
+            let (mut changed, at) = (whole.clone(), table + 4 + row * RUN_BYTES + field * 4);
+            changed[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            assert!(read(changed).is_none(), "{value} in field {field} of row {row}");
+        }
+        for kind in 3..=255 {
+            let mut changed = whole.clone();
+            changed[73] = kind;
+            assert!(read(changed).is_none(), "an unknown kind");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::coding::Coding;
-use super::entry::{self, Entry, EntryBytes, EntryHead, Part, StoredLimits, Summary};
+use super::entry::{self, Entry, EntryBytes, EntryHead, Part, Scratch, StoredLimits, Summary};
 use super::frame::{self, Frame};
 use super::gap::{Gap, GapEncoder};
 use super::open::Spool;
@@ -15,8 +15,8 @@ use super::position::SegmentId;
 use super::queue::{SpoolConfig, SpoolHooks, Wake};
 use super::reader::Next;
 use crate::config::values::{BatchLimits, Durability, SpoolLimits};
-use crate::encode::blocks::Block;
-use crate::encode::framing::Framing;
+use crate::encode::blocks::{Block, Encoded, Envelope, Run};
+use crate::encode::framing::{Framing, Nesting};
 use crate::observe::loss::LossReason;
 
 /// Number, part, parts and payload.
@@ -42,9 +42,25 @@ fn id((number, random): (u64, u64)) -> SegmentId {
     SegmentId { number, random }
 }
 
-/// An entry with records that are joined by `framing`'s separator.
-pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[Vec<u8>], compressed: bool) -> Vec<u8> {
-    let block = block(records, framing.separator());
+/// A record with its outer and its inner envelope.
+pub type Nested = (Vec<u8>, Vec<u8>, Vec<u8>);
+
+/// The framing of records in envelopes, in JSON or in protobuf.
+pub fn nested(json: bool) -> Framing {
+    if json {
+        Framing::json_array().nested(Nesting::Json)
+    } else {
+        Framing::new("", "", "", "").nested(Nesting::Protobuf)
+    }
+}
+
+/// An entry with records that are joined by `framing`'s separator. Envelopes count only with a framing that has them.
+pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[Nested], compressed: bool) -> Vec<u8> {
+    let (mut block, is_flat) = (Block::default(), framing.nesting() == Nesting::Flat);
+    for (outer, inner, bytes) in records {
+        let envelope = if is_flat { Envelope::default() } else { Envelope { outer, inner } };
+        block.push(Encoded { bytes, envelope, timestamp: None }, framing.separator());
+    }
     let records = u32::try_from(records.len()).expect("a few records");
     let limits = StoredLimits { max_records: 4, max_bytes: 5 };
     let (first_timestamp, last_timestamp, appended_at) = (1, 2, 3);
@@ -59,27 +75,46 @@ pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[V
         limits,
     };
     let coding = if compressed { Coding::Lz4 } else { Coding::Identity };
-    let mut out = Vec::new();
-    let records = Part { base: 0, ends: &block.ends, payload: &block.payload };
-    entry::write(&head, key, framing, records, coding, &mut out);
-    out
+    let mut scratch = Scratch::default();
+    let part = |run| Part { envelope: Run::envelope(run), base: 0, ends: &run.ends, payload: &run.payload };
+    let parts: Vec<_> = block.runs().iter().map(part).collect();
+    entry::write(&head, key, framing, &parts, coding, &mut scratch);
+    scratch.bytes
 }
 
-/// The key, the framing and the records of an entry: all that are within `most` from the first or the last.
-pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Vec<u8>>)> {
+/// Records in the order in which an entry has them, and without the envelopes that its framing has not.
+pub fn stored_order(framing: &Framing, records: Vec<Nested>) -> Vec<Nested> {
+    if framing.nesting() == Nesting::Flat {
+        return records.into_iter().map(|(_, _, record)| (Vec::new(), Vec::new(), record)).collect();
+    }
+    let mut first = HashMap::new();
+    for (at, (outer, inner, _)) in records.iter().enumerate() {
+        first.entry((outer.clone(), None)).or_insert(at);
+        first.entry((outer.clone(), Some(inner.clone()))).or_insert(at);
+    }
+    let mut records = records;
+    records
+        .sort_by_key(|(outer, inner, _)| (first[&(outer.clone(), None)], first[&(outer.clone(), Some(inner.clone()))]));
+    records
+}
+
+/// The key, the framing and the records of an entry with their envelopes: all that are within `most` from the first or the last.
+pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Nested>)> {
     let summary = Summary::read(bytes);
     let entry = Entry::read(EntryBytes::joined(bytes.to_vec()));
     assert!(summary.is_some() || entry.is_none());
     let (entry, key) = (entry?, summary?.key);
     let first = entry.head.first_record;
     let end = first + u64::from(entry.head.records);
+    let mut plain = Vec::new();
+    if !entry.decode(&mut plain).ok()? {
+        return None;
+    }
     let mut records = Vec::new();
     for at in (first..end).filter(|at| at - first < most || end - at <= most) {
-        let mut record = Vec::new();
-        if !entry.plain(&(at..at + 1), &mut record).ok()? {
-            return None;
-        }
-        records.push(record);
+        let runs: Vec<_> = entry.runs(&(at..at + 1), &plain).collect();
+        let [run] = &runs[..] else { panic!("a record is in one run") };
+        records.push((run.envelope.outer.to_vec(), run.envelope.inner.to_vec(), run.records.to_vec()));
         for max_bytes in [0, 10, u64::MAX] {
             let fits = entry.fit(at, end, u64::MAX, max_bytes);
             assert!(fits >= at && fits <= end);
@@ -90,18 +125,6 @@ pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Vec<u
         }
     }
     Some((key.to_string(), entry.framing, records))
-}
-
-fn block(records: &[Vec<u8>], separator: &[u8]) -> Block {
-    let mut block = Block::default();
-    for record in records {
-        if !block.ends.is_empty() {
-            block.payload.extend_from_slice(separator);
-        }
-        block.payload.extend_from_slice(record);
-        block.ends.push(block.payload.len());
-    }
-    block
 }
 
 /// The records that are missing, by partition, as the gaps report them.
@@ -149,7 +172,9 @@ impl LineSpool {
 
     pub fn append(&self, key: &str, lines: &[Vec<u8>]) {
         let framing = Framing::ndjson();
-        self.spool.append(&[(key, &block(lines, framing.separator()))], &framing).expect("a spool that takes records");
+        self.spool
+            .append(&[(key, &Block::of(lines, framing.separator()))], &framing)
+            .expect("a spool that takes records");
     }
 
     /// Delivers at most so many batches.

@@ -3,6 +3,7 @@
 //! A queue whose owner is gone is locked for as long as it is looked at, together with others who look. The files of one whose
 //! owner is alive are read as they are at the moment: an acknowledgement is in them some milliseconds after it was made.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -498,18 +499,17 @@ impl Stored {
         self.entry.framing.open() == open
     }
 
-    /// The records, each with its number in its lane.
-    pub(crate) fn records(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        let records = self.entry.spans().map(|span| &self.plain[span]);
-        (self.entry.head.first_record..).zip(records)
+    /// The records, each with its number in its lane, and in its envelope if it has one.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (u64, Cow<'_, [u8]>)> {
+        (self.entry.head.first_record..).zip(self.entry.records(&self.plain))
     }
 }
 
 impl Entry {
     /// All of its records without compression; `None` if they are not what was written.
     fn decoded(&self) -> Result<Option<Vec<u8>>, SpoolError> {
-        let (first, mut plain) = (self.head.first_record, Vec::new());
-        if self.head.records == 0 || !self.plain(&(first..first + u64::from(self.head.records)), &mut plain)? {
+        let mut plain = Vec::new();
+        if !self.decode(&mut plain)? {
             return Ok(None);
         }
         let whole = self.coding != Coding::Deflate || crc32fast::hash(&plain) == self.plain_crc();

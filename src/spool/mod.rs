@@ -10,7 +10,7 @@
 //! | `files`, `mount` | the calls that change files; the file system that a path lies on |
 //! | `dir` | which files there are, and who owns them |
 //! | `sled_threads`, `store` | the engine's threads; one database |
-//! | `frame`, `coding`, `entry` | what one value holds; records made smaller |
+//! | `frame`, `coding`, `nested`, `entry` | what one value holds; records made smaller; records in the envelopes that they share |
 //! | `cursor`, `cursor_file`, `cursor_store` | what is delivered: in memory, in a file, in the files of a queue |
 //! | `body`, `segment`, `seal` | a request body; a database as a run of entries; what should be in it |
 //! | `gap`, `rejected` | what is missing; what is rejected |
@@ -47,6 +47,7 @@ mod lane;
 mod lock;
 mod loss;
 mod mount;
+mod nested;
 mod open;
 mod partition;
 mod position;

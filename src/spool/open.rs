@@ -156,7 +156,7 @@ impl Spool {
             self.queue.note_gap(Gap {
                 key: Arc::from(stored_key(key)),
                 reason: LossReason::NotWritten,
-                records: block.ends.len() as u64,
+                records: block.records(),
                 first: block.first_timestamp,
                 last: block.last_timestamp,
             });

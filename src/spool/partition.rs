@@ -63,6 +63,8 @@ pub(crate) struct Batch {
     pub(crate) parked: bool,
     /// For how many seconds it was deferred, as far as that was noted.
     pub(crate) deferred: u64,
+    /// Whether the body has the records in the order of their numbers.
+    pub(super) in_order: bool,
     pub(super) lane: LaneId,
     pub(super) span: Range<u64>,
     pub(super) first_timestamp: u64,
@@ -79,6 +81,11 @@ impl Batch {
 
     pub(crate) fn start(&self) -> BatchStart {
         BatchStart { segment: self.lane.segment, record: self.span.start }
+    }
+
+    /// Whether a place in the body is that of a record's number.
+    pub(super) fn knows_positions(&self) -> bool {
+        self.in_order && self.records == self.span.end - self.span.start
     }
 
     /// The earliest timestamp among the entries that the batch touches.

@@ -134,7 +134,8 @@ impl Batch {
     }
 
     /// Acknowledges the first `records` records. The rest comes again under an id of its own, or is parked again if the batch
-    /// was. False, and nothing, if it is not known which records those are, because damage took others.
+    /// was. False, and nothing, if it is not known which records those are, because damage took others or the body has them in
+    /// another order.
     ///
     /// # Errors
     ///
@@ -401,6 +402,7 @@ fn batch_of(partition: Partition, lane: LaneId, start: u64, collected: Collected
         id: format!("{:016x}.{}-{}-{}", lane.segment.random, lane.lane, span.start, span.end - 1),
         partition,
         records: collected.records,
+        in_order: collected.in_order,
         content_encoding: collected.body.is_gzip().then_some("gzip"),
         body: collected.body.finish().into(),
         content_type: collected.content_type,
@@ -564,7 +566,7 @@ impl Queue {
     fn ack_up_to(&self, batch: &Batch, records: u64) -> Result<bool, SpoolError> {
         let (key, lane, span) = (&batch.partition.key, batch.lane, &batch.span);
         let end = span.start.saturating_add(records);
-        if batch.records != span.end - span.start || end > span.end {
+        if !batch.knows_positions() || end > span.end {
             return Ok(false);
         }
         let acked = self.with_cursors(|cursors| {
@@ -629,7 +631,7 @@ impl Queue {
     }
 
     /// Puts some of a batch's records into the rejected store, each as if it had been sent alone. False, and nothing, if it
-    /// is not known which they are, because damage took others.
+    /// is not known which they are, because damage took others or the body has them in another order.
     fn reject_some(
         &self,
         batch: &Batch,
@@ -637,7 +639,7 @@ impl Queue {
         status: u16,
         now: SystemTime,
     ) -> Result<bool, SpoolError> {
-        if batch.records != batch.span.end - batch.span.start {
+        if !batch.knows_positions() {
             return Ok(false);
         }
         let segment = self.open_segment(batch.lane.segment)?;

@@ -16,10 +16,11 @@ use super::entry::{Entry, EntryBytes, EntryHead, HEAD_BYTES, StoredLimits, Summa
 use super::files::{io_error, read_exact_at, sync_data};
 use super::frame::{self, Frame, HEADER_BYTES, Location, MAX_PAYLOAD_BYTES, Patched, ReadErrors};
 use super::lock::{Lock, Rank};
+use super::nested::Groups;
 use super::position::SegmentId;
 use super::store::{self, Shape, Store, Writing, file_path};
 use crate::config::values::BatchLimits;
-use crate::encode::framing::{Framing, ResponseProtocol};
+use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
 use crate::error::SpoolError;
 
 /// A database holds a log segment or two in memory, so they are as small as [`MAX_PAYLOAD_BYTES`] lets them be.
@@ -107,6 +108,8 @@ pub(super) struct Collected {
     pub(super) end: u64,
     /// How many there are: fewer than up to `end` only where damage took some.
     pub(super) records: u64,
+    /// Whether the records stand in the body in the order of their numbers: where groups were joined, they may not.
+    pub(super) in_order: bool,
     pub(super) body: Body,
     pub(super) content_type: String,
     pub(super) response_protocol: ResponseProtocol,
@@ -114,6 +117,30 @@ pub(super) struct Collected {
     pub(super) last_timestamp: u64,
     pub(super) appended_at: u64,
     pub(super) last_appended_at: u64,
+}
+
+/// A part of a batch that waits to be grouped with others.
+#[derive(Debug)]
+struct Piece {
+    entry: Entry,
+    records: Range<u64>,
+    /// The plain records of the entry, if they are not stored as they are.
+    decoded: Option<Vec<u8>>,
+}
+
+impl Piece {
+    /// `None` if the records are not what was written.
+    fn read(entry: Entry, records: Range<u64>) -> Result<Option<Self>, SpoolError> {
+        if entry.coding == Coding::Identity {
+            return Ok(Some(Self { entry, records, decoded: None }));
+        }
+        let mut decoded = Vec::new();
+        Ok(entry.decode(&mut decoded)?.then_some(Self { entry, records, decoded: Some(decoded) }))
+    }
+
+    fn plain(&self) -> &[u8] {
+        self.decoded.as_deref().unwrap_or_else(|| self.entry.stored())
+    }
 }
 
 /// A segment that is open: written, or read.
@@ -450,6 +477,9 @@ impl Segment {
     /// a restart, it gives the same bytes.
     pub(super) fn collect(&self, lane: u32, records: &Range<u64>, buffer: Vec<u8>) -> Result<Collection, SpoolError> {
         let mut collected: Option<(Collected, Framing)> = None;
+        let mut pieces = Vec::new();
+        // The most that the body has so far.
+        let mut taken = 0;
         let mut buffer = Some(buffer);
         let mut left = u64::MAX;
         let mut rest = records.clone();
@@ -468,6 +498,7 @@ impl Segment {
             let StoredLimits { max_records, max_bytes } = entry.head.limits;
             let (batch, framing) = collected.get_or_insert_with(|| {
                 left = max_records;
+                taken = (entry.framing.open().len() + entry.framing.close().len()) as u64;
                 let framing = entry.framing.clone();
                 let buffer = buffer.take().unwrap_or_default();
                 (Collected::new(&entry, from, meta.payload_bytes.min(max_bytes), buffer), framing)
@@ -478,8 +509,8 @@ impl Segment {
             }
             let empty = batch.records == 0;
             let separator = if empty { &[][..] } else { framing.separator() };
-            let taken = (batch.body.plain_len() + separator.len() + framing.close().len()) as u64;
-            let mut end = entry.fit(from, records.end, left, max_bytes.saturating_sub(taken));
+            let room = max_bytes.saturating_sub(taken + separator.len() as u64);
+            let mut end = entry.fit(from, records.end, left, room);
             if end == from {
                 if !empty {
                     break;
@@ -491,21 +522,35 @@ impl Segment {
                 // The entry would have to be compressed again; the next batch has it whole.
                 break;
             }
-            if !batch.body.records(separator, &entry, &(from..end))? {
-                continue;
+            let (head, bound) = (entry.head.clone(), entry.bound(&(from..end)));
+            if framing.nesting() == Nesting::Flat || gzip {
+                if !batch.body.records(separator, &entry, &(from..end))? {
+                    continue;
+                }
+            } else {
+                let Some(piece) = Piece::read(entry, from..end)? else { continue };
+                pieces.push(piece);
             }
+            taken += separator.len() as u64 + bound;
             batch.end = end;
             batch.records += end - from;
-            batch.first_timestamp = batch.first_timestamp.min(entry.head.first_timestamp);
-            batch.last_timestamp = batch.last_timestamp.max(entry.head.last_timestamp);
-            batch.last_appended_at = batch.last_appended_at.max(entry.head.appended_at);
+            batch.first_timestamp = batch.first_timestamp.min(head.first_timestamp);
+            batch.last_timestamp = batch.last_timestamp.max(head.last_timestamp);
+            batch.last_appended_at = batch.last_appended_at.max(head.appended_at);
             left = left.saturating_sub(end - from);
-            if left == 0 || end < entry.head.first_record + u64::from(entry.head.records) {
+            if left == 0 || end < head.first_record + u64::from(head.records) {
                 break;
             }
         }
         Ok(match collected.filter(|(batch, _)| batch.records > 0) {
             Some((mut batch, framing)) => {
+                if !pieces.is_empty() {
+                    let runs = pieces.iter().flat_map(|piece| piece.entry.runs(&piece.records, piece.plain()));
+                    let runs: Vec<_> = runs.collect();
+                    let groups = Groups::new(&framing, &runs);
+                    batch.in_order = groups.is_in_order();
+                    batch.body.groups(&groups);
+                }
                 batch.body.text(framing.close());
                 Collection::Batch(Box::new(batch))
             }
@@ -558,6 +603,7 @@ impl Collected {
         Self {
             end: from,
             records: 0,
+            in_order: true,
             body,
             content_type: framing.content_type().to_owned(),
             response_protocol: framing.response_protocol(),

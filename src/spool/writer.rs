@@ -7,19 +7,20 @@ use std::time::SystemTime;
 use super::active::{ActiveSegment, NextSegment};
 use super::bytes::{index, len32};
 use super::coding::Coding;
-use super::entry::{self, EntryHead, MAX_RECORD_BYTES, Part, StoredLimits, nanos, stored_key};
+use super::entry::{self, EntryHead, MAX_RECORD_BYTES, Part, RUN_BYTES, Scratch, StoredLimits, nanos, stored_key};
 use super::files::remove_dir;
 use super::gap::Gap;
 use super::index::{Asked, Choice, Index};
 use super::jobs::Job;
 use super::lock::Guard;
+use super::nested;
 use super::position::SegmentId;
 use super::queue::{Queue, Writer};
 use super::segment::{EntryMeta, Segment, entry_budget};
 use super::store::new_path;
 use crate::config::values::Durability;
-use crate::encode::blocks::Block;
-use crate::encode::framing::Framing;
+use crate::encode::blocks::{Block, Envelope};
+use crate::encode::framing::{Framing, Nesting};
 use crate::error::{SpoolError, error_chain};
 use crate::observe::event::SpoolEvent;
 use crate::process::unique_number;
@@ -107,26 +108,26 @@ impl Queue {
         let appended_at = nanos(SystemTime::now());
         let limits =
             StoredLimits { max_records: self.config.batch.max_records, max_bytes: self.config.batch.max_bytes };
-        let mut bytes = Vec::new();
+        let mut scratch = Scratch::default();
         let segment = active.segment.clone();
         let mut writing = segment.begin()?;
         for (key, block) in blocks {
             let (key, lane, mut first_record) = active.lane(stored_key(key));
             let boundary = self.index.lock().begin_append(&key);
-            for part in parts(block, self.entry_limits(&key, framing), framing.separator().len()) {
+            for parts in entries(block, self.entry_limits(&key, framing), framing) {
                 let entry = EntryHead {
                     lane,
                     first_record,
-                    records: len32(part.ends.len()),
+                    records: len32(parts.iter().map(|part| part.ends.len()).sum()),
                     boundary,
                     first_timestamp: block.first_timestamp.map_or(appended_at, nanos),
                     last_timestamp: block.last_timestamp.map_or(appended_at, nanos),
                     appended_at,
                     limits,
                 };
-                entry::write(&entry, &key, framing, part, self.config.coding, &mut bytes);
-                let meta = EntryMeta::new(active.frames, &entry, part.payload.len());
-                active.frames += segment.write(&mut writing, active.frames, &mut active.runway, &bytes)?;
+                let plain_len = entry::write(&entry, &key, framing, &parts, self.config.coding, &mut scratch);
+                let meta = EntryMeta::new(active.frames, &entry, plain_len);
+                active.frames += segment.write(&mut writing, active.frames, &mut active.runway, &scratch.bytes)?;
                 first_record += u64::from(entry.records);
                 added.push(Added { key: key.clone(), entry, meta });
             }
@@ -364,51 +365,87 @@ impl Drop for Making<'_> {
 /// The most that goes into one entry; a single record always does.
 #[derive(Clone, Copy, Debug)]
 struct EntryLimits {
-    /// Bytes of the records, and of where they end.
+    /// Bytes of the records, of their envelopes, and of where they end.
     bytes: usize,
     records: usize,
-    /// Bytes of the records alone.
+    /// Bytes of the records and their envelopes alone.
     payload: usize,
 }
 
 /// How many bytes records take in the spool, and a little more.
 fn stored_bytes(key: &str, block: &Block, framing: &Framing) -> u64 {
-    let key = stored_key(key);
-    let records = block.payload.len() + 4 * block.ends.len();
+    let (key, mut records, mut envelope) = (stored_key(key), 0, 0);
+    for run in block.runs() {
+        let of_run = table_bytes(1, framing) + envelope_bytes(run.envelope(), None, framing);
+        records += run.payload.len() + 4 * run.ends.len() + of_run;
+        envelope = of_run.max(envelope);
+    }
     let entries = 1 + records / entry_budget(key, framing);
-    // The key stands in each entry, and in the seal.
-    let bytes = records + entries * (ENTRY_OVERHEAD + 2 * key.len() + framing.len());
+    // The key stands in each entry, and in the seal; a run that is divided has its envelope in each part.
+    let bytes = records + entries * (ENTRY_OVERHEAD + 2 * key.len() + framing.len() + envelope);
     (bytes + bytes / 32) as u64
 }
 
 fn check_sizes(block: &Block) -> Result<(), SpoolError> {
-    let mut start = 0;
-    for &end in &block.ends {
-        if end - start > MAX_RECORD_BYTES {
-            return Err(SpoolError::RecordTooLarge { bytes: end - start, max_bytes: MAX_RECORD_BYTES });
+    for run in block.runs() {
+        let mut start = 0;
+        for &end in &run.ends {
+            let bytes = end - start + run.envelope().len();
+            if bytes > MAX_RECORD_BYTES {
+                return Err(SpoolError::RecordTooLarge { bytes, max_bytes: MAX_RECORD_BYTES });
+            }
+            start = end;
         }
-        start = end;
     }
     Ok(())
 }
 
-/// The parts of a block that go into one entry each: they keep to the limits and end between records.
-fn parts(block: &Block, limits: EntryLimits, separator: usize) -> Vec<Part<'_>> {
-    let mut parts = Vec::new();
-    let mut first = 0;
-    while first < block.ends.len() {
-        let base = if first == 0 { 0 } else { block.ends[first - 1] + separator };
-        let fits = |at: usize| {
-            let (payload, records) = (block.ends[at] - base, at + 1 - first);
-            payload + 4 * records <= limits.bytes && records <= limits.records && payload <= limits.payload
-        };
-        let mut last = first;
-        while last + 1 < block.ends.len() && fits(last + 1) {
-            last += 1;
-        }
-        let payload = &block.payload[base..block.ends[last]];
-        parts.push(Part { base, ends: &block.ends[first..=last], payload });
-        first = last + 1;
+/// The most that an envelope takes in an entry behind records of another one.
+fn envelope_bytes(envelope: Envelope<'_>, before: Option<Envelope<'_>>, framing: &Framing) -> usize {
+    if framing.nesting() == Nesting::Flat {
+        return 0;
     }
-    parts
+    let is_same = before.is_some_and(|before| before.outer == envelope.outer);
+    let outer = if is_same { 0 } else { envelope.outer.len() + nested::overhead(framing) };
+    outer + envelope.inner.len() + nested::overhead(framing)
+}
+
+/// How many bytes the table of so many runs takes.
+fn table_bytes(runs: usize, framing: &Framing) -> usize {
+    if framing.nesting() == Nesting::Flat { 0 } else { 4 + runs * RUN_BYTES }
+}
+
+/// The parts of a block that go into one entry each: they keep to the limits and end between records.
+fn entries<'a>(block: &'a Block, limits: EntryLimits, framing: &Framing) -> Vec<Vec<Part<'a>>> {
+    let (mut entries, mut entry) = (Vec::new(), Vec::<Part<'_>>::new());
+    let (mut payload, mut records) = (0, 0);
+    for run in block.runs() {
+        let mut first = 0;
+        while first < run.ends.len() {
+            let base = if first == 0 { 0 } else { run.ends[first - 1] + framing.separator().len() };
+            let envelope = envelope_bytes(run.envelope(), entry.last().map(|part| part.envelope), framing);
+            let table = table_bytes(entry.len() + 1, framing);
+            let fits = |at: usize| {
+                let (payload, records) = (payload + envelope + run.ends[at] - base, records + at + 1 - first);
+                payload + table + 4 * records <= limits.bytes && records <= limits.records && payload <= limits.payload
+            };
+            let mut end = first;
+            while end < run.ends.len() && ((entry.is_empty() && end == first) || fits(end)) {
+                end += 1;
+            }
+            if end > first {
+                let (ends, bytes) = (&run.ends[first..end], &run.payload[base..run.ends[end - 1]]);
+                entry.push(Part { envelope: run.envelope(), base, ends, payload: bytes });
+                payload += envelope + bytes.len();
+                records += ends.len();
+                first = end;
+            }
+            if first < run.ends.len() {
+                entries.push(std::mem::take(&mut entry));
+                (payload, records) = (0, 0);
+            }
+        }
+    }
+    entries.extend(Some(entry).filter(|entry| !entry.is_empty()));
+    entries
 }

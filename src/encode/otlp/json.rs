@@ -26,10 +26,15 @@ pub(super) fn write_resource(logs: &ResourceLogs, json: &mut Object<'_>) -> Resu
 
 /// The members of a `ScopeLogs`.
 pub(super) fn write_scope_logs(logs: &ScopeLogs, json: &mut Object<'_>) -> Result<(), BoxError> {
+    write_scope_members(logs, json)?;
+    json.list("logRecords", &logs.log_records, write_record)
+}
+
+/// The same, but for `logRecords`.
+pub(super) fn write_scope_members(logs: &ScopeLogs, json: &mut Object<'_>) -> Result<(), BoxError> {
     if let Some(scope) = &logs.scope {
         json.object("scope", |json| write_scope(scope, json))?;
     }
-    json.list("logRecords", &logs.log_records, write_record)?;
     write_text("schemaUrl", &logs.schema_url, json)
 }
 
@@ -40,7 +45,7 @@ fn write_scope(scope: &InstrumentationScope, json: &mut Object<'_>) -> Result<()
     write_number("droppedAttributesCount", scope.dropped_attributes_count, json)
 }
 
-fn write_record(record: &LogRecord, json: &mut Object<'_>) -> Result<(), BoxError> {
+pub(super) fn write_record(record: &LogRecord, json: &mut Object<'_>) -> Result<(), BoxError> {
     for (key, nanos) in
         [("timeUnixNano", record.time_unix_nano), ("observedTimeUnixNano", record.observed_time_unix_nano)]
     {

@@ -1,6 +1,7 @@
 //! OTLP in protobuf and in JSON.
 
 mod json;
+mod nested;
 
 use opentelemetry::logs::AnyValue;
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
@@ -16,7 +17,7 @@ use super::common::depth;
 use super::common::object::Object;
 use super::common::origin::Origin;
 use super::common::time::{EXACT, Span, in_64_bits};
-use super::encoder::Encoder;
+use super::encoder::{Encoder, NestedEncoder};
 use super::view::LogView;
 use crate::config::values::Protocol;
 use crate::encode::framing::{Framing, ResponseProtocol};
@@ -138,6 +139,10 @@ impl Encoder for OtlpEncoder {
             Protocol::HttpBinary => self.write_protobuf(&logs, out),
             Protocol::HttpJson => self.write_json(&logs, out),
         }
+    }
+
+    fn nested(&self) -> Option<&dyn NestedEncoder> {
+        Some(self)
     }
 
     fn set_resource(&mut self, resource: &Resource) {

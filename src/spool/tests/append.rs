@@ -1,7 +1,8 @@
 //! Appending: what is on disk when an append returns, and who may read it.
 
 use super::*;
-use crate::spool::entry::{self, EntryHead, Part, StoredLimits};
+use crate::encode::blocks::Envelope;
+use crate::spool::entry::{self, EntryHead, Part, Scratch, StoredLimits};
 use crate::spool::frame::MAX_PAYLOAD_BYTES;
 use crate::spool::frame::ReadErrors;
 use crate::spool::position::SegmentId;
@@ -203,8 +204,8 @@ fn an_entry_that_is_filled_to_its_budget_takes_one_whole_frame() {
         limits,
     };
     let payload = vec![b'x'; entry_budget("key", &FRAMING) - 4];
-    let part = Part { base: 0, ends: &[payload.len()], payload: &payload };
-    let mut bytes = Vec::new();
-    entry::write(&head, "key", &FRAMING, part, Coding::Identity, &mut bytes);
-    assert_eq!(bytes.len(), MAX_PAYLOAD_BYTES);
+    let part = Part { envelope: Envelope::default(), base: 0, ends: &[payload.len()], payload: &payload };
+    let mut scratch = Scratch::default();
+    entry::write(&head, "key", &FRAMING, &[part], Coding::Identity, &mut scratch);
+    assert_eq!(scratch.bytes.len(), MAX_PAYLOAD_BYTES);
 }

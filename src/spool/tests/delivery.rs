@@ -3,6 +3,15 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::encode::blocks::{Encoded, Envelope};
+
+/// A block of one record with a timestamp.
+fn timed(record: &str, timestamp: SystemTime) -> Block {
+    let mut block = Block::default();
+    let (bytes, envelope) = (record.as_bytes(), Envelope::default());
+    block.push(Encoded { bytes, envelope, timestamp: Some(timestamp) }, FRAMING.separator());
+    block
+}
 
 #[test]
 fn what_is_appended_is_delivered_in_order_by_key() {
@@ -164,9 +173,7 @@ fn framings_are_not_mixed_in_a_body_and_survive_a_restart() {
     let config = config(dir.path());
     let spool = open(&config);
     append(&spool, "a", &["1", "2"]);
-    let mut json = block(&["[3]"]);
-    json.ends = vec![3];
-    spool.append(&[("a", &json)], &Framing::json_array()).unwrap();
+    spool.append(&[("a", &block(&["[3]"]))], &Framing::json_array()).unwrap();
     drop(spool);
     let spool = open(&config);
     let key = spool.checkout().unwrap().key.clone();
@@ -272,7 +279,7 @@ fn the_oldest_age_is_that_of_the_first_record_that_waits_and_comes_from_its_time
     assert_eq!(spool.oldest_age(now), None);
     let timestamp = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
     for key in ["a", "b"] {
-        let block = Block { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..block(&["x"]) };
+        let block = timed("x", timestamp);
         spool.append(&[(key, &block)], &FRAMING).unwrap();
     }
     let batches = ["a", "b"].map(|key| next(&spool, &Arc::from(key)).unwrap());
@@ -283,7 +290,7 @@ fn the_oldest_age_is_that_of_the_first_record_that_waits_and_comes_from_its_time
         batch.ack();
     }
     assert_eq!(spool.oldest_age(now), None);
-    let block = Block { first_timestamp: Some(timestamp), last_timestamp: Some(timestamp), ..block(&["y"]) };
+    let block = timed("y", timestamp);
     spool.append(&[("a", &block)], &FRAMING).unwrap();
     drop(batches);
     spool.close();

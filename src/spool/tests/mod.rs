@@ -74,15 +74,7 @@ fn open(config: &SpoolConfig) -> Spool {
 }
 
 fn block(records: &[impl AsRef<[u8]>]) -> Block {
-    let mut block = Block::default();
-    for (nth, record) in records.iter().enumerate() {
-        if nth > 0 {
-            block.payload.extend_from_slice(FRAMING.separator());
-        }
-        block.payload.extend_from_slice(record.as_ref());
-        block.ends.push(block.payload.len());
-    }
-    block
+    Block::of(records, FRAMING.separator())
 }
 
 fn append(spool: &Spool, key: &str, records: &[impl AsRef<[u8]>]) {
