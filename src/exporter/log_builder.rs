@@ -1,7 +1,6 @@
 //! [`LogExporterBuilder`]: the settings that only log records have.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::logs::SdkLogRecord;
@@ -12,6 +11,7 @@ use crate::encode::Encoder;
 use crate::error::ExporterBuildError;
 use crate::exporter::builder::{ExporterBuilder, given};
 use crate::exporter::gap_record::gap_encoder;
+use crate::exporter::intake::Intake;
 use crate::exporter::log_exporter::{LogExporter, PartitionKey};
 
 /// Configures a [`LogExporter`].
@@ -113,13 +113,6 @@ impl ExporterBuilder<LogSettings> {
                 (encoder, gap_encoder)
             },
         )?;
-        Ok(LogExporter {
-            encoder,
-            partition_key,
-            pipeline,
-            blocks: Mutex::default(),
-            shut_down: AtomicBool::new(false),
-            warned_of_encoder: AtomicBool::new(false),
-        })
+        Ok(LogExporter { encoder, partition_key, intake: Intake::new(pipeline) })
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod caller_thread;
 pub(crate) mod checkpoint;
 pub(crate) mod gap_record;
 pub(crate) mod handle;
+pub(crate) mod intake;
 pub(crate) mod log_builder;
 pub(crate) mod log_exporter;
 pub(crate) mod spool_processor;

@@ -5,7 +5,7 @@ use std::sync::Weak;
 use crate::encode::blocks::Blocks;
 use crate::error::SpoolError;
 use crate::error::error_chain;
-use crate::exporter::log_exporter::contained;
+use crate::exporter::intake::contained;
 use crate::exporter::spool_processor::buffer::{Buffer, Commit};
 use crate::observe::event::{Events, SpoolEvent};
 use crate::observe::loss::LossReason;

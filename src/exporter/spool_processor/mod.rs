@@ -14,7 +14,8 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogExporter as _, LogProcessor, SdkLogRecord};
 
 use crate::error::ExporterBuildError;
-use crate::exporter::log_exporter::{DROP_PATIENCE, LogExporter, failure};
+use crate::exporter::intake::{DROP_PATIENCE, failure};
+use crate::exporter::log_exporter::LogExporter;
 use crate::exporter::spool_processor::buffer::{Added, Buffer, BufferLimits, Unflushed};
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
@@ -114,9 +115,9 @@ impl LogProcessor for SpoolProcessor {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let added = self.exporter.encoded(record, scope, |key, encoded| self.buffer.add(key, encoded));
         if let Some(Added::Lost { first }) = added {
-            self.exporter.pipeline.counters().losses.add(LossReason::BufferFull, 1);
+            self.exporter.intake.pipeline.counters().losses.add(LossReason::BufferFull, 1);
             if first {
-                self.exporter.pipeline.events().report(SpoolEvent::BufferFull);
+                self.exporter.intake.pipeline.events().report(SpoolEvent::BufferFull);
             }
         }
     }
@@ -259,8 +260,8 @@ impl SpoolProcessorBuilder {
     pub fn build(self) -> Result<SpoolProcessor, ExporterBuildError> {
         let Self { exporter, limits } = self;
         let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
-        let (for_thread, spool) = (buffer.clone(), exporter.pipeline.spool().clone());
-        let (counters, events) = (exporter.pipeline.counters().clone(), exporter.pipeline.events().clone());
+        let (for_thread, spool) = (buffer.clone(), exporter.intake.pipeline.spool().clone());
+        let (counters, events) = (exporter.intake.pipeline.counters().clone(), exporter.intake.pipeline.events().clone());
         let (end, ended) = sync_channel::<()>(0);
         crate::process::spawn("commit", move || {
             committer::run(&for_thread, &spool, &counters, &events);

@@ -1,0 +1,188 @@
+//! [`Intake`]: what exporters of all signals have in common. It appends what an export encodes, and shuts down.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::Context;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+
+use crate::delivery::Pipeline;
+use crate::encode::blocks::{Blocks, Encoded, Envelope};
+use crate::encode::framing::Framing;
+use crate::error::{BoxError, SpoolError, error_chain};
+use crate::exporter::handle::SpoolHandle;
+use crate::observe::event::SpoolEvent;
+use crate::observe::loss::LossReason;
+use crate::process::check_process;
+use crate::spool::MAX_RECORD_BYTES;
+
+/// How long dropping an exporter that was not shut down waits for its threads.
+pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The most that a thread keeps to encode its next record in.
+const MAX_KEPT_SCRATCH: usize = 64 << 10;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Where the two texts of a record's envelope end in what was encoded; the record follows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EnvelopeEnds {
+    pub(crate) outer: usize,
+    pub(crate) inner: usize,
+}
+
+/// The way into a pipeline's spool.
+pub(crate) struct Intake {
+    pub(crate) pipeline: Pipeline,
+    blocks: Mutex<Blocks>,
+    shut_down: AtomicBool,
+    warned_of_encoder: AtomicBool,
+}
+
+impl Intake {
+    pub(crate) fn new(pipeline: Pipeline) -> Self {
+        Self {
+            pipeline,
+            blocks: Mutex::default(),
+            shut_down: AtomicBool::new(false),
+            warned_of_encoder: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn handle(&self) -> SpoolHandle {
+        SpoolHandle::new(&self.pipeline)
+    }
+
+    /// Appends what `add` adds to empty blocks, with telemetry suppressed.
+    pub(crate) fn export(
+        &self,
+        framing: impl FnOnce() -> Framing,
+        add: impl FnOnce(&Framing, &mut Blocks),
+    ) -> OTelSdkResult {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        check_process().map_err(failure)?;
+        if self.shut_down.load(Ordering::Acquire) {
+            return Err(OTelSdkError::AlreadyShutdown);
+        }
+        match contained(|| self.append(framing, add)) {
+            Ok(()) => Ok(()),
+            Err(SpoolError::Closed) => Err(OTelSdkError::AlreadyShutdown),
+            Err(error) => {
+                self.pipeline.counters().failed_exports.add(1);
+                Err(failure(error))
+            }
+        }
+    }
+
+    fn append(
+        &self,
+        framing: impl FnOnce() -> Framing,
+        add: impl FnOnce(&Framing, &mut Blocks),
+    ) -> Result<(), SpoolError> {
+        let spool = self.pipeline.spool().upgrade().ok_or(SpoolError::Closed)?;
+        let framing = framing();
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.clear();
+        add(&framing, &mut blocks);
+        if blocks.records() > 0 {
+            let all = blocks.all();
+            spool.append(&all, &framing).inspect_err(|error| {
+                if !matches!(error, SpoolError::Closed) {
+                    spool.note_not_written(&all);
+                }
+            })?;
+            self.pipeline.counters().accepted_records.add(blocks.records());
+        }
+        Ok(())
+    }
+
+    /// Gives `add` a record's partition key and what it is on the wire. A record that has none is counted.
+    pub(crate) fn encoded<T>(
+        &self,
+        timestamp: Option<SystemTime>,
+        key: impl FnOnce() -> Result<String, BoxError>,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<EnvelopeEnds, BoxError>,
+        add: impl FnOnce(&str, Encoded<'_>) -> T,
+    ) -> Option<T> {
+        // Taken, not borrowed: whatever an encoder does, it may come back here.
+        let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        let encoded = key().and_then(|key| Ok((key, checked(timestamp, encode, &mut bytes)?)));
+        let result = match encoded {
+            Ok((key, encoded)) => Some(add(&key, encoded)),
+            Err(error) => {
+                self.note_encode_failed(&error);
+                None
+            }
+        };
+        if bytes.capacity() <= MAX_KEPT_SCRATCH {
+            // Not while the thread's own storage is being torn down.
+            let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
+        }
+        result
+    }
+
+    /// Counts a record that is lost, and touches no lock of the spool: this runs on threads that log, also after a fork.
+    fn note_encode_failed(&self, error: &BoxError) {
+        self.pipeline.counters().losses.add(LossReason::EncodeFailed, 1);
+        if !self.warned_of_encoder.swap(true, Ordering::Relaxed) {
+            self.pipeline.events().report(SpoolEvent::EncodeFailed { reason: error_chain(&**error) });
+        }
+    }
+
+    pub(crate) fn shutdown(&self, timeout: Duration) -> OTelSdkResult {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        check_process().map_err(failure)?;
+        if self.shut_down.swap(true, Ordering::AcqRel) {
+            return Err(OTelSdkError::AlreadyShutdown);
+        }
+        if self.pipeline.stop(timeout) { Ok(()) } else { Err(OTelSdkError::Timeout(timeout)) }
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        if !*self.shut_down.get_mut() && check_process().is_ok() {
+            self.pipeline.abort(DROP_PATIENCE);
+        }
+    }
+}
+
+/// The key that a function of the application gives. A record whose key is not known is in nobody's partition: it could go
+/// out with another one's headers.
+pub(crate) fn key_by(key: impl FnOnce() -> String) -> Result<String, BoxError> {
+    catch_unwind(AssertUnwindSafe(key)).map_err(|_| "the partition key function panicked".into())
+}
+
+/// Has a record with its envelope written into `out`, and nothing else.
+pub(crate) fn checked<'a>(
+    timestamp: Option<SystemTime>,
+    encode: impl FnOnce(&mut Vec<u8>) -> Result<EnvelopeEnds, BoxError>,
+    out: &'a mut Vec<u8>,
+) -> Result<Encoded<'a>, BoxError> {
+    out.clear();
+    let ends = catch_unwind(AssertUnwindSafe(|| encode(out))).unwrap_or_else(|_| Err("the encoder panicked".into()));
+    let EnvelopeEnds { outer, inner } = ends?;
+    if out.len() > MAX_RECORD_BYTES {
+        return Err(SpoolError::RecordTooLarge { bytes: out.len(), max_bytes: MAX_RECORD_BYTES }.into());
+    }
+    let envelope = Envelope { outer: &out[..outer], inner: &out[outer..inner] };
+    Ok(Encoded { bytes: &out[inner..], envelope, timestamp })
+}
+
+/// Appends records. The processor's thread does not survive a panic.
+pub(crate) fn contained(append: impl FnOnce() -> Result<(), SpoolError>) -> Result<(), SpoolError> {
+    let panicked = |_| Err(SpoolError::Panicked { action: "append to", path: PathBuf::from("the spool") });
+    catch_unwind(AssertUnwindSafe(append)).unwrap_or_else(panicked)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(crate) fn failure(error: SpoolError) -> OTelSdkError {
+    OTelSdkError::InternalFailure(error_chain(&error))
+}
