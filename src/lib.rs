@@ -91,9 +91,13 @@ pub use encode::{
     SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
 };
 pub use error::{BoxError, CheckpointError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
+#[cfg(feature = "metrics")]
+pub use exporter::{MetricExporter, MetricExporterBuilder, MetricSettings};
+#[cfg(feature = "trace")]
+pub use exporter::{SpanExporter, SpanExporterBuilder, SpanSettings};
 pub use exporter::{
     CallerThreadProcessor, Checkpoint, ExporterBuilder, LogExporter, LogExporterBuilder, LogSettings, SpoolHandle, SpoolProcessor,
-    SpoolProcessorBuilder,
+    SpoolProcessorBuilder, Spooled,
 };
 pub use observe::event::SpoolEvent;
 pub use observe::loss::LossReason;

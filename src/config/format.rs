@@ -1,8 +1,17 @@
 //! The format in which an exporter sends: which encoder it is, by code, by name, or by where the endpoint comes from.
 
+#[cfg(feature = "metrics")]
+use opentelemetry_sdk::metrics::Temporality;
+
 use crate::config::environment::is_of_otlp;
 use crate::config::table::Settings;
+#[cfg(feature = "metrics")]
+use crate::config::values::TemporalityPreference;
 use crate::config::values::{Protocol, Signal, Sourced};
+#[cfg(feature = "metrics")]
+use crate::encode::MetricEncoder;
+#[cfg(feature = "trace")]
+use crate::encode::SpanEncoder;
 use crate::encode::formats::{FORMATS, Format};
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::encode::{Encoder, JsonEncoder, Template};
@@ -12,6 +21,12 @@ use crate::error::ExporterBuildError;
 pub(crate) trait FormatSettings {
     /// The signal that is sent.
     const SIGNAL: Signal;
+
+    /// How many requests of a partition may be in flight, unless that is given.
+    const MAX_IN_FLIGHT: usize;
+
+    /// Whether order is kept whatever it costs, unless that is given.
+    const STRICT_ORDER: bool;
 
     /// The encoder that is chosen.
     type Encoder;
@@ -35,6 +50,8 @@ pub(crate) struct LogFormat {
 
 impl FormatSettings for LogFormat {
     const SIGNAL: Signal = Signal::Logs;
+    const MAX_IN_FLIGHT: usize = 1;
+    const STRICT_ORDER: bool = false;
     type Encoder = Box<dyn Encoder>;
 
     fn is_otlp(&self, code: &Settings) -> bool {
@@ -51,6 +68,77 @@ impl FormatSettings for LogFormat {
         let framing = encoder.framing();
         Ok((encoder, framing))
     }
+}
+
+/// The format of spans: OTLP.
+#[cfg(feature = "trace")]
+pub(crate) struct SpanFormat;
+
+#[cfg(feature = "trace")]
+impl FormatSettings for SpanFormat {
+    const SIGNAL: Signal = Signal::Traces;
+    // Nobody is owed an order of spans.
+    const MAX_IN_FLIGHT: usize = 8;
+    const STRICT_ORDER: bool = false;
+    type Encoder = SpanEncoder;
+
+    fn is_otlp(&self, _code: &Settings) -> bool {
+        true
+    }
+
+    fn choose(self, code: &Settings, outside: &Settings) -> Result<(SpanEncoder, Framing), ExporterBuildError> {
+        let encoder = SpanEncoder::new(protocol(code, outside, Self::SIGNAL)?);
+        let framing = encoder.framing();
+        Ok((encoder, framing))
+    }
+}
+
+/// The format of metrics: OTLP, in a temporality.
+#[cfg(feature = "metrics")]
+pub(crate) struct MetricFormat {
+    pub(crate) temporality: Option<Temporality>,
+}
+
+#[cfg(feature = "metrics")]
+impl FormatSettings for MetricFormat {
+    const SIGNAL: Signal = Signal::Metrics;
+    const MAX_IN_FLIGHT: usize = 1;
+    // A receiver refuses a point that is older than its stream's newest.
+    const STRICT_ORDER: bool = true;
+    type Encoder = (MetricEncoder, Temporality);
+
+    fn is_otlp(&self, _code: &Settings) -> bool {
+        true
+    }
+
+    fn choose(self, code: &Settings, outside: &Settings) -> Result<(Self::Encoder, Framing), ExporterBuildError> {
+        let encoder = MetricEncoder::new(protocol(code, outside, Self::SIGNAL)?);
+        let framing = encoder.framing();
+        let preferred = outside.temporality_preference.as_ref().map(|preferred| match preferred.value {
+            TemporalityPreference::Cumulative => Temporality::Cumulative,
+            TemporalityPreference::Delta => Temporality::Delta,
+            TemporalityPreference::LowMemory => Temporality::LowMemory,
+        });
+        let temporality = self.temporality.or(preferred).unwrap_or_default();
+        Ok(((encoder, temporality), framing))
+    }
+}
+
+/// The encoding of OTLP for a signal that has no other format. Default: protobuf.
+#[cfg(any(feature = "trace", feature = "metrics"))]
+fn protocol(code: &Settings, outside: &Settings, signal: Signal) -> Result<Protocol, ExporterBuildError> {
+    match code.protocol.as_ref().or(outside.protocol.as_ref()) {
+        Some(protocol) => protocol.value.ok_or_else(|| no_grpc(protocol, signal)),
+        None => Ok(Protocol::HttpBinary),
+    }
+}
+
+/// The error for gRPC.
+fn no_grpc(protocol: &Sourced<Option<Protocol>>, signal: Signal) -> ExporterBuildError {
+    let signal = signal.name().to_uppercase();
+    protocol.invalid(format!(
+        "grpc; this exporter speaks http/protobuf and http/json: set OTEL_EXPORTER_OTLP_{signal}_PROTOCOL=http/protobuf"
+    ))
 }
 
 /// The encoder that was asked for by name. An endpoint from OTLP's own variables gets OTLP, unless a format is named.
@@ -94,7 +182,7 @@ fn template_alone(template: &Sourced<Template>) -> ExporterBuildError {
 
 fn otlp(protocol: &Sourced<Option<Protocol>>) -> Result<Box<dyn Encoder>, ExporterBuildError> {
     match protocol.value {
-        None => Err(protocol.invalid("grpc; this exporter speaks http/protobuf and http/json: set OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/protobuf")),
+        None => Err(no_grpc(protocol, Signal::Logs)),
         #[cfg(feature = "otlp")]
         Some(protocol) => Ok(Box::new(crate::encode::OtlpEncoder::new(protocol))),
         #[cfg(not(feature = "otlp"))]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use crate::config::values::{
-    Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression,
+    Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression, TemporalityPreference,
 };
 use crate::encode::Template;
 use crate::encode::formats::{FORMATS, Format};
@@ -64,6 +64,15 @@ impl FromText for PathBuf {
 impl FromText for bool {
     fn from_text(text: &str) -> Result<Self, String> {
         word(text, &[("true", true), ("false", false)])
+    }
+}
+
+impl FromText for TemporalityPreference {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(
+            text,
+            &[("cumulative", Self::Cumulative), ("delta", Self::Delta), ("lowmemory", Self::LowMemory), ("low_memory", Self::LowMemory)],
+        )
     }
 }
 

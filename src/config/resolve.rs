@@ -68,7 +68,7 @@ impl<E> ResolvedConfig<E> {
         let mut spool = spool_config(&settings, &framing)?;
         spool.endpoint = public_url(&endpoint.value);
         let method = settings.method.as_ref().map(|method| check_method(method, &framing, spool.coding)).transpose()?;
-        let pace = pace(&settings)?;
+        let pace = pace(&settings, F::MAX_IN_FLIGHT, F::STRICT_ORDER)?;
         let http = HttpSettings { headers, method: method.unwrap_or_default(), ..code.http };
         let transport = transport(settings, endpoint, http)?;
         Ok(Self { encoder, spool, transport, pace })
@@ -145,6 +145,7 @@ fn endpoint(
         None if framing.response_protocol() == ResponseProtocol::Otlp => {
             Ok(or_default(None, format!("{OTLP_ENDPOINT}/{}", signal.path())))
         }
+        // Only log records have a format without a default endpoint.
         None => {
             let hint = "give the URL that records are sent to, such as https://logs.example.com/ingest, \
                         or set OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, or in a file `endpoint`";
@@ -271,7 +272,7 @@ fn coding(settings: &Settings) -> Result<Coding, ExporterBuildError> {
     }
 }
 
-fn pace(settings: &Settings) -> Result<Pace, ExporterBuildError> {
+fn pace(settings: &Settings, in_flight: usize, strict_order: bool) -> Result<Pace, ExporterBuildError> {
     let defaults = RetryPolicy::default();
     let initial_delay = or_default(settings.retry_initial_delay.clone(), defaults.initial_delay);
     let max_delay = or_default(settings.retry_max_delay.clone(), defaults.max_delay);
@@ -285,12 +286,12 @@ fn pace(settings: &Settings) -> Result<Pace, ExporterBuildError> {
     }
     let max_retry_after = settings.retry_max_retry_after.as_ref().map_or(defaults.max_retry_after, |after| after.value);
     let retry = RetryPolicy { initial_delay: initial_delay.value, max_delay: max_delay.value, max_retry_after };
-    let max_in_flight = or_default(settings.max_in_flight.clone(), 1);
+    let max_in_flight = or_default(settings.max_in_flight.clone(), in_flight);
     match u16::try_from(max_in_flight.value) {
         Ok(max_in_flight @ 1..=1024) => Ok(Pace {
             retry,
             max_in_flight,
-            strict_order: settings.strict_order.as_ref().is_some_and(|strict| strict.value),
+            strict_order: settings.strict_order.as_ref().map_or(strict_order, |strict| strict.value),
             defer_for: settings.defer_for.as_ref().map_or(DEFAULT_DEFER_FOR, |defer_for| defer_for.value),
             timeouts: timeouts(settings)?,
         }),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::parse::parse;
 use crate::config::values::{
-    Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression,
+    Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression, TemporalityPreference,
 };
 use crate::encode::Template;
 use crate::encode::formats::Format;
@@ -14,7 +14,7 @@ use crate::error::ExporterBuildError;
 /// Where a setting stands in the environment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Variable {
-    /// `OTEL_EXPORTER_OTLP_LOGS_` and this, else `OTEL_EXPORTER_OTLP_` and this.
+    /// `OTEL_EXPORTER_OTLP_LOGS_`, or that of another signal, and this, else `OTEL_EXPORTER_OTLP_` and this.
     Otlp(&'static str),
     /// `OTEL_EXPORTER_SPOOL_` and this.
     Spool(&'static str),
@@ -62,6 +62,7 @@ settings! {
     headers: Headers, Otlp("HEADERS");
     protocol: Option<Protocol>, Otlp("PROTOCOL");
     compression: Option<Compression>, Otlp("COMPRESSION");
+    temporality_preference: TemporalityPreference, Otlp("TEMPORALITY_PREFERENCE");
     timeout: Duration, Otlp("TIMEOUT");
     certificate: Pem, Otlp("CERTIFICATE");
     client_key: Pem, Otlp("CLIENT_KEY");

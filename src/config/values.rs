@@ -64,6 +64,14 @@ impl Signal {
     }
 }
 
+/// The temporality of metrics, by OTLP's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TemporalityPreference {
+    Cumulative,
+    Delta,
+    LowMemory,
+}
+
 /// The durability of an accepted record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

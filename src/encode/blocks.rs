@@ -26,6 +26,13 @@ impl Envelope<'_> {
     }
 }
 
+/// Where the two texts of a record's envelope end in what was encoded; the record follows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EnvelopeEnds {
+    pub(crate) outer: usize,
+    pub(crate) inner: usize,
+}
+
 /// An encoded record, its envelope and its time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Encoded<'a> {

@@ -11,7 +11,7 @@ use opentelemetry::Context;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 
 use crate::delivery::Pipeline;
-use crate::encode::blocks::{Blocks, Encoded, Envelope};
+use crate::encode::blocks::{Blocks, Encoded, Envelope, EnvelopeEnds};
 use crate::encode::framing::Framing;
 use crate::error::{BoxError, SpoolError, error_chain};
 use crate::exporter::handle::SpoolHandle;
@@ -30,15 +30,8 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Where the two texts of a record's envelope end in what was encoded; the record follows.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct EnvelopeEnds {
-    pub(crate) outer: usize,
-    pub(crate) inner: usize,
-}
-
 /// The way into a pipeline's spool.
-pub(crate) struct Intake {
+pub struct Intake {
     pub(crate) pipeline: Pipeline,
     blocks: Mutex<Blocks>,
     shut_down: AtomicBool,

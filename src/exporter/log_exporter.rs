@@ -8,13 +8,13 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 
-use crate::encode::blocks::Encoded;
+use crate::encode::blocks::{Encoded, EnvelopeEnds};
 use crate::encode::common::time::time_of;
 use crate::encode::framing::Framing;
 use crate::encode::{Encoder, NestedEncoder};
 use crate::error::BoxError;
 use crate::exporter::handle::SpoolHandle;
-use crate::exporter::intake::{EnvelopeEnds, Intake, checked, key_by};
+use crate::exporter::intake::{Intake, checked, key_by};
 
 pub(crate) type PartitionKey = dyn Fn(&SdkLogRecord, &InstrumentationScope) -> String + Send + Sync;
 

@@ -12,6 +12,14 @@ pub(crate) mod handle;
 pub(crate) mod intake;
 pub(crate) mod log_builder;
 pub(crate) mod log_exporter;
+#[cfg(feature = "metrics")]
+pub(crate) mod metric_builder;
+#[cfg(feature = "metrics")]
+pub(crate) mod metric_exporter;
+#[cfg(feature = "trace")]
+pub(crate) mod span_builder;
+#[cfg(feature = "trace")]
+pub(crate) mod span_exporter;
 pub(crate) mod spool_processor;
 
 pub use builder::ExporterBuilder;
@@ -20,4 +28,12 @@ pub use checkpoint::Checkpoint;
 pub use handle::SpoolHandle;
 pub use log_builder::{LogExporterBuilder, LogSettings};
 pub use log_exporter::LogExporter;
-pub use spool_processor::{SpoolProcessor, SpoolProcessorBuilder};
+#[cfg(feature = "metrics")]
+pub use metric_builder::{MetricExporterBuilder, MetricSettings};
+#[cfg(feature = "metrics")]
+pub use metric_exporter::MetricExporter;
+#[cfg(feature = "trace")]
+pub use span_builder::{SpanExporterBuilder, SpanSettings};
+#[cfg(feature = "trace")]
+pub use span_exporter::SpanExporter;
+pub use spool_processor::{SpoolProcessor, SpoolProcessorBuilder, Spooled};

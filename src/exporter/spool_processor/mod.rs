@@ -1,4 +1,4 @@
-//! [`SpoolProcessor`]: a log processor in front of the spool, for bursts.
+//! [`SpoolProcessor`]: a processor of log records or spans in front of the spool, for bursts.
 
 pub(crate) mod buffer;
 pub(crate) mod committer;
@@ -12,10 +12,15 @@ use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogExporter as _, LogProcessor, SdkLogRecord};
+#[cfg(feature = "trace")]
+use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
+use crate::encode::framing::Framing;
 use crate::error::ExporterBuildError;
-use crate::exporter::intake::{DROP_PATIENCE, failure};
+use crate::exporter::intake::{DROP_PATIENCE, Intake, failure};
 use crate::exporter::log_exporter::LogExporter;
+#[cfg(feature = "trace")]
+use crate::exporter::span_exporter::SpanExporter;
 use crate::exporter::spool_processor::buffer::{Added, Buffer, BufferLimits, Unflushed};
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
@@ -24,7 +29,8 @@ use crate::process::check_process;
 /// The time that `force_flush` waits: as long as the SDK's batch processor.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A log processor for bursts: encodes each record on the thread that logs, and commits many records together.
+/// A processor for bursts: encodes each record on the thread that logs, and commits many records together. In front of a
+/// `SpanExporter` it is a span processor.
 ///
 /// The SDK's `BatchLogProcessor` loses records while its queue of 2,048 records is full. This processor takes its
 /// place: it holds 8 MiB of encoded records, and when the disk falls behind, `emit` waits up to 500 ms for room. A
@@ -60,26 +66,63 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 /// # provider.shutdown()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct SpoolProcessor {
+pub struct SpoolProcessor<E = LogExporter> {
     buffer: Arc<Buffer>,
-    exporter: LogExporter,
+    exporter: E,
     shut_down: AtomicBool,
     /// Closed when the commit thread has ended.
     ended: Mutex<Receiver<()>>,
 }
 
-impl SpoolProcessor {
+/// An exporter that a [`SpoolProcessor`] can be in front of: [`LogExporter`], and `SpanExporter` with the feature `trace`.
+pub trait Spooled: sealed::Exporter {}
+
+impl<E: sealed::Exporter> Spooled for E {}
+
+/// What nobody else can implement.
+pub(crate) mod sealed {
+    use super::{Framing, Intake};
+
+    pub trait Exporter: std::fmt::Debug {
+        fn intake(&self) -> &Intake;
+
+        fn framing(&self) -> Framing;
+    }
+}
+
+impl sealed::Exporter for LogExporter {
+    fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    fn framing(&self) -> Framing {
+        Self::framing(self)
+    }
+}
+
+#[cfg(feature = "trace")]
+impl sealed::Exporter for SpanExporter {
+    fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    fn framing(&self) -> Framing {
+        self.encoder.framing()
+    }
+}
+
+impl<E: Spooled> SpoolProcessor<E> {
     /// A processor with the defaults of [`builder`](Self::builder).
     ///
     /// # Errors
     ///
     /// [`ExporterBuildError::Thread`] if the commit thread cannot be started.
-    pub fn new(exporter: LogExporter) -> Result<Self, ExporterBuildError> {
+    pub fn new(exporter: E) -> Result<Self, ExporterBuildError> {
         Self::builder(exporter).build()
     }
 
     /// A builder of a processor in front of `exporter`.
-    pub fn builder(exporter: LogExporter) -> SpoolProcessorBuilder {
+    pub fn builder(exporter: E) -> SpoolProcessorBuilder<E> {
         let limits = BufferLimits {
             max_bytes: 8 << 20,
             commit_delay: Duration::from_millis(100),
@@ -88,6 +131,38 @@ impl SpoolProcessor {
         SpoolProcessorBuilder { exporter, limits }
     }
 
+    /// Counts a record that found no room.
+    fn note(&self, added: Option<Added>) {
+        if let Some(Added::Lost { first }) = added {
+            let pipeline = &self.exporter.intake().pipeline;
+            pipeline.counters().losses.add(LossReason::BufferFull, 1);
+            if first {
+                pipeline.events().report(SpoolEvent::BufferFull);
+            }
+        }
+    }
+
+    fn flush(&self) -> OTelSdkResult {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        check_process().map_err(failure)?;
+        self.buffer.flush(FLUSH_PATIENCE).map_err(|error| sdk_error(error, FLUSH_PATIENCE))
+    }
+
+    fn shut_down(&self, timeout: Duration) -> OTelSdkResult {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        check_process().map_err(failure)?;
+        let begun = Instant::now();
+        if self.shut_down.swap(true, Ordering::AcqRel) {
+            return Err(OTelSdkError::AlreadyShutdown);
+        }
+        // A fifth of the time is left for the exporter, also when the disk hangs.
+        let committed = self.stop(timeout.mul_f64(0.8));
+        let shut_down = self.exporter.intake().shutdown(timeout.saturating_sub(begun.elapsed()));
+        committed.map_err(|error| sdk_error(error, timeout)).and(shut_down)
+    }
+}
+
+impl<E> SpoolProcessor<E> {
     /// Commits the buffer and ends the commit thread, within `patience`.
     fn stop(&self, patience: Duration) -> Result<(), Unflushed> {
         self.buffer.stop();
@@ -113,32 +188,15 @@ impl LogProcessor for SpoolProcessor {
             return;
         }
         let _suppressed = Context::enter_telemetry_suppressed_scope();
-        let added = self.exporter.encoded(record, scope, |key, encoded| self.buffer.add(key, encoded));
-        if let Some(Added::Lost { first }) = added {
-            self.exporter.intake.pipeline.counters().losses.add(LossReason::BufferFull, 1);
-            if first {
-                self.exporter.intake.pipeline.events().report(SpoolEvent::BufferFull);
-            }
-        }
+        self.note(self.exporter.encoded(record, scope, |key, encoded| self.buffer.add(key, encoded)));
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        let _suppressed = Context::enter_telemetry_suppressed_scope();
-        check_process().map_err(failure)?;
-        self.buffer.flush(FLUSH_PATIENCE).map_err(|error| sdk_error(error, FLUSH_PATIENCE))
+        self.flush()
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        let _suppressed = Context::enter_telemetry_suppressed_scope();
-        check_process().map_err(failure)?;
-        let begun = Instant::now();
-        if self.shut_down.swap(true, Ordering::AcqRel) {
-            return Err(OTelSdkError::AlreadyShutdown);
-        }
-        // A fifth of the time is left for the exporter, also when the disk hangs.
-        let committed = self.stop(timeout.mul_f64(0.8));
-        let shut_down = self.exporter.shutdown_with_timeout(timeout.saturating_sub(begun.elapsed()));
-        committed.map_err(|error| sdk_error(error, timeout)).and(shut_down)
+        self.shut_down(timeout)
     }
 
     fn set_resource(&mut self, resource: &Resource) {
@@ -147,7 +205,33 @@ impl LogProcessor for SpoolProcessor {
     }
 }
 
-impl Drop for SpoolProcessor {
+#[cfg(feature = "trace")]
+impl SpanProcessor for SpoolProcessor<SpanExporter> {
+    fn on_start(&self, _span: &mut Span, _context: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        // Recorded, but not to be exported.
+        if self.shut_down.load(Ordering::Relaxed) || !span.span_context.is_sampled() {
+            return;
+        }
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        self.note(self.exporter.encoded(&span, |key, encoded| self.buffer.add(key, encoded)));
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.shut_down(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.encoder.set_resource(resource);
+    }
+}
+
+impl<E> Drop for SpoolProcessor<E> {
     fn drop(&mut self) {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         if !*self.shut_down.get_mut() && check_process().is_ok() {
@@ -157,7 +241,7 @@ impl Drop for SpoolProcessor {
     }
 }
 
-impl std::fmt::Debug for SpoolProcessor {
+impl<E: std::fmt::Debug> std::fmt::Debug for SpoolProcessor<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SpoolProcessor").field("exporter", &self.exporter).finish_non_exhaustive()
     }
@@ -185,12 +269,12 @@ impl std::fmt::Debug for SpoolProcessor {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct SpoolProcessorBuilder {
-    exporter: LogExporter,
+pub struct SpoolProcessorBuilder<E = LogExporter> {
+    exporter: E,
     limits: BufferLimits,
 }
 
-impl SpoolProcessorBuilder {
+impl<E: Spooled> SpoolProcessorBuilder<E> {
     /// Sets the size of the buffer, in bytes of encoded records and their bookkeeping. Default: 8 MiB.
     ///
     /// The buffer holds the records that are not on disk yet. A record larger than the buffer is taken while it is empty.
@@ -257,11 +341,11 @@ impl SpoolProcessorBuilder {
     /// # Errors
     ///
     /// [`ExporterBuildError::Thread`] if the thread cannot be started.
-    pub fn build(self) -> Result<SpoolProcessor, ExporterBuildError> {
+    pub fn build(self) -> Result<SpoolProcessor<E>, ExporterBuildError> {
         let Self { exporter, limits } = self;
         let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
-        let (for_thread, spool) = (buffer.clone(), exporter.intake.pipeline.spool().clone());
-        let (counters, events) = (exporter.intake.pipeline.counters().clone(), exporter.intake.pipeline.events().clone());
+        let (for_thread, spool) = (buffer.clone(), exporter.intake().pipeline.spool().clone());
+        let (counters, events) = (exporter.intake().pipeline.counters().clone(), exporter.intake().pipeline.events().clone());
         let (end, ended) = sync_channel::<()>(0);
         crate::process::spawn("commit", move || {
             committer::run(&for_thread, &spool, &counters, &events);

@@ -1,0 +1,94 @@
+//! [`MetricExporterBuilder`]: the settings that only metrics have.
+
+use std::sync::Arc;
+
+use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry_sdk::metrics::Temporality;
+use opentelemetry_sdk::metrics::data::Metric;
+
+use crate::config::format::MetricFormat;
+use crate::error::ExporterBuildError;
+use crate::exporter::builder::ExporterBuilder;
+use crate::exporter::intake::Intake;
+use crate::exporter::metric_exporter::{MetricExporter, MetricPartitionKey};
+
+/// Configures a [`MetricExporter`].
+///
+/// The endpoint is `http://localhost:4318/v1/metrics` unless it is given; the variables are those of OTLP,
+/// `OTEL_EXPORTER_OTLP_METRICS_...` and `OTEL_EXPORTER_OTLP_...`, and `OTEL_EXPORTER_SPOOL_...`.
+/// [`with_strict_order`](ExporterBuilder::with_strict_order) is on by default. The aggregation of histograms is the meter provider's: a
+/// view chooses it, not an exporter.
+pub type MetricExporterBuilder = ExporterBuilder<MetricSettings>;
+
+/// The settings that only an exporter of metrics has: see [`MetricExporterBuilder`].
+#[derive(Default)]
+pub struct MetricSettings {
+    partition_key: Option<Box<MetricPartitionKey>>,
+    temporality: Option<Temporality>,
+}
+
+impl MetricExporter {
+    /// A builder with the defaults of every setting.
+    pub fn builder() -> MetricExporterBuilder {
+        MetricExporterBuilder::default()
+    }
+}
+
+impl ExporterBuilder<MetricSettings> {
+    /// Sets the temporality of sums and histograms. Default: what
+    /// `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` says, else [`Temporality::Cumulative`].
+    ///
+    /// With [`Temporality::Delta`] a receiver that does not remember the ids of requests counts a point twice that comes again,
+    /// as after a kill or a time-out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_sdk::metrics::Temporality;
+    /// use opentelemetry_spool::MetricExporter;
+    ///
+    /// let builder = MetricExporter::builder().with_temporality(Temporality::Cumulative);
+    /// ```
+    pub fn with_temporality(mut self, temporality: Temporality) -> Self {
+        self.signal.temporality = Some(temporality);
+        self
+    }
+
+    /// Sets the function that assigns each metric to a partition, by its key. Default: one partition, with the empty key.
+    ///
+    /// Metrics of one partition may share a request, and keep their order. The key is stored with the metrics, and the header
+    /// hook sees it. A key has at most 64 KiB; the rest is cut off. The function is called in `export`, once for every 64 points.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::MetricExporter;
+    ///
+    /// let builder = MetricExporter::builder().with_partition_key(|_metric, scope| scope.name().to_owned());
+    /// ```
+    pub fn with_partition_key<F>(mut self, key: F) -> Self
+    where
+        F: Fn(&Metric, &InstrumentationScope) -> String + Send + Sync + 'static,
+    {
+        self.signal.partition_key = Some(Box::new(key));
+        self
+    }
+
+    /// Opens the spool, starts delivery and returns the exporter.
+    ///
+    /// # Errors
+    ///
+    /// [`ExporterBuildError::Missing`] and [`ExporterBuildError::Invalid`] name the setting, the problem and the values
+    /// that are allowed; [`ExporterBuildError::Spool`] and [`ExporterBuildError::Thread`] name the cause.
+    pub fn build(mut self) -> Result<MetricExporter, ExporterBuildError> {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let partition_key = self.signal.partition_key.take();
+        // A gap record is a log record.
+        let (chosen, pipeline) = self.start(
+            |settings| MetricFormat { temporality: settings.temporality },
+            |chosen| (chosen, Arc::new(|_| None)),
+        )?;
+        let (encoder, temporality) = chosen;
+        Ok(MetricExporter { encoder, temporality, partition_key, intake: Intake::new(pipeline) })
+    }
+}
