@@ -5,6 +5,7 @@ mod append;
 mod concurrency;
 pub(super) mod crash_model;
 mod delivery;
+mod grouped;
 mod limits;
 mod losses;
 mod others_losses;

@@ -1,5 +1,7 @@
 mod encoding;
 mod formats;
 #[cfg(feature = "otlp")]
+mod grouped;
+#[cfg(feature = "otlp")]
 mod otlp;
 mod times;
