@@ -27,4 +27,11 @@ pub use loki::LokiEncoder;
 pub use otlp::OtlpEncoder;
 pub use splunk::SplunkEncoder;
 pub use text::TextEncoder;
-pub use view::{LogView, TraceIds};
+pub use view::{AttributeValue, AttributesView, LogView, TraceIds};
+#[cfg(feature = "metrics")]
+pub use view::{
+    BucketsView, ExemplarView, ExponentialHistogramView, HistogramView, MetricKind, MetricNumber, MetricView,
+    PointValue, PointView,
+};
+#[cfg(feature = "trace")]
+pub use view::{EventView, LinkView, SpanView};

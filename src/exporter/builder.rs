@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-#[cfg(feature = "metrics")]
+#[cfg(feature = "self-metrics")]
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::logs::SdkLogRecord;
@@ -24,7 +24,7 @@ use crate::exporter::gap_record::gap_encoder;
 use crate::exporter::log_exporter::{LogExporter, PartitionKey};
 use crate::observe::event::OnEvent;
 use crate::observe::event::SpoolEvent;
-#[cfg(feature = "metrics")]
+#[cfg(feature = "self-metrics")]
 use crate::observe::metrics;
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
@@ -63,7 +63,7 @@ pub struct LogExporterBuilder {
     pub(crate) code: CodeSettings,
     partition_key: Option<Box<PartitionKey>>,
     on_event: Option<Box<OnEvent>>,
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "self-metrics")]
     meter: Option<Meter>,
 }
 
@@ -820,7 +820,7 @@ impl LogExporterBuilder {
     }
 
     /// Sets the provider of the exporter's metrics. Default: the global meter provider as it is when this exporter is
-    /// built. Needs the crate's feature `metrics`.
+    /// built. Needs the crate's feature `self-metrics`.
     ///
     /// Set the global provider before, or pass one here: instruments that were made without a provider stay without one.
     /// The chapter [`metrics`](crate::docs::metrics) lists the instruments, and queries for a dashboard.
@@ -834,7 +834,7 @@ impl LogExporterBuilder {
     /// let meters = SdkMeterProvider::builder().build(); // .with_periodic_exporter(...)
     /// let builder = LogExporter::builder().with_meter_provider(&meters);
     /// ```
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "self-metrics")]
     pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
         self.meter = Some(metrics::meter_of(provider));
         self
@@ -879,7 +879,7 @@ impl LogExporterBuilder {
             pace,
             gap_encoder: gap_encoder(encoder.clone()),
             on_event: self.on_event,
-            #[cfg(feature = "metrics")]
+            #[cfg(feature = "self-metrics")]
             meter: Some(self.meter.unwrap_or_else(metrics::global_meter)),
         })?;
         Ok(LogExporter {
