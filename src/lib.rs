@@ -87,9 +87,16 @@ pub use config::values::{Compression, Durability, FullPolicy, Method, Protocol, 
 pub use encode::OtlpEncoder;
 pub use encode::framing::{Framing, ResponseProtocol};
 pub use encode::{
-    BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, FromSdk, JsonEncoder, LevelScale, LogView, LokiEncoder,
-    SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
+    AttributeValue, AttributesView, BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, FromSdk, JsonEncoder,
+    LevelScale, LogView, LokiEncoder, SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
 };
+#[cfg(feature = "metrics")]
+pub use encode::{
+    BucketsView, ExemplarView, ExponentialHistogramView, HistogramView, MetricKind, MetricNumber, MetricView,
+    PointValue, PointView,
+};
+#[cfg(feature = "trace")]
+pub use encode::{EventView, LinkView, SpanView};
 pub use error::{BoxError, CheckpointError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
 #[cfg(feature = "metrics")]
 pub use exporter::{MetricExporter, MetricExporterBuilder, MetricSettings};

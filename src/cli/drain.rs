@@ -422,7 +422,7 @@ fn drain_once(
         },
         gap_encoder: gap_encoder(foreign),
         on_event: None,
-        #[cfg(feature = "metrics")]
+        #[cfg(feature = "self-metrics")]
         meter: None,
     })?;
     let handle = SpoolHandle::new(&pipeline);

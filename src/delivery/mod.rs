@@ -31,12 +31,12 @@ use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::{Control, Job, Worker};
 use crate::error::ExporterBuildError;
 use crate::observe::event::{Events, OnEvent};
-#[cfg(feature = "metrics")]
+#[cfg(feature = "self-metrics")]
 use crate::observe::metrics::{self, Endpoint, Observed};
 use crate::observe::stats::{Counters, SpoolStats};
 use crate::process::check_process;
 use crate::spool::{GapEncoder, Spool, SpoolConfig, SpoolHooks, Wake};
-#[cfg(feature = "metrics")]
+#[cfg(feature = "self-metrics")]
 use crate::transport::contract::Peer;
 use crate::transport::settings::TransportSettings;
 
@@ -48,7 +48,7 @@ pub(crate) struct PipelineConfig {
     /// Encodes the records that report losses.
     pub(crate) gap_encoder: Arc<GapEncoder>,
     pub(crate) on_event: Option<Box<OnEvent>>,
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "self-metrics")]
     pub(crate) meter: Option<opentelemetry::metrics::Meter>,
 }
 
@@ -82,7 +82,7 @@ impl Pipeline {
         let worker = Worker::start(move || {
             let transport = crate::transport::open(config.transport)?;
             let spool = Arc::new(Spool::open(&config.spool, &hooks)?);
-            #[cfg(feature = "metrics")]
+            #[cfg(feature = "self-metrics")]
             if let Some(meter) = config.meter {
                 let Peer { address, port, method } = transport.peer();
                 let observed: Weak<Spool> = Arc::downgrade(&spool);
@@ -159,7 +159,7 @@ impl Remote {
     }
 }
 
-#[cfg(feature = "metrics")]
+#[cfg(feature = "self-metrics")]
 impl Observed for Spool {
     fn is_closed(&self) -> bool {
         Self::is_closed(self)

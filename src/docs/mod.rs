@@ -15,7 +15,7 @@ pub mod guarantees {}
 pub mod headers {}
 #[doc = include_str!("limits.md")]
 pub mod limits {}
-#[cfg(any(doc, feature = "metrics"))]
+#[cfg(any(doc, feature = "self-metrics"))]
 #[doc = include_str!("metrics.md")]
 pub mod metrics {}
 #[doc = include_str!("migration.md")]

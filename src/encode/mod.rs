@@ -26,6 +26,17 @@ pub use json::{JsonEncoder, LevelScale, SourceCodeKey};
 pub use loki::LokiEncoder;
 #[cfg(feature = "otlp")]
 pub use otlp::OtlpEncoder;
+#[cfg(feature = "metrics")]
+pub(crate) use otlp::MetricEncoder;
+#[cfg(feature = "trace")]
+pub(crate) use otlp::SpanEncoder;
 pub use splunk::SplunkEncoder;
 pub use text::TextEncoder;
-pub use view::{LogView, TraceIds};
+pub use view::{AttributeValue, AttributesView, LogView, TraceIds};
+#[cfg(feature = "metrics")]
+pub use view::{
+    BucketsView, ExemplarView, ExponentialHistogramView, HistogramView, MetricKind, MetricNumber, MetricView,
+    PointValue, PointView,
+};
+#[cfg(feature = "trace")]
+pub use view::{EventView, LinkView, SpanView};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "metrics")]
+#[cfg(feature = "self-metrics")]
 use opentelemetry::metrics::{Meter, MeterProvider};
 
 #[cfg(feature = "config-file")]
@@ -16,7 +16,7 @@ use crate::config::values::{Compression, Durability, FullPolicy, Protocol, Retry
 use crate::delivery::{Pipeline, PipelineConfig};
 use crate::error::{BoxError, ExporterBuildError};
 use crate::observe::event::{OnEvent, SpoolEvent};
-#[cfg(feature = "metrics")]
+#[cfg(feature = "self-metrics")]
 use crate::observe::metrics;
 use crate::spool::GapEncoder;
 use crate::transport::http::headers::HeaderMap;
@@ -56,7 +56,7 @@ pub struct ExporterBuilder<S> {
     pub(crate) code: CodeSettings,
     pub(crate) signal: S,
     on_event: Option<Box<OnEvent>>,
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "self-metrics")]
     meter: Option<Meter>,
 }
 
@@ -66,7 +66,7 @@ impl<S: Default> Default for ExporterBuilder<S> {
             code: CodeSettings::default(),
             signal: S::default(),
             on_event: None,
-            #[cfg(feature = "metrics")]
+            #[cfg(feature = "self-metrics")]
             meter: None,
         }
     }
@@ -753,7 +753,7 @@ impl<S> ExporterBuilder<S> {
     }
 
     /// Sets the provider of the exporter's metrics. Default: the global meter provider as it is when this exporter is
-    /// built. Needs the crate's feature `metrics`.
+    /// built. Needs the crate's feature `self-metrics`.
     ///
     /// Set the global provider before, or pass one here: instruments that were made without a provider stay without one.
     /// The chapter [`metrics`](crate::docs::metrics) lists the instruments, and queries for a dashboard.
@@ -767,7 +767,7 @@ impl<S> ExporterBuilder<S> {
     /// let meters = SdkMeterProvider::builder().build(); // .with_periodic_exporter(...)
     /// let builder = LogExporter::builder().with_meter_provider(&meters);
     /// ```
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "self-metrics")]
     pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
         self.meter = Some(metrics::meter_of(provider));
         self
@@ -809,7 +809,7 @@ impl<S> ExporterBuilder<S> {
             pace,
             gap_encoder,
             on_event: self.on_event,
-            #[cfg(feature = "metrics")]
+            #[cfg(feature = "self-metrics")]
             meter: Some(self.meter.unwrap_or_else(metrics::global_meter)),
         })?;
         Ok((encoder, pipeline))

@@ -3,6 +3,6 @@
 pub(crate) mod counter;
 pub(crate) mod event;
 pub(crate) mod loss;
-#[cfg(feature = "metrics")]
+#[cfg(feature = "self-metrics")]
 pub(crate) mod metrics;
 pub(crate) mod stats;

@@ -184,7 +184,7 @@ impl Spool {
     }
 
     /// How many bytes it may take.
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "self-metrics")]
     pub(crate) fn max_bytes(&self) -> u64 {
         self.queue.config.limits.max_bytes
     }

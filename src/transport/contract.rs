@@ -32,7 +32,7 @@ pub(crate) trait Transport: Send + Sync + 'static {
     fn deliver(&self, request: Request) -> Delivery<'_>;
 
     /// The peer as metrics name it.
-    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only metrics name it"))]
+    #[cfg_attr(not(feature = "self-metrics"), expect(dead_code, reason = "only metrics name it"))]
     fn peer(&self) -> Peer;
 }
 

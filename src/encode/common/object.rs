@@ -39,7 +39,7 @@ impl Object<'_> {
     }
 
     #[inline]
-    fn separate(&mut self) {
+    pub(in crate::encode) fn separate(&mut self) {
         if !std::mem::take(&mut self.is_empty) {
             self.out.push(b',');
         }
@@ -98,26 +98,6 @@ impl Object<'_> {
     ) -> Result<(), BoxError> {
         self.key(key);
         Object::write(self.out, members)
-    }
-
-    /// An array of objects.
-    #[cfg(feature = "otlp")]
-    pub(in crate::encode) fn list<T>(
-        &mut self,
-        key: &'static str,
-        items: &[T],
-        members: impl Fn(&T, &mut Object<'_>) -> Result<(), BoxError>,
-    ) -> Result<(), BoxError> {
-        self.key(key);
-        self.out.push(b'[');
-        for (at, item) in items.iter().enumerate() {
-            if at > 0 {
-                self.out.push(b',');
-            }
-            Object::write(self.out, |json| members(item, json))?;
-        }
-        self.out.push(b']');
-        Ok(())
     }
 
     #[inline]

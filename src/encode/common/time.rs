@@ -69,6 +69,12 @@ pub(in crate::encode) fn in_64_bits(nanos: i128) -> u64 {
     u64::try_from(nanos).unwrap_or_default()
 }
 
+/// The nearest time that OTLP holds, for what can do without the exact one.
+#[cfg(any(feature = "metrics", feature = "trace"))]
+pub(in crate::encode) fn nanos(time: SystemTime) -> u64 {
+    in_64_bits(Span::NANOS.nearest(time).0)
+}
+
 fn nanos_since_epoch(time: SystemTime) -> i128 {
     let nanos = |duration: Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
     time.duration_since(UNIX_EPOCH).map_or_else(|before| -nanos(before.duration()), nanos)

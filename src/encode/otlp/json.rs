@@ -1,115 +1,175 @@
 //! OTLP in JSON: protobuf's mapping with OTLP's exceptions. Names are in camel case, 64-bit integers are texts, ids hexadecimal, bytes Base64,
 //! and what is absent is left out.
 //!
-//! It is written here since the one of `opentelemetry-proto` writes null for what is absent and for numbers that JSON has not, for which
-//! some receivers refuse the whole request.
+//! The one of `opentelemetry-proto` writes null for what is absent and for numbers that JSON has not, for which some receivers refuse
+//! the whole request.
+
+use std::fmt::Display;
+use std::io::Write;
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 
+use super::fields::{Field, Fields};
 use crate::encode::common::any_value::Double;
-use crate::encode::common::object::Object;
-use crate::error::BoxError;
+use crate::encode::common::depth;
+use crate::encode::common::object::{Object, write_text};
 
-/// The members of a `ResourceLogs`, but for `scopeLogs`.
-pub(super) fn write_resource(logs: &ResourceLogs, json: &mut Object<'_>) -> Result<(), BoxError> {
-    if let Some(resource) = &logs.resource {
-        json.object("resource", |json| {
-            write_attributes(&resource.attributes, json)?;
-            write_number("droppedAttributesCount", resource.dropped_attributes_count, json)
-        })?;
+/// The members of an object, appended to bytes.
+///
+/// Nothing that it writes can fail: the bytes are in memory, and each value has a JSON.
+pub(super) struct Json<'a>(Object<'a>);
+
+impl<'a> Json<'a> {
+    /// The members of an object whose braces are written by others.
+    pub(super) fn members(out: &'a mut Vec<u8>) -> Self {
+        Self(Object { out, is_empty: true })
     }
-    write_text("schemaUrl", &logs.schema_url, json)
-}
 
-/// The members of a `ScopeLogs`.
-pub(super) fn write_scope_logs(logs: &ScopeLogs, json: &mut Object<'_>) -> Result<(), BoxError> {
-    write_scope_members(logs, json)?;
-    json.list("logRecords", &logs.log_records, write_record)
-}
-
-/// The same, but for `logRecords`.
-pub(super) fn write_scope_members(logs: &ScopeLogs, json: &mut Object<'_>) -> Result<(), BoxError> {
-    if let Some(scope) = &logs.scope {
-        json.object("scope", |json| write_scope(scope, json))?;
+    /// A 64-bit integer: a JSON number is a double to many readers, which holds 53 bits.
+    #[inline]
+    fn quoted(&mut self, value: impl Display) {
+        let _ = write!(self.0.out, "\"{value}\"");
     }
-    write_text("schemaUrl", &logs.schema_url, json)
-}
 
-fn write_scope(scope: &InstrumentationScope, json: &mut Object<'_>) -> Result<(), BoxError> {
-    write_text("name", &scope.name, json)?;
-    write_text("version", &scope.version, json)?;
-    write_attributes(&scope.attributes, json)?;
-    write_number("droppedAttributesCount", scope.dropped_attributes_count, json)
-}
-
-pub(super) fn write_record(record: &LogRecord, json: &mut Object<'_>) -> Result<(), BoxError> {
-    for (key, nanos) in
-        [("timeUnixNano", record.time_unix_nano), ("observedTimeUnixNano", record.observed_time_unix_nano)]
-    {
-        if nanos != 0 {
-            json.text(key, Some(&nanos.to_string()))?;
+    fn array<T>(&mut self, field: Field, values: impl FnOnce(&mut dyn FnMut(T)), write: fn(&mut Self, T)) {
+        let mut is_empty = true;
+        values(&mut |value| {
+            self.before_element(field, std::mem::take(&mut is_empty));
+            write(self, value);
+        });
+        if !is_empty {
+            self.end_list();
         }
     }
-    write_number("severityNumber", record.severity_number, json)?;
-    write_text("severityText", &record.severity_text, json)?;
-    if let Some(body) = &record.body {
-        json.object("body", |json| write_value(body, json))?;
-    }
-    write_attributes(&record.attributes, json)?;
-    write_number("droppedAttributesCount", record.dropped_attributes_count, json)?;
-    write_number("flags", record.flags, json)?;
-    if let Ok(id) = <[u8; 16]>::try_from(&*record.trace_id) {
-        json.hex("traceId", id);
-    }
-    if let Ok(id) = <[u8; 8]>::try_from(&*record.span_id) {
-        json.hex("spanId", id);
-    }
-    write_text("eventName", &record.event_name, json)
 }
 
-fn write_attributes(attributes: &[KeyValue], json: &mut Object<'_>) -> Result<(), BoxError> {
-    if attributes.is_empty() { Ok(()) } else { json.list("attributes", attributes, write_key_value) }
-}
+impl Fields for Json<'_> {
+    const MAX_DEPTH: usize = depth::OTLP_JSON;
 
-fn write_key_value(attribute: &KeyValue, json: &mut Object<'_>) -> Result<(), BoxError> {
-    json.text("key", Some(&attribute.key))?;
-    match &attribute.value {
-        Some(value) => json.object("value", |json| write_value(value, json)),
-        None => Ok(()),
-    }
-}
-
-/// The one member that a value has.
-fn write_value(value: &AnyValue, json: &mut Object<'_>) -> Result<(), BoxError> {
-    match &value.value {
-        Some(Value::StringValue(text)) => json.text("stringValue", Some(text)),
-        Some(Value::BoolValue(value)) => json.member("boolValue", value),
-        Some(Value::IntValue(value)) => json.text("intValue", Some(&value.to_string())),
-        Some(Value::DoubleValue(value)) => json.member("doubleValue", Double(*value)),
-        Some(Value::BytesValue(bytes)) => {
-            json.text("bytesValue", Some(&Base64Display::new(bytes, &STANDARD).to_string()))
+    #[inline]
+    fn text(&mut self, field: Field, text: &str) {
+        if !field.leaves_out(text.is_empty()) {
+            self.0.key(field.name);
+            let _ = write_text(self.0.out, text);
         }
-        Some(Value::ArrayValue(list)) => {
-            json.object("arrayValue", |json| json.list("values", &list.values, write_value))
-        }
-        Some(Value::KvlistValue(map)) => {
-            json.object("kvlistValue", |json| json.list("values", &map.values, write_key_value))
-        }
-        // Of the profiles signal alone; no log record has one.
-        Some(Value::StringValueStrindex(_)) | None => Ok(()),
     }
-}
 
-fn write_text(key: &'static str, text: &str, json: &mut Object<'_>) -> Result<(), BoxError> {
-    if text.is_empty() { Ok(()) } else { json.text(key, Some(text)) }
-}
+    #[inline]
+    fn bytes(&mut self, field: Field, bytes: &[u8]) {
+        if !field.leaves_out(bytes.is_empty()) {
+            self.0.key(field.name);
+            self.quoted(Base64Display::new(bytes, &STANDARD));
+        }
+    }
 
-fn write_number<N>(key: &'static str, number: N, json: &mut Object<'_>) -> Result<(), BoxError>
-where
-    N: serde_core::Serialize + Default + PartialEq,
-{
-    if number == N::default() { Ok(()) } else { json.member(key, number) }
+    #[inline]
+    fn id<const LEN: usize>(&mut self, field: Field, id: [u8; LEN]) {
+        self.0.hex(field.name, id);
+    }
+
+    #[inline]
+    fn bool(&mut self, field: Field, value: bool) {
+        if !field.leaves_out(!value) {
+            let _ = self.0.member(field.name, value);
+        }
+    }
+
+    #[inline]
+    fn uint32(&mut self, field: Field, value: u32) {
+        if !field.leaves_out(value == 0) {
+            let _ = self.0.member(field.name, value);
+        }
+    }
+
+    #[inline]
+    fn sint32(&mut self, field: Field, value: i32) {
+        if !field.leaves_out(value == 0) {
+            let _ = self.0.member(field.name, value);
+        }
+    }
+
+    #[inline]
+    fn int64(&mut self, field: Field, value: i64) {
+        if !field.leaves_out(value == 0) {
+            self.0.key(field.name);
+            self.quoted(value);
+        }
+    }
+
+    #[inline]
+    fn fixed32(&mut self, field: Field, value: u32) {
+        self.uint32(field, value);
+    }
+
+    #[inline]
+    fn fixed64(&mut self, field: Field, value: u64) {
+        if !field.leaves_out(value == 0) {
+            self.0.key(field.name);
+            self.quoted(value);
+        }
+    }
+
+    #[inline]
+    fn sfixed64(&mut self, field: Field, value: i64) {
+        self.int64(field, value);
+    }
+
+    #[inline]
+    fn double(&mut self, field: Field, value: f64) {
+        if !field.leaves_out(value.to_bits() == 0) {
+            let _ = self.0.member(field.name, Double(value));
+        }
+    }
+
+    #[inline]
+    fn message(&mut self, field: Field, fields: impl FnOnce(&mut Self)) {
+        self.0.key(field.name);
+        self.element(field, fields);
+    }
+
+    fn uint64s(&mut self, field: Field, values: impl FnOnce(&mut dyn FnMut(u64))) {
+        self.array(field, values, Self::quoted);
+    }
+
+    fn fixed64s(&mut self, field: Field, values: impl FnOnce(&mut dyn FnMut(u64))) {
+        self.array(field, values, Self::quoted);
+    }
+
+    fn doubles(&mut self, field: Field, values: impl FnOnce(&mut dyn FnMut(f64))) {
+        self.array(field, values, |json, value| drop(json.0.value(Double(value))));
+    }
+
+    #[inline]
+    fn element(&mut self, _field: Field, fields: impl FnOnce(&mut Self)) {
+        self.0.out.push(b'{');
+        self.0.is_empty = true;
+        fields(self);
+        self.0.out.push(b'}');
+        // Whatever it stands in has a member now.
+        self.0.is_empty = false;
+    }
+
+    #[inline]
+    fn before_element(&mut self, field: Field, is_first: bool) {
+        if is_first {
+            self.0.key(field.name);
+            self.0.out.push(b'[');
+        } else {
+            self.0.out.push(b',');
+        }
+    }
+
+    #[inline]
+    fn end_list(&mut self) {
+        self.0.out.push(b']');
+    }
+
+    #[inline]
+    fn raw(&mut self, fields: &[u8]) {
+        if !fields.is_empty() {
+            self.0.separate();
+            self.0.out.extend_from_slice(fields);
+        }
+    }
 }

@@ -1,89 +1,173 @@
-//! OTLP whose records share their resource and scope: what the exporter stores. A request is grouped by both when it is put
+//! OTLP whose records share their resource and scope: what the exporters store. A request is grouped by both when it is put
 //! together.
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry_proto::tonic::common::v1 as proto;
-use opentelemetry_proto::tonic::logs::v1::ScopeLogs;
-use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint};
+#[cfg(any(feature = "trace", feature = "metrics"))]
+use opentelemetry_sdk::Resource;
+#[cfg(feature = "trace")]
+use opentelemetry_sdk::trace::SpanData;
+#[cfg(feature = "metrics")]
+use {opentelemetry_sdk::metrics::data::Metric, std::ops::Range};
 
-use super::{OtlpEncoder, json};
+use super::{OtlpEncoder, pieces};
 use crate::config::values::Protocol;
-use crate::encode::common::any_value::from_resource;
-use crate::encode::common::object::Object;
-use crate::encode::encoder::{Encoder, NestedEncoder};
-use crate::encode::framing::{Framing, Nesting};
+#[cfg(any(feature = "trace", feature = "metrics"))]
+use crate::encode::blocks::EnvelopeEnds;
+use crate::encode::encoder::NestedEncoder;
+use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
 use crate::encode::view::LogView;
 use crate::error::BoxError;
 
-/// The number of the field `ScopeLogs.log_records`.
-const LOG_RECORDS: u32 = 2;
-
-/// Writes an object up to the bracket that begins the list of its last member; the list is closed with the body.
-fn open_list(
-    key: &'static str,
-    out: &mut Vec<u8>,
-    members: impl FnOnce(&mut Object<'_>) -> Result<(), BoxError>,
-) -> Result<(), BoxError> {
-    Object::write(out, |json| {
-        members(json)?;
-        json.raw(key, b"[");
-        Ok(())
-    })?;
-    // The brace that closes the object.
-    out.pop();
-    Ok(())
+/// The names that the messages of a signal have in JSON.
+struct Names {
+    /// The start of a body: the list of resources.
+    open: &'static str,
+    scopes: &'static str,
+    records: &'static str,
 }
 
-impl NestedEncoder for OtlpEncoder {
-    fn framing(&self) -> Framing {
-        Encoder::framing(self).nested(match self.protocol {
+const LOGS: Names = Names { open: "{\"resourceLogs\":[", scopes: "scopeLogs", records: "logRecords" };
+#[cfg(feature = "trace")]
+const SPANS: Names = Names { open: "{\"resourceSpans\":[", scopes: "scopeSpans", records: "spans" };
+#[cfg(feature = "metrics")]
+const METRICS: Names = Names { open: "{\"resourceMetrics\":[", scopes: "scopeMetrics", records: "metrics" };
+
+impl Names {
+    /// The framing of bodies without envelopes.
+    fn flat(&self, protocol: Protocol) -> Framing {
+        match protocol {
+            // Messages that follow one another are one message with all their repeated fields.
+            Protocol::HttpBinary => Framing::new("application/x-protobuf", "", "", ""),
+            Protocol::HttpJson => Framing::new("application/json", self.open, ",", "]}"),
+        }
+        .with_response_protocol(ResponseProtocol::Otlp)
+    }
+
+    fn nested(&self, protocol: Protocol) -> Framing {
+        self.flat(protocol).nested(match protocol {
             Protocol::HttpBinary => Nesting::Protobuf,
             Protocol::HttpJson => Nesting::Json,
         })
     }
+}
+
+/// The framing of log records that bring their resource and scope.
+pub(super) fn flat_logs(protocol: Protocol) -> Framing {
+    LOGS.flat(protocol)
+}
+
+/// Appends the text of an envelope: the fields of a message; in JSON also what opens it, and the list of what is inside.
+fn envelope(protocol: Protocol, list: &str, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
+    if protocol == Protocol::HttpBinary {
+        return fields(out);
+    }
+    out.push(b'{');
+    let start = out.len();
+    fields(out);
+    if out.len() > start {
+        out.push(b',');
+    }
+    for part in ["\"", list, "\":["] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+impl NestedEncoder for OtlpEncoder {
+    fn framing(&self) -> Framing {
+        LOGS.nested(self.protocol)
+    }
 
     fn outer(&self, out: &mut Vec<u8>) {
-        match self.protocol {
-            Protocol::HttpBinary => out.extend_from_slice(&self.resource),
-            Protocol::HttpJson => {
-                // What is written into memory is no error.
-                let _ = open_list("scopeLogs", out, |json| {
-                    json.out.extend_from_slice(&self.resource);
-                    json.is_empty = self.resource.is_empty();
-                    Ok(())
-                });
-            }
-        }
+        envelope(self.protocol, LOGS.scopes, out, |out| out.extend_from_slice(&self.outer));
     }
 
     fn inner(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        let logs = ScopeLogs {
-            scope: Some(proto::InstrumentationScope {
-                // As in `opentelemetry-otlp`: the target is the name of the scope.
-                name: record.target().unwrap_or_else(|| scope.name()).to_owned(),
-                version: scope.version().unwrap_or_default().to_owned(),
-                attributes: scope.attributes().map(|kv| self.attribute(&kv.key, &from_resource(&kv.value))).collect(),
-                dropped_attributes_count: 0,
-            }),
-            log_records: Vec::new(),
-            schema_url: scope.schema_url().unwrap_or_default().to_owned(),
-        };
-        match self.protocol {
-            Protocol::HttpBinary => Ok(logs.encode(out)?),
-            Protocol::HttpJson => open_list("logRecords", out, |json| json::write_scope_members(&logs, json)),
-        }
+        let name = pieces::scope_name(record, scope);
+        envelope(self.protocol, LOGS.records, out, |out| pieces::write_inner(self.protocol, name, scope, out));
+        Ok(())
     }
 
     fn record(&self, record: &dyn LogView, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        let record = self.record(record);
-        match self.protocol {
-            Protocol::HttpBinary => {
-                encode_key(LOG_RECORDS, WireType::LengthDelimited, out);
-                encode_varint(record.encoded_len() as u64, out);
-                Ok(record.encode(out)?)
-            }
-            Protocol::HttpJson => Object::write(out, |json| json::write_record(&record, json)),
-        }
+        pieces::write_element(self.protocol, out, |out| pieces::write_log(self.protocol, record, out));
+        Ok(())
+    }
+}
+
+/// Encodes spans as OTLP.
+#[cfg(feature = "trace")]
+#[derive(Clone, Debug)]
+pub(crate) struct SpanEncoder {
+    protocol: Protocol,
+    /// The outer envelope.
+    outer: Vec<u8>,
+}
+
+#[cfg(feature = "trace")]
+impl SpanEncoder {
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        let mut encoder = Self { protocol, outer: Vec::new() };
+        encoder.set_resource(&Resource::builder_empty().build());
+        encoder
+    }
+
+    pub(crate) fn framing(&self) -> Framing {
+        SPANS.nested(self.protocol)
+    }
+
+    pub(crate) fn set_resource(&mut self, resource: &Resource) {
+        self.outer.clear();
+        envelope(self.protocol, SPANS.scopes, &mut self.outer, |out| pieces::write_outer(self.protocol, resource, out));
+    }
+
+    /// Appends a span, behind its envelope.
+    pub(crate) fn write(&self, span: &SpanData, out: &mut Vec<u8>) -> EnvelopeEnds {
+        let (protocol, scope) = (self.protocol, &span.instrumentation_scope);
+        out.extend_from_slice(&self.outer);
+        let outer = out.len();
+        envelope(protocol, SPANS.records, out, |out| pieces::write_inner(protocol, scope.name(), scope, out));
+        let inner = out.len();
+        pieces::write_element(protocol, out, |out| pieces::write_span(protocol, span, out));
+        EnvelopeEnds { outer, inner }
+    }
+}
+
+/// Encodes metrics as OTLP.
+#[cfg(feature = "metrics")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MetricEncoder {
+    protocol: Protocol,
+}
+
+#[cfg(feature = "metrics")]
+impl MetricEncoder {
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        Self { protocol }
+    }
+
+    pub(crate) fn framing(self) -> Framing {
+        METRICS.nested(self.protocol)
+    }
+
+    /// The parts of a metric that are a record each.
+    pub(crate) fn parts(metric: &Metric) -> impl Iterator<Item = Range<usize>> + use<> {
+        pieces::metric_parts(metric)
+    }
+
+    /// Appends a part of a metric, behind its envelope.
+    pub(crate) fn write(
+        self,
+        resource: &Resource,
+        scope: &InstrumentationScope,
+        metric: &Metric,
+        part: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> EnvelopeEnds {
+        let protocol = self.protocol;
+        envelope(protocol, METRICS.scopes, out, |out| pieces::write_outer(protocol, resource, out));
+        let outer = out.len();
+        envelope(protocol, METRICS.records, out, |out| pieces::write_inner(protocol, scope.name(), scope, out));
+        let inner = out.len();
+        pieces::write_element(protocol, out, |out| pieces::write_metric(protocol, metric, part, out));
+        EnvelopeEnds { outer, inner }
     }
 }

@@ -1,2 +1,2 @@
-#[cfg(feature = "metrics")]
+#[cfg(feature = "self-metrics")]
 mod metrics;

@@ -1,0 +1,113 @@
+//! [`Fields`]: a message that is being written, in protobuf or in JSON.
+//!
+//! A message of OTLP is described once, as calls of this trait, and each format implements it. So the two formats never differ in
+//! what they say, and nothing is built before it is written.
+
+/// A field of a message, as its schema declares it.
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    /// The field's number in protobuf.
+    pub(super) number: u32,
+    /// The field's name in JSON.
+    pub(super) name: &'static str,
+    /// Whether a value that is zero or empty is written: it is in a `oneof` and in an `optional` field.
+    is_explicit: bool,
+}
+
+impl Field {
+    /// A field that is left out where it is zero or empty.
+    pub(super) const fn new(number: u32, name: &'static str) -> Self {
+        Self { number, name, is_explicit: false }
+    }
+
+    /// The same where zero and nothing differ.
+    pub(super) const fn explicit(self) -> Self {
+        Self { is_explicit: true, ..self }
+    }
+
+    /// Whether the field is left out with a value of which this says whether it is zero or empty.
+    #[inline]
+    pub(super) const fn leaves_out(self, is_default: bool) -> bool {
+        is_default && !self.is_explicit
+    }
+}
+
+/// A message that is being written. Each method appends one field, unless [`Field::leaves_out`] says that it is left out.
+pub(super) trait Fields {
+    /// How deeply lists and maps of one value are nested.
+    const MAX_DEPTH: usize;
+
+    /// A `string`.
+    fn text(&mut self, field: Field, text: &str);
+    /// `bytes` that are no id.
+    fn bytes(&mut self, field: Field, bytes: &[u8]);
+    /// The `bytes` of an id.
+    fn id<const LEN: usize>(&mut self, field: Field, id: [u8; LEN]);
+    /// A `bool`.
+    fn bool(&mut self, field: Field, value: bool);
+    /// A `uint32`, or an enumeration.
+    fn uint32(&mut self, field: Field, value: u32);
+    /// A `sint32`.
+    fn sint32(&mut self, field: Field, value: i32);
+    /// An `int64`.
+    fn int64(&mut self, field: Field, value: i64);
+    /// A `fixed32`.
+    fn fixed32(&mut self, field: Field, value: u32);
+    /// A `fixed64`.
+    fn fixed64(&mut self, field: Field, value: u64);
+    /// An `sfixed64`.
+    fn sfixed64(&mut self, field: Field, value: i64);
+    /// A `double`.
+    fn double(&mut self, field: Field, value: f64);
+    /// A message; an empty one is written as well.
+    fn message(&mut self, field: Field, fields: impl FnOnce(&mut Self));
+
+    /// A `repeated uint64`: `values` calls its argument with each.
+    fn uint64s(&mut self, field: Field, values: impl FnOnce(&mut dyn FnMut(u64)));
+    /// A `repeated fixed64`.
+    fn fixed64s(&mut self, field: Field, values: impl FnOnce(&mut dyn FnMut(u64)));
+    /// A `repeated double`.
+    fn doubles(&mut self, field: Field, values: impl FnOnce(&mut dyn FnMut(f64)));
+
+    /// A message as it stands among those of a repeated field: in protobuf with the field's number and its length, in JSON an object.
+    fn element(&mut self, field: Field, fields: impl FnOnce(&mut Self));
+    /// Whatever is before the first element of a repeated field, or before a further one.
+    fn before_element(&mut self, field: Field, is_first: bool);
+    /// Whatever is behind the last element.
+    fn end_list(&mut self);
+
+    /// Fields that are written already.
+    fn raw(&mut self, fields: &[u8]);
+
+    /// A `repeated` field of messages, which are written as they come: `elements` pushes them.
+    #[inline]
+    fn list(&mut self, field: Field, elements: impl FnOnce(&mut List<'_, Self>))
+    where
+        Self: Sized,
+    {
+        let mut list = List { out: self, field, is_empty: true };
+        elements(&mut list);
+        if list.is_empty && field.leaves_out(true) {
+            return;
+        }
+        if list.is_empty {
+            list.out.before_element(field, true);
+        }
+        list.out.end_list();
+    }
+}
+
+/// A repeated field of messages that is being written.
+pub(super) struct List<'a, F> {
+    out: &'a mut F,
+    field: Field,
+    is_empty: bool,
+}
+
+impl<F: Fields> List<'_, F> {
+    #[inline]
+    pub(super) fn push(&mut self, fields: impl FnOnce(&mut F)) {
+        self.out.before_element(self.field, std::mem::take(&mut self.is_empty));
+        self.out.element(self.field, fields);
+    }
+}

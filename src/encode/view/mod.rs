@@ -1,0 +1,18 @@
+//! Views: records, spans and metrics as encoders see them, borrowed from whoever has them.
+
+mod attributes;
+mod log;
+#[cfg(feature = "metrics")]
+mod metric;
+#[cfg(feature = "trace")]
+mod span;
+
+pub use attributes::{AttributeValue, AttributesView};
+pub use log::{LogView, TraceIds};
+#[cfg(feature = "metrics")]
+pub use metric::{
+    BucketsView, ExemplarView, ExponentialHistogramView, HistogramView, MetricKind, MetricNumber, MetricView,
+    PointValue, PointView,
+};
+#[cfg(feature = "trace")]
+pub use span::{EventView, LinkView, SpanView};
