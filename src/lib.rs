@@ -98,14 +98,14 @@ pub use encode::{
 #[cfg(feature = "trace")]
 pub use encode::{EventView, LinkView, SpanView};
 pub use error::{BoxError, CheckpointError, ExporterBuildError, FlushError, HeaderError, SpoolError, TemplateError};
+pub use exporter::{
+    CallerThreadProcessor, Checkpoint, ExporterBuilder, LogExporter, LogExporterBuilder, LogSettings, SpoolHandle,
+    SpoolProcessor, SpoolProcessorBuilder, Spooled,
+};
 #[cfg(feature = "metrics")]
 pub use exporter::{MetricExporter, MetricExporterBuilder, MetricSettings};
 #[cfg(feature = "trace")]
 pub use exporter::{SpanExporter, SpanExporterBuilder, SpanSettings};
-pub use exporter::{
-    CallerThreadProcessor, Checkpoint, ExporterBuilder, LogExporter, LogExporterBuilder, LogSettings, SpoolHandle, SpoolProcessor,
-    SpoolProcessorBuilder, Spooled,
-};
 pub use observe::event::SpoolEvent;
 pub use observe::loss::LossReason;
 pub use observe::stats::SpoolStats;

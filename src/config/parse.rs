@@ -6,7 +6,8 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use crate::config::values::{
-    Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression, TemporalityPreference,
+    Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression,
+    TemporalityPreference,
 };
 use crate::encode::Template;
 use crate::encode::formats::{FORMATS, Format};
@@ -71,7 +72,12 @@ impl FromText for TemporalityPreference {
     fn from_text(text: &str) -> Result<Self, String> {
         word(
             text,
-            &[("cumulative", Self::Cumulative), ("delta", Self::Delta), ("lowmemory", Self::LowMemory), ("low_memory", Self::LowMemory)],
+            &[
+                ("cumulative", Self::Cumulative),
+                ("delta", Self::Delta),
+                ("lowmemory", Self::LowMemory),
+                ("low_memory", Self::LowMemory),
+            ],
         )
     }
 }

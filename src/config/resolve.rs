@@ -452,7 +452,7 @@ mod tests {
     #[test]
     fn otlp_has_a_default_endpoint_and_grpc_is_an_error_where_it_would_count() {
         let otlp = LogExporterBuilder::default().with_spool_dir("/spool").with_protocol(Protocol::HttpBinary);
-        assert_eq!(resolve(otlp, &[]).ok().unwrap().transport.endpoint.value, OTLP_ENDPOINT);
+        assert_eq!(resolve(otlp, &[]).ok().unwrap().transport.endpoint.value, "http://localhost:4318/v1/logs");
         let grpc = [("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "grpc")];
         let wrong = error(builder(), &grpc);
         let expected = "`OTEL_EXPORTER_OTLP_LOGS_PROTOCOL` is invalid: grpc; this exporter speaks";

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::config::parse::parse;
 use crate::config::values::{
-    Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression, TemporalityPreference,
+    Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression,
+    TemporalityPreference,
 };
 use crate::encode::Template;
 use crate::encode::formats::Format;

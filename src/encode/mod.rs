@@ -24,10 +24,10 @@ pub use encoder::{Encoder, FromSdk, SdkEncoder};
 pub use form::FormEncoder;
 pub use json::{JsonEncoder, LevelScale, SourceCodeKey};
 pub use loki::LokiEncoder;
-#[cfg(feature = "otlp")]
-pub use otlp::OtlpEncoder;
 #[cfg(feature = "metrics")]
 pub(crate) use otlp::MetricEncoder;
+#[cfg(feature = "otlp")]
+pub use otlp::OtlpEncoder;
 #[cfg(feature = "trace")]
 pub(crate) use otlp::SpanEncoder;
 pub use splunk::SplunkEncoder;

@@ -345,7 +345,8 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
         let Self { exporter, limits } = self;
         let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
         let (for_thread, spool) = (buffer.clone(), exporter.intake().pipeline.spool().clone());
-        let (counters, events) = (exporter.intake().pipeline.counters().clone(), exporter.intake().pipeline.events().clone());
+        let (counters, events) =
+            (exporter.intake().pipeline.counters().clone(), exporter.intake().pipeline.events().clone());
         let (end, ended) = sync_channel::<()>(0);
         crate::process::spawn("commit", move || {
             committer::run(&for_thread, &spool, &counters, &events);

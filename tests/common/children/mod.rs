@@ -16,6 +16,8 @@ mod outcomes;
 mod power;
 pub mod processor;
 mod service;
+#[cfg(all(feature = "trace", feature = "metrics"))]
+pub mod signals;
 #[cfg(target_os = "linux")]
 pub mod soak;
 #[cfg(all(feature = "gzip-http", feature = "otlp"))]
@@ -55,6 +57,8 @@ pub fn run(name: &str) {
         "power" => power::main(),
         "processor" => processor::main(),
         "service" => service::main(),
+        #[cfg(all(feature = "trace", feature = "metrics"))]
+        "signals" => signals::main(),
         #[cfg(target_os = "linux")]
         "soak" => soak::main(),
         #[cfg(all(feature = "gzip-http", feature = "otlp"))]

@@ -4,6 +4,8 @@ mod checkpoint;
 mod feedback;
 mod runtimes;
 mod shutdown;
+#[cfg(all(feature = "gzip-http", feature = "trace", feature = "metrics"))]
+mod signals;
 mod spool_processor;
 #[cfg(all(feature = "gzip-http", feature = "otlp"))]
 mod swap;

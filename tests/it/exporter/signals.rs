@@ -1,0 +1,381 @@
+//! Spans and metrics: sent as the OTLP exporter sends them, kept through an outage and a kill, and never on the path of another
+//! signal.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
+
+use common::children::signals::{self, LOGS, POINTS, SPANS};
+use common::{Child, Receiver, Request, flush, settings, spool_dir};
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry::trace::{
+    Event, Link, Span as _, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState, Tracer as _,
+    TracerProvider as _,
+};
+use opentelemetry::{Array, InstrumentationScope, KeyValue, Value};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue as ProtoKeyValue;
+use opentelemetry_proto::tonic::metrics::v1::{
+    ExponentialHistogram, Gauge, Histogram, Metric, ResourceMetrics, ScopeMetrics, Sum, metric::Data,
+};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics as SdkMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{Aggregation, Instrument, SdkMeterProvider, Stream, Temporality};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_spool::{Compression, MetricExporter, Protocol, SpanExporter, SpoolProcessor};
+use prost::Message;
+use serde::de::DeserializeOwned;
+
+use crate::CHILD;
+
+const BOTH: [Protocol; 2] = [Protocol::HttpBinary, Protocol::HttpJson];
+
+// --- what was sent --------------------------------------------------------------------------------------------------
+
+fn decode<M: Message + Default + DeserializeOwned>(request: &Request) -> M {
+    let body = request.plain();
+    match request.header("content-type") {
+        Some("application/x-protobuf") => M::decode(&*body).expect("protobuf"),
+        Some("application/json") => serde_json::from_slice(&body).expect("JSON"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A resource's attributes come from a map.
+fn sort(attributes: &mut [ProtoKeyValue]) {
+    attributes.sort_by(|a, b| a.key.cmp(&b.key));
+}
+
+fn sorted(mut of: Vec<impl Debug>) -> Vec<String> {
+    let mut texts: Vec<_> = of.drain(..).map(|each| format!("{each:?}")).collect();
+    texts.sort();
+    texts
+}
+
+/// Every span with all that stands around it, in an order that does not depend on how they were grouped.
+fn spans(requests: &[Request]) -> Vec<String> {
+    let mut spans = Vec::new();
+    for request in requests {
+        for mut resource in decode::<ExportTraceServiceRequest>(request).resource_spans {
+            resource.resource.iter_mut().for_each(|resource| sort(&mut resource.attributes));
+            for scope in std::mem::take(&mut resource.scope_spans) {
+                for span in &scope.spans {
+                    let scope = ScopeSpans { spans: vec![span.clone()], ..scope.clone() };
+                    spans.push(ResourceSpans { scope_spans: vec![scope], ..resource.clone() });
+                }
+            }
+        }
+    }
+    sorted(spans)
+}
+
+/// A metric for each of its points.
+fn single_points(metric: &Metric) -> Vec<Metric> {
+    let with = |data| Metric { data: Some(data), ..metric.clone() };
+    match metric.data.clone().expect("a kind") {
+        Data::Gauge(gauge) => {
+            gauge.data_points.into_iter().map(|point| with(Data::Gauge(Gauge { data_points: vec![point] }))).collect()
+        }
+        Data::Sum(sum) => {
+            let of = |point| with(Data::Sum(Sum { data_points: vec![point], ..sum.clone() }));
+            sum.data_points.clone().into_iter().map(of).collect()
+        }
+        Data::Histogram(histogram) => {
+            let of = |point| with(Data::Histogram(Histogram { data_points: vec![point], ..histogram.clone() }));
+            histogram.data_points.clone().into_iter().map(of).collect()
+        }
+        Data::ExponentialHistogram(histogram) => {
+            let of = |point| {
+                let data_points = vec![point];
+                with(Data::ExponentialHistogram(ExponentialHistogram { data_points, ..histogram.clone() }))
+            };
+            histogram.data_points.clone().into_iter().map(of).collect()
+        }
+        Data::Summary(_) => panic!("nobody makes a summary"),
+    }
+}
+
+/// Every point with all that stands around it.
+fn points(requests: &[Request]) -> Vec<String> {
+    let mut points = Vec::new();
+    for request in requests {
+        for mut resource in decode::<ExportMetricsServiceRequest>(request).resource_metrics {
+            resource.resource.iter_mut().for_each(|resource| sort(&mut resource.attributes));
+            for scope in std::mem::take(&mut resource.scope_metrics) {
+                for metric in scope.metrics.iter().flat_map(single_points) {
+                    let scope = ScopeMetrics { metrics: vec![metric], ..scope.clone() };
+                    points.push(ResourceMetrics { scope_metrics: vec![scope], ..resource.clone() });
+                }
+            }
+        }
+    }
+    sorted(points)
+}
+
+/// The requests that were taken on a path.
+fn on(receiver: &Receiver, path: &str) -> Vec<Request> {
+    let requests = receiver.requests();
+    requests.into_iter().filter(|request| request.target == path && request.answered == Some(200)).collect()
+}
+
+// --- as the OTLP exporter sends them --------------------------------------------------------------------------------
+
+fn resource() -> Resource {
+    let attributes = [KeyValue::new("service.name", "checkout"), KeyValue::new("host.name", "web-17")];
+    Resource::builder_empty().with_schema_url(attributes, "https://example.com/resource").build()
+}
+
+fn scope(name: &'static str) -> InstrumentationScope {
+    InstrumentationScope::builder(name)
+        .with_version("1.2")
+        .with_schema_url("https://example.com/scope")
+        .with_attributes([KeyValue::new("team", "payments")])
+        .build()
+}
+
+fn values() -> Vec<KeyValue> {
+    let list: Vec<Value> =
+        vec![true.into(), 1_i64.into(), 1.5.into(), "text".into(), Value::Array(Array::I64(vec![1, -2]))];
+    let list = list.into_iter().zip(["bool", "int", "double", "string", "list"]);
+    list.map(|(value, key)| KeyValue::new(key, value)).collect()
+}
+
+/// Spans of all kinds, with events, links, a state and whatever else a span has.
+fn end_spans(provider: &SdkTracerProvider) {
+    let remote = |state: &[(&'static str, &'static str)]| {
+        let state = TraceState::from_key_value(state.iter().copied()).expect("a state");
+        SpanContext::new(TraceId::from(7), SpanId::from(9), TraceFlags::SAMPLED, true, state)
+    };
+    let kinds = [SpanKind::Client, SpanKind::Server, SpanKind::Producer, SpanKind::Consumer, SpanKind::Internal];
+    for (tracer, kind) in [scope("orders"), scope("carts")].into_iter().cycle().zip(kinds) {
+        let tracer = provider.tracer_with_scope(tracer);
+        let parent = opentelemetry::trace::TraceContextExt::with_remote_span_context(
+            &opentelemetry::Context::new(),
+            remote(&[("vendor", "1"), ("other", "2")]),
+        );
+        let links = vec![Link::new(remote(&[("of", "link")]), values(), 3), Link::new(remote(&[]), Vec::new(), 0)];
+        let mut span = tracer
+            .span_builder("an order")
+            .with_kind(kind.clone())
+            .with_attributes(values())
+            .with_links(links)
+            .with_events(vec![Event::new("first", UNIX_EPOCH + Duration::from_secs(5), values(), 2)])
+            .start_with_context(&tracer, &parent);
+        span.add_event("second", Vec::new());
+        span.set_status(if kind == SpanKind::Client { Status::error("it broke") } else { Status::Ok });
+        span.end();
+        tracer.span_builder("a root").start_with_context(&tracer, &opentelemetry::Context::new()).end();
+    }
+}
+
+#[test]
+fn spans_are_sent_as_the_otlp_exporter_sends_them() {
+    for (protocol, gzip) in BOTH.into_iter().flat_map(|protocol| [(protocol, false), (protocol, true)]) {
+        let (ours, theirs, spool) = (Receiver::start(), Receiver::start(), spool_dir());
+        let other = opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+            .with_endpoint(theirs.url("/v1/traces"))
+            .build()
+            .expect("their exporter");
+        let exporter = SpanExporter::builder().with_protocol(protocol).with_endpoint(ours.url("/v1/traces"));
+        let exporter = if gzip { exporter.with_compression(Compression::Gzip) } else { exporter };
+        let exporter = exporter.with_spool_dir(spool.path()).build().expect("an exporter");
+        let handle = exporter.handle();
+        let provider = SdkTracerProvider::builder()
+            .with_resource(resource())
+            .with_simple_exporter(exporter)
+            .with_simple_exporter(other)
+            .build();
+        end_spans(&provider);
+        flush(&handle);
+        let (sent, expected) = (spans(&on(&ours, "/v1/traces")), spans(&on(&theirs, "/v1/traces")));
+        assert_eq!(sent.len(), 10);
+        assert_eq!(sent, expected, "{protocol:?}, gzip {gzip}");
+        provider.shutdown().expect("a shutdown");
+    }
+}
+
+/// Hands both exporters the same metrics.
+#[derive(Debug)]
+struct Both {
+    ours: MetricExporter,
+    theirs: opentelemetry_otlp::MetricExporter,
+}
+
+impl PushMetricExporter for Both {
+    async fn export(&self, metrics: &SdkMetrics) -> OTelSdkResult {
+        self.theirs.export(metrics).await?;
+        self.ours.export(metrics).await
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.ours.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.ours.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.ours.temporality()
+    }
+}
+
+/// Points of every kind and number; one metric has more of them than one record takes.
+fn measure(provider: &SdkMeterProvider) {
+    let meter = provider.meter_with_scope(scope("orders"));
+    let counter = meter.u64_counter("orders").with_unit("{order}").with_description("Orders.").build();
+    for customer in 0..150 {
+        counter.add(customer, &[KeyValue::new("customer", i64::try_from(customer).expect("a small number"))]);
+    }
+    meter.f64_counter("revenue").build().add(12.5, &values());
+    meter.i64_up_down_counter("open").build().add(-3, &[]);
+    meter.i64_gauge("depth").build().record(-7, &values());
+    meter.f64_gauge("load").build().record(0.25, &[]);
+    meter.u64_gauge("size").build().record(9, &[]);
+    let (latency, sizes) = (meter.f64_histogram("latency").build(), meter.u64_histogram("exponential").build());
+    for value in 0..100_u32 {
+        latency.record(f64::from(value) * 1.5, &[KeyValue::new("route", "/orders")]);
+        sizes.record(u64::from(value) * 1000, &[]);
+    }
+    provider.meter_with_scope(scope("carts")).u64_counter("carts").build().add(1, &[]);
+}
+
+#[test]
+fn metrics_are_sent_as_the_otlp_exporter_sends_them() {
+    for (protocol, temporality) in
+        BOTH.into_iter().flat_map(|protocol| [Temporality::Cumulative, Temporality::Delta].map(|of| (protocol, of)))
+    {
+        let (receiver, other, spool) = (Receiver::start(), Receiver::start(), spool_dir());
+        let theirs = opentelemetry_otlp::MetricExporter::builder()
+            .with_http()
+            .with_temporality(temporality)
+            .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+            .with_endpoint(other.url("/v1/metrics"))
+            .build()
+            .expect("their exporter");
+        let ours = MetricExporter::builder()
+            .with_protocol(protocol)
+            .with_temporality(temporality)
+            .with_compression(Compression::Gzip)
+            .with_endpoint(receiver.url("/v1/metrics"))
+            .with_spool_dir(spool.path())
+            .build()
+            .expect("an exporter");
+        let handle = ours.handle();
+        let exponential = |instrument: &Instrument| {
+            let aggregation =
+                Aggregation::Base2ExponentialHistogram { max_size: 20, max_scale: 20, record_min_max: true };
+            let view = Stream::builder().with_aggregation(aggregation).build();
+            (instrument.name() == "exponential").then(|| view.expect("a view"))
+        };
+        let provider = SdkMeterProvider::builder()
+            .with_resource(resource())
+            .with_view(exponential)
+            .with_periodic_exporter(Both { ours, theirs })
+            .build();
+        measure(&provider);
+        provider.force_flush().expect("a flush");
+        flush(&handle);
+        let (sent, expected) = (points(&on(&receiver, "/v1/metrics")), points(&on(&other, "/v1/metrics")));
+        assert_eq!(sent.len(), 150 + 8, "{protocol:?}, {temporality:?}");
+        assert_eq!(sent, expected, "{protocol:?}, {temporality:?}");
+        provider.shutdown().expect("a shutdown");
+    }
+}
+
+// --- kept -----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_hundred_thousand_spans_that_end_in_a_tight_loop_arrive() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let exporter =
+        SpanExporter::builder().with_endpoint(receiver.url("/v1/traces")).with_spool_dir(spool.path()).build();
+    let exporter = exporter.expect("an exporter");
+    let handle = exporter.handle();
+    // It never gives up waiting for room: the disk may be slow.
+    let processor = SpoolProcessor::builder(exporter).with_max_wait(Duration::MAX).build().expect("a processor");
+    let provider = SdkTracerProvider::builder().with_span_processor(processor).build();
+    let tracer = provider.tracer("burst");
+    for _ in 0..100_000 {
+        tracer.span_builder("a span").start_with_context(&tracer, &opentelemetry::Context::new()).end();
+    }
+    provider.force_flush().expect("all of them on disk");
+    flush(&handle);
+    assert_eq!(handle.stats().lost_records, 0);
+    let mut ids = std::collections::HashSet::new();
+    for request in on(&receiver, "/v1/traces") {
+        for span in spans_of(&request) {
+            ids.insert(span);
+        }
+    }
+    assert_eq!(ids.len(), 100_000);
+}
+
+/// The ids of a request's spans.
+fn spans_of(request: &Request) -> Vec<Vec<u8>> {
+    let resources = decode::<ExportTraceServiceRequest>(request).resource_spans;
+    let spans = resources.into_iter().flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans);
+    spans.map(|span| [span.trace_id, span.span_id].concat()).collect()
+}
+
+/// What came on each path: log records, spans, points.
+fn counts(receiver: &Receiver) -> (usize, usize, usize) {
+    let log_records = |request: &Request| {
+        let resources = decode::<ExportLogsServiceRequest>(request).resource_logs;
+        resources.iter().flat_map(|resource| &resource.scope_logs).map(|scope| scope.log_records.len()).sum::<usize>()
+    };
+    let logs = on(receiver, "/v1/logs").iter().map(log_records).sum();
+    let spans = on(receiver, "/v1/traces").iter().map(|request| spans_of(request).len()).sum();
+    (logs, spans, points(&on(receiver, "/v1/metrics")).len())
+}
+
+/// A spool with all three signals whose process was killed while the endpoint was down.
+fn left_by_a_kill(receiver: &Receiver, spool: &Path) {
+    let endpoint = receiver.url("");
+    let mut child = Child::start(Command::new(CHILD), "signals", settings(&endpoint, spool));
+    child.wait_for("stored");
+    child.kill();
+}
+
+/// Delivers all that is in a spool with an exporter of each signal.
+fn deliver_all(receiver: &Receiver, spool: &Path) {
+    let endpoint = receiver.url("");
+    let logs = signals::logs(&endpoint, spool).build().expect("an exporter of logs");
+    let spans = signals::spans(&endpoint, spool).build().expect("an exporter of spans");
+    let metrics = signals::metrics(&endpoint, spool).build().expect("an exporter of metrics");
+    for handle in [logs.handle(), spans.handle(), metrics.handle()] {
+        flush(&handle);
+    }
+}
+
+#[test]
+fn what_all_three_signals_left_when_they_were_killed_is_delivered_by_the_next_start_each_on_its_path() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    left_by_a_kill(&receiver, spool.path());
+    receiver.come_up();
+    deliver_all(&receiver, spool.path());
+    assert_eq!(counts(&receiver), (LOGS, SPANS, POINTS));
+}
+
+#[test]
+fn an_exporter_of_logs_alone_delivers_no_span_and_no_metric_that_others_left() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    left_by_a_kill(&receiver, spool.path());
+    receiver.come_up();
+    let alone = signals::logs(&receiver.url(""), spool.path()).build().expect("an exporter");
+    flush(&alone.handle());
+    assert_eq!(counts(&receiver), (LOGS, 0, 0));
+    assert!(receiver.requests().iter().all(|request| request.target == "/v1/logs"));
+    drop(alone);
+    deliver_all(&receiver, spool.path());
+    assert_eq!(counts(&receiver), (LOGS, SPANS, POINTS));
+}
