@@ -163,11 +163,11 @@ fn a_rejected_store_that_is_full_holds_what_is_refused_and_nothing_else() {
     let bytes: u64 = files().map(|file| file.metadata().expect("a file").len()).sum();
     assert!(bytes <= 3_000, "{bytes} bytes");
 
-    // Once there is room, the rest is kept.
+    // Once there is room, the rest is kept: nothing of it before that is counted anew.
+    drop(service);
     for file in files() {
         std::fs::remove_file(file.path()).expect("a file that is deleted");
     }
-    drop(service);
     let service = Service::simple(exporter(&receiver, &spool));
     service.wait_for_rejected(12 - kept);
     service.deliver();
