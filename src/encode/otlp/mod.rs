@@ -29,8 +29,8 @@ const SCOPE_LOGS: u32 = 2;
 
 /// Encodes records as OTLP: the encoder of [`with_protocol`](crate::LogExporterBuilder::with_protocol).
 ///
-/// Each record carries its resource and scope, so that batches can be joined and split without decoding. That makes a
-/// request larger before compression, and hardly larger afterwards. A partial success is counted and not retried: see
+/// Requests are grouped by resource and scope. What `encode` appends is complete by itself, with a resource and a scope of its own: an
+/// encoder that forwards to it has such requests. A partial success is counted and not retried: see
 /// [`ResponseProtocol::Otlp`]. JSON has protobuf's mapping: `"NaN"`, and nothing for what is absent. Lists and maps nested deeper
 /// than 30, in JSON than 13, become a string with the text of their JSON, since receivers read no more.
 ///
