@@ -329,7 +329,8 @@ fn a_compressed_request_is_no_larger_than_one_of_complete_records() {
                 let exports = exports.len();
                 let sizes = format!("{scopes} scopes, {exports} exports, {protocol:?}: {grouped} and {complete} bytes");
                 println!("{sizes}");
-                assert!(grouped <= complete, "{sizes}");
+                let least = if exports == 1 { complete * 9 / 10 } else { complete };
+                assert!(grouped <= least, "{sizes}");
             }
         }
     }
