@@ -169,7 +169,7 @@ impl Block {
 pub(crate) struct Blocks {
     /// The block of each key.
     keys: HashMap<String, usize>,
-    blocks: Vec<Block>,
+    buffers: Vec<Block>,
     records: u64,
     bytes: usize,
 }
@@ -177,7 +177,7 @@ pub(crate) struct Blocks {
 impl Blocks {
     pub(crate) fn push(&mut self, key: &str, record: Encoded<'_>, separator: &[u8]) {
         let at = self.keys.get(key).copied().unwrap_or_else(|| self.add_key(key));
-        self.bytes += self.blocks[at].push(record, separator);
+        self.bytes += self.buffers[at].push(record, separator);
         self.records += 1;
     }
 
@@ -186,8 +186,8 @@ impl Blocks {
         let at = self.keys.len();
         self.keys.insert(key.to_owned(), at);
         self.bytes += key.len() + PARTITION_OVERHEAD;
-        if at == self.blocks.len() {
-            self.blocks.push(Block::default());
+        if at == self.buffers.len() {
+            self.buffers.push(Block::default());
         }
         at
     }
@@ -206,16 +206,16 @@ impl Blocks {
     pub(crate) fn all(&self) -> Vec<(&str, &Block)> {
         let mut keys: Vec<_> = self.keys.iter().collect();
         keys.sort_unstable_by_key(|(_, at)| **at);
-        keys.into_iter().map(|(key, at)| (key.as_str(), &self.blocks[*at])).collect()
+        keys.into_iter().map(|(key, at)| (key.as_str(), &self.buffers[*at])).collect()
     }
 
     /// Removes all records, and keeps the memory that the next ones will probably need.
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
         (self.records, self.bytes) = (0, 0);
-        self.blocks.truncate(MAX_KEPT_BLOCKS);
+        self.buffers.truncate(MAX_KEPT_BLOCKS);
         let mut kept = 0;
-        for block in &mut self.blocks {
+        for block in &mut self.buffers {
             block.clear(&mut kept);
         }
     }
@@ -302,7 +302,7 @@ mod tests {
         push(&mut blocks, "large", &vec![b'x'; 2 * MAX_KEPT_BYTES], 0);
         assert!(blocks.bytes() > 100_000 * 1_000);
         blocks.clear();
-        let runs = blocks.blocks.iter().flat_map(|block| &block.runs);
+        let runs = blocks.buffers.iter().flat_map(|block| &block.runs);
         let kept: usize = runs.map(Run::capacity).sum();
         assert!((1..=MAX_KEPT_BYTES).contains(&kept), "{kept}");
     }

@@ -27,9 +27,9 @@ pub(crate) fn gap_encoder(encoder: SharedEncoder) -> Arc<GapEncoder> {
         let framing = framing(&**encoder);
         let (record, mut bytes) = (record(gap), Vec::new());
         // An encoder may reject such a record; the loss is counted all the same.
-        let encoded = encode(&**encoder, &record, &scope(), &mut bytes).ok()?;
+        let on_wire = encode(&**encoder, &record, &scope(), &mut bytes).ok()?;
         let mut block = Block::default();
-        block.push(encoded, framing.separator());
+        block.push(on_wire, framing.separator());
         Some((block, framing))
     })
 }

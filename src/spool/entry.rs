@@ -232,7 +232,7 @@ struct Run {
 }
 
 /// The table of an entry's runs, read without memory of its own.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Runs<'a> {
     /// `None` if records have no envelopes.
     table: Option<Fields<'a>>,
@@ -329,7 +329,7 @@ impl<'a> Layout<'a> {
         if !coding.could_hold(fields.0.len(), plain_len) {
             return None;
         }
-        are_records(runs, ends, framing[1].len(), plain_len).then_some(Self {
+        are_records(runs.clone(), ends, framing[1].len(), plain_len).then_some(Self {
             head,
             coding,
             plain_len,
@@ -524,7 +524,8 @@ impl Entry {
 /// Whether these are runs of records that end there: they follow one another, with a separator between each two of a run, in
 /// a payload of `len` bytes that ends with the last one, or with what closes its envelope.
 fn are_records(runs: Runs<'_>, ends: &[u8], separator: usize, len: usize) -> bool {
-    let (mut ends, mut last, mut outer, mut left) = (Fields(ends), 0, 0..0, runs.records);
+    let (records, has_table) = (runs.records, runs.table.is_some());
+    let (mut ends, mut last, mut outer, mut left) = (Fields(ends), 0, 0..0, records);
     for run in runs {
         let is_outer = run.outer == outer || run.outer.start >= last;
         if !is_outer || run.outer.end > run.inner.start || run.inner.start < last || run.records == 0 {
@@ -538,8 +539,8 @@ fn are_records(runs: Runs<'_>, ends: &[u8], separator: usize, len: usize) -> boo
         outer = run.outer;
         left = left.saturating_sub(run.records);
     }
-    let is_closed = if runs.table.is_some() { last <= len } else { last == len };
-    is_closed && left == 0 && ends.0.is_empty() && runs.records > 0
+    let is_closed = if has_table { last <= len } else { last == len };
+    is_closed && left == 0 && ends.0.is_empty() && records > 0
 }
 
 #[cfg(test)]

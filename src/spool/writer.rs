@@ -449,3 +449,62 @@ fn entries<'a>(block: &'a Block, limits: EntryLimits, framing: &Framing) -> Vec<
     entries.extend(Some(entry).filter(|entry| !entry.is_empty()));
     entries
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::blocks::Encoded;
+    use crate::spool::entry::{Entry, EntryBytes, Scratch};
+    use crate::spool::frame::MAX_PAYLOAD_BYTES;
+
+    /// A block of records in twenty envelopes, by turns.
+    fn block() -> Block {
+        let mut block = Block::default();
+        for number in 0..5_000 {
+            let (outer, inner) =
+                (format!("outer {}", number % 2).repeat(30), format!("inner {}", number % 20).repeat(9));
+            let envelope = Envelope { outer: outer.as_bytes(), inner: inner.as_bytes() };
+            let bytes = format!("{number}{}", "x".repeat(number % 80));
+            block.push(Encoded { bytes: bytes.as_bytes(), envelope, timestamp: None }, b",");
+        }
+        block
+    }
+
+    #[test]
+    fn entries_of_records_in_envelopes_are_filled_and_keep_to_their_limits() {
+        let framing = Framing::json_array().nested(Nesting::Json);
+        let bytes = entry_budget("key", &framing);
+        let all = |limits| {
+            let block = block();
+            let entries: Vec<_> =
+                entries(&block, limits, &framing).iter().map(|parts| written(&framing, parts)).collect();
+            assert_eq!(entries.iter().map(|(_, records, _)| records).sum::<u64>(), block.records());
+            entries
+        };
+        let one_frame = all(EntryLimits { bytes, records: usize::MAX, payload: usize::MAX });
+        let fill = |(bytes, ..): &(usize, u64, u64)| (MAX_PAYLOAD_BYTES - 1_500..=MAX_PAYLOAD_BYTES).contains(bytes);
+        assert!(one_frame.len() > 3 && one_frame.split_last().unwrap().1.iter().all(fill), "{one_frame:?}");
+        // What is compressed for the wire fits a batch as a whole.
+        let batches = all(EntryLimits { bytes, records: 300, payload: 9_000 });
+        assert!(batches.iter().all(|(_, records, bound)| *records <= 300 && *bound <= 9_000), "{batches:?}");
+        assert!(
+            batches.iter().any(|(_, records, _)| *records == 300) || batches.iter().any(|(.., bound)| *bound > 8_800)
+        );
+    }
+
+    /// An entry's length, its records, and what they take in a body at most.
+    fn written(framing: &Framing, parts: &[Part<'_>]) -> (usize, u64, u64) {
+        let records = parts.iter().map(|part| part.ends.len()).sum();
+        let limits = StoredLimits { max_records: 1, max_bytes: 1 };
+        let (lane, first_record, boundary) = (0, 0, 0);
+        let (first_timestamp, last_timestamp, appended_at, records) = (0, 0, 0, len32(records));
+        let head =
+            EntryHead { lane, first_record, records, boundary, first_timestamp, last_timestamp, appended_at, limits };
+        let mut scratch = Scratch::default();
+        entry::write(&head, "key", framing, parts, Coding::Identity, &mut scratch);
+        let len = scratch.bytes.len();
+        let entry = Entry::read(EntryBytes::joined(scratch.bytes)).unwrap();
+        let records = u64::from(records);
+        (len, records, entry.bound(&(0..records)))
+    }
+}

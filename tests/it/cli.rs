@@ -331,6 +331,26 @@ fn a_record_is_shown_with_all_that_is_known_of_it() {
     assert_eq!(plain, "<6 bytes that are not text: use --json>\n");
 }
 
+#[cfg(feature = "otlp")]
+#[test]
+fn a_record_of_otlp_is_shown_with_its_resource_and_scope() {
+    use opentelemetry_spool::Protocol;
+
+    let spool = spool_dir();
+    left(exporter_to(NOWHERE, &spool).with_protocol(Protocol::HttpJson), |service| service.log_all("m", 1..=3));
+    for (record, number) in documents(&print(spool.path(), ["cat"])).iter().zip(1..) {
+        assert!(record["resource"].is_object(), "{record}");
+        let scopes = record["scopeLogs"].as_array().expect("scopes");
+        assert_eq!((scopes.len(), &scopes[0]["scope"]["name"]), (1, &"test".into()));
+        let records = scopes[0]["logRecords"].as_array().expect("records");
+        assert_eq!((records.len(), &records[0]["body"]["stringValue"]), (1, &name("m", number).into()));
+    }
+    let of_it = documents(&print(spool.path(), ["cat", "--json", "--grep", "m-000002"]));
+    assert_eq!((of_it.len(), &of_it[0]["number"]), (1, &1.into()));
+    let planned = document(&print(spool.path(), ["drain", "--dry-run", "--json"]));
+    assert_eq!((&planned["partitions"][0]["requests"], &planned["partitions"][0]["records"]), (&1.into(), &3.into()));
+}
+
 #[test]
 fn what_is_logged_from_now_on_is_followed_from_segment_to_segment() {
     let spool = spool_dir();

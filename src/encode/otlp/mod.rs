@@ -49,8 +49,8 @@ const LOG_RECORDS: Field = Field::new(2, "logRecords");
 
 /// Encodes records as OTLP: the encoder of [`with_protocol`](crate::LogExporterBuilder::with_protocol).
 ///
-/// Requests are grouped by resource and scope: an exporter stores what its records share once, and puts requests together from
-/// what is stored. [`Encoder::encode`] by itself writes a record with its resource and scope. A partial success is counted and not retried: see
+/// Requests are grouped by resource and scope. What `encode` appends is complete by itself, with a resource and a scope of its own: an
+/// encoder that forwards to it has such requests. A partial success is counted and not retried: see
 /// [`ResponseProtocol::Otlp`]. JSON has protobuf's mapping: `"NaN"`, and nothing for what is absent. Lists and maps nested deeper
 /// than 30, in JSON than 13, become a string with the text of their JSON, since receivers read no more.
 ///

@@ -90,8 +90,10 @@ fn fields(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     fields
 }
 
-/// The groups of a body: outer label, inner label, numbers.
-fn groups(nesting: Nesting, body: &[u8]) -> Vec<(String, Vec<(String, Vec<usize>)>)> {
+/// A group of a body: the outer label, and each inner one with the numbers of its records.
+type Group = (String, Vec<(String, Vec<usize>)>);
+
+fn groups(nesting: Nesting, body: &[u8]) -> Vec<Group> {
     let number = |text: &str| text.trim_end_matches('x').parse().unwrap();
     if nesting == Nesting::Json {
         let body: Value = serde_json::from_slice(body).unwrap();

@@ -74,8 +74,7 @@ fn records(count: usize, scopes: usize) -> Records {
     for number in 0..count {
         log(&loggers[number % scopes], number);
     }
-    let records = records.lock().unwrap().clone();
-    records
+    records.lock().unwrap().clone()
 }
 
 fn log(logger: &opentelemetry_sdk::logs::SdkLogger, number: usize) {
@@ -330,7 +329,8 @@ fn a_compressed_request_is_no_larger_than_one_of_complete_records() {
                 let exports = exports.len();
                 let sizes = format!("{scopes} scopes, {exports} exports, {protocol:?}: {grouped} and {complete} bytes");
                 println!("{sizes}");
-                assert!(grouped <= complete, "{sizes}");
+                let least = if exports == 1 { complete * 9 / 10 } else { complete };
+                assert!(grouped <= least, "{sizes}");
             }
         }
     }
@@ -358,6 +358,30 @@ fn what_is_stored_in_both_forms_is_delivered_in_order() {
     let bodies: Vec<_> = receiver.requests().iter().map(|it| flat(request(it))).collect();
     assert_eq!(bodies.iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 10]);
     assert_eq!(sorted(bodies.concat()), expected);
+}
+
+#[test]
+fn a_loss_is_reported_in_the_stream_with_the_resource_and_a_scope() {
+    for protocol in BOTH {
+        let (receiver, spool) = (Receiver::start(), spool_dir());
+        let exporter = exporter(&receiver, &spool).with_protocol(protocol);
+        let provider = SdkLoggerProvider::builder().with_resource(resource());
+        let service = Service::build(exporter, provider, |provider, exporter| {
+            let processor = SpoolProcessor::builder(exporter).with_max_buffer_bytes(1).with_max_wait(Duration::ZERO);
+            provider.with_log_processor(processor.build().unwrap())
+        });
+        while service.handle.stats().lost_records == 0 {
+            service.log("more than the buffer holds");
+        }
+        let is_gap = |record: &LogRecord| record.event_name == "opentelemetry_spool.gap";
+        receiver.wait_until("a gap record", |log| {
+            let sent = log.requests.iter().flat_map(|it| flat(request(it)));
+            let (resource, scope, _) = sent.into_iter().find(|(.., record)| is_gap(record))?;
+            assert_eq!(resource.schema_url, "https://example.com/resource");
+            assert_eq!(scope.scope?.name, "opentelemetry_spool");
+            Some(())
+        });
+    }
 }
 
 #[test]
