@@ -58,6 +58,28 @@ pub(super) fn prepare(root: &Path) -> Result<(), SpoolError> {
     check_format(root)
 }
 
+/// The identity of a spool's directory in a process: the same under whatever path it is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] PathBuf);
+
+impl Place {
+    /// That of a directory that is there.
+    pub(super) fn of(root: &Path) -> Result<Self, SpoolError> {
+        #[cfg(unix)]
+        let place = fs::metadata(root).map(|meta| identity(&meta));
+        #[cfg(not(unix))]
+        let place = fs::canonicalize(root);
+        place.map(Self).map_err(|error| io_error("find", root, error))
+    }
+}
+
+/// The device and the number of a file: no other has both.
+#[cfg(unix)]
+fn identity(meta: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt as _;
+    (meta.dev(), meta.ino())
+}
+
 /// A queue's directory, owned through its locks for as long as this lives.
 ///
 /// There are two: on the directory itself, which vanishes only with the queue, and on the file `lock` in it, for systems that
@@ -265,10 +287,9 @@ impl QueueDir {
     pub(super) fn check_in_place(&self) -> Result<(), SpoolError> {
         #[cfg(unix)]
         if let Some(locked) = &self.dir_lock {
-            use std::os::unix::fs::MetadataExt as _;
-            let place = |meta: fs::Metadata| (meta.dev(), meta.ino());
-            let here = fs::metadata(&self.path).map(place);
-            let is_same = here.as_ref().is_ok_and(|here| locked.metadata().map(place).is_ok_and(|own| own == *here));
+            let identity = |meta: fs::Metadata| identity(&meta);
+            let here = fs::metadata(&self.path).map(identity);
+            let is_same = here.as_ref().is_ok_and(|here| locked.metadata().map(identity).is_ok_and(|own| own == *here));
             if !is_same {
                 let reason = "another directory, or none, is in its place";
                 return Err(io_error("find", &self.path, io::Error::new(io::ErrorKind::NotFound, reason)));

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::active::NextSegment;
 use super::cursor_file::{self, Flaw};
-use super::dir::{self, QueueDir};
+use super::dir::{self, Place, QueueDir};
 use super::entry::{stored_key, system_time};
+use super::files::io_error;
 use super::gap::{Gap, Unreported};
 use super::housekeeper;
 use super::index::Index;
@@ -41,6 +41,7 @@ pub(crate) struct Depth {
 /// A durable queue of encoded records, for one exporter.
 pub(crate) struct Spool {
     pub(super) queue: Arc<Queue>,
+    place: Place,
     pub(super) attached: Lock<Attached>,
     pub(super) adoption_failing: AtomicBool,
     /// When it was last looked for, there was nothing to adopt.
@@ -52,7 +53,8 @@ pub(crate) struct Spool {
 
 /// The parts of a spool that come and go.
 pub(super) struct Attached {
-    pub(super) housekeeper: Option<JoinHandle<()>>,
+    /// Says by its end that the housekeeper has let the queue go.
+    pub(super) let_go: Option<Receiver<()>>,
     /// The queue of an exporter that is gone. It is like one's own, but nothing is appended to it, save gap records of losses
     /// in it.
     pub(super) adopted: Option<Box<Spool>>,
@@ -105,8 +107,8 @@ impl Spool {
 
     pub(super) fn open_queue(dir: QueueDir, config: SpoolConfig, hooks: SpoolHooks) -> Result<Self, SpoolError> {
         let segments = dir.segments()?;
+        let place = Place::of(&config.dir)?;
         let mut index = Index::default();
-        let (sender, receiver) = mpsc::channel();
         let (mut jobs, mut damaged) = (Vec::new(), Vec::new());
         let next_number = segments.last().map_or(0, |last| last.number).saturating_add(1);
         for id in segments {
@@ -124,14 +126,16 @@ impl Spool {
             let reason = format!("{first} ({} in all)", damaged.len());
             report(&hooks.events, SpoolEvent::CursorDamaged { reason });
         }
-        let queue = Arc::new(Queue::new(Found { dir, index, next_number }, config, hooks, sender));
+        let desk = housekeeper::hire(&place).map_err(|error| io_error("start a thread for", &dir.path, error))?;
+        let queue = Arc::new(Queue::new(Found { dir, index, next_number }, config, hooks, desk.ask()));
+        let let_go = Some(desk.look_after(queue.clone()));
         for job in jobs {
             queue.ask(job);
         }
-        let housekeeper = Some(housekeeper::start(queue.clone(), receiver)?);
         Ok(Self {
             queue,
-            attached: Lock::new(Rank::Attached, Attached { housekeeper, adopted: None, adopted_at: Instant::now() }),
+            place,
+            attached: Lock::new(Rank::Attached, Attached { let_go, adopted: None, adopted_at: Instant::now() }),
             adoption_failing: AtomicBool::new(false),
             nothing_to_adopt: AtomicBool::new(false),
             own_first: AtomicBool::new(true),
@@ -176,6 +180,11 @@ impl Spool {
             depth.segments += index.segment_count();
         }
         depth
+    }
+
+    /// The directory that it lies in.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// How many bytes the directory takes on disk, if that can be known.
@@ -269,10 +278,9 @@ impl Spool {
         // Whoever waits for this to end may not wait for the rest. What is not written is written again at last.
         let _ = queue.settle();
         queue.ask(Job::Finish);
-        let housekeeper = self.attached.lock().housekeeper.take();
-        if let Some(housekeeper) = housekeeper {
-            let _ = housekeeper.join();
-        }
+        let let_go = self.attached.lock().let_go.take();
+        // Nothing is sent: it ends.
+        let _ = let_go.map(|let_go| let_go.recv());
         let has_unreported = queue.index.lock().has_unreported();
         if has_unreported {
             let error = reported.err().unwrap_or(SpoolError::Closed);

@@ -5,6 +5,7 @@ mod append;
 mod concurrency;
 pub(super) mod crash_model;
 mod delivery;
+mod housekeepers;
 mod limits;
 mod losses;
 mod others_losses;
@@ -156,8 +157,8 @@ impl Spool {
         self.queue.closed.store(true, Ordering::Release);
         // Only so that the queue's lock goes, as it does with a process.
         self.queue.ask(Job::Finish);
-        let housekeeper = self.attached.lock().housekeeper.take();
-        housekeeper.unwrap().join().unwrap();
+        let let_go = self.attached.lock().let_go.take();
+        let_go.unwrap().recv().unwrap_err();
     }
 }
 
@@ -173,8 +174,8 @@ fn end_active(spool: &Spool) {
 /// Has the housekeeper do its jobs and end: what it is asked for afterwards is not done.
 fn end_housekeeper(spool: &Spool) {
     spool.queue.ask(Job::Finish);
-    let housekeeper = spool.attached.lock().housekeeper.take();
-    housekeeper.unwrap().join().unwrap();
+    let let_go = spool.attached.lock().let_go.take();
+    let_go.unwrap().recv().unwrap_err();
 }
 
 fn recovered(spool: &Spool) {

@@ -17,6 +17,8 @@ mod power;
 pub mod processor;
 mod service;
 #[cfg(target_os = "linux")]
+mod sharing;
+#[cfg(target_os = "linux")]
 pub mod soak;
 #[cfg(all(feature = "gzip-http", feature = "otlp"))]
 pub mod swap;
@@ -55,6 +57,8 @@ pub fn run(name: &str) {
         "power" => power::main(),
         "processor" => processor::main(),
         "service" => service::main(),
+        #[cfg(target_os = "linux")]
+        "sharing" => sharing::main(),
         #[cfg(target_os = "linux")]
         "soak" => soak::main(),
         #[cfg(all(feature = "gzip-http", feature = "otlp"))]
