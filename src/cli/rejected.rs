@@ -10,6 +10,7 @@ use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen, Table, partition, records};
 use super::spool_arg::Spool;
 use super::{survey, time};
+use crate::config::values::Signal;
 use crate::spool::RejectedRecord;
 use crate::spool::inspect::{Directory, Kept};
 use crate::transport;
@@ -206,7 +207,8 @@ fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
     let kept = select(&directory, ids)?;
     let selected = &kept.records;
     let mut stored = BTreeSet::new();
-    for queue in survey::each(&directory)? {
+    // Only logs are rejected so far.
+    for queue in survey::each(&directory, Some(Signal::Logs))? {
         stored.extend(queue.endpoint().map(Some));
     }
     if selected.is_empty() {

@@ -7,7 +7,7 @@ use crate::config::environment::is_of_otlp;
 use crate::config::mount;
 use crate::config::table::Settings;
 use crate::config::values::{
-    BatchLimits, Compression, DEFAULT_DEFER_FOR, Durability, Headers, Method, Pace, Pem, Protocol, RetryPolicy,
+    BatchLimits, Compression, DEFAULT_DEFER_FOR, Durability, Headers, Method, Pace, Pem, Protocol, RetryPolicy, Signal,
     Sourced, SpoolCompression, SpoolLimits, Timeouts,
 };
 use crate::encode::formats::{FORMATS, Format};
@@ -278,6 +278,7 @@ fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, E
     };
     Ok(SpoolConfig {
         dir: dir.value.clone(),
+        signal: Signal::Logs,
         durability: durability.value,
         coding: coding(settings)?,
         segment_bytes: segment_bytes.value,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use crate::error::{BoxError, ExporterBuildError};
 
@@ -34,6 +34,39 @@ pub(crate) fn invalid(
     source: Option<impl Into<BoxError>>,
 ) -> ExporterBuildError {
     ExporterBuildError::Invalid { setting: setting.to_owned(), reason: reason.into(), source: source.map(Into::into) }
+}
+
+/// The signal that a queue carries. Only an exporter of the same signal delivers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Signal {
+    Logs,
+    Traces,
+    Metrics,
+}
+
+impl Signal {
+    /// All signals.
+    pub(crate) const ALL: [Self; 3] = [Self::Logs, Self::Traces, Self::Metrics];
+
+    /// The name, also on disk.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    /// The signal of a name, if this version knows it.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|signal| signal.name() == name)
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// The durability of an accepted record.

@@ -203,12 +203,13 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+    use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits};
     use crate::spool::{Coding, SpoolConfig};
 
     fn open(dir: &std::path::Path) -> Arc<Spool> {
         let config = SpoolConfig {
             dir: dir.to_owned(),
+            signal: Signal::Logs,
             durability: Durability::Process,
             coding: Coding::Identity,
             segment_bytes: 1 << 20,

@@ -62,7 +62,7 @@ pub(super) struct Attached {
 }
 
 impl Spool {
-    /// Takes over a queue that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
+    /// Takes over a queue of the signal that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
     /// on how much is in it.
     pub(crate) fn open(config: &SpoolConfig, hooks: &SpoolHooks) -> Result<Self, SpoolError> {
         let events = &hooks.events;
@@ -73,14 +73,14 @@ impl Spool {
             Self::open_queue(dir, config.clone(), hooks.clone())
         };
         // Records that others left are to come first: an error may have been for once.
-        let adopt = || QueueDir::adopt(&config.dir, None, open);
+        let adopt = || QueueDir::adopt(&config.dir, config.signal, None, open);
         let spool = match adopt().or_else(|_| adopt()) {
             Ok(Some(spool)) => spool,
-            Ok(None) => open(QueueDir::create(&config.dir)?)?,
+            Ok(None) => open(QueueDir::create(&config.dir, config.signal)?)?,
             Err(error) => {
                 // The adoption is retried later. New records do not wait for it.
                 report(events, SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
-                QueueDir::create(&config.dir).and_then(open).map_err(|_| error)?
+                QueueDir::create(&config.dir, config.signal).and_then(open).map_err(|_| error)?
             }
         };
         let queue = &spool.queue;

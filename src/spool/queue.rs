@@ -19,7 +19,7 @@ use super::mount::Mount;
 use super::position::SegmentId;
 use super::read_cache::{Phase, ReadCache};
 use super::rejected::RejectedStore;
-use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits};
 use crate::error::SpoolError;
 use crate::observe::event::{Events, SpoolEvent};
 use crate::observe::loss::Losses;
@@ -28,6 +28,8 @@ use crate::observe::loss::Losses;
 #[derive(Clone, Debug)]
 pub(crate) struct SpoolConfig {
     pub(crate) dir: PathBuf,
+    /// The signal of its queue, and of those that it adopts.
+    pub(crate) signal: Signal,
     pub(crate) durability: Durability,
     /// How records are stored that are appended.
     pub(crate) coding: Coding,

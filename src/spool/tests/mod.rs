@@ -11,6 +11,7 @@ mod losses;
 mod others_losses;
 mod recovery;
 mod rejected;
+mod signals;
 mod suspects;
 
 use std::collections::HashMap;
@@ -29,7 +30,7 @@ use super::open::Spool;
 use super::partition::{Batch, Partition};
 use super::queue::{SpoolConfig, SpoolHooks, Wake};
 use super::reader::Next;
-use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits};
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::error::SpoolError;
@@ -41,6 +42,7 @@ fn config(dir: &Path) -> SpoolConfig {
     let batch = BatchLimits { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO };
     SpoolConfig {
         dir: dir.to_owned(),
+        signal: Signal::Logs,
         durability: Durability::Process,
         coding: Coding::Identity,
         segment_bytes: 1 << 20,
