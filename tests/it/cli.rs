@@ -653,12 +653,12 @@ fn one_endpoint_for_several_signals_is_an_error_until_one_is_chosen() {
 #[test]
 fn an_endpoint_that_is_down_holds_up_no_other_signal() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    left_of("traces", NOWHERE, &spool);
-    left_of("logs", &receiver.url("/v1/logs"), &spool);
+    left_of("traces", &receiver.url("/v1/traces"), &spool);
+    left_of("logs", NOWHERE, &spool);
     let spool = spool.path().to_str().expect("text");
     let drain = tool(["drain", spool, "--json"]).stdout(Stdio::piped()).spawn().expect("the tool runs");
     let mut drain = KilledAtEnd(drain);
-    assert_eq!(receiver.wait_for_records(10), names("logs", 1..=10));
+    assert_eq!(receiver.wait_for_records(10), names("traces", 1..=10));
     assert!(drain.0.try_wait().expect("a process").is_none(), "it goes on with the other");
 }
 
