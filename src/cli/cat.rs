@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen};
-use super::spool_arg::Spool;
+use super::spool_arg::{OfSignal, Spool};
 use super::{survey, time};
 use crate::error::{SpoolError, error_chain};
 use crate::spool::inspect::{Directory, Reader, SegmentFiles, Stored};
@@ -31,6 +31,8 @@ const PATIENCE: u32 = 4;
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
+    #[command(flatten)]
+    of: OfSignal,
     #[command(flatten)]
     filter: Filter,
     /// Print only this queue
@@ -133,6 +135,7 @@ impl<'a> Printer<'a> {
 fn document(files: &SegmentFiles, entry: &Stored, number: u64, record: &[u8], delivered: Option<bool>) -> Vec<u8> {
     let head = json!({
         "queue": files.queue(),
+        "signal": files.signal().name(),
         "segment": files.number(),
         "partition": &*entry.key,
         "lane": entry.lane,
@@ -178,6 +181,7 @@ struct Progress {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let (directory, mut screen) = args.spool.open()?;
+    survey::unknown(&directory, args.of.signal)?;
     let mut seen = HashMap::new();
     let mut damaged = 0_u64;
     let mut printer = Printer::new(&args.filter, &mut screen);
@@ -205,7 +209,7 @@ fn print_all(
     damaged: &mut u64,
 ) -> Result<ControlFlow<()>, Failure> {
     let mut known = args.queue.is_none();
-    for mut queue in survey::each(directory)? {
+    for mut queue in survey::each(directory, args.of.signal)? {
         if args.queue.as_ref().is_some_and(|only| *only != queue.id()) {
             continue;
         }
@@ -258,7 +262,7 @@ fn print_new(
     printer: &mut Printer<'_>,
     seen: &mut Seen,
 ) -> Result<ControlFlow<()>, Failure> {
-    for mut queue in survey::each(directory)? {
+    for mut queue in survey::each(directory, args.of.signal)? {
         // A queue is not held while it is followed.
         queue.release();
         if args.queue.as_ref().is_some_and(|only| *only != queue.id()) {

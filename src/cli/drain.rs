@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen, Table, bytes, confirm, count, partition, records};
-use super::spool_arg::Spool;
+use super::spool_arg::{OfSignal, Spool};
 use super::survey::{self, Counted, Surveyed};
 use super::time;
 use crate::config::values::{
-    BatchLimits, DEFAULT_DEFER_FOR, Durability, FullPolicy, Method, Pace, RetryPolicy, Sourced, SpoolLimits, Timeouts,
+    BatchLimits, DEFAULT_DEFER_FOR, Durability, FullPolicy, Method, Pace, RetryPolicy, Signal, Sourced, SpoolLimits,
+    Timeouts,
 };
 use crate::delivery::{Pipeline, PipelineConfig};
 use crate::encode::JsonEncoder;
@@ -45,14 +46,16 @@ const CLOSING: Duration = Duration::from_secs(60);
 /// Deliver the queues of exporters that are gone
 ///
 /// Adopts one queue after another whose owner is gone and sends its records as the exporter would have: in order, with the
-/// same ids, retried until the endpoint takes them. Queues whose owner is alive are left to the owner. Delivered records are
-/// deleted. The command can be interrupted at any time: the rest stays in the spool.
+/// same ids, retried until the endpoint takes them. Each signal goes to the endpoint that its queues name, all signals at the
+/// same time. Queues whose owner is alive are left to the owner. Delivered records are deleted. The command can be interrupted at any time: the rest stays in the spool.
 ///
 /// Run it as the user of the service: files of another user would lock the service out of its spool.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
+    #[command(flatten)]
+    of: OfSignal,
     #[command(flatten)]
     to: To,
     /// The most requests of one partition in flight; more than one gives up the order
@@ -194,15 +197,37 @@ pub(super) fn shown(url: &str) -> String {
 }
 
 /// The requests of one partition.
-#[derive(Default)]
 struct Row {
     queue: String,
+    signal: Signal,
     partition: String,
     content_type: BTreeSet<String>,
     requests: u64,
     records: u64,
     bytes: u64,
     expired: u64,
+}
+
+impl Row {
+    fn new(queue: &str, signal: Signal, partition: &str) -> Self {
+        Self {
+            queue: queue.to_owned(),
+            signal,
+            partition: partition.to_owned(),
+            content_type: BTreeSet::new(),
+            requests: 0,
+            records: 0,
+            bytes: 0,
+            expired: 0,
+        }
+    }
+}
+
+/// Where the records of a signal go.
+struct Target {
+    endpoint: String,
+    /// Losses are reported in the stream.
+    reports_losses: bool,
 }
 
 /// Whether the records of a segment are in the default encoder's format.
@@ -219,22 +244,34 @@ fn is_default(segment: &Counted) -> bool {
     })
 }
 
+/// The records of one signal that wait in the queues whose owner is gone.
+#[derive(Default)]
+struct Waiting {
+    records: u64,
+    endpoints: BTreeSet<Option<String>>,
+    /// Some records are not in the default encoder's format.
+    foreign: bool,
+}
+
 /// The records that wait in the queues whose owner is gone, and the records of the others.
 #[derive(Default)]
 struct Survey {
-    waiting: u64,
-    endpoints: BTreeSet<Option<String>>,
+    /// The signals of which something waits.
+    signals: BTreeMap<Signal, Waiting>,
     rows: Vec<Row>,
-    /// Some records are not in the default encoder's format.
-    foreign: bool,
     alive: Vec<(String, u64)>,
 }
 
 impl Survey {
     /// `exactly` reads every segment.
-    fn of(directory: &Directory, since: Option<SystemTime>, exactly: bool) -> Result<Self, SpoolError> {
+    fn of(
+        directory: &Directory,
+        signal: Option<Signal>,
+        since: Option<SystemTime>,
+        exactly: bool,
+    ) -> Result<Self, SpoolError> {
         let mut survey = Self::default();
-        for queue in survey::each(directory)? {
+        for queue in survey::each(directory, signal)? {
             if queue.is_owned() {
                 let queue = Surveyed::new(queue)?;
                 survey.alive.push((queue.queue.id(), queue.waiting()));
@@ -244,9 +281,10 @@ impl Survey {
             if queue.waiting() == 0 {
                 continue;
             }
-            survey.waiting += queue.waiting();
-            survey.endpoints.insert(queue.queue.endpoint());
-            survey.foreign |= !queue.segments.iter().filter(|segment| segment.waiting() > 0).take(1).all(is_default);
+            let of_signal = survey.signals.entry(queue.queue.signal()).or_default();
+            of_signal.records += queue.waiting();
+            of_signal.endpoints.insert(queue.queue.endpoint());
+            of_signal.foreign |= !queue.segments.iter().filter(|segment| segment.waiting() > 0).take(1).all(is_default);
             if exactly {
                 survey.plan(&queue, since)?;
             }
@@ -255,7 +293,7 @@ impl Survey {
     }
 
     fn plan(&mut self, queue: &Surveyed, since: Option<SystemTime>) -> Result<(), SpoolError> {
-        let (id, delivered) = (queue.queue.id(), &queue.delivered);
+        let (id, signal, delivered) = (queue.queue.id(), queue.queue.signal(), &queue.delivered);
         let begin = self.rows.len();
         for segment in &queue.segments {
             if segment.waiting() == 0 {
@@ -273,7 +311,7 @@ impl Survey {
                 let at = self.rows[begin..].iter().position(|row| *row.partition == *lane.key);
                 let at = begin
                     + at.unwrap_or_else(|| {
-                        self.rows.push(Row { queue: id.clone(), partition: lane.key.to_string(), ..Row::default() });
+                        self.rows.push(Row::new(&id, signal, &lane.key));
                         self.rows.len() - 1 - begin
                     });
                 let row = &mut self.rows[at];
@@ -293,15 +331,39 @@ impl Survey {
         Ok(())
     }
 
+    /// How many records wait of the signals that are to be delivered.
+    fn waiting(&self, targets: &BTreeMap<Signal, Target>) -> u64 {
+        let of_targets = self.signals.iter().filter(|(signal, _)| targets.contains_key(signal));
+        of_targets.map(|(_, waiting)| waiting.records).sum()
+    }
+
+    /// Where the records of each signal go.
+    fn targets(&self, to: &To) -> Result<BTreeMap<Signal, Target>, Failure> {
+        if to.url.is_some() && self.signals.len() > 1 {
+            let signals: Vec<_> = self.signals.keys().map(|signal| signal.name()).collect();
+            return Err(Failure::Usage(format!(
+                "records of several signals wait ({}), and --to URL takes those of one: choose it with --signal",
+                signals.join(", ")
+            )));
+        }
+        let target = |(signal, waiting): (&Signal, &Waiting)| {
+            let endpoint = to.endpoint(&waiting.endpoints)?;
+            // A loss is reported by a log record.
+            Ok((*signal, Target { endpoint, reports_losses: *signal == Signal::Logs && !waiting.foreign }))
+        };
+        self.signals.iter().map(target).collect()
+    }
+
     fn expired(&self) -> u64 {
         self.rows.iter().map(|row| row.expired).sum()
     }
 
-    fn show(&self, endpoint: &str, screen: &mut Screen) -> io::Result<()> {
+    fn show(&self, targets: &BTreeMap<Signal, Target>, screen: &mut Screen) -> io::Result<()> {
         if screen.json {
             let rows = self.rows.iter().map(|row| {
                 json!({
                     "queue": row.queue,
+                    "signal": row.signal.name(),
                     "partition": row.partition,
                     "content_type": row.content_type,
                     "requests": row.requests,
@@ -310,36 +372,40 @@ impl Survey {
                     "expired_records": row.expired,
                 })
             });
-            return screen.document(&json!({ "endpoint": shown(endpoint), "partitions": rows.collect::<Vec<_>>() }));
+            let endpoints =
+                targets.iter().map(|(signal, target)| (signal.name().to_owned(), shown(&target.endpoint).into()));
+            let endpoints: serde_json::Map<_, _> = endpoints.collect();
+            return screen.document(&json!({ "endpoints": endpoints, "partitions": rows.collect::<Vec<_>>() }));
         }
-        let columns = &["QUEUE", "PARTITION", "CONTENT TYPE", ">REQUESTS", ">RECORDS", ">BYTES", ">EXPIRED"];
+        let columns = &["QUEUE", "SIGNAL", "PARTITION", "CONTENT TYPE", ">REQUESTS", ">RECORDS", ">BYTES", ">EXPIRED"];
         let shown_columns = if self.expired() > 0 { columns.len() } else { columns.len() - 1 };
         let mut table = Table::new(&columns[..shown_columns]);
         for row in &self.rows {
             let types: Vec<_> = row.content_type.iter().cloned().collect();
             let [requests, records, expired] = [row.requests, row.records, row.expired].map(count);
-            let of = [row.queue.clone(), partition(&row.partition), types.join(" ")];
+            let of = [row.queue.clone(), row.signal.to_string(), partition(&row.partition), types.join(" ")];
             table.row(of.into_iter().chain([requests, records, bytes(row.bytes), expired]).take(shown_columns));
         }
         screen.table(&table)?;
-        let sum = |of: fn(&Row) -> u64| self.rows.iter().map(of).sum::<u64>();
-        screen.line(&format!(
-            "{} with {} would be sent to {}",
-            screen::counted(sum(|row| row.requests), "request", "requests"),
-            records(sum(|row| row.records)),
-            shown(endpoint)
-        ))
+        for (signal, Target { endpoint, .. }) in targets {
+            let rows = || self.rows.iter().filter(|row| row.signal == *signal);
+            let requests = screen::counted(rows().map(|row| row.requests).sum(), "request", "requests");
+            let (records, endpoint) = (records(rows().map(|row| row.records).sum()), shown(endpoint));
+            screen.line(&format!("{requests} with {records} of {signal} would be sent to {endpoint}"))?;
+        }
+        Ok(())
     }
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     let (directory, mut screen) = args.spool.open()?;
-    let survey = Survey::of(&directory, args.since, args.dry_run || args.since.is_some())?;
+    survey::unknown(&directory, args.of.signal)?;
+    let survey = Survey::of(&directory, args.of.signal, args.since, args.dry_run || args.since.is_some())?;
     for (id, number) in &survey.alive {
         let in_it = records(*number);
         screen::note(&format!("queue {id}: its owner is alive and delivers it itself: it is skipped ({in_it} in it)"));
     }
-    if survey.waiting == 0 {
+    if survey.signals.is_empty() {
         if !survey.alive.is_empty() {
             return Err(Failure::InUse(
                 "there is nothing to deliver: every queue with records has a living owner".to_owned(),
@@ -352,9 +418,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         screen.flush()?;
         return Ok(End::Done);
     }
-    let endpoint = args.to.endpoint(&survey.endpoints)?;
+    let targets = survey.targets(&args.to)?;
     if args.dry_run {
-        survey.show(&endpoint, &mut screen)?;
+        survey.show(&targets, &mut screen)?;
         screen.flush()?;
         return Ok(End::Done);
     }
@@ -362,12 +428,13 @@ pub(super) fn run(args: &Args) -> Outcome {
     if survey.expired() > 0 {
         confirm(&format!("expire {} for good", records(survey.expired())), args.yes)?;
     }
-    let mut progress = Progress::new(survey.waiting, args.patience);
-    let mut left = survey.waiting;
+    let mut left = survey.waiting(&targets);
+    let mut progress = Progress::new(left, args.patience);
     let interrupted = watch_signals();
     let ended = loop {
-        let ended = drain_once(args, &endpoint, survey.foreign, &mut progress, &interrupted)?;
-        let before = std::mem::replace(&mut left, Survey::of(&directory, None, false)?.waiting);
+        let ended = drain_once(args, &targets, &mut progress, &interrupted)?;
+        let waiting = Survey::of(&directory, args.of.signal, None, false)?.waiting(&targets);
+        let before = std::mem::replace(&mut left, waiting);
         // Gap records may have come too late for this round, or another owner may be gone by now.
         if ended != Ended::Delivered || left == 0 || left == before {
             break ended;
@@ -387,17 +454,40 @@ pub(super) fn run(args: &Args) -> Outcome {
     report(&mut screen, &stats, left)
 }
 
-/// Delivers the queues whose owners are gone when this begins, or a little later.
+/// Delivers the queues whose owners are gone when this begins, or a little later: those of each signal by a pipeline of their
+/// own.
 fn drain_once(
     args: &Args,
-    endpoint: &str,
-    foreign: bool,
+    targets: &BTreeMap<Signal, Target>,
     progress: &mut Progress,
     interrupted: &AtomicBool,
 ) -> Result<Ended, Failure> {
-    let pipeline = Pipeline::start(PipelineConfig {
+    let mut pipelines = Vec::new();
+    let started = targets.iter().try_for_each(|(signal, target)| {
+        pipelines.push(start(args, *signal, target)?);
+        Ok::<_, Failure>(())
+    });
+    let ended = started.map(|()| deliver(&pipelines, progress, interrupted));
+    if !matches!(ended, Ok(Ended::Delivered)) {
+        // Requests in flight may finish; no other begins.
+        for pipeline in &pipelines {
+            SpoolHandle::new(pipeline).pause();
+        }
+    }
+    for pipeline in &pipelines {
+        if !pipeline.stop(GRACE) {
+            pipeline.abort(CLOSING);
+        }
+        progress.add(&SpoolHandle::new(pipeline).stats());
+    }
+    ended
+}
+
+fn start(args: &Args, signal: Signal, target: &Target) -> Result<Pipeline, Failure> {
+    Ok(Pipeline::start(PipelineConfig {
         spool: SpoolConfig {
             dir: args.spool.dir.clone(),
+            signal,
             durability: Durability::Sync,
             coding: Coding::Lz4,
             segment_bytes: 1 << 20,
@@ -412,7 +502,7 @@ fn drain_once(
             },
             endpoint: None,
         },
-        transport: args.to.transport(endpoint)?,
+        transport: args.to.transport(&target.endpoint)?,
         pace: Pace {
             retry: retry_policy(),
             max_in_flight: args.max_in_flight,
@@ -420,22 +510,11 @@ fn drain_once(
             defer_for: DEFAULT_DEFER_FOR,
             timeouts: Timeouts { first: args.to.timeout, max: Timeouts::default().max.max(args.to.timeout) },
         },
-        gap_encoder: gap_encoder(foreign),
+        gap_encoder: gap_encoder(target.reports_losses),
         on_event: None,
         #[cfg(feature = "self-metrics")]
         meter: None,
-    })?;
-    let handle = SpoolHandle::new(&pipeline);
-    let ended = deliver(&pipeline, &handle, progress, interrupted);
-    if ended != Ended::Delivered {
-        // Requests in flight may finish; no other begins.
-        handle.pause();
-    }
-    if !pipeline.stop(GRACE) {
-        pipeline.abort(CLOSING);
-    }
-    progress.add(&handle.stats());
-    Ok(ended)
+    })?)
 }
 
 fn stays(number: u64) -> String {
@@ -503,9 +582,9 @@ fn check_user(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reports losses in the stream where that is in the default encoder's format; elsewhere only the output reports them.
-fn gap_encoder(foreign: bool) -> Arc<GapEncoder> {
-    if foreign {
+/// Reports losses in the stream where that is of logs in the default encoder's format; elsewhere only the output reports them.
+fn gap_encoder(reports_losses: bool) -> Arc<GapEncoder> {
+    if !reports_losses {
         return Arc::new(|_| None);
     }
     gap_record::gap_encoder(Arc::new(RwLock::new(Box::new(JsonEncoder::default()))))
@@ -519,14 +598,19 @@ enum Ended {
     Failing,
 }
 
-fn deliver(pipeline: &Pipeline, handle: &SpoolHandle, progress: &mut Progress, interrupted: &AtomicBool) -> Ended {
+fn deliver(pipelines: &[Pipeline], progress: &mut Progress, interrupted: &AtomicBool) -> Ended {
+    // How a pipeline has ended, if it has.
+    let end_of = |pipeline: &Pipeline| match pipeline.spool().upgrade() {
+        Some(spool) if spool.is_idle() && spool.has_nothing_to_adopt() => Some(Ended::Delivered),
+        Some(spool) if spool.is_idle() && spool.is_adoption_failing() => Some(Ended::Failing),
+        Some(_) => None,
+        None => Some(Ended::Failing),
+    };
     loop {
-        progress.show(&handle.stats());
-        match pipeline.spool().upgrade() {
-            Some(spool) if spool.is_idle() && spool.has_nothing_to_adopt() => break Ended::Delivered,
-            Some(spool) if spool.is_idle() && spool.is_adoption_failing() => break Ended::Failing,
-            Some(_) => {}
-            None => break Ended::Failing,
+        progress.show(pipelines);
+        if let Some(ends) = pipelines.iter().map(end_of).collect::<Option<Vec<_>>>() {
+            let is_failing = ends.contains(&Ended::Failing);
+            break if is_failing { Ended::Failing } else { Ended::Delivered };
         }
         if progress.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             break Ended::TimeUp;
@@ -634,15 +718,16 @@ impl Progress {
         done.last_error = stats.last_error.clone().or(done.last_error.take());
     }
 
-    fn show(&mut self, stats: &SpoolStats) {
+    fn show(&mut self, pipelines: &[Pipeline]) {
         let of = |stats: &SpoolStats| {
             stats.delivered_records + stats.rejected_records + stats.expired_records + stats.corrupt_records
         };
-        let done = of(&self.done) + of(stats);
-        let reason = stats.last_error.as_deref().unwrap_or_default();
+        let stats: Vec<_> = pipelines.iter().map(|pipeline| SpoolHandle::new(pipeline).stats()).collect();
+        let done = of(&self.done) + stats.iter().map(of).sum::<u64>();
+        let reason = stats.into_iter().find_map(|stats| stats.last_error).unwrap_or_default();
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-            bar.set_message(reason.to_owned());
+            bar.set_message(reason);
             return;
         }
         if self.said.elapsed() < SAY {

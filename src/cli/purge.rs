@@ -1,18 +1,21 @@
 use super::outcome::{End, Failure, Outcome};
 use super::salvage;
 use super::screen::{self, confirm, records};
-use super::spool_arg::Spool;
+use super::spool_arg::{OfSignal, Spool};
 use super::survey::{self, Surveyed};
 
 /// Delete queues, damaged segments or rejected records for good
 ///
-/// Names what it would delete and asks first. A queue whose owner is alive is never deleted.
+/// Names what it would delete and asks first. A queue whose owner is alive is never deleted, nor is one of a signal that this
+/// version does not know. With --signal, queues and damaged segments of other signals stay.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "they are switches")]
 #[group(id = "what", required = true, multiple = true, args = ["queue", "all", "quarantine", "rejected"])]
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
+    #[command(flatten)]
+    of: OfSignal,
     /// Delete this queue with its undelivered records. Can be repeated
     #[arg(long, value_name = "QUEUE")]
     queue: Vec<String>,
@@ -22,8 +25,8 @@ pub(super) struct Args {
     /// Delete the damaged segments in quarantine
     #[arg(long)]
     quarantine: bool,
-    /// Delete the records that the endpoint rejected for good
-    #[arg(long)]
+    /// Delete the records that the endpoint rejected for good, of whatever signal
+    #[arg(long, conflicts_with = "signal")]
     rejected: bool,
     /// Do not ask
     #[arg(long)]
@@ -35,12 +38,15 @@ pub(super) fn run(args: &Args) -> Outcome {
     // Locked until they are deleted: nobody adopts a queue between the question and its end.
     let mut queues = Vec::new();
     let mut refused = false;
+    let unknown = survey::unknown(&directory, args.of.signal)?;
     for id in &args.queue {
-        if !directory.queues()?.any(|queue| queue.is_ok_and(|queue| queue.id() == *id)) {
+        if unknown.iter().any(|queue| queue.id() == *id) {
+            refused = true;
+        } else if !directory.queues(args.of.signal)?.any(|queue| queue.is_ok_and(|queue| queue.id() == *id)) {
             return Err(Failure::Usage(format!("there is no queue {id}")));
         }
     }
-    for queue in survey::each(&directory)? {
+    for queue in survey::each(&directory, args.of.signal)? {
         if !args.all && !args.queue.contains(&queue.id()) {
             continue;
         }
@@ -55,11 +61,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let mut what: Vec<String> = queues
         .iter()
-        .map(|queue| format!("queue {} with {} that wait to be delivered", queue.queue.id(), records(queue.waiting())))
+        .map(|queue| {
+            let (id, signal, waiting) = (queue.queue.id(), queue.queue.signal(), records(queue.waiting()));
+            format!("queue {id} of {signal} with {waiting} that wait to be delivered")
+        })
         .collect();
     let (mut quarantined, mut rejected) = (Vec::new(), Vec::new());
     if args.quarantine {
-        let (segments, bytes) = salvage::bytes(&directory)?;
+        let (segments, bytes) = salvage::bytes(&directory, args.of.signal)?;
         let segments_text = screen::counted(segments.len() as u64, "damaged segment", "damaged segments");
         what.extend((!segments.is_empty()).then(|| format!("{segments_text} ({})", screen::known_bytes(bytes))));
         quarantined = segments;

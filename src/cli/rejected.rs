@@ -8,8 +8,9 @@ use serde_json::json;
 use super::drain::{To, shown};
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen, Table, partition, records};
-use super::spool_arg::Spool;
+use super::spool_arg::{OfSignal, Spool};
 use super::{survey, time};
+use crate::config::values::Signal;
 use crate::spool::RejectedRecord;
 use crate::spool::inspect::{Directory, Kept};
 use crate::transport;
@@ -54,6 +55,8 @@ enum Command {
         #[arg(long, conflicts_with = "ids")]
         all: bool,
         #[command(flatten)]
+        of: OfSignal,
+        #[command(flatten)]
         to: Box<To>,
     },
     /// Print all rejected records as JSON, one per line
@@ -68,19 +71,20 @@ pub(super) fn run(args: Args) -> Outcome {
     match args.command {
         Command::List(spool) => list(&spool),
         Command::Show { spool, id } => show(&spool, &id),
-        Command::Retry { spool, ids, to, .. } => retry(&spool, &ids, &to),
+        Command::Retry { spool, ids, of, to, .. } => retry(&spool, &ids, of, &to),
         Command::Export { dir } => export(&Spool { dir, json: true }),
     }
 }
 
 fn list(spool: &Spool) -> Outcome {
     let (directory, mut screen) = spool.open()?;
-    let mut table = Table::new(&["ID", "REJECTED", ">STATUS", "PARTITION", ">RECORDS", ">BYTES", "RESPONSE"]);
+    let mut table = Table::new(&["ID", "SIGNAL", "REJECTED", ">STATUS", "PARTITION", ">RECORDS", ">BYTES", "RESPONSE"]);
     let kept = directory.rejected().read()?;
     for record in &kept.records {
         if screen.json {
             screen.document(&json!({
                 "batch_id": record.batch_id,
+                "signal": record.signal,
                 "rejected_at": time::rfc3339(record.rejected_at),
                 "status": record.status,
                 "partition": record.partition_key,
@@ -94,6 +98,7 @@ fn list(spool: &Spool) -> Outcome {
         }
         table.row([
             record.batch_id.clone(),
+            record.signal.clone(),
             time::seconds(record.rejected_at),
             record.status.to_string(),
             partition(&record.partition_key),
@@ -136,6 +141,7 @@ fn show(spool: &Spool, id: &str) -> Outcome {
     } else {
         for (name, value) in [
             ("id", record.batch_id.clone()),
+            ("signal", record.signal.clone()),
             ("partition", partition(&record.partition_key)),
             ("rejected", time::rfc3339(record.rejected_at)),
             ("status", record.status.to_string()),
@@ -201,12 +207,23 @@ fn select(directory: &Directory, ids: &[String]) -> Result<Kept, Failure> {
     Ok(Kept { records, damaged })
 }
 
-fn retry(spool: &Spool, ids: &[String], to: &To) -> Outcome {
+fn retry(spool: &Spool, ids: &[String], of: OfSignal, to: &To) -> Outcome {
     let (directory, mut screen) = spool.open()?;
-    let kept = select(&directory, ids)?;
+    let mut kept = select(&directory, ids)?;
+    if let Some(signal) = of.signal {
+        kept.records.retain(|record| record.signal == signal.name());
+    }
     let selected = &kept.records;
+    let signals: BTreeSet<_> = selected.iter().map(|record| &*record.signal).collect();
+    if signals.len() > 1 {
+        let signals = Vec::from_iter(signals).join(", ");
+        return Err(Failure::Usage(format!(
+            "records of several signals were rejected ({signals}): choose one with --signal"
+        )));
+    }
+    let signal = signals.first().and_then(|signal| Signal::parse(signal));
     let mut stored = BTreeSet::new();
-    for queue in survey::each(&directory)? {
+    for queue in survey::each(&directory, signal)? {
         stored.extend(queue.endpoint().map(Some));
     }
     if selected.is_empty() {

@@ -6,7 +6,8 @@ use serde_json::json;
 use super::cat::{Filter, Printer};
 use super::outcome::{End, Outcome};
 use super::screen::{self, Screen, Table, count};
-use super::spool_arg::Spool;
+use super::spool_arg::{OfSignal, Spool};
+use crate::config::values::Signal;
 use crate::spool::inspect::{Directory, SegmentFiles};
 
 /// Print the intact records of damaged segments
@@ -19,6 +20,8 @@ pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
     #[command(flatten)]
+    of: OfSignal,
+    #[command(flatten)]
     filter: Filter,
     /// Write the records to this new file instead of standard output
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -30,9 +33,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let (directory, mut screen) = args.spool.open()?;
-    let segments = directory.quarantined()?;
+    let segments = directory.quarantined(args.of.signal)?;
     let mut wrong = false;
-    let mut table = Table::new(&["QUEUE", ">SEGMENT", ">RECORDS", ">MISSING"]);
+    let mut table = Table::new(&["QUEUE", "SIGNAL", ">SEGMENT", ">RECORDS", ">MISSING"]);
     let mut list = Vec::new();
     for files in &segments {
         let found = files.verify(true)?;
@@ -40,10 +43,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         for what in &found.damage {
             screen::note(&format!("queue {}, segment {}: {what}", files.queue(), files.number()));
         }
-        table.row([files.queue(), files.number().to_string(), count(found.records), count(found.missing_records)]);
+        let (signal, number) = (files.signal(), files.number());
+        let counts = [found.records, found.missing_records].map(count);
+        table.row([files.queue(), signal.to_string(), number.to_string()].into_iter().chain(counts));
         list.push(json!({
             "queue": files.queue(),
-            "segment": files.number(),
+            "signal": signal.name(),
+            "segment": number,
             "records": found.records,
             "missing_records": found.missing_records,
             "damage": found.damage,
@@ -90,9 +96,12 @@ fn print(segments: &[SegmentFiles], printer: &mut Printer<'_>) -> Result<(), sup
     Ok(())
 }
 
-/// The segments in quarantine and their size, if it can be known, for `purge`.
-pub(super) fn bytes(directory: &Directory) -> Result<(Vec<SegmentFiles>, Option<u64>), crate::error::SpoolError> {
-    let segments = directory.quarantined()?;
+/// The segments in quarantine, of one signal or all, and their size, if it can be known, for `purge`.
+pub(super) fn bytes(
+    directory: &Directory,
+    signal: Option<Signal>,
+) -> Result<(Vec<SegmentFiles>, Option<u64>), crate::error::SpoolError> {
+    let segments = directory.quarantined(signal)?;
     let bytes = segments.iter().map(SegmentFiles::disk_bytes).sum();
     Ok((segments, bytes))
 }

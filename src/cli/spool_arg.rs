@@ -1,11 +1,13 @@
-//! [`Spool`]: the arguments that every command on a spool has.
+//! [`Spool`]: the arguments that every command on a spool has, and [`OfSignal`], by which many choose queues.
 
 use std::path::PathBuf;
 
 use clap::ValueHint;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::outcome::Failure;
 use super::screen::Screen;
+use crate::config::values::Signal;
 use crate::spool::inspect::Directory;
 
 /// The spool and the form of the output.
@@ -17,6 +19,19 @@ pub(super) struct Spool {
     /// Print JSON, also on a terminal
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// The choice of a signal.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct OfSignal {
+    /// Only what is of this signal
+    #[arg(long, value_name = "SIGNAL", value_parser = signal_parser())]
+    pub(super) signal: Option<Signal>,
+}
+
+fn signal_parser() -> impl TypedValueParser<Value = Signal> {
+    let unknown = "it is no signal that this version knows";
+    PossibleValuesParser::new(Signal::ALL.map(Signal::name)).try_map(move |name| Signal::parse(&name).ok_or(unknown))
 }
 
 impl Spool {

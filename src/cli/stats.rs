@@ -6,16 +6,19 @@ use serde_json::json;
 
 use super::outcome::{End, Outcome};
 use super::screen::{Table, bytes, count, known_bytes, partition};
-use super::spool_arg::Spool;
+use super::spool_arg::{OfSignal, Spool};
 use super::{survey, time};
+use crate::config::values::Signal;
 
-/// Count the records of a spool, in total and by partition
+/// Count the records of a spool, in total and by signal and partition
 ///
 /// Counts also the damaged segments in quarantine, and the records that the endpoint rejected for good.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
+    #[command(flatten)]
+    of: OfSignal,
 }
 
 #[derive(Default)]
@@ -41,9 +44,11 @@ impl Of {
 pub(super) fn run(args: &Args) -> Outcome {
     let (directory, mut screen) = args.spool.open()?;
     let (mut alive, mut gone, mut segments) = (0_u64, 0_u64, 0_u64);
-    let mut partitions: BTreeMap<Arc<str>, Of> = BTreeMap::new();
-    for queue in survey::queues(&directory)? {
+    let mut partitions: BTreeMap<(Signal, Arc<str>), Of> = BTreeMap::new();
+    let unknown = survey::unknown(&directory, args.of.signal)?.len();
+    for queue in survey::queues(&directory, args.of.signal)? {
         let queue = queue?;
+        let signal = queue.queue.signal();
         let owned = queue.queue.is_owned();
         *if owned { &mut alive } else { &mut gone } += 1;
         segments += queue.segments.len() as u64;
@@ -53,7 +58,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                 let waiting = lane.records - delivered;
                 let owned = if owned { waiting } else { 0 };
                 let of = Of { waiting, delivered, owned, oldest: Some(lane.first), newest: Some(lane.last) };
-                partitions.entry(lane.key.clone()).or_default().add(&of);
+                partitions.entry((signal, lane.key.clone())).or_default().add(&of);
             }
         }
     }
@@ -61,14 +66,15 @@ pub(super) fn run(args: &Args) -> Outcome {
     for of in partitions.values() {
         all.add(of);
     }
-    let quarantined = directory.quarantined()?;
+    let quarantined = directory.quarantined(args.of.signal)?;
     let quarantine_bytes: Option<u64> = quarantined.iter().map(crate::spool::inspect::SegmentFiles::disk_bytes).sum();
     let rejected_bytes = directory.rejected().bytes()?;
     let kept = directory.rejected().read()?;
     let (rejected, rejected_damaged) = (kept.record_count(), kept.damaged.len());
     if screen.json {
-        let partitions = partitions.iter().map(|(key, of)| {
+        let partitions = partitions.iter().map(|((signal, key), of)| {
             json!({
+                "signal": signal.name(),
                 "partition": &**key,
                 "waiting_records": of.waiting,
                 "delivered_records": of.delivered,
@@ -80,6 +86,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         screen.document(&json!({
             "queues_alive": alive,
             "queues_gone": gone,
+            "queues_unknown": unknown,
             "segments": segments,
             "disk_bytes": directory.disk_bytes(),
             "waiting_records": all.waiting,
@@ -96,8 +103,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         }))?;
     } else {
         let time = |time: Option<SystemTime>| time.map_or_else(|| "-".to_owned(), time::seconds);
+        let of_unknown = if unknown > 0 { format!(", {unknown} of a signal that is not known") } else { String::new() };
         for (name, value) in [
-            ("queues", format!("{alive} with a living owner, {gone} whose owner is gone")),
+            ("queues", format!("{alive} with a living owner, {gone} whose owner is gone{of_unknown}")),
             ("segments", count(segments)),
             ("disk", known_bytes(directory.disk_bytes())),
             ("waiting", format!("{} records", count(all.waiting))),
@@ -110,10 +118,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         ] {
             screen.line(&format!("{name:<10}  {value}"))?;
         }
-        let mut table = Table::new(&["PARTITION", ">WAITING", ">DELIVERED", ">OWNED", "OLDEST", "NEWEST"]);
-        for (key, of) in &partitions {
+        let mut table = Table::new(&["SIGNAL", "PARTITION", ">WAITING", ">DELIVERED", ">OWNED", "OLDEST", "NEWEST"]);
+        for ((signal, key), of) in &partitions {
             let counts = [of.waiting, of.delivered, of.owned].map(count);
-            table.row(std::iter::once(partition(key)).chain(counts).chain([time(of.oldest), time(of.newest)]));
+            let names = [signal.to_string(), partition(key)];
+            table.row(names.into_iter().chain(counts).chain([time(of.oldest), time(of.newest)]));
         }
         if !partitions.is_empty() {
             screen.line("")?;

@@ -3,8 +3,9 @@
 use std::time::SystemTime;
 
 use super::screen;
+use crate::config::values::Signal;
 use crate::error::{SpoolError, error_chain};
-use crate::spool::inspect::{Delivered, Directory, Lane, Queue, SegmentFiles};
+use crate::spool::inspect::{Delivered, Directory, Lane, Queue, SegmentFiles, UnknownQueue};
 
 /// A counted queue; it stays locked while this lives, if its owner is gone.
 pub(super) struct Surveyed {
@@ -71,13 +72,29 @@ impl Surveyed {
     }
 }
 
-/// Every queue, one after the other; each is locked only while it is counted.
-pub(super) fn queues(directory: &Directory) -> Result<impl Iterator<Item = Result<Surveyed, SpoolError>>, SpoolError> {
-    Ok(each(directory)?.map(Surveyed::new))
+/// Every queue, or those of one signal, one after the other; each is locked only while it is counted.
+pub(super) fn queues(
+    directory: &Directory,
+    signal: Option<Signal>,
+) -> Result<impl Iterator<Item = Result<Surveyed, SpoolError>>, SpoolError> {
+    Ok(each(directory, signal)?.map(Surveyed::new))
 }
 
-/// Every queue that can be opened; the others are named.
-pub(super) fn each(directory: &Directory) -> Result<impl Iterator<Item = Queue>, SpoolError> {
+/// Every queue, or those of one signal, that can be opened; the others are named.
+pub(super) fn each(directory: &Directory, signal: Option<Signal>) -> Result<impl Iterator<Item = Queue>, SpoolError> {
     let named = |error: &SpoolError| screen::note(&format!("a queue is left out: {}", error_chain(error)));
-    Ok(directory.queues()?.filter_map(move |queue| queue.inspect_err(named).ok()))
+    Ok(directory.queues(signal)?.filter_map(move |queue| queue.inspect_err(named).ok()))
+}
+
+/// The queues of signals that this version does not know, unless another one was chosen. Each is named.
+pub(super) fn unknown(directory: &Directory, signal: Option<Signal>) -> Result<Vec<UnknownQueue>, SpoolError> {
+    if signal.is_some() {
+        return Ok(Vec::new());
+    }
+    let queues = directory.unknown_queues()?;
+    for queue in &queues {
+        let (id, signal) = (queue.id(), &queue.signal);
+        screen::note(&format!("queue {id}: this version does not know its signal, {signal}: it is left alone"));
+    }
+    Ok(queues)
 }

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::outcome::{End, Outcome};
 use super::screen::{self, Table, count};
-use super::spool_arg::Spool;
+use super::spool_arg::{OfSignal, Spool};
+use super::survey;
 use crate::error::error_chain;
 use crate::spool::inspect::SegmentFiles;
 
@@ -21,6 +22,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
+    #[command(flatten)]
+    of: OfSignal,
 }
 
 /// The findings, by segment.
@@ -45,11 +48,14 @@ impl Report {
         }
         let (queue, number) = (files.queue(), files.number());
         let table = self.table.get_or_insert_with(|| {
-            Table::new(&["QUEUE", ">SEGMENT", "STATE", ">FRAMES", ">ENTRIES", ">RECORDS", ">MISSING", "RESULT"])
+            Table::new(&[
+                "QUEUE", "SIGNAL", ">SEGMENT", "STATE", ">FRAMES", ">ENTRIES", ">RECORDS", ">MISSING", "RESULT",
+            ])
         });
         let result = if found.damage.is_empty() { "intact" } else { "damaged" };
         table.row([
             queue.clone(),
+            files.signal().to_string(),
             number.to_string(),
             if found.sealed { "sealed" } else { "open" }.to_owned(),
             count(found.frames),
@@ -60,6 +66,7 @@ impl Report {
         ]);
         self.segments.push(json!({
             "queue": queue,
+            "signal": files.signal().name(),
             "segment": number,
             "sealed": found.sealed,
             "frames": found.frames,
@@ -79,7 +86,8 @@ impl Report {
 pub(super) fn run(args: &Args) -> Outcome {
     let (directory, mut screen) = args.spool.open()?;
     let mut report = Report::default();
-    for queue in directory.queues()? {
+    survey::unknown(&directory, args.of.signal)?;
+    for queue in directory.queues(args.of.signal)? {
         let queue = match queue {
             Ok(queue) => queue,
             Err(error) => {
@@ -102,7 +110,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let rejected = directory.rejected().read()?;
     report.damage.extend(rejected.damaged.iter().map(ToString::to_string));
-    let quarantined = directory.quarantined()?.len();
+    let quarantined = directory.quarantined(args.of.signal)?.len();
     if screen.json {
         screen.document(&json!({
             "segments": report.segments,

@@ -65,7 +65,7 @@ impl<E> ResolvedConfig<E> {
         let headers = headers(outside.headers.as_ref(), code.headers)?;
         let mut settings = code.settings.or(outside);
         let endpoint = endpoint(settings.endpoint.take(), F::SIGNAL, &framing)?;
-        let mut spool = spool_config(&settings, &framing)?;
+        let mut spool = spool_config(&settings, F::SIGNAL, &framing)?;
         spool.endpoint = public_url(&endpoint.value);
         let method = settings.method.as_ref().map(|method| check_method(method, &framing, spool.coding)).transpose()?;
         let pace = pace(&settings, F::MAX_IN_FLIGHT, F::STRICT_ORDER)?;
@@ -178,7 +178,7 @@ fn identity(settings: &Settings) -> Result<Option<Sourced<Pem>>, ExporterBuildEr
     }
 }
 
-fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, ExporterBuildError> {
+fn spool_config(settings: &Settings, signal: Signal, framing: &Framing) -> Result<SpoolConfig, ExporterBuildError> {
     let Some(dir) = &settings.spool_dir else {
         let hint = "give the directory that keeps records until they are delivered, such as /var/lib/NAME/spool, \
                     or set OTEL_EXPORTER_SPOOL_DIR, or in a file `spool_dir`";
@@ -226,6 +226,7 @@ fn spool_config(settings: &Settings, framing: &Framing) -> Result<SpoolConfig, E
     };
     Ok(SpoolConfig {
         dir: dir.value.clone(),
+        signal,
         durability: durability.value,
         coding: coding(settings)?,
         segment_bytes: segment_bytes.value,

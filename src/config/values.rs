@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use crate::error::{BoxError, ExporterBuildError};
 
@@ -36,8 +36,8 @@ pub(crate) fn invalid(
     ExporterBuildError::Invalid { setting: setting.to_owned(), reason: reason.into(), source: source.map(Into::into) }
 }
 
-/// A signal of OpenTelemetry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The signal that a queue carries. Only an exporter of the same signal delivers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Signal {
     Logs,
     Traces,
@@ -45,8 +45,11 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
-    /// The name in paths and in the names of queues.
-    pub(crate) fn name(self) -> &'static str {
+    /// All signals.
+    pub(crate) const ALL: [Self; 3] = [Self::Logs, Self::Traces, Self::Metrics];
+
+    /// The name, also on disk.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Logs => "logs",
             Self::Traces => "traces",
@@ -61,6 +64,17 @@ impl Signal {
             Self::Traces => "v1/traces",
             Self::Metrics => "v1/metrics",
         }
+    }
+
+    /// The signal of a name, if this version knows it.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|signal| signal.name() == name)
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -277,7 +277,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::config::values::{BatchLimits, Durability, SpoolLimits, Timeouts};
+    use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits, Timeouts};
     use crate::delivery::task::Task;
     use crate::encode::blocks::Block;
     use crate::encode::framing::Framing;
@@ -348,6 +348,7 @@ mod tests {
     fn setup_with(dir: &Path, coding: Coding, responses: impl IntoIterator<Item = Response>) -> Setup {
         let config = SpoolConfig {
             dir: dir.to_owned(),
+            signal: Signal::Logs,
             durability: Durability::Process,
             coding,
             segment_bytes: 1 << 20,

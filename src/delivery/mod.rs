@@ -1,4 +1,4 @@
-//! [`Pipeline`]: a spool and the thread that delivers from it, without an encoder.
+//! [`Pipeline`]: a spool and the delivery from it, without an encoder.
 //!
 //! A pipeline takes blocks of encoded records and decides what is sent when. It knows no status code and no header: the
 //! transport judges, delivery acts on the verdict. An exporter is a pipeline and an encoder; `otel-spool drain` is a pipeline
@@ -22,13 +22,15 @@ mod task;
 mod tries;
 pub(crate) mod worker;
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use crate::config::values::Pace;
 use crate::delivery::attempt::Sender;
 use crate::delivery::schedule::Schedule;
-use crate::delivery::worker::{Control, Job, Worker};
+use crate::delivery::worker::{Control, Worker};
 use crate::error::ExporterBuildError;
 use crate::observe::event::{Events, OnEvent};
 #[cfg(feature = "self-metrics")]
@@ -52,7 +54,7 @@ pub(crate) struct PipelineConfig {
     pub(crate) meter: Option<opentelemetry::metrics::Meter>,
 }
 
-/// A spool and the thread that delivers from it.
+/// A spool and the delivery from it.
 pub(crate) struct Pipeline {
     worker: Worker,
     control: Arc<Control>,
@@ -61,7 +63,8 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Opens the spool and the transport and starts to deliver.
+    /// Opens the spool and the transport and starts to deliver. The calling thread opens them: what waits for the disk delays
+    /// no other pipeline.
     ///
     /// # Errors
     ///
@@ -78,24 +81,26 @@ impl Pipeline {
             events: events.clone(),
             losses: counters.losses.clone(),
         };
-        let (of_control, of_counters, of_events) = (control.clone(), counters.clone(), events.clone());
-        let worker = Worker::start(move || {
+        let start = || {
             let transport = crate::transport::open(config.transport)?;
             let spool = Arc::new(Spool::open(&config.spool, &hooks)?);
             #[cfg(feature = "self-metrics")]
             if let Some(meter) = config.meter {
                 let Peer { address, port, method } = transport.peer();
                 let observed: Weak<Spool> = Arc::downgrade(&spool);
-                metrics::install(&meter, Endpoint { address, port, method }, observed, &of_counters);
+                metrics::install(&meter, Endpoint { address, port, method }, observed, &counters);
             }
-            let sender = Sender { transport, counters: of_counters, timeouts: config.pace.timeouts };
-            let schedule = Schedule::new(spool.clone(), sender, of_control, of_events, config.pace);
-            Ok(Job { spool, run: schedule.run() })
-        })?;
+            let sender = Sender { transport, counters: counters.clone(), timeouts: config.pace.timeouts };
+            let schedule = Schedule::new(spool.clone(), sender, control.clone(), events.clone(), config.pace);
+            Worker::start(spool, schedule.run())
+        };
+        // A panic of the engine is none of the host's.
+        let panicked = |_| Err(ExporterBuildError::Thread(io::Error::other("a panic while it was starting")));
+        let worker = catch_unwind(AssertUnwindSafe(start)).unwrap_or_else(panicked)?;
         Ok(Self { worker, control, counters, events })
     }
 
-    /// The spool, which the thread that delivers owns.
+    /// The spool, which the delivery owns.
     pub(crate) fn spool(&self) -> &Weak<Spool> {
         &self.worker.spool
     }

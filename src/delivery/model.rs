@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::attempt::Sender;
 use super::schedule::Schedule;
 use super::worker::Control;
-use crate::config::values::{BatchLimits, Durability, Pace, RetryPolicy, SpoolLimits, Timeouts};
+use crate::config::values::{BatchLimits, Durability, Pace, RetryPolicy, Signal, SpoolLimits, Timeouts};
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::observe::stats::{Counters, Outcome};
@@ -378,6 +378,7 @@ impl Transport for Link {
 fn open(dir: &Path, coding: Coding) -> Arc<Spool> {
     let config = SpoolConfig {
         dir: dir.to_owned(),
+        signal: Signal::Logs,
         durability: Durability::Process,
         coding,
         segment_bytes: 1 << 20,

@@ -1,16 +1,22 @@
 //! The thread that delivers: its runtime, how it is woken and how it ends.
+//!
+//! All spools of a process in one directory have one thread together, on which each delivery is a task. The task owns the
+//! spool and a share of the thread: the last one that ends also ends the thread, and the next one starts another.
 
+use std::convert::Infallible;
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use opentelemetry::Context;
-use tokio::sync::Notify;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::error::ExporterBuildError;
 use crate::process;
-use crate::spool::Spool;
+use crate::spool::{Place, Spool};
 
 /// The wishes of other threads.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +31,7 @@ pub(crate) struct Orders {
     pub(crate) stop_at: Option<Instant>,
 }
 
-/// The way in which other threads steer the one that delivers.
+/// The way in which other threads steer a delivery.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     orders: Mutex<Orders>,
@@ -51,7 +57,7 @@ impl Control {
         self.changed.notified().await;
     }
 
-    /// Wakes the thread: there may be something to deliver.
+    /// Wakes the delivery: there may be something to deliver.
     pub(crate) fn wake(&self) {
         self.changed.notify_one();
     }
@@ -94,73 +100,195 @@ impl Drop for Hurry<'_> {
     }
 }
 
-/// A delivery that is ready to run, and the spool that it delivers from.
-pub(crate) struct Job<F> {
-    pub(crate) spool: Arc<Spool>,
-    pub(crate) run: F,
-}
-
-/// The other threads' end of the thread.
+/// The other threads' end of a delivery.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    /// The thread owns the spool, so that a shutdown gives up its directory whoever still knows of it.
+    /// The delivery owns the spool, so that a shutdown gives up its directory whoever still knows of it.
     pub(crate) spool: Weak<Spool>,
-    /// Closed when the thread has ended and released the spool.
+    /// Closed when the delivery has ended and released the spool.
     ended: Mutex<Receiver<()>>,
 }
 
 impl Worker {
-    /// Starts the thread. It builds the job itself: an HTTP client belongs to the runtime that it is used on, and neither
-    /// may be dropped inside another one.
-    pub(crate) fn start<F: Future<Output = ()>>(
-        build: impl FnOnce() -> Result<Job<F>, ExporterBuildError> + Send + 'static,
+    /// Has a delivery run on the thread of the spool's directory, and closes the spool when that ends.
+    pub(crate) fn start(
+        spool: Arc<Spool>,
+        run: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, ExporterBuildError> {
-        let (outcome, started) = sync_channel(1);
+        let thread = Thread::of(spool.place()).map_err(ExporterBuildError::Thread)?;
         let (end, ended) = sync_channel(0);
-        process::spawn("deliver", move || deliver(build, &outcome, end)).map_err(ExporterBuildError::Thread)?;
-        match started.recv() {
-            Ok(result) => result.map(|spool| Self { spool, ended: Mutex::new(ended) }),
-            Err(_) => Err(ExporterBuildError::Thread(std::io::Error::other("it ended while it was starting"))),
-        }
+        let worker = Self { spool: Arc::downgrade(&spool), ended: Mutex::new(ended) };
+        let runtime = thread.runtime.clone();
+        runtime.spawn(async move {
+            // In a task of its own: a panic in it is to end with a spool that is closed in order.
+            let _ = tokio::spawn(run).await;
+            close(spool, (thread, end));
+        });
+        Ok(worker)
     }
 
-    /// Waits until the thread has ended; false if the time was up first.
+    /// Waits until the delivery has ended; false if the time was up first.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout)
     }
 }
 
-fn deliver<F: Future<Output = ()>>(
-    build: impl FnOnce() -> Result<Job<F>, ExporterBuildError>,
-    outcome: &SyncSender<Result<Weak<Spool>, ExporterBuildError>>,
-    end: SyncSender<()>,
-) {
+/// Closes a spool and then drops `kept`, on a thread of its own: that waits for the disk, and the other deliveries do not.
+fn close(spool: Arc<Spool>, kept: impl Send + 'static) {
+    // Where no thread can be had, that drops both here, which closes the spool as well.
+    let _ = process::spawn("close", move || {
+        spool.close();
+        drop(spool);
+        drop(kept);
+    });
+}
+
+/// A thread that delivers: for all spools of the process in one directory. It ends when nobody has this any more.
+#[derive(Debug)]
+struct Thread {
+    runtime: Handle,
+    _end: oneshot::Sender<Infallible>,
+}
+
+/// The threads of this process that deliver, by the directory.
+static THREADS: Mutex<Vec<(Place, Weak<Thread>)>> = Mutex::new(Vec::new());
+
+impl Thread {
+    /// The thread of a directory. It is started if there is none.
+    fn of(place: &Place) -> io::Result<Arc<Self>> {
+        let mut all = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has nobody left is ending: it takes nothing more.
+        all.retain(|(_, thread)| thread.strong_count() > 0);
+        let known = all.iter().find(|(of, _)| of == place).and_then(|(_, thread)| thread.upgrade());
+        if let Some(thread) = known {
+            return Ok(thread);
+        }
+        let thread = Arc::new(Self::start()?);
+        all.push((place.clone(), Arc::downgrade(&thread)));
+        Ok(thread)
+    }
+
+    fn start() -> io::Result<Self> {
+        let (outcome, started) = sync_channel(1);
+        let (end, ended) = oneshot::channel();
+        process::spawn("deliver", move || run(&outcome, ended))?;
+        let runtime = started.recv().unwrap_or_else(|_| Err(io::Error::other("it ended while it was starting")))?;
+        Ok(Self { runtime, _end: end })
+    }
+}
+
+/// Runs what is spawned until the end.
+fn run(outcome: &SyncSender<io::Result<Handle>>, ended: oneshot::Receiver<Infallible>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // The threads that resolve names log as well.
         .on_thread_start(|| std::mem::forget(Context::enter_telemetry_suppressed_scope()))
         .thread_name("otel-spool-resolve")
-        .build()
-        .map_err(ExporterBuildError::Thread);
-    let (runtime, job) = match runtime.and_then(|runtime| {
-        let entered = runtime.enter();
-        let job = build()?;
-        drop(entered);
-        Ok((runtime, job))
-    }) {
-        Ok(ready) => ready,
-        Err(error) => {
-            let _ = outcome.send(Err(error));
-            return;
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let _ = outcome.send(Ok(runtime.handle().clone()));
+            let _ = runtime.block_on(ended);
+            // A name that is being resolved cannot be waited for.
+            runtime.shutdown_background();
         }
-    };
-    let Job { spool, run } = job;
-    let _ = outcome.send(Ok(Arc::downgrade(&spool)));
-    runtime.block_on(run);
-    // A name that is being resolved cannot be waited for.
-    runtime.shutdown_background();
-    spool.close();
-    drop(spool);
-    drop(end);
+        Err(error) => drop(outcome.send(Err(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits};
+    use crate::spool::{Coding, SpoolConfig};
+
+    fn open(dir: &std::path::Path) -> Arc<Spool> {
+        let config = SpoolConfig {
+            dir: dir.to_owned(),
+            signal: Signal::Logs,
+            durability: Durability::Process,
+            coding: Coding::Identity,
+            segment_bytes: 1 << 20,
+            batch: BatchLimits::default(),
+            limits: SpoolLimits::default(),
+            endpoint: None,
+        };
+        Arc::new(Spool::open_silent(&config).unwrap())
+    }
+
+    /// Whether a directory has a thread.
+    fn has_thread(place: &Place) -> bool {
+        THREADS.lock().unwrap().iter().any(|(of, thread)| of == place && thread.strong_count() > 0)
+    }
+
+    /// A delivery that runs until its sender is dropped, and then panics or not.
+    fn start(spool: Arc<Spool>, panics: bool) -> (Worker, oneshot::Sender<()>) {
+        let (end, ends) = oneshot::channel();
+        let run = async move {
+            let _ = ends.await;
+            assert!(!panics, "a panic that is asked for");
+        };
+        (Worker::start(spool, run).unwrap(), end)
+    }
+
+    #[test]
+    fn deliveries_in_one_directory_have_one_thread_which_the_last_of_them_ends() {
+        let (dir, other_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (spool, elsewhere) = (open(dir.path()), open(other_dir.path()));
+        let place = spool.place().clone();
+        let own = Thread::of(&place).unwrap();
+        let (one, end_one) = start(spool, false);
+        let (two, end_two) = start(open(dir.path()), false);
+        assert!(Arc::ptr_eq(&own, &Thread::of(&place).unwrap()));
+        assert!(!Arc::ptr_eq(&own, &Thread::of(elsewhere.place()).unwrap()));
+        drop(own);
+        drop(end_one);
+        assert!(one.wait(Duration::MAX));
+        assert!(one.spool.upgrade().is_none() && two.spool.upgrade().is_some());
+        assert!(has_thread(&place));
+        drop(end_two);
+        assert!(two.wait(Duration::MAX));
+        assert!(!has_thread(&place));
+    }
+
+    #[test]
+    fn a_delivery_that_panics_ends_alone_and_its_spool_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (panics, end_panics) = start(open(dir.path()), true);
+        let (other, end_other) = start(open(dir.path()), false);
+        drop(end_panics);
+        assert!(panics.wait(Duration::MAX));
+        assert!(panics.spool.upgrade().is_none());
+        assert!(!other.wait(Duration::ZERO));
+        drop(end_other);
+        assert!(other.wait(Duration::MAX));
+    }
+
+    #[test]
+    fn threads_are_started_and_ended_by_many_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = open(dir.path());
+        let place = spool.place();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        let shared = Thread::of(place).unwrap();
+                        let (sender, done) = mpsc::channel();
+                        let runtime = shared.runtime.clone();
+                        runtime.spawn(async move {
+                            tokio::task::yield_now().await;
+                            let _ = sender.send(());
+                            drop(shared);
+                        });
+                        done.recv().unwrap();
+                    }
+                });
+            }
+        });
+    }
 }

@@ -187,7 +187,7 @@ impl<S> ExporterBuilder<S> {
     ///
     /// It receives the batch and the headers so far, and may set, replace and remove any of them. Headers are never stored,
     /// so a secret is as fresh as the attempt. If the function fails or panics, the batch is retried as after a 503. It runs
-    /// on the delivery thread and must not block; [`with_async_header_hook`](Self::with_async_header_hook) may wait. The
+    /// on the delivery thread, which all exporters of the process on the same directory share, and must not block; [`with_async_header_hook`](Self::with_async_header_hook) may wait. The
     /// later call of the two wins.
     ///
     /// # Examples

@@ -73,7 +73,8 @@ impl SpoolHandle {
         }
     }
 
-    /// The records that the endpoint rejected for good, the oldest first, each with the endpoint's response.
+    /// The records of the exporter's signal that the endpoint rejected for good, the oldest first, each with the endpoint's
+    /// response.
     ///
     /// The records are in the directory `rejected` of the spool, one JSON file each, or one for a batch that was rejected as a
     /// whole; a file may be deleted once its record is dealt with. This method reads all of them into memory: at most
@@ -85,7 +86,9 @@ impl SpoolHandle {
     /// [`SpoolError::Closed`] after the shutdown, [`SpoolError::Io`] if the directory cannot be read.
     pub fn rejected(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
         let spool = self.remote.spool().ok_or(SpoolError::Closed)?;
-        spool.rejected().records()
+        let mut records = spool.rejected().records()?;
+        records.retain(|record| record.signal == spool.signal().name());
+        Ok(records)
     }
 
     /// Notes how many exports and records have failed so far, to [`confirm`](Checkpoint::confirm) later that all records that

@@ -66,7 +66,7 @@ impl Spool {
         self.adoption_failing.load(Ordering::Relaxed)
     }
 
-    /// Takes over a queue whose owner is gone, one after the other: what is in it is delivered as well.
+    /// Takes over a queue of the same signal whose owner is gone, one after the other: what is in it is delivered as well.
     pub(crate) fn adopt(&self) {
         // Whoever deletes the file that says whose a queue is does not end that.
         for queue in self.queues() {
@@ -89,11 +89,13 @@ impl Spool {
         }
         let (config, hooks) = (&self.queue.config, &self.queue.hooks);
         let after = Some(self.adopted_last.load(Ordering::Relaxed));
-        match QueueDir::adopt(&config.dir, after, |dir| Self::open_queue(dir, config.clone(), hooks.clone())) {
+        match QueueDir::adopt(&config.dir, config.signal, after, |dir| {
+            Self::open_queue(dir, config.clone(), hooks.clone())
+        }) {
             Ok(opened) => {
                 self.nothing_to_adopt.store(opened.is_none(), Ordering::Relaxed);
                 if let Some(opened) = opened {
-                    self.adopted_last.store(opened.queue.dir.id, Ordering::Relaxed);
+                    self.adopted_last.store(opened.queue.dir.name.id, Ordering::Relaxed);
                     self.queue.writer.lock().elder = Arc::downgrade(&opened.queue);
                     let mut attached = self.attached.lock();
                     attached.adopted_at = Instant::now();

@@ -3,7 +3,7 @@
 //! ```text
 //! spool/
 //!   format                      "opentelemetry-spool 5"
-//!   5b8d3f0e61c2a794.logs/      a queue: one exporter's, whoever holds its locks; deleted when it is empty
+//!   5b8d3f0e61c2a794.logs/      a queue of a signal: one exporter's, whoever holds its locks; deleted when it is empty
 //!     lock
 //!     endpoint                  the URL that it was last sent to, without a password: for who drains it when its owner is gone
 //!     ballast                   nothing: given back on a full disk
@@ -17,8 +17,8 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use super::bytes::index;
 use super::fault::is_damage;
@@ -28,6 +28,7 @@ use super::files::{
 };
 use super::lock::{Lock, Rank};
 use super::position::{SegmentId, parse_hex};
+use crate::config::values::Signal;
 use crate::error::SpoolError;
 use crate::process::unique_number;
 
@@ -35,8 +36,6 @@ use crate::process::unique_number;
 const FORMAT: u32 = 5;
 const FORMAT_NAME: &str = "opentelemetry-spool";
 
-/// The end of a queue's name: the signal that it carries.
-const QUEUE_SUFFIX: &str = ".logs";
 const SEGMENT_SUFFIX: &str = ".segment";
 const LOCK: &str = "lock";
 const ENDPOINT: &str = "endpoint";
@@ -58,6 +57,28 @@ pub(super) fn prepare(root: &Path) -> Result<(), SpoolError> {
     check_format(root)
 }
 
+/// The identity of a spool's directory in a process: the same under whatever path it is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] PathBuf);
+
+impl Place {
+    /// That of a directory that is there.
+    pub(super) fn of(root: &Path) -> Result<Self, SpoolError> {
+        #[cfg(unix)]
+        let place = fs::metadata(root).map(|meta| identity(&meta));
+        #[cfg(not(unix))]
+        let place = fs::canonicalize(root);
+        place.map(Self).map_err(|error| io_error("find", root, error))
+    }
+}
+
+/// The device and the number of a file: no other has both.
+#[cfg(unix)]
+fn identity(meta: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt as _;
+    (meta.dev(), meta.ino())
+}
+
 /// A queue's directory, owned through its locks for as long as this lives.
 ///
 /// There are two: on the directory itself, which vanishes only with the queue, and on the file `lock` in it, for systems that
@@ -65,7 +86,7 @@ pub(super) fn prepare(root: &Path) -> Result<(), SpoolError> {
 #[derive(Debug)]
 pub(super) struct QueueDir {
     pub(super) path: PathBuf,
-    pub(super) id: u64,
+    pub(super) name: QueueName,
     /// `None` where the system locks no directory.
     dir_lock: Option<File>,
     /// `None` for a reader where there is none and none can be made.
@@ -112,14 +133,13 @@ impl Access {
 }
 
 impl QueueDir {
-    /// Makes a new queue.
-    pub(super) fn create(root: &Path) -> Result<Self, SpoolError> {
+    /// Makes a new queue of a signal.
+    pub(super) fn create(root: &Path, signal: Signal) -> Result<Self, SpoolError> {
         loop {
             // Another process can lock the new directory first; then it is that process's.
-            let id = unique_number();
-            let path = queue_path(root, id);
-            create_in(&path)?;
-            if let Some(queue) = Self::try_lock(root, id, Access::Exclusive)? {
+            let name = QueueName { id: unique_number(), signal };
+            create_in(&name.path(root))?;
+            if let Some(queue) = Self::try_lock(root, name, Access::Exclusive)? {
                 // A lock file that a power cut takes is nobody's.
                 sync_dir(root)?;
                 return Ok(queue);
@@ -127,19 +147,21 @@ impl QueueDir {
         }
     }
 
-    /// Takes a queue that nobody owns and that has anything in it, and opens it, if there is one: the first behind `after`,
-    /// or else the first of all. Never waits for another owner. One that fails does not keep others from being taken.
+    /// Takes a queue of a signal that nobody owns and that has anything in it, and opens it, if there is one: the first behind
+    /// `after`, or else the first of all. Never waits for another owner. One that fails does not keep others from being taken.
     pub(super) fn adopt<T>(
         root: &Path,
+        signal: Signal,
         after: Option<u64>,
         open: impl Fn(Self) -> Result<T, SpoolError>,
     ) -> Result<Option<T>, SpoolError> {
         let mut failed = None;
-        let mut ids = list_queues(root)?;
-        let behind = ids.partition_point(|id| after.is_some_and(|after| *id <= after));
-        ids.rotate_left(behind);
-        for id in ids {
-            let opened = Self::take(root, id).and_then(|queue| queue.map(&open).transpose());
+        let mut names = list_queues(root)?;
+        names.retain(|name| name.signal == signal);
+        let behind = names.partition_point(|name| after.is_some_and(|after| name.id <= after));
+        names.rotate_left(behind);
+        for name in names {
+            let opened = Self::take(root, name).and_then(|queue| queue.map(&open).transpose());
             match opened {
                 Ok(None) => {}
                 Ok(opened) => return Ok(opened),
@@ -150,8 +172,8 @@ impl QueueDir {
     }
 
     /// `None` if it is someone else's or empty.
-    fn take(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
-        let Some(queue) = Self::try_lock(root, id, Access::Exclusive)? else { return Ok(None) };
+    fn take(root: &Path, name: QueueName) -> Result<Option<Self>, SpoolError> {
+        let Some(queue) = Self::try_lock(root, name, Access::Exclusive)? else { return Ok(None) };
         if !queue.is_empty()? {
             return Ok(Some(queue));
         }
@@ -162,8 +184,8 @@ impl QueueDir {
 
     /// Locks a queue for who only reads, together with others who do; `None` if it is someone else's or was removed meanwhile.
     #[cfg(feature = "cli")]
-    pub(super) fn try_lock_shared(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
-        Self::try_lock(root, id, Access::Shared)
+    pub(super) fn try_lock_shared(root: &Path, name: QueueName) -> Result<Option<Self>, SpoolError> {
+        Self::try_lock(root, name, Access::Shared)
     }
 
     /// Makes a shared lock one's own; false if others have it as well.
@@ -192,8 +214,8 @@ impl QueueDir {
     }
 
     /// Locks a queue's directory; `None` if it is someone else's or was removed meanwhile.
-    fn try_lock(root: &Path, id: u64, access: Access) -> Result<Option<Self>, SpoolError> {
-        let path = queue_path(root, id);
+    fn try_lock(root: &Path, name: QueueName, access: Access) -> Result<Option<Self>, SpoolError> {
+        let path = name.path(root);
         let dir_lock = match lock_dir(&path, access) {
             Ok(DirLock::Locked(lock)) => Some(lock),
             Ok(DirLock::Unsupported) => None,
@@ -214,7 +236,7 @@ impl QueueDir {
         }
         // Its owner may have removed it before giving up the locks.
         let is_there = lock.is_none() || lock_path.exists();
-        Ok(is_there.then(|| Self { path, id, dir_lock, lock: Lock::new(Rank::QueueLock, lock) }))
+        Ok(is_there.then(|| Self { path, name, dir_lock, lock: Lock::new(Rank::QueueLock, lock) }))
     }
 
     /// Makes the file `lock` again if somebody has deleted it. The lock on the directory has kept the queue meanwhile.
@@ -265,10 +287,9 @@ impl QueueDir {
     pub(super) fn check_in_place(&self) -> Result<(), SpoolError> {
         #[cfg(unix)]
         if let Some(locked) = &self.dir_lock {
-            use std::os::unix::fs::MetadataExt as _;
-            let place = |meta: fs::Metadata| (meta.dev(), meta.ino());
-            let here = fs::metadata(&self.path).map(place);
-            let is_same = here.as_ref().is_ok_and(|here| locked.metadata().map(place).is_ok_and(|own| own == *here));
+            let identity = |meta: fs::Metadata| identity(&meta);
+            let here = fs::metadata(&self.path).map(identity);
+            let is_same = here.as_ref().is_ok_and(|here| locked.metadata().map(identity).is_ok_and(|own| own == *here));
             if !is_same {
                 let reason = "another directory, or none, is in its place";
                 return Err(io_error("find", &self.path, io::Error::new(io::ErrorKind::NotFound, reason)));
@@ -362,7 +383,7 @@ impl QueueDir {
     pub(super) fn quarantine(&self, id: SegmentId, max_bytes: u64) -> Result<(), SpoolError> {
         let quarantine = self.root().join(QUARANTINE);
         ensure_in(&quarantine)?;
-        let (from, to) = (self.segment(id), quarantine.join(format!("{:016x}.{id}", self.id)));
+        let (from, to) = (self.segment(id), quarantine.join(format!("{}.{id}", self.name)));
         // A copy of the spool may have brought it here before.
         let _ = remove_dir(&to);
         match rename(&from, &to) {
@@ -376,11 +397,12 @@ impl QueueDir {
         Ok(())
     }
 
-    /// The segments in quarantine, of whatever queue.
+    /// The segments in quarantine, of whatever queue of the same signal.
     pub(super) fn quarantined(&self) -> Vec<(PathBuf, SegmentId)> {
         let found = fs::read_dir(self.root().join(QUARANTINE)).into_iter().flatten().flatten();
-        let id = |name: &str| SegmentId::parse(name.split_once('.')?.1);
-        found.filter_map(|found| Some((found.path(), id(&found.file_name().to_string_lossy())?))).collect()
+        let named =
+            found.filter_map(|found| Some((found.path(), parse_quarantined(&found.file_name().to_string_lossy())?)));
+        named.filter(|(_, (queue, _))| queue.signal == self.name.signal).map(|(path, (_, id))| (path, id)).collect()
     }
 
     /// Makes a segment in quarantine one of this queue's: its id is like no other, wherever it was.
@@ -486,21 +508,55 @@ fn allocated(meta: &fs::Metadata) -> u64 {
     meta.len()
 }
 
-/// The ids of the queues that are there, ascending.
-fn list_queues(root: &Path) -> Result<Vec<u64>, SpoolError> {
-    let names = list(root)?.into_iter().map(|found| found.file_name());
-    let mut ids: Vec<_> = names.filter_map(|name| parse_queue(&name.to_string_lossy())).collect();
-    ids.sort_unstable();
-    Ok(ids)
+/// The name of a queue: what its directory is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct QueueName {
+    pub(super) id: u64,
+    pub(super) signal: Signal,
 }
 
-/// The id that the name of a queue's directory spells.
-pub(super) fn parse_queue(name: &str) -> Option<u64> {
-    parse_hex(name.strip_suffix(QUEUE_SUFFIX)?)
+impl QueueName {
+    /// The name that a directory has. One of a signal that this version does not know is left alone.
+    fn parse(name: &str) -> Option<Self> {
+        let (id, signal) = name.split_once('.')?;
+        Some(Self { id: parse_hex(id)?, signal: Signal::parse(signal)? })
+    }
+
+    pub(super) fn path(self, root: &Path) -> PathBuf {
+        root.join(self.to_string())
+    }
 }
 
-pub(super) fn queue_path(root: &Path, id: u64) -> PathBuf {
-    root.join(format!("{id:016x}{QUEUE_SUFFIX}"))
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}.{}", self.id, self.signal)
+    }
+}
+
+/// The queues that are there, by their ids.
+pub(super) fn list_queues(root: &Path) -> Result<Vec<QueueName>, SpoolError> {
+    let found = list(root)?.into_iter().map(|found| found.file_name());
+    let mut names: Vec<_> = found.filter_map(|name| QueueName::parse(&name.to_string_lossy())).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The id and the signal in the name of a queue whose signal this version does not know.
+#[cfg(feature = "cli")]
+pub(super) fn parse_unknown_queue(name: &str) -> Option<(u64, &str)> {
+    let (id, signal) = name.split_once('.')?;
+    let is_word = !signal.is_empty() && signal.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    Some((parse_hex(id)?, signal)).filter(|_| is_word && Signal::parse(signal).is_none())
+}
+
+/// The queue and the segment that a name in the quarantine spells. One without a signal is of logs.
+pub(super) fn parse_quarantined(name: &str) -> Option<(QueueName, SegmentId)> {
+    let (id, rest) = name.split_once('.')?;
+    let (signal, segment) = match rest.split_once('.') {
+        Some((signal, segment)) => (Signal::parse(signal)?, segment),
+        None => (Signal::Logs, rest),
+    };
+    Some((QueueName { id: parse_hex(id)?, signal }, SegmentId::parse(segment)?))
 }
 
 /// The id that the name of a segment's directory spells.

@@ -14,7 +14,7 @@ use super::open::Spool;
 use super::position::SegmentId;
 use super::queue::{SpoolConfig, SpoolHooks, Wake};
 use super::reader::Next;
-use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits};
 use crate::encode::blocks::{Block, Encoded, Envelope, Run};
 use crate::encode::framing::{Framing, Nesting};
 use crate::observe::loss::LossReason;
@@ -149,6 +149,7 @@ impl LineSpool {
     pub fn open(dir: &Path, max_records: u64, max_bytes: u64) -> Self {
         let config = SpoolConfig {
             dir: dir.to_owned(),
+            signal: Signal::Logs,
             durability: Durability::Process,
             coding: Coding::Lz4,
             segment_bytes: 10_000,

@@ -1,19 +1,23 @@
 //! The housekeeper: a thread that works ahead of time and afterwards, so that neither an append nor the delivery waits for
 //! that. It makes, seals, recovers and deletes segments.
+//!
+//! One thread does so for all queues of the process in one directory: it is hired with the first of them and ends with the
+//! last. It does a job of each queue by turns, and what waits for its time waits by itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::active::NextSegment;
-use super::files::io_error;
+use super::dir::Place;
 use super::jobs::Job;
-use super::lock::is_out_of_order;
+use super::lock::{Lock, Rank, is_out_of_order};
 use super::position::SegmentId;
-use super::queue::{Queue, report};
+use super::queue::{Ask, Queue, report};
 use super::read_cache::Phase;
 use super::seal::Seal;
 use super::segment::Segment;
@@ -29,39 +33,99 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// For so long acknowledgements gather before they are written together: what a kill has sent again.
 const SETTLE_AFTER: Duration = Duration::from_millis(10);
 
-/// Starts the thread. It ends with [`Job::Finish`].
-pub(super) fn start(queue: Arc<Queue>, jobs: Receiver<Job>) -> Result<JoinHandle<()>, SpoolError> {
-    let path = queue.dir.path.clone();
-    crate::process::spawn("housekeeper", move || run(&queue, &jobs))
-        .map_err(|error| io_error("start a thread for", &path, error))
+/// The housekeepers of this process. One is let go by itself, under this lock, so that none is hired meanwhile.
+static HOUSEKEEPERS: Lock<Vec<Hired>> = Lock::new(Rank::Housekeepers, Vec::new());
+
+/// A housekeeper as the others know it.
+struct Hired {
+    place: Place,
+    messages: Sender<Message>,
+    /// The number of queues that it looks after.
+    queues: usize,
 }
 
-fn run(queue: &Queue, jobs: &Receiver<Job>) {
-    let mut later = Later::default();
-    loop {
-        // First what is due: jobs that come one after the other must not keep it waiting.
-        let next = match (later.take_due(), later.wait()) {
-            (Some(due), _) => Ok(due),
-            (None, None) => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            (None, Some(left)) => jobs.recv_timeout(left),
-        };
-        let job = match next {
-            Ok(Job::Finish) | Err(RecvTimeoutError::Disconnected) => return,
-            Ok(Job::SettleSoon) => {
-                later.settle_at = later.settle_at.or_else(|| Instant::now().checked_add(SETTLE_AFTER));
-                continue;
+/// A message to a housekeeper, with the number of the queue that it is about.
+enum Message {
+    /// Look after this queue. The sender is dropped when that ends.
+    Begin(u64, Arc<Queue>, Sender<()>),
+    Job(u64, Job),
+}
+
+/// Finds the housekeeper of a directory, or starts one. What this returns is for one queue.
+pub(super) fn hire(place: &Place) -> io::Result<Desk> {
+    static QUEUES: AtomicU64 = AtomicU64::new(0);
+    let number = QUEUES.fetch_add(1, Ordering::Relaxed);
+    let mut all = HOUSEKEEPERS.lock();
+    if let Some(hired) = all.iter_mut().find(|hired| hired.place == *place) {
+        hired.queues += 1;
+        return Ok(Desk { number, messages: hired.messages.clone() });
+    }
+    let (messages, received) = mpsc::channel();
+    let housekeeper = Housekeeper { place: place.clone(), messages: received, clients: BTreeMap::new(), last: number };
+    crate::process::spawn("housekeeper", move || housekeeper.run())?;
+    all.push(Hired { place: place.clone(), messages: messages.clone(), queues: 1 });
+    Ok(Desk { number, messages })
+}
+
+/// The number of queues that the housekeeper of a directory looks after: none if there is none.
+#[cfg(test)]
+pub(super) fn queues_of(place: &Place) -> usize {
+    HOUSEKEEPERS.lock().iter().find(|hired| hired.place == *place).map_or(0, |hired| hired.queues)
+}
+
+/// The way to a housekeeper that one queue has. [`Job::Finish`] ends it.
+pub(super) struct Desk {
+    number: u64,
+    messages: Sender<Message>,
+}
+
+impl Desk {
+    /// The function by which the queue asks for jobs.
+    pub(super) fn ask(&self) -> Box<Ask> {
+        let (number, messages) = (self.number, self.messages.clone());
+        // A queue is let go after it is closed; nothing is to be done then.
+        Box::new(move |job| drop(messages.send(Message::Job(number, job))))
+    }
+
+    /// Has the queue looked after. What this returns ends when it is let go.
+    pub(super) fn look_after(self, queue: Arc<Queue>) -> Receiver<()> {
+        let (let_go, is_let_go) = mpsc::channel();
+        let _ = self.messages.send(Message::Begin(self.number, queue, let_go));
+        is_let_go
+    }
+}
+
+/// A queue that is looked after.
+struct Client {
+    queue: Arc<Queue>,
+    /// Jobs to be done now.
+    ready: VecDeque<Job>,
+    later: Later,
+    /// The last field: it is dropped after the queue is given up.
+    _let_go: Sender<()>,
+}
+
+impl Client {
+    /// Notes a job, for now or for its time.
+    fn note(&mut self, job: Job) {
+        let (now, later) = (Instant::now(), &mut self.later);
+        match job {
+            Job::SettleSoon => later.settle_at = later.settle_at.or_else(|| now.checked_add(SETTLE_AFTER)),
+            Job::SyncSoon => later.sync_at = later.sync_at.or_else(|| now.checked_add(self.queue.sync_interval())),
+            Job::RetryIn(segment, after) => {
+                later.retries.extend(now.checked_add(after).map(|at| (at, segment, after)));
             }
-            Ok(Job::RetryIn(segment, after)) => {
-                later.retries.extend(Instant::now().checked_add(after).map(|at| (at, segment, after)));
-                continue;
-            }
-            Ok(Job::SyncSoon) => {
-                later.sync_at = later.sync_at.or_else(|| Instant::now().checked_add(queue.sync_interval()));
-                continue;
-            }
-            Ok(job) => job,
-            Err(RecvTimeoutError::Timeout) => continue,
-        };
+            job => self.ready.push_back(job),
+        }
+    }
+
+    /// The next job. First what is due: jobs that come one after the other must not keep it waiting.
+    fn take(&mut self) -> Option<Job> {
+        self.later.take_due().or_else(|| self.ready.pop_front())
+    }
+
+    fn run(&mut self, job: Job) {
+        let queue = &*self.queue;
         // A panic of the engine or of an encoder must not end the thread that everything else waits for.
         let result = catch_unwind(AssertUnwindSafe(|| queue.run_job(&job))).unwrap_or_else(|panic| {
             if is_out_of_order(&*panic) {
@@ -69,7 +133,96 @@ fn run(queue: &Queue, jobs: &Receiver<Job>) {
             }
             Err(SpoolError::Panicked { action: "look after", path: queue.dir.path.clone() })
         });
-        later.done(result, job, &queue.hooks.events);
+        self.later.done(result, job, &queue.hooks.events);
+    }
+}
+
+/// The state of the thread.
+struct Housekeeper {
+    place: Place,
+    messages: Receiver<Message>,
+    /// The queues, by their numbers.
+    clients: BTreeMap<u64, Client>,
+    /// The queue whose job was the last.
+    last: u64,
+}
+
+impl Housekeeper {
+    fn run(mut self) {
+        loop {
+            while let Ok(message) = self.messages.try_recv() {
+                self.note(message);
+            }
+            match self.next_job() {
+                Some((number, Job::Finish)) => {
+                    if self.let_go(number) {
+                        return;
+                    }
+                }
+                Some((number, job)) => {
+                    if let Some(client) = self.clients.get_mut(&number) {
+                        client.run(job);
+                    }
+                }
+                None => {
+                    let wait = self.clients.values().filter_map(|client| client.later.wait()).min();
+                    let message = match wait {
+                        Some(wait) => self.messages.recv_timeout(wait),
+                        None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    };
+                    if let Ok(message) = message {
+                        self.note(message);
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, message: Message) {
+        match message {
+            Message::Begin(number, queue, let_go) => {
+                let client = Client { queue, ready: VecDeque::new(), later: Later::default(), _let_go: let_go };
+                self.clients.insert(number, client);
+            }
+            Message::Job(number, job) => {
+                if let Some(client) = self.clients.get_mut(&number) {
+                    client.note(job);
+                }
+            }
+        }
+    }
+
+    /// A job of the next queue that has one, by turns.
+    fn next_job(&mut self) -> Option<(u64, Job)> {
+        let behind = self.clients.range(self.last + 1..).map(|(number, _)| *number);
+        let turn: Vec<u64> = behind.chain(self.clients.range(..=self.last).map(|(number, _)| *number)).collect();
+        let (number, job) =
+            turn.into_iter().find_map(|number| Some((number, self.clients.get_mut(&number)?.take()?)))?;
+        self.last = number;
+        Some((number, job))
+    }
+
+    /// Lets a queue go; true if it was the last.
+    fn let_go(&mut self, number: u64) -> bool {
+        let mut all = HOUSEKEEPERS.lock();
+        let mut is_last = false;
+        all.retain_mut(|hired| {
+            hired.queues -= usize::from(hired.place == self.place);
+            is_last |= hired.queues == 0;
+            hired.queues > 0
+        });
+        drop(all);
+        self.clients.remove(&number);
+        is_last
+    }
+}
+
+impl Drop for Housekeeper {
+    /// After a panic nobody is to wait for it: another one is hired.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            HOUSEKEEPERS.lock().retain(|hired| hired.place != self.place);
+        }
     }
 }
 

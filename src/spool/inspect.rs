@@ -16,18 +16,20 @@ use super::coding::Coding;
 use super::cursor::{LaneCursor, LaneCursors};
 use super::cursor_file::{self, Flaw};
 use super::dir::{
-    self, QUARANTINE, QueueDir, endpoint_of, has_format, list, parse_queue, parse_segment, queue_path, walk,
+    self, QUARANTINE, QueueDir, QueueName, endpoint_of, has_format, list, list_queues, parse_quarantined,
+    parse_segment, parse_unknown_queue, walk,
 };
 use super::entry::{Entry, system_time};
 use super::files::{self, io_error};
 use super::frame::{self, ReadErrors};
 use super::lane::{self, Purpose};
-use super::position::{LaneId, SegmentId, parse_hex};
+use super::position::{LaneId, SegmentId};
 pub(crate) use super::rejected::Kept;
 use super::rejected::RejectedStore;
 use super::seal::Seal;
 use super::segment::{Collection, EntryMeta, LaneSummary, Segment};
 use super::store::file_path;
+use crate::config::values::Signal;
 use crate::error::SpoolError;
 
 /// The directory of a spool.
@@ -47,16 +49,30 @@ impl Directory {
         Ok(Self { root: root.to_owned() })
     }
 
-    /// Its queues, one after the other, each locked if its owner is gone.
-    pub(crate) fn queues(&self) -> Result<impl Iterator<Item = Result<Queue, SpoolError>>, SpoolError> {
-        let names = list(&self.root)?.into_iter().filter_map(|found| parse_queue(&found.file_name().to_string_lossy()));
-        let mut ids: Vec<_> = names.collect();
-        ids.sort_unstable();
-        Ok(ids.into_iter().filter_map(|id| Queue::open(&self.root, id).transpose()))
+    /// Its queues, one after the other, each locked if its owner is gone: those of one signal, or of all that are known.
+    pub(crate) fn queues(
+        &self,
+        signal: Option<Signal>,
+    ) -> Result<impl Iterator<Item = Result<Queue, SpoolError>>, SpoolError> {
+        let mut names = list_queues(&self.root)?;
+        names.retain(|name| signal.is_none_or(|signal| signal == name.signal));
+        Ok(names.into_iter().filter_map(|name| Queue::open(&self.root, name).transpose()))
     }
 
-    /// The segments that were damaged and are in quarantine.
-    pub(crate) fn quarantined(&self) -> Result<Vec<SegmentFiles>, SpoolError> {
+    /// Its queues of signals that this version does not know.
+    pub(crate) fn unknown_queues(&self) -> Result<Vec<UnknownQueue>, SpoolError> {
+        let unknown = |found: fs::DirEntry| {
+            let (path, name) = (found.path(), found.file_name());
+            let (id, signal) = parse_unknown_queue(name.to_str()?).map(|(id, signal)| (id, signal.to_owned()))?;
+            Some(UnknownQueue { path, id, signal })
+        };
+        let mut queues: Vec<_> = list(&self.root)?.into_iter().filter_map(unknown).collect();
+        queues.sort_by_key(|queue| queue.id);
+        Ok(queues)
+    }
+
+    /// The segments that were damaged and are in quarantine: those of one signal, or of all.
+    pub(crate) fn quarantined(&self, signal: Option<Signal>) -> Result<Vec<SegmentFiles>, SpoolError> {
         let dir = self.root.join(QUARANTINE);
         if !dir.exists() {
             return Ok(Vec::new());
@@ -64,10 +80,10 @@ impl Directory {
         let mut segments: Vec<_> = list(&dir)?
             .into_iter()
             .filter_map(|found| {
-                let name = found.file_name().to_string_lossy().into_owned();
-                let (queue, segment) = name.split_once('.')?;
-                Some(SegmentFiles::new(found.path(), parse_hex(queue)?, SegmentId::parse(segment)?))
+                let (queue, segment) = parse_quarantined(&found.file_name().to_string_lossy())?;
+                Some(SegmentFiles::new(found.path(), queue, segment))
             })
+            .filter(|segment| signal.is_none_or(|signal| signal == segment.signal()))
             .collect();
         segments.sort_by_key(|segment| (segment.queue, segment.id));
         Ok(segments)
@@ -83,24 +99,46 @@ impl Directory {
     }
 }
 
+/// A queue of a signal that this version does not know: it is left alone.
+#[derive(Debug)]
+pub(crate) struct UnknownQueue {
+    path: PathBuf,
+    id: u64,
+    pub(crate) signal: String,
+}
+
+impl UnknownQueue {
+    pub(crate) fn id(&self) -> String {
+        format!("{:016x}", self.id)
+    }
+
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        walk(&self.path).ok()
+    }
+}
+
 /// A queue: the part of one exporter, which may be gone.
 #[derive(Debug)]
 pub(crate) struct Queue {
     path: PathBuf,
-    id: u64,
+    name: QueueName,
     /// Held where the owner is gone.
     lock: Option<QueueDir>,
 }
 
 impl Queue {
     /// `None` if it is not there any more.
-    fn open(root: &Path, id: u64) -> Result<Option<Self>, SpoolError> {
-        let (path, lock) = (queue_path(root, id), QueueDir::try_lock_shared(root, id)?);
-        Ok((lock.is_some() || path.exists()).then_some(Self { path, id, lock }))
+    fn open(root: &Path, name: QueueName) -> Result<Option<Self>, SpoolError> {
+        let (path, lock) = (name.path(root), QueueDir::try_lock_shared(root, name)?);
+        Ok((lock.is_some() || path.exists()).then_some(Self { path, name, lock }))
     }
 
     pub(crate) fn id(&self) -> String {
-        format!("{:016x}", self.id)
+        format!("{:016x}", self.name.id)
+    }
+
+    pub(crate) fn signal(&self) -> Signal {
+        self.name.signal
     }
 
     /// Whether someone has it open.
@@ -127,7 +165,7 @@ impl Queue {
             .into_iter()
             .filter_map(|found| {
                 let id = parse_segment(&found.file_name().to_string_lossy())?;
-                Some(SegmentFiles::new(found.path(), self.id, id))
+                Some(SegmentFiles::new(found.path(), self.name, id))
             })
             .filter(|segment| !segment.is_locked() && !dir::is_dead(&segment.path))
             .collect();
@@ -209,13 +247,13 @@ impl Lane {
 #[derive(Debug)]
 pub(crate) struct SegmentFiles {
     path: PathBuf,
-    queue: u64,
+    queue: QueueName,
     id: SegmentId,
     seal: Option<Seal>,
 }
 
 impl SegmentFiles {
-    fn new(path: PathBuf, queue: u64, id: SegmentId) -> Self {
+    fn new(path: PathBuf, queue: QueueName, id: SegmentId) -> Self {
         let seal = Seal::read(&path);
         Self { path, queue, id, seal }
     }
@@ -237,7 +275,11 @@ impl SegmentFiles {
     }
 
     pub(crate) fn queue(&self) -> String {
-        format!("{:016x}", self.queue)
+        format!("{:016x}", self.queue.id)
+    }
+
+    pub(crate) fn signal(&self) -> Signal {
+        self.queue.signal
     }
 
     /// Whether it gets no more entries.

@@ -48,6 +48,6 @@ pub(super) enum Job {
     /// Reply that every job before is done.
     #[cfg(test)]
     Reply(std::sync::mpsc::Sender<()>),
-    /// Do the jobs before, and end.
+    /// Do the jobs before, and let the queue go.
     Finish,
 }

@@ -30,10 +30,12 @@ pub(super) enum Rank {
     SledPermits,
     /// The storage engine's threads that are held while they are silenced, once in a process.
     SledTrap,
-    /// The housekeeper's handle and the adopted queue. No other lock is taken under it.
+    /// The adopted queue, and what tells that the housekeeper has let one go. No other lock is taken under it.
     Attached,
     /// The descriptor that holds a queue's lock file.
     QueueLock,
+    /// The housekeepers of the process.
+    Housekeepers,
 }
 
 impl Rank {
@@ -49,6 +51,7 @@ impl Rank {
             Self::SledTrap => 5,
             Self::Attached => 6,
             Self::QueueLock => 7,
+            Self::Housekeepers => 8,
         }
     }
 }
@@ -201,7 +204,9 @@ mod tests {
 
     #[test]
     fn locks_that_are_not_taken_in_ascending_order_panic() {
-        use Rank::{Attached, CursorStore, Entries, Index, QueueLock, ReadCache, SledPermits, SledTrap, Writer};
+        use Rank::{
+            Attached, CursorStore, Entries, Housekeepers, Index, QueueLock, ReadCache, SledPermits, SledTrap, Writer,
+        };
         let levels = [
             &[Writer][..],
             &[ReadCache, CursorStore],
@@ -211,6 +216,7 @@ mod tests {
             &[SledTrap],
             &[Attached],
             &[QueueLock],
+            &[Housekeepers],
         ];
         for (outer_at, outer) in levels.iter().enumerate() {
             for (inner_at, inner) in levels.iter().enumerate() {

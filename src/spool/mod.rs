@@ -65,6 +65,7 @@ mod tests;
 mod writer;
 
 pub(crate) use coding::Coding;
+pub(crate) use dir::Place;
 pub(crate) use entry::MAX_RECORD_BYTES;
 pub(crate) use gap::{Gap, GapEncoder, Unreported};
 #[cfg(unix)]

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::active::NextSegment;
 use super::cursor_file::{self, Flaw};
-use super::dir::{self, QueueDir};
+use super::dir::{self, Place, QueueDir};
 use super::entry::{stored_key, system_time};
+use super::files::io_error;
 use super::gap::{Gap, Unreported};
 use super::housekeeper;
 use super::index::Index;
@@ -21,6 +21,7 @@ use super::queue::{Found, Queue, SpoolConfig, SpoolHooks, report};
 use super::rejected::RejectedStore;
 use super::seal::Seal;
 use super::store;
+use crate::config::values::Signal;
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::error::{SpoolError, error_chain};
@@ -41,6 +42,7 @@ pub(crate) struct Depth {
 /// A durable queue of encoded records, for one exporter.
 pub(crate) struct Spool {
     pub(super) queue: Arc<Queue>,
+    place: Place,
     pub(super) attached: Lock<Attached>,
     pub(super) adoption_failing: AtomicBool,
     /// When it was last looked for, there was nothing to adopt.
@@ -52,7 +54,8 @@ pub(crate) struct Spool {
 
 /// The parts of a spool that come and go.
 pub(super) struct Attached {
-    pub(super) housekeeper: Option<JoinHandle<()>>,
+    /// Says by its end that the housekeeper has let the queue go.
+    pub(super) let_go: Option<Receiver<()>>,
     /// The queue of an exporter that is gone. It is like one's own, but nothing is appended to it, save gap records of losses
     /// in it.
     pub(super) adopted: Option<Box<Spool>>,
@@ -60,7 +63,7 @@ pub(super) struct Attached {
 }
 
 impl Spool {
-    /// Takes over a queue that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
+    /// Takes over a queue of the signal that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
     /// on how much is in it.
     pub(crate) fn open(config: &SpoolConfig, hooks: &SpoolHooks) -> Result<Self, SpoolError> {
         let events = &hooks.events;
@@ -71,14 +74,14 @@ impl Spool {
             Self::open_queue(dir, config.clone(), hooks.clone())
         };
         // Records that others left are to come first: an error may have been for once.
-        let adopt = || QueueDir::adopt(&config.dir, None, open);
+        let adopt = || QueueDir::adopt(&config.dir, config.signal, None, open);
         let spool = match adopt().or_else(|_| adopt()) {
             Ok(Some(spool)) => spool,
-            Ok(None) => open(QueueDir::create(&config.dir)?)?,
+            Ok(None) => open(QueueDir::create(&config.dir, config.signal)?)?,
             Err(error) => {
                 // The adoption is retried later. New records do not wait for it.
                 report(events, SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
-                QueueDir::create(&config.dir).and_then(open).map_err(|_| error)?
+                QueueDir::create(&config.dir, config.signal).and_then(open).map_err(|_| error)?
             }
         };
         let queue = &spool.queue;
@@ -105,8 +108,8 @@ impl Spool {
 
     pub(super) fn open_queue(dir: QueueDir, config: SpoolConfig, hooks: SpoolHooks) -> Result<Self, SpoolError> {
         let segments = dir.segments()?;
+        let place = Place::of(&config.dir)?;
         let mut index = Index::default();
-        let (sender, receiver) = mpsc::channel();
         let (mut jobs, mut damaged) = (Vec::new(), Vec::new());
         let next_number = segments.last().map_or(0, |last| last.number).saturating_add(1);
         for id in segments {
@@ -124,14 +127,16 @@ impl Spool {
             let reason = format!("{first} ({} in all)", damaged.len());
             report(&hooks.events, SpoolEvent::CursorDamaged { reason });
         }
-        let queue = Arc::new(Queue::new(Found { dir, index, next_number }, config, hooks, sender));
+        let desk = housekeeper::hire(&place).map_err(|error| io_error("start a thread for", &dir.path, error))?;
+        let queue = Arc::new(Queue::new(Found { dir, index, next_number }, config, hooks, desk.ask()));
+        let let_go = Some(desk.look_after(queue.clone()));
         for job in jobs {
             queue.ask(job);
         }
-        let housekeeper = Some(housekeeper::start(queue.clone(), receiver)?);
         Ok(Self {
             queue,
-            attached: Lock::new(Rank::Attached, Attached { housekeeper, adopted: None, adopted_at: Instant::now() }),
+            place,
+            attached: Lock::new(Rank::Attached, Attached { let_go, adopted: None, adopted_at: Instant::now() }),
             adoption_failing: AtomicBool::new(false),
             nothing_to_adopt: AtomicBool::new(false),
             own_first: AtomicBool::new(true),
@@ -178,6 +183,11 @@ impl Spool {
         depth
     }
 
+    /// The directory that it lies in.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// How many bytes the directory takes on disk, if that can be known.
     pub(crate) fn disk_bytes(&self) -> Option<u64> {
         self.queue.dir.root_bytes().ok()
@@ -197,6 +207,11 @@ impl Spool {
         };
         let oldest = self.queues().iter().filter_map(oldest_of).min()?;
         Some(now.duration_since(system_time(oldest)).unwrap_or_default())
+    }
+
+    /// The signal of its records.
+    pub(crate) fn signal(&self) -> Signal {
+        self.queue.config.signal
     }
 
     /// The store of rejected records.
@@ -269,10 +284,9 @@ impl Spool {
         // Whoever waits for this to end may not wait for the rest. What is not written is written again at last.
         let _ = queue.settle();
         queue.ask(Job::Finish);
-        let housekeeper = self.attached.lock().housekeeper.take();
-        if let Some(housekeeper) = housekeeper {
-            let _ = housekeeper.join();
-        }
+        let let_go = self.attached.lock().let_go.take();
+        // Nothing is sent: it ends.
+        let _ = let_go.map(|let_go| let_go.recv());
         let has_unreported = queue.index.lock().has_unreported();
         if has_unreported {
             let error = reported.err().unwrap_or(SpoolError::Closed);

@@ -31,7 +31,7 @@ impl Deref for Partition {
 
 impl PartialEq for Partition {
     fn eq(&self, other: &Self) -> bool {
-        self.queue.dir.id == other.queue.dir.id && self.key == other.key
+        self.queue.dir.name.id == other.queue.dir.name.id && self.key == other.key
     }
 }
 
@@ -39,13 +39,13 @@ impl Eq for Partition {}
 
 impl Hash for Partition {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.queue.dir.id, &self.key).hash(state);
+        (self.queue.dir.name.id, &self.key).hash(state);
     }
 }
 
 impl fmt::Debug for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}/{:?}", self.queue.dir.id, &*self.key)
+        write!(f, "{:016x}/{:?}", self.queue.dir.name.id, &*self.key)
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use super::mount::Mount;
 use super::position::SegmentId;
 use super::read_cache::{Phase, ReadCache};
 use super::rejected::RejectedStore;
-use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits};
 use crate::error::SpoolError;
 use crate::observe::event::{Events, SpoolEvent};
 use crate::observe::loss::Losses;
@@ -29,6 +28,8 @@ use crate::observe::loss::Losses;
 #[derive(Clone, Debug)]
 pub(crate) struct SpoolConfig {
     pub(crate) dir: PathBuf,
+    /// The signal of its queue, and of those that it adopts.
+    pub(crate) signal: Signal,
     pub(crate) durability: Durability,
     /// How records are stored that are appended.
     pub(crate) coding: Coding,
@@ -51,6 +52,9 @@ pub(crate) struct SpoolHooks {
 
 /// Called when records were added or became readable. It must not block.
 pub(crate) type Wake = dyn Fn() + Send + Sync;
+
+/// Hands a job to the housekeeper.
+pub(super) type Ask = dyn Fn(Job) + Send + Sync;
 
 /// The state that the writer's lock protects.
 #[derive(Default)]
@@ -83,7 +87,7 @@ pub(super) struct Queue {
     pub(super) closed: AtomicBool,
     /// Whether it pays to write zeros ahead, on the file system that the directory lies on.
     pub(super) zeros_pay: bool,
-    pub(super) jobs: Sender<Job>,
+    ask: Box<Ask>,
     /// When there is too little room, before anything is evicted.
     #[cfg(test)]
     pub(super) before_giving_way: super::tests::Hook,
@@ -97,7 +101,7 @@ pub(super) struct Found {
 }
 
 impl Queue {
-    pub(super) fn new(found: Found, config: SpoolConfig, hooks: SpoolHooks, jobs: Sender<Job>) -> Self {
+    pub(super) fn new(found: Found, config: SpoolConfig, hooks: SpoolHooks, ask: Box<Ask>) -> Self {
         // It counts within the spool's limit, and must not leave new records without room.
         let max_rejected_bytes = config.limits.max_rejected_bytes.min(config.limits.max_bytes / 2);
         let writer = Writer { next_number: found.next_number, ..Writer::default() };
@@ -115,7 +119,7 @@ impl Queue {
             index: Lock::new(Rank::Index, found.index),
             progress: Condvar::new(),
             closed: AtomicBool::new(false),
-            jobs,
+            ask,
             #[cfg(test)]
             before_giving_way: super::tests::Hook::default(),
         }
@@ -136,8 +140,7 @@ impl Queue {
 
     /// Asks the housekeeper for a job.
     pub(super) fn ask(&self, job: Job) {
-        // The housekeeper ends only after the spool is closed; nothing is to be done then.
-        let _ = self.jobs.send(job);
+        (self.ask)(job);
     }
 
     /// Works on the cursor files, with every cursor that is not written yet, and reports when writing begins to fail. What could

@@ -661,6 +661,7 @@ impl Queue {
 /// A batch as it is kept in the rejected store.
 pub(super) fn rejected_record(batch: &Batch, status: u16, response: &str, now: SystemTime) -> RejectedRecord {
     RejectedRecord {
+        signal: batch.partition.queue.config.signal.name().to_owned(),
         batch_id: batch.id.clone(),
         partition_key: batch.partition.to_string(),
         status,

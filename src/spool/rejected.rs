@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::dir::list;
 use super::files::{ensure_in, io_error, rename, sync_dir, write_synced};
+use crate::config::values::Signal;
 use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
 
@@ -34,6 +35,8 @@ const MAX_RESPONSE_BYTES: usize = 4 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RejectedRecord {
+    /// The signal: `logs`, `traces` or `metrics`.
+    pub signal: String,
     /// The `Idempotency-Key` of the request that was rejected, or that it would have had if the record had been sent alone.
     pub batch_id: String,
     /// The record's partition key.
@@ -75,6 +78,7 @@ impl RejectedRecord {
             None => BASE64_STANDARD.decode(text("body_base64")?).ok()?,
         };
         Some(Self {
+            signal: text("signal").unwrap_or_else(|| Signal::Logs.name().to_owned()),
             batch_id: text("batch_id")?,
             partition_key: text("partition_key")?,
             status: value.get("status")?.as_u64()?.try_into().ok()?,
@@ -113,7 +117,8 @@ fn split_crc(bytes: &[u8]) -> Option<(u32, &[u8])> {
 
 impl Serialize for RejectedRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("RejectedRecord", 10)?;
+        let mut fields = serializer.serialize_struct("RejectedRecord", 11)?;
+        fields.serialize_field("signal", &self.signal)?;
         fields.serialize_field("rejected_at", &since_epoch(self.rejected_at).as_secs_f64())?;
         fields.serialize_field("status", &self.status)?;
         fields.serialize_field("response", &self.response)?;
@@ -356,6 +361,7 @@ mod tests {
 
     fn record(number: u64, body: &[u8]) -> RejectedRecord {
         RejectedRecord {
+            signal: "logs".to_owned(),
             batch_id: format!("00000000000000aa.1-0-{number}-{number}"),
             partition_key: "acme".to_owned(),
             status: 422,

@@ -612,6 +612,154 @@ fn queues_of_different_endpoints_are_not_mixed_unless_that_is_asked_for() {
     assert_eq!(receiver.delivered().len(), 2);
 }
 
+/// A queue of a signal that an exporter left, with records like `traces-000001` for the endpoint. One of logs comes last, or the
+/// next exporter takes it over.
+fn left_of(signal: &str, endpoint: &str, spool: &TempDir) {
+    left(exporter_to(endpoint, spool), |service| service.log_all(signal, 1..=10));
+    // Only logs are produced so far.
+    let queue = queues(spool.path()).into_iter().find(|queue| queue.extension().is_some_and(|of| of == "logs"));
+    let queue = queue.expect("a queue");
+    fs::rename(&queue, queue.with_extension(signal)).expect("a queue that can be renamed");
+}
+
+#[test]
+fn each_signal_is_drained_to_where_its_queues_were_sent() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let url = |signal: &str| receiver.url(&format!("/v1/{signal}"));
+    let signals = ["traces", "metrics", "logs"];
+    for signal in signals {
+        left_of(signal, &url(signal), &spool);
+    }
+    let planned = document(&print(spool.path(), ["drain", "--dry-run", "--json"]));
+    for signal in signals {
+        assert_eq!(planned["endpoints"][signal], url(signal));
+        let rows = planned["partitions"].as_array().expect("rows").iter();
+        assert_eq!(rows.filter(|row| row["signal"] == signal && row["records"] == 10).count(), 1);
+        let line = format!("1 request with 10 records of {signal} would be sent to {}", url(signal));
+        let dry = print(spool.path(), ["drain", "--dry-run"]);
+        assert!(dry.contains(&line), "{dry}");
+    }
+    let drained = document(&print(spool.path(), ["drain", "--json"]));
+    assert_eq!((&drained["delivered_records"], &drained["left_records"]), (&30.into(), &0.into()));
+    assert_eq!(queues(spool.path()), [PathBuf::new(); 0]);
+    let requests = receiver.requests();
+    assert_eq!(requests.len(), 3);
+    for request in requests {
+        let signal = request.target.strip_prefix("/v1/").expect("a signal");
+        assert_eq!(request.messages[..], names(signal, 1..=10), "{signal}");
+    }
+}
+
+#[test]
+fn one_endpoint_for_several_signals_is_an_error_until_one_is_chosen() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    left_of("traces", NOWHERE, &spool);
+    left_of("logs", NOWHERE, &spool);
+    let to = receiver.url("/v1/traces");
+    for arguments in [&["drain", "--to", &to][..], &["drain", "--dry-run", "--to", &to]] {
+        let (code, _, error) = run(spool.path(), arguments.iter().copied());
+        assert_eq!(code, 2, "{error}");
+        assert!(error.contains("logs, traces") && error.contains("--signal"), "{error}");
+    }
+    assert_eq!(receiver.requests().len(), 0);
+    print(spool.path(), ["drain", "--to", &to, "--signal", "traces"]);
+    assert_eq!(receiver.delivered(), names("traces", 1..=10));
+    assert_eq!(messages(&print(spool.path(), ["cat"])), names("logs", 1..=10));
+    let (code, _, error) = run(spool.path(), ["drain", "--signal", "profiles"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("logs, traces, metrics"), "{error}");
+}
+
+#[test]
+fn an_endpoint_that_is_down_holds_up_no_other_signal() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    left_of("traces", &receiver.url("/v1/traces"), &spool);
+    left_of("logs", NOWHERE, &spool);
+    let spool = spool.path().to_str().expect("text");
+    let drain = tool(["drain", spool, "--json"]).stdout(Stdio::piped()).spawn().expect("the tool runs");
+    let mut drain = KilledAtEnd(drain);
+    assert_eq!(receiver.wait_for_records(10), names("traces", 1..=10));
+    assert!(drain.0.try_wait().expect("a process").is_none(), "it goes on with the other");
+}
+
+/// A process that does not outlive its test.
+struct KilledAtEnd(std::process::Child);
+
+impl Drop for KilledAtEnd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_signal_of_each_queue_is_shown_and_chooses_what_is_read_and_deleted() {
+    let spool = spool_dir();
+    for signal in ["traces", "metrics", "logs"] {
+        left_of(signal, NOWHERE, &spool);
+    }
+    let listed = document(&print(spool.path(), ["ls", "--json"]));
+    let signals = |of: &Value| -> Vec<String> {
+        let rows = of.as_array().expect("rows").iter().map(|row| row["signal"].as_str().expect("a signal").to_owned());
+        let mut signals: Vec<_> = rows.collect();
+        signals.sort_unstable();
+        signals
+    };
+    assert_eq!(signals(&listed["queues"]), ["logs", "metrics", "traces"]);
+    assert_eq!(
+        signals(&document(&print(spool.path(), ["stats", "--json"]))["partitions"]),
+        ["logs", "metrics", "traces"]
+    );
+    for command in ["ls", "stats", "verify"] {
+        let table = print(spool.path(), [command, "--signal", "traces"]);
+        assert!(table.contains("SIGNAL") && table.contains("traces") && !table.contains("metrics"), "{table}");
+    }
+    let verified = document(&print(spool.path(), ["verify", "--json", "--signal", "metrics"]));
+    assert_eq!((signals(&verified["segments"]), &verified["records"]), (vec!["metrics".to_owned()], &10.into()));
+    assert_eq!(messages(&print(spool.path(), ["cat", "--signal", "traces"])), names("traces", 1..=10));
+    let shown = documents(&print(spool.path(), ["cat", "--json", "--signal", "metrics", "-n", "1"]));
+    assert_eq!(shown[0]["signal"], "metrics");
+
+    let deleted = print(spool.path(), ["purge", "--all", "--signal", "traces", "--yes"]);
+    assert!(deleted.contains("of traces with 10 records"), "{deleted}");
+    let listed = document(&print(spool.path(), ["ls", "--json"]));
+    assert_eq!(signals(&listed["queues"]), ["logs", "metrics"]);
+}
+
+#[test]
+fn a_queue_of_a_signal_that_is_not_known_is_listed_and_otherwise_left_alone() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    left_of("profiles", &receiver.url("/v1/profiles"), &spool);
+    left_of("logs", &receiver.url("/v1/logs"), &spool);
+    let unknown = queues(spool.path()).into_iter().find(|queue| queue.extension().is_some_and(|of| of == "profiles"));
+    let unknown = unknown.expect("a queue");
+    let before = tree(&unknown);
+    for arguments in [
+        &["ls"][..],
+        &["stats"],
+        &["verify"],
+        &["cat"],
+        &["drain", "--dry-run"],
+        &["drain"],
+        &["purge", "--all", "--yes"],
+    ] {
+        let (code, out, error) = run(spool.path(), arguments.iter().copied());
+        assert_eq!(code, 0, "{arguments:?}: {error}");
+        assert!(error.contains(&id(&unknown)) && error.contains("does not know its signal, profiles"), "{error}");
+        assert_eq!(out.contains("unknown signal"), arguments == ["ls"], "{out}");
+        assert!(!out.contains("profiles-"), "{out}");
+    }
+    let listed = document(&run(spool.path(), ["ls", "--json"]).1);
+    assert_eq!((&listed["queues"][0]["signal"], &listed["queues"][0]["owner"]), (&"profiles".into(), &Value::Null));
+    assert!(listed["queues"][0]["disk_bytes"].as_u64() > Some(0));
+    let stats = document(&run(spool.path(), ["stats", "--json"]).1);
+    assert_eq!((&stats["queues_unknown"], &stats["queues_gone"]), (&1.into(), &0.into()));
+    assert!(stats["disk_bytes"].as_u64() >= listed["queues"][0]["disk_bytes"].as_u64());
+    assert_eq!(run(spool.path(), ["purge", "--queue", &id(&unknown), "--yes"]).0, 1, "it is not deleted");
+    assert!(before == tree(&unknown), "something was changed");
+    assert_eq!(receiver.delivered(), names("logs", 1..=10));
+}
+
 #[test]
 fn what_an_owner_that_is_alive_has_is_left_to_it() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());

@@ -93,7 +93,7 @@ fn a_queue_whose_lock_file_is_gone_is_nobodys_and_one_with_an_owner_is_not() {
     let lock = segment_dirs(dir.path())[0].with_file_name("lock");
     fs::remove_file(&lock).unwrap();
     let other = open(&config);
-    assert_ne!(other.queue.dir.id, spool.queue.dir.id, "its owner lives");
+    assert_ne!(other.queue.dir.name, spool.queue.dir.name, "its owner lives");
     drop(other);
     spool.adopt();
     assert!(lock.exists(), "the owner makes it again");
@@ -252,7 +252,7 @@ fn readers_share_what_an_owner_that_is_gone_has_left_and_one_that_starts_meanwhi
     let spool = open(&config);
     append(&spool, "a", &["1", "2"]);
     let directory = Directory::open(dir.path()).unwrap();
-    let look = || directory.queues().unwrap().next().unwrap().unwrap();
+    let look = || directory.queues(None).unwrap().next().unwrap().unwrap();
     assert!(look().is_owned());
     spool.kill();
     drop(spool);

@@ -6,11 +6,13 @@ mod concurrency;
 pub(super) mod crash_model;
 mod delivery;
 mod grouped;
+mod housekeepers;
 mod limits;
 mod losses;
 mod others_losses;
 mod recovery;
 mod rejected;
+mod signals;
 mod suspects;
 
 use std::collections::HashMap;
@@ -29,7 +31,7 @@ use super::open::Spool;
 use super::partition::{Batch, Partition};
 use super::queue::{SpoolConfig, SpoolHooks, Wake};
 use super::reader::Next;
-use crate::config::values::{BatchLimits, Durability, SpoolLimits};
+use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits};
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::error::SpoolError;
@@ -41,6 +43,7 @@ fn config(dir: &Path) -> SpoolConfig {
     let batch = BatchLimits { max_records: 512, max_bytes: 1 << 20, linger: Duration::ZERO };
     SpoolConfig {
         dir: dir.to_owned(),
+        signal: Signal::Logs,
         durability: Durability::Process,
         coding: Coding::Identity,
         segment_bytes: 1 << 20,
@@ -149,8 +152,8 @@ impl Spool {
         self.queue.closed.store(true, Ordering::Release);
         // Only so that the queue's lock goes, as it does with a process.
         self.queue.ask(Job::Finish);
-        let housekeeper = self.attached.lock().housekeeper.take();
-        housekeeper.unwrap().join().unwrap();
+        let let_go = self.attached.lock().let_go.take();
+        let_go.unwrap().recv().unwrap_err();
     }
 }
 
@@ -166,8 +169,8 @@ fn end_active(spool: &Spool) {
 /// Has the housekeeper do its jobs and end: what it is asked for afterwards is not done.
 fn end_housekeeper(spool: &Spool) {
     spool.queue.ask(Job::Finish);
-    let housekeeper = spool.attached.lock().housekeeper.take();
-    housekeeper.unwrap().join().unwrap();
+    let let_go = spool.attached.lock().let_go.take();
+    let_go.unwrap().recv().unwrap_err();
 }
 
 fn recovered(spool: &Spool) {

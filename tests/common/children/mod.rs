@@ -16,6 +16,8 @@ mod outcomes;
 mod power;
 pub mod processor;
 mod service;
+#[cfg(target_os = "linux")]
+mod sharing;
 #[cfg(all(feature = "trace", feature = "metrics"))]
 pub mod signals;
 #[cfg(target_os = "linux")]
@@ -59,6 +61,8 @@ pub fn run(name: &str) {
         "service" => service::main(),
         #[cfg(all(feature = "trace", feature = "metrics"))]
         "signals" => signals::main(),
+        #[cfg(target_os = "linux")]
+        "sharing" => sharing::main(),
         #[cfg(target_os = "linux")]
         "soak" => soak::main(),
         #[cfg(all(feature = "gzip-http", feature = "otlp"))]

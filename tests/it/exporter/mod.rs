@@ -3,6 +3,7 @@ mod caller_thread;
 mod checkpoint;
 mod feedback;
 mod runtimes;
+mod sharing;
 mod shutdown;
 #[cfg(all(feature = "gzip-http", feature = "trace", feature = "metrics"))]
 mod signals;

@@ -10,3 +10,4 @@ mod power_cut;
 #[cfg(all(target_os = "linux", feature = "cli"))]
 mod real_disks;
 mod recovery;
+mod signals;

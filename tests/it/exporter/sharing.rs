@@ -1,0 +1,164 @@
+//! Several exporters of one process on one spool directory: they share their threads, and nothing else.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use common::{Answer, PATIENCE, Receiver, Service, exporter, in_time, name, names, spool_dir};
+
+const NEVER: Duration = Duration::from_secs(1_000 * 60 * 60);
+
+/// What only Linux tells: the threads of a process, by name.
+#[cfg(target_os = "linux")]
+mod threads {
+    use std::process::Command;
+
+    use common::{Child, Receiver, names, settings, spool_dir, wait_for};
+
+    use crate::CHILD;
+
+    fn start(receiver: &Receiver, spool: &tempfile::TempDir) -> Child {
+        let mut child = Child::start(Command::new(CHILD), "sharing", settings(&receiver.url("/"), spool.path()));
+        child.wait_for("ready");
+        child
+    }
+
+    fn ask(child: &mut Child, command: &str, word: &str) -> String {
+        child.tell(command);
+        child.wait_for(word)
+    }
+
+    /// The number of the exporters' threads. One that has just done its work may still be ending.
+    fn settles_at(child: &mut Child, count: usize) {
+        wait_for("threads to end", || (ask(child, "threads", "threads").parse() == Ok(count)).then_some(()));
+    }
+
+    #[test]
+    fn three_exporters_have_the_threads_of_one_which_the_last_of_them_ends() {
+        let (receivers, spool) = ([(); 3].map(|()| Receiver::start()), spool_dir());
+        let mut child = start(&receivers[0], &spool);
+        for (run, [build, second_build]) in
+            [["build", "build-careless"], ["build-careless", "build"]].iter().enumerate()
+        {
+            let first = 3 * run;
+            ask(&mut child, &format!("{build} {}", receivers[0].url("/")), "built");
+            ask(&mut child, &format!("log {first} run{run} 10"), "delivered");
+            let of_one: usize = ask(&mut child, "threads", "threads").parse().expect("a number");
+            assert_eq!(of_one, 2, "one delivers, one keeps house");
+            for (number, receiver) in (first + 1..).zip(&receivers[1..]) {
+                ask(&mut child, &format!("{second_build} {}", receiver.url("/")), "built");
+                ask(&mut child, &format!("log {number} run{run} 10"), "delivered");
+                assert_eq!(ask(&mut child, "threads", "threads"), of_one.to_string());
+            }
+            for number in [first + 1, first] {
+                ask(&mut child, &format!("end {number}"), "ended");
+                settles_at(&mut child, of_one);
+            }
+            ask(&mut child, &format!("log {} run{run}-last 10", first + 2), "delivered");
+            ask(&mut child, &format!("end {}", first + 2), "ended");
+            settles_at(&mut child, 0);
+        }
+        child.finish();
+        let of_a_run = |run: usize| [names(&format!("run{run}"), 1..=10), names(&format!("run{run}-last"), 1..=10)];
+        assert_eq!(receivers[2].delivered(), [of_a_run(0), of_a_run(1)].concat().concat());
+    }
+
+    #[test]
+    fn an_exporter_that_cannot_be_built_leaves_no_thread() {
+        let (receiver, spool) = (Receiver::start(), spool_dir());
+        let mut child = start(&receiver, &spool);
+        assert_eq!(ask(&mut child, "fail", "failed"), "2");
+        settles_at(&mut child, 0);
+        ask(&mut child, &format!("build {}", receiver.url("/")), "built");
+        assert_eq!(ask(&mut child, "fail", "failed"), "2");
+        settles_at(&mut child, 2);
+        ask(&mut child, "log 0 m 10", "delivered");
+        child.finish();
+    }
+}
+
+/// Ends one exporter while nothing comes of another's requests, and expects a third one to go on.
+fn ends_beside(stuck: Service, spool: &tempfile::TempDir) {
+    for start in [Service::simple, Service::careless] {
+        let receivers = [Receiver::start(), Receiver::start()];
+        let (ends, stays) = (start(exporter(&receivers[0], spool)), start(exporter(&receivers[1], spool)));
+        ends.log_all("m", 1..=10);
+        ends.deliver();
+        in_time("the end of an exporter", move || drop(ends));
+        stays.log_all("m", 1..=10);
+        stays.deliver();
+        assert_eq!(receivers[0].delivered(), names("m", 1..=10));
+        assert_eq!(receivers[1].delivered(), names("m", 1..=10));
+    }
+    drop(stuck);
+}
+
+#[test]
+fn an_endpoint_that_hangs_delays_no_other_exporter_nor_its_end() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::hang());
+    let stuck = Service::careless(exporter(&receiver, &spool).with_timeout(NEVER));
+    stuck.log("hangs");
+    receiver.wait_for_requests(1);
+    ends_beside(stuck, &spool);
+}
+
+#[test]
+fn a_hook_that_hangs_delays_no_other_exporter_nor_its_end() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let (called, is_called) = mpsc::channel();
+    let hook = exporter(&receiver, &spool).with_timeout(NEVER).with_async_header_hook(move |_, headers| {
+        let called = called.clone();
+        async move {
+            let _ = called.send(());
+            std::future::pending::<()>().await;
+            Ok(headers)
+        }
+    });
+    let stuck = Service::careless(hook);
+    stuck.log("hangs");
+    is_called.recv_timeout(PATIENCE).expect("the hook is called");
+    ends_beside(stuck, &spool);
+}
+
+#[test]
+fn an_exporter_that_is_paused_or_shutting_down_delays_no_other_nor_its_end() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::hang());
+    let paused = Service::careless(exporter(&receiver, &spool));
+    paused.handle.pause();
+    paused.log("waits");
+    ends_beside(paused, &spool);
+
+    let ending = Service::simple(exporter(&receiver, &spool).with_timeout(NEVER));
+    ending.log("hangs");
+    receiver.wait_for_requests(1);
+    let provider = ending.provider.clone();
+    // It ends with the process.
+    thread::spawn(move || provider.shutdown_with_timeout(NEVER));
+    ends_beside(ending, &spool);
+}
+
+#[test]
+fn the_records_of_exporters_that_start_and_end_in_many_threads_at_once_all_arrive() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let (receiver, spool) = (&receiver, &spool);
+            scope.spawn(move || {
+                for turn in 1..=25 {
+                    let start = if turn % 2 == 0 { Service::simple } else { Service::careless };
+                    let service = start(exporter(receiver, spool));
+                    service.log(&name(&format!("t{thread}"), turn));
+                    in_time("the end of an exporter", move || drop(service));
+                }
+            });
+        }
+    });
+    // It adopts what was left, one queue after the other.
+    let last = Service::simple(exporter(&receiver, &spool));
+    let mut delivered = receiver.wait_for_records(100);
+    drop(last);
+    delivered.sort_unstable();
+    assert_eq!(delivered, (0..4).flat_map(|thread| names(&format!("t{thread}"), 1..=25)).collect::<Vec<_>>());
+}

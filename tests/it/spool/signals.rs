@@ -1,0 +1,46 @@
+//! Queues of other signals beside those of logs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Receiver, Service, exporter, exporter_to, names, spool_dir};
+
+/// The directories of the queues of a signal.
+fn queues(spool: &Path, signal: &str) -> Vec<PathBuf> {
+    let found = fs::read_dir(spool).expect("a directory").flatten().map(|found| found.path());
+    found.filter(|path| path.extension().is_some_and(|of| of == signal)).collect()
+}
+
+/// A queue that an exporter left that is gone.
+fn left(spool: &Path, prefix: &str) -> PathBuf {
+    let service = Service::careless(exporter_to("http://127.0.0.1:9/", spool));
+    service.handle.pause();
+    service.log_all(prefix, 1..=10);
+    drop(service);
+    queues(spool, "logs").remove(0)
+}
+
+#[test]
+fn a_log_exporter_alone_never_delivers_what_a_dead_exporter_of_traces_has_left() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    for _ in 0..2 {
+        let queue = left(spool.path(), "spans");
+        fs::rename(&queue, queue.with_extension("traces")).expect("a queue that can be renamed");
+    }
+    left(spool.path(), "left");
+    let second = Service::careless(exporter(&receiver, &spool));
+    let service = Service::careless(exporter(&receiver, &spool));
+    service.log_all("m", 1..=10);
+    // It is given up by its owner, so that the other one looks for queues to adopt.
+    second.handle.pause();
+    second.log_all("second", 1..=10);
+    drop(second);
+    let mut delivered = receiver.wait_for_records(30);
+    delivered.sort_unstable();
+    assert_eq!(delivered, [names("left", 1..=10), names("m", 1..=10), names("second", 1..=10)].concat());
+    service.deliver();
+    drop(service);
+
+    assert_eq!(receiver.delivered().len(), 30);
+    assert_eq!((queues(spool.path(), "traces").len(), queues(spool.path(), "logs").len()), (2, 0));
+}
