@@ -1,5 +1,5 @@
-//! A log exporter for the OpenTelemetry SDK that writes every record to a durable spool on disk before it is sent, and
-//! retries it until the endpoint has taken it.
+//! Exporters for the OpenTelemetry SDK that write every log record, span and metric to a durable spool on disk before it is
+//! sent, and retry it until the endpoint has taken it.
 //!
 //! [`LogExporter`] receives batches from the SDK's log processors, writes them to the spool and returns; [`SpoolProcessor`]
 //! does so without the SDK's queue. A thread of the exporter sends the batches over HTTP, in order, across outages,
@@ -63,7 +63,7 @@
 //! | [`migration`](docs::migration) | from `opentelemetry-otlp` and the Python handlers |
 //!
 //! To learn the types, begin with [`LogExporter`] (the meaning of flushing, shutting down and dropping),
-//! [`LogExporterBuilder`] (every setting with its default), [`SpoolProcessor`] (the processor for bursts),
+//! [`ExporterBuilder`] (every setting with its default; `SpanExporter` and `MetricExporter` have the same), [`SpoolProcessor`] (the processor for bursts),
 //! [`SpoolHandle`] (statistics, flush, pause) and [`SpoolEvent`] (changes of state). `ARCHITECTURE.md` in the
 //! repository describes the inside.
 

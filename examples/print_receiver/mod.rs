@@ -1,7 +1,7 @@
 //! A receiver for the small examples: prints each request and responds with 200.
 
 use axum::Router;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use axum::routing::post;
 
 /// Starts the receiver on a free port, on a thread of its own; returns its endpoint.
@@ -12,15 +12,15 @@ pub(crate) fn start() -> std::io::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::spawn(move || {
         runtime.block_on(async {
-            let router = Router::new().route("/logs", post(print));
+            let router = Router::new().fallback_service(post(print));
             axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
         })
     });
     Ok(endpoint)
 }
 
-async fn print(headers: HeaderMap, body: String) {
-    println!("\nPOST /logs HTTP/1.1");
+async fn print(path: Uri, headers: HeaderMap, body: String) {
+    println!("\nPOST {path} HTTP/1.1");
     for (name, value) in &headers {
         println!("{name}: {}", String::from_utf8_lossy(value.as_bytes()));
     }

@@ -55,8 +55,8 @@ impl FormatSettings for LogFormat {
     type Encoder = Box<dyn Encoder>;
 
     fn is_otlp(&self, code: &Settings) -> bool {
-        let sends_otlp = |encoder: &Box<dyn Encoder>| encoder.framing().response_protocol() == ResponseProtocol::Otlp;
-        code.protocol.is_some() || self.encoder.as_ref().is_some_and(sends_otlp)
+        let given = self.encoder.as_ref().map(|encoder| encoder.framing().response_protocol());
+        code.protocol.is_some() || given == Some(ResponseProtocol::Otlp)
     }
 
     fn choose(self, code: &Settings, outside: &Settings) -> Result<(Box<dyn Encoder>, Framing), ExporterBuildError> {

@@ -154,11 +154,11 @@ pub(crate) fn key_by(key: impl FnOnce() -> String) -> Result<String, BoxError> {
 }
 
 /// Has a record with its envelope written into `out`, and nothing else.
-pub(crate) fn checked<'a>(
+pub(crate) fn checked(
     timestamp: Option<SystemTime>,
     encode: impl FnOnce(&mut Vec<u8>) -> Result<EnvelopeEnds, BoxError>,
-    out: &'a mut Vec<u8>,
-) -> Result<Encoded<'a>, BoxError> {
+    out: &mut Vec<u8>,
+) -> Result<Encoded<'_>, BoxError> {
     out.clear();
     let ends = catch_unwind(AssertUnwindSafe(|| encode(out))).unwrap_or_else(|_| Err("the encoder panicked".into()));
     let EnvelopeEnds { outer, inner } = ends?;

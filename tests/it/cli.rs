@@ -641,7 +641,7 @@ fn each_signal_is_drained_to_where_its_queues_were_sent() {
     }
     let drained = document(&print(spool.path(), ["drain", "--json"]));
     assert_eq!((&drained["delivered_records"], &drained["left_records"]), (&30.into(), &0.into()));
-    assert_eq!(queues(spool.path()), [PathBuf::new(); 0]);
+    assert!(queues(spool.path()).is_empty());
     let requests = receiver.requests();
     assert_eq!(requests.len(), 3);
     for request in requests {

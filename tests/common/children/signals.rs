@@ -46,9 +46,9 @@ pub(crate) fn main() {
     let metrics = metrics(&endpoint, &spool).build().expect("an exporter of metrics");
     let meters = SdkMeterProvider::builder().with_periodic_exporter(metrics).build();
     logs.store_all("m", 1..=LOGS);
-    let tracer = traces.tracer("service");
+    let service = traces.tracer("service");
     for _ in 0..SPANS {
-        tracer.span_builder("a span").start_with_context(&tracer, &Context::new()).end();
+        service.span_builder("a span").start_with_context(&service, &Context::new()).end();
     }
     let counter = meters.meter("service").u64_counter("orders").build();
     for customer in 0..POINTS {
