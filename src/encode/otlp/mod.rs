@@ -51,7 +51,7 @@ const LOG_RECORDS: Field = Field::new(2, "logRecords");
 ///
 /// Requests are grouped by resource and scope. What `encode` appends is complete by itself, with a resource and a scope of its own: an
 /// encoder that forwards to it has such requests. A partial success is counted and not retried: see
-/// [`ResponseProtocol::Otlp`]. JSON has protobuf's mapping: `"NaN"`, and nothing for what is absent. Lists and maps nested deeper
+/// [`ResponseProtocol::Otlp`](crate::ResponseProtocol::Otlp). JSON has protobuf's mapping: `"NaN"`, and nothing for what is absent. Lists and maps nested deeper
 /// than 30, in JSON than 13, become a string with the text of their JSON, since receivers read no more.
 ///
 /// # Examples
