@@ -83,17 +83,17 @@ mod transport;
 #[cfg(feature = "config-file")]
 pub use config::file::ExporterConfig;
 pub use config::values::{Compression, Durability, FullPolicy, Method, Protocol, RetryPolicy, SpoolCompression};
-#[cfg(feature = "otlp")]
-pub use encode::OtlpEncoder;
 pub use encode::framing::{Framing, ResponseProtocol};
-pub use encode::{
-    AttributeValue, AttributesView, BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, FromSdk, JsonEncoder,
-    LevelScale, LogView, LokiEncoder, SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
-};
+#[cfg(feature = "otlp")]
+pub use encode::{AttributeValue, AttributesView, OtlpEncoder};
 #[cfg(feature = "metrics")]
 pub use encode::{
     BucketsView, ExemplarView, ExponentialHistogramView, HistogramView, MetricKind, MetricNumber, MetricView,
     PointValue, PointView,
+};
+pub use encode::{
+    BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, FromSdk, JsonEncoder, LevelScale, LogView, LokiEncoder,
+    SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
 };
 #[cfg(feature = "trace")]
 pub use encode::{EventView, LinkView, SpanView};

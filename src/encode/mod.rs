@@ -11,7 +11,7 @@ pub(crate) mod framing;
 mod json;
 mod loki;
 #[cfg(feature = "otlp")]
-mod otlp;
+pub(crate) mod otlp;
 mod splunk;
 mod text;
 pub(crate) mod view;
@@ -32,7 +32,8 @@ pub use otlp::OtlpEncoder;
 pub(crate) use otlp::SpanEncoder;
 pub use splunk::SplunkEncoder;
 pub use text::TextEncoder;
-pub use view::{AttributeValue, AttributesView, LogView, TraceIds};
+#[cfg(feature = "otlp")]
+pub use view::{AttributeValue, AttributesView};
 #[cfg(feature = "metrics")]
 pub use view::{
     BucketsView, ExemplarView, ExponentialHistogramView, HistogramView, MetricKind, MetricNumber, MetricView,
@@ -40,3 +41,4 @@ pub use view::{
 };
 #[cfg(feature = "trace")]
 pub use view::{EventView, LinkView, SpanView};
+pub use view::{LogView, TraceIds};

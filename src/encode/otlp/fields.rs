@@ -33,6 +33,7 @@ impl Field {
 }
 
 /// A message that is being written. Each method appends one field, unless [`Field::leaves_out`] says that it is left out.
+#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "metrics alone have fields of some types"))]
 pub(super) trait Fields {
     /// How deeply lists and maps of one value are nested.
     const MAX_DEPTH: usize;

@@ -1,5 +1,7 @@
 //! A log record.
 
+use std::time::SystemTime;
+
 use opentelemetry::{Key, SpanId, TraceId};
 
 use super::fields::{Field, Fields};
@@ -22,11 +24,14 @@ const EVENT_NAME: Field = Field::new(12, "eventName");
 /// The fields of a record. A time that OTLP cannot hold is the nearest that it can, and the exact one is an attribute.
 #[inline]
 pub(super) fn write_log<F: Fields>(record: &(impl LogView + ?Sized), out: &mut F) {
-    let times = [record.timestamp(), record.observed_timestamp()];
-    let [time, observed] = times.map(|time| time.map(|time| Span::NANOS_BUT_ZERO.nearest(time)));
-    let in_nanos = |time: &Option<(i128, _)>| time.as_ref().map_or(0, |(nanos, _)| in_64_bits(*nanos));
-    out.fixed64(TIME, in_nanos(&time));
-    out.fixed64(OBSERVED_TIME, in_nanos(&observed));
+    let nearest = |time: Option<SystemTime>| {
+        let (nanos, exact) = time.map(|time| Span::NANOS_BUT_ZERO.nearest(time)).unzip();
+        (nanos.map(in_64_bits), exact.flatten())
+    };
+    let (time, exact) = nearest(record.timestamp());
+    let (observed, exactly_observed) = nearest(record.observed_timestamp());
+    out.fixed64(TIME, time.unwrap_or_default());
+    out.fixed64(OBSERVED_TIME, observed.unwrap_or_default());
     out.uint32(SEVERITY_NUMBER, record.severity_number().map_or(0, |severity| severity as u32));
     out.text(SEVERITY_TEXT, record.severity_text().unwrap_or_default());
     if let Some(body) = record.body() {
@@ -34,7 +39,8 @@ pub(super) fn write_log<F: Fields>(record: &(impl LogView + ?Sized), out: &mut F
     }
     out.list(ATTRIBUTES, |list| {
         record.visit_attributes(&mut |key, value| push_attribute(key, AttributeValue::Any(value), list));
-        if let Some((_, Some(exact))) = time.as_ref().or(observed.as_ref()) {
+        let exact = if time.is_some() { &exact } else { &exactly_observed };
+        if let Some(exact) = exact {
             push_attribute(&Key::from_static_str(EXACT), AttributeValue::Any(exact), list);
         }
     });

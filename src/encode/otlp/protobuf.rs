@@ -50,8 +50,14 @@ impl Protobuf<'_> {
     fn varint(&mut self, value: u64) {
         match u8::try_from(value) {
             Ok(byte) if byte < 0x80 => self.0.push(byte),
-            _ => self.0.extend_from_slice(Varint::of(value).as_slice()),
+            _ => self.long_varint(value),
         }
+    }
+
+    /// Not inlined, so that the short ones are.
+    #[inline(never)]
+    fn long_varint(&mut self, value: u64) {
+        self.0.extend_from_slice(Varint::of(value).as_slice());
     }
 
     #[inline]

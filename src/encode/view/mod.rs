@@ -1,5 +1,6 @@
 //! Views: records, spans and metrics as encoders see them, borrowed from whoever has them.
 
+#[cfg(feature = "otlp")]
 mod attributes;
 mod log;
 #[cfg(feature = "metrics")]
@@ -7,6 +8,7 @@ mod metric;
 #[cfg(feature = "trace")]
 mod span;
 
+#[cfg(feature = "otlp")]
 pub use attributes::{AttributeValue, AttributesView};
 pub use log::{LogView, TraceIds};
 #[cfg(feature = "metrics")]
