@@ -1,8 +1,5 @@
 //! The format in which an exporter sends: which encoder it is, by code, by name, or by where the endpoint comes from.
 
-#[cfg(feature = "metrics")]
-use opentelemetry_sdk::metrics::Temporality;
-
 use crate::config::environment::is_of_otlp;
 use crate::config::table::Settings;
 #[cfg(feature = "metrics")]
@@ -93,11 +90,9 @@ impl FormatSettings for SpanFormat {
     }
 }
 
-/// The format of metrics: OTLP, in a temporality.
+/// The format of metrics: OTLP, in the temporality that is preferred.
 #[cfg(feature = "metrics")]
-pub(crate) struct MetricFormat {
-    pub(crate) temporality: Option<Temporality>,
-}
+pub(crate) struct MetricFormat;
 
 #[cfg(feature = "metrics")]
 impl FormatSettings for MetricFormat {
@@ -105,7 +100,7 @@ impl FormatSettings for MetricFormat {
     const MAX_IN_FLIGHT: usize = 1;
     // A receiver refuses a point that is older than its stream's newest.
     const STRICT_ORDER: bool = true;
-    type Encoder = (MetricEncoder, Temporality);
+    type Encoder = (MetricEncoder, TemporalityPreference);
 
     fn is_otlp(&self, _code: &Settings) -> bool {
         true
@@ -114,13 +109,9 @@ impl FormatSettings for MetricFormat {
     fn choose(self, code: &Settings, outside: &Settings) -> Result<(Self::Encoder, Framing), ExporterBuildError> {
         let encoder = MetricEncoder::new(protocol(code, outside, Self::SIGNAL)?);
         let framing = encoder.framing();
-        let preferred = outside.temporality_preference.as_ref().map(|preferred| match preferred.value {
-            TemporalityPreference::Cumulative => Temporality::Cumulative,
-            TemporalityPreference::Delta => Temporality::Delta,
-            TemporalityPreference::LowMemory => Temporality::LowMemory,
-        });
-        let temporality = self.temporality.or(preferred).unwrap_or_default();
-        Ok(((encoder, temporality), framing))
+        let preferred = [code, outside].into_iter().find_map(|given| given.temporality_preference.as_ref());
+        let preferred = preferred.map_or(TemporalityPreference::Cumulative, |preferred| preferred.value);
+        Ok(((encoder, preferred), framing))
     }
 }
 

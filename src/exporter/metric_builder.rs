@@ -7,8 +7,9 @@ use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::Metric;
 
 use crate::config::format::MetricFormat;
+use crate::config::values::TemporalityPreference;
 use crate::error::ExporterBuildError;
-use crate::exporter::builder::ExporterBuilder;
+use crate::exporter::builder::{ExporterBuilder, given};
 use crate::exporter::intake::Intake;
 use crate::exporter::metric_exporter::{MetricExporter, MetricPartitionKey};
 
@@ -24,7 +25,6 @@ pub type MetricExporterBuilder = ExporterBuilder<MetricSettings>;
 #[derive(Default)]
 pub struct MetricSettings {
     partition_key: Option<Box<MetricPartitionKey>>,
-    temporality: Option<Temporality>,
 }
 
 impl MetricExporter {
@@ -50,7 +50,12 @@ impl ExporterBuilder<MetricSettings> {
     /// let builder = MetricExporter::builder().with_temporality(Temporality::Cumulative);
     /// ```
     pub fn with_temporality(mut self, temporality: Temporality) -> Self {
-        self.signal.temporality = Some(temporality);
+        let preference = match temporality {
+            Temporality::Delta => TemporalityPreference::Delta,
+            Temporality::LowMemory => TemporalityPreference::LowMemory,
+            _ => TemporalityPreference::Cumulative,
+        };
+        self.code.settings.temporality_preference = given(preference, "with_temporality");
         self
     }
 
@@ -84,11 +89,13 @@ impl ExporterBuilder<MetricSettings> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let partition_key = self.signal.partition_key.take();
         // A gap record is a log record.
-        let (chosen, pipeline) = self.start(
-            |settings| MetricFormat { temporality: settings.temporality },
-            |chosen| (chosen, Arc::new(|_| None)),
-        )?;
-        let (encoder, temporality) = chosen;
+        let (chosen, pipeline) = self.start(|_| MetricFormat, |chosen| (chosen, Arc::new(|_| None)))?;
+        let (encoder, preference) = chosen;
+        let temporality = match preference {
+            TemporalityPreference::Cumulative => Temporality::Cumulative,
+            TemporalityPreference::Delta => Temporality::Delta,
+            TemporalityPreference::LowMemory => Temporality::LowMemory,
+        };
         Ok(MetricExporter { encoder, temporality, partition_key, intake: Intake::new(pipeline) })
     }
 }

@@ -33,6 +33,7 @@ use crate::encode::framing::Framing;
 use crate::error::BoxError;
 use fields::{Field, Fields};
 use json::Json;
+use nested::{LOGS, envelope};
 use protobuf::Protobuf;
 
 #[cfg(feature = "metrics")]
@@ -93,7 +94,7 @@ impl OtlpEncoder {
 
 impl Encoder for OtlpEncoder {
     fn framing(&self) -> Framing {
-        nested::flat_logs(self.protocol)
+        LOGS.flat(self.protocol)
     }
 
     fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
@@ -111,5 +112,26 @@ impl Encoder for OtlpEncoder {
 
     fn nested(&self) -> Option<&dyn NestedEncoder> {
         Some(self)
+    }
+}
+
+impl NestedEncoder for OtlpEncoder {
+    fn framing(&self) -> Framing {
+        LOGS.nested(self.protocol)
+    }
+
+    fn outer(&self, out: &mut Vec<u8>) {
+        envelope(self.protocol, LOGS.scopes, out, |out| out.extend_from_slice(&self.outer));
+    }
+
+    fn inner(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let name = pieces::scope_name(record, scope);
+        envelope(self.protocol, LOGS.records, out, |out| pieces::write_inner(self.protocol, name, scope, out));
+        Ok(())
+    }
+
+    fn record(&self, record: &dyn LogView, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        pieces::write_element(self.protocol, out, |out| pieces::write_log(self.protocol, record, out));
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! OTLP whose records share their resource and scope: what the exporters store. A request is grouped by both when it is put
 //! together.
 
+#[cfg(feature = "metrics")]
 use opentelemetry::InstrumentationScope;
 #[cfg(any(feature = "trace", feature = "metrics"))]
 use opentelemetry_sdk::Resource;
@@ -9,24 +10,22 @@ use opentelemetry_sdk::trace::SpanData;
 #[cfg(feature = "metrics")]
 use {opentelemetry_sdk::metrics::data::Metric, std::ops::Range};
 
-use super::{OtlpEncoder, pieces};
+#[cfg(any(feature = "trace", feature = "metrics"))]
+use super::pieces;
 use crate::config::values::Protocol;
 #[cfg(any(feature = "trace", feature = "metrics"))]
 use crate::encode::blocks::EnvelopeEnds;
-use crate::encode::encoder::NestedEncoder;
 use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
-use crate::encode::view::LogView;
-use crate::error::BoxError;
 
 /// The names that the messages of a signal have in JSON.
-struct Names {
+pub(super) struct Names {
     /// The start of a body: the list of resources.
     open: &'static str,
-    scopes: &'static str,
-    records: &'static str,
+    pub(super) scopes: &'static str,
+    pub(super) records: &'static str,
 }
 
-const LOGS: Names = Names { open: "{\"resourceLogs\":[", scopes: "scopeLogs", records: "logRecords" };
+pub(super) const LOGS: Names = Names { open: "{\"resourceLogs\":[", scopes: "scopeLogs", records: "logRecords" };
 #[cfg(feature = "trace")]
 const SPANS: Names = Names { open: "{\"resourceSpans\":[", scopes: "scopeSpans", records: "spans" };
 #[cfg(feature = "metrics")]
@@ -34,7 +33,7 @@ const METRICS: Names = Names { open: "{\"resourceMetrics\":[", scopes: "scopeMet
 
 impl Names {
     /// The framing of bodies without envelopes.
-    fn flat(&self, protocol: Protocol) -> Framing {
+    pub(super) fn flat(&self, protocol: Protocol) -> Framing {
         match protocol {
             // Messages that follow one another are one message with all their repeated fields.
             Protocol::HttpBinary => Framing::new("application/x-protobuf", "", "", ""),
@@ -43,7 +42,7 @@ impl Names {
         .with_response_protocol(ResponseProtocol::Otlp)
     }
 
-    fn nested(&self, protocol: Protocol) -> Framing {
+    pub(super) fn nested(&self, protocol: Protocol) -> Framing {
         self.flat(protocol).nested(match protocol {
             Protocol::HttpBinary => Nesting::Protobuf,
             Protocol::HttpJson => Nesting::Json,
@@ -51,13 +50,8 @@ impl Names {
     }
 }
 
-/// The framing of log records that bring their resource and scope.
-pub(super) fn flat_logs(protocol: Protocol) -> Framing {
-    LOGS.flat(protocol)
-}
-
 /// Appends the text of an envelope: the fields of a message; in JSON also what opens it, and the list of what is inside.
-fn envelope(protocol: Protocol, list: &str, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn envelope(protocol: Protocol, list: &str, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
     if protocol == Protocol::HttpBinary {
         return fields(out);
     }
@@ -69,27 +63,6 @@ fn envelope(protocol: Protocol, list: &str, out: &mut Vec<u8>, fields: impl FnOn
     }
     for part in ["\"", list, "\":["] {
         out.extend_from_slice(part.as_bytes());
-    }
-}
-
-impl NestedEncoder for OtlpEncoder {
-    fn framing(&self) -> Framing {
-        LOGS.nested(self.protocol)
-    }
-
-    fn outer(&self, out: &mut Vec<u8>) {
-        envelope(self.protocol, LOGS.scopes, out, |out| out.extend_from_slice(&self.outer));
-    }
-
-    fn inner(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        let name = pieces::scope_name(record, scope);
-        envelope(self.protocol, LOGS.records, out, |out| pieces::write_inner(self.protocol, name, scope, out));
-        Ok(())
-    }
-
-    fn record(&self, record: &dyn LogView, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        pieces::write_element(self.protocol, out, |out| pieces::write_log(self.protocol, record, out));
-        Ok(())
     }
 }
 

@@ -81,7 +81,8 @@ impl<E: sealed::Exporter> Spooled for E {}
 
 /// What nobody else can implement.
 pub(crate) mod sealed {
-    use super::{Framing, Intake};
+    use crate::encode::framing::Framing;
+    use crate::exporter::intake::Intake;
 
     pub trait Exporter: std::fmt::Debug {
         fn intake(&self) -> &Intake;
