@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use crate::config::table::{NAMES, Settings};
-use crate::config::values::Sourced;
+use crate::config::values::{Signal, Sourced};
 use crate::error::ExporterBuildError;
 
 /// The exporter node `spool` of OpenTelemetry's declarative configuration.
@@ -59,39 +59,85 @@ use crate::error::ExporterBuildError;
 /// assert!(error.to_string().starts_with("`max_age, line 9` is invalid: \"a week\""), "{error}");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Default)]
-pub struct ExporterConfig {
-    /// The values, by the setting's name.
-    values: Vec<(&'static str, Sourced<String>)>,
-    /// Unknown keys, with their lines.
-    unknown: Vec<String>,
+#[derive(Clone)]
+pub struct ExporterConfig(Nodes);
+
+/// Nodes `spool`.
+#[derive(Clone)]
+enum Nodes {
+    /// One that was read alone, for whichever exporter it is.
+    Alone(Node),
+    /// The first one of each signal's provider in a file.
+    Of([(Signal, Option<Node>); 3]),
 }
 
 impl ExporterConfig {
-    /// Reads the first exporter `spool` of a complete configuration file: in `logger_provider.processors`, in a `batch` or a
-    /// `simple` processor.
+    /// Reads a complete configuration file. An exporter takes the first node `spool` of its signal's provider: in
+    /// `logger_provider.processors` and `tracer_provider.processors`, in a `batch` or a `simple` processor, and in
+    /// `meter_provider.readers`, in a `periodic` reader.
     ///
     /// # Errors
     ///
-    /// [`ExporterBuildError::Invalid`] if the text is not YAML, with the line, or has no such exporter.
+    /// [`ExporterBuildError::Invalid`] if the text is not YAML, with the line, or has no such exporter. That the provider of an
+    /// exporter's signal has none is an error of its `build`.
     pub fn from_yaml(text: &str) -> Result<Self, ExporterBuildError> {
         let file = Sourced::new((), "the configuration");
         let document: Document =
             serde_saphyr::from_str(text).map_err(|error| file.invalid(error.without_snippet().to_string()))?;
-        let processors = document.logger_provider.unwrap_or_default().processors;
-        let mut exporters =
-            processors.into_iter().filter_map(|processor| processor.batch.or(processor.simple)?.exporter);
-        exporters
-            .find_map(|exporter| exporter.spool)
-            .ok_or_else(|| file.invalid("no processor of `logger_provider` has the exporter `spool`"))
+        let nodes = [
+            (Signal::Logs, document.logger_provider.unwrap_or_default().first()),
+            (Signal::Traces, document.tracer_provider.unwrap_or_default().first()),
+            (Signal::Metrics, document.meter_provider.unwrap_or_default().first()),
+        ];
+        if nodes.iter().all(|(_, node)| node.is_none()) {
+            return Err(file.invalid("no processor and no reader has the exporter `spool`"));
+        }
+        Ok(Self(Nodes::Of(nodes)))
     }
 
-    pub(crate) fn settings(self) -> Result<Settings, ExporterBuildError> {
+    /// The settings for an exporter of `signal`.
+    pub(crate) fn settings(self, signal: Signal) -> Result<Settings, ExporterBuildError> {
+        let node = match self.0 {
+            Nodes::Alone(node) => Some(node),
+            Nodes::Of(nodes) => nodes.into_iter().find_map(|(of, node)| node.filter(|_| of == signal)),
+        };
+        let missing = || {
+            let place = match signal {
+                Signal::Logs => "no processor of `logger_provider`",
+                Signal::Traces => "no processor of `tracer_provider`",
+                Signal::Metrics => "no reader of `meter_provider`",
+            };
+            Sourced::new((), "the configuration").invalid(format!("{place} has the exporter `spool`"))
+        };
+        node.ok_or_else(missing)?.settings()
+    }
+}
+
+/// A node `spool`.
+#[derive(Clone, Default)]
+struct Node {
+    /// The values, by the setting's name.
+    values: Vec<(&'static str, Sourced<String>)>,
+    /// Headers as a list of a text, before which those that are named count.
+    headers_list: Option<Sourced<String>>,
+    /// Unknown keys, with their lines.
+    unknown: Vec<String>,
+}
+
+impl Node {
+    fn settings(mut self) -> Result<Settings, ExporterBuildError> {
         if let Some(key) = self.unknown.first() {
             let names: Vec<_> = own_names().chain(["headers", "headers_list", "tls", "encoding"]).collect();
             return Err(
                 Sourced::new((), key).invalid(format!("there is no such setting; there are {}", names.join(", ")))
             );
+        }
+        if let Some(list) = self.headers_list.take().filter(|list| !list.value.is_empty()) {
+            match self.values.iter_mut().find(|(name, given)| *name == "headers" && !given.value.is_empty()) {
+                // The later of two headers counts.
+                Some((_, named)) => named.value = format!("{},{}", list.value, named.value),
+                None => self.values.push(("headers", list)),
+            }
         }
         Settings::read(|setting, _| {
             let found = self.values.iter().rev().find(|(name, _)| *name == setting);
@@ -109,10 +155,12 @@ impl ExporterConfig {
         match key.value.as_str() {
             "headers" => {
                 let headers: Option<Vec<Header<S>>> = map.next_value()?;
-                let headers = headers.unwrap_or_default().into_iter().map(Header::encoded);
+                let headers = headers.unwrap_or_default().into_iter().filter_map(Header::encoded);
                 self.add("headers", source, headers.collect::<Vec<_>>().join(","));
             }
-            "headers_list" => self.add("headers", source, map.next_value::<S>()?.into()),
+            "headers_list" => self.headers_list = Some(Sourced::new(map.next_value::<S>()?.into(), source)),
+            "max_request_size" => self.add("max_request_bytes", source, map.next_value::<S>()?.into()),
+            "max_response_size" => self.add("max_response_bytes", source, map.next_value::<S>()?.into()),
             "tls" => {
                 let tls: Option<Tls<S>> = map.next_value()?;
                 let (ca_file, key_file, cert_file) =
@@ -156,7 +204,12 @@ impl ExporterConfig {
 /// Shows the names of the settings, and no value.
 impl fmt::Debug for ExporterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.values.iter().map(|(name, _)| name)).finish()
+        let nodes: Vec<_> = match &self.0 {
+            Nodes::Alone(node) => vec![node],
+            Nodes::Of(nodes) => nodes.iter().filter_map(|(_, node)| node.as_ref()).collect(),
+        };
+        let names = nodes.into_iter().flat_map(|node| &node.values).map(|(name, _)| name);
+        f.debug_set().entries(names).finish()
     }
 }
 
@@ -164,8 +217,11 @@ impl fmt::Debug for ExporterConfig {
 #[derive(Deserialize)]
 struct Document {
     logger_provider: Option<Provider>,
+    tracer_provider: Option<Provider>,
+    meter_provider: Option<Meters>,
 }
 
+/// The provider of logs or spans.
 #[derive(Default, Deserialize)]
 struct Provider {
     #[serde(default)]
@@ -178,6 +234,17 @@ struct Processor {
     simple: Option<Exporting>,
 }
 
+#[derive(Default, Deserialize)]
+struct Meters {
+    #[serde(default)]
+    readers: Vec<Reader>,
+}
+
+#[derive(Deserialize)]
+struct Reader {
+    periodic: Option<Exporting>,
+}
+
 #[derive(Deserialize)]
 struct Exporting {
     exporter: Option<Exporter>,
@@ -185,14 +252,39 @@ struct Exporting {
 
 #[derive(Deserialize)]
 struct Exporter {
-    spool: Option<ExporterConfig>,
+    spool: Option<Node>,
+}
+
+impl Provider {
+    fn first(self) -> Option<Node> {
+        let mut exporting = self.processors.into_iter().filter_map(|processor| processor.batch.or(processor.simple));
+        exporting.find_map(Exporting::node)
+    }
+}
+
+impl Meters {
+    fn first(self) -> Option<Node> {
+        self.readers.into_iter().filter_map(|reader| reader.periodic).find_map(Exporting::node)
+    }
+}
+
+impl Exporting {
+    fn node(self) -> Option<Node> {
+        self.exporter?.spool
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header<S> {
     name: S,
-    value: S,
+    /// A header that is null does not count.
+    #[serde(default = "none")]
+    value: Option<S>,
+}
+
+fn none<T>() -> Option<T> {
+    None
 }
 
 #[derive(Deserialize)]
@@ -206,25 +298,31 @@ struct Tls<S> {
 
 impl<'de> Deserialize<'de> for ExporterConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Node::deserialize(deserializer).map(|node| Self(Nodes::Alone(node)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
 
         impl<'de> Visitor<'de> for Members {
-            type Value = ExporterConfig;
+            type Value = Node;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("the settings of the exporter `spool`")
             }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ExporterConfig, M::Error> {
-                let mut config = ExporterConfig::default();
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Node, M::Error> {
+                let mut node = Node::default();
                 while let Some(key) = map.next_key::<Spanned<String>>()? {
                     // YAML knows the line, and gives each scalar as it is written; others have numbers and words of their own.
                     match key.referenced.line() {
-                        0 => config.read::<Value, M>(&key, &mut map)?,
-                        _ => config.read::<Written, M>(&key, &mut map)?,
+                        0 => node.read::<Value, M>(&key, &mut map)?,
+                        _ => node.read::<Written, M>(&key, &mut map)?,
                     }
                 }
-                Ok(config)
+                Ok(node)
             }
         }
 
@@ -248,9 +346,9 @@ fn place<T>(key: &str, value: &Spanned<T>) -> String {
 
 impl<S: Into<String>> Header<S> {
     /// A header of a list.
-    fn encoded(self) -> String {
-        let (name, value): (String, String) = (self.name.into(), self.value.into());
-        format!("{name}={}", percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC))
+    fn encoded(self) -> Option<String> {
+        let (name, value): (String, String) = (self.name.into(), self.value?.into());
+        Some(format!("{name}={}", percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC)))
     }
 }
 
@@ -341,7 +439,7 @@ fn substituted(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<
             let reference = reference.strip_prefix("env:").unwrap_or(reference);
             let (name, default) = reference.split_once(":-").unwrap_or((reference, ""));
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            if name.is_empty() || !name.chars().all(is_name) {
+            if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(is_name) {
                 return Err(format!("${{{name}}} is no variable's name"));
             }
             out.push_str(&variable(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned()));
@@ -373,15 +471,21 @@ mod tests {
     fn the_names_are_the_schemas_and_the_builders() {
         let yaml = "endpoint: https://c/v1/logs\nencoding: json\ntimeout: 5000\nmax_spool_bytes: 2GiB\nlinger: 1s\nproxy:\n\
                     headers:\n  - name: a\n    value: x, y=%41\nheaders_list: b=1%202";
-        let settings = config(yaml).unwrap().settings().unwrap();
+        let settings = config(yaml).unwrap().settings(Signal::Logs).unwrap();
         assert_eq!(settings.protocol.unwrap().value, Some(Protocol::HttpJson));
         assert_eq!(settings.timeout.unwrap().value, Duration::from_secs(5));
         assert_eq!(settings.max_spool_bytes.unwrap().value, 2 << 30);
         assert_eq!(settings.endpoint.unwrap().source, "endpoint, line 7");
         assert!(settings.proxy.is_none(), "null is none");
-        assert_eq!(settings.headers.unwrap().value.0, [("b".to_owned(), "1 2".to_owned())], "the later of the two");
-        assert!(config("headers:\ntls:\ncompression:").unwrap().settings().unwrap().headers.is_none());
-        let settings = config("headers:\n  - name: a\n    value: x, y=%41").unwrap().settings().unwrap();
+        let headers = [("b", "1 2"), ("a", "x, y=%41")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(settings.headers.unwrap().value.0, headers, "those that are named come later, and so count");
+        let nothing =
+            config("headers:\n  - name: a\n    value: null\n  - name: b\n    value:\nmax_request_size: 1KiB").unwrap();
+        let nothing = nothing.settings(Signal::Logs).unwrap();
+        assert!(nothing.headers.is_none(), "a null header does not count");
+        assert_eq!(nothing.max_request_bytes.unwrap().value, 1024);
+        assert!(config("headers:\ntls:\ncompression:").unwrap().settings(Signal::Logs).unwrap().headers.is_none());
+        let settings = config("headers:\n  - name: a\n    value: x, y=%41").unwrap().settings(Signal::Logs).unwrap();
         assert_eq!(settings.headers.unwrap().value.0, [("a".to_owned(), "x, y=%41".to_owned())]);
     }
 
@@ -406,27 +510,35 @@ mod tests {
             let yaml = format!(
                 "headers:\n  - name: a\n    value: {text}\nheaders_list:\nspool_dir: {text}\nendpoint: {text}\nproxy: {text}"
             );
-            let settings = config(&yaml.replace("headers_list:\n", "")).unwrap().settings().unwrap();
+            let settings = config(&yaml.replace("headers_list:\n", "")).unwrap().settings(Signal::Logs).unwrap();
             assert_eq!(settings.headers.unwrap().value.0, [("a".to_owned(), text.to_owned())]);
             assert_eq!(settings.spool_dir.unwrap().value.to_str(), Some(text));
             assert_eq!(settings.endpoint.unwrap().value, text);
             assert_eq!(settings.proxy.unwrap().value, text);
-            let template = config(&format!("template: {text}")).unwrap().settings().unwrap().template;
+            let template = config(&format!("template: {text}")).unwrap().settings(Signal::Logs).unwrap().template;
             assert_eq!(template, Some(Sourced::new(text.parse().unwrap(), "template, line 7")));
         }
         for none in ["~", "null", "", "''"] {
-            assert!(config(&format!("proxy: {none}")).unwrap().settings().unwrap().proxy.is_none(), "{none}");
+            assert!(
+                config(&format!("proxy: {none}")).unwrap().settings(Signal::Logs).unwrap().proxy.is_none(),
+                "{none}"
+            );
         }
-        assert_eq!(config("proxy: '~'").unwrap().settings().unwrap().proxy.unwrap().value, "~", "quoted, it is a text");
+        assert_eq!(
+            config("proxy: '~'").unwrap().settings(Signal::Logs).unwrap().proxy.unwrap().value,
+            "~",
+            "quoted, it is a text"
+        );
     }
 
     #[test]
     fn a_number_or_a_switch_is_one_where_the_setting_is() {
-        let settings = config("max_in_flight: 3\nstrict_order: true\ntimeout: 1500").unwrap().settings().unwrap();
+        let settings =
+            config("max_in_flight: 3\nstrict_order: true\ntimeout: 1500").unwrap().settings(Signal::Logs).unwrap();
         assert_eq!((settings.max_in_flight.unwrap().value, settings.strict_order.unwrap().value), (3, true));
         assert_eq!(settings.timeout.unwrap().value, Duration::from_millis(1_500));
         for wrong in ["strict_order: yes", "max_in_flight: 0x10", "max_in_flight: 1e1"] {
-            assert!(config(wrong).unwrap().settings().is_err(), "{wrong}");
+            assert!(config(wrong).unwrap().settings(Signal::Logs).is_err(), "{wrong}");
         }
     }
 
@@ -434,7 +546,7 @@ mod tests {
     fn another_format_has_values_that_are_no_text() {
         let json =
             r#"{"max_in_flight": 3, "strict_order": true, "proxy": null, "headers": [{"name": "a", "value": 1.5}]}"#;
-        let settings = serde_json::from_str::<ExporterConfig>(json).unwrap().settings().unwrap();
+        let settings = serde_json::from_str::<ExporterConfig>(json).unwrap().settings(Signal::Logs).unwrap();
         assert_eq!((settings.max_in_flight.unwrap().value, settings.strict_order.unwrap().value), (3, true));
         assert!(settings.proxy.is_none());
         assert_eq!(settings.headers.unwrap().value.0, [("a".to_owned(), "1.5".to_owned())]);
@@ -442,7 +554,7 @@ mod tests {
 
     #[test]
     fn an_error_names_the_line() {
-        let error = |yaml| config(yaml).unwrap().settings().err().unwrap().to_string();
+        let error = |yaml| config(yaml).unwrap().settings(Signal::Logs).err().unwrap().to_string();
         let unknown = error("endpoint: http://a/\nmax_size: 3");
         let expected = "`max_size, line 8` is invalid: there is no such setting; there are endpoint, ";
         assert!(unknown.starts_with(expected), "{unknown}");
@@ -452,6 +564,18 @@ mod tests {
         assert!(syntax.contains("line "), "{syntax}");
         let none = ExporterConfig::from_yaml("logger_provider:\n  processors: []\n").unwrap_err().to_string();
         assert!(none.contains("has the exporter `spool`"), "{none}");
+    }
+
+    #[test]
+    fn each_signal_has_the_node_of_its_own_provider() {
+        let yaml = "tracer_provider:\n  processors:\n    - simple:\n        exporter:\n          spool:\n            linger: 1s\n\
+                    meter_provider:\n  readers:\n    - pull:\n    - periodic:\n        interval: 5000\n        exporter:\n          \
+                    spool:\n            linger: 2s\n            temporality_preference: delta\n";
+        let config = ExporterConfig::from_yaml(yaml).unwrap();
+        let linger = |signal| config.clone().settings(signal).map(|settings| settings.linger.unwrap().value.as_secs());
+        assert_eq!((linger(Signal::Traces).unwrap(), linger(Signal::Metrics).unwrap()), (1, 2));
+        let error = linger(Signal::Logs).unwrap_err().to_string();
+        assert_eq!(error, "`the configuration` is invalid: no processor of `logger_provider` has the exporter `spool`");
     }
 
     #[test]
@@ -465,5 +589,6 @@ mod tests {
         assert_eq!(substituted(text, &variable).unwrap(), "a s3cret s3cret b  $ $x");
         assert!(substituted("${TOKEN", &variable).is_err());
         assert!(substituted("${a-b}", &variable).is_err());
+        assert!(substituted("${1API}", &variable).is_err());
     }
 }

@@ -118,6 +118,10 @@ impl FormatSettings for MetricFormat {
 /// The encoding of OTLP for a signal that has no other format. Default: protobuf.
 #[cfg(any(feature = "trace", feature = "metrics"))]
 fn protocol(code: &Settings, outside: &Settings, signal: Signal) -> Result<Protocol, ExporterBuildError> {
+    // The variable is that of the log exporter beside it.
+    if let Some(format) = outside.format.as_ref().filter(|format| !format.source.starts_with("OTEL_")) {
+        return Err(format.invalid(format!("{} are sent as OTLP; only log records have other formats", signal.name())));
+    }
     match code.protocol.as_ref().or(outside.protocol.as_ref()) {
         Some(protocol) => protocol.value.ok_or_else(|| no_grpc(protocol, signal)),
         None => Ok(Protocol::HttpBinary),

@@ -24,12 +24,15 @@ const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 /// The default endpoint of OTLP, without the signal's path.
 const OTLP_ENDPOINT: &str = "http://localhost:4318";
 
+/// Settings that are looked up once the signal is known.
+pub(crate) type Outside = dyn FnOnce(Signal) -> Result<Settings, ExporterBuildError> + Send + Sync;
+
 /// Everything that an application gives an exporter of any signal in code.
 #[derive(Default)]
 pub(crate) struct CodeSettings {
     pub(crate) settings: Settings,
-    /// The settings of a file; without one the environment is read.
-    pub(crate) outside: Option<Result<Settings, ExporterBuildError>>,
+    /// The settings of a file, by the signal; without one the environment is read.
+    pub(crate) outside: Option<Box<Outside>>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) http: HttpSettings,
 }
@@ -54,7 +57,7 @@ impl<E> ResolvedConfig<E> {
         lookup: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ExporterBuildError> {
         let outside = if let Some(file) = code.outside {
-            file?
+            file(F::SIGNAL)?
         } else {
             let given = &code.settings;
             // A collector's credentials are not for any other endpoint.
@@ -385,7 +388,7 @@ mod tests {
     #[test]
     fn a_file_takes_the_place_of_the_environment() {
         let mut builder = builder();
-        builder.code.outside = Some(Ok(Settings::default()));
+        builder.code.outside = Some(Box::new(|_| Ok(Settings::default())));
         assert_eq!(resolve(builder, &OUTSIDE).ok().unwrap().transport.timeout.value.as_secs(), 10);
     }
 

@@ -789,7 +789,7 @@ impl<S> ExporterBuilder<S> {
     /// ```
     #[cfg(feature = "config-file")]
     pub fn with_config(mut self, config: ExporterConfig) -> Self {
-        self.code.outside = Some(config.settings());
+        self.code.outside = Some(Box::new(|signal| config.settings(signal)));
         self
     }
 
