@@ -68,7 +68,7 @@ enum Nodes {
     /// One that was read alone, for whichever exporter it is.
     Alone(Node),
     /// The first one of each signal's provider in a file.
-    Of([(Signal, Option<Node>); 3]),
+    Of(Vec<(Signal, Node)>),
 }
 
 impl ExporterConfig {
@@ -89,7 +89,8 @@ impl ExporterConfig {
             (Signal::Traces, document.tracer_provider.unwrap_or_default().first()),
             (Signal::Metrics, document.meter_provider.unwrap_or_default().first()),
         ];
-        if nodes.iter().all(|(_, node)| node.is_none()) {
+        let nodes: Vec<_> = nodes.into_iter().filter_map(|(signal, node)| Some((signal, node?))).collect();
+        if nodes.is_empty() {
             return Err(file.invalid("no processor and no reader has the exporter `spool`"));
         }
         Ok(Self(Nodes::Of(nodes)))
@@ -99,7 +100,7 @@ impl ExporterConfig {
     pub(crate) fn settings(self, signal: Signal) -> Result<Settings, ExporterBuildError> {
         let node = match self.0 {
             Nodes::Alone(node) => Some(node),
-            Nodes::Of(nodes) => nodes.into_iter().find_map(|(of, node)| node.filter(|_| of == signal)),
+            Nodes::Of(nodes) => nodes.into_iter().find(|(of, _)| *of == signal).map(|(_, node)| node),
         };
         let missing = || {
             let place = match signal {
@@ -206,7 +207,7 @@ impl fmt::Debug for ExporterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes: Vec<_> = match &self.0 {
             Nodes::Alone(node) => vec![node],
-            Nodes::Of(nodes) => nodes.iter().filter_map(|(_, node)| node.as_ref()).collect(),
+            Nodes::Of(nodes) => nodes.iter().map(|(_, node)| node).collect(),
         };
         let names = nodes.into_iter().flat_map(|node| &node.values).map(|(name, _)| name);
         f.debug_set().entries(names).finish()
@@ -215,6 +216,7 @@ impl fmt::Debug for ExporterConfig {
 
 /// The part of a file that is read.
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the schema's")]
 struct Document {
     logger_provider: Option<Provider>,
     tracer_provider: Option<Provider>,

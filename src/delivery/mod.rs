@@ -28,6 +28,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use crate::config::values::Pace;
+#[cfg(feature = "self-metrics")]
+use crate::config::values::Signal;
 use crate::delivery::attempt::Sender;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::{Control, Worker};
@@ -88,7 +90,12 @@ impl Pipeline {
             if let Some(meter) = config.meter {
                 let Peer { address, port, method } = transport.peer();
                 let observed: Weak<Spool> = Arc::downgrade(&spool);
-                metrics::install(&meter, Endpoint { address, port, method }, observed, &counters);
+                let names = match config.spool.signal {
+                    Signal::Logs => &metrics::OF_LOGS,
+                    Signal::Traces => &metrics::OF_SPANS,
+                    Signal::Metrics => &metrics::OF_METRICS,
+                };
+                metrics::install(&meter, names, Endpoint { address, port, method }, observed, &counters);
             }
             let sender = Sender { transport, counters: counters.clone(), timeouts: config.pace.timeouts };
             let schedule = Schedule::new(spool.clone(), sender, control.clone(), events.clone(), config.pace);

@@ -16,8 +16,41 @@ use crate::observe::loss::LossReason;
 use crate::observe::stats::{Counters, Observer, Outcome};
 use crate::process::check_process;
 
-/// The value of `otel.component.type`.
-const COMPONENT_TYPE: &str = "opentelemetry_spool::LogExporter";
+/// The names of a signal's exporter.
+pub(crate) struct Names {
+    /// The value of `otel.component.type`.
+    component_type: &'static str,
+    conventional: Option<ConventionalNames>,
+}
+
+/// The names that the conventions have for what is exported.
+struct ConventionalNames {
+    exported: &'static str,
+    in_flight: &'static str,
+    unit: &'static str,
+}
+
+pub(crate) static OF_LOGS: Names = Names {
+    component_type: "opentelemetry_spool::LogExporter",
+    conventional: Some(ConventionalNames {
+        exported: "otel.sdk.exporter.log.exported",
+        in_flight: "otel.sdk.exporter.log.inflight",
+        unit: "{log_record}",
+    }),
+};
+
+pub(crate) static OF_SPANS: Names = Names {
+    component_type: "opentelemetry_spool::SpanExporter",
+    conventional: Some(ConventionalNames {
+        exported: "otel.sdk.exporter.span.exported",
+        in_flight: "otel.sdk.exporter.span.inflight",
+        unit: "{span}",
+    }),
+};
+
+/// The conventions count points, of which a record of this exporter has up to 64.
+pub(crate) static OF_METRICS: Names =
+    Names { component_type: "opentelemetry_spool::MetricExporter", conventional: None };
 
 /// Bucket bounds in seconds, as the conventions advise for HTTP.
 const REQUEST_SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -59,11 +92,21 @@ pub(crate) struct Endpoint {
 }
 
 /// Makes the instruments of an exporter.
-pub(crate) fn install(meter: &Meter, endpoint: Endpoint, spool: Weak<dyn Observed>, counters: &Arc<Counters>) {
+pub(crate) fn install(
+    meter: &Meter,
+    names: &Names,
+    endpoint: Endpoint,
+    spool: Weak<dyn Observed>,
+    counters: &Arc<Counters>,
+) {
     let method = endpoint.method;
-    let attributes = attributes(endpoint);
+    let attributes = attributes(names.component_type, endpoint);
     let source = Source { spool, counters: Arc::downgrade(counters), attributes };
-    source.observe(meter);
+    if let Some(names) = &names.conventional {
+        source.observe_conventional(meter, names);
+    }
+    source.observe_requests(meter);
+    source.observe_spool(meter);
     let durations = Durations {
         requests: histogram(
             meter,
@@ -89,12 +132,12 @@ fn histogram(meter: &Meter, name: &'static str, description: &'static str, bound
 }
 
 /// The attributes of every measurement. The instance is a small number, so that the name is the same after a restart.
-fn attributes(Endpoint { address, port, .. }: Endpoint) -> Arc<[KeyValue]> {
+fn attributes(component_type: &'static str, Endpoint { address, port, .. }: Endpoint) -> Arc<[KeyValue]> {
     static INSTANCES: AtomicU64 = AtomicU64::new(0);
     let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
     let component = [
-        KeyValue::new("otel.component.type", COMPONENT_TYPE),
-        KeyValue::new("otel.component.name", format!("{COMPONENT_TYPE}/{instance}")),
+        KeyValue::new("otel.component.type", component_type),
+        KeyValue::new("otel.component.name", format!("{component_type}/{instance}")),
         KeyValue::new("server.address", address),
     ];
     let port = port.map(|port| KeyValue::new("server.port", i64::from(port)));
@@ -151,12 +194,7 @@ impl Source {
         self.attributes.iter().cloned().chain([more]).collect()
     }
 
-    fn observe(&self, meter: &Meter) {
-        self.observe_conventional(meter);
-        self.observe_spool(meter);
-    }
-
-    fn observe_conventional(&self, meter: &Meter) {
+    fn observe_conventional(&self, meter: &Meter, names: &ConventionalNames) {
         let (delivered, failed) = (
             self.one(|_, counters| Some(counters.delivered_records.get())),
             self.by_reason("error.type", |_, counters| {
@@ -165,22 +203,23 @@ impl Source {
             }),
         );
         meter
-            .u64_observable_counter("otel.sdk.exporter.log.exported")
-            .with_unit("{log_record}")
-            .with_description(
-                "The number of log records for which the export has finished, either successful or failed.",
-            )
+            .u64_observable_counter(names.exported)
+            .with_unit(names.unit)
+            .with_description("The number of records for which the export has finished, either successful or failed.")
             .with_callback(move |instrument| {
                 delivered(instrument);
                 failed(instrument);
             })
             .build();
         meter
-            .i64_observable_up_down_counter("otel.sdk.exporter.log.inflight")
-            .with_unit("{log_record}")
-            .with_description("The number of log records which were passed to the exporter, but that have not been exported yet (neither successful, nor failed).")
+            .i64_observable_up_down_counter(names.in_flight)
+            .with_unit(names.unit)
+            .with_description("The number of records which were passed to the exporter, but that have not been exported yet (neither successful, nor failed).")
             .with_callback(self.one(|spool, _| Some(signed(spool.pending_records()))))
             .build();
+    }
+
+    fn observe_requests(&self, meter: &Meter) {
         meter
             .i64_observable_up_down_counter("http.client.active_requests")
             .with_unit("{request}")
@@ -192,13 +231,13 @@ impl Source {
     fn observe_spool(&self, meter: &Meter) {
         meter
             .u64_observable_counter("opentelemetry_spool.accepted")
-            .with_unit("{log_record}")
+            .with_unit("{record}")
             .with_description("Records that were written to the spool.")
             .with_callback(self.one(|_, counters| Some(counters.accepted_records.get())))
             .build();
         meter
             .u64_observable_counter("opentelemetry_spool.lost")
-            .with_unit("{log_record}")
+            .with_unit("{record}")
             .with_description("Records that are lost, by reason.")
             .with_callback(self.by_reason("reason", |_, counters| {
                 LossReason::ALL.map(|reason| (reason.as_str(), counters.losses.get(reason))).to_vec()
@@ -206,7 +245,7 @@ impl Source {
             .build();
         meter
             .i64_observable_up_down_counter("opentelemetry_spool.pending")
-            .with_unit("{log_record}")
+            .with_unit("{record}")
             .with_description("Records in the spool that wait to be delivered.")
             .with_callback(self.one(|spool, _| Some(signed(spool.pending_records()))))
             .build();

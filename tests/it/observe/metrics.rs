@@ -345,6 +345,23 @@ fn exporters_are_told_apart_and_say_where_they_send_to() {
     }
 }
 
+#[cfg(feature = "trace")]
+#[test]
+fn an_exporter_of_spans_has_the_names_of_spans() {
+    let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
+    let exporter = opentelemetry_spool::SpanExporter::builder()
+        .with_endpoint(receiver.url("/v1/traces"))
+        .with_spool_dir(spool.path())
+        .with_meter_provider(&meters.provider)
+        .build()
+        .expect("an exporter");
+    let points = meters.collect();
+    assert!(points.iter().all(|point| point.attributes["otel.component.type"] == "opentelemetry_spool::SpanExporter"));
+    let names: BTreeSet<_> = points.iter().map(|point| &*point.name).filter(|name| name.contains("sdk")).collect();
+    assert_eq!(names, BTreeSet::from(["otel.sdk.exporter.span.exported", "otel.sdk.exporter.span.inflight"]));
+    drop(exporter);
+}
+
 #[test]
 fn without_a_provider_of_its_own_an_exporter_reports_to_the_global_one() {
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
