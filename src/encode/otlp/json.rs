@@ -4,11 +4,11 @@
 //! The one of `opentelemetry-proto` writes null for what is absent and for numbers that JSON has not, for which some receivers refuse
 //! the whole request.
 
-use std::fmt::Display;
 use std::io::Write;
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
+use serde_core::Serialize;
 
 use super::fields::{Field, Fields};
 use crate::encode::common::any_value::Double;
@@ -28,8 +28,10 @@ impl<'a> Json<'a> {
 
     /// A 64-bit integer: a JSON number is a double to many readers, which holds 53 bits.
     #[inline]
-    fn quoted(&mut self, value: impl Display) {
-        let _ = write!(self.0.out, "\"{value}\"");
+    fn quoted(&mut self, value: impl Serialize) {
+        self.0.out.push(b'"');
+        let _ = self.0.value(value);
+        self.0.out.push(b'"');
     }
 
     fn array<T>(&mut self, field: Field, values: impl FnOnce(&mut dyn FnMut(T)), write: fn(&mut Self, T)) {
@@ -59,7 +61,7 @@ impl Fields for Json<'_> {
     fn bytes(&mut self, field: Field, bytes: &[u8]) {
         if !field.leaves_out(bytes.is_empty()) {
             self.0.key(field.name);
-            self.quoted(Base64Display::new(bytes, &STANDARD));
+            let _ = write!(self.0.out, "\"{}\"", Base64Display::new(bytes, &STANDARD));
         }
     }
 

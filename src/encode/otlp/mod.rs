@@ -33,7 +33,7 @@ use crate::encode::framing::Framing;
 use crate::error::BoxError;
 use fields::{Field, Fields};
 use json::Json;
-use nested::{LOGS, envelope};
+use nested::LOGS;
 use protobuf::Protobuf;
 
 #[cfg(feature = "metrics")]
@@ -121,12 +121,14 @@ impl NestedEncoder for OtlpEncoder {
     }
 
     fn outer(&self, out: &mut Vec<u8>) {
-        envelope(self.protocol, LOGS.scopes, out, |out| out.extend_from_slice(&self.outer));
+        pieces::write_head(self.protocol, LOGS.scopes, out, |out| out.extend_from_slice(&self.outer));
     }
 
     fn inner(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let name = pieces::scope_name(record, scope);
-        envelope(self.protocol, LOGS.records, out, |out| pieces::write_inner(self.protocol, name, scope, out));
+        pieces::write_head(self.protocol, LOGS.records, out, |out| {
+            pieces::write_inner(self.protocol, name, scope, out)
+        });
         Ok(())
     }
 

@@ -50,22 +50,6 @@ impl Names {
     }
 }
 
-/// Appends the text of an envelope: the fields of a message; in JSON also what opens it, and the list of what is inside.
-pub(super) fn envelope(protocol: Protocol, list: &str, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
-    if protocol == Protocol::HttpBinary {
-        return fields(out);
-    }
-    out.push(b'{');
-    let start = out.len();
-    fields(out);
-    if out.len() > start {
-        out.push(b',');
-    }
-    for part in ["\"", list, "\":["] {
-        out.extend_from_slice(part.as_bytes());
-    }
-}
-
 /// Encodes spans as OTLP.
 #[cfg(feature = "trace")]
 #[derive(Clone, Debug)]
@@ -89,7 +73,9 @@ impl SpanEncoder {
 
     pub(crate) fn set_resource(&mut self, resource: &Resource) {
         self.outer.clear();
-        envelope(self.protocol, SPANS.scopes, &mut self.outer, |out| pieces::write_outer(self.protocol, resource, out));
+        pieces::write_head(self.protocol, SPANS.scopes, &mut self.outer, |out| {
+            pieces::write_outer(self.protocol, resource, out)
+        });
     }
 
     /// Appends a span, behind its envelope.
@@ -97,7 +83,7 @@ impl SpanEncoder {
         let (protocol, scope) = (self.protocol, &span.instrumentation_scope);
         out.extend_from_slice(&self.outer);
         let outer = out.len();
-        envelope(protocol, SPANS.records, out, |out| pieces::write_inner(protocol, scope.name(), scope, out));
+        pieces::write_head(protocol, SPANS.records, out, |out| pieces::write_inner(protocol, scope.name(), scope, out));
         let inner = out.len();
         pieces::write_element(protocol, out, |out| pieces::write_span(protocol, span, out));
         EnvelopeEnds { outer, inner }
@@ -136,9 +122,11 @@ impl MetricEncoder {
         out: &mut Vec<u8>,
     ) -> EnvelopeEnds {
         let protocol = self.protocol;
-        envelope(protocol, METRICS.scopes, out, |out| pieces::write_outer(protocol, resource, out));
+        pieces::write_head(protocol, METRICS.scopes, out, |out| pieces::write_outer(protocol, resource, out));
         let outer = out.len();
-        envelope(protocol, METRICS.records, out, |out| pieces::write_inner(protocol, scope.name(), scope, out));
+        pieces::write_head(protocol, METRICS.records, out, |out| {
+            pieces::write_inner(protocol, scope.name(), scope, out)
+        });
         let inner = out.len();
         pieces::write_element(protocol, out, |out| pieces::write_metric(protocol, metric, part, out));
         EnvelopeEnds { outer, inner }

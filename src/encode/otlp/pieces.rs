@@ -1,7 +1,7 @@
 //! The pieces of a request: the fields of the messages around a record, and the record itself.
 //!
-//! In protobuf they are fields, in JSON members without braces. Whoever puts a request together adds the lists: `resourceLogs` with
-//! what is around the scopes, `scopeLogs` with what is around the records, and so for spans and metrics. In protobuf the resources of a
+//! In protobuf they are fields, in JSON members without braces. Whoever puts a request together adds the lists, with [`write_head`] and
+//! [`write_element`]: `scopeLogs` behind a resource, `logRecords` behind a scope, and so for spans and metrics. In protobuf the resources of a
 //! request have the number 1, scopes and records 2, whatever the signal is.
 
 #[cfg(feature = "metrics")]
@@ -82,6 +82,25 @@ pub(super) fn write_metric(protocol: Protocol, metric: &dyn MetricView, part: Ra
     }
 }
 
+/// Appends a message up to the list of its scopes or records: in protobuf its fields, in JSON an open object that ends with the name of
+/// the list and a bracket.
+pub(super) fn write_head(protocol: Protocol, list: &str, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
+    match protocol {
+        Protocol::HttpBinary => fields(out),
+        Protocol::HttpJson => {
+            out.push(b'{');
+            let start = out.len();
+            fields(out);
+            if out.len() > start {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"\"");
+            out.extend_from_slice(list.as_bytes());
+            out.extend_from_slice(b"\":[");
+        }
+    }
+}
+
 /// Appends a record or a scope as it stands in the message around it: in protobuf with its number and length, in JSON with braces.
 pub(super) fn write_element(protocol: Protocol, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
     match protocol {
@@ -138,24 +157,16 @@ mod tests {
 
     /// A `ResourceLogs` of pieces.
     fn put_together(protocol: Protocol, record: &SdkLogRecord, resource: &Resource) -> Vec<u8> {
-        let (mut logs, scope) = (Vec::new(), scope("library"));
-        write_outer(protocol, resource, &mut logs);
-        let list = |name: &str, out: &mut Vec<u8>, element: &dyn Fn(&mut Vec<u8>)| {
-            let comma = if out.is_empty() { "" } else { "," };
-            if protocol == Protocol::HttpJson {
-                out.extend_from_slice(format!("{comma}\"{name}\":[").as_bytes());
-            }
-            write_element(protocol, out, |out| element(out));
-            if protocol == Protocol::HttpJson {
-                out.push(b']');
-            }
-        };
-        list("scopeLogs", &mut logs, &|logs| {
-            let mut fields = Vec::new();
-            write_inner(protocol, scope_name(record, &scope), &scope, &mut fields);
-            list("logRecords", &mut fields, &|fields| write_log(protocol, record, fields));
-            logs.extend_from_slice(&fields);
+        let (mut logs, mut inner, scope) = (Vec::new(), Vec::new(), scope("library"));
+        write_head(protocol, "logRecords", &mut inner, |out| {
+            write_inner(protocol, scope_name(record, &scope), &scope, out);
         });
+        write_element(protocol, &mut inner, |out| write_log(protocol, record, out));
+        write_head(protocol, "scopeLogs", &mut logs, |out| write_outer(protocol, resource, out));
+        match protocol {
+            Protocol::HttpBinary => write_element(protocol, &mut logs, |out| out.extend_from_slice(&inner)),
+            Protocol::HttpJson => logs.extend_from_slice(&[&*inner, b"]}]}"].concat()),
+        }
         logs
     }
 
@@ -171,7 +182,6 @@ mod tests {
             let binary = put_together(Protocol::HttpBinary, record, &resource);
             assert_eq!(ResourceLogs::decode(&*binary).unwrap(), expected);
             let json = put_together(Protocol::HttpJson, record, &resource);
-            let json = [b"{", &*json, b"}"].concat();
             assert_eq!(serde_json::from_slice::<ResourceLogs>(&json).unwrap(), expected);
         }
     }
@@ -184,6 +194,16 @@ mod tests {
             out
         });
         assert_eq!(written, [vec![0x0a, 0], b"\"resource\":{}".to_vec()]);
+    }
+
+    #[test]
+    fn a_head_without_fields_has_no_comma() {
+        let written = [Protocol::HttpBinary, Protocol::HttpJson].map(|protocol| {
+            let mut out = Vec::new();
+            write_head(protocol, "spans", &mut out, |_| ());
+            out
+        });
+        assert_eq!(written, [vec![], b"{\"spans\":[".to_vec()]);
     }
 
     #[test]

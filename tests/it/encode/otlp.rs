@@ -147,6 +147,19 @@ fn a_record_in_json_is_this_text() {
 }
 
 #[test]
+fn a_record_is_encoded_without_an_allocation() {
+    let mut record = SdkLoggerProvider::builder().build().logger("app").create_log_record();
+    everything(&mut record);
+    for protocol in BOTH {
+        let (encoder, scope, mut out) = (OtlpEncoder::new(protocol), InstrumentationScope::default(), Vec::new());
+        encoder.encode(&record, &scope, &mut out).unwrap();
+        out.clear();
+        let measured = allocation_counter::measure(|| encoder.encode(&record, &scope, &mut out).unwrap());
+        assert_eq!(measured.count_total, 0, "{protocol:?}");
+    }
+}
+
+#[test]
 fn numbers_that_json_has_not_have_their_names_there_and_are_themselves_in_protobuf() {
     for (number, name) in [(f64::NAN, "NaN"), (f64::INFINITY, "Infinity"), (f64::NEG_INFINITY, "-Infinity")] {
         let record = json_record(|record| record.set_body(number.into()));
