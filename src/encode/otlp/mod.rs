@@ -127,7 +127,7 @@ impl NestedEncoder for OtlpEncoder {
     fn inner(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let name = pieces::scope_name(record, scope);
         pieces::write_head(self.protocol, LOGS.records, out, |out| {
-            pieces::write_inner(self.protocol, name, scope, out)
+            pieces::write_inner(self.protocol, name, scope, out);
         });
         Ok(())
     }

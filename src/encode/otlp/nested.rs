@@ -74,7 +74,7 @@ impl SpanEncoder {
     pub(crate) fn set_resource(&mut self, resource: &Resource) {
         self.outer.clear();
         pieces::write_head(self.protocol, SPANS.scopes, &mut self.outer, |out| {
-            pieces::write_outer(self.protocol, resource, out)
+            pieces::write_outer(self.protocol, resource, out);
         });
     }
 
@@ -83,7 +83,9 @@ impl SpanEncoder {
         let (protocol, scope) = (self.protocol, &span.instrumentation_scope);
         out.extend_from_slice(&self.outer);
         let outer = out.len();
-        pieces::write_head(protocol, SPANS.records, out, |out| pieces::write_inner(protocol, scope.name(), scope, out));
+        pieces::write_head(protocol, SPANS.records, out, |out| {
+            pieces::write_inner(protocol, scope.name(), scope, out);
+        });
         let inner = out.len();
         pieces::write_element(protocol, out, |out| pieces::write_span(protocol, span, out));
         EnvelopeEnds { outer, inner }
@@ -122,10 +124,12 @@ impl MetricEncoder {
         out: &mut Vec<u8>,
     ) -> EnvelopeEnds {
         let protocol = self.protocol;
-        pieces::write_head(protocol, METRICS.scopes, out, |out| pieces::write_outer(protocol, resource, out));
+        pieces::write_head(protocol, METRICS.scopes, out, |out| {
+            pieces::write_outer(protocol, resource, out);
+        });
         let outer = out.len();
         pieces::write_head(protocol, METRICS.records, out, |out| {
-            pieces::write_inner(protocol, scope.name(), scope, out)
+            pieces::write_inner(protocol, scope.name(), scope, out);
         });
         let inner = out.len();
         pieces::write_element(protocol, out, |out| pieces::write_metric(protocol, metric, part, out));
