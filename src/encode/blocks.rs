@@ -112,7 +112,9 @@ impl Block {
             self.first_timestamp = Some(self.first_timestamp.map_or(time, |first| first.min(time)));
             self.last_timestamp = Some(self.last_timestamp.map_or(time, |last| last.max(time)));
         }
-        let run = if self.used > begun { RUN_OVERHEAD + record.envelope.len() } else { 0 };
+        let envelope = record.envelope;
+        // The inner one is kept twice.
+        let run = if self.used > begun { RUN_OVERHEAD + envelope.len() + envelope.inner.len() } else { 0 };
         run + record.bytes.len() + separator.len() + RECORD_OVERHEAD
     }
 
