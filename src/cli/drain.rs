@@ -160,6 +160,12 @@ impl To {
         Ok(Some([&read(key)?[..], b"\n", &read(certificate)?].concat()))
     }
 
+    /// Whether anything is given that may be meant for one server alone.
+    fn is_for_one_server(&self) -> bool {
+        let given = !self.header.is_empty() || !self.header_env.is_empty() || self.cert.is_some();
+        given || self.ca_cert.is_some() || self.method != "post"
+    }
+
     /// The URL of `--to`, or the one endpoint that all of these were sent to.
     pub(super) fn endpoint(&self, stored: &BTreeSet<Option<String>>) -> Result<String, Failure> {
         if let Some(url) = &self.url {
@@ -185,6 +191,14 @@ impl To {
 
 fn read(path: &Path) -> Result<Vec<u8>, SpoolError> {
     std::fs::read(path).map_err(|source| SpoolError::Io { action: "read", path: path.to_owned(), source })
+}
+
+/// Scheme, host and port of a URL.
+fn server_of(url: &str) -> String {
+    url.parse::<http::Uri>().map_or_else(
+        |_| url.to_owned(),
+        |url| format!("{}://{}", url.scheme_str().unwrap_or_default(), url.authority().map_or("", |of| of.as_str())),
+    )
 }
 
 /// A URL without the parts that can hold a secret.
@@ -351,7 +365,16 @@ impl Survey {
             // A loss is reported by a log record.
             Ok((*signal, Target { endpoint, reports_losses: *signal == Signal::Logs && !waiting.foreign }))
         };
-        self.signals.iter().map(target).collect()
+        let targets: BTreeMap<_, _> = self.signals.iter().map(target).collect::<Result<_, Failure>>()?;
+        let servers: BTreeSet<_> = targets.values().map(|target| server_of(&target.endpoint)).collect();
+        if servers.len() > 1 && to.is_for_one_server() {
+            return Err(Failure::Usage(
+                "the signals go to several servers, and headers, certificates and a method are for one: choose a signal \
+                 with --signal"
+                    .to_owned(),
+            ));
+        }
+        Ok(targets)
     }
 
     fn expired(&self) -> u64 {
@@ -506,7 +529,8 @@ fn start(args: &Args, signal: Signal, target: &Target) -> Result<Pipeline, Failu
         pace: Pace {
             retry: retry_policy(),
             max_in_flight: args.max_in_flight,
-            strict_order: false,
+            // A receiver refuses a point that is older than its stream's newest.
+            strict_order: signal == Signal::Metrics,
             defer_for: DEFAULT_DEFER_FOR,
             timeouts: Timeouts { first: args.to.timeout, max: Timeouts::default().max.max(args.to.timeout) },
         },

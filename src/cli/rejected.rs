@@ -221,10 +221,12 @@ fn retry(spool: &Spool, ids: &[String], of: OfSignal, to: &To) -> Outcome {
             "records of several signals were rejected ({signals}): choose one with --signal"
         )));
     }
-    let signal = signals.first().and_then(|signal| Signal::parse(signal));
     let mut stored = BTreeSet::new();
-    for queue in survey::each(&directory, signal)? {
-        stored.extend(queue.endpoint().map(Some));
+    // Nothing is known of where records of a signal go that this version does not know.
+    if let Some(signal) = signals.first().and_then(|signal| Signal::parse(signal)) {
+        for queue in survey::each(&directory, Some(signal))? {
+            stored.extend(queue.endpoint().map(Some));
+        }
     }
     if selected.is_empty() {
         screen.line("there is nothing to send")?;

@@ -226,8 +226,7 @@ struct Document {
 /// The provider of logs or spans.
 #[derive(Default, Deserialize)]
 struct Provider {
-    #[serde(default)]
-    processors: Vec<Processor>,
+    processors: Option<Vec<Processor>>,
 }
 
 #[derive(Deserialize)]
@@ -238,8 +237,7 @@ struct Processor {
 
 #[derive(Default, Deserialize)]
 struct Meters {
-    #[serde(default)]
-    readers: Vec<Reader>,
+    readers: Option<Vec<Reader>>,
 }
 
 #[derive(Deserialize)]
@@ -259,14 +257,15 @@ struct Exporter {
 
 impl Provider {
     fn first(self) -> Option<Node> {
-        let mut exporting = self.processors.into_iter().filter_map(|processor| processor.batch.or(processor.simple));
+        let mut exporting =
+            self.processors.into_iter().flatten().filter_map(|processor| processor.batch.or(processor.simple));
         exporting.find_map(Exporting::node)
     }
 }
 
 impl Meters {
     fn first(self) -> Option<Node> {
-        self.readers.into_iter().filter_map(|reader| reader.periodic).find_map(Exporting::node)
+        self.readers.into_iter().flatten().filter_map(|reader| reader.periodic).find_map(Exporting::node)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The format in which an exporter sends: which encoder it is, by code, by name, or by where the endpoint comes from.
 
 use crate::config::environment::is_of_otlp;
+#[cfg(any(feature = "trace", feature = "metrics"))]
+use crate::config::resolve::is_variable;
 use crate::config::table::Settings;
 #[cfg(feature = "metrics")]
 use crate::config::values::TemporalityPreference;
@@ -119,7 +121,7 @@ impl FormatSettings for MetricFormat {
 #[cfg(any(feature = "trace", feature = "metrics"))]
 fn protocol(code: &Settings, outside: &Settings, signal: Signal) -> Result<Protocol, ExporterBuildError> {
     // The variable is that of the log exporter beside it.
-    if let Some(format) = outside.format.as_ref().filter(|format| !format.source.starts_with("OTEL_")) {
+    if let Some(format) = outside.format.as_ref().filter(|format| !is_variable(&format.source)) {
         return Err(format.invalid(format!("{} are sent as OTLP; only log records have other formats", signal.name())));
     }
     match code.protocol.as_ref().or(outside.protocol.as_ref()) {

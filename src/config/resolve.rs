@@ -70,7 +70,15 @@ impl<E> ResolvedConfig<E> {
         let endpoint = endpoint(settings.endpoint.take(), F::SIGNAL, &framing)?;
         let mut spool = spool_config(&settings, F::SIGNAL, &framing)?;
         spool.endpoint = public_url(&endpoint.value);
+        if F::SIGNAL != Signal::Logs {
+            // It is meant for the log exporter beside this one.
+            settings.method.take_if(|method| is_variable(&method.source));
+        }
         let method = settings.method.as_ref().map(|method| check_method(method, &framing, spool.coding)).transpose()?;
+        if F::SIGNAL == Signal::Metrics {
+            // It gives up the order, which nobody gives up for metrics.
+            settings.max_in_flight.take_if(|in_flight| is_variable(&in_flight.source));
+        }
         let pace = pace(&settings, F::MAX_IN_FLIGHT, F::STRICT_ORDER)?;
         let http = HttpSettings { headers, method: method.unwrap_or_default(), ..code.http };
         let transport = transport(settings, endpoint, http)?;
@@ -136,6 +144,11 @@ fn headers(outside: Option<&Sourced<Headers>>, code: Vec<(String, String)>) -> R
         set.map_err(|error| Sourced::new((), "with_headers").invalid(error.to_string()))?;
     }
     Ok(headers)
+}
+
+/// Whether a setting comes from the environment, which exporters of all signals read.
+pub(super) fn is_variable(source: &str) -> bool {
+    source.starts_with("OTEL_")
 }
 
 fn endpoint(
@@ -290,12 +303,13 @@ fn pace(settings: &Settings, in_flight: usize, strict_order: bool) -> Result<Pac
     }
     let max_retry_after = settings.retry_max_retry_after.as_ref().map_or(defaults.max_retry_after, |after| after.value);
     let retry = RetryPolicy { initial_delay: initial_delay.value, max_delay: max_delay.value, max_retry_after };
-    let max_in_flight = or_default(settings.max_in_flight.clone(), in_flight);
+    let strict_order = settings.strict_order.as_ref().map_or(strict_order, |strict| strict.value);
+    let max_in_flight = or_default(settings.max_in_flight.clone(), if strict_order { 1 } else { in_flight });
     match u16::try_from(max_in_flight.value) {
         Ok(max_in_flight @ 1..=1024) => Ok(Pace {
             retry,
             max_in_flight,
-            strict_order: settings.strict_order.as_ref().map_or(strict_order, |strict| strict.value),
+            strict_order,
             defer_for: settings.defer_for.as_ref().map_or(DEFAULT_DEFER_FOR, |defer_for| defer_for.value),
             timeouts: timeouts(settings)?,
         }),

@@ -17,6 +17,8 @@ use crate::error::ExporterBuildError;
 pub(crate) enum Variable {
     /// `OTEL_EXPORTER_OTLP_LOGS_`, or that of another signal, and this, else `OTEL_EXPORTER_OTLP_` and this.
     Otlp(&'static str),
+    /// `OTEL_EXPORTER_OTLP_METRICS_` and this, of metrics alone.
+    OtlpMetrics(&'static str),
     /// `OTEL_EXPORTER_SPOOL_` and this.
     Spool(&'static str),
 }
@@ -63,7 +65,7 @@ settings! {
     headers: Headers, Otlp("HEADERS");
     protocol: Option<Protocol>, Otlp("PROTOCOL");
     compression: Option<Compression>, Otlp("COMPRESSION");
-    temporality_preference: TemporalityPreference, Otlp("TEMPORALITY_PREFERENCE");
+    temporality_preference: TemporalityPreference, OtlpMetrics("TEMPORALITY_PREFERENCE");
     timeout: Duration, Otlp("TIMEOUT");
     certificate: Pem, Otlp("CERTIFICATE");
     client_key: Pem, Otlp("CLIENT_KEY");

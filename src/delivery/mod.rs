@@ -97,9 +97,10 @@ impl Pipeline {
                 };
                 metrics::install(&meter, names, Endpoint { address, port, method }, observed, &counters);
             }
+            let kept = transport.clone();
             let sender = Sender { transport, counters: counters.clone(), timeouts: config.pace.timeouts };
             let schedule = Schedule::new(spool.clone(), sender, control.clone(), events.clone(), config.pace);
-            Worker::start(spool, schedule.run())
+            Worker::start(spool, kept, schedule.run())
         };
         // A panic of the engine is none of the host's.
         let panicked = |_| Err(ExporterBuildError::Thread(io::Error::other("a panic while it was starting")));

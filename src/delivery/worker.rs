@@ -111,8 +111,10 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Has a delivery run on the thread of the spool's directory, and closes the spool when that ends.
+    /// `kept` is dropped at the end, not on that thread: it may have what the application gave, which may wait for the thread when it is dropped.
     pub(crate) fn start(
         spool: Arc<Spool>,
+        kept: impl Send + 'static,
         run: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, ExporterBuildError> {
         let thread = Thread::of(spool.place()).map_err(ExporterBuildError::Thread)?;
@@ -122,7 +124,7 @@ impl Worker {
         runtime.spawn(async move {
             // In a task of its own: a panic in it is to end with a spool that is closed in order.
             let _ = tokio::spawn(run).await;
-            close(spool, (thread, end));
+            close(spool, (kept, thread, end));
         });
         Ok(worker)
     }
@@ -232,7 +234,7 @@ mod tests {
             let _ = ends.await;
             assert!(!panics, "a panic that is asked for");
         };
-        (Worker::start(spool, run).unwrap(), end)
+        (Worker::start(spool, (), run).unwrap(), end)
     }
 
     #[test]

@@ -152,7 +152,8 @@ impl<S> ExporterBuilder<S> {
 
     // --- the request ----------------------------------------------------------------------------------------------
 
-    /// Sends OTLP, in protobuf or in JSON. Default: none, the encoder's own format. Needs the crate's feature `otlp`.
+    /// Sends OTLP, in protobuf or in JSON. Default: for log records none, the encoder's own format; for spans and metrics protobuf.
+    /// Needs the crate's feature `otlp`.
     ///
     /// It is the same as [`with_encoder`](crate::LogExporterBuilder::with_encoder) with an `OtlpEncoder`; the later call of the two wins.
     ///
@@ -307,7 +308,8 @@ impl<S> ExporterBuilder<S> {
         self
     }
 
-    /// Sets the most requests of one partition in flight. Default: 1, which keeps the order; at most 1024.
+    /// Sets the most requests of one partition in flight. Default: 1, which keeps the order, and for spans 8, since nobody is owed
+    /// theirs; at most 1024. For metrics the variable is not read, since it is shared with other exporters.
     ///
     /// With more, the round trip does not bound the rate, but the records of one request can arrive after those of the next.
     /// The number adapts, for all partitions together: it begins at one, grows while responses do not take longer for it,
@@ -326,7 +328,8 @@ impl<S> ExporterBuilder<S> {
         self
     }
 
-    /// Sends no record before an earlier one of its partition, whatever it costs. Default: off.
+    /// Sends no record before an earlier one of its partition, whatever it costs. Default: off, and on for metrics. One request of a
+    /// partition is in flight then, unless [`with_max_in_flight`](Self::with_max_in_flight) says otherwise.
     ///
     /// Otherwise a record from behind is sent where a batch keeps failing, to find out whether the batch or the endpoint is to
     /// blame, and what keeps failing while others are taken is sent later than those. With this, a batch that the endpoint
@@ -453,8 +456,8 @@ impl<S> ExporterBuilder<S> {
         self
     }
 
-    /// Sets the largest size of the spool directory on disk, in bytes, for all exporters that share it. Default: 1 GiB; at
-    /// least 8 MiB.
+    /// Sets the largest size of the spool directory on disk, in bytes, for all exporters of the same signal that share it. Default: 1 GiB; at
+    /// least 8 MiB. Queues of other signals do not count: they have limits of their own.
     ///
     /// The directory never exceeds it by more than one segment per exporter. At the limit
     /// [`with_full_policy`](Self::with_full_policy) decides whether the oldest records are evicted or new ones rejected.

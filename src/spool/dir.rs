@@ -393,7 +393,7 @@ impl QueueDir {
         sync_dir(&quarantine)?;
         sync_dir(&self.path)?;
         // It is there now; that others cannot be deleted does not change that.
-        while walk(&quarantine).unwrap_or_default() > max_bytes && self.drop_quarantined().unwrap_or(false) {}
+        while self.quarantined_bytes() > max_bytes && self.drop_quarantined().unwrap_or(false) {}
         Ok(())
     }
 
@@ -405,16 +405,20 @@ impl QueueDir {
         named.filter(|(_, (queue, _))| queue.signal == self.name.signal).map(|(path, (_, id))| (path, id)).collect()
     }
 
+    fn quarantined_bytes(&self) -> u64 {
+        self.quarantined().iter().map(|(path, _)| walk(path).unwrap_or_default()).sum()
+    }
+
     /// Makes a segment in quarantine one of this queue's: its id is like no other, wherever it was.
     pub(super) fn take_back(&self, quarantined: &Path, id: SegmentId) -> io::Result<()> {
         rename(quarantined, &self.segment(id))
     }
 
-    /// Deletes the oldest segment in quarantine, if there is one.
+    /// Deletes the oldest segment in quarantine of the same signal, if there is one.
     pub(super) fn drop_quarantined(&self) -> Result<bool, SpoolError> {
-        let found = fs::read_dir(self.root().join(QUARANTINE)).into_iter().flatten().flatten();
-        let oldest = found.min_by_key(|found| found.metadata().and_then(|meta| meta.modified()).ok());
-        let Some(path) = oldest.map(|oldest| oldest.path()) else { return Ok(false) };
+        let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let found = self.quarantined().into_iter().map(|(path, _)| path);
+        let Some(path) = found.min_by_key(|path| modified(path)) else { return Ok(false) };
         let removed = if path.is_dir() { remove_dir(&path) } else { remove_file(&path) };
         match removed {
             // Another process was faster.
@@ -456,6 +460,22 @@ impl QueueDir {
     /// How many bytes the whole spool directory takes on disk. An error where that cannot be known: nothing is not zero.
     pub(super) fn root_bytes(&self) -> Result<u64, SpoolError> {
         walk(self.root()).map_err(|error| io_error("measure", self.root(), error))
+    }
+
+    /// The same without the queues of other signals, and what is in quarantine of them: they have limits of their own.
+    pub(super) fn limited_bytes(&self) -> Result<u64, SpoolError> {
+        let error = |error| io_error("measure", self.root(), error);
+        let is_other = |name: &str| {
+            let queue = QueueName::parse(name).or_else(|| parse_quarantined(name).map(|(queue, _)| queue));
+            queue.is_some_and(|queue| queue.signal != self.name.signal)
+        };
+        let of_others = |dir: &Path| -> u64 {
+            let found = fs::read_dir(dir).into_iter().flatten().flatten();
+            let others = found.filter(|found| is_other(&found.file_name().to_string_lossy()));
+            others.map(|found| walk(&found.path()).unwrap_or_default()).sum()
+        };
+        let others = of_others(self.root()) + of_others(&self.root().join(QUARANTINE));
+        walk(self.root()).map(|all| all.saturating_sub(others)).map_err(error)
     }
 }
 

@@ -137,7 +137,7 @@ impl Queue {
         };
         writer.space = Space {
             is_measured: true,
-            used: (self.dir.root_bytes()? + owed).saturating_sub(unwritten),
+            used: (self.dir.limited_bytes()? + owed).saturating_sub(unwritten),
             free: free.saturating_add(unwritten),
             written: 0,
         };

@@ -380,7 +380,10 @@ fn stored_bytes(key: &str, block: &Block, framing: &Framing) -> u64 {
         records += run.payload.len() + 4 * run.ends.len() + of_run;
         envelope = of_run.max(envelope);
     }
-    let entries = 1 + records / entry_budget(key, framing);
+    // What an envelope takes of an entry is not left for records; each entry has one of these at least.
+    let budget = entry_budget(key, framing).saturating_sub(envelope).max(1);
+    let count: usize = block.runs().iter().map(|run| run.ends.len()).sum();
+    let entries = 1 + (records / budget).min(count);
     // The key stands in each entry, and in the seal; a run that is divided has its envelope in each part.
     let bytes = records + entries * (ENTRY_OVERHEAD + 2 * key.len() + framing.len() + envelope);
     (bytes + bytes / 32) as u64

@@ -151,7 +151,7 @@ impl Buffer {
         if state.stopping {
             return Added::Ignored;
         }
-        let bytes = record.bytes.len();
+        let bytes = record.bytes.len() + record.envelope.len();
         if !state.has_room(bytes, self.limits.max_bytes) {
             state = self.wait_for_room(state, bytes);
             // A stop does not wait for threads that wait.

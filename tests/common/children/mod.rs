@@ -89,5 +89,10 @@ fn small_exporter() -> LogExporterBuilder {
         "never" => Durability::Interval(NEVER),
         millis => Durability::Interval(Duration::from_millis(millis.parse().expect("a number"))),
     };
-    exporter().with_durability(durability).with_partition_key(by_tenant).with_segment_bytes(SEGMENT_BYTES)
+    exporter()
+        .with_durability(durability)
+        .with_partition_key(by_tenant)
+        .with_segment_bytes(SEGMENT_BYTES)
+        // It is about the disk: nothing is to leave the order, or to be cut, because an endpoint failed for long.
+        .with_strict_order(true)
 }

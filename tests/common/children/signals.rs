@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use opentelemetry_spool::{
     LogExporterBuilder, MetricExporter, MetricExporterBuilder, Protocol, SpanExporter, SpanExporterBuilder,
 };
 
+use super::NEVER;
 use crate::child::{say, setting};
 use crate::service::{Service, exporter_to, impatient};
 
@@ -44,7 +45,9 @@ pub(crate) fn main() {
     let spans = spans(&endpoint, &spool).build().expect("an exporter of spans");
     let traces = SdkTracerProvider::builder().with_simple_exporter(spans).build();
     let metrics = metrics(&endpoint, &spool).build().expect("an exporter of metrics");
-    let meters = SdkMeterProvider::builder().with_periodic_exporter(metrics).build();
+    // Collected once, by the flush.
+    let reader = PeriodicReader::builder(metrics).with_interval(NEVER).build();
+    let meters = SdkMeterProvider::builder().with_reader(reader).build();
     logs.store_all("m", 1..=LOGS);
     let service = traces.tracer("service");
     for _ in 0..SPANS {

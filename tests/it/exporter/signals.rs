@@ -7,13 +7,13 @@ use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 use common::children::signals::{self, LOGS, POINTS, SPANS};
-use common::{Child, Receiver, Request, flush, settings, spool_dir};
+use common::{Child, Receiver, Request, Service, flush, settings, spool_dir, wait_for};
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::{
     Event, Link, Span as _, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState, Tracer as _,
     TracerProvider as _,
 };
-use opentelemetry::{Array, InstrumentationScope, KeyValue, Value};
+use opentelemetry::{Array, Context, InstrumentationScope, KeyValue, Value};
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -29,7 +29,9 @@ use opentelemetry_sdk::metrics::data::ResourceMetrics as SdkMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{Aggregation, Instrument, SdkMeterProvider, Stream, Temporality};
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use opentelemetry_spool::{Compression, MetricExporter, Protocol, SpanExporter, SpoolProcessor};
+use opentelemetry_spool::{
+    Compression, FullPolicy, MetricExporter, Protocol, SpanExporter, SpoolCompression, SpoolProcessor,
+};
 use prost::Message;
 use serde::de::DeserializeOwned;
 
@@ -157,7 +159,7 @@ fn end_spans(provider: &SdkTracerProvider) {
     for (tracer, kind) in [scope("orders"), scope("carts")].into_iter().cycle().zip(kinds) {
         let tracer = provider.tracer_with_scope(tracer);
         let parent = opentelemetry::trace::TraceContextExt::with_remote_span_context(
-            &opentelemetry::Context::new(),
+            &Context::new(),
             remote(&[("vendor", "1"), ("other", "2")]),
         );
         let links = vec![Link::new(remote(&[("of", "link")]), values(), 3), Link::new(remote(&[]), Vec::new(), 0)];
@@ -171,7 +173,7 @@ fn end_spans(provider: &SdkTracerProvider) {
         span.add_event("second", Vec::new());
         span.set_status(if kind == SpanKind::Client { Status::error("it broke") } else { Status::Ok });
         span.end();
-        tracer.span_builder("a root").start_with_context(&tracer, &opentelemetry::Context::new()).end();
+        tracer.span_builder("a root").start_with_context(&tracer, &Context::new()).end();
     }
 }
 
@@ -306,9 +308,10 @@ fn a_hundred_thousand_spans_that_end_in_a_tight_loop_arrive() {
     let provider = SdkTracerProvider::builder().with_span_processor(processor).build();
     let tracer = provider.tracer("burst");
     for _ in 0..100_000 {
-        tracer.span_builder("a span").start_with_context(&tracer, &opentelemetry::Context::new()).end();
+        tracer.span_builder("a span").start_with_context(&tracer, &Context::new()).end();
     }
-    provider.force_flush().expect("all of them on disk");
+    // A flush waits for five seconds, which need not be enough.
+    wait_for("all of them on disk", || provider.force_flush().is_ok().then_some(()));
     flush(&handle);
     assert_eq!(handle.stats().lost_records, 0);
     let mut ids = std::collections::HashSet::new();
@@ -378,4 +381,30 @@ fn an_exporter_of_logs_alone_delivers_no_span_and_no_metric_that_others_left() {
     drop(alone);
     deliver_all(&receiver, spool.path());
     assert_eq!(counts(&receiver), (LOGS, SPANS, POINTS));
+}
+
+#[test]
+fn a_full_queue_of_spans_takes_no_room_of_logs() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let endpoint = receiver.url("");
+    let least = 8 << 20;
+    let spans = signals::spans(&endpoint, spool.path())
+        .with_max_spool_bytes(least)
+        .with_full_policy(FullPolicy::RejectNew)
+        .with_spool_compression(SpoolCompression::None);
+    let spans = spans.build().expect("an exporter of spans");
+    let of_spans = spans.handle();
+    let traces = SdkTracerProvider::builder().with_simple_exporter(spans).build();
+    let tracer = traces.tracer("much");
+    wait_for("a spool that is full", || {
+        let padding = KeyValue::new("padding", "x".repeat(100_000));
+        tracer.span_builder("a span").with_attributes([padding]).start_with_context(&tracer, &Context::new()).end();
+        (of_spans.stats().not_written_records > 0).then_some(())
+    });
+    let logs = Service::batch(signals::logs(&endpoint, spool.path()).with_max_spool_bytes(least));
+    logs.store_all("m", 1..=LOGS);
+    let stats = logs.handle.stats();
+    assert_eq!((stats.lost_records, stats.pending_records), (0, LOGS as u64), "{stats:?}");
+    let kept = of_spans.stats();
+    assert_eq!(kept.pending_records, kept.accepted_records, "{kept:?}");
 }
