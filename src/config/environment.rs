@@ -56,6 +56,11 @@ impl Sourced<&str> {
     }
 }
 
+/// Whether a setting comes from the environment, which exporters of all signals read.
+pub(crate) fn is_variable(source: &str) -> bool {
+    source.starts_with("OTEL_")
+}
+
 /// Whether a variable is one that all OTLP exporters have.
 pub(crate) fn is_of_otlp(variable: &str) -> bool {
     variable.starts_with(OTLP)

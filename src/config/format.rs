@@ -2,7 +2,7 @@
 
 use crate::config::environment::is_of_otlp;
 #[cfg(any(feature = "trace", feature = "metrics"))]
-use crate::config::resolve::is_variable;
+use crate::config::environment::is_variable;
 use crate::config::table::Settings;
 #[cfg(feature = "metrics")]
 use crate::config::values::TemporalityPreference;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use crate::config::environment::is_variable;
 use crate::config::format::FormatSettings;
 use crate::config::mount;
 use crate::config::table::Settings;
@@ -144,11 +145,6 @@ fn headers(outside: Option<&Sourced<Headers>>, code: Vec<(String, String)>) -> R
         set.map_err(|error| Sourced::new((), "with_headers").invalid(error.to_string()))?;
     }
     Ok(headers)
-}
-
-/// Whether a setting comes from the environment, which exporters of all signals read.
-pub(super) fn is_variable(source: &str) -> bool {
-    source.starts_with("OTEL_")
 }
 
 fn endpoint(
