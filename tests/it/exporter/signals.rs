@@ -395,10 +395,10 @@ fn a_full_queue_of_spans_takes_no_room_of_logs() {
     let spans = spans.build().expect("an exporter of spans");
     let of_spans = spans.handle();
     let traces = SdkTracerProvider::builder().with_simple_exporter(spans).build();
-    let tracer = traces.tracer("much");
+    let much = traces.tracer("much");
     wait_for("a spool that is full", || {
         let padding = KeyValue::new("padding", "x".repeat(100_000));
-        tracer.span_builder("a span").with_attributes([padding]).start_with_context(&tracer, &Context::new()).end();
+        much.span_builder("a span").with_attributes([padding]).start_with_context(&much, &Context::new()).end();
         (of_spans.stats().not_written_records > 0).then_some(())
     });
     let logs = Service::batch(signals::logs(&endpoint, spool.path()).with_max_spool_bytes(least));
