@@ -405,8 +405,27 @@ impl QueueDir {
         named.filter(|(_, (queue, _))| queue.signal == self.name.signal).map(|(path, (_, id))| (path, id)).collect()
     }
 
+    /// What lies in quarantine but for the segments of other signals: of whatever name, since nobody else deletes it.
+    fn in_quarantine(&self) -> impl Iterator<Item = PathBuf> {
+        let found = fs::read_dir(self.root().join(QUARANTINE)).into_iter().flatten().flatten();
+        let own = found.filter(|found| !self.is_of_another_signal(&found.file_name().to_string_lossy()));
+        own.map(|found| found.path())
+    }
+
+    /// Whether a queue, or a segment in quarantine, is called as one of another signal, also of one that this version does not know.
+    fn is_of_another_signal(&self, name: &str) -> bool {
+        if let Some((queue, _)) = parse_quarantined(name) {
+            return queue.signal != self.name.signal;
+        }
+        let mut parts = name.split('.');
+        let is_queue = parts.next().and_then(parse_hex).is_some();
+        is_queue && parts.next().is_some_and(|signal| signal != self.name.signal.name())
+    }
+
     fn quarantined_bytes(&self) -> u64 {
-        self.quarantined().iter().map(|(path, _)| walk(path).unwrap_or_default()).sum()
+        let bytes =
+            |path: PathBuf| if path.is_dir() { walk(&path) } else { fs::metadata(&path).map(|meta| allocated(&meta)) };
+        self.in_quarantine().map(|path| bytes(path).unwrap_or_default()).sum()
     }
 
     /// Makes a segment in quarantine one of this queue's: its id is like no other, wherever it was.
@@ -414,11 +433,10 @@ impl QueueDir {
         rename(quarantined, &self.segment(id))
     }
 
-    /// Deletes the oldest segment in quarantine of the same signal, if there is one.
+    /// Deletes the oldest of what lies in quarantine, but for other signals.
     pub(super) fn drop_quarantined(&self) -> Result<bool, SpoolError> {
-        let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
-        let found = self.quarantined().into_iter().map(|(path, _)| path);
-        let Some(path) = found.min_by_key(|path| modified(path)) else { return Ok(false) };
+        let modified = |path: &PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let Some(path) = self.in_quarantine().min_by_key(modified) else { return Ok(false) };
         let removed = if path.is_dir() { remove_dir(&path) } else { remove_file(&path) };
         match removed {
             // Another process was faster.
@@ -465,13 +483,9 @@ impl QueueDir {
     /// The same without the queues of other signals, and what is in quarantine of them: they have limits of their own.
     pub(super) fn limited_bytes(&self) -> Result<u64, SpoolError> {
         let error = |error| io_error("measure", self.root(), error);
-        let is_other = |name: &str| {
-            let queue = QueueName::parse(name).or_else(|| parse_quarantined(name).map(|(queue, _)| queue));
-            queue.is_some_and(|queue| queue.signal != self.name.signal)
-        };
         let of_others = |dir: &Path| -> u64 {
             let found = fs::read_dir(dir).into_iter().flatten().flatten();
-            let others = found.filter(|found| is_other(&found.file_name().to_string_lossy()));
+            let others = found.filter(|found| self.is_of_another_signal(&found.file_name().to_string_lossy()));
             others.map(|found| walk(&found.path()).unwrap_or_default()).sum()
         };
         let others = of_others(self.root()) + of_others(&self.root().join(QUARANTINE));
