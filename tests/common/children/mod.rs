@@ -89,10 +89,10 @@ fn small_exporter() -> LogExporterBuilder {
         "never" => Durability::Interval(NEVER),
         millis => Durability::Interval(Duration::from_millis(millis.parse().expect("a number"))),
     };
-    exporter()
-        .with_durability(durability)
-        .with_partition_key(by_tenant)
-        .with_segment_bytes(SEGMENT_BYTES)
-        // It is about the disk: nothing is to leave the order, or to be cut, because an endpoint failed for long.
-        .with_strict_order(true)
+    exporter().with_durability(durability).with_partition_key(by_tenant).with_segment_bytes(SEGMENT_BYTES)
+}
+
+/// The same for what is about the disk: nothing leaves the order, or is cut, because an endpoint failed for long.
+fn strict_exporter() -> LogExporterBuilder {
+    small_exporter().with_strict_order(true)
 }
