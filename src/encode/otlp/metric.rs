@@ -389,7 +389,7 @@ mod tests {
         }
 
         fn time(&self) -> SystemTime {
-            UNIX_EPOCH + Duration::from_nanos(5)
+            UNIX_EPOCH + Duration::from_nanos(500)
         }
 
         fn value(&self) -> PointValue<'_> {
@@ -411,7 +411,7 @@ mod tests {
 
     impl ExemplarView for Example {
         fn time(&self) -> SystemTime {
-            UNIX_EPOCH + Duration::from_nanos(4)
+            UNIX_EPOCH + Duration::from_nanos(400)
         }
 
         fn value(&self) -> MetricNumber {
@@ -437,7 +437,7 @@ mod tests {
                 let Some(Data::Gauge(gauge)) = &metric.data else { panic!("{metric:?}") };
                 let [with_span, without] = &*gauge.data_points[0].exemplars else { panic!("{gauge:?}") };
                 for exemplar in [with_span, without] {
-                    assert_eq!((exemplar.time_unix_nano, exemplar.value), (4, Some(value)));
+                    assert_eq!((exemplar.time_unix_nano, exemplar.value), (400, Some(value)));
                     assert_eq!(exemplar.filtered_attributes[0].key, "thread");
                 }
                 assert_eq!(
@@ -455,14 +455,14 @@ mod tests {
         pieces::write_metric(Protocol::HttpJson, &WithExemplars(f64::INFINITY.into()), 0..1, &mut out);
         let written: serde_json::Value = serde_json::from_slice(&[b"{", &*out, b"}"].concat()).unwrap();
         let exemplar = json!({
-            "timeUnixNano": "4",
+            "timeUnixNano": "400",
             "asDouble": "Infinity",
             "filteredAttributes": [{"key": "thread", "value": {"stringValue": "main"}}],
         });
         let mut with_span = exemplar.clone();
         with_span["spanId"] = "00000000000000c2".into();
         with_span["traceId"] = "000000000000000000000000000000c2".into();
-        let point = json!({"timeUnixNano": "5", "asDouble": "Infinity", "exemplars": [with_span, exemplar]});
+        let point = json!({"timeUnixNano": "500", "asDouble": "Infinity", "exemplars": [with_span, exemplar]});
         assert_eq!(written, json!({"name": "gauge", "gauge": {"dataPoints": [point]}}));
     }
 }
