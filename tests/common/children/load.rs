@@ -4,7 +4,7 @@ use std::{process, thread};
 
 use opentelemetry::logs::LogRecord as _;
 
-use super::{TENANTS, small_exporter};
+use super::{TENANTS, strict_exporter};
 use crate::child::{end_with_the_parent, say, setting};
 use crate::service::{Service, name};
 
@@ -13,7 +13,7 @@ pub(crate) fn main() {
     end_with_the_parent();
     let run = setting("RUN");
     let records: usize = setting("RECORDS").parse().expect("a number");
-    let service = Service::batch(small_exporter().with_max_batch_records(50));
+    let service = Service::batch(strict_exporter().with_max_batch_records(50));
     say("ready");
     for number in 1..=records {
         for tenant in TENANTS {

@@ -83,3 +83,8 @@ fn small_exporter() -> LogExporterBuilder {
     };
     exporter().with_durability(durability).with_partition_key(by_tenant).with_segment_bytes(SEGMENT_BYTES)
 }
+
+/// The same for what is about the disk: nothing leaves the order, or is cut, because an endpoint failed for long.
+fn strict_exporter() -> LogExporterBuilder {
+    small_exporter().with_strict_order(true)
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use opentelemetry::logs::LogRecord as _;
 use opentelemetry_spool::ExporterBuildError;
 
-use super::small_exporter;
+use super::strict_exporter;
 use crate::child::{commands, say};
 use crate::in_words;
 use crate::service::{Returned, Service, name, noise};
@@ -14,7 +14,7 @@ use crate::service::{Returned, Service, name, noise};
 const PADDING_BYTES: usize = 20_000;
 
 fn open() -> Result<(Service, Returned), ExporterBuildError> {
-    Service::candid(small_exporter().with_max_batch_records(7))
+    Service::candid(strict_exporter().with_max_batch_records(7))
 }
 
 pub(crate) fn main() {

@@ -4,13 +4,13 @@ use std::process;
 
 use opentelemetry::logs::LogRecord as _;
 
-use super::small_exporter;
+use super::strict_exporter;
 use crate::child::{commands, say, tell_what_moves};
 use crate::service::{Service, name, noise};
 
 pub(crate) fn main() {
     say(&format!("pid {}", process::id()));
-    let service = Service::careless(small_exporter().with_max_batch_records(10));
+    let service = Service::careless(strict_exporter().with_max_batch_records(10));
     say("ready");
     tell_what_moves(&service.handle);
     for command in commands() {
