@@ -525,8 +525,8 @@ pub(super) fn walk(dir: &Path) -> io::Result<u64> {
             found.metadata().and_then(|meta| if meta.is_dir() { walk(&found.path()) } else { Ok(allocated(&meta)) });
         bytes += match below {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => 0,
-            // A directory that is just being deleted is called so by wine.
-            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => 0,
+            // A directory that is just being deleted is called so by wine; elsewhere it is an error like others.
+            Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::InvalidFilename => 0,
             Err(error) if is_damage(&error) || is_in_use(&error) => 0,
             below => below?,
         };

@@ -296,6 +296,8 @@ fn whatever_it_is_killed_in_everything_accepted_arrives_once_and_in_order() {
     let accepted: Vec<_> =
         moments.iter().enumerate().map(|(run, moment)| crash(&receiver, spool.path(), run, *moment)).collect();
 
+    // What a killed process has sent is not to be taken afterwards, when nothing comes again.
+    receiver.go_down();
     receiver.come_up();
     let known = Arc::clone(&taken);
     receiver.answer_by(move |request| {
