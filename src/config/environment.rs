@@ -37,7 +37,8 @@ impl Settings {
         Self::read(|setting, variable| match variable {
             Variable::Spool(name) => get(SPOOL, name),
             Variable::OtlpMetrics(name) if signal == Signal::Metrics => get(&of_signal, name),
-            Variable::OtlpMetrics(_) => Ok(None),
+            Variable::SpoolMetrics(name) if signal == Signal::Metrics => get(SPOOL, name),
+            Variable::OtlpMetrics(_) | Variable::SpoolMetrics(_) => Ok(None),
             Variable::Otlp(name) => match get(&of_signal, name)? {
                 Some(given) => Ok(Some(given)),
                 None if !all_signals => Ok(None),
@@ -107,7 +108,10 @@ mod tests {
         let chapter = include_str!("../docs/configuration.md");
         let mut missing = Vec::new();
         let read = Settings::read(|setting, variable| {
-            let (Variable::Otlp(name) | Variable::OtlpMetrics(name) | Variable::Spool(name)) = variable;
+            let (Variable::Otlp(name)
+            | Variable::OtlpMetrics(name)
+            | Variable::Spool(name)
+            | Variable::SpoolMetrics(name)) = variable;
             let in_a_file = match setting {
                 "protocol" => "encoding",
                 "certificate" => "tls.ca_file",

@@ -1,5 +1,8 @@
 //! The format in which an exporter sends: which encoder it is, by code, by name, or by where the endpoint comes from.
 
+#[cfg(feature = "metrics")]
+use std::time::Duration;
+
 use crate::config::environment::is_of_otlp;
 #[cfg(any(feature = "trace", feature = "metrics"))]
 use crate::config::environment::is_variable;
@@ -92,9 +95,18 @@ impl FormatSettings for SpanFormat {
     }
 }
 
-/// The format of metrics: OTLP, in the temporality that is preferred.
+/// The format of metrics: OTLP.
 #[cfg(feature = "metrics")]
 pub(crate) struct MetricFormat;
+
+/// The encoder of metrics, and which of them there are.
+#[cfg(feature = "metrics")]
+pub(crate) struct ChosenMetrics {
+    pub(crate) encoder: MetricEncoder,
+    pub(crate) temporality: TemporalityPreference,
+    /// The interval of which the newest points that wait are kept, if others are left out.
+    pub(crate) thinning: Option<Duration>,
+}
 
 #[cfg(feature = "metrics")]
 impl FormatSettings for MetricFormat {
@@ -102,19 +114,38 @@ impl FormatSettings for MetricFormat {
     const MAX_IN_FLIGHT: usize = 1;
     // A receiver refuses a point that is older than its stream's newest.
     const STRICT_ORDER: bool = true;
-    type Encoder = (MetricEncoder, TemporalityPreference);
+    type Encoder = ChosenMetrics;
 
     fn is_otlp(&self, _code: &Settings) -> bool {
         true
     }
 
-    fn choose(self, code: &Settings, outside: &Settings) -> Result<(Self::Encoder, Framing), ExporterBuildError> {
+    fn choose(self, code: &Settings, outside: &Settings) -> Result<(ChosenMetrics, Framing), ExporterBuildError> {
         let encoder = MetricEncoder::new(protocol(code, outside, Self::SIGNAL)?);
         let framing = encoder.framing();
-        let preferred = [code, outside].into_iter().find_map(|given| given.temporality_preference.as_ref());
-        let preferred = preferred.map_or(TemporalityPreference::Cumulative, |preferred| preferred.value);
-        Ok(((encoder, preferred), framing))
+        let preferred = code.temporality_preference.as_ref().or(outside.temporality_preference.as_ref());
+        let temporality = preferred.map_or(TemporalityPreference::Cumulative, |preferred| preferred.value);
+        let thinning = code.thinning.as_ref().or(outside.thinning.as_ref());
+        if let Some(thinning) = thinning {
+            check_thinning(thinning, temporality)?;
+        }
+        let thinning = thinning.map(|thinning| thinning.value);
+        Ok((ChosenMetrics { encoder, temporality, thinning }, framing))
     }
+}
+
+/// Newer points stand for older ones only if they are cumulative.
+#[cfg(feature = "metrics")]
+fn check_thinning(thinning: &Sourced<Duration>, temporality: TemporalityPreference) -> Result<(), ExporterBuildError> {
+    if thinning.value.is_zero() {
+        return Err(thinning.invalid("zero; allowed are longer ones, such as 5m"));
+    }
+    if temporality != TemporalityPreference::Cumulative {
+        return Err(
+            thinning.invalid("a point of delta temporality stands for no other; it takes cumulative temporality")
+        );
+    }
+    Ok(())
 }
 
 /// The encoding of OTLP for a signal that has no other format. Default: protobuf.

@@ -76,6 +76,7 @@ impl<E> ResolvedConfig<E> {
             settings.method.take_if(|method| is_variable(&method.source));
         }
         let method = settings.method.as_ref().map(|method| check_method(method, &framing, spool.coding)).transpose()?;
+        check_signal(&settings, F::SIGNAL)?;
         if F::SIGNAL == Signal::Metrics {
             // It gives up the order, which nobody gives up for metrics.
             settings.max_in_flight.take_if(|in_flight| is_variable(&in_flight.source));
@@ -84,6 +85,17 @@ impl<E> ResolvedConfig<E> {
         let http = HttpSettings { headers, method: method.unwrap_or_default(), ..code.http };
         let transport = transport(settings, endpoint, http)?;
         Ok(Self { encoder, spool, transport, pace })
+    }
+}
+
+/// Settings of metrics are for nothing else. Their variables are read for metrics alone.
+fn check_signal(settings: &Settings, signal: Signal) -> Result<(), ExporterBuildError> {
+    let reason = || format!("it is a setting of metrics; this exporter has {}", signal.name());
+    match (&settings.temporality_preference, &settings.thinning) {
+        _ if signal == Signal::Metrics => Ok(()),
+        (Some(temporality), _) => Err(temporality.invalid(reason())),
+        (None, Some(thinning)) => Err(thinning.invalid(reason())),
+        (None, None) => Ok(()),
     }
 }
 

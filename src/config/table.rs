@@ -21,6 +21,8 @@ pub(crate) enum Variable {
     OtlpMetrics(&'static str),
     /// `OTEL_EXPORTER_SPOOL_` and this.
     Spool(&'static str),
+    /// `OTEL_EXPORTER_SPOOL_` and this, of metrics alone.
+    SpoolMetrics(&'static str),
 }
 
 macro_rules! settings {
@@ -66,6 +68,7 @@ settings! {
     protocol: Option<Protocol>, Otlp("PROTOCOL");
     compression: Option<Compression>, Otlp("COMPRESSION");
     temporality_preference: TemporalityPreference, OtlpMetrics("TEMPORALITY_PREFERENCE");
+    thinning: Duration, SpoolMetrics("METRICS_THINNING");
     timeout: Duration, Otlp("TIMEOUT");
     certificate: Pem, Otlp("CERTIFICATE");
     client_key: Pem, Otlp("CLIENT_KEY");

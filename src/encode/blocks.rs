@@ -1,15 +1,17 @@
 //! Blocks: encoded records by partition and envelope, in buffers that are reused.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::time::SystemTime;
 
 /// The most memory of the buffers that is kept for reuse.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 const MAX_KEPT_BLOCKS: usize = 64;
+const MAX_KEPT_RUNS: usize = 4_096;
 
 /// The bookkeeping of a record, a run or a partition, in bytes.
 const RECORD_OVERHEAD: usize = size_of::<usize>();
-const RUN_OVERHEAD: usize = size_of::<Run>() + 2 * size_of::<(Vec<u8>, usize)>();
+const RUN_OVERHEAD: usize = size_of::<Run>() + 2 * size_of::<(u64, usize)>();
 const PARTITION_OVERHEAD: usize = size_of::<Block>() + 2 * size_of::<(String, usize)>();
 
 /// The texts that stand around records, and that records share: see [`NestedEncoder`](crate::encode::NestedEncoder). Both are
@@ -50,7 +52,8 @@ pub(crate) struct Run {
     pub(crate) payload: Vec<u8>,
     /// The end of each record in `payload`.
     pub(crate) ends: Vec<usize>,
-    /// The run with the same inner envelope before this one.
+    outer_hash: u64,
+    /// The run before this one whose envelope has the same hash.
     earlier: Option<usize>,
 }
 
@@ -59,10 +62,10 @@ impl Run {
         Envelope { outer: &self.outer, inner: &self.inner }
     }
 
-    fn begin(&mut self, envelope: Envelope<'_>, earlier: Option<usize>) {
+    fn begin(&mut self, envelope: Envelope<'_>, outer_hash: u64, earlier: Option<usize>) {
         self.outer.extend_from_slice(envelope.outer);
         self.inner.extend_from_slice(envelope.inner);
-        self.earlier = earlier;
+        (self.outer_hash, self.earlier) = (outer_hash, earlier);
     }
 
     fn push(&mut self, record: &[u8], separator: &[u8]) {
@@ -93,8 +96,9 @@ pub(crate) struct Block {
     /// Those that are used, and spare ones.
     runs: Vec<Run>,
     used: usize,
-    /// The latest run with an inner envelope.
-    found: HashMap<Vec<u8>, usize>,
+    /// The latest run whose envelope has a hash.
+    found: HashMap<u64, usize>,
+    hasher: RandomState,
     /// The run of the latest record.
     latest: usize,
     pub(crate) first_timestamp: Option<SystemTime>,
@@ -112,9 +116,7 @@ impl Block {
             self.first_timestamp = Some(self.first_timestamp.map_or(time, |first| first.min(time)));
             self.last_timestamp = Some(self.last_timestamp.map_or(time, |last| last.max(time)));
         }
-        let envelope = record.envelope;
-        // The inner one is kept twice.
-        let run = if self.used > begun { RUN_OVERHEAD + envelope.len() + envelope.inner.len() } else { 0 };
+        let run = if self.used > begun { RUN_OVERHEAD + record.envelope.len() } else { 0 };
         run + record.bytes.len() + separator.len() + RECORD_OVERHEAD
     }
 
@@ -124,20 +126,26 @@ impl Block {
         if self.latest < self.used && is_of(self.latest) {
             return self.latest;
         }
-        let earlier = self.found.get(envelope.inner).copied();
-        let mut same_inner = earlier;
-        while let Some(at) = same_inner {
+        // Scopes change with every record, resources hardly ever.
+        let outer_hash = match self.runs().get(self.latest) {
+            Some(latest) if latest.outer == envelope.outer => latest.outer_hash,
+            _ => self.hasher.hash_one(envelope.outer),
+        };
+        let hash = self.hasher.hash_one((outer_hash, envelope.inner));
+        let earlier = self.found.get(&hash).copied();
+        let mut same_hash = earlier;
+        while let Some(at) = same_hash {
             if is_of(at) {
                 return at;
             }
-            same_inner = self.runs[at].earlier;
+            same_hash = self.runs[at].earlier;
         }
         let at = self.used;
         if at == self.runs.len() {
             self.runs.push(Run::default());
         }
-        self.runs[at].begin(envelope, earlier);
-        self.found.insert(envelope.inner.to_vec(), at);
+        self.runs[at].begin(envelope, outer_hash, earlier);
+        self.found.insert(hash, at);
         self.used += 1;
         at
     }
@@ -154,6 +162,8 @@ impl Block {
     /// Removes all records, and keeps memory for the next ones, `kept` bytes with what others keep.
     fn clear(&mut self, kept: &mut usize) {
         self.found.clear();
+        self.found.shrink_to(MAX_KEPT_RUNS);
+        self.runs.truncate(MAX_KEPT_RUNS);
         (self.used, self.latest) = (0, 0);
         (self.first_timestamp, self.last_timestamp) = (None, None);
         self.runs.retain_mut(|run| {
@@ -163,6 +173,7 @@ impl Block {
             *kept += if keep { bytes } else { 0 };
             keep
         });
+        self.runs.shrink_to(MAX_KEPT_RUNS);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::exporter::handle::SpoolHandle;
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 use crate::process::check_process;
-use crate::spool::MAX_RECORD_BYTES;
+use crate::spool::{Appended, MAX_RECORD_BYTES};
 
 /// How long dropping an exporter that was not shut down waits for its threads.
 pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(2);
@@ -52,19 +52,19 @@ impl Intake {
         SpoolHandle::new(&self.pipeline)
     }
 
-    /// Appends what `add` adds to empty blocks, with telemetry suppressed.
+    /// Appends what `add` adds to empty blocks, with telemetry suppressed. Returns where it is.
     pub(crate) fn export(
         &self,
         framing: impl FnOnce() -> Framing,
         add: impl FnOnce(&Framing, &mut Blocks),
-    ) -> OTelSdkResult {
+    ) -> Result<Vec<Appended>, OTelSdkError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         check_process().map_err(failure)?;
         if self.shut_down.load(Ordering::Acquire) {
             return Err(OTelSdkError::AlreadyShutdown);
         }
         match contained(|| self.append(framing, add)) {
-            Ok(()) => Ok(()),
+            Ok(appended) => Ok(appended),
             Err(SpoolError::Closed) => Err(OTelSdkError::AlreadyShutdown),
             Err(error) => {
                 self.pipeline.counters().failed_exports.add(1);
@@ -77,22 +77,35 @@ impl Intake {
         &self,
         framing: impl FnOnce() -> Framing,
         add: impl FnOnce(&Framing, &mut Blocks),
-    ) -> Result<(), SpoolError> {
+    ) -> Result<Vec<Appended>, SpoolError> {
         let spool = self.pipeline.spool().upgrade().ok_or(SpoolError::Closed)?;
         let framing = framing();
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         blocks.clear();
         add(&framing, &mut blocks);
-        if blocks.records() > 0 {
-            let all = blocks.all();
-            spool.append(&all, &framing).inspect_err(|error| {
-                if !matches!(error, SpoolError::Closed) {
-                    spool.note_not_written(&all);
-                }
-            })?;
-            self.pipeline.counters().accepted_records.add(blocks.records());
+        if blocks.records() == 0 {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let all = blocks.all();
+        let appended = spool.append(&all, &framing).inspect_err(|error| {
+            if !matches!(error, SpoolError::Closed) {
+                spool.note_not_written(&all);
+            }
+        })?;
+        self.pipeline.counters().accepted_records.add(blocks.records());
+        Ok(appended)
+    }
+
+    /// Has earlier records not sent any more that nobody was sent yet, because newer ones stand for them.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn withdraw(&self, earlier: &[Appended]) {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let Some(spool) = self.pipeline.spool().upgrade() else { return };
+        for block in earlier {
+            // Where that cannot be kept, they are sent.
+            let withdrawn = contained(|| spool.withdraw(block)).unwrap_or_default();
+            self.pipeline.counters().thinned_records.add(withdrawn);
+        }
     }
 
     /// Gives `add` a record's partition key and what it is on the wire. A record that has none is counted.
@@ -170,7 +183,7 @@ pub(crate) fn checked(
 }
 
 /// Appends records. The processor's thread does not survive a panic.
-pub(crate) fn contained(append: impl FnOnce() -> Result<(), SpoolError>) -> Result<(), SpoolError> {
+pub(crate) fn contained<T>(append: impl FnOnce() -> Result<T, SpoolError>) -> Result<T, SpoolError> {
     let panicked = |_| Err(SpoolError::Panicked { action: "append to", path: PathBuf::from("the spool") });
     catch_unwind(AssertUnwindSafe(append)).unwrap_or_else(panicked)
 }

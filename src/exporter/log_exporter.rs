@@ -102,14 +102,15 @@ fn write(
 
 impl opentelemetry_sdk::logs::LogExporter for LogExporter {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
-        self.intake.export(
+        let appended = self.intake.export(
             || self.framing(),
             |framing, blocks| {
                 for (record, scope) in batch.iter() {
                     self.encoded(record, scope, |key, encoded| blocks.push(key, encoded, framing.separator()));
                 }
             },
-        )
+        );
+        appended.map(drop)
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {

@@ -1,6 +1,7 @@
 //! [`MetricExporterBuilder`]: the settings that only metrics have.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::metrics::Temporality;
@@ -12,6 +13,7 @@ use crate::error::ExporterBuildError;
 use crate::exporter::builder::{ExporterBuilder, given};
 use crate::exporter::intake::Intake;
 use crate::exporter::metric_exporter::{MetricExporter, MetricPartitionKey};
+use crate::exporter::thinning::Thinning;
 
 /// Configures a [`MetricExporter`].
 ///
@@ -59,6 +61,30 @@ impl ExporterBuilder<MetricSettings> {
         self
     }
 
+    /// Thins what waits while the endpoint is away: of the collections of each such interval the newest is sent, as soon as it
+    /// has all streams of an earlier one that was not sent yet. By default, all are sent.
+    ///
+    /// A cumulative point says all that earlier ones of its stream said, and receivers refuse points that are too old; a
+    /// long outage is then over sooner. What goes is the course of the sums within an interval, the values of gauges between, and
+    /// exemplars. [`SpoolStats::thinned_records`](crate::SpoolStats::thinned_records) counts it; it is no loss. Collections that were sent once,
+    /// and those that an earlier process left, are sent in any case. Where streams come and go, more than one collection of an interval is sent.
+    ///
+    /// It takes [`Temporality::Cumulative`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use opentelemetry_spool::MetricExporter;
+    ///
+    /// let builder = MetricExporter::builder().with_thinning(Duration::from_secs(300));
+    /// ```
+    pub fn with_thinning(mut self, interval: Duration) -> Self {
+        self.code.settings.thinning = given(interval, "with_thinning");
+        self
+    }
+
     /// Sets the function that assigns each metric to a partition, by its key. Default: one partition, with the empty key.
     ///
     /// Metrics of one partition may share a request, and keep their order. The key is stored with the metrics, and the header
@@ -90,12 +116,12 @@ impl ExporterBuilder<MetricSettings> {
         let partition_key = self.signal.partition_key.take();
         // A gap record is a log record.
         let (chosen, pipeline) = self.start(|_| MetricFormat, |chosen| (chosen, Arc::new(|_| None)))?;
-        let (encoder, preference) = chosen;
-        let temporality = match preference {
+        let temporality = match chosen.temporality {
             TemporalityPreference::Cumulative => Temporality::Cumulative,
             TemporalityPreference::Delta => Temporality::Delta,
             TemporalityPreference::LowMemory => Temporality::LowMemory,
         };
-        Ok(MetricExporter { encoder, temporality, partition_key, intake: Intake::new(pipeline) })
+        let (encoder, thinning) = (chosen.encoder, chosen.thinning.map(Thinning::new));
+        Ok(MetricExporter { encoder, temporality, partition_key, thinning, intake: Intake::new(pipeline) })
     }
 }

@@ -1,7 +1,7 @@
 //! [`MetricExporter`]: metrics through the spool.
 
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
@@ -14,6 +14,7 @@ use crate::encode::MetricEncoder;
 use crate::encode::blocks::Encoded;
 use crate::exporter::handle::SpoolHandle;
 use crate::exporter::intake::{Intake, key_by};
+use crate::exporter::thinning::{Streams, Thinning};
 
 pub(crate) type MetricPartitionKey = dyn Fn(&Metric, &InstrumentationScope) -> String + Send + Sync;
 
@@ -46,6 +47,7 @@ pub struct MetricExporter {
     pub(crate) encoder: MetricEncoder,
     pub(crate) temporality: Temporality,
     pub(crate) partition_key: Option<Box<MetricPartitionKey>>,
+    pub(crate) thinning: Option<Thinning>,
     pub(crate) intake: Intake,
 }
 
@@ -72,20 +74,29 @@ impl MetricExporter {
 
 impl PushMetricExporter for MetricExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        self.intake.export(
+        let mut streams = Streams::default();
+        let appended = self.intake.export(
             || self.encoder.framing(),
             |framing, blocks| {
                 for of_scope in metrics.scope_metrics() {
                     for metric in of_scope.metrics() {
                         for points in MetricEncoder::parts(metric) {
-                            self.encoded(metrics.resource(), of_scope.scope(), metric, points, |key, encoded| {
+                            let scope = of_scope.scope();
+                            self.encoded(metrics.resource(), scope, metric, points.clone(), |key, encoded| {
                                 blocks.push(key, encoded, framing.separator());
+                                if let Some(thinning) = &self.thinning {
+                                    thinning.note(&mut streams, key, scope, metric, points);
+                                }
                             });
                         }
                     }
                 }
             },
-        )
+        )?;
+        if let Some(thinning) = &self.thinning {
+            self.intake.withdraw(&thinning.superseded(streams, appended, SystemTime::now()));
+        }
+        Ok(())
     }
 
     /// Does nothing: what was exported is on disk.

@@ -21,6 +21,8 @@ pub(crate) mod span_builder;
 #[cfg(feature = "trace")]
 pub(crate) mod span_exporter;
 pub(crate) mod spool_processor;
+#[cfg(feature = "metrics")]
+mod thinning;
 
 pub use builder::ExporterBuilder;
 pub use caller_thread::CallerThreadProcessor;

@@ -57,14 +57,15 @@ impl SpanExporter {
 
 impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.intake.export(
+        let appended = self.intake.export(
             || self.encoder.framing(),
             |framing, blocks| {
                 for span in &batch {
                     self.encoded(span, |key, encoded| blocks.push(key, encoded, framing.separator()));
                 }
             },
-        )
+        );
+        appended.map(drop)
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {

@@ -37,6 +37,8 @@ pub(crate) struct Counters {
     pub(crate) delivered_records: Counter,
     pub(crate) rejected_records: Counter,
     pub(crate) unconfirmed_records: Counter,
+    /// Records that were not sent because newer ones stand for them.
+    pub(crate) thinned_records: Counter,
     /// Records that left the order, to find out who is to blame for a failure.
     pub(crate) probed_records: Counter,
     pub(crate) losses: Arc<Losses>,
@@ -110,6 +112,7 @@ impl Counters {
             rejected_records: self.rejected_records.get(),
             unconfirmed_records: self.unconfirmed_records.get(),
             probed_records: self.probed_records.get(),
+            thinned_records: self.thinned_records.get(),
             requests: self.requests.get(),
             retries: self.retries.get(),
             failed_requests: self.failed_requests.get(),
@@ -136,6 +139,9 @@ pub struct SpoolStats {
     pub unconfirmed_records: u64,
     /// Records that were sent alone and before earlier ones, to find out whether a failure is the batch's or the endpoint's.
     pub probed_records: u64,
+    /// Accepted records that were not sent because newer points of the same streams stand for them: see `with_thinning` of
+    /// [`MetricExporterBuilder`](crate::MetricExporterBuilder). They are neither delivered nor lost.
+    pub thinned_records: u64,
     /// Records in the spool that wait to be delivered; while [`recovering`](Self::recovering), without those that
     /// the scan has not found yet. Zero after shutdown.
     pub pending_records: u64,

@@ -792,6 +792,20 @@ impl Index {
         Some(acked)
     }
 
+    /// The cursor of a lane in which these records were never given out and may be withdrawn.
+    pub(super) fn cursor_of_unsent(&self, key: &str, lane: LaneId, records: &Range<u64>) -> Option<LaneCursor> {
+        let lane = self.partitions.get(key)?.lane(lane).filter(|lane| lane.may_withdraw(records))?;
+        Some(lane.cursor.clone())
+    }
+
+    /// Withdraws records: gives them out to nobody, and acknowledges them. `None` if they were given out.
+    pub(super) fn withdraw(&mut self, key: &str, lane: LaneId, records: &Range<u64>) -> Option<Acked> {
+        let of = self.partitions.get_mut(key)?.lane_mut(lane).filter(|lane| lane.may_withdraw(records))?;
+        Purpose::Control.fix_ends(&mut of.cursor, records);
+        of.give_out(records, Purpose::Control);
+        self.ack(key, lane, records, records.end)
+    }
+
     /// Has a partition given out if it waits and may be, and forgets it if nothing is left of it.
     fn forget_if_empty(&mut self, key: &str) {
         let Some((key, partition)) = self.partitions.get_key_value(key) else { return };

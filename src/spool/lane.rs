@@ -14,6 +14,9 @@ use super::position::LaneId;
 /// cursor names each of them.
 const MAX_ACKED_AHEAD: usize = 256;
 
+/// The most of them that may come of records that are withdrawn.
+const MAX_WITHDRAWN: usize = MAX_ACKED_AHEAD / 2;
+
 /// A batch of a lane: where it ends, and its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LaneBatch {
@@ -305,6 +308,12 @@ impl Lane {
         let before_controls = self.with(|state| state == BatchState::Unsent).map(|(start, batch)| start..batch.end);
         let behind = self.next_start()..self.end;
         before_controls.chain([behind]).filter(|range| !range.is_empty() && self.may_start_another())
+    }
+
+    /// Whether these records may be withdrawn: none of them was given out.
+    pub(super) fn may_withdraw(&self, records: &Range<u64>) -> bool {
+        let holds = |unsent: Range<u64>| unsent.start <= records.start && records.end <= unsent.end;
+        self.cursor.acked_ahead.len() < MAX_WITHDRAWN && !records.is_empty() && self.never_given_out().any(holds)
     }
 
     /// How many records may be a control: those that were never given out.

@@ -17,7 +17,7 @@
 //! | `lane`, `index`, `read_cache`, `active`, `jobs` | what waits, of one partition in a segment and of all; what is open; what is written; what is to be done |
 //! | `queue` | all of that with its locks |
 //! | `partition` | what the delivery holds of a queue |
-//! | `writer`, `space`, `loss`, `reader`, `hold`, `housekeeper` | the verbs: append; make room; report; next, ack, cut, park, try, reject; go on without; the rest |
+//! | `writer`, `space`, `loss`, `reader`, `withdraw`, `hold`, `housekeeper` | the verbs: append; make room; report; next, ack, cut, park, try, reject; withdraw; go on without; the rest |
 //! | `open`, `adoption` | a spool: one's own queue and the one that is adopted |
 //! | `inspect` | all of this read by who does not own it |
 
@@ -62,6 +62,8 @@ mod space;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "only metrics are withdrawn"))]
+mod withdraw;
 mod writer;
 
 pub(crate) use coding::Coding;
@@ -77,3 +79,4 @@ pub(crate) use queue::{SpoolConfig, SpoolHooks, Wake};
 pub(crate) use reader::Next;
 pub use rejected::RejectedRecord;
 pub(crate) use rejected::Rejection;
+pub(crate) use withdraw::Appended;

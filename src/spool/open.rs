@@ -21,6 +21,7 @@ use super::queue::{Found, Queue, SpoolConfig, SpoolHooks, report};
 use super::rejected::RejectedStore;
 use super::seal::Seal;
 use super::store;
+use super::withdraw::Appended;
 use crate::config::values::Signal;
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
@@ -145,14 +146,20 @@ impl Spool {
     }
 
     /// Adds records, those of each partition in their order. When this returns, they are as safe as
-    /// the spool's [`Durability`](crate::Durability) says.
+    /// the spool's [`Durability`](crate::Durability) says. Returns where the records of each block are.
     ///
     /// # Errors
     ///
     /// None of the records is then accepted: they may be appended again, or [counted as lost](Self::note_not_written). The
     /// next call begins with a new segment.
-    pub(crate) fn append(&self, blocks: &[(&str, &Block)], framing: &Framing) -> Result<(), SpoolError> {
+    pub(crate) fn append(&self, blocks: &[(&str, &Block)], framing: &Framing) -> Result<Vec<Appended>, SpoolError> {
         self.queue.append(blocks, framing, None)
+    }
+
+    /// See [`Queue::withdraw`].
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "only metrics are withdrawn"))]
+    pub(crate) fn withdraw(&self, block: &Appended) -> Result<u64, SpoolError> {
+        self.queue.withdraw(block)
     }
 
     /// Counts records that could not be appended as lost, and has them reported.

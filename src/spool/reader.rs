@@ -518,7 +518,7 @@ impl Drop for ReadingAhead<'_> {
 impl Queue {
     /// Writes where a lane's batches end, as safe as the records are: what is sent under an id must be the same ever after.
     /// On a disk that takes it and does not sync it, it survives a kill only. After an error it is as it was `before`.
-    fn persist(
+    pub(super) fn persist(
         &self,
         cursors: &mut CursorStore,
         lane: LaneId,
@@ -612,7 +612,7 @@ impl Queue {
     }
 
     /// Has a cursor written that an acknowledgement changed, and its segment deleted if that is delivered.
-    fn finish_ack(&self, lane: LaneId, acked: Acked) {
+    pub(super) fn finish_ack(&self, lane: LaneId, acked: Acked) {
         if acked.ask_to_settle {
             self.ask(Job::SettleSoon);
         }

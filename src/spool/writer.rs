@@ -14,10 +14,11 @@ use super::index::{Asked, Choice, Index};
 use super::jobs::Job;
 use super::lock::Guard;
 use super::nested;
-use super::position::SegmentId;
+use super::position::{LaneId, SegmentId};
 use super::queue::{Queue, Writer};
 use super::segment::{EntryMeta, Segment, entry_budget};
 use super::store::new_path;
+use super::withdraw::Appended;
 use crate::config::values::Durability;
 use crate::encode::blocks::{Block, Envelope};
 use crate::encode::framing::{Framing, Nesting};
@@ -41,7 +42,7 @@ struct Added {
 /// Records.
 impl Queue {
     /// Adds the records of each block in their order. When this returns, they are as safe as the spool's [`Durability`]
-    /// says. `gap` is the one that the only record reports, if it does.
+    /// says. `gap` is the one that the only record reports, if it does. Returns where the records of each block are.
     ///
     /// # Errors
     ///
@@ -51,7 +52,7 @@ impl Queue {
         blocks: &[(&str, &Block)],
         framing: &Framing,
         gap: Option<&Gap>,
-    ) -> Result<(), SpoolError> {
+    ) -> Result<Vec<Appended>, SpoolError> {
         for (_, block) in blocks {
             check_sizes(block)?;
         }
@@ -70,7 +71,7 @@ impl Queue {
         framing: &Framing,
         gap: Option<&Gap>,
         events: &mut Vec<SpoolEvent>,
-    ) -> Result<(), SpoolError> {
+    ) -> Result<Vec<Appended>, SpoolError> {
         let mut writer = self.writer.lock();
         if self.is_closed() {
             return Err(SpoolError::Closed);
@@ -83,10 +84,10 @@ impl Queue {
             writer = self.begin_active(writer)?;
             let Some(active) = &mut writer.active else { continue };
             match self.write(active, blocks, framing) {
-                Ok(added) => {
+                Ok((added, appended)) => {
                     self.make_room_for_cursors(active);
                     self.publish(&mut writer, &added, gap);
-                    return Ok(());
+                    return Ok(appended);
                 }
                 Err(error) => {
                     self.abandon_active(&mut writer, events)?;
@@ -103,8 +104,8 @@ impl Queue {
         active: &mut ActiveSegment,
         blocks: &[(&str, &Block)],
         framing: &Framing,
-    ) -> Result<Vec<Added>, SpoolError> {
-        let mut added = Vec::with_capacity(blocks.len());
+    ) -> Result<(Vec<Added>, Vec<Appended>), SpoolError> {
+        let (mut added, mut appended) = (Vec::with_capacity(blocks.len()), Vec::with_capacity(blocks.len()));
         let appended_at = nanos(SystemTime::now());
         let limits =
             StoredLimits { max_records: self.config.batch.max_records, max_bytes: self.config.batch.max_bytes };
@@ -114,6 +115,7 @@ impl Queue {
         for (key, block) in blocks {
             let (key, lane, mut first_record) = active.lane(stored_key(key));
             let boundary = self.index.lock().begin_append(&key);
+            let start = first_record;
             for parts in entries(block, self.entry_limits(&key, framing), framing) {
                 let entry = EntryHead {
                     lane,
@@ -131,6 +133,8 @@ impl Queue {
                 first_record += u64::from(entry.records);
                 added.push(Added { key: key.clone(), entry, meta });
             }
+            let id = LaneId { segment: segment.id, lane };
+            appended.push(Appended { key: key.clone(), lane: id, records: start..first_record });
             active.lanes.insert(key, (lane, first_record));
         }
         match self.config.durability {
@@ -141,7 +145,7 @@ impl Queue {
             }
             Durability::Process => writing.write_out()?,
         }
-        Ok(added)
+        Ok((added, appended))
     }
 
     /// Takes room for the cursors of the lanes that came, so that delivering them takes none.

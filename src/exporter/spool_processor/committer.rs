@@ -31,7 +31,7 @@ fn commit(taken: &Commit, buffer: &Buffer, spool: &Weak<Spool>, counters: &Count
     let append = || match spool.upgrade() {
         // There are only losses to report.
         Some(_) if blocks.is_empty() => Ok(()),
-        Some(spool) => spool.append(&blocks, &taken.framing),
+        Some(spool) => spool.append(&blocks, &taken.framing).map(drop),
         None => Err(SpoolError::Closed),
     };
     let mut failing = false;

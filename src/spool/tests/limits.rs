@@ -85,7 +85,7 @@ fn with_reject_new_what_was_accepted_stays_and_there_is_room_again_after_a_deliv
     let mut accepted = Vec::new();
     for n in 0..120 {
         match try_append(n) {
-            Ok(()) => accepted.push(n),
+            Ok(_) => accepted.push(n),
             Err(error) => assert!(matches!(error, SpoolError::Full { .. }), "{error}"),
         }
     }

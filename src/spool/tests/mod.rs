@@ -14,6 +14,7 @@ mod recovery;
 mod rejected;
 mod signals;
 mod suspects;
+mod withdrawn;
 
 use std::collections::HashMap;
 use std::fs;

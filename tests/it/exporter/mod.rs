@@ -10,3 +10,5 @@ mod signals;
 mod spool_processor;
 #[cfg(all(feature = "gzip-http", feature = "otlp"))]
 mod swap;
+#[cfg(all(feature = "gzip-http", feature = "trace", feature = "metrics"))]
+mod thinning;

@@ -1,0 +1,133 @@
+//! [`Thinning`]: which collections of cumulative points need not be sent, because a newer one stands for them.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry_sdk::metrics::Temporality;
+
+use crate::encode::{AttributeValue, AttributesView, MetricKind, MetricView};
+use crate::process::unique_number;
+use crate::spool::Appended;
+
+/// Knows the newest collection of each partition, and which of its interval it stands for.
+pub(crate) struct Thinning {
+    interval: Duration,
+    hasher: RandomState,
+    newest: Mutex<HashMap<String, Newest>>,
+}
+
+/// The newest collection of a partition.
+struct Newest {
+    /// The number of its interval.
+    interval: u128,
+    streams: HashSet<u64>,
+    appended: Appended,
+}
+
+/// The streams of a collection by partition, noted while it is encoded.
+#[derive(Default)]
+pub(crate) struct Streams(HashMap<String, HashSet<u64>>);
+
+impl Thinning {
+    /// Keeps the newest collection of each interval, which must not be zero.
+    pub(crate) fn new(interval: Duration) -> Self {
+        Self { interval, hasher: RandomState::new(), newest: Mutex::default() }
+    }
+
+    /// Notes the streams of these points of a metric, which are in the partition `key`.
+    pub(crate) fn note(
+        &self,
+        streams: &mut Streams,
+        key: &str,
+        scope: &InstrumentationScope,
+        metric: &dyn MetricView,
+        points: Range<usize>,
+    ) {
+        let streams = match streams.0.get_mut(key) {
+            Some(streams) => streams,
+            None => streams.0.entry(key.to_owned()).or_default(),
+        };
+        let kind = metric.kind();
+        if is_delta(kind) {
+            // Nothing stands for it.
+            streams.insert(unique_number());
+            return;
+        }
+        let mut of_metric = self.hasher.build_hasher();
+        (scope.name(), scope.version(), scope.schema_url(), metric.name(), metric.unit()).hash(&mut of_metric);
+        // A view can make several metrics of one instrument.
+        (std::mem::discriminant(&kind), metric.description()).hash(&mut of_metric);
+        hash_attributes(scope, &mut of_metric);
+        metric.visit_points(points, &mut |point| {
+            let mut stream = of_metric.clone();
+            hash_attributes(point, &mut stream);
+            if kind != MetricKind::Gauge {
+                // A stream that begins anew is another one.
+                point.start_time().hash(&mut stream);
+            }
+            streams.insert(stream.finish());
+        });
+    }
+
+    /// Takes a collection that was appended at `now`. Returns the earlier ones that it stands for: those of its partition
+    /// and interval, if it has all of their streams.
+    pub(crate) fn superseded(&self, mut streams: Streams, appended: Vec<Appended>, now: SystemTime) -> Vec<Appended> {
+        let interval = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() / self.interval.as_nanos();
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        // So that it does not grow with the partitions that ever were.
+        newest.retain(|_, newest| newest.interval == interval);
+        let mut superseded = Vec::new();
+        for appended in appended {
+            let Some((key, streams)) = streams.0.remove_entry(appended.key()) else { continue };
+            let this = Newest { interval, streams, appended };
+            match newest.entry(key) {
+                Entry::Vacant(vacant) => drop(vacant.insert(this)),
+                Entry::Occupied(mut newest) if this.appended.is_after(&newest.get().appended) => {
+                    let earlier = newest.insert(this);
+                    if earlier.streams.is_subset(&newest.get().streams) {
+                        superseded.push(earlier.appended);
+                    }
+                }
+                // Another thread was faster.
+                Entry::Occupied(_) => {}
+            }
+        }
+        superseded
+    }
+}
+
+fn is_delta(kind: MetricKind) -> bool {
+    match kind {
+        MetricKind::Gauge => false,
+        MetricKind::Sum { temporality, .. }
+        | MetricKind::Histogram { temporality }
+        | MetricKind::ExponentialHistogram { temporality } => temporality != Temporality::Cumulative,
+    }
+}
+
+fn hash_attributes<A: AttributesView + ?Sized>(of: &A, hasher: &mut impl Hasher) {
+    of.visit_attributes(&mut |key, value| {
+        key.as_str().hash(hasher);
+        // Numbers with a fraction have no hash.
+        let _ = match value {
+            AttributeValue::Plain(value) => write!(HashText(hasher), "{value:?}"),
+            AttributeValue::Any(value) => write!(HashText(hasher), "{value:?}"),
+        };
+    });
+}
+
+/// Hashes what is written.
+struct HashText<'a, H>(&'a mut H);
+
+impl<H: Hasher> Write for HashText<'_, H> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
