@@ -248,7 +248,7 @@ fn retry(spool: &Spool, ids: &[String], of: OfSignal, to: &To) -> Outcome {
             };
             let is_about_the_record = match &judgement.verdict {
                 Verdict::Delivered | Verdict::Unconfirmed => {
-                    store.remove(&record.batch_id)?;
+                    store.remove(record)?;
                     taken += record.records;
                     true
                 }

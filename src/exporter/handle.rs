@@ -86,9 +86,7 @@ impl SpoolHandle {
     /// [`SpoolError::Closed`] after the shutdown, [`SpoolError::Io`] if the directory cannot be read.
     pub fn rejected(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
         let spool = self.remote.spool().ok_or(SpoolError::Closed)?;
-        let mut records = spool.rejected().records()?;
-        records.retain(|record| record.signal == spool.signal().name());
-        Ok(records)
+        spool.rejected().records()
     }
 
     /// Notes how many exports and records have failed so far, to [`confirm`](Checkpoint::confirm) later that all records that

@@ -46,6 +46,9 @@ const BALLAST_BYTES: u32 = 1 << 20;
 const DEAD: &str = "dead";
 pub(super) const QUARANTINE: &str = "quarantine";
 
+/// The directory of records that were rejected.
+pub(super) const REJECTED: &str = "rejected";
+
 /// Makes the directory of a spool, or sees that it is one.
 pub(super) fn prepare(root: &Path) -> Result<(), SpoolError> {
     // Someone who may write to the directory above could have it point anywhere.
@@ -480,7 +483,8 @@ impl QueueDir {
         walk(self.root()).map_err(|error| io_error("measure", self.root(), error))
     }
 
-    /// The same without the queues of other signals, and what is in quarantine of them: they have limits of their own.
+    /// The same without the queues of other signals, and what is rejected and in quarantine of them: they have limits of
+    /// their own.
     pub(super) fn limited_bytes(&self) -> Result<u64, SpoolError> {
         let error = |error| io_error("measure", self.root(), error);
         let of_others = |dir: &Path| -> u64 {
@@ -488,8 +492,22 @@ impl QueueDir {
             let others = found.filter(|found| self.is_of_another_signal(&found.file_name().to_string_lossy()));
             others.map(|found| walk(&found.path()).unwrap_or_default()).sum()
         };
-        let others = of_others(self.root()) + of_others(&self.root().join(QUARANTINE));
+        let rejected = fs::read_dir(self.root().join(REJECTED)).into_iter().flatten().flatten();
+        let rejected_of_others =
+            rejected.filter(|found| rejected_name(&found.file_name().to_string_lossy()).1 != self.name.signal.name());
+        let rejected: u64 =
+            rejected_of_others.filter_map(|found| found.metadata().ok()).map(|meta| allocated(&meta)).sum();
+        let others = of_others(self.root()) + of_others(&self.root().join(QUARANTINE)) + rejected;
         walk(self.root()).map(|all| all.saturating_sub(others)).map_err(error)
+    }
+}
+
+/// The batch and the signal in the name of a file of rejected records. One without a signal is of logs.
+pub(super) fn rejected_name(name: &str) -> (&str, &str) {
+    let stem = name.strip_suffix(".json").or(name.strip_suffix(".new")).unwrap_or(name);
+    match stem.rsplit_once('.') {
+        Some((batch_id, signal)) if signal.starts_with(|first: char| first.is_ascii_lowercase()) => (batch_id, signal),
+        _ => (stem, Signal::Logs.name()),
     }
 }
 

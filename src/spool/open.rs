@@ -22,7 +22,6 @@ use super::rejected::RejectedStore;
 use super::seal::Seal;
 use super::store;
 use super::withdraw::Appended;
-use crate::config::values::Signal;
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::error::{SpoolError, error_chain};
@@ -214,11 +213,6 @@ impl Spool {
         };
         let oldest = self.queues().iter().filter_map(oldest_of).min()?;
         Some(now.duration_since(system_time(oldest)).unwrap_or_default())
-    }
-
-    /// The signal of its records.
-    pub(crate) fn signal(&self) -> Signal {
-        self.queue.config.signal
     }
 
     /// The store of rejected records.

@@ -106,7 +106,7 @@ impl Queue {
         let max_rejected_bytes = config.limits.max_rejected_bytes.min(config.limits.max_bytes / 2);
         let writer = Writer { next_number: found.next_number, ..Writer::default() };
         Self {
-            rejected: Arc::new(RejectedStore::new(&config.dir, max_rejected_bytes)),
+            rejected: Arc::new(RejectedStore::new(&config.dir, config.signal, max_rejected_bytes)),
             config,
             hooks,
             cursors: Lock::new(Rank::CursorStore, CursorStore::new(found.dir.path.clone())),

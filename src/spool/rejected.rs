@@ -1,8 +1,8 @@
 //! [`RejectedStore`]: records that the receiver rejects for good, for a person to read. A file holds a record, or a batch that
 //! was rejected as a whole. It touches that directory only.
 //!
-//! It lies beside the queues and is shared by all of them. A file is named after its batch, so that a record that is
-//! rejected again after a crash is there once. It begins with a checksum of the rest: a record that was altered is named,
+//! It lies beside the queues and is shared by all of them; each signal has a limit of its own. A file is named after its
+//! batch, so that a record that is rejected again after a crash is there once. It begins with a checksum of the rest: a record that was altered is named,
 //! and never sent.
 
 use std::fs;
@@ -17,7 +17,7 @@ use serde_core::ser::SerializeStruct;
 use serde_core::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::dir::list;
+use super::dir::{REJECTED, list, rejected_name};
 use super::files::{ensure_in, io_error, rename, sync_dir, write_synced};
 use crate::config::values::Signal;
 use crate::encode::framing::ResponseProtocol;
@@ -189,10 +189,11 @@ impl Kept {
     }
 }
 
-/// The directory of the store.
+/// The store of a signal, or of all of them.
 #[derive(Debug)]
 pub(crate) struct RejectedStore {
     dir: PathBuf,
+    signal: Option<Signal>,
     max_bytes: u64,
     /// How many bytes are there, as far as this process knows; looked up where that leaves no room.
     bytes: AtomicU64,
@@ -222,8 +223,8 @@ struct Found {
 }
 
 impl RejectedStore {
-    pub(super) fn new(root: &Path, max_bytes: u64) -> Self {
-        Self { dir: root.join("rejected"), max_bytes, bytes: AtomicU64::new(u64::MAX) }
+    pub(super) fn new(root: &Path, signal: Signal, max_bytes: u64) -> Self {
+        Self { dir: root.join(REJECTED), signal: Some(signal), max_bytes, bytes: AtomicU64::new(u64::MAX) }
     }
 
     /// Keeps records, synced when this returns. Those that are there already take the place of themselves.
@@ -247,7 +248,12 @@ impl RejectedStore {
     }
 
     fn path(&self, record: &RejectedRecord) -> PathBuf {
-        self.dir.join(format!("{}.json", record.batch_id))
+        self.dir.join(format!("{}.{}.json", record.batch_id, record.signal))
+    }
+
+    /// Whether a file is of this store's signal.
+    fn has(&self, name: &str) -> bool {
+        self.signal.is_none_or(|signal| rejected_name(name).1 == signal.name())
     }
 
     /// Counts new files, or fails if there is no room for them.
@@ -267,10 +273,10 @@ impl RejectedStore {
         Ok(())
     }
 
-    /// The store of a spool, to be looked into.
+    /// The store of all signals of a spool, to be looked into.
     #[cfg(feature = "cli")]
     pub(super) fn open(root: &Path) -> Self {
-        Self::new(root, u64::MAX)
+        Self { dir: root.join(REJECTED), signal: None, max_bytes: u64::MAX, bytes: AtomicU64::new(u64::MAX) }
     }
 
     /// How many bytes the files have.
@@ -281,8 +287,8 @@ impl RejectedStore {
 
     /// Deletes a record, if nobody else has.
     #[cfg(feature = "cli")]
-    pub(crate) fn remove(&self, batch_id: &str) -> Result<(), SpoolError> {
-        remove_file(&self.dir.join(format!("{batch_id}.json")))
+    pub(crate) fn remove(&self, record: &RejectedRecord) -> Result<(), SpoolError> {
+        remove_file(&self.path(record))
     }
 
     /// Every file, also what is no record: but for one that somebody may be just writing.
@@ -312,10 +318,17 @@ impl RejectedStore {
         for found in found {
             let name = found.file_name().to_string_lossy().into_owned();
             // One that is just being written has another name, and so has what is not of this store.
-            let Some(batch_id) = name.strip_suffix(".json") else { continue };
+            if found.path().extension().is_none_or(|extension| extension != "json") || !self.has(&name) {
+                continue;
+            }
+            let (batch_id, signal) = rejected_name(&name);
             match fs::read(found.path()).map(|bytes| RejectedRecord::parse(&bytes)) {
-                Ok(Ok(record)) if record.batch_id == batch_id => kept.records.push(record),
-                Ok(Ok(record)) => kept.damage(batch_id, format!("its name is not that of its id, {}", record.batch_id)),
+                Ok(Ok(record)) if (&*record.batch_id, &*record.signal) == (batch_id, signal) => {
+                    kept.records.push(record);
+                }
+                Ok(Ok(RejectedRecord { batch_id: id, signal, .. })) => {
+                    kept.damage(batch_id, format!("its name is not that of its id and its signal, {id}.{signal}"));
+                }
                 Ok(Err(reason)) => kept.damage(batch_id, reason),
                 // Somebody was faster and deleted it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -333,7 +346,8 @@ impl RejectedStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(io_error("list", &self.dir, error)),
         };
-        let files = list.flatten().filter_map(|found| {
+        let own = list.flatten().filter(|found| self.has(&found.file_name().to_string_lossy()));
+        let files = own.filter_map(|found| {
             let meta = found.metadata().ok().filter(fs::Metadata::is_file)?;
             Some(Found {
                 #[cfg(feature = "cli")]
@@ -378,7 +392,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_read_text_or_not_the_oldest_first() {
         let root = tempfile::tempdir().unwrap();
-        let store = RejectedStore::new(root.path(), 1 << 20);
+        let store = RejectedStore::new(root.path(), Signal::Logs, 1 << 20);
         assert_eq!(store.records().unwrap(), []);
         let records = [record(1, b"[{\"a\":\"\xc3\xa4\"}]"), record(2, b"\x00\xff"), record(3, b"[1]")];
         for record in records.iter().rev().chain(&records) {
@@ -391,10 +405,10 @@ mod tests {
     #[test]
     fn a_file_that_was_altered_anywhere_is_no_record_and_is_named() {
         let root = tempfile::tempdir().unwrap();
-        let store = RejectedStore::new(root.path(), 1 << 20);
+        let store = RejectedStore::new(root.path(), Signal::Logs, 1 << 20);
         let (altered, intact) = (record(1, b"[{\"a\":1}]"), record(2, b"[2]"));
         store.put(&[altered.clone(), intact.clone()]).unwrap();
-        let path = store.dir.join(format!("{}.json", altered.batch_id));
+        let path = store.path(&altered);
         let bytes = fs::read(&path).unwrap();
         let flipped = (0..bytes.len()).map(|at| {
             let mut flipped = bytes.clone();
@@ -411,8 +425,8 @@ mod tests {
             assert_eq!(kept.damaged[0].batch_id, altered.batch_id, "{what}");
         }
         fs::write(&path, &bytes).unwrap();
-        fs::copy(&path, store.dir.join("copy.json")).unwrap();
-        fs::create_dir(store.dir.join("unreadable.json")).unwrap();
+        fs::copy(&path, store.dir.join("copy.logs.json")).unwrap();
+        fs::create_dir(store.dir.join("unreadable.logs.json")).unwrap();
         fs::write(store.dir.join("being-written.new"), "{").unwrap();
         let kept = store.read().unwrap();
         assert_eq!(kept.records, [altered, intact]);
@@ -436,7 +450,7 @@ mod tests {
     #[test]
     fn a_full_store_takes_nothing_until_files_are_deleted_and_loses_nothing() {
         let root = tempfile::tempdir().unwrap();
-        let store = RejectedStore::new(root.path(), 10_000);
+        let store = RejectedStore::new(root.path(), Signal::Logs, 10_000);
         let put = |numbers: std::ops::Range<u64>| {
             store.put(&numbers.map(|number| record(number, &[b'x'; 2000])).collect::<Vec<_>>())
         };
@@ -455,9 +469,33 @@ mod tests {
     }
 
     #[test]
+    fn each_signal_has_a_limit_of_its_own_and_its_own_records() {
+        let root = tempfile::tempdir().unwrap();
+        let of = |signal: Signal| RejectedRecord { signal: signal.name().to_owned(), ..record(1, &[b'x'; 2000]) };
+        let stores = [Signal::Logs, Signal::Traces].map(|signal| RejectedStore::new(root.path(), signal, 3_000));
+        for (store, signal) in stores.iter().zip([Signal::Logs, Signal::Traces]) {
+            store.put(&[of(signal)]).unwrap();
+            assert!(store.put(&[RejectedRecord { batch_id: "another".to_owned(), ..of(signal) }]).is_err());
+        }
+        for (store, signal) in stores.iter().zip([Signal::Logs, Signal::Traces]) {
+            assert_eq!(store.records().unwrap(), [of(signal)]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_does_not_name_its_signal_is_of_logs() {
+        let root = tempfile::tempdir().unwrap();
+        let store = RejectedStore::new(root.path(), Signal::Logs, 10_000);
+        let record = record(1, b"[1]");
+        store.put(std::slice::from_ref(&record)).unwrap();
+        fs::rename(store.path(&record), store.dir.join(format!("{}.json", record.batch_id))).unwrap();
+        assert_eq!(store.records().unwrap(), [record]);
+    }
+
+    #[test]
     fn an_empty_store_takes_a_record_of_any_size() {
         let root = tempfile::tempdir().unwrap();
-        let store = RejectedStore::new(root.path(), 10);
+        let store = RejectedStore::new(root.path(), Signal::Logs, 10);
         store.put(&[record(1, b"[1]")]).unwrap();
         assert!(store.put(&[record(2, b"[2]")]).is_err());
         assert_eq!(store.records().unwrap(), [record(1, b"[1]")]);
@@ -466,7 +504,7 @@ mod tests {
     #[test]
     fn a_batch_in_one_file_says_how_many_records_it_has_and_an_older_file_has_one() {
         let root = tempfile::tempdir().unwrap();
-        let store = RejectedStore::new(root.path(), 1 << 20);
+        let store = RejectedStore::new(root.path(), Signal::Logs, 1 << 20);
         let batch = RejectedRecord { records: 512, inferred: true, ..record(1, b"[1]") };
         store.put(std::slice::from_ref(&batch)).unwrap();
         assert_eq!(store.records().unwrap(), std::slice::from_ref(&batch));

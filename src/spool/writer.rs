@@ -29,6 +29,9 @@ use crate::process::unique_number;
 /// More than the heads of an entry and of its frame take, and what the engine adds.
 const ENTRY_OVERHEAD: usize = 256;
 
+/// The part of an entry that an envelope leaves to records at least, however long it is.
+const ENVELOPE_ROOM: usize = 4;
+
 /// How many times as much as fits a frame is compressed together.
 const COMPRESSED_TOGETHER: usize = 4;
 
@@ -385,7 +388,8 @@ fn stored_bytes(key: &str, block: &Block, framing: &Framing) -> u64 {
         envelope = of_run.max(envelope);
     }
     // What an envelope takes of an entry is not left for records; each entry has one of these at least.
-    let budget = entry_budget(key, framing).saturating_sub(envelope).max(1);
+    let budget = entry_budget(key, framing);
+    let budget = budget.saturating_sub(envelope).max(budget / ENVELOPE_ROOM);
     let count: usize = block.runs().iter().map(|run| run.ends.len()).sum();
     let entries = 1 + (records / budget).min(count);
     // The key stands in each entry, and in the seal; a run that is divided has its envelope in each part.
@@ -425,16 +429,20 @@ fn table_bytes(runs: usize, framing: &Framing) -> usize {
 /// The parts of a block that go into one entry each: they keep to the limits and end between records.
 fn entries<'a>(block: &'a Block, limits: EntryLimits, framing: &Framing) -> Vec<Vec<Part<'a>>> {
     let (mut entries, mut entry) = (Vec::new(), Vec::<Part<'_>>::new());
-    let (mut payload, mut records) = (0, 0);
+    let (mut payload, mut records, mut bytes) = (0, 0, limits.bytes);
     for run in block.runs() {
         let mut first = 0;
         while first < run.ends.len() {
             let base = if first == 0 { 0 } else { run.ends[first - 1] + framing.separator().len() };
             let envelope = envelope_bytes(run.envelope(), entry.last().map(|part| part.envelope), framing);
             let table = table_bytes(entry.len() + 1, framing);
+            if entry.is_empty() {
+                // A very long envelope makes entries of several frames rather than many that hold little but that.
+                bytes = limits.bytes.max(envelope + limits.bytes / ENVELOPE_ROOM);
+            }
             let fits = |at: usize| {
                 let (payload, records) = (payload + envelope + run.ends[at] - base, records + at + 1 - first);
-                payload + table + 4 * records <= limits.bytes && records <= limits.records && payload <= limits.payload
+                payload + table + 4 * records <= bytes && records <= limits.records && payload <= limits.payload
             };
             let mut end = first;
             while end < run.ends.len() && ((entry.is_empty() && end == first) || fits(end)) {
@@ -497,6 +505,23 @@ mod tests {
         assert!(
             batches.iter().any(|(_, records, _)| *records == 300) || batches.iter().any(|(.., bound)| *bound > 8_800)
         );
+    }
+
+    #[test]
+    fn an_envelope_that_fills_a_frame_stands_once_for_many_records() {
+        let framing = Framing::json_array().nested(Nesting::Json);
+        let outer = "x".repeat(2 * MAX_PAYLOAD_BYTES);
+        let envelope = Envelope { outer: outer.as_bytes(), inner: b"scope" };
+        let mut block = Block::default();
+        for _ in 0..1_000 {
+            block.push(Encoded { bytes: &[b'r'; 100], envelope, timestamp: None }, b",");
+        }
+        let limits = EntryLimits { bytes: entry_budget("key", &framing), records: usize::MAX, payload: usize::MAX };
+        let entries: Vec<_> = entries(&block, limits, &framing).iter().map(|parts| written(&framing, parts)).collect();
+        assert_eq!(entries.iter().map(|(_, records, _)| records).sum::<u64>(), 1_000);
+        assert!(entries.len() < 10, "{entries:?}");
+        let written: usize = entries.iter().map(|(len, ..)| len).sum();
+        assert!(written as u64 <= stored_bytes("key", &block, &framing), "{written}");
     }
 
     /// An entry's length, its records, and what they take in a body at most.

@@ -996,7 +996,7 @@ fn a_rejected_record_that_was_altered_is_named_and_never_sent_nor_printed() {
     left_rejected(&receiver, &Answer::status(422), &spool, 4);
     let listed = documents(&print(spool.path(), ["rejected", "list", "--json"]));
     let ids: Vec<_> = listed.iter().map(|record| record["batch_id"].as_str().expect("an id").to_owned()).collect();
-    let file = |id: &str| spool.path().join("rejected").join(format!("{id}.json"));
+    let file = |id: &str| spool.path().join("rejected").join(format!("{id}.logs.json"));
     let text = fs::read_to_string(file(&ids[0])).expect("a file of text");
     fs::write(file(&ids[0]), text.replace(&name("acme", 1), &name("evil", 1))).expect("a file that can be written");
     fs::remove_file(file(&ids[1])).and_then(|()| fs::create_dir(file(&ids[1]))).expect("what cannot be read");

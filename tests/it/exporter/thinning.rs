@@ -97,7 +97,11 @@ fn the_newest_points_of_an_interval_stand_for_the_others_of_a_backlog() {
             // A stream that comes does not keep the earlier ones.
             orders.add(1, &[KeyValue::new("new", true)]);
         }
-        if round == 0 { service.collect_first() } else { service.collect() }
+        if round == 0 {
+            service.collect_first();
+        } else {
+            service.collect();
+        }
     }
     let waiting = service.handle.stats();
     assert_eq!((waiting.accepted_records, waiting.pending_records, waiting.thinned_records), (40, 4, 36));
@@ -127,9 +131,9 @@ fn points_of_streams_that_end_are_kept() {
     for _ in 0..10 {
         orders.add(1, &[]);
         if round.load(Ordering::Relaxed) == 0 {
-            service.collect_first()
+            service.collect_first();
         } else {
-            service.collect()
+            service.collect();
         }
         round.fetch_add(1, Ordering::Relaxed);
     }
@@ -162,7 +166,9 @@ fn each_partition_is_thinned_by_itself() {
     let service = Thinned::start(|builder| of_scope(builder.with_thinning(AGES)));
     let counters = ["acme", "bolt"].map(|name| service.provider.meter(name).u64_counter(name).build());
     for _ in 0..6 {
-        counters.iter().for_each(|counter| counter.add(1, &[]));
+        for counter in &counters {
+            counter.add(1, &[]);
+        }
         service.collect();
     }
     let (values, stats) = service.deliver();
