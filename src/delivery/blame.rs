@@ -403,8 +403,10 @@ impl<K: Copy + Ord> Blame<K> {
 
     /// Notes that a batch failed.
     pub(crate) fn failed(&mut self, key: K, failed: &Failed, begun: u64, unsent: Unsent, now: Instant) -> Move<K> {
-        // One that waits for room is known to be to blame.
-        if !self.crowded.contains(&key) {
+        let several = failed.records > 1;
+        let says_size = several && failed.suspicion == Suspicion::Size;
+        // One that waits for room, or of which the endpoint says that it is too large, is known to be to blame.
+        if !self.crowded.contains(&key) && !says_size {
             self.note_failed();
         }
         self.last_cut.take_if(|(_, parts)| parts.contains(&key));
@@ -420,8 +422,7 @@ impl<K: Copy + Ord> Blame<K> {
         });
         doubt.failures = doubt.failures.saturating_add(1);
         doubt.total = doubt.total.saturating_add(1);
-        let several = failed.records > 1;
-        if several && failed.suspicion == Suspicion::Size {
+        if says_size {
             return Move::Cut;
         }
         let slowly = if matches!(failed.suspicion, Suspicion::Content | Suspicion::Size | Suspicion::Endpoint) {
@@ -893,6 +894,22 @@ mod tests {
             setup.now += SECOND;
             assert_eq!(setup.aside(&[(7, 1)]), Aside::Do(7, Action::Try));
         }
+    }
+
+    #[test]
+    fn batches_that_are_too_large_keep_no_refused_record_from_being_rejected() {
+        let mut setup = Setup::new();
+        setup.take(1);
+        setup.blame.parked(7, Tries::default(), setup.now);
+        for _ in 0..2 {
+            assert_eq!(setup.aside(&[(7, 1)]), Aside::Do(7, Action::Try));
+            setup.fail_aside(7, Suspicion::Content, 1);
+            assert_eq!(setup.fail(8, Suspicion::Size, 2), Move::Cut);
+            setup.blame.cut(8, 2_000, &[8, 9]);
+            // Never are two requests behind one another taken that both begin behind the attempt.
+            setup.take(8);
+        }
+        assert!(matches!(setup.aside(&[(7, 1)]), Aside::Do(7, Action::Reject(_))));
     }
 
     #[test]
