@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_core::de::IgnoredAny;
 use serde_json::json;
 
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen};
 use super::spool_arg::{OfSignal, Spool};
+use super::text::Text;
 use super::{survey, time};
+use crate::encode::framing::ResponseProtocol;
 use crate::error::{SpoolError, error_chain};
 use crate::spool::inspect::{Directory, Reader, SegmentFiles, Stored};
 
@@ -25,8 +26,9 @@ const PATIENCE: u32 = 4;
 /// Print the records of a spool, as they are sent
 ///
 /// Prints the records that wait, one per line, queue after queue, in the order in which they were logged. A delivery by an
-/// owner that is alive is in its files some milliseconds later. A record that is not text is printed with --json only, in
-/// Base64.
+/// owner that is alive is in its files some milliseconds later. A record of OTLP, stored as protobuf or as JSON, is printed as
+/// a request in OTLP's JSON, with its resource and scope, which can be sent to /v1/logs, /v1/traces or /v1/metrics. Another
+/// record that is not text is printed with --json only, in Base64.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -46,7 +48,7 @@ pub(super) struct Args {
     follow: bool,
 }
 
-/// The choice of records.
+/// The choice of records, and their form.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Filter {
     /// Print only this partition
@@ -67,6 +69,10 @@ pub(super) struct Filter {
     /// Print at most this number of records
     #[arg(short = 'n', long = "max", value_name = "RECORDS")]
     max: Option<u64>,
+    /// Print a line for people: times, names, values and attributes. Of OTLP and of the default format; other records are
+    /// printed as they are
+    #[arg(long, conflicts_with = "json")]
+    pretty: bool,
 }
 
 impl Filter {
@@ -76,8 +82,8 @@ impl Filter {
             && self.until.is_none_or(|until| entry.first() <= until)
     }
 
-    fn takes_record(&self, record: &[u8]) -> bool {
-        self.grep.as_deref().is_none_or(|text| String::from_utf8_lossy(record).contains(text))
+    fn takes_record(&self, record: &Text<'_>) -> bool {
+        self.grep.as_deref().is_none_or(|text| record.contains(text))
     }
 }
 
@@ -109,17 +115,23 @@ impl<'a> Printer<'a> {
             return Ok(ControlFlow::Continue(()));
         }
         for (number, record) in entry.records() {
-            let record = &*record;
             let is_delivered = delivered(number);
-            if (is_delivered == Some(true) && !all) || !self.filter.takes_record(record) {
+            if is_delivered == Some(true) && !all {
+                continue;
+            }
+            let protocol = entry.response_protocol();
+            // A record of OTLP is a part of a request, which nobody takes alone.
+            let record = if protocol == ResponseProtocol::Otlp { entry.body(&record).into() } else { record };
+            let text = Text::read(Some(files.signal()), entry.content_type(), protocol, &record);
+            if !self.filter.takes_record(&text) {
                 continue;
             }
             if self.screen.json {
-                self.screen.raw(&document(files, entry, number, record, is_delivered))?;
-            } else if let Ok(text) = std::str::from_utf8(record) {
-                self.screen.line(text)?;
+                self.screen.raw(&document(files, entry, number, &text, is_delivered))?;
+            } else if self.filter.pretty {
+                text.pretty().iter().try_for_each(|line| self.screen.line(line))?;
             } else {
-                self.screen.line(&format!("<{} bytes that are not text: use --json>", record.len()))?;
+                self.screen.line(&text.as_it_is())?;
             }
             self.printed += 1;
             self.left -= 1;
@@ -132,7 +144,7 @@ impl<'a> Printer<'a> {
 }
 
 /// A record as one line of JSON; a record that is JSON itself is embedded as it is.
-fn document(files: &SegmentFiles, entry: &Stored, number: u64, record: &[u8], delivered: Option<bool>) -> Vec<u8> {
+fn document(files: &SegmentFiles, entry: &Stored, number: u64, record: &Text<'_>, delivered: Option<bool>) -> Vec<u8> {
     let head = json!({
         "queue": files.queue(),
         "signal": files.signal().name(),
@@ -148,13 +160,12 @@ fn document(files: &SegmentFiles, entry: &Stored, number: u64, record: &[u8], de
     });
     let mut line = head.to_string().into_bytes();
     line.pop();
-    let is_json = is_json(entry.content_type()) && serde_json::from_slice::<IgnoredAny>(record).is_ok();
-    let (key, value) = match std::str::from_utf8(record) {
+    let (key, value) = match record {
         // The record's own text keeps the order of its keys; only line breaks are replaced.
-        Ok(text) if is_json && !text.contains(['\n', '\r']) => ("record", Cow::Borrowed(text)),
-        Ok(text) if is_json => ("record", on_one_line(text).into()),
-        Ok(text) => ("text", json!(text).to_string().into()),
-        Err(_) => ("base64", json!(BASE64_STANDARD.encode(record)).to_string().into()),
+        Text::Json(json) if json.contains(['\n', '\r']) => ("record", Cow::Owned(on_one_line(json))),
+        Text::Json(json) => ("record", Cow::Borrowed(&**json)),
+        Text::Other(text) => ("text", json!(text).to_string().into()),
+        Text::Bytes(bytes, _) => ("base64", json!(BASE64_STANDARD.encode(bytes)).to_string().into()),
     };
     line.extend_from_slice(format!(",\"{key}\":{value}}}").as_bytes());
     line
@@ -163,11 +174,6 @@ fn document(files: &SegmentFiles, entry: &Stored, number: u64, record: &[u8], de
 /// JSON without line breaks, which strings never contain.
 fn on_one_line(json: &str) -> String {
     json.replace(['\n', '\r'], " ")
-}
-
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    essence == "application/json" || essence == "application/x-ndjson" || essence.ends_with("+json")
 }
 
 /// The progress through a segment.
@@ -327,15 +333,5 @@ mod tests {
     #[test]
     fn json_of_several_lines_is_set_on_one() {
         assert_eq!(on_one_line("{\n  \"a\": \"b\\n\"\r\n}"), "{   \"a\": \"b\\n\"  }");
-    }
-
-    #[test]
-    fn json_is_known_by_its_content_type() {
-        for json in
-            ["application/json", "application/json; charset=utf-8", "application/x-ndjson", "application/a+json"]
-        {
-            assert!(is_json(json), "{json}");
-        }
-        assert!(!is_json("application/x-protobuf") && !is_json("text/plain") && !is_json(""));
     }
 }

@@ -9,6 +9,7 @@ use super::drain::{To, shown};
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen, Table, partition, records};
 use super::spool_arg::{OfSignal, Spool};
+use super::text::Text;
 use super::{survey, time};
 use crate::config::values::Signal;
 use crate::spool::RejectedRecord;
@@ -32,13 +33,16 @@ pub(super) struct Args {
 enum Command {
     /// List the rejected records, with the status of the endpoint's response
     List(Spool),
-    /// Show one record: the endpoint's response, and the body of the request
+    /// Show one record: the endpoint's response, and the body of the request; OTLP is shown in JSON
     Show {
         #[command(flatten)]
         spool: Spool,
         /// The id that `list` shows, or its beginning
         #[arg(value_name = "ID")]
         id: String,
+        /// Print a line for people for each record of the body, as `cat --pretty` does
+        #[arg(long, conflicts_with = "json")]
+        pretty: bool,
     },
     /// Retry rejected records, and delete those that are delivered
     ///
@@ -70,7 +74,7 @@ enum Command {
 pub(super) fn run(args: Args) -> Outcome {
     match args.command {
         Command::List(spool) => list(&spool),
-        Command::Show { spool, id } => show(&spool, &id),
+        Command::Show { spool, id, pretty } => show(&spool, &id, pretty),
         Command::Retry { spool, ids, of, to, .. } => retry(&spool, &ids, of, &to),
         Command::Export { dir } => export(&Spool { dir, json: true }),
     }
@@ -132,7 +136,7 @@ fn brief(response: &str) -> String {
     }
 }
 
-fn show(spool: &Spool, id: &str) -> Outcome {
+fn show(spool: &Spool, id: &str, pretty: bool) -> Outcome {
     let (directory, mut screen) = spool.open()?;
     let kept = select(&directory, &[id.to_owned()])?;
     let Some(record) = kept.records.first() else { return Ok(end(&kept)) };
@@ -152,9 +156,12 @@ fn show(spool: &Spool, id: &str) -> Outcome {
             screen.line(&format!("{name:<9}  {value}"))?;
         }
         screen.line("")?;
-        match std::str::from_utf8(&record.body) {
-            Ok(text) => screen.line(text)?,
-            Err(_) => screen.line(&format!("<{} bytes that are not text: use --json>", record.body.len()))?,
+        let signal = Signal::parse(&record.signal);
+        let body = Text::read(signal, &record.content_type, record.response_protocol, &record.body);
+        if pretty {
+            body.pretty().iter().try_for_each(|line| screen.line(line))?;
+        } else {
+            screen.line(&body.as_it_is())?;
         }
     }
     screen.flush()?;

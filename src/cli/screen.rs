@@ -52,7 +52,7 @@ impl Screen {
 }
 
 /// Text without control characters.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for char in text.chars() {
         if char.is_control() && char != '\t' {

@@ -27,6 +27,11 @@ pub(super) fn rfc3339(time: SystemTime) -> String {
     Timestamp::try_from(time).map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
 }
 
+/// Nanoseconds since 1970 as RFC 3339, in microseconds.
+pub(super) fn of_nanos(nanos: u64) -> String {
+    Timestamp::from_nanosecond(nanos.into()).map_or_else(|_| "?".to_owned(), |time| format!("{time:.6}"))
+}
+
 /// RFC 3339, in seconds.
 pub(super) fn seconds(time: SystemTime) -> String {
     Timestamp::try_from(time).map_or_else(|_| "?".to_owned(), |time| format!("{time:.0}"))

@@ -30,6 +30,7 @@ use super::seal::Seal;
 use super::segment::{Collection, EntryMeta, LaneSummary, Segment};
 use super::store::file_path;
 use crate::config::values::Signal;
+use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
 
 /// The directory of a spool.
@@ -534,6 +535,16 @@ impl Stored {
 
     pub(crate) fn content_type(&self) -> &str {
         self.entry.framing.content_type()
+    }
+
+    /// How responses to a request with these records are read.
+    pub(crate) fn response_protocol(&self) -> ResponseProtocol {
+        self.entry.framing.response_protocol()
+    }
+
+    /// The body of a request with this record alone.
+    pub(crate) fn body(&self, record: &[u8]) -> Vec<u8> {
+        [self.entry.framing.open(), record, self.entry.framing.close()].concat()
     }
 
     /// Whether a request body with these records begins so.

@@ -327,28 +327,204 @@ fn a_record_is_shown_with_all_that_is_known_of_it() {
     assert_eq!(records[1]["record"]["message"], name("acme", 2));
     assert!(records[1]["appended_at"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()));
     assert_eq!((&records[2]["base64"], &records[2]["record"]), (&"AP8bWzJK".into(), &Value::Null));
-    let plain = print(spool.path(), ["cat", "--partition", ""]);
-    assert_eq!(plain, "<6 bytes that are not text: use --json>\n");
+    for form in [&[][..], &["--pretty"]] {
+        let plain = print(spool.path(), [&["cat", "--partition", ""], form].concat());
+        assert_eq!(plain, "<6 bytes that are not text: use --json>\n");
+    }
+    let lines = print(spool.path(), ["cat", "--pretty", "--partition", "acme"]);
+    let end = format!("Z INFO  test: {} shop=Z\u{fc}rich tenant=acme", name("acme", 2));
+    assert!(lines.lines().nth(1).is_some_and(|line| line.ends_with(&end)), "{lines}");
+    assert_eq!(run(spool.path(), ["cat", "--pretty", "--json"]).0, 2);
 }
 
 #[cfg(feature = "otlp")]
 #[test]
-fn a_record_of_otlp_is_shown_with_its_resource_and_scope() {
-    use opentelemetry_spool::Protocol;
-
-    let spool = spool_dir();
-    left(exporter_to(NOWHERE, &spool).with_protocol(Protocol::HttpJson), |service| service.log_all("m", 1..=3));
-    for (record, number) in documents(&print(spool.path(), ["cat"])).iter().zip(1..) {
-        assert!(record["resource"].is_object(), "{record}");
-        let scopes = record["scopeLogs"].as_array().expect("scopes");
-        assert_eq!((scopes.len(), &scopes[0]["scope"]["name"]), (1, &"test".into()));
-        let records = scopes[0]["logRecords"].as_array().expect("records");
-        assert_eq!((records.len(), &records[0]["body"]["stringValue"]), (1, &name("m", number).into()));
+fn a_record_of_otlp_is_shown_as_a_request_of_its_own_however_it_is_stored() {
+    type Configure = fn(LogExporterBuilder) -> LogExporterBuilder;
+    let codings: [Configure; 2] = [|exporter| exporter, |exporter| exporter.with_compression(Compression::Gzip)];
+    for (protocol, coding) in BOTH.into_iter().flat_map(|protocol| codings.map(|coding| (protocol, coding))) {
+        let spool = spool_dir();
+        let exporter = coding(exporter_to(NOWHERE, &spool).with_protocol(protocol));
+        left(exporter, |service| service.log_all("m", 1..=3));
+        let printed = documents(&print(spool.path(), ["cat"]));
+        assert_eq!(printed.len(), 3);
+        for (record, number) in printed.iter().zip(1..) {
+            let resources = record["resourceLogs"].as_array().expect("resources");
+            assert!(resources.len() == 1 && resources[0]["resource"].is_object(), "{record}");
+            let scopes = resources[0]["scopeLogs"].as_array().expect("scopes");
+            assert_eq!((scopes.len(), &scopes[0]["scope"]["name"]), (1, &"test".into()));
+            let records = scopes[0]["logRecords"].as_array().expect("records");
+            assert_eq!((records.len(), &records[0]["body"]["stringValue"]), (1, &name("m", number).into()));
+        }
+        let of_it = documents(&print(spool.path(), ["cat", "--json", "--grep", "m-000002"]));
+        assert_eq!((of_it.len(), &of_it[0]["number"], &of_it[0]["record"]), (1, &1.into(), &printed[1]));
+        let planned = document(&print(spool.path(), ["drain", "--dry-run", "--json"]));
+        let planned = &planned["partitions"][0];
+        assert_eq!((&planned["requests"], &planned["records"]), (&1.into(), &3.into()));
+        let lines = print(spool.path(), ["cat", "--pretty"]);
+        for (line, number) in lines.lines().zip(1..) {
+            let end = format!("Z INFO  test: {} shop=Z\u{fc}rich", name("m", number));
+            assert!(line.ends_with(&end), "{line}");
+        }
+        assert_eq!(lines.lines().count(), 3);
     }
-    let of_it = documents(&print(spool.path(), ["cat", "--json", "--grep", "m-000002"]));
-    assert_eq!((of_it.len(), &of_it[0]["number"]), (1, &1.into()));
-    let planned = document(&print(spool.path(), ["drain", "--dry-run", "--json"]));
-    assert_eq!((&planned["partitions"][0]["requests"], &planned["partitions"][0]["records"]), (&1.into(), &3.into()));
+}
+
+#[cfg(feature = "otlp")]
+const BOTH: [opentelemetry_spool::Protocol; 2] =
+    [opentelemetry_spool::Protocol::HttpBinary, opentelemetry_spool::Protocol::HttpJson];
+
+/// Two spools with the same logs, spans and metrics, one for each format of OTLP.
+#[cfg(all(feature = "trace", feature = "metrics"))]
+mod otlp {
+    use std::time::Duration;
+
+    use common::{exporter_to, spool_dir};
+    use opentelemetry::logs::{LogRecord as _, Logger as _, LoggerProvider as _, Severity};
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::logs::SdkLoggerProvider;
+    use opentelemetry_sdk::metrics::data::ResourceMetrics;
+    use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+    use opentelemetry_sdk::metrics::{Aggregation, Instrument, SdkMeterProvider, Stream, Temporality};
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use opentelemetry_spool::{Compression, MetricExporter, SpanExporter};
+    use serde::de::DeserializeOwned;
+    use tempfile::TempDir;
+
+    use super::{BOTH, NOWHERE, print};
+    use crate::exporter::signals::{end_spans, measure, resource};
+
+    const ATTRIBUTES: [&str; 5] = ["bool=true", "int=1", "double=1.5", "string=text", "list=[1,-2]"];
+
+    /// Hands both exporters the same metrics.
+    #[derive(Debug)]
+    struct Each([MetricExporter; 2]);
+
+    impl PushMetricExporter for Each {
+        async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+            self.0[0].export(metrics).await?;
+            self.0[1].export(metrics).await
+        }
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+            self.0.iter().try_for_each(|exporter| exporter.shutdown_with_timeout(timeout))
+        }
+
+        fn temporality(&self) -> Temporality {
+            Temporality::Cumulative
+        }
+    }
+
+    fn logs(spools: &[TempDir; 2]) {
+        let mut provider = SdkLoggerProvider::builder().with_resource(resource());
+        for (spool, protocol) in spools.iter().zip(BOTH) {
+            let exporter = exporter_to(NOWHERE, spool).with_protocol(protocol).build().expect("an exporter");
+            exporter.handle().pause();
+            provider = provider.with_simple_exporter(exporter);
+        }
+        let provider = provider.build();
+        let logger = provider.logger("orders");
+        for order in 0..3_i64 {
+            let mut record = logger.create_log_record();
+            record.set_severity_number(Severity::Warn);
+            record.set_body("an order\nis late".into());
+            record.add_attribute("order", order);
+            logger.emit(record);
+        }
+        let _ = provider.shutdown();
+    }
+
+    fn spans(spools: &[TempDir; 2]) {
+        let mut provider = SdkTracerProvider::builder().with_resource(resource());
+        for (spool, protocol) in spools.iter().zip(BOTH) {
+            let exporter = SpanExporter::builder().with_endpoint(NOWHERE).with_protocol(protocol);
+            let exporter = exporter.with_compression(Compression::Gzip).with_spool_dir(spool.path());
+            let exporter = exporter.build().expect("an exporter");
+            exporter.handle().pause();
+            provider = provider.with_simple_exporter(exporter);
+        }
+        let provider = provider.build();
+        end_spans(&provider);
+        let _ = provider.shutdown();
+    }
+
+    fn metrics(spools: &[TempDir; 2]) {
+        let exporters = [0, 1].map(|nth| {
+            let exporter = MetricExporter::builder().with_endpoint(NOWHERE).with_protocol(BOTH[nth]);
+            let exporter = exporter.with_spool_dir(spools[nth].path()).build().expect("an exporter");
+            exporter.handle().pause();
+            exporter
+        });
+        let exponential = |instrument: &Instrument| {
+            let aggregation =
+                Aggregation::Base2ExponentialHistogram { max_size: 20, max_scale: 20, record_min_max: true };
+            let view = Stream::builder().with_aggregation(aggregation).build();
+            (instrument.name() == "exponential").then(|| view.expect("a view"))
+        };
+        let provider = SdkMeterProvider::builder().with_resource(resource()).with_view(exponential);
+        let provider = provider.with_periodic_exporter(Each(exporters)).build();
+        measure(&provider);
+        let _ = provider.shutdown();
+    }
+
+    /// What is printed of a signal, which is the same of both spools.
+    fn printed(spools: &[TempDir; 2], signal: &str, form: &[&str]) -> Vec<String> {
+        let [protobuf, json] =
+            [0, 1].map(|nth| print(spools[nth].path(), [&["cat", "--signal", signal], form].concat()));
+        assert_eq!(protobuf, json);
+        protobuf.lines().map(str::to_owned).collect()
+    }
+
+    fn assert_are_requests<M: DeserializeOwned>(lines: &[String]) {
+        for line in lines {
+            assert!(serde_json::from_str::<M>(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn records_of_every_signal_are_printed_alike_from_both_formats() {
+        let spools = [spool_dir(), spool_dir()];
+        logs(&spools);
+        spans(&spools);
+        metrics(&spools);
+        let [logs, spans, metrics] = ["logs", "traces", "metrics"].map(|signal| printed(&spools, signal, &[]));
+        assert_are_requests::<ExportLogsServiceRequest>(&logs);
+        assert_are_requests::<ExportTraceServiceRequest>(&spans);
+        assert_are_requests::<ExportMetricsServiceRequest>(&metrics);
+        // One metric has 150 points, of which a record has at most 64.
+        assert_eq!((logs.len(), spans.len(), metrics.len()), (3, 10, 11));
+
+        let pretty = ["logs", "traces", "metrics"].map(|signal| printed(&spools, signal, &["--pretty"]));
+        assert_eq!(pretty.each_ref().map(Vec::len), [3, 10, 11], "{pretty:?}");
+        let [logs, spans, metrics] = pretty;
+        assert!(logs[1].ends_with("Z WARN  orders: an order\\nis late order=1"), "{logs:?}");
+        let client = spans.iter().find(|line| line.contains(" client ")).expect("a span");
+        let parts = ["status=\"error: it broke\"", " events=2 links=", " trace=", " span=", " parent="];
+        for part in parts.iter().chain(&ATTRIBUTES) {
+            assert!(client.contains(part), "{client}");
+        }
+        // The SDK does not keep the order of a point's attributes.
+        for begin in [" revenue sum cumulative: 12.5 ", " depth gauge: -7 "] {
+            let line = metrics.iter().find(|line| line.contains(begin)).expect("a metric");
+            assert!(ATTRIBUTES.iter().all(|attribute| line.contains(attribute)), "{line}");
+        }
+        let ends = [
+            " latency histogram cumulative: count=100 sum=7425.0 min=0.0 max=148.5 route=/orders",
+            " exponential exponential histogram cumulative: count=100 sum=4950000.0 min=0.0 max=99000.0",
+        ];
+        for end in ends {
+            assert!(metrics.iter().any(|line| line.ends_with(end)), "{end}: {metrics:?}");
+        }
+        let orders = metrics.iter().find(|line| line.contains(" orders [{order}] sum cumulative: ")).expect("a metric");
+        assert_eq!(orders.matches("customer=").count(), 64, "{orders}");
+    }
 }
 
 #[test]
@@ -964,6 +1140,32 @@ fn what_was_rejected_is_listed_shown_exported_and_retried() {
         (&again.headers["content-type"], &again.headers["idempotency-key"]),
         (&"application/json".parse().expect("a value"), &ids[0].parse().expect("a value"))
     );
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn the_body_of_a_rejected_record_of_otlp_is_shown_in_json_and_as_a_line() {
+    for protocol in BOTH {
+        let (receiver, spool) = (Receiver::start(), spool_dir());
+        receiver.answer_by(|request| {
+            let refused = String::from_utf8_lossy(&request.plain()).contains("acme");
+            if refused { Answer::status(422) } else { Answer::ok() }
+        });
+        let service = Service::simple(exporter_to(&receiver.url("/v1/logs"), &spool).with_protocol(protocol));
+        service.log("acme");
+        service.wait_for_rejected(1);
+        let _ = service.provider.shutdown();
+        let listed = documents(&print(spool.path(), ["rejected", "list", "--json"]));
+        let id = listed[0]["batch_id"].as_str().expect("an id");
+        let last = |form: &[&str]| {
+            let shown = print(spool.path(), [&["rejected", "show", id], form].concat());
+            shown.lines().next_back().expect("a body").to_owned()
+        };
+        let scope = &document(&last(&[]))["resourceLogs"][0]["scopeLogs"][0];
+        assert_eq!(scope["logRecords"][0]["body"]["stringValue"], "acme", "{protocol:?}");
+        let line = last(&["--pretty"]);
+        assert!(line.ends_with("Z INFO  test: acme shop=Z\u{fc}rich"), "{line}");
+    }
 }
 
 /// Records that the endpoint refuses lie before others that it takes.

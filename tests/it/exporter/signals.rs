@@ -129,7 +129,7 @@ fn on(receiver: &Receiver, path: &str) -> Vec<Request> {
 
 // --- as the OTLP exporter sends them --------------------------------------------------------------------------------
 
-fn resource() -> Resource {
+pub(crate) fn resource() -> Resource {
     let attributes = [KeyValue::new("service.name", "checkout"), KeyValue::new("host.name", "web-17")];
     Resource::builder_empty().with_schema_url(attributes, "https://example.com/resource").build()
 }
@@ -150,7 +150,7 @@ fn values() -> Vec<KeyValue> {
 }
 
 /// Spans of all kinds, with events, links, a state and whatever else a span has.
-fn end_spans(provider: &SdkTracerProvider) {
+pub(crate) fn end_spans(provider: &SdkTracerProvider) {
     let remote = |state: &[(&'static str, &'static str)]| {
         let state = TraceState::from_key_value(state.iter().copied()).expect("a state");
         SpanContext::new(TraceId::from(7), SpanId::from(9), TraceFlags::SAMPLED, true, state)
@@ -232,7 +232,7 @@ impl PushMetricExporter for Both {
 }
 
 /// Points of every kind and number; one metric has more of them than one record takes.
-fn measure(provider: &SdkMeterProvider) {
+pub(crate) fn measure(provider: &SdkMeterProvider) {
     let meter = provider.meter_with_scope(scope("orders"));
     let counter = meter.u64_counter("orders").with_unit("{order}").with_description("Orders.").build();
     for customer in 0..150 {
