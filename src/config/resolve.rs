@@ -41,6 +41,8 @@ pub(crate) struct CodeSettings {
 /// The settings of an exporter with the encoder `E`, each with the value that counts, and allowed.
 pub(crate) struct ResolvedConfig<E> {
     pub(crate) encoder: E,
+    /// The encoder's, whichever records already lie in the spool.
+    pub(crate) framing: Framing,
     pub(crate) spool: SpoolConfig,
     pub(crate) transport: TransportSettings,
     pub(crate) pace: Pace,
@@ -83,7 +85,7 @@ impl<E> ResolvedConfig<E> {
         let pace = pace(&settings, F::MAX_IN_FLIGHT, F::STRICT_ORDER)?;
         let http = HttpSettings { headers, method: method.unwrap_or_default(), ..code.http };
         let transport = transport(settings, endpoint, http)?;
-        Ok(Self { encoder, spool, transport, pace })
+        Ok(Self { encoder, framing, spool, transport, pace })
     }
 }
 

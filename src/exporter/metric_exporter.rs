@@ -78,6 +78,7 @@ impl PushMetricExporter for MetricExporter {
                 for of_scope in metrics.scope_metrics() {
                     for metric in of_scope.metrics() {
                         for points in MetricEncoder::parts(metric) {
+                            self.intake.pipeline.counters().losses.per_record.note(points.len() as u64);
                             self.encoded(metrics.resource(), of_scope.scope(), metric, points, |key, encoded| {
                                 blocks.push(key, encoded, framing.separator());
                             });

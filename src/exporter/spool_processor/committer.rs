@@ -47,7 +47,11 @@ fn commit(taken: &Commit, buffer: &Buffer, spool: &Weak<Spool>, counters: &Count
             match spool.upgrade() {
                 Some(spool) => spool.note_not_written(&blocks),
                 // Nobody is left to report it in the stream.
-                None => counters.losses.add(LossReason::NotWritten, taken.blocks.records()),
+                None => {
+                    let bytes = blocks.iter().map(|(_, block)| block.encoded_bytes()).sum();
+                    counters.losses.add_bytes(LossReason::NotWritten, bytes);
+                    counters.losses.add(LossReason::NotWritten, taken.blocks.records());
+                }
             }
             return buffer.lost(reason);
         }

@@ -3,6 +3,9 @@
 pub(crate) mod buffer;
 pub(crate) mod committer;
 
+use std::cell::Cell;
+#[cfg(feature = "self-metrics")]
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +18,7 @@ use opentelemetry_sdk::logs::{LogExporter as _, LogProcessor, SdkLogRecord};
 #[cfg(feature = "trace")]
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
+use crate::encode::blocks::Encoded;
 use crate::encode::framing::Framing;
 use crate::error::ExporterBuildError;
 use crate::exporter::intake::{DROP_PATIENCE, Intake, failure};
@@ -24,6 +28,10 @@ use crate::exporter::span_exporter::SpanExporter;
 use crate::exporter::spool_processor::buffer::{Added, Buffer, BufferLimits, Unflushed};
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
+#[cfg(feature = "self-metrics")]
+use crate::observe::metrics::SelfMetrics;
+#[cfg(feature = "self-metrics")]
+use crate::observe::processor_metrics;
 use crate::process::check_process;
 
 /// The time that `force_flush` waits: as long as the SDK's batch processor.
@@ -132,14 +140,35 @@ impl<E: Spooled> SpoolProcessor<E> {
         SpoolProcessorBuilder { exporter, limits }
     }
 
+    /// Adds a record, once it is `encoded`, and counts it unless it is kept.
+    fn add(&self, encoded: impl FnOnce(&dyn Fn(&str, Encoded<'_>) -> Added) -> Option<Added>) {
+        if self.shut_down.load(Ordering::Relaxed) {
+            self.buffer.counts.already_shutdown.add(1);
+            return;
+        }
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let bytes = Cell::new(0);
+        let added = encoded(&|key, record| {
+            bytes.set(record.len() as u64);
+            self.buffer.add(key, record)
+        });
+        match added {
+            Some(Added::Kept) => {}
+            Some(Added::Lost { first }) => self.note_lost(bytes.get(), first),
+            Some(Added::Ignored) => self.buffer.counts.already_shutdown.add(1),
+            // The encoder is the exporter's, which counts the loss.
+            None => self.buffer.counts.processed.add(1),
+        }
+    }
+
     /// Counts a record that found no room.
-    fn note(&self, added: Option<Added>) {
-        if let Some(Added::Lost { first }) = added {
-            let pipeline = &self.exporter.intake().pipeline;
-            pipeline.counters().losses.add(LossReason::BufferFull, 1);
-            if first {
-                pipeline.events().report(SpoolEvent::BufferFull);
-            }
+    fn note_lost(&self, bytes: u64, first: bool) {
+        let pipeline = &self.exporter.intake().pipeline;
+        self.buffer.counts.queue_full.add(1);
+        pipeline.counters().losses.add_bytes(LossReason::BufferFull, bytes);
+        pipeline.counters().losses.add(LossReason::BufferFull, 1);
+        if first {
+            pipeline.events().report(SpoolEvent::BufferFull);
         }
     }
 
@@ -185,11 +214,7 @@ fn sdk_error(error: Unflushed, timeout: Duration) -> OTelSdkError {
 
 impl LogProcessor for SpoolProcessor {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        if self.shut_down.load(Ordering::Relaxed) {
-            return;
-        }
-        let _suppressed = Context::enter_telemetry_suppressed_scope();
-        self.note(self.exporter.encoded(record, scope, |key, encoded| self.buffer.add(key, encoded)));
+        self.add(|add| self.exporter.encoded(record, scope, add));
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -211,12 +236,10 @@ impl SpanProcessor for SpoolProcessor<SpanExporter> {
     fn on_start(&self, _span: &mut Span, _context: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        // Recorded, but not to be exported.
-        if self.shut_down.load(Ordering::Relaxed) || !span.span_context.is_sampled() {
-            return;
+        // Others are recorded, but not to be exported.
+        if span.span_context.is_sampled() {
+            self.add(|add| self.exporter.encoded(&span, add));
         }
-        let _suppressed = Context::enter_telemetry_suppressed_scope();
-        self.note(self.exporter.encoded(&span, |key, encoded| self.buffer.add(key, encoded)));
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -345,6 +368,11 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
     pub fn build(self) -> Result<SpoolProcessor<E>, ExporterBuildError> {
         let Self { exporter, limits } = self;
         let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
+        #[cfg(feature = "self-metrics")]
+        if let Some(SelfMetrics { meter, names, .. }) = exporter.intake().pipeline.self_metrics() {
+            let queue: Weak<Buffer> = Arc::downgrade(&buffer);
+            processor_metrics::install(meter, names, queue);
+        }
         let (for_thread, spool) = (buffer.clone(), exporter.intake().pipeline.spool().clone());
         let (counters, events) =
             (exporter.intake().pipeline.counters().clone(), exporter.intake().pipeline.events().clone());

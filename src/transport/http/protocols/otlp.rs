@@ -54,7 +54,8 @@ fn partial_success(response: &Response) -> Option<PartialSuccess> {
     let success = json::read(trimmed, response.whole)?;
     let partial = success.get("partialSuccess")?;
     // A 64-bit integer is a string in OTLP's JSON, but some servers write a number.
-    let rejected = partial.get("rejectedLogRecords").and_then(|number| match number {
+    let names = ["rejectedLogRecords", "rejectedSpans", "rejectedDataPoints"];
+    let rejected = names.iter().find_map(|name| partial.get(name)).and_then(|number| match number {
         Value::String(text) => text.parse().ok(),
         number => number.as_i64(),
     });
