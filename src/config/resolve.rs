@@ -320,6 +320,9 @@ fn timeouts(settings: &Settings) -> Result<Timeouts, ExporterBuildError> {
     let defaults = Timeouts::default();
     let first = settings.timeout.as_ref().map_or(defaults.first, |timeout| timeout.value);
     match &settings.max_timeout {
+        Some(max) if max.value < first && first == Duration::MAX => {
+            Err(max.invalid(format!("{:?}; with a timeout without a limit, allowed is none", max.value)))
+        }
         Some(max) if max.value < first => {
             Err(max.invalid(format!("{:?}; allowed is {first:?}, the time of a request at first, and more", max.value)))
         }

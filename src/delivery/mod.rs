@@ -28,6 +28,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use crate::config::values::Pace;
+#[cfg(feature = "config-file")]
+use crate::config::values::Signal;
 use crate::delivery::attempt::Sender;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::{Control, Worker};
@@ -60,6 +62,8 @@ pub(crate) struct Pipeline {
     control: Arc<Control>,
     counters: Arc<Counters>,
     events: Arc<Events>,
+    #[cfg(feature = "config-file")]
+    pub(crate) signal: Signal,
     #[cfg(feature = "self-metrics")]
     self_metrics: Option<SelfMetrics>,
 }
@@ -105,6 +109,8 @@ impl Pipeline {
             control,
             counters,
             events,
+            #[cfg(feature = "config-file")]
+            signal: config.spool.signal,
             #[cfg(feature = "self-metrics")]
             self_metrics: config.self_metrics,
         })

@@ -18,6 +18,10 @@ use opentelemetry_sdk::logs::{LogExporter as _, LogProcessor, SdkLogRecord};
 #[cfg(feature = "trace")]
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
+#[cfg(feature = "config-file")]
+use crate::config::file::ExporterConfig;
+#[cfg(not(feature = "config-file"))]
+use crate::config::values::ProcessorSettings;
 use crate::encode::blocks::Encoded;
 use crate::encode::framing::Framing;
 use crate::error::ExporterBuildError;
@@ -132,12 +136,14 @@ impl<E: Spooled> SpoolProcessor<E> {
 
     /// A builder of a processor in front of `exporter`.
     pub fn builder(exporter: E) -> SpoolProcessorBuilder<E> {
-        let limits = BufferLimits {
-            max_bytes: 8 << 20,
-            commit_delay: Duration::from_millis(100),
-            max_wait: Duration::from_millis(500),
-        };
-        SpoolProcessorBuilder { exporter, limits }
+        SpoolProcessorBuilder {
+            exporter,
+            max_bytes: None,
+            commit_delay: None,
+            max_wait: None,
+            #[cfg(feature = "config-file")]
+            config: None,
+        }
     }
 
     /// Adds a record, once it is `encoded`, and counts it unless it is kept.
@@ -295,7 +301,11 @@ impl<E: std::fmt::Debug> std::fmt::Debug for SpoolProcessor<E> {
 #[derive(Debug)]
 pub struct SpoolProcessorBuilder<E = LogExporter> {
     exporter: E,
-    limits: BufferLimits,
+    max_bytes: Option<usize>,
+    commit_delay: Option<Duration>,
+    max_wait: Option<Duration>,
+    #[cfg(feature = "config-file")]
+    config: Option<ExporterConfig>,
 }
 
 impl<E: Spooled> SpoolProcessorBuilder<E> {
@@ -313,7 +323,7 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
     /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
     /// ```
     pub fn with_max_buffer_bytes(mut self, max: usize) -> Self {
-        self.limits.max_bytes = max;
+        self.max_bytes = Some(max);
         self
     }
 
@@ -334,7 +344,7 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
     /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
     /// ```
     pub fn with_commit_delay(mut self, delay: Duration) -> Self {
-        self.limits.commit_delay = delay;
+        self.commit_delay = Some(delay);
         self
     }
 
@@ -356,17 +366,69 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
     /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
     /// ```
     pub fn with_max_wait(mut self, wait: Duration) -> Self {
-        self.limits.max_wait = wait;
+        self.max_wait = Some(wait);
         self
+    }
+
+    /// Takes what is not set in code from the processor `spool` of a configuration file: the one that the exporter's node stands in.
+    /// Takes the crate's feature `config-file`.
+    ///
+    /// ```yaml
+    /// logger_provider:
+    ///   processors:
+    ///     - spool:
+    ///         max_buffer_bytes: 32MiB
+    ///         commit_delay: 20 # as `schedule_delay`, in milliseconds
+    ///         max_wait: 500
+    ///         exporter:
+    ///           spool:
+    ///             endpoint: https://collector.example.com/v1/logs
+    ///             encoding: protobuf
+    ///             spool_dir: /var/lib/checkout/spool
+    /// ```
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry_spool::{ExporterConfig, LogExporter, SpoolProcessor};
+    ///
+    /// let config = ExporterConfig::from_yaml(&std::fs::read_to_string("/etc/checkout/otel.yaml")?)?;
+    /// let exporter = LogExporter::builder().with_config(config.clone()).build()?;
+    /// let processor = SpoolProcessor::builder(exporter).with_config(config).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "config-file")]
+    pub fn with_config(mut self, config: ExporterConfig) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// What code says, else a file, else the defaults.
+    fn limits(&mut self) -> Result<BufferLimits, ExporterBuildError> {
+        #[cfg(feature = "config-file")]
+        let file = {
+            let signal = self.exporter.intake().pipeline.signal;
+            self.config.take().map(|config| config.processor(signal)).transpose()?.unwrap_or_default()
+        };
+        #[cfg(not(feature = "config-file"))]
+        let file = ProcessorSettings::default();
+        let max_bytes = file.max_buffer_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        Ok(BufferLimits {
+            max_bytes: self.max_bytes.or(max_bytes).unwrap_or(8 << 20),
+            commit_delay: self.commit_delay.or(file.commit_delay).unwrap_or(Duration::from_millis(100)),
+            max_wait: self.max_wait.or(file.max_wait).unwrap_or(Duration::from_millis(500)),
+        })
     }
 
     /// Starts the commit thread and returns the processor.
     ///
     /// # Errors
     ///
-    /// [`ExporterBuildError::Thread`] if the thread cannot be started.
-    pub fn build(self) -> Result<SpoolProcessor<E>, ExporterBuildError> {
-        let Self { exporter, limits } = self;
+    /// [`ExporterBuildError::Invalid`] if a file says what is not allowed, with its line; [`ExporterBuildError::Thread`] if the
+    /// thread cannot be started.
+    pub fn build(mut self) -> Result<SpoolProcessor<E>, ExporterBuildError> {
+        let limits = self.limits()?;
+        let Self { exporter, .. } = self;
         let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
         #[cfg(feature = "self-metrics")]
         if let Some(SelfMetrics { meter, names, .. }) = exporter.intake().pipeline.self_metrics() {
