@@ -526,9 +526,9 @@ fn metrics_are_counted_in_points() {
         receiver.answer_next(Answer::ok().body(body));
         receiver.come_up();
         flush(&handle);
-        let exported = |attributes: &[_]| meters.value("otel.sdk.exporter.metric_data_point.exported", attributes);
+        let ended = |attributes: &[_]| meters.value("otel.sdk.exporter.metric_data_point.exported", attributes);
         assert_eq!(meters.value("otel.sdk.exporter.metric_data_point.inflight", &[]), Some(0.0));
-        assert_eq!((exported(&[]), exported(&[("error.type", "rejected")])), (Some(99.0), Some(2.0)), "{protocol:?}");
+        assert_eq!((ended(&[]), ended(&[("error.type", "rejected")])), (Some(99.0), Some(2.0)), "{protocol:?}");
     }
 }
 
