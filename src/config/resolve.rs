@@ -42,6 +42,7 @@ pub(crate) struct CodeSettings {
 pub(crate) struct ResolvedConfig<E> {
     pub(crate) encoder: E,
     /// The encoder's, whichever records already lie in the spool.
+    #[cfg(feature = "self-metrics")]
     pub(crate) framing: Framing,
     pub(crate) spool: SpoolConfig,
     pub(crate) transport: TransportSettings,
@@ -85,7 +86,14 @@ impl<E> ResolvedConfig<E> {
         let pace = pace(&settings, F::MAX_IN_FLIGHT, F::STRICT_ORDER)?;
         let http = HttpSettings { headers, method: method.unwrap_or_default(), ..code.http };
         let transport = transport(settings, endpoint, http)?;
-        Ok(Self { encoder, framing, spool, transport, pace })
+        Ok(Self {
+            encoder,
+            #[cfg(feature = "self-metrics")]
+            framing,
+            spool,
+            transport,
+            pace,
+        })
     }
 }
 

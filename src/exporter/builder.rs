@@ -811,11 +811,11 @@ impl<S> ExporterBuilder<S> {
         format: impl FnOnce(S) -> F,
         with_gaps: impl FnOnce(F::Encoder) -> (E, Arc<GapEncoder>),
     ) -> Result<(E, Pipeline), ExporterBuildError> {
-        let ResolvedConfig { encoder, framing, spool, transport, pace } =
-            ResolvedConfig::resolve(self.code, format(self.signal), &|name| std::env::var_os(name))?;
-        let (encoder, gap_encoder) = with_gaps(encoder);
+        let resolved = ResolvedConfig::resolve(self.code, format(self.signal), &|name| std::env::var_os(name))?;
         #[cfg(feature = "self-metrics")]
-        let self_metrics = Some(self_metrics(self.meter, F::SIGNAL, &framing));
+        let self_metrics = Some(self_metrics(self.meter, F::SIGNAL, &resolved.framing));
+        let ResolvedConfig { encoder, spool, transport, pace, .. } = resolved;
+        let (encoder, gap_encoder) = with_gaps(encoder);
         let pipeline = Pipeline::start(PipelineConfig {
             spool,
             transport,

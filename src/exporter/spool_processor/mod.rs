@@ -403,32 +403,27 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
         self
     }
 
-    /// What code says, else a file, else the defaults.
-    fn limits(&mut self) -> Result<BufferLimits, ExporterBuildError> {
-        #[cfg(feature = "config-file")]
-        let file = {
-            let signal = self.exporter.intake().pipeline.signal;
-            self.config.take().map(|config| config.processor(signal)).transpose()?.unwrap_or_default()
-        };
-        #[cfg(not(feature = "config-file"))]
-        let file = ProcessorSettings::default();
-        let max_bytes = file.max_buffer_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        Ok(BufferLimits {
-            max_bytes: self.max_bytes.or(max_bytes).unwrap_or(8 << 20),
-            commit_delay: self.commit_delay.or(file.commit_delay).unwrap_or(Duration::from_millis(100)),
-            max_wait: self.max_wait.or(file.max_wait).unwrap_or(Duration::from_millis(500)),
-        })
-    }
-
     /// Starts the commit thread and returns the processor.
     ///
     /// # Errors
     ///
     /// [`ExporterBuildError::Invalid`] if a file says what is not allowed, with its line; [`ExporterBuildError::Thread`] if the
     /// thread cannot be started.
-    pub fn build(mut self) -> Result<SpoolProcessor<E>, ExporterBuildError> {
-        let limits = self.limits()?;
-        let Self { exporter, .. } = self;
+    pub fn build(self) -> Result<SpoolProcessor<E>, ExporterBuildError> {
+        #[cfg(feature = "config-file")]
+        let file = {
+            let signal = self.exporter.intake().pipeline.signal;
+            self.config.map(|config| config.processor(signal)).transpose()?.unwrap_or_default()
+        };
+        #[cfg(not(feature = "config-file"))]
+        let file = ProcessorSettings::default();
+        let max_bytes = file.max_buffer_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let limits = BufferLimits {
+            max_bytes: self.max_bytes.or(max_bytes).unwrap_or(8 << 20),
+            commit_delay: self.commit_delay.or(file.commit_delay).unwrap_or(Duration::from_millis(100)),
+            max_wait: self.max_wait.or(file.max_wait).unwrap_or(Duration::from_millis(500)),
+        };
+        let exporter = self.exporter;
         let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
         #[cfg(feature = "self-metrics")]
         if let Some(SelfMetrics { meter, names, .. }) = exporter.intake().pipeline.self_metrics() {

@@ -103,6 +103,15 @@ mod tests {
         [&[0x0a][..], &varint(partial.len() as u64), &partial].concat()
     }
 
+    #[test]
+    fn each_signal_has_a_name_of_its_own_in_json() {
+        for name in ["rejectedLogRecords", "rejectedSpans", "rejectedDataPoints"] {
+            let body = format!(r#"{{"partialSuccess":{{"{name}":"2"}}}}"#);
+            let (verdict, _) = read(ResponseProtocol::Otlp, 200, body);
+            assert_eq!(verdict, Verdict::DeliveredPartially { rejected: 2 }, "{name}");
+        }
+    }
+
     fn json(rejected: i64, message: &str) -> Vec<u8> {
         format!(r#"{{"partialSuccess":{{"rejectedLogRecords":"{rejected}","errorMessage":"{message}"}}}}"#).into_bytes()
     }
