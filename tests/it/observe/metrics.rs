@@ -1,5 +1,6 @@
 //! Metrics: their names, units and values, and that the chapter says of them what is so.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -7,26 +8,16 @@ use std::time::Duration;
 use common::children::NEVER;
 use common::children::processor::{lossless, service as with_processor};
 use common::{Answer, Receiver, Service, exporter, flush, noise, spool_dir};
-#[cfg(feature = "metrics")]
 use opentelemetry::KeyValue;
 use opentelemetry::logs::LogRecord as _;
-#[cfg(feature = "metrics")]
 use opentelemetry::metrics::MeterProvider as _;
-#[cfg(feature = "trace")]
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::metrics::data::{
     AggregatedMetrics, HistogramDataPoint, Metric, MetricData, ResourceMetrics, ScopeMetrics,
 };
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
-#[cfg(feature = "trace")]
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanProcessor as _};
-use opentelemetry_spool::LogExporterBuilder;
-#[cfg(feature = "metrics")]
-use opentelemetry_spool::MetricExporter;
-#[cfg(any(feature = "trace", feature = "metrics"))]
-use opentelemetry_spool::Protocol;
-#[cfg(feature = "trace")]
-use opentelemetry_spool::{SpanExporter, SpoolProcessor};
+use opentelemetry_spool::{LogExporterBuilder, MetricExporter, Protocol, SpanExporter, SpoolProcessor};
 
 const CHAPTER: &str = include_str!("../../../src/docs/metrics.md");
 
@@ -148,51 +139,28 @@ fn busy(exporter: LogExporterBuilder, receiver: &Receiver) -> Service {
     service
 }
 
-/// Exporters and processors of all signals, of which that of logs has done a bit of everything.
-fn all_signals(receiver: &Receiver, spool: &tempfile::TempDir, meters: &Meters) -> impl Drop + use<> {
-    struct Everything(Box<dyn std::any::Any>);
-    impl Drop for Everything {
-        fn drop(&mut self) {
-            self.0 = Box::new(());
-        }
-    }
+/// Exporters and processors of all signals, of which that of logs has done a bit of everything. They report until this is dropped.
+fn all_signals(receiver: &Receiver, spool: &tempfile::TempDir, meters: &Meters) -> Vec<Box<dyn Any>> {
     let busy = busy(exporter(receiver, spool).with_meter_provider(&meters.provider), receiver);
     let logs = with_processor(exporter(receiver, spool).with_meter_provider(&meters.provider), lossless);
     logs.log("for the mean size");
-    #[cfg(feature = "trace")]
-    let spans = {
-        let spans = spans(receiver, spool, meters);
-        let processor = SpoolProcessor::new(spans).expect("a processor");
-        let provider = SdkTracerProvider::builder().with_span_processor(processor).build();
-        provider.tracer("test").start("for the mean size").end();
-        provider
-    };
-    #[cfg(not(feature = "trace"))]
-    let spans = ();
-    #[cfg(feature = "metrics")]
-    let points = points_of(receiver, spool, meters);
-    #[cfg(not(feature = "metrics"))]
-    let points = ();
-    Everything(Box::new((busy, logs, spans, points)))
+    let processor = SpoolProcessor::new(spans(receiver, spool, meters)).expect("a processor");
+    let spans = SdkTracerProvider::builder().with_span_processor(processor).build();
+    spans.tracer("test").start("for the mean size").end();
+    let points = MetricExporter::builder().with_endpoint(receiver.url("/v1/metrics")).with_spool_dir(spool.path());
+    let points = points.with_meter_provider(&meters.provider).build().expect("an exporter");
+    vec![Box::new(busy), Box::new(logs), Box::new(spans), Box::new(points)]
 }
 
-#[cfg(feature = "trace")]
 fn spans(receiver: &Receiver, spool: impl AsRef<Path>, meters: &Meters) -> SpanExporter {
     let builder = SpanExporter::builder().with_endpoint(receiver.url("/v1/traces")).with_spool_dir(spool.as_ref());
     builder.with_meter_provider(&meters.provider).build().expect("an exporter")
 }
 
-#[cfg(feature = "metrics")]
-fn points_of(receiver: &Receiver, spool: impl AsRef<Path>, meters: &Meters) -> MetricExporter {
-    let builder = MetricExporter::builder().with_endpoint(receiver.url("/v1/metrics")).with_spool_dir(spool.as_ref());
-    builder.with_meter_provider(&meters.provider).build().expect("an exporter")
-}
-
-#[cfg(all(feature = "trace", feature = "metrics"))]
 #[test]
 fn the_chapter_names_every_instrument_with_its_kind_and_unit() {
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
-    let service = all_signals(&receiver, &spool, &meters);
+    let _services = all_signals(&receiver, &spool, &meters);
     let there: BTreeSet<_> =
         meters.collect().into_iter().map(|point| (point.name, point.kind.to_owned(), point.unit)).collect();
     let rows = CHAPTER.lines().filter_map(|line| line.strip_prefix("| `")).filter(|row| !row.starts_with("Spool."));
@@ -210,14 +178,12 @@ fn the_chapter_names_every_instrument_with_its_kind_and_unit() {
         }
     }
     assert_eq!(there, told);
-    drop(service);
 }
 
-#[cfg(all(feature = "trace", feature = "metrics"))]
 #[test]
 fn the_queries_ask_for_series_and_labels_that_there_are() {
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
-    let _service = all_signals(&receiver, &spool, &meters);
+    let _services = all_signals(&receiver, &spool, &meters);
     let points = meters.collect();
     let series: BTreeSet<_> = points.iter().flat_map(translated).collect();
     let labels: BTreeSet<_> =
@@ -459,7 +425,6 @@ fn component_type(meters: &Meters) -> String {
     one.clone()
 }
 
-#[cfg(all(feature = "trace", feature = "metrics"))]
 #[test]
 fn an_exporter_of_otlp_has_the_type_that_the_conventions_name() {
     let receiver = Receiver::start();
@@ -481,7 +446,6 @@ fn an_exporter_of_otlp_has_the_type_that_the_conventions_name() {
     }
 }
 
-#[cfg(feature = "trace")]
 #[test]
 fn spans_are_counted_under_the_names_of_spans() {
     let (receiver, spool, meters) = (Receiver::start_down(), spool_dir(), Meters::new());
@@ -499,7 +463,6 @@ fn spans_are_counted_under_the_names_of_spans() {
     assert_eq!(meters.value("otel.sdk.exporter.log.exported", &[]), None);
 }
 
-#[cfg(feature = "metrics")]
 #[test]
 fn metrics_are_counted_in_points() {
     for protocol in [Protocol::HttpBinary, Protocol::HttpJson] {
@@ -593,7 +556,6 @@ fn a_record_that_comes_after_the_shutdown_is_already_shutdown() {
 }
 
 /// The SDK ends no span after a shutdown, so that the processor is asked by itself.
-#[cfg(feature = "trace")]
 #[test]
 fn a_processor_of_spans_has_the_names_of_spans() {
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
