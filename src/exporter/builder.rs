@@ -829,7 +829,7 @@ impl<S> ExporterBuilder<S> {
     }
 }
 
-/// What the exporter's metrics are called, by its signal and by what it sends.
+/// Chooses how the exporter's metrics are called, by its signal and by what it sends.
 #[cfg(feature = "self-metrics")]
 fn self_metrics(meter: Option<Meter>, signal: Signal, framing: &Framing) -> SelfMetrics {
     let names = match signal {

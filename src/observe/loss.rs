@@ -43,7 +43,7 @@ impl LossReason {
     }
 }
 
-/// What was lost for one reason.
+/// Counts of the losses for one reason.
 #[derive(Debug, Default)]
 struct Lost {
     records: Counter,
@@ -51,7 +51,7 @@ struct Lost {
     bytes: Counter,
 }
 
-/// What was lost since the exporter was built, by reason.
+/// Counts of the losses since the exporter was built, by reason.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     /// How many items a lost record has.

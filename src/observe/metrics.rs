@@ -23,7 +23,7 @@ pub(crate) struct Names {
     exporter: &'static str,
     /// The signal in the values of `otel.component.type`.
     component: &'static str,
-    /// What is counted, in the names of the conventions' metrics.
+    /// The counted item, as in the names of the conventions' metrics.
     pub(crate) item: &'static str,
     pub(crate) unit: &'static str,
 }
@@ -216,7 +216,7 @@ impl Source {
         let (delivered, failed) = (
             self.one(|_, counters| Some(counters.delivered_items())),
             self.by_reason("error.type", |_, counters| {
-                // What found no room in a processor was not passed to the exporter.
+                // A record that found no room in a processor was not passed to the exporter.
                 let exported = LossReason::ALL.into_iter().filter(|reason| *reason != LossReason::BufferFull);
                 let lost = exported.map(|reason| (reason.as_str(), counters.losses.items(reason)));
                 lost.chain([("rejected", counters.rejected_items())]).collect()

@@ -351,7 +351,7 @@ fn losses_are_reported_by_reason() {
         let reason = [("opentelemetry_spool.loss.reason", reason)];
         assert_eq!(meters.value("opentelemetry_spool.lost", &reason), Some(expected), "{reason:?}");
         let bytes = meters.value("opentelemetry_spool.lost.size", &reason);
-        // What was not encoded has no size.
+        // A record that was not encoded has no size.
         let has_size = expected > 0.0 && reason[0].1 != "encode_failed";
         assert_eq!(bytes > Some("too old soon".len() as f64), has_size, "{reason:?}: {bytes:?}");
     }
