@@ -67,7 +67,7 @@ pub struct ExporterConfig(Nodes);
 /// Nodes `spool`.
 #[derive(Clone)]
 enum Nodes {
-    /// One of an exporter that was read alone, for whichever exporter it is.
+    /// An exporter's that was read alone, for whichever exporter it is.
     Alone(Node),
     /// The first exporter of each signal's provider in a file.
     Of(Vec<(Signal, Found)>),
@@ -155,7 +155,7 @@ const PROCESSOR_NAMES: &[&str] = &["max_buffer_bytes", "commit_delay", "schedule
 struct Values {
     /// The values, by the setting's name.
     given: Vec<(&'static str, Sourced<String>)>,
-    /// What was no value, with the reason.
+    /// The reasons why texts are no values, with their lines.
     wrong: Vec<Sourced<String>>,
     /// Unknown keys, with their lines.
     unknown: Vec<String>,
