@@ -537,7 +537,7 @@ fn start(args: &Args, signal: Signal, target: &Target) -> Result<Pipeline, Failu
         gap_encoder: gap_encoder(target.reports_losses),
         on_event: None,
         #[cfg(feature = "self-metrics")]
-        meter: None,
+        self_metrics: None,
     })?)
 }
 

@@ -1,13 +1,15 @@
 //! Declarative configuration: the exporter node `spool` in OpenTelemetry's YAML.
 
 use std::fmt;
+use std::time::Duration;
 
-use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+use crate::config::parse::{FromText, parse};
 use crate::config::table::{NAMES, Settings};
-use crate::config::values::{Signal, Sourced};
+use crate::config::values::{BatchLimits, Headers, ProcessorSettings, Signal, Sourced};
 use crate::error::ExporterBuildError;
 
 /// The exporter node `spool` of OpenTelemetry's declarative configuration.
@@ -65,15 +67,22 @@ pub struct ExporterConfig(Nodes);
 /// Nodes `spool`.
 #[derive(Clone)]
 enum Nodes {
-    /// One that was read alone, for whichever exporter it is.
+    /// An exporter's that was read alone, for whichever exporter it is.
     Alone(Node),
-    /// The first one of each signal's provider in a file.
-    Of(Vec<(Signal, Node)>),
+    /// The first exporter of each signal's provider in a file.
+    Of(Vec<(Signal, Found)>),
+}
+
+/// An exporter in a file, and the processor `spool` that it stands in, if it does.
+#[derive(Clone)]
+struct Found {
+    exporter: Node,
+    processor: Option<Values>,
 }
 
 impl ExporterConfig {
     /// Reads a complete configuration file. An exporter takes the first node `spool` of its signal's provider: in
-    /// `logger_provider.processors` and `tracer_provider.processors`, in a `batch` or a `simple` processor, and in
+    /// `logger_provider.processors` and `tracer_provider.processors`, in a `batch`, a `simple` or a `spool` processor, and in
     /// `meter_provider.readers`, in a `periodic` reader.
     ///
     /// # Errors
@@ -100,7 +109,7 @@ impl ExporterConfig {
     pub(crate) fn settings(self, signal: Signal) -> Result<Settings, ExporterBuildError> {
         let node = match self.0 {
             Nodes::Alone(node) => Some(node),
-            Nodes::Of(nodes) => nodes.into_iter().find(|(of, _)| *of == signal).map(|(_, node)| node),
+            Nodes::Of(nodes) => nodes.into_iter().find(|(of, _)| *of == signal).map(|(_, found)| found.exporter),
         };
         let missing = || {
             let place = match signal {
@@ -112,38 +121,113 @@ impl ExporterConfig {
         };
         node.ok_or_else(missing)?.settings()
     }
+
+    /// The settings of the processor in front of an exporter of `signal`.
+    pub(crate) fn processor(self, signal: Signal) -> Result<ProcessorSettings, ExporterBuildError> {
+        let Nodes::Of(nodes) = self.0 else {
+            let reason = "a node that is read alone is an exporter's; allowed is a file with a processor `spool`";
+            return Err(Sourced::new((), "the configuration").invalid(reason));
+        };
+        let found = nodes.into_iter().find(|(of, _)| *of == signal);
+        let missing = || {
+            let provider = if signal == Signal::Logs { "logger_provider" } else { "tracer_provider" };
+            let reason = format!(
+                "the first exporter `spool` of `{provider}` stands in no processor `spool`; allowed is \
+                 `processors: [{{spool: {{exporter: {{spool: ...}}}}}}]`"
+            );
+            Sourced::new((), "the configuration").invalid(reason)
+        };
+        let values = found.and_then(|(_, found)| found.processor).ok_or_else(missing)?;
+        values.check(PROCESSOR_NAMES)?;
+        Ok(ProcessorSettings {
+            max_buffer_bytes: values.value("max_buffer_bytes")?,
+            commit_delay: values.value("commit_delay")?,
+            max_wait: values.value("max_wait")?,
+        })
+    }
 }
 
-/// A node `spool`.
+/// The keys of a processor `spool`.
+const PROCESSOR_NAMES: &[&str] = &["max_buffer_bytes", "commit_delay", "schedule_delay", "max_wait", "exporter"];
+
+/// The values of a node, and what is wrong with it.
 #[derive(Clone, Default)]
-struct Node {
+struct Values {
     /// The values, by the setting's name.
-    values: Vec<(&'static str, Sourced<String>)>,
-    /// Headers as a list of a text, before which those that are named count.
-    headers_list: Option<Sourced<String>>,
+    given: Vec<(&'static str, Sourced<String>)>,
+    /// The reasons why texts are no values, with their lines.
+    wrong: Vec<Sourced<String>>,
     /// Unknown keys, with their lines.
     unknown: Vec<String>,
 }
 
+impl Values {
+    /// Adds a value as it is written.
+    fn add(&mut self, setting: &'static str, source: String, written: &str) {
+        let value = self.text(&source, written);
+        self.given.push((setting, Sourced { value, source }));
+    }
+
+    /// A text with its variables replaced.
+    fn text(&mut self, source: &str, written: &str) -> String {
+        substituted(written, &|name| std::env::var(name).ok()).unwrap_or_else(|reason| {
+            self.wrong.push(Sourced::new(reason, source));
+            String::new()
+        })
+    }
+
+    /// Whether there is only what there may be.
+    fn check(&self, names: &[&str]) -> Result<(), ExporterBuildError> {
+        if let Some(key) = self.unknown.first() {
+            let reason = format!("there is no such setting; there are {}", names.join(", "));
+            return Err(Sourced::new((), key).invalid(reason));
+        }
+        self.wrong.first().map_or(Ok(()), |wrong| Err(wrong.invalid(&wrong.value)))
+    }
+
+    /// The value of a setting. One that is empty counts as not set.
+    fn get(&self, setting: &str) -> Option<&Sourced<String>> {
+        let found = self.given.iter().rev().find(|(name, _)| *name == setting);
+        found.map(|(_, given)| given).filter(|given| !given.value.is_empty())
+    }
+
+    fn value<T: FromText>(&self, setting: &str) -> Result<Option<T>, ExporterBuildError> {
+        self.get(setting).map(|given| parse(given).map(|parsed| parsed.value)).transpose()
+    }
+}
+
+/// A node `spool` of an exporter.
+#[derive(Clone, Default)]
+struct Node {
+    values: Values,
+    /// Headers as a list of a text, before which those that are named count.
+    headers_list: Option<Sourced<String>>,
+    /// The schema's limit of a request.
+    max_request_size: Option<Sourced<String>>,
+}
+
 impl Node {
     fn settings(mut self) -> Result<Settings, ExporterBuildError> {
-        if let Some(key) = self.unknown.first() {
-            let names: Vec<_> = own_names().chain(["headers", "headers_list", "tls", "encoding"]).collect();
-            return Err(
-                Sourced::new((), key).invalid(format!("there is no such setting; there are {}", names.join(", ")))
-            );
-        }
+        let others = ["headers", "headers_list", "tls", "encoding", "max_request_size", "max_response_size"];
+        self.values.check(&own_names().chain(others).collect::<Vec<_>>())?;
         if let Some(list) = self.headers_list.take().filter(|list| !list.value.is_empty()) {
-            match self.values.iter_mut().find(|(name, given)| *name == "headers" && !given.value.is_empty()) {
+            parse::<Headers>(&list)?;
+            let mut given = self.values.given.iter_mut();
+            match given.find(|(name, given)| *name == "headers" && !given.value.is_empty()) {
                 // The later of two headers counts.
                 Some((_, named)) => named.value = format!("{},{}", list.value, named.value),
-                None => self.values.push(("headers", list)),
+                None => self.values.given.push(("headers", list)),
             }
         }
-        Settings::read(|setting, _| {
-            let found = self.values.iter().rev().find(|(name, _)| *name == setting);
-            Ok(found.map(|(_, given)| given.clone()).filter(|given| !given.value.is_empty()))
-        })
+        let mut settings = Settings::read(|setting, _| Ok(self.values.get(setting).cloned()))?;
+        if let Some(timeout) = settings.timeout.as_mut().filter(|timeout| timeout.value.is_zero()) {
+            // No limit, as the schema says.
+            timeout.value = Duration::MAX;
+        }
+        if let Some(size) = self.max_request_size.filter(|size| !size.value.is_empty()) {
+            limit_requests(&mut settings, parse(&size)?);
+        }
+        Ok(settings)
     }
 
     /// Reads the value of a key, whose scalars are of the type `S`.
@@ -156,12 +240,19 @@ impl Node {
         match key.value.as_str() {
             "headers" => {
                 let headers: Option<Vec<Header<S>>> = map.next_value()?;
-                let headers = headers.unwrap_or_default().into_iter().filter_map(Header::encoded);
-                self.add("headers", source, headers.collect::<Vec<_>>().join(","));
+                let headers = headers.unwrap_or_default().into_iter();
+                let headers: Vec<_> = headers.filter_map(|header| header.encoded(&mut self.values, &source)).collect();
+                self.values.given.push(("headers", Sourced::new(headers.join(","), source)));
             }
-            "headers_list" => self.headers_list = Some(Sourced::new(map.next_value::<S>()?.into(), source)),
-            "max_request_size" => self.add("max_request_bytes", source, map.next_value::<S>()?.into()),
-            "max_response_size" => self.add("max_response_bytes", source, map.next_value::<S>()?.into()),
+            "headers_list" => {
+                let list = map.next_value::<S>()?.into();
+                self.headers_list = Some(Sourced::new(self.values.text(&source, &list), source));
+            }
+            "max_request_size" => {
+                let size = map.next_value::<S>()?.into();
+                self.max_request_size = Some(Sourced::new(self.values.text(&source, &size), source));
+            }
+            "max_response_size" => self.values.add("max_response_bytes", source, &map.next_value::<S>()?.into()),
             "tls" => {
                 let tls: Option<Tls<S>> = map.next_value()?;
                 let (ca_file, key_file, cert_file) =
@@ -172,34 +263,45 @@ impl Node {
                     ("client_certificate", "tls.cert_file", cert_file),
                 ] {
                     if let Some(file) = file {
-                        self.add(setting, place(key, &file), file.value.into());
+                        self.values.add(setting, place(key, &file), &file.value.into());
                     }
                 }
             }
             "encoding" => {
-                let encoding: String = map.next_value::<S>()?.into();
+                let encoding = self.values.text(&source, &map.next_value::<S>()?.into());
                 let protocol = match encoding.as_str() {
                     "" => String::new(),
                     "protobuf" | "json" => format!("http/{encoding}"),
-                    _ => return Err(M::Error::custom("`encoding` is protobuf or json")),
+                    _ => {
+                        let reason = format!("{encoding:?}; allowed are protobuf, json");
+                        self.values.wrong.push(Sourced::new(reason, &*source));
+                        String::new()
+                    }
                 };
-                self.add("protocol", source, protocol);
+                self.values.given.push(("protocol", Sourced::new(protocol, source)));
             }
             key => {
                 if let Some(name) = own_names().find(|name| *name == key) {
-                    self.add(name, source, map.next_value::<S>()?.into());
+                    self.values.add(name, source, &map.next_value::<S>()?.into());
                 } else {
                     let _: IgnoredAny = map.next_value()?;
-                    self.unknown.push(source);
+                    self.values.unknown.push(source);
                 }
             }
         }
         Ok(())
     }
+}
 
-    fn add(&mut self, setting: &'static str, source: String, value: String) {
-        self.values.push((setting, Sourced { value, source }));
+/// Limits requests as the schema says: before compression, and 0 is no limit. A batch ends before the limit; a single larger record is
+/// measured when it is sent.
+fn limit_requests(settings: &mut Settings, size: Sourced<u64>) {
+    let limit = if size.value == 0 { u64::MAX } else { size.value };
+    let of_batch = settings.max_batch_bytes.as_ref().map_or(BatchLimits::default().max_bytes, |bytes| bytes.value);
+    if limit < of_batch {
+        settings.max_batch_bytes = Some(Sourced::new(limit, &*size.source));
     }
+    settings.max_request_bytes = Some(Sourced::new(limit, size.source));
 }
 
 /// Shows the names of the settings, and no value.
@@ -207,9 +309,9 @@ impl fmt::Debug for ExporterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes: Vec<_> = match &self.0 {
             Nodes::Alone(node) => vec![node],
-            Nodes::Of(nodes) => nodes.iter().map(|(_, node)| node).collect(),
+            Nodes::Of(nodes) => nodes.iter().map(|(_, found)| &found.exporter).collect(),
         };
-        let names = nodes.into_iter().flat_map(|node| &node.values).map(|(name, _)| name);
+        let names = nodes.into_iter().flat_map(|node| &node.values.given).map(|(name, _)| name);
         f.debug_set().entries(names).finish()
     }
 }
@@ -233,6 +335,13 @@ struct Provider {
 struct Processor {
     batch: Option<Exporting>,
     simple: Option<Exporting>,
+    spool: Option<SpoolProcessing>,
+}
+
+/// A node `spool` of a processor.
+struct SpoolProcessing {
+    values: Values,
+    exporter: Option<Exporter>,
 }
 
 #[derive(Default, Deserialize)]
@@ -256,16 +365,24 @@ struct Exporter {
 }
 
 impl Provider {
-    fn first(self) -> Option<Node> {
-        let mut exporting =
-            self.processors.into_iter().flatten().filter_map(|processor| processor.batch.or(processor.simple));
-        exporting.find_map(Exporting::node)
+    fn first(self) -> Option<Found> {
+        self.processors.into_iter().flatten().find_map(Processor::found)
+    }
+}
+
+impl Processor {
+    fn found(self) -> Option<Found> {
+        if let Some(SpoolProcessing { values, exporter }) = self.spool {
+            return Some(Found { exporter: exporter?.spool?, processor: Some(values) });
+        }
+        Some(Found { exporter: self.batch.or(self.simple)?.node()?, processor: None })
     }
 }
 
 impl Meters {
-    fn first(self) -> Option<Node> {
-        self.readers.into_iter().flatten().filter_map(|reader| reader.periodic).find_map(Exporting::node)
+    fn first(self) -> Option<Found> {
+        let mut exporters = self.readers.into_iter().flatten().filter_map(|reader| reader.periodic);
+        exporters.find_map(Exporting::node).map(|exporter| Found { exporter, processor: None })
     }
 }
 
@@ -331,6 +448,46 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
+impl<'de> Deserialize<'de> for SpoolProcessing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = SpoolProcessing;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the settings of the processor `spool`")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<SpoolProcessing, M::Error> {
+                let mut node = SpoolProcessing { values: Values::default(), exporter: None };
+                while let Some(key) = map.next_key::<Spanned<String>>()? {
+                    let source = place(&key.value, &key);
+                    let setting = match key.value.as_str() {
+                        "exporter" => {
+                            node.exporter = map.next_value()?;
+                            continue;
+                        }
+                        "max_buffer_bytes" => "max_buffer_bytes",
+                        // The name of the schema's batch processor for the same.
+                        "commit_delay" | "schedule_delay" => "commit_delay",
+                        "max_wait" => "max_wait",
+                        _ => {
+                            let _: IgnoredAny = map.next_value()?;
+                            node.values.unknown.push(source);
+                            continue;
+                        }
+                    };
+                    node.values.add(setting, source, &String::from(map.next_value::<Written>()?));
+                }
+                Ok(node)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
 /// The settings for which the schema has no name of its own.
 fn own_names() -> impl Iterator<Item = &'static str> {
     let named = ["headers", "certificate", "client_key", "client_certificate", "protocol"];
@@ -347,13 +504,14 @@ fn place<T>(key: &str, value: &Spanned<T>) -> String {
 
 impl<S: Into<String>> Header<S> {
     /// A header of a list.
-    fn encoded(self) -> Option<String> {
+    fn encoded(self, values: &mut Values, source: &str) -> Option<String> {
         let (name, value): (String, String) = (self.name.into(), self.value?.into());
+        let (name, value) = (values.text(source, &name), values.text(source, &value));
         Some(format!("{name}={}", percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC)))
     }
 }
 
-/// A value as text, with variables replaced; null is empty, which counts as not set.
+/// A value as text, as it is written; null is empty, which counts as not set.
 trait Scalar<'de>: Deserialize<'de> + Into<String> {}
 
 /// A scalar of YAML, as it is written: `00123`, `1.10` and `yes` are what stands there, whatever they are as a number or a word
@@ -381,8 +539,7 @@ impl From<Value> for String {
 
 impl<'de> Deserialize<'de> for Written {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
-        substituted(&text, &|name| std::env::var(name).ok()).map(Self).map_err(D::Error::custom)
+        Option::<String>::deserialize(deserializer).map(|text| Self(text.unwrap_or_default()))
     }
 }
 
@@ -397,8 +554,8 @@ impl<'de> Deserialize<'de> for Value {
                 f.write_str("a text, a number, true or false")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-                substituted(text, &|name| std::env::var(name).ok()).map(Value).map_err(E::custom)
+            fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+                Ok(Value(text.to_owned()))
             }
 
             fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
@@ -436,12 +593,14 @@ fn substituted(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<
             out.push('$');
             rest = after;
         } else if let Some(after) = rest.strip_prefix('{') {
-            let (reference, after) = after.split_once('}').ok_or("a `${` without its `}`")?;
+            let (reference, after) = after.split_once('}').ok_or("a `${` without its `}`; allowed is ${NAME}")?;
             let reference = reference.strip_prefix("env:").unwrap_or(reference);
             let (name, default) = reference.split_once(":-").unwrap_or((reference, ""));
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(is_name) {
-                return Err(format!("${{{name}}} is no variable's name"));
+                return Err(format!(
+                    "`${{{name}}}` is no variable's name; allowed are letters, digits and `_`, no digit at first, and `$$` for a dollar"
+                ));
             }
             out.push_str(&variable(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned()));
             rest = after;
@@ -455,8 +614,6 @@ fn substituted(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config::values::Protocol;
 
@@ -480,6 +637,8 @@ mod tests {
         assert!(settings.proxy.is_none(), "null is none");
         let headers = [("b", "1 2"), ("a", "x, y=%41")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(settings.headers.unwrap().value.0, headers, "those that are named come later, and so count");
+        let encoding = config("encoding: xml").unwrap().settings(Signal::Logs).err().unwrap().to_string();
+        assert_eq!(encoding, "`encoding, line 7` is invalid: \"xml\"; allowed are protobuf, json");
         let nothing =
             config("headers:\n  - name: a\n    value: null\n  - name: b\n    value:\nmax_request_size: 1KiB").unwrap();
         let nothing = nothing.settings(Signal::Logs).unwrap();
@@ -488,6 +647,127 @@ mod tests {
         assert!(config("headers:\ntls:\ncompression:").unwrap().settings(Signal::Logs).unwrap().headers.is_none());
         let settings = config("headers:\n  - name: a\n    value: x, y=%41").unwrap().settings(Signal::Logs).unwrap();
         assert_eq!(settings.headers.unwrap().value.0, [("a".to_owned(), "x, y=%41".to_owned())]);
+    }
+
+    /// The headers of a node.
+    fn headers(yaml: &str) -> Vec<(String, String)> {
+        config(yaml).unwrap().settings(Signal::Logs).unwrap().headers.map(|headers| headers.value.0).unwrap_or_default()
+    }
+
+    fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
+
+    #[test]
+    fn a_null_header_does_not_count_and_leaves_that_of_the_list() {
+        for null in ["value: null", "value:", "value: ~"] {
+            let yaml = format!("headers:\n  - name: a\n    {null}\n  - name: b\n    value: '2'\nheaders_list: a=1");
+            assert_eq!(headers(&yaml), pairs([("a", "1"), ("b", "2")]), "{null}");
+        }
+        assert_eq!(headers("headers:\n  - name: a\n    value: ''"), pairs([("a", "")]), "an empty text is none");
+    }
+
+    #[test]
+    fn a_timeout_of_zero_is_no_limit() {
+        let timeout = |yaml| config(yaml).unwrap().settings(Signal::Logs).unwrap().timeout.map(|timeout| timeout.value);
+        assert_eq!(timeout("timeout: 0"), Some(Duration::MAX));
+        assert_eq!(timeout("timeout: 1"), Some(Duration::from_millis(1)));
+        assert_eq!(timeout("timeout:"), None);
+    }
+
+    #[test]
+    fn the_size_of_a_request_is_limited_before_compression_and_zero_is_no_limit() {
+        let limits = |yaml: &str| {
+            let settings = config(yaml).unwrap().settings(Signal::Logs).unwrap();
+            (settings.max_request_bytes.unwrap().value, settings.max_batch_bytes.map(|bytes| bytes.value))
+        };
+        assert_eq!(limits("max_request_size: 0"), (u64::MAX, None));
+        assert_eq!(limits("max_request_size: 4194304"), (4 << 20, None), "a batch has a megabyte at most");
+        assert_eq!(limits("max_request_size: 65536"), (65_536, Some(65_536)));
+        assert_eq!(limits("max_request_size: 65536\nmax_batch_bytes: 1000"), (65_536, Some(1_000)));
+        assert_eq!(limits("max_batch_bytes: 8MiB\nmax_request_size: 4MiB"), (4 << 20, Some(4 << 20)));
+        assert_eq!(limits("max_request_bytes: 5"), (5, None), "the name of the builder's own");
+        let response = config("max_response_size: 7").unwrap().settings(Signal::Logs).unwrap().max_response_bytes;
+        assert_eq!(response, Some(Sourced::new(7, "max_response_size, line 7")));
+        let wrong = config("max_request_size: many").unwrap().settings(Signal::Logs).err().unwrap().to_string();
+        assert!(wrong.starts_with("`max_request_size, line 7` is invalid: \"many\"; allowed are bytes"), "{wrong}");
+    }
+
+    #[test]
+    fn what_is_no_variable_is_named_with_its_line() {
+        let allowed = "allowed are letters, digits and `_`, no digit at first, and `$$` for a dollar";
+        for (yaml, place) in [
+            ("linger: 1s\nendpoint: http://${1API}/", "endpoint, line 8"),
+            ("headers:\n  - name: a\n    value: Bearer ${1API}", "headers, line 7"),
+            ("headers_list: a=${1API}", "headers_list, line 7"),
+            ("tls:\n  ca_file: ${1API}", "tls.ca_file, line 8"),
+            ("encoding: ${1API}", "encoding, line 7"),
+            ("max_request_size: ${1API}", "max_request_size, line 7"),
+        ] {
+            let error = config(yaml).unwrap().settings(Signal::Logs).err().unwrap().to_string();
+            assert_eq!(error, format!("`{place}` is invalid: `${{1API}}` is no variable's name; {allowed}"));
+        }
+        let open = config("endpoint: ${API").unwrap().settings(Signal::Logs).err().unwrap().to_string();
+        assert_eq!(open, "`endpoint, line 7` is invalid: a `${` without its `}`; allowed is ${NAME}");
+        let escaped = config("proxy: $${1API}").unwrap().settings(Signal::Logs).unwrap().proxy.unwrap().value;
+        assert_eq!(escaped, "${1API}");
+    }
+
+    // --- the processor ----------------------------------------------------------------------------------------------
+
+    /// A file with a processor `spool` of a provider, which has these settings.
+    fn processor(provider: &str, settings: &str) -> ExporterConfig {
+        let yaml = format!(
+            "{provider}:\n  processors:\n    - batch:\n        exporter:\n          console:\n    - spool:\n        \
+             {}\n        exporter:\n          spool:\n            linger: 3s\n",
+            settings.replace('\n', "\n        ")
+        );
+        ExporterConfig::from_yaml(&yaml).unwrap()
+    }
+
+    #[test]
+    fn a_processor_has_settings_of_its_own_and_its_exporter_is_found() {
+        for (provider, signal) in [("logger_provider", Signal::Logs), ("tracer_provider", Signal::Traces)] {
+            let config = processor(provider, "max_buffer_bytes: 32MiB\ncommit_delay: 20\nmax_wait: 2s");
+            let expected = ProcessorSettings {
+                max_buffer_bytes: Some(32 << 20),
+                commit_delay: Some(Duration::from_millis(20)),
+                max_wait: Some(Duration::from_secs(2)),
+            };
+            assert_eq!(config.clone().processor(signal).unwrap(), expected);
+            assert_eq!(config.settings(signal).unwrap().linger.unwrap().value, Duration::from_secs(3));
+        }
+        let some = processor("logger_provider", "schedule_delay: 0\nmax_wait:").processor(Signal::Logs).unwrap();
+        assert_eq!(some, ProcessorSettings { commit_delay: Some(Duration::ZERO), ..ProcessorSettings::default() });
+    }
+
+    #[test]
+    fn an_error_of_a_processor_names_the_line() {
+        let error = |settings| processor("logger_provider", settings).processor(Signal::Logs).unwrap_err().to_string();
+        assert_eq!(
+            error("max_wait: 1s\nmax_queue_size: 2048"),
+            "`max_queue_size, line 8` is invalid: there is no such setting; there are max_buffer_bytes, commit_delay, \
+             schedule_delay, max_wait, exporter"
+        );
+        let value = error("max_wait: long");
+        assert!(value.starts_with("`max_wait, line 7` is invalid: \"long\"; allowed are milliseconds"), "{value}");
+        let variable = error("max_buffer_bytes: ${1API}");
+        assert!(variable.starts_with("`max_buffer_bytes, line 7` is invalid: `${1API}` is no variable"), "{variable}");
+    }
+
+    #[test]
+    fn a_processor_takes_a_node_that_is_one() {
+        let error = |config: ExporterConfig, signal| config.processor(signal).unwrap_err().to_string();
+        let batch = error(config("linger: 1s").unwrap(), Signal::Logs);
+        assert!(batch.contains("`logger_provider` stands in no processor `spool`; allowed is `processors:"), "{batch}");
+        let other = error(processor("logger_provider", "max_wait: 0"), Signal::Traces);
+        assert!(other.contains("`tracer_provider` stands in no processor `spool`"), "{other}");
+        let alone = error(serde_json::from_str(r#"{"linger": 1}"#).unwrap(), Signal::Logs);
+        assert!(alone.contains("a file with a processor `spool`"), "{alone}");
+        let empty =
+            "logger_provider:\n  processors:\n    - spool:\n    - spool:\n        exporter:\n          console:\n";
+        let none = ExporterConfig::from_yaml(empty).unwrap_err().to_string();
+        assert!(none.contains("no processor and no reader has the exporter `spool`"), "{none}");
     }
 
     #[test]

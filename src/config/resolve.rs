@@ -41,6 +41,9 @@ pub(crate) struct CodeSettings {
 /// The settings of an exporter with the encoder `E`, each with the value that counts, and allowed.
 pub(crate) struct ResolvedConfig<E> {
     pub(crate) encoder: E,
+    /// The encoder's, whichever records already lie in the spool.
+    #[cfg(feature = "self-metrics")]
+    pub(crate) framing: Framing,
     pub(crate) spool: SpoolConfig,
     pub(crate) transport: TransportSettings,
     pub(crate) pace: Pace,
@@ -84,7 +87,14 @@ impl<E> ResolvedConfig<E> {
         let pace = pace(&settings, F::MAX_IN_FLIGHT, F::STRICT_ORDER)?;
         let http = HttpSettings { headers, method: method.unwrap_or_default(), ..code.http };
         let transport = transport(settings, endpoint, http)?;
-        Ok(Self { encoder, spool, transport, pace })
+        Ok(Self {
+            encoder,
+            #[cfg(feature = "self-metrics")]
+            framing,
+            spool,
+            transport,
+            pace,
+        })
     }
 }
 
@@ -330,6 +340,9 @@ fn timeouts(settings: &Settings) -> Result<Timeouts, ExporterBuildError> {
     let defaults = Timeouts::default();
     let first = settings.timeout.as_ref().map_or(defaults.first, |timeout| timeout.value);
     match &settings.max_timeout {
+        Some(max) if max.value < first && first == Duration::MAX => {
+            Err(max.invalid(format!("{:?}; with a timeout without a limit, allowed is none", max.value)))
+        }
         Some(max) if max.value < first => {
             Err(max.invalid(format!("{:?}; allowed is {first:?}, the time of a request at first, and more", max.value)))
         }

@@ -260,6 +260,14 @@ impl Default for Timeouts {
     }
 }
 
+/// The settings of a processor `spool` in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProcessorSettings {
+    pub(crate) max_buffer_bytes: Option<u64>,
+    pub(crate) commit_delay: Option<Duration>,
+    pub(crate) max_wait: Option<Duration>,
+}
+
 /// The limits of the spool in space and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpoolLimits {

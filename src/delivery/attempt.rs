@@ -182,8 +182,14 @@ impl Sender {
     }
 
     fn finish_rejection<B: Batch>(&self, batch: &B) {
-        self.counters.rejected_records.add(batch.records());
+        self.counters.end_records(0, batch.records());
+        self.counters.end_items(batch.records(), self.items(batch), u64::MAX);
         batch.ack();
+    }
+
+    /// How many items are in a batch, if they are counted and known.
+    fn items<B: Batch>(&self, batch: &B) -> Option<u64> {
+        self.counters.items.count.get().and_then(|count| batch.items(*count))
     }
 }
 
@@ -249,9 +255,11 @@ impl<B: Batch> Receipt<'_, B> {
 
     /// Before anybody sees that it is acknowledged.
     fn count(&self, records: u64, rejected: u64) {
-        let (counters, rejected) = (&self.sender.counters, rejected.min(records));
-        counters.delivered_records.add(records - rejected);
-        counters.rejected_records.add(rejected);
+        let counters = &self.sender.counters;
+        let items = if records == self.batch.records() { self.sender.items(self.batch) } else { None };
+        counters.end_items(records, items, rejected);
+        let rejected = rejected.min(records);
+        counters.end_records(records - rejected, rejected);
         counters.end_batch(self.since, self.outcome);
     }
 

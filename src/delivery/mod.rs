@@ -28,7 +28,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use crate::config::values::Pace;
-#[cfg(feature = "self-metrics")]
+#[cfg(feature = "config-file")]
 use crate::config::values::Signal;
 use crate::delivery::attempt::Sender;
 use crate::delivery::schedule::Schedule;
@@ -36,7 +36,7 @@ use crate::delivery::worker::{Control, Worker};
 use crate::error::ExporterBuildError;
 use crate::observe::event::{Events, OnEvent};
 #[cfg(feature = "self-metrics")]
-use crate::observe::metrics::{self, Endpoint, Observed};
+use crate::observe::metrics::{self, Endpoint, Observed, SelfMetrics};
 use crate::observe::stats::{Counters, SpoolStats};
 use crate::process::check_process;
 use crate::spool::{GapEncoder, Spool, SpoolConfig, SpoolHooks, Wake};
@@ -53,7 +53,7 @@ pub(crate) struct PipelineConfig {
     pub(crate) gap_encoder: Arc<GapEncoder>,
     pub(crate) on_event: Option<Box<OnEvent>>,
     #[cfg(feature = "self-metrics")]
-    pub(crate) meter: Option<opentelemetry::metrics::Meter>,
+    pub(crate) self_metrics: Option<SelfMetrics>,
 }
 
 /// A spool and the delivery from it.
@@ -62,6 +62,10 @@ pub(crate) struct Pipeline {
     control: Arc<Control>,
     counters: Arc<Counters>,
     events: Arc<Events>,
+    #[cfg(feature = "config-file")]
+    pub(crate) signal: Signal,
+    #[cfg(feature = "self-metrics")]
+    self_metrics: Option<SelfMetrics>,
 }
 
 impl Pipeline {
@@ -87,15 +91,10 @@ impl Pipeline {
             let transport = crate::transport::open(config.transport)?;
             let spool = Arc::new(Spool::open(&config.spool, &hooks)?);
             #[cfg(feature = "self-metrics")]
-            if let Some(meter) = config.meter {
+            if let Some(self_metrics) = &config.self_metrics {
                 let Peer { address, port, method } = transport.peer();
                 let observed: Weak<Spool> = Arc::downgrade(&spool);
-                let names = match config.spool.signal {
-                    Signal::Logs => &metrics::OF_LOGS,
-                    Signal::Traces => &metrics::OF_SPANS,
-                    Signal::Metrics => &metrics::OF_METRICS,
-                };
-                metrics::install(&meter, names, Endpoint { address, port, method }, observed, &counters);
+                metrics::install(self_metrics, Endpoint { address, port, method }, observed, &counters);
             }
             let kept = transport.clone();
             let sender = Sender { transport, counters: counters.clone(), timeouts: config.pace.timeouts };
@@ -105,7 +104,22 @@ impl Pipeline {
         // A panic of the engine is none of the host's.
         let panicked = |_| Err(ExporterBuildError::Thread(io::Error::other("a panic while it was starting")));
         let worker = catch_unwind(AssertUnwindSafe(start)).unwrap_or_else(panicked)?;
-        Ok(Self { worker, control, counters, events })
+        Ok(Self {
+            worker,
+            control,
+            counters,
+            events,
+            #[cfg(feature = "config-file")]
+            signal: config.spool.signal,
+            #[cfg(feature = "self-metrics")]
+            self_metrics: config.self_metrics,
+        })
+    }
+
+    /// The exporter's metrics, of which a processor's are a part.
+    #[cfg(feature = "self-metrics")]
+    pub(crate) fn self_metrics(&self) -> Option<&SelfMetrics> {
+        self.self_metrics.as_ref()
     }
 
     /// The spool, which the delivery owns.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::error::SpoolError;
+use crate::observe::items::CountItems;
 use crate::observe::stats::Counters;
 use crate::spool::{self, BatchStart, Next, Rejection, Spool};
 use crate::transport::request::{BatchContext, Request};
@@ -76,6 +77,11 @@ pub(crate) trait Batch: Debug + Send + Sync + 'static {
         plain: bool,
         counters: Arc<Counters>,
     ) -> Request;
+
+    /// How many items its body has, by `count`; `None` if that cannot be told.
+    fn items(&self, _count: CountItems) -> Option<u64> {
+        None
+    }
 
     fn ack(&self);
 
@@ -218,6 +224,10 @@ impl Batch for spool::Batch {
             timeout,
             counters,
         }
+    }
+
+    fn items(&self, count: CountItems) -> Option<u64> {
+        count(&self.content_type, &self.plain_body())
     }
 
     fn ack(&self) {

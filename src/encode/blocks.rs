@@ -43,6 +43,13 @@ pub(crate) struct Encoded<'a> {
     pub(crate) timestamp: Option<SystemTime>,
 }
 
+impl Encoded<'_> {
+    /// The size of the record and its envelope.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() + self.envelope.len()
+    }
+}
+
 /// The records of a block that share an envelope.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Run {
@@ -157,6 +164,11 @@ impl Block {
     /// The number of records.
     pub(crate) fn records(&self) -> u64 {
         self.runs().iter().map(|run| run.ends.len() as u64).sum()
+    }
+
+    /// The size of the records, with one envelope for those that share it.
+    pub(crate) fn encoded_bytes(&self) -> u64 {
+        self.runs().iter().map(|run| (run.payload.len() + run.envelope().len()) as u64).sum()
     }
 
     /// Removes all records, and keeps memory for the next ones, `kept` bytes with what others keep.

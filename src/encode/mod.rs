@@ -30,6 +30,8 @@ pub(crate) use otlp::MetricEncoder;
 pub use otlp::OtlpEncoder;
 #[cfg(feature = "trace")]
 pub(crate) use otlp::SpanEncoder;
+#[cfg(all(feature = "metrics", feature = "self-metrics"))]
+pub(crate) use otlp::data_points;
 pub use splunk::SplunkEncoder;
 pub use text::TextEncoder;
 #[cfg(feature = "otlp")]

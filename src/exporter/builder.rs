@@ -12,12 +12,20 @@ use opentelemetry::metrics::{Meter, MeterProvider};
 use crate::config::file::ExporterConfig;
 use crate::config::format::FormatSettings;
 use crate::config::resolve::{CodeSettings, ResolvedConfig};
+#[cfg(feature = "self-metrics")]
+use crate::config::values::Signal;
 use crate::config::values::{Compression, Durability, FullPolicy, Protocol, RetryPolicy, Sourced, SpoolCompression};
 use crate::delivery::{Pipeline, PipelineConfig};
+#[cfg(all(feature = "metrics", feature = "self-metrics"))]
+use crate::encode::data_points;
+#[cfg(feature = "self-metrics")]
+use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::error::{BoxError, ExporterBuildError};
 use crate::observe::event::{OnEvent, SpoolEvent};
+#[cfg(all(feature = "metrics", feature = "self-metrics"))]
+use crate::observe::items::CountItems;
 #[cfg(feature = "self-metrics")]
-use crate::observe::metrics;
+use crate::observe::metrics::{self, Otlp, SelfMetrics};
 use crate::spool::GapEncoder;
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
@@ -803,8 +811,10 @@ impl<S> ExporterBuilder<S> {
         format: impl FnOnce(S) -> F,
         with_gaps: impl FnOnce(F::Encoder) -> (E, Arc<GapEncoder>),
     ) -> Result<(E, Pipeline), ExporterBuildError> {
-        let ResolvedConfig { encoder, spool, transport, pace } =
-            ResolvedConfig::resolve(self.code, format(self.signal), &|name| std::env::var_os(name))?;
+        let resolved = ResolvedConfig::resolve(self.code, format(self.signal), &|name| std::env::var_os(name))?;
+        #[cfg(feature = "self-metrics")]
+        let self_metrics = Some(self_metrics(self.meter, F::SIGNAL, &resolved.framing));
+        let ResolvedConfig { encoder, spool, transport, pace, .. } = resolved;
         let (encoder, gap_encoder) = with_gaps(encoder);
         let pipeline = Pipeline::start(PipelineConfig {
             spool,
@@ -813,10 +823,30 @@ impl<S> ExporterBuilder<S> {
             gap_encoder,
             on_event: self.on_event,
             #[cfg(feature = "self-metrics")]
-            meter: Some(self.meter.unwrap_or_else(metrics::global_meter)),
+            self_metrics,
         })?;
         Ok((encoder, pipeline))
     }
+}
+
+/// Chooses how the exporter's metrics are called, by its signal and by what it sends.
+#[cfg(feature = "self-metrics")]
+fn self_metrics(meter: Option<Meter>, signal: Signal, framing: &Framing) -> SelfMetrics {
+    let names = match signal {
+        Signal::Logs => &metrics::OF_LOGS,
+        Signal::Traces => &metrics::OF_SPANS,
+        Signal::Metrics => &metrics::OF_METRICS,
+    };
+    let otlp = match (framing.response_protocol(), framing.content_type()) {
+        (ResponseProtocol::Otlp, "application/x-protobuf") => Some(Otlp::Protobuf),
+        (ResponseProtocol::Otlp, "application/json") => Some(Otlp::Json),
+        _ => None,
+    };
+    #[cfg(feature = "metrics")]
+    let count_items = (signal == Signal::Metrics).then_some(data_points as CountItems);
+    #[cfg(not(feature = "metrics"))]
+    let count_items = None;
+    SelfMetrics { meter: meter.unwrap_or_else(metrics::global_meter), names, otlp, count_items }
 }
 
 impl<S> std::fmt::Debug for ExporterBuilder<S> {

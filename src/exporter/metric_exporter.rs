@@ -81,6 +81,7 @@ impl PushMetricExporter for MetricExporter {
                 for of_scope in metrics.scope_metrics() {
                     for metric in of_scope.metrics() {
                         for points in MetricEncoder::parts(metric) {
+                            self.intake.pipeline.counters().losses.per_record.note(points.len() as u64);
                             let scope = of_scope.scope();
                             self.encoded(metrics.resource(), scope, metric, points.clone(), |key, encoded| {
                                 blocks.push(key, encoded, framing.separator());

@@ -1,11 +1,12 @@
 //! [`LossReason`]: the one vocabulary of losses, and how many records each reason has taken.
 
 use crate::observe::counter::Counter;
+use crate::observe::items::ItemsPerRecord;
 
 /// The reason of a loss.
 ///
 /// The text is the same everywhere: in [`SpoolStats`](crate::SpoolStats) (`evicted_records`), in the gap record
-/// (`spool.gap.reason`), in the metric `opentelemetry_spool.lost` (`reason`) and in [`SpoolEvent`](crate::SpoolEvent).
+/// (`spool.gap.reason`), in the metric `opentelemetry_spool.lost` (`opentelemetry_spool.loss.reason`) and in [`SpoolEvent`](crate::SpoolEvent).
 /// A gap record reports every loss but [`EncodeFailed`](Self::EncodeFailed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -42,19 +43,29 @@ impl LossReason {
     }
 }
 
-/// How many records were lost since the exporter was built, by reason.
+/// Counts of the losses for one reason.
+#[derive(Debug, Default)]
+struct Lost {
+    records: Counter,
+    items: Counter,
+    bytes: Counter,
+}
+
+/// Counts of the losses since the exporter was built, by reason.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
-    evicted: Counter,
-    not_written: Counter,
-    buffer_full: Counter,
-    encode_failed: Counter,
-    expired: Counter,
-    corrupt: Counter,
+    /// How many items a lost record has.
+    pub(crate) per_record: ItemsPerRecord,
+    evicted: Lost,
+    not_written: Lost,
+    buffer_full: Lost,
+    encode_failed: Lost,
+    expired: Lost,
+    corrupt: Lost,
 }
 
 impl Losses {
-    fn counter(&self, reason: LossReason) -> &Counter {
+    fn lost(&self, reason: LossReason) -> &Lost {
         match reason {
             LossReason::Evicted => &self.evicted,
             LossReason::NotWritten => &self.not_written,
@@ -66,10 +77,28 @@ impl Losses {
     }
 
     pub(crate) fn add(&self, reason: LossReason, records: u64) {
-        self.counter(reason).add(records);
+        let lost = self.lost(reason);
+        lost.records.add(records);
+        lost.items.add(self.per_record.of(records));
+    }
+
+    /// Adds the size of lost records, where it is known.
+    pub(crate) fn add_bytes(&self, reason: LossReason, bytes: u64) {
+        self.lost(reason).bytes.add(bytes);
     }
 
     pub(crate) fn get(&self, reason: LossReason) -> u64 {
-        self.counter(reason).get()
+        self.lost(reason).records.get()
+    }
+
+    /// How many items the lost records had, by the mean of what was exported until then.
+    #[cfg(feature = "self-metrics")]
+    pub(crate) fn items(&self, reason: LossReason) -> u64 {
+        self.lost(reason).items.get()
+    }
+
+    #[cfg(feature = "self-metrics")]
+    pub(crate) fn bytes(&self, reason: LossReason) -> u64 {
+        self.lost(reason).bytes.get()
     }
 }

@@ -12,51 +12,71 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter, MeterProvider};
 use opentelemetry::{InstrumentationScope, KeyValue, global};
 
+use crate::observe::items::CountItems;
 use crate::observe::loss::LossReason;
 use crate::observe::stats::{Counters, Observer, Outcome};
 use crate::process::check_process;
 
-/// The names of a signal's exporter.
+/// The names of a signal's components and metrics.
 pub(crate) struct Names {
-    /// The value of `otel.component.type`.
-    component_type: &'static str,
-    conventional: Option<ConventionalNames>,
+    /// The exporter's type in Rust.
+    exporter: &'static str,
+    /// The signal in the values of `otel.component.type`.
+    component: &'static str,
+    /// The counted item, as in the names of the conventions' metrics.
+    pub(crate) item: &'static str,
+    pub(crate) unit: &'static str,
 }
 
-/// The names that the conventions have for what is exported.
-struct ConventionalNames {
-    exported: &'static str,
-    in_flight: &'static str,
-    unit: &'static str,
+pub(crate) static OF_LOGS: Names =
+    Names { exporter: "opentelemetry_spool::LogExporter", component: "log", item: "log", unit: "{log_record}" };
+
+pub(crate) static OF_SPANS: Names =
+    Names { exporter: "opentelemetry_spool::SpanExporter", component: "span", item: "span", unit: "{span}" };
+
+pub(crate) static OF_METRICS: Names = Names {
+    exporter: "opentelemetry_spool::MetricExporter",
+    component: "metric",
+    item: "metric_data_point",
+    unit: "{data_point}",
+};
+
+impl Names {
+    /// The value of `otel.component.type`: the conventions' own where OTLP is sent, else the type's name in Rust.
+    fn component_type(&self, otlp: Option<Otlp>) -> String {
+        match otlp {
+            Some(Otlp::Protobuf) => format!("otlp_http_{}_exporter", self.component),
+            Some(Otlp::Json) => format!("otlp_http_json_{}_exporter", self.component),
+            None => self.exporter.to_owned(),
+        }
+    }
 }
 
-pub(crate) static OF_LOGS: Names = Names {
-    component_type: "opentelemetry_spool::LogExporter",
-    conventional: Some(ConventionalNames {
-        exported: "otel.sdk.exporter.log.exported",
-        in_flight: "otel.sdk.exporter.log.inflight",
-        unit: "{log_record}",
-    }),
-};
+/// The serialization of OTLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Otlp {
+    Protobuf,
+    Json,
+}
 
-pub(crate) static OF_SPANS: Names = Names {
-    component_type: "opentelemetry_spool::SpanExporter",
-    conventional: Some(ConventionalNames {
-        exported: "otel.sdk.exporter.span.exported",
-        in_flight: "otel.sdk.exporter.span.inflight",
-        unit: "{span}",
-    }),
-};
-
-/// The conventions count points, of which a record of this exporter has up to 64.
-pub(crate) static OF_METRICS: Names =
-    Names { component_type: "opentelemetry_spool::MetricExporter", conventional: None };
+/// Where an exporter and its processor report, and how they are called.
+pub(crate) struct SelfMetrics {
+    pub(crate) meter: Meter,
+    pub(crate) names: &'static Names,
+    /// The serialization, if OTLP is sent.
+    pub(crate) otlp: Option<Otlp>,
+    /// Counts the items of a request, if a record can have several.
+    pub(crate) count_items: Option<CountItems>,
+}
 
 /// Bucket bounds in seconds, as the conventions advise for HTTP.
 const REQUEST_SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
-/// Bucket bounds in seconds, up to half a day: a batch waits for as long as an outage lasts.
-const BATCH_SECONDS: [f64; 12] = [0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0];
+/// A single bucket, as the conventions advise for SDK components.
+const ONE_BUCKET: [f64; 0] = [];
+
+/// The attribute with the reason of a loss.
+const LOSS_REASON: &str = "opentelemetry_spool.loss.reason";
 
 /// The meter of a provider, with this crate's scope.
 pub(crate) fn meter_of(provider: &dyn MeterProvider) -> Meter {
@@ -92,19 +112,20 @@ pub(crate) struct Endpoint {
 }
 
 /// Makes the instruments of an exporter.
-pub(crate) fn install(
-    meter: &Meter,
-    names: &Names,
-    endpoint: Endpoint,
-    spool: Weak<dyn Observed>,
-    counters: &Arc<Counters>,
-) {
-    let method = endpoint.method;
-    let attributes = attributes(names.component_type, endpoint);
-    let source = Source { spool, counters: Arc::downgrade(counters), attributes };
-    if let Some(names) = &names.conventional {
-        source.observe_conventional(meter, names);
+pub(crate) fn install(of: &SelfMetrics, endpoint: Endpoint, spool: Weak<dyn Observed>, counters: &Arc<Counters>) {
+    let SelfMetrics { meter, names, otlp, count_items } = of;
+    if let Some(count) = count_items {
+        // It is set once: an exporter is built once.
+        let _ = counters.items.count.set(*count);
     }
+    let Endpoint { address, port, method } = endpoint;
+    let server = [
+        Some(KeyValue::new("server.address", address)),
+        port.map(|port| KeyValue::new("server.port", i64::from(port))),
+    ];
+    let attributes = component(&names.component_type(*otlp)).into_iter().chain(server.into_iter().flatten()).collect();
+    let source = Source { spool, counters: Arc::downgrade(counters), attributes };
+    source.observe_conventional(meter, names);
     source.observe_requests(meter);
     source.observe_spool(meter);
     let durations = Durations {
@@ -118,12 +139,12 @@ pub(crate) fn install(
             meter,
             "otel.sdk.exporter.operation.duration",
             "The duration of exporting a batch of telemetry records.",
-            BATCH_SECONDS.to_vec(),
+            ONE_BUCKET.to_vec(),
         ),
         attributes: source.attributes,
         method,
     };
-    // It is set once: an exporter is built once.
+    // Likewise.
     let _ = counters.observer.set(Box::new(durations));
 }
 
@@ -131,17 +152,14 @@ fn histogram(meter: &Meter, name: &'static str, description: &'static str, bound
     meter.f64_histogram(name).with_unit("s").with_description(description).with_boundaries(bounds).build()
 }
 
-/// The attributes of every measurement. The instance is a small number, so that the name is the same after a restart.
-fn attributes(component_type: &'static str, Endpoint { address, port, .. }: Endpoint) -> Arc<[KeyValue]> {
+/// The attributes of a component. The instance is a small number, so that the name is the same after a restart.
+pub(crate) fn component(component_type: &str) -> [KeyValue; 2] {
     static INSTANCES: AtomicU64 = AtomicU64::new(0);
     let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
-    let component = [
-        KeyValue::new("otel.component.type", component_type),
+    [
+        KeyValue::new("otel.component.type", component_type.to_owned()),
         KeyValue::new("otel.component.name", format!("{component_type}/{instance}")),
-        KeyValue::new("server.address", address),
-    ];
-    let port = port.map(|port| KeyValue::new("server.port", i64::from(port)));
-    component.into_iter().chain(port).collect()
+    ]
 }
 
 /// The source of everything that is read when metrics are collected.
@@ -152,7 +170,7 @@ struct Source {
     attributes: Arc<[KeyValue]>,
 }
 
-/// Counts of records by reason.
+/// Counts by reason.
 type Reasons = Vec<(&'static str, u64)>;
 
 impl Source {
@@ -194,16 +212,18 @@ impl Source {
         self.attributes.iter().cloned().chain([more]).collect()
     }
 
-    fn observe_conventional(&self, meter: &Meter, names: &ConventionalNames) {
+    fn observe_conventional(&self, meter: &Meter, names: &Names) {
         let (delivered, failed) = (
-            self.one(|_, counters| Some(counters.delivered_records.get())),
+            self.one(|_, counters| Some(counters.delivered_items())),
             self.by_reason("error.type", |_, counters| {
-                let lost = LossReason::ALL.map(|reason| (reason.as_str(), counters.losses.get(reason)));
-                lost.into_iter().chain([("rejected", counters.rejected_records.get())]).collect()
+                // A record that found no room in a processor was not passed to the exporter.
+                let exported = LossReason::ALL.into_iter().filter(|reason| *reason != LossReason::BufferFull);
+                let lost = exported.map(|reason| (reason.as_str(), counters.losses.items(reason)));
+                lost.chain([("rejected", counters.rejected_items())]).collect()
             }),
         );
         meter
-            .u64_observable_counter(names.exported)
+            .u64_observable_counter(format!("otel.sdk.exporter.{}.exported", names.item))
             .with_unit(names.unit)
             .with_description("The number of records for which the export has finished, either successful or failed.")
             .with_callback(move |instrument| {
@@ -212,10 +232,12 @@ impl Source {
             })
             .build();
         meter
-            .i64_observable_up_down_counter(names.in_flight)
+            .i64_observable_up_down_counter(format!("otel.sdk.exporter.{}.inflight", names.item))
             .with_unit(names.unit)
             .with_description("The number of records which were passed to the exporter, but that have not been exported yet (neither successful, nor failed).")
-            .with_callback(self.one(|spool, _| Some(signed(spool.pending_records()))))
+            .with_callback(self.one(|spool, counters| {
+                Some(signed(counters.losses.per_record.of(spool.pending_records())))
+            }))
             .build();
     }
 
@@ -239,8 +261,16 @@ impl Source {
             .u64_observable_counter("opentelemetry_spool.lost")
             .with_unit("{record}")
             .with_description("Records that are lost, by reason.")
-            .with_callback(self.by_reason("reason", |_, counters| {
+            .with_callback(self.by_reason(LOSS_REASON, |_, counters| {
                 LossReason::ALL.map(|reason| (reason.as_str(), counters.losses.get(reason))).to_vec()
+            }))
+            .build();
+        meter
+            .u64_observable_counter("opentelemetry_spool.lost.size")
+            .with_unit("By")
+            .with_description("Size of the records that are lost, as far as it is known, by reason.")
+            .with_callback(self.by_reason(LOSS_REASON, |_, counters| {
+                LossReason::ALL.map(|reason| (reason.as_str(), counters.losses.bytes(reason))).to_vec()
             }))
             .build();
         meter
@@ -284,7 +314,7 @@ impl Source {
     }
 }
 
-fn signed(count: u64) -> i64 {
+pub(crate) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

@@ -2,7 +2,10 @@
 
 pub(crate) mod counter;
 pub(crate) mod event;
+pub(crate) mod items;
 pub(crate) mod loss;
 #[cfg(feature = "self-metrics")]
 pub(crate) mod metrics;
+#[cfg(feature = "self-metrics")]
+pub(crate) mod processor_metrics;
 pub(crate) mod stats;

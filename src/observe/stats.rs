@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::observe::counter::Counter;
+use crate::observe::items::Items;
 use crate::observe::loss::{LossReason, Losses};
 
 /// The outcome of a request, or of a batch with its last request.
@@ -42,12 +43,24 @@ pub(crate) struct Counters {
     /// Records that left the order, to find out who is to blame for a failure.
     pub(crate) probed_records: Counter,
     pub(crate) losses: Arc<Losses>,
+    pub(crate) items: Items,
     requests: Counter,
     pub(crate) retries: Counter,
     failed_requests: Counter,
     pub(crate) in_flight_requests: Counter,
     last_error: Mutex<Option<String>>,
     pub(crate) observer: OnceLock<Box<dyn Observer>>,
+}
+
+/// Counts of a processor's records.
+#[derive(Debug, Default)]
+pub(crate) struct ProcessorCounts {
+    /// Records that were passed on to the exporter.
+    pub(crate) processed: Counter,
+    /// Records that found no room.
+    pub(crate) queue_full: Counter,
+    /// Records that came after the shutdown.
+    pub(crate) already_shutdown: Counter,
 }
 
 /// A request that is in flight until this is dropped.
@@ -88,6 +101,35 @@ impl Counters {
         if let Some(observer) = self.observer.get() {
             observer.batch(since.elapsed(), outcome);
         }
+    }
+
+    /// Counts records that were delivered and rejected.
+    pub(crate) fn end_records(&self, delivered: u64, rejected: u64) {
+        self.delivered_records.add(delivered);
+        self.rejected_records.add(rejected);
+    }
+
+    /// The items of the delivered records.
+    #[cfg(feature = "self-metrics")]
+    pub(crate) fn delivered_items(&self) -> u64 {
+        self.items.delivered.get()
+    }
+
+    /// The items of the rejected records.
+    #[cfg(feature = "self-metrics")]
+    pub(crate) fn rejected_items(&self) -> u64 {
+        self.items.rejected.get()
+    }
+
+    /// Counts the items in the records that were delivered and rejected: those of their `body`, if it has all of them, else by
+    /// the mean. `rejected` is a number of items where `body` is known.
+    pub(crate) fn end_items(&self, records: u64, body: Option<u64>, rejected: u64) {
+        let (items, rejected) = match body {
+            Some(items) => (items, rejected.min(items)),
+            None => (self.losses.per_record.of(records), self.losses.per_record.of(rejected.min(records))),
+        };
+        self.items.delivered.add(items.saturating_sub(rejected));
+        self.items.rejected.add(rejected);
     }
 
     pub(crate) fn set_last_error(&self, error: String) {

@@ -45,6 +45,11 @@ impl Body {
         Self { bytes, plain_len: 0, gzip }
     }
 
+    /// The bytes that it has without compression.
+    pub(super) fn plain_len(&self) -> usize {
+        self.plain_len
+    }
+
     pub(super) fn is_gzip(&self) -> bool {
         self.gzip.is_some()
     }

@@ -415,6 +415,12 @@ impl Index {
         let _ = self.let_go(segment);
     }
 
+    /// The share of a segment's records that wait, as numerator and denominator. Lanes that are delivered may be left out.
+    pub(super) fn waiting_share(&self, segment: SegmentId) -> (u64, u64) {
+        let lanes = self.partitions.values().filter_map(|partition| partition.lanes.get(&segment));
+        lanes.fold((0, 0), |(waiting, all), lane| (waiting + lane.pending(), all + lane.end))
+    }
+
     /// Removes a segment, though it is not delivered. Returns the losses, and the gaps that were reported there and are not
     /// delivered.
     pub(super) fn give_up(&mut self, segment: SegmentId, reason: LossReason) -> (Vec<Gap>, Vec<Gap>) {

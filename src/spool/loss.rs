@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::dir;
 use super::entry::system_time;
 use super::gap::{Gap, Unreported};
 use super::jobs::Job;
+use super::position::SegmentId;
 use super::queue::Queue;
 use crate::error::SpoolError;
 use crate::observe::event::SpoolEvent;
@@ -31,6 +33,14 @@ impl Queue {
             self.ask(Job::ReportGaps);
         }
         (!reported).then_some(SpoolEvent::RecordsLost { reason, records })
+    }
+
+    /// The size of the records of a segment that wait, about: their share of its bytes on disk. To be called while it is there.
+    pub(super) fn waiting_bytes(&self, segment: SegmentId) -> u64 {
+        let bytes = dir::walk(&self.dir.segment(segment)).unwrap_or_default();
+        let (waiting, all) = self.index.lock().waiting_share(segment);
+        let share = u128::from(bytes) * u128::from(waiting) / u128::from(all.max(1));
+        u64::try_from(share).unwrap_or(u64::MAX)
     }
 
     /// Counts records that will not be delivered, and has them reported; `between` are their timestamps.

@@ -164,6 +164,7 @@ impl Spool {
     /// Counts records that could not be appended as lost, and has them reported.
     pub(crate) fn note_not_written(&self, blocks: &[(&str, &Block)]) {
         for (key, block) in blocks {
+            self.queue.hooks.losses.add_bytes(LossReason::NotWritten, block.encoded_bytes());
             self.queue.note_gap(Gap {
                 key: Arc::from(stored_key(key)),
                 reason: LossReason::NotWritten,

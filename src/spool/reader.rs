@@ -302,6 +302,7 @@ impl Queue {
                 }
                 let Some(expired) = self.skip(key, asked, &choice, collected.end, collected.records) else { continue };
                 let between = (collected.first_timestamp, collected.last_timestamp);
+                self.hooks.losses.add_bytes(LossReason::Expired, collected.body.plain_len() as u64);
                 self.lose(key, LossReason::Expired, expired, Some(between));
                 // A call skips one batch, so that the thread is not held by all that is too old.
                 return Ok(Next::Skipped);

@@ -107,8 +107,10 @@ impl Queue {
         let deleting = self.enter_phase(cache, segment, Phase::Deleting);
         drop(open);
         self.dir.check_in_place()?;
+        let bytes = self.waiting_bytes(segment);
         self.dir.retire(segment)?;
         let (evicted, unreported) = self.index.lock().give_up(segment, LossReason::Evicted);
+        self.hooks.losses.add_bytes(LossReason::Evicted, bytes);
         self.cursors.lock().forget(segment);
         events.extend(evicted.into_iter().filter_map(|gap| self.count_gap(gap)));
         self.report_again(unreported);

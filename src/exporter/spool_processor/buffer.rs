@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use crate::encode::blocks::{Blocks, Encoded};
 use crate::encode::framing::Framing;
 use crate::observe::loss::LossReason;
+#[cfg(feature = "self-metrics")]
+use crate::observe::processor_metrics::ObservedQueue;
+use crate::observe::stats::ProcessorCounts;
 use crate::process::check_process;
 use crate::spool::Unreported;
 
@@ -53,6 +56,7 @@ pub(crate) struct Commit {
 
 pub(crate) struct Buffer {
     limits: BufferLimits,
+    pub(crate) counts: ProcessorCounts,
     state: Mutex<State>,
     /// Wakes the commit thread: there is something to do.
     work: Condvar,
@@ -71,6 +75,8 @@ struct State {
     committing: usize,
     /// Counts of records so far: added; of these taken for a commit; of these done with.
     added: u64,
+    /// The size of all that were added.
+    added_bytes: u64,
     taken: u64,
     done: u64,
     /// The bytes in `blocks` at which the commit thread is woken.
@@ -118,6 +124,7 @@ impl Buffer {
             since: None,
             committing: 0,
             added: 0,
+            added_bytes: 0,
             taken: 0,
             done: 0,
             wake_at: usize::MAX,
@@ -131,7 +138,8 @@ impl Buffer {
             losing: false,
             stopping: false,
         };
-        Self { limits, state: Mutex::new(state), work: Condvar::new(), room: Condvar::new(), outcome: Condvar::new() }
+        let (counts, state) = (ProcessorCounts::default(), Mutex::new(state));
+        Self { limits, counts, state, work: Condvar::new(), room: Condvar::new(), outcome: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -151,7 +159,7 @@ impl Buffer {
         if state.stopping {
             return Added::Ignored;
         }
-        let bytes = record.bytes.len() + record.envelope.len();
+        let bytes = record.len();
         if !state.has_room(bytes, self.limits.max_bytes) {
             state = self.wait_for_room(state, bytes);
             // A stop does not wait for threads that wait.
@@ -169,7 +177,9 @@ impl Buffer {
             state.since = Some(Instant::now());
         }
         let State { blocks, framing, .. } = &mut *state;
+        let before = blocks.bytes();
         blocks.push(key, record, framing.separator());
+        state.added_bytes += (state.blocks.bytes() - before) as u64;
         state.added += 1;
         if state.blocks.bytes() >= state.wake_at {
             state.wake_at = usize::MAX;
@@ -260,6 +270,7 @@ impl Buffer {
         }
         state.wake_at = usize::MAX;
         state.since = None;
+        self.counts.processed.add(state.added - state.taken);
         state.taken = state.added;
         state.committing = state.blocks.bytes();
         state.losing = !state.unreported.is_empty();
@@ -331,6 +342,35 @@ impl Buffer {
     /// The reason why the last commit failed, if it did.
     pub(crate) fn failure(&self) -> Option<String> {
         self.lock().failure.clone()
+    }
+}
+
+#[cfg(feature = "self-metrics")]
+impl ObservedQueue for Buffer {
+    fn counts(&self) -> &ProcessorCounts {
+        &self.counts
+    }
+
+    fn records(&self) -> u64 {
+        let state = self.lock();
+        state.added - state.done
+    }
+
+    fn bytes(&self) -> u64 {
+        let state = self.lock();
+        (state.blocks.bytes() + state.committing) as u64
+    }
+
+    fn max_bytes(&self) -> u64 {
+        self.limits.max_bytes as u64
+    }
+
+    fn max_records(&self) -> Option<u64> {
+        let state = self.lock();
+        let (added, bytes) = (u128::from(state.added), u128::from(state.added_bytes));
+        let records = (self.limits.max_bytes as u128 * added).checked_div(bytes)?;
+        // A record larger than the buffer is taken while it is empty.
+        Some(u64::try_from(records).unwrap_or(u64::MAX).max(1))
     }
 }
 

@@ -44,10 +44,13 @@ fn commit(taken: &Commit, buffer: &Buffer, spool: &Weak<Spool>, counters: &Count
             events.report(SpoolEvent::CommitFailed { reason: reason.clone() });
         }
         if last || matches!(error, SpoolError::Closed) {
-            match spool.upgrade() {
-                Some(spool) => spool.note_not_written(&blocks),
+            if let Some(spool) = spool.upgrade() {
+                spool.note_not_written(&blocks);
+            } else {
                 // Nobody is left to report it in the stream.
-                None => counters.losses.add(LossReason::NotWritten, taken.blocks.records()),
+                let bytes = blocks.iter().map(|(_, block)| block.encoded_bytes()).sum();
+                counters.losses.add_bytes(LossReason::NotWritten, bytes);
+                counters.losses.add(LossReason::NotWritten, taken.blocks.records());
             }
             return buffer.lost(reason);
         }

@@ -3,6 +3,9 @@
 pub(crate) mod buffer;
 pub(crate) mod committer;
 
+use std::cell::Cell;
+#[cfg(feature = "self-metrics")]
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +18,11 @@ use opentelemetry_sdk::logs::{LogExporter as _, LogProcessor, SdkLogRecord};
 #[cfg(feature = "trace")]
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
+#[cfg(feature = "config-file")]
+use crate::config::file::ExporterConfig;
+#[cfg(not(feature = "config-file"))]
+use crate::config::values::ProcessorSettings;
+use crate::encode::blocks::Encoded;
 use crate::encode::framing::Framing;
 use crate::error::ExporterBuildError;
 use crate::exporter::intake::{DROP_PATIENCE, Intake, failure};
@@ -24,6 +32,10 @@ use crate::exporter::span_exporter::SpanExporter;
 use crate::exporter::spool_processor::buffer::{Added, Buffer, BufferLimits, Unflushed};
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
+#[cfg(feature = "self-metrics")]
+use crate::observe::metrics::SelfMetrics;
+#[cfg(feature = "self-metrics")]
+use crate::observe::processor_metrics;
 use crate::process::check_process;
 
 /// The time that `force_flush` waits: as long as the SDK's batch processor.
@@ -124,22 +136,45 @@ impl<E: Spooled> SpoolProcessor<E> {
 
     /// A builder of a processor in front of `exporter`.
     pub fn builder(exporter: E) -> SpoolProcessorBuilder<E> {
-        let limits = BufferLimits {
-            max_bytes: 8 << 20,
-            commit_delay: Duration::from_millis(100),
-            max_wait: Duration::from_millis(500),
-        };
-        SpoolProcessorBuilder { exporter, limits }
+        SpoolProcessorBuilder {
+            exporter,
+            max_bytes: None,
+            commit_delay: None,
+            max_wait: None,
+            #[cfg(feature = "config-file")]
+            config: None,
+        }
+    }
+
+    /// Adds a record, once it is `encoded`, and counts it unless it is kept.
+    fn add(&self, encoded: impl FnOnce(&dyn Fn(&str, Encoded<'_>) -> Added) -> Option<Added>) {
+        if self.shut_down.load(Ordering::Relaxed) {
+            self.buffer.counts.already_shutdown.add(1);
+            return;
+        }
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let bytes = Cell::new(0);
+        let added = encoded(&|key, record| {
+            bytes.set(record.len() as u64);
+            self.buffer.add(key, record)
+        });
+        match added {
+            Some(Added::Kept) => {}
+            Some(Added::Lost { first }) => self.note_lost(bytes.get(), first),
+            Some(Added::Ignored) => self.buffer.counts.already_shutdown.add(1),
+            // The encoder is the exporter's, which counts the loss.
+            None => self.buffer.counts.processed.add(1),
+        }
     }
 
     /// Counts a record that found no room.
-    fn note(&self, added: Option<Added>) {
-        if let Some(Added::Lost { first }) = added {
-            let pipeline = &self.exporter.intake().pipeline;
-            pipeline.counters().losses.add(LossReason::BufferFull, 1);
-            if first {
-                pipeline.events().report(SpoolEvent::BufferFull);
-            }
+    fn note_lost(&self, bytes: u64, first: bool) {
+        let pipeline = &self.exporter.intake().pipeline;
+        self.buffer.counts.queue_full.add(1);
+        pipeline.counters().losses.add_bytes(LossReason::BufferFull, bytes);
+        pipeline.counters().losses.add(LossReason::BufferFull, 1);
+        if first {
+            pipeline.events().report(SpoolEvent::BufferFull);
         }
     }
 
@@ -185,11 +220,7 @@ fn sdk_error(error: Unflushed, timeout: Duration) -> OTelSdkError {
 
 impl LogProcessor for SpoolProcessor {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        if self.shut_down.load(Ordering::Relaxed) {
-            return;
-        }
-        let _suppressed = Context::enter_telemetry_suppressed_scope();
-        self.note(self.exporter.encoded(record, scope, |key, encoded| self.buffer.add(key, encoded)));
+        self.add(|add| self.exporter.encoded(record, scope, add));
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -211,12 +242,10 @@ impl SpanProcessor for SpoolProcessor<SpanExporter> {
     fn on_start(&self, _span: &mut Span, _context: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        // Recorded, but not to be exported.
-        if self.shut_down.load(Ordering::Relaxed) || !span.span_context.is_sampled() {
-            return;
+        // Others are recorded, but not to be exported.
+        if span.span_context.is_sampled() {
+            self.add(|add| self.exporter.encoded(&span, add));
         }
-        let _suppressed = Context::enter_telemetry_suppressed_scope();
-        self.note(self.exporter.encoded(&span, |key, encoded| self.buffer.add(key, encoded)));
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -272,7 +301,11 @@ impl<E: std::fmt::Debug> std::fmt::Debug for SpoolProcessor<E> {
 #[derive(Debug)]
 pub struct SpoolProcessorBuilder<E = LogExporter> {
     exporter: E,
-    limits: BufferLimits,
+    max_bytes: Option<usize>,
+    commit_delay: Option<Duration>,
+    max_wait: Option<Duration>,
+    #[cfg(feature = "config-file")]
+    config: Option<ExporterConfig>,
 }
 
 impl<E: Spooled> SpoolProcessorBuilder<E> {
@@ -290,7 +323,7 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
     /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
     /// ```
     pub fn with_max_buffer_bytes(mut self, max: usize) -> Self {
-        self.limits.max_bytes = max;
+        self.max_bytes = Some(max);
         self
     }
 
@@ -311,7 +344,7 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
     /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
     /// ```
     pub fn with_commit_delay(mut self, delay: Duration) -> Self {
-        self.limits.commit_delay = delay;
+        self.commit_delay = Some(delay);
         self
     }
 
@@ -333,7 +366,40 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
     /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
     /// ```
     pub fn with_max_wait(mut self, wait: Duration) -> Self {
-        self.limits.max_wait = wait;
+        self.max_wait = Some(wait);
+        self
+    }
+
+    /// Takes what is not set in code from the processor `spool` of a configuration file: the one that the exporter's node stands in.
+    /// Takes the crate's feature `config-file`.
+    ///
+    /// ```yaml
+    /// logger_provider:
+    ///   processors:
+    ///     - spool:
+    ///         max_buffer_bytes: 32MiB
+    ///         commit_delay: 20 # as `schedule_delay`, in milliseconds
+    ///         max_wait: 500
+    ///         exporter:
+    ///           spool:
+    ///             endpoint: https://collector.example.com/v1/logs
+    ///             encoding: protobuf
+    ///             spool_dir: /var/lib/checkout/spool
+    /// ```
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry_spool::{ExporterConfig, LogExporter, SpoolProcessor};
+    ///
+    /// let config = ExporterConfig::from_yaml(&std::fs::read_to_string("/etc/checkout/otel.yaml")?)?;
+    /// let exporter = LogExporter::builder().with_config(config.clone()).build()?;
+    /// let processor = SpoolProcessor::builder(exporter).with_config(config).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "config-file")]
+    pub fn with_config(mut self, config: ExporterConfig) -> Self {
+        self.config = Some(config);
         self
     }
 
@@ -341,10 +407,29 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
     ///
     /// # Errors
     ///
-    /// [`ExporterBuildError::Thread`] if the thread cannot be started.
+    /// [`ExporterBuildError::Invalid`] if a file says what is not allowed, with its line; [`ExporterBuildError::Thread`] if the
+    /// thread cannot be started.
     pub fn build(self) -> Result<SpoolProcessor<E>, ExporterBuildError> {
-        let Self { exporter, limits } = self;
+        #[cfg(feature = "config-file")]
+        let file = {
+            let signal = self.exporter.intake().pipeline.signal;
+            self.config.map(|config| config.processor(signal)).transpose()?.unwrap_or_default()
+        };
+        #[cfg(not(feature = "config-file"))]
+        let file = ProcessorSettings::default();
+        let max_bytes = file.max_buffer_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let limits = BufferLimits {
+            max_bytes: self.max_bytes.or(max_bytes).unwrap_or(8 << 20),
+            commit_delay: self.commit_delay.or(file.commit_delay).unwrap_or(Duration::from_millis(100)),
+            max_wait: self.max_wait.or(file.max_wait).unwrap_or(Duration::from_millis(500)),
+        };
+        let exporter = self.exporter;
         let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
+        #[cfg(feature = "self-metrics")]
+        if let Some(SelfMetrics { meter, names, .. }) = exporter.intake().pipeline.self_metrics() {
+            let queue: Weak<Buffer> = Arc::downgrade(&buffer);
+            processor_metrics::install(meter, names, queue);
+        }
         let (for_thread, spool) = (buffer.clone(), exporter.intake().pipeline.spool().clone());
         let (counters, events) =
             (exporter.intake().pipeline.counters().clone(), exporter.intake().pipeline.events().clone());

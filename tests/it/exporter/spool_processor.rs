@@ -20,6 +20,8 @@ use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider 
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogProcessor as _, SdkLogRecord, SdkLogger, SdkLoggerProvider};
+#[cfg(feature = "config-file")]
+use opentelemetry_spool::LogExporter;
 use opentelemetry_spool::{
     BoxError, Encoder, Framing, FullPolicy, JsonEncoder, LogExporterBuilder, LogView, SpoolProcessor,
 };
@@ -410,4 +412,49 @@ fn a_key_function_that_logs_neither_hangs_nor_feeds_itself() {
         service.provider.shutdown().expect("a shutdown");
     });
     assert_eq!(receiver.delivered(), names("m", 1..=100));
+}
+
+// --- settings of a file ---------------------------------------------------------------------------------------------
+
+/// A node `spool` with an exporter that nothing limits in time.
+#[cfg(feature = "config-file")]
+fn file(receiver: &Receiver, spool: &tempfile::TempDir) -> opentelemetry_spool::ExporterConfig {
+    let (endpoint, dir) = (receiver.url("/ingest"), spool.path().display().to_string());
+    let yaml = format!(
+        "logger_provider:\n  processors:\n    - spool:\n        commit_delay: 10000d\n        exporter:\n          spool:\n            \
+         endpoint: {endpoint}\n            spool_dir: {dir}\n            timeout: 0\n"
+    );
+    opentelemetry_spool::ExporterConfig::from_yaml(&yaml).expect("a configuration")
+}
+
+#[cfg(feature = "config-file")]
+#[test]
+fn a_file_configures_the_processor_and_the_exporter_in_it() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let config = file(&receiver, &spool);
+    let exporter = LogExporter::builder().with_config(config.clone());
+    let service = service(exporter, |it| it.with_config(config));
+    service.log("waits");
+    assert_eq!(service.handle.stats().accepted_records, 0, "its delay is never over");
+    service.deliver();
+    assert_eq!(receiver.delivered(), ["waits"]);
+}
+
+#[cfg(feature = "config-file")]
+#[test]
+fn code_counts_before_a_file_whichever_comes_first() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    for code_first in [true, false] {
+        let config = file(&receiver, &spool);
+        let exporter = LogExporter::builder().with_config(config.clone());
+        let service = service(exporter, |it| {
+            if code_first {
+                it.with_commit_delay(Duration::ZERO).with_config(config)
+            } else {
+                it.with_config(config).with_commit_delay(Duration::ZERO)
+            }
+        });
+        service.log("does not wait");
+        service.wait_for_stats("a commit", |stats| stats.accepted_records == 1);
+    }
 }

@@ -1,12 +1,23 @@
 //! Metrics: their names, units and values, and that the chapter says of them what is so.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
-use common::{Answer, Receiver, Service, exporter, spool_dir};
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics, ScopeMetrics};
+use common::children::NEVER;
+use common::children::processor::{lossless, service as with_processor};
+use common::{Answer, Receiver, Service, exporter, flush, noise, spool_dir};
+use opentelemetry::KeyValue;
+use opentelemetry::logs::LogRecord as _;
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+use opentelemetry_sdk::metrics::data::{
+    AggregatedMetrics, HistogramDataPoint, Metric, MetricData, ResourceMetrics, ScopeMetrics,
+};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
-use opentelemetry_spool::LogExporterBuilder;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanProcessor as _};
+use opentelemetry_spool::{LogExporterBuilder, MetricExporter, Protocol, SpanExporter, SpoolProcessor};
 
 const CHAPTER: &str = include_str!("../../../src/docs/metrics.md");
 
@@ -19,6 +30,8 @@ struct Point {
     attributes: BTreeMap<String, String>,
     /// The value; for a histogram the number of values.
     value: f64,
+    /// The bounds of a histogram's buckets.
+    bounds: Option<Vec<f64>>,
 }
 
 /// A meter provider that is asked when a test wants to.
@@ -67,6 +80,7 @@ fn points(metric: &Metric) -> Vec<Point> {
         kind,
         attributes: attributes.iter().map(|pair| (pair.key.to_string(), pair.value.to_string())).collect(),
         value,
+        bounds: None,
     };
     match metric.data() {
         AggregatedMetrics::U64(MetricData::Sum(sum)) if sum.is_monotonic() => {
@@ -79,7 +93,11 @@ fn points(metric: &Metric) -> Vec<Point> {
             gauge.data_points().map(|at| point("gauge", at.attributes().collect(), at.value())).collect()
         }
         AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
-            histogram.data_points().map(|at| point("histogram", at.attributes().collect(), at.count() as f64)).collect()
+            let with_bounds = |at: &HistogramDataPoint<f64>| Point {
+                bounds: Some(at.bounds().collect()),
+                ..point("histogram", at.attributes().collect(), at.count() as f64)
+            };
+            histogram.data_points().map(with_bounds).collect()
         }
         other => panic!("{} is of no kind that there should be: {other:?}", metric.name()),
     }
@@ -121,26 +139,51 @@ fn busy(exporter: LogExporterBuilder, receiver: &Receiver) -> Service {
     service
 }
 
+/// Exporters and processors of all signals, of which that of logs has done a bit of everything. They report until this is dropped.
+fn all_signals(receiver: &Receiver, spool: &tempfile::TempDir, meters: &Meters) -> Vec<Box<dyn Any>> {
+    let busy = busy(exporter(receiver, spool).with_meter_provider(&meters.provider), receiver);
+    let logs = with_processor(exporter(receiver, spool).with_meter_provider(&meters.provider), lossless);
+    logs.log("for the mean size");
+    let processor = SpoolProcessor::new(spans(receiver, spool, meters)).expect("a processor");
+    let spans = SdkTracerProvider::builder().with_span_processor(processor).build();
+    spans.tracer("test").start("for the mean size").end();
+    let points = MetricExporter::builder().with_endpoint(receiver.url("/v1/metrics")).with_spool_dir(spool.path());
+    let points = points.with_meter_provider(&meters.provider).build().expect("an exporter");
+    vec![Box::new(busy), Box::new(logs), Box::new(spans), Box::new(points)]
+}
+
+fn spans(receiver: &Receiver, spool: impl AsRef<Path>, meters: &Meters) -> SpanExporter {
+    let builder = SpanExporter::builder().with_endpoint(receiver.url("/v1/traces")).with_spool_dir(spool.as_ref());
+    builder.with_meter_provider(&meters.provider).build().expect("an exporter")
+}
+
 #[test]
 fn the_chapter_names_every_instrument_with_its_kind_and_unit() {
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
-    let _service = busy(exporter(&receiver, &spool).with_meter_provider(&meters.provider), &receiver);
+    let _services = all_signals(&receiver, &spool, &meters);
     let there: BTreeSet<_> =
         meters.collect().into_iter().map(|point| (point.name, point.kind.to_owned(), point.unit)).collect();
     let rows = CHAPTER.lines().filter_map(|line| line.strip_prefix("| `")).filter(|row| !row.starts_with("Spool."));
-    let told: BTreeSet<_> = rows
-        .map(|row| {
-            let cells: Vec<_> = row.split(" | ").map(|cell| cell.trim_matches('`').to_owned()).collect();
-            (cells[0].clone(), cells[1].clone(), cells[2].clone())
-        })
-        .collect();
+    let mut told = BTreeSet::new();
+    for row in rows {
+        let cells: Vec<_> = row.split(" | ").map(|cell| cell.trim_matches('`')).collect();
+        // A row for the metrics of several signals, each with its unit.
+        let Some((before, rest)) = cells[0].split_once('{') else {
+            told.insert((cells[0].to_owned(), cells[1].to_owned(), cells[2].to_owned()));
+            continue;
+        };
+        let (signals, after) = rest.split_once('}').expect("a list of signals");
+        for (signal, unit) in signals.split(',').zip(cells[2].split("`, `")) {
+            told.insert((format!("{before}{signal}{after}"), cells[1].to_owned(), unit.to_owned()));
+        }
+    }
     assert_eq!(there, told);
 }
 
 #[test]
 fn the_queries_ask_for_series_and_labels_that_there_are() {
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
-    let _service = busy(exporter(&receiver, &spool).with_meter_provider(&meters.provider), &receiver);
+    let _services = all_signals(&receiver, &spool, &meters);
     let points = meters.collect();
     let series: BTreeSet<_> = points.iter().flat_map(translated).collect();
     let labels: BTreeSet<_> =
@@ -251,7 +294,8 @@ fn each_request_is_timed_and_a_batch_once_with_all_its_requests() {
     assert_eq!(request(&[("error.type", "interrupted"), post]), Some(1.0));
     assert_eq!(meters.value("otel.sdk.exporter.operation.duration", &[ok]), Some(1.0));
     let batches = meters.collect().into_iter().filter(|point| point.name == "otel.sdk.exporter.operation.duration");
-    assert_eq!(batches.count(), 1);
+    let bounds: Vec<_> = batches.map(|point| point.bounds).collect();
+    assert_eq!(bounds, [Some(Vec::new())], "one, in the single bucket that the conventions advise");
 }
 
 #[test]
@@ -278,6 +322,7 @@ fn a_batch_that_is_split_and_one_that_is_rejected_end_with_the_status_of_their_r
 }
 
 #[test]
+#[expect(clippy::cast_precision_loss, reason = "counts of tests are small")]
 fn losses_are_reported_by_reason() {
     const MAX_AGE: Duration = Duration::from_millis(50);
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
@@ -303,9 +348,33 @@ fn losses_are_reported_by_reason() {
         ("corrupt", 0.0),
         ("buffer_full", 0.0),
     ] {
-        assert_eq!(meters.value("opentelemetry_spool.lost", &[("reason", reason)]), Some(expected), "{reason}");
+        let reason = [("opentelemetry_spool.loss.reason", reason)];
+        assert_eq!(meters.value("opentelemetry_spool.lost", &reason), Some(expected), "{reason:?}");
+        let bytes = meters.value("opentelemetry_spool.lost.size", &reason);
+        // A record that was not encoded has no size.
+        let has_size = expected > 0.0 && reason[0].1 != "encode_failed";
+        assert_eq!(bytes > Some("too old soon".len() as f64), has_size, "{reason:?}: {bytes:?}");
     }
     assert_eq!(meters.value("otel.sdk.exporter.log.exported", &[("error.type", "expired")]), Some(1.0));
+}
+
+#[test]
+#[expect(clippy::cast_precision_loss, reason = "counts of tests are small")]
+fn what_is_evicted_is_measured_by_the_size_of_its_segment() {
+    let (receiver, spool, meters) = (Receiver::start_down(), spool_dir(), Meters::new());
+    let builder = exporter(&receiver, &spool)
+        .with_meter_provider(&meters.provider)
+        .with_segment_bytes(1 << 20)
+        .with_max_spool_bytes(8 << 20);
+    let service = Service::simple(builder);
+    for number in 1..200 {
+        service.log_with(&number.to_string(), |record| record.add_attribute("padding", noise(100_000)));
+    }
+    let evicted = service.handle.stats().evicted_records;
+    assert!(evicted > 0);
+    let bytes = meters.value("opentelemetry_spool.lost.size", &[("opentelemetry_spool.loss.reason", "evicted")]);
+    let expected = 100_000.0 * evicted as f64;
+    assert!(bytes > Some(expected) && bytes < Some(1.5 * expected), "{bytes:?}, not about {expected}");
 }
 
 #[test]
@@ -345,21 +414,170 @@ fn exporters_are_told_apart_and_say_where_they_send_to() {
     }
 }
 
-#[cfg(feature = "trace")]
+// --- by signal ------------------------------------------------------------------------------------------------------
+
+/// The only value of `otel.component.type` among what an exporter reports.
+fn component_type(meters: &Meters) -> String {
+    let types: BTreeSet<_> =
+        meters.collect().into_iter().map(|mut point| point.attributes.remove("otel.component.type")).collect();
+    let types: Vec<_> = types.into_iter().flatten().collect();
+    let [one] = &types[..] else { panic!("not one: {types:?}") };
+    one.clone()
+}
+
 #[test]
-fn an_exporter_of_spans_has_the_names_of_spans() {
+fn an_exporter_of_otlp_has_the_type_that_the_conventions_name() {
+    let receiver = Receiver::start();
+    for (protocol, json) in [(Protocol::HttpBinary, ""), (Protocol::HttpJson, "json_")] {
+        let (spool, meters) = (spool_dir(), Meters::new());
+        let logs = exporter(&receiver, &spool).with_meter_provider(&meters.provider).with_protocol(protocol).build();
+        assert_eq!(component_type(&meters), format!("otlp_http_{json}log_exporter"));
+        drop(logs);
+        let meters = Meters::new();
+        let spans = SpanExporter::builder().with_spool_dir(spool.path()).with_meter_provider(&meters.provider);
+        let spans = spans.with_protocol(protocol).build();
+        assert_eq!(component_type(&meters), format!("otlp_http_{json}span_exporter"));
+        drop(spans);
+        let meters = Meters::new();
+        let points = MetricExporter::builder().with_spool_dir(spool.path()).with_meter_provider(&meters.provider);
+        let points = points.with_protocol(protocol).build();
+        assert_eq!(component_type(&meters), format!("otlp_http_{json}metric_exporter"));
+        drop(points);
+    }
+}
+
+#[test]
+fn spans_are_counted_under_the_names_of_spans() {
+    let (receiver, spool, meters) = (Receiver::start_down(), spool_dir(), Meters::new());
+    let exporter = spans(&receiver, &spool, &meters);
+    let handle = exporter.handle();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter).build();
+    for name in ["one", "two"] {
+        provider.tracer("test").start(name).end();
+    }
+    assert_eq!(meters.value("otel.sdk.exporter.span.inflight", &[]), Some(2.0));
+    receiver.come_up();
+    flush(&handle);
+    assert_eq!(meters.value("otel.sdk.exporter.span.inflight", &[]), Some(0.0));
+    assert_eq!(meters.value("otel.sdk.exporter.span.exported", &[]), Some(2.0));
+    assert_eq!(meters.value("otel.sdk.exporter.log.exported", &[]), None);
+}
+
+#[test]
+fn metrics_are_counted_in_points() {
+    for protocol in [Protocol::HttpBinary, Protocol::HttpJson] {
+        let (receiver, spool, meters) = (Receiver::start_down(), spool_dir(), Meters::new());
+        let exporter = MetricExporter::builder().with_endpoint(receiver.url("/v1/metrics")).with_protocol(protocol);
+        let exporter = exporter.with_spool_dir(spool.path()).with_meter_provider(&meters.provider);
+        let exporter = exporter.with_retry_policy(common::impatient()).build().expect("an exporter");
+        let handle = exporter.handle();
+        let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter).build();
+        let meter = provider.meter("test");
+        let counter = meter.u64_counter("visits").build();
+        // Two records, of 64 points and of 36.
+        (0..100).for_each(|shop| counter.add(1, &[KeyValue::new("shop", shop)]));
+        meter.f64_gauge("warmth").build().record(21.5, &[]);
+        provider.force_flush().expect("a flush");
+        assert_eq!(handle.stats().pending_records, 3);
+        assert_eq!(meters.value("otel.sdk.exporter.metric_data_point.inflight", &[]), Some(101.0));
+        // Its own library's form of `{ partial_success { rejected_data_points: 2 } }`.
+        let body = if protocol == Protocol::HttpJson {
+            r#"{"partialSuccess":{"rejectedDataPoints":"2"}}"#
+        } else {
+            "\n\u{2}\u{8}\u{2}"
+        };
+        receiver.answer_next(Answer::ok().body(body));
+        receiver.come_up();
+        flush(&handle);
+        let ended = |attributes: &[_]| meters.value("otel.sdk.exporter.metric_data_point.exported", attributes);
+        assert_eq!(meters.value("otel.sdk.exporter.metric_data_point.inflight", &[]), Some(0.0));
+        assert_eq!((ended(&[]), ended(&[("error.type", "rejected")])), (Some(99.0), Some(2.0)), "{protocol:?}");
+    }
+}
+
+// --- the processor --------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_processor_reports_what_is_in_its_buffer_and_what_it_has_passed_on() {
     let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
-    let exporter = opentelemetry_spool::SpanExporter::builder()
-        .with_endpoint(receiver.url("/v1/traces"))
-        .with_spool_dir(spool.path())
-        .with_meter_provider(&meters.provider)
-        .build()
-        .expect("an exporter");
+    let service = with_processor(exporter(&receiver, &spool).with_meter_provider(&meters.provider), |it| {
+        it.with_commit_delay(NEVER).with_max_buffer_bytes(1 << 20)
+    });
+    let value = |name: &str| meters.value(&format!("otel.sdk.processor.log.{name}"), &[]);
+    assert_eq!((value("processed"), value("queue.size"), value("queue.capacity")), (Some(0.0), Some(0.0), None));
+    service.log_all("m", 1..=3);
+    assert_eq!((value("processed"), value("queue.size")), (Some(0.0), Some(3.0)));
+    let usage = meters.value("opentelemetry_spool.buffer.usage", &[]).expect("a size");
+    let limit = meters.value("opentelemetry_spool.buffer.limit", &[]).expect("a limit");
+    assert!(usage > 0.0 && (limit - 1_048_576.0).abs() < 0.5, "{usage} of {limit}");
+    assert_eq!(value("queue.capacity"), Some((limit / (usage / 3.0)).floor()), "records of the mean size");
+    service.sync();
+    assert_eq!((value("processed"), value("queue.size")), (Some(3.0), Some(0.0)));
     let points = meters.collect();
-    assert!(points.iter().all(|point| point.attributes["otel.component.type"] == "opentelemetry_spool::SpanExporter"));
-    let names: BTreeSet<_> = points.iter().map(|point| &*point.name).filter(|name| name.contains("sdk")).collect();
-    assert_eq!(names, BTreeSet::from(["otel.sdk.exporter.span.exported", "otel.sdk.exporter.span.inflight"]));
-    drop(exporter);
+    let of_processor = points.iter().filter(|point| point.name.contains(".processor."));
+    for point in of_processor {
+        assert_eq!(point.attributes["otel.component.type"], "opentelemetry_spool::SpoolProcessor");
+        assert!(!point.attributes.contains_key("server.address"), "{point:?}");
+    }
+}
+
+#[test]
+#[expect(clippy::cast_precision_loss, reason = "counts of tests are small")]
+fn a_record_that_a_processor_has_no_room_for_is_queue_full_and_was_not_exported() {
+    let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
+    let service = with_processor(exporter(&receiver, &spool).with_meter_provider(&meters.provider), |it| {
+        it.with_max_wait(Duration::ZERO).with_max_buffer_bytes(1)
+    });
+    // Each waits until the one before is synced, or rather does not.
+    service.log_all("m", 1..=1_000);
+    service.sync();
+    let lost = service.handle.stats().buffer_full_records as f64;
+    assert!(lost > 0.0);
+    let processed = |attributes: &[_]| meters.value("otel.sdk.processor.log.processed", attributes);
+    assert_eq!(processed(&[("error.type", "queue_full")]), Some(lost));
+    assert_eq!(processed(&[]), Some(1_000.0 - lost));
+    let reason = [("opentelemetry_spool.loss.reason", "buffer_full")];
+    assert_eq!(meters.value("opentelemetry_spool.lost", &reason), Some(lost));
+    assert!(meters.value("opentelemetry_spool.lost.size", &reason) > Some(20.0 * lost));
+    assert_eq!(meters.value("otel.sdk.exporter.log.exported", &[("error.type", "buffer_full")]), None);
+}
+
+#[test]
+fn a_record_that_comes_after_the_shutdown_is_already_shutdown() {
+    let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
+    let service = with_processor(exporter(&receiver, &spool).with_meter_provider(&meters.provider), lossless);
+    service.log("one");
+    service.provider.shutdown().expect("a shutdown");
+    service.log("late");
+    service.log("later");
+    let processed = |attributes: &[_]| meters.value("otel.sdk.processor.log.processed", attributes);
+    assert_eq!(processed(&[("error.type", "already_shutdown")]), Some(2.0));
+    assert_eq!((processed(&[]), processed(&[("error.type", "queue_full")])), (Some(1.0), Some(0.0)));
+}
+
+/// The SDK ends no span after a shutdown, so that the processor is asked by itself.
+#[test]
+fn a_processor_of_spans_has_the_names_of_spans() {
+    let (receiver, spool, meters) = (Receiver::start(), spool_dir(), Meters::new());
+    let ended = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(ended.clone()).build();
+    provider.tracer("test").start("a span").end();
+    let span = ended.get_finished_spans().expect("a span").remove(0);
+    let exporter = spans(&receiver, &spool, &meters);
+    let processor = SpoolProcessor::builder(exporter).with_max_wait(Duration::ZERO).with_max_buffer_bytes(1);
+    let processor = processor.build().expect("a processor");
+    for _ in 0..1_000 {
+        processor.on_end(span.clone());
+    }
+    processor.force_flush().expect("a flush");
+    let processed = |attributes: &[_]| meters.value("otel.sdk.processor.span.processed", attributes).unwrap_or(-1.0);
+    let (passed_on, lost) = (processed(&[]), processed(&[("error.type", "queue_full")]));
+    assert!(passed_on > 0.0 && lost > 0.0 && (passed_on + lost - 1_000.0).abs() < 0.5, "{passed_on}, {lost}");
+    assert_eq!(meters.value("otel.sdk.processor.span.queue.size", &[]), Some(0.0));
+    assert_eq!(meters.value("otel.sdk.processor.span.queue.capacity", &[]), Some(1.0));
+    processor.shutdown().expect("a shutdown");
+    processor.on_end(span);
+    assert!((processed(&[("error.type", "already_shutdown")]) - 1.0).abs() < 0.5);
 }
 
 #[test]

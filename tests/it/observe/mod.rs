@@ -1,2 +1,2 @@
-#[cfg(feature = "self-metrics")]
+#[cfg(all(feature = "self-metrics", feature = "trace", feature = "metrics"))]
 mod metrics;

@@ -54,7 +54,8 @@ fn partial_success(response: &Response) -> Option<PartialSuccess> {
     let success = json::read(trimmed, response.whole)?;
     let partial = success.get("partialSuccess")?;
     // A 64-bit integer is a string in OTLP's JSON, but some servers write a number.
-    let rejected = partial.get("rejectedLogRecords").and_then(|number| match number {
+    let names = ["rejectedLogRecords", "rejectedSpans", "rejectedDataPoints"];
+    let rejected = names.iter().find_map(|name| partial.get(name)).and_then(|number| match number {
         Value::String(text) => text.parse().ok(),
         number => number.as_i64(),
     });
@@ -100,6 +101,15 @@ mod tests {
             partial.extend([&[0x12][..], &varint(message.len() as u64), message.as_bytes()].concat());
         }
         [&[0x0a][..], &varint(partial.len() as u64), &partial].concat()
+    }
+
+    #[test]
+    fn each_signal_has_a_name_of_its_own_in_json() {
+        for name in ["rejectedLogRecords", "rejectedSpans", "rejectedDataPoints"] {
+            let body = format!(r#"{{"partialSuccess":{{"{name}":"2"}}}}"#);
+            let (verdict, _) = read(ResponseProtocol::Otlp, 200, body);
+            assert_eq!(verdict, Verdict::DeliveredPartially { rejected: 2 }, "{name}");
+        }
     }
 
     fn json(rejected: i64, message: &str) -> Vec<u8> {
