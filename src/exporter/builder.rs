@@ -801,7 +801,7 @@ impl<S> ExporterBuilder<S> {
     pub(crate) fn start<F: FormatSettings, E>(
         self,
         format: impl FnOnce(S) -> F,
-        with_gaps: impl FnOnce(F::Encoder) -> (E, Arc<GapEncoder>),
+        with_gaps: impl FnOnce(F::Encoder) -> (E, Option<Arc<GapEncoder>>),
     ) -> Result<(E, Pipeline), ExporterBuildError> {
         let ResolvedConfig { encoder, spool, transport, pace } =
             ResolvedConfig::resolve(self.code, format(self.signal), &|name| std::env::var_os(name))?;

@@ -1,7 +1,5 @@
 //! [`MetricExporterBuilder`]: the settings that only metrics have.
 
-use std::sync::Arc;
-
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::Metric;
@@ -88,8 +86,8 @@ impl ExporterBuilder<MetricSettings> {
     pub fn build(mut self) -> Result<MetricExporter, ExporterBuildError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let partition_key = self.signal.partition_key.take();
-        // A gap record is a log record.
-        let (chosen, pipeline) = self.start(|_| MetricFormat, |chosen| (chosen, Arc::new(|_| None)))?;
+        // A gap record is a log record: an exporter of logs reports the losses of this one.
+        let (chosen, pipeline) = self.start(|_| MetricFormat, |chosen| (chosen, None))?;
         let (encoder, preference) = chosen;
         let temporality = match preference {
             TemporalityPreference::Cumulative => Temporality::Cumulative,

@@ -17,6 +17,7 @@ use super::housekeeper;
 use super::index::Index;
 use super::jobs::Job;
 use super::lock::{Lock, Rank};
+use super::neighbors;
 use super::queue::{Found, Queue, SpoolConfig, SpoolHooks, report};
 use super::rejected::RejectedStore;
 use super::seal::Seal;
@@ -42,7 +43,6 @@ pub(crate) struct Depth {
 /// A durable queue of encoded records, for one exporter.
 pub(crate) struct Spool {
     pub(super) queue: Arc<Queue>,
-    place: Place,
     pub(super) attached: Lock<Attached>,
     pub(super) adoption_failing: AtomicBool,
     /// When it was last looked for, there was nothing to adopt.
@@ -128,14 +128,14 @@ impl Spool {
             report(&hooks.events, SpoolEvent::CursorDamaged { reason });
         }
         let desk = housekeeper::hire(&place).map_err(|error| io_error("start a thread for", &dir.path, error))?;
-        let queue = Arc::new(Queue::new(Found { dir, index, next_number }, config, hooks, desk.ask()));
+        let queue = Arc::new(Queue::new(Found { dir, place, index, next_number }, config, hooks, desk.ask()));
         let let_go = Some(desk.look_after(queue.clone()));
+        neighbors::join(&queue);
         for job in jobs {
             queue.ask(job);
         }
         Ok(Self {
             queue,
-            place,
             attached: Lock::new(Rank::Attached, Attached { let_go, adopted: None, adopted_at: Instant::now() }),
             adoption_failing: AtomicBool::new(false),
             nothing_to_adopt: AtomicBool::new(false),
@@ -164,6 +164,7 @@ impl Spool {
                 records: block.records(),
                 first: block.first_timestamp,
                 last: block.last_timestamp,
+                signal: None,
             });
         }
     }
@@ -185,7 +186,7 @@ impl Spool {
 
     /// The directory that it lies in.
     pub(crate) fn place(&self) -> &Place {
-        &self.place
+        &self.queue.place
     }
 
     /// How many bytes the directory takes on disk, if that can be known.
@@ -260,6 +261,8 @@ impl Spool {
         let queue = &self.queue;
         let adopted = self.attached.lock().adopted.take();
         drop(adopted);
+        // No neighbor has this report any more.
+        neighbors::leave(queue);
         // Losses are reported while that is possible, also those of appends that come in between: when it is closed, none
         // waits, and no append can add one any more.
         let (mut reported, mut reports) = (Ok(()), 0);

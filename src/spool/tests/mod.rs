@@ -9,6 +9,7 @@ mod grouped;
 mod housekeepers;
 mod limits;
 mod losses;
+mod neighbors;
 mod others_losses;
 mod recovery;
 mod rejected;
@@ -70,7 +71,12 @@ fn open_reporting(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
 }
 
 fn hooks(gap_encoder: Arc<GapEncoder>) -> SpoolHooks {
-    SpoolHooks { gap_encoder, wake: no_wake(), events: Arc::default(), losses: Arc::default() }
+    SpoolHooks { gap_encoder: Some(gap_encoder), wake: no_wake(), events: Arc::default(), losses: Arc::default() }
+}
+
+/// Opens a spool whose stream takes no gap records.
+fn open_without_gaps(config: &SpoolConfig) -> Spool {
+    Spool::open(config, &SpoolHooks { gap_encoder: None, ..hooks(Arc::new(|_| None)) }).unwrap()
 }
 
 fn open(config: &SpoolConfig) -> Spool {
