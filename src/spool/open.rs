@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::active::NextSegment;
@@ -60,6 +61,15 @@ pub(super) struct Attached {
     /// in it.
     pub(super) adopted: Option<Box<Spool>>,
     pub(super) adopted_at: Instant,
+    /// The queue that was adopted before, while it is closed.
+    pub(super) closing: Option<Closing>,
+}
+
+/// An adopted queue that is being closed, by a thread.
+pub(super) struct Closing {
+    /// Set at the end: whether the queue is closed and, if it was delivered altogether, deleted.
+    pub(super) gone: Arc<OnceLock<bool>>,
+    pub(super) thread: JoinHandle<()>,
 }
 
 impl Spool {
@@ -136,7 +146,10 @@ impl Spool {
         }
         Ok(Self {
             queue,
-            attached: Lock::new(Rank::Attached, Attached { let_go, adopted: None, adopted_at: Instant::now() }),
+            attached: Lock::new(
+                Rank::Attached,
+                Attached { let_go, adopted: None, adopted_at: Instant::now(), closing: None },
+            ),
             adoption_failing: AtomicBool::new(false),
             nothing_to_adopt: AtomicBool::new(false),
             own_first: AtomicBool::new(true),
@@ -259,8 +272,11 @@ impl Spool {
     /// altogether is deleted: false if that fails. Later calls do nothing.
     pub(crate) fn close(&self) -> bool {
         let queue = &self.queue;
-        let adopted = self.attached.lock().adopted.take();
+        let mut attached = self.attached.lock();
+        let (adopted, closing) = (attached.adopted.take(), attached.closing.take());
+        drop(attached);
         drop(adopted);
+        let _ = closing.map(|closing| closing.thread.join());
         // No neighbor has this report any more.
         neighbors::leave(queue);
         // Losses are reported while that is possible, also those of appends that come in between: when it is closed, none

@@ -153,6 +153,23 @@ impl Spool {
         self.queue.cursors.lock().fail_writes(time);
     }
 
+    /// Whether a queue that was adopted is being closed.
+    fn is_closing(&self) -> bool {
+        self.attached.lock().closing.as_ref().is_some_and(|closing| !closing.thread.is_finished())
+    }
+
+    /// Adopts the next queue, after the one before is closed.
+    pub(crate) fn adopt_now(&self) {
+        self.adopt();
+        let closes = self.attached.lock().closing.is_some();
+        while self.is_closing() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if closes && self.adopted().is_none() {
+            self.adopt();
+        }
+    }
+
     /// Ends a spool as a kill does: nothing is sealed or closed in order.
     pub(crate) fn kill(&self) {
         self.queue.closed.store(true, Ordering::Release);

@@ -84,7 +84,7 @@ fn a_loss_in_an_adopted_queue_is_reported_there_as_well() {
     append(&dead, "a", &lines(0..4));
     kill(dead);
     let (logs, reported) = open_reporting(&config(dir.path()));
-    spans.adopt();
+    spans.adopt_now();
     recovered(&spans);
     let adopted = spans.adopted().unwrap();
     let segment = adopted.index.lock().oldest().unwrap();

@@ -1,6 +1,6 @@
 //! Several exporters of one process on one spool directory: they share their threads, and nothing else.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -122,6 +122,43 @@ fn a_hook_that_hangs_delays_no_other_exporter_nor_its_end() {
     stuck.log("hangs");
     is_called.recv_timeout(PATIENCE).expect("the hook is called");
     ends_beside(stuck, &spool);
+}
+
+#[test]
+fn a_hook_that_blocks_its_thread_delays_no_other_exporter_nor_its_end() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let (called, is_called) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let hook = exporter(&receiver, &spool).with_header_hook(move |_, _| {
+        let _ = called.send(());
+        let _ = released.lock().expect("no panic").recv();
+        Ok(())
+    });
+    let stuck = Service::careless(hook);
+    stuck.log("waits");
+    is_called.recv_timeout(PATIENCE).expect("the hook is called");
+    ends_beside(stuck, &spool);
+    assert_eq!(receiver.requests().len(), 0);
+    drop(release);
+    let last = Service::simple(exporter(&receiver, &spool));
+    assert_eq!(receiver.wait_for_records(1), ["waits"]);
+    drop(last);
+}
+
+#[test]
+fn an_exporter_that_has_shut_down_has_no_hook_that_runs() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let kept = Arc::new(());
+    let of_hook = kept.clone();
+    let service = Service::simple(exporter(&receiver, &spool).with_header_hook(move |_, _| {
+        assert!(Arc::strong_count(&of_hook) > 1);
+        Ok(())
+    }));
+    service.log_all("m", 1..=10);
+    service.provider.shutdown().expect("a shutdown");
+    assert_eq!(Arc::strong_count(&kept), 1);
+    assert_eq!(receiver.delivered(), names("m", 1..=10));
 }
 
 #[test]
