@@ -18,7 +18,11 @@ mod threads {
     use crate::CHILD;
 
     fn start(receiver: &Receiver, spool: &tempfile::TempDir) -> Child {
-        let mut child = Child::start(Command::new(CHILD), "sharing", settings(&receiver.url("/"), spool.path()));
+        start_as("sharing", &receiver.url("/"), spool)
+    }
+
+    fn start_as(name: &str, endpoint: &str, spool: &tempfile::TempDir) -> Child {
+        let mut child = Child::start(Command::new(CHILD), name, settings(endpoint, spool.path()));
         child.wait_for("ready");
         child
     }
@@ -64,6 +68,33 @@ mod threads {
         child.finish();
         let of_a_run = |run: usize| [names(&format!("run{run}"), 1..=10), names(&format!("run{run}-last"), 1..=10)];
         assert_eq!(receivers[2].delivered(), [of_a_run(0), of_a_run(1)].concat().concat());
+    }
+
+    #[cfg(all(feature = "trace", feature = "metrics"))]
+    #[test]
+    fn exporters_of_all_three_signals_have_the_threads_of_one_which_the_last_of_them_ends() {
+        const SIGNALS: [&str; 3] = ["logs", "traces", "metrics"];
+        for first in 0..SIGNALS.len() {
+            let (receiver, spool) = (Receiver::start(), spool_dir());
+            let mut child = start_as("three", &receiver.url(""), &spool);
+            let order = [0, 1, 2].map(|after| SIGNALS[(first + after) % SIGNALS.len()]);
+            let mut memory = vec![ask(&mut child, "memory", "memory")];
+            for signal in order {
+                ask(&mut child, &format!("build {signal}"), "built");
+                ask(&mut child, "use 300", "used");
+                settles_at(&mut child, 2);
+                memory.push(ask(&mut child, "memory", "memory"));
+            }
+            println!("KiB with none, {order:?}: {memory:?}");
+            for signal in &order[..2] {
+                ask(&mut child, &format!("end {signal}"), "ended");
+                ask(&mut child, "use 10", "used");
+                settles_at(&mut child, 2);
+            }
+            ask(&mut child, &format!("end {}", order[2]), "ended");
+            settles_at(&mut child, 0);
+            child.finish();
+        }
     }
 
     #[test]
