@@ -112,3 +112,82 @@ impl Drop for HookThread {
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::sync::{Arc, Mutex};
+    use std::thread::ThreadId;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn batch(id: &str) -> BatchContext {
+        BatchContext {
+            id: id.to_owned(),
+            partition_key: String::new(),
+            records: 1,
+            bytes: 1,
+            first_timestamp: SystemTime::UNIX_EPOCH,
+            last_timestamp: SystemTime::UNIX_EPOCH,
+            attempt: 1,
+            age: Duration::ZERO,
+        }
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_synchronous_hook_is_called_on_one_other_thread_and_may_panic_there() {
+        let threads: Arc<Mutex<Vec<ThreadId>>> = Arc::default();
+        let called = threads.clone();
+        let hook = HeaderHook::Sync(Box::new(move |batch, headers| {
+            called.lock().unwrap().push(thread::current().id());
+            assert_ne!(batch.id(), "panics", "a panic that is asked for");
+            Ok(headers.insert("x-id", batch.id())?)
+        }));
+        let hook = Arc::new(hook.open(Duration::MAX).unwrap());
+        runtime().block_on(async {
+            let call = |id: &'static str| {
+                let hook = hook.clone();
+                tokio::spawn(async move { hook.call(&batch(id), HeaderMap::new()).await })
+            };
+            let (one, panics, other) = (call("one"), call("panics"), call("other"));
+            assert_eq!(one.await.unwrap().unwrap().get("x-id"), Some("one"));
+            assert!(panics.await.unwrap_err().is_panic());
+            assert_eq!(other.await.unwrap().unwrap().get("x-id"), Some("other"));
+        });
+        let threads = threads.lock().unwrap();
+        assert!(threads.len() == 3 && threads.iter().all(|id| *id == threads[0] && *id != thread::current().id()));
+    }
+
+    #[test]
+    fn a_call_that_was_broken_off_is_not_made_and_none_is_after_the_end() {
+        let ((called, calls), (release, released)) = (channel(), channel::<()>());
+        let released = Mutex::new(released);
+        let hook = HeaderHook::Sync(Box::new(move |batch, _| {
+            called.send(batch.id().to_owned())?;
+            let _ = released.lock().unwrap().recv();
+            Ok(())
+        }));
+        let hook = Arc::new(hook.open(Duration::MAX).unwrap());
+        runtime().block_on(async {
+            let mut waiting = Vec::new();
+            for id in ["first", "second"] {
+                let hook = hook.clone();
+                waiting.push(tokio::spawn(async move { hook.call(&batch(id), HeaderMap::new()).await }));
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(calls.recv().unwrap(), "first");
+            for attempt in waiting {
+                attempt.abort();
+                assert!(attempt.await.unwrap_err().is_cancelled());
+            }
+        });
+        drop(release);
+        drop(hook);
+        assert!(calls.recv().is_err());
+    }
+}
