@@ -97,7 +97,10 @@ impl HookThread {
 
     async fn call(&self, batch: BatchContext, headers: HeaderMap) -> Result<HeaderMap, BoxError> {
         let (result, returned) = oneshot::channel();
-        let _ = self.calls.as_ref().map(|calls| calls.send(Call { batch, headers, result }));
+        if let Some(calls) = &self.calls {
+            // Without a thread, `returned` says so.
+            let _ = calls.send(Call { batch, headers, result });
+        }
         match returned.await {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => resume_unwind(panic),
