@@ -89,7 +89,9 @@ fn a_loss_in_an_adopted_queue_is_reported_there_as_well() {
     let adopted = spans.adopted().unwrap();
     let segment = adopted.index.lock().oldest().unwrap();
     let (lost, _) = adopted.index.lock().give_up(segment, LossReason::Expired);
-    lost.into_iter().for_each(|gap| adopted.note_gap(gap));
+    for gap in lost {
+        adopted.note_gap(gap);
+    }
     let (sender, done) = mpsc::channel();
     adopted.ask(Job::Reply(sender));
     done.recv().unwrap();

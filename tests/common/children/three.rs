@@ -28,8 +28,8 @@ fn logs(endpoint: &str, spool: &Path) -> Exporter {
 fn spans(endpoint: &str, spool: &Path) -> Exporter {
     let exporter = signals::spans(endpoint, spool).build().expect("an exporter of spans");
     let handle = exporter.handle();
-    let traces = SdkTracerProvider::builder().with_simple_exporter(exporter).build();
-    let tracer = traces.tracer("service");
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter).build();
+    let tracer = provider.tracer("service");
     let export = move |count| {
         for _ in 0..count {
             tracer.span_builder("a span").start_with_context(&tracer, &Context::new()).end();

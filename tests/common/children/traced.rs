@@ -9,7 +9,7 @@ use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use opentelemetry_spool::{BoxError, Protocol};
+use opentelemetry_spool::Protocol;
 use tracing::Instrument;
 use tracing_subscriber::prelude::*;
 
@@ -18,11 +18,10 @@ use crate::child::{commands, say, setting};
 use crate::service::{Service, flush};
 
 /// What a hook does is about delivery, and would never end.
-fn traces() -> Result<(), BoxError> {
+fn ask() {
     let _span = tracing::info_span!(target: "hook", "asked").entered();
     tracing::info!(target: "hook", "asked");
     global::tracer("hook").start("asked").end();
-    Ok(())
 }
 
 pub(crate) fn main() {
@@ -33,7 +32,10 @@ pub(crate) fn main() {
             .with_protocol(Protocol::HttpJson)
             .with_timeout(short)
             .with_segment_bytes(1 << 20)
-            .with_header_hook(|_, _| traces()),
+            .with_header_hook(|_, _| {
+                ask();
+                Ok(())
+            }),
     );
     let spans = signals::spans(&endpoint, &spool)
         .with_protocol(Protocol::HttpJson)
@@ -41,9 +43,9 @@ pub(crate) fn main() {
         .with_segment_bytes(1 << 20)
         .with_async_header_hook(|_, headers| {
             let hook = async {
-                traces()?;
+                ask();
                 tokio::task::yield_now().await;
-                traces()?;
+                ask();
                 Ok(headers)
             };
             hook.instrument(tracing::info_span!(target: "hook", "asked"))
@@ -52,23 +54,26 @@ pub(crate) fn main() {
     let metrics = signals::metrics(&endpoint, &spool)
         .with_protocol(Protocol::HttpJson)
         .with_timeout(short)
-        .with_header_hook(|_, _| traces())
+        .with_header_hook(|_, _| {
+            ask();
+            Ok(())
+        })
         .build()
         .expect("an exporter of metrics");
     let handles = [logs.handle.clone(), spans.handle(), metrics.handle()];
-    let traces = match setting("PROCESSOR").as_str() {
+    let provider = match setting("PROCESSOR").as_str() {
         "simple" => SdkTracerProvider::builder().with_simple_exporter(spans),
         _ => SdkTracerProvider::builder().with_batch_exporter(spans),
     };
-    let traces = traces.build();
+    let provider = provider.build();
     let reader = PeriodicReader::builder(metrics).with_interval(NEVER).build();
     let meters = SdkMeterProvider::builder().with_reader(reader).build();
-    global::set_tracer_provider(traces.clone());
+    global::set_tracer_provider(provider.clone());
     global::set_meter_provider(meters.clone());
     // No filter: TRACE, and the `log` crate's records with it.
     tracing_subscriber::registry()
         .with(OpenTelemetryTracingBridge::new(&logs.provider))
-        .with(tracing_opentelemetry::layer().with_tracer(traces.tracer("application")))
+        .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("application")))
         .init();
     let orders = meters.meter("application").u64_counter("orders").build();
     say("ready");
@@ -82,14 +87,14 @@ pub(crate) fn main() {
                     orders.add(1, &[]);
                     if number % 100 == 0 {
                         logs.sync();
-                        traces.force_flush().expect("spans reach the disk");
+                        provider.force_flush().expect("spans reach the disk");
                     }
                 }
                 meters.force_flush().expect("points reach the disk");
             }
             Some("flush") => {
                 logs.sync();
-                traces.force_flush().expect("spans reach the disk");
+                provider.force_flush().expect("spans reach the disk");
                 handles.iter().for_each(flush);
             }
             _ => panic!("what is {command:?}?"),

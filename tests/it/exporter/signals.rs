@@ -428,8 +428,8 @@ fn a_hook_of_spans_that_blocks_delays_no_log_record() {
     });
     let exporter = exporter.build().expect("an exporter of spans");
     let of_spans = exporter.handle();
-    let traces = SdkTracerProvider::builder().with_simple_exporter(exporter).build();
-    let tracer = traces.tracer("service");
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter).build();
+    let tracer = provider.tracer("service");
     tracer.span_builder("a span").start_with_context(&tracer, &Context::new()).end();
     is_called.recv_timeout(PATIENCE).expect("the hook is called");
     let logs = Service::batch(signals::logs(&endpoint, spool.path()));
