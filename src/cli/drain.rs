@@ -607,11 +607,8 @@ fn check_user(dir: &Path) -> Result<(), Failure> {
 }
 
 /// Reports losses in the stream where that is of logs in the default encoder's format; elsewhere only the output reports them.
-fn gap_encoder(reports_losses: bool) -> Arc<GapEncoder> {
-    if !reports_losses {
-        return Arc::new(|_| None);
-    }
-    gap_record::gap_encoder(Arc::new(RwLock::new(Box::new(JsonEncoder::default()))))
+fn gap_encoder(reports_losses: bool) -> Option<Arc<GapEncoder>> {
+    reports_losses.then(|| gap_record::gap_encoder(Arc::new(RwLock::new(Box::new(JsonEncoder::default())))))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

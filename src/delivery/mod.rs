@@ -49,8 +49,8 @@ pub(crate) struct PipelineConfig {
     pub(crate) spool: SpoolConfig,
     pub(crate) transport: TransportSettings,
     pub(crate) pace: Pace,
-    /// Encodes the records that report losses.
-    pub(crate) gap_encoder: Arc<GapEncoder>,
+    /// Encodes the records that report losses, where the stream takes such records.
+    pub(crate) gap_encoder: Option<Arc<GapEncoder>>,
     pub(crate) on_event: Option<Box<OnEvent>>,
     #[cfg(feature = "self-metrics")]
     pub(crate) self_metrics: Option<SelfMetrics>,

@@ -196,8 +196,8 @@ impl<S> ExporterBuilder<S> {
     ///
     /// It receives the batch and the headers so far, and may set, replace and remove any of them. Headers are never stored,
     /// so a secret is as fresh as the attempt. If the function fails or panics, the batch is retried as after a 503. It runs
-    /// on the delivery thread, which all exporters of the process on the same directory share, and must not block; [`with_async_header_hook`](Self::with_async_header_hook) may wait. The
-    /// later call of the two wins.
+    /// on a thread of its own, for one batch after the other, and cannot be stopped: while it blocks, this exporter sends nothing else. [`with_async_header_hook`](Self::with_async_header_hook) waits for
+    /// several batches at the same time. The later call of the two wins.
     ///
     /// # Examples
     ///
@@ -221,7 +221,7 @@ impl<S> ExporterBuilder<S> {
     /// Sets an asynchronous function like that of [`with_header_hook`](Self::with_header_hook), for a hook that waits: to
     /// refresh a token, for example.
     ///
-    /// It runs on the delivery thread's own tokio runtime, and fails after [`with_timeout`](Self::with_timeout).
+    /// It runs on the tokio runtime of the delivery thread, which all exporters of the process on the same directory share: it may wait, but not block. It fails after [`with_timeout`](Self::with_timeout).
     ///
     /// # Examples
     ///
@@ -393,7 +393,8 @@ impl<S> ExporterBuilder<S> {
     }
 
     /// Sets the function that judges a response. Default: [`Verdict::of`], refined by the framing's
-    /// [`ResponseProtocol`](crate::ResponseProtocol).
+    /// [`ResponseProtocol`](crate::ResponseProtocol). It runs on the delivery thread, which all exporters of the process on the
+    /// same directory share, and must not block.
     ///
     /// # Examples
     ///
@@ -809,7 +810,7 @@ impl<S> ExporterBuilder<S> {
     pub(crate) fn start<F: FormatSettings, E>(
         self,
         format: impl FnOnce(S) -> F,
-        with_gaps: impl FnOnce(F::Encoder) -> (E, Arc<GapEncoder>),
+        with_gaps: impl FnOnce(F::Encoder) -> (E, Option<Arc<GapEncoder>>),
     ) -> Result<(E, Pipeline), ExporterBuildError> {
         let resolved = ResolvedConfig::resolve(self.code, format(self.signal), &|name| std::env::var_os(name))?;
         #[cfg(feature = "self-metrics")]

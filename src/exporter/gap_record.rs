@@ -1,10 +1,12 @@
 //! Gap records: a loss is reported in the stream, by a record in the encoder's own format. Records that could not be
-//! encoded are an exception: they are counted, and an event reports the first one.
+//! encoded are an exception: they are counted, and an event reports the first one. A loss of spans or metrics is reported by the log exporter
+//! of the same process on the same directory.
 //!
 //! | attribute | |
 //! |---|---|
 //! | `spool.gap.reason` | `evicted`, `not_written`, `buffer_full`, `expired` or `corrupt` |
 //! | `spool.gap.records` | the number of lost records |
+//! | `spool.gap.signal` | `logs`, `traces` or `metrics`: the records were of this signal |
 //! | `spool.gap.first_timestamp`, `spool.gap.last_timestamp` | of the lost records, where known: seconds since the epoch |
 
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -15,6 +17,7 @@ use opentelemetry::logs::{LogRecord, Logger, LoggerProvider, Severity};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 
+use crate::config::values::Signal;
 use crate::encode::blocks::Block;
 use crate::exporter::log_exporter::{SharedEncoder, encode, framing};
 use crate::observe::loss::LossReason;
@@ -53,7 +56,13 @@ fn record(gap: &Gap) -> SdkLogRecord {
         LossReason::Expired => "they waited for too long",
         LossReason::Corrupt => "they could not be read again",
     };
-    let records = if gap.records == 1 { "record" } else { "records" };
+    let signal = gap.signal.unwrap_or(Signal::Logs);
+    let (one, several) = match signal {
+        Signal::Logs => ("record", "records"),
+        Signal::Traces => ("span", "spans"),
+        Signal::Metrics => ("metric", "metrics"),
+    };
+    let records = if gap.records == 1 { one } else { several };
     let mut record = logger.create_log_record();
     record.set_event_name("opentelemetry_spool.gap");
     record.set_target("opentelemetry_spool");
@@ -63,6 +72,7 @@ fn record(gap: &Gap) -> SdkLogRecord {
     record.set_body(format!("lost {} {records} ({}): {why}", gap.records, gap.reason.as_str()).into());
     record.add_attribute("spool.gap.reason", gap.reason.as_str());
     record.add_attribute("spool.gap.records", i64::try_from(gap.records).unwrap_or(i64::MAX));
+    record.add_attribute("spool.gap.signal", signal.name());
     for (key, time) in [("spool.gap.first_timestamp", gap.first), ("spool.gap.last_timestamp", gap.last)] {
         if let Some(since) = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()) {
             record.add_attribute(key, since.as_secs_f64());

@@ -110,7 +110,7 @@ impl ExporterBuilder<LogSettings> {
             |encoder| {
                 let encoder = Arc::new(RwLock::new(encoder));
                 let gap_encoder = gap_encoder(encoder.clone());
-                (encoder, gap_encoder)
+                (encoder, Some(gap_encoder))
             },
         )?;
         Ok(LogExporter { encoder, partition_key, intake: Intake::new(pipeline) })

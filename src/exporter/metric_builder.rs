@@ -1,6 +1,5 @@
 //! [`MetricExporterBuilder`]: the settings that only metrics have.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::{Context, InstrumentationScope};
@@ -114,8 +113,8 @@ impl ExporterBuilder<MetricSettings> {
     pub fn build(mut self) -> Result<MetricExporter, ExporterBuildError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let partition_key = self.signal.partition_key.take();
-        // A gap record is a log record.
-        let (chosen, pipeline) = self.start(|_| MetricFormat, |chosen| (chosen, Arc::new(|_| None)))?;
+        // A gap record is a log record: an exporter of logs reports the losses of this one.
+        let (chosen, pipeline) = self.start(|_| MetricFormat, |chosen| (chosen, None))?;
         let temporality = match chosen.temporality {
             TemporalityPreference::Cumulative => Temporality::Cumulative,
             TemporalityPreference::Delta => Temporality::Delta,

@@ -1,7 +1,5 @@
 //! [`SpanExporterBuilder`]: the settings that only spans have.
 
-use std::sync::Arc;
-
 use opentelemetry::Context;
 use opentelemetry_sdk::trace::SpanData;
 
@@ -64,8 +62,8 @@ impl ExporterBuilder<SpanSettings> {
     pub fn build(mut self) -> Result<SpanExporter, ExporterBuildError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let partition_key = self.signal.partition_key.take();
-        // A gap record is a log record.
-        let (encoder, pipeline) = self.start(|_| SpanFormat, |encoder| (encoder, Arc::new(|_| None)))?;
+        // A gap record is a log record: an exporter of logs reports the losses of this one.
+        let (encoder, pipeline) = self.start(|_| SpanFormat, |encoder| (encoder, None))?;
         Ok(SpanExporter { encoder, partition_key, intake: Intake::new(pipeline) })
     }
 }

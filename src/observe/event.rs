@@ -63,7 +63,7 @@ pub enum SpoolEvent {
         /// The endpoint's response, in words.
         reason: String,
     },
-    /// Records are lost, for the first time since a gap record reported the loss before.
+    /// Records are lost, for the first time since the loss before was reported, by a gap record in the stream of logs.
     RecordsLost {
         /// The reason of the loss.
         reason: LossReason,
@@ -220,7 +220,7 @@ impl SpoolEvent {
                 name: "Spool.RecordsLost",
                 reason = reason.as_str(),
                 records = *records,
-                message = "Records are lost. A gap record in the stream reports how many, and SpoolStats counts them."
+                message = "Records are lost. SpoolStats counts them, and a gap record in the stream of logs reports how many."
             ),
             Self::EncodeFailed { reason } => warn!(
                 name: "Spool.EncodeFailed",

@@ -7,7 +7,8 @@ use crate::observe::items::ItemsPerRecord;
 ///
 /// The text is the same everywhere: in [`SpoolStats`](crate::SpoolStats) (`evicted_records`), in the gap record
 /// (`spool.gap.reason`), in the metric `opentelemetry_spool.lost` (`opentelemetry_spool.loss.reason`) and in [`SpoolEvent`](crate::SpoolEvent).
-/// A gap record reports every loss but [`EncodeFailed`](Self::EncodeFailed).
+/// A gap record reports every loss but [`EncodeFailed`](Self::EncodeFailed); of spans and metrics, where an exporter of logs
+/// shares the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LossReason {

@@ -1,15 +1,16 @@
 //! Adoption: a spool delivers its own queue and, by turns, one whose owner is gone. It takes over and deletes queues.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::dir::QueueDir;
-use super::open::Spool;
+use super::open::{Closing, Spool};
 use super::partition::Partition;
 use super::queue::Queue;
 use crate::error::error_chain;
 use crate::observe::event::SpoolEvent;
+use crate::process;
 
 /// The time for which a queue is kept of which all that is left cannot be read, if there is another one to adopt.
 const HELD_FOR: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(60) };
@@ -43,9 +44,10 @@ impl Spool {
         self.queues().into_iter().flat_map(of).collect()
     }
 
-    /// Whether what was adopted is delivered.
+    /// Whether what was adopted is delivered, or is closed since.
     pub(crate) fn may_adopt(&self) -> bool {
-        self.adopted().is_some_and(|adopted| adopted.index.lock().is_drained())
+        let closed = self.attached.lock().closing.as_ref().map(|closing| closing.gone.get().is_some());
+        closed.unwrap_or_else(|| self.adopted().is_some_and(|adopted| adopted.index.lock().is_drained()))
     }
 
     /// Whether all that it has is delivered, its own and what it has taken over.
@@ -72,17 +74,17 @@ impl Spool {
         for queue in self.queues() {
             let _ = queue.dir.keep_lock();
         }
+        if !self.has_closed() {
+            return;
+        }
         if let Some(adopted) = self.adopted() {
             let index = adopted.index.lock();
             let (is_drained, is_held) = (index.is_drained(), index.has_only_held());
             drop(index);
             if is_drained {
                 let delivered = self.attached.lock().adopted.take();
-                let gone = delivered.is_none_or(|delivered| delivered.close());
-                if !gone {
-                    // It would be found again at once.
-                    return;
-                }
+                self.close_apart(delivered);
+                return;
             } else if !is_held || self.attached.lock().adopted_at.elapsed() < HELD_FOR {
                 return;
             }
@@ -101,7 +103,7 @@ impl Spool {
                     attached.adopted_at = Instant::now();
                     let before = attached.adopted.replace(Box::new(opened));
                     drop(attached);
-                    drop(before);
+                    self.close_apart(before);
                     self.queue.wake();
                 }
                 self.adoption_failing.store(false, Ordering::Relaxed);
@@ -112,5 +114,32 @@ impl Spool {
                 }
             }
         }
+    }
+
+    /// Closes what was adopted on a thread of its own, which waits for the housekeeper and the disk: the thread that delivers is that
+    /// of other spools as well. It wakes the delivery at the end.
+    fn close_apart(&self, adopted: Option<Box<Self>>) {
+        let Some(adopted) = adopted else { return };
+        let (gone, wake) = (Arc::new(OnceLock::new()), self.queue.hooks.wake.clone());
+        let is_gone = gone.clone();
+        let thread = process::spawn("close", move || {
+            let closed = adopted.close();
+            drop(adopted);
+            let _ = is_gone.set(closed);
+            wake();
+        });
+        // Where no thread can be had, that closed it here.
+        self.attached.lock().closing = thread.ok().map(|thread| Closing { gone, thread });
+    }
+
+    /// Whether nothing that was adopted is being closed, nor was one closed just now that could not be deleted: it would be found again
+    /// at once.
+    fn has_closed(&self) -> bool {
+        let mut attached = self.attached.lock();
+        let closing = attached.closing.take_if(|closing| closing.gone.get().is_some() || closing.thread.is_finished());
+        let is_closing = attached.closing.is_some();
+        drop(attached);
+        let gone = closing.is_none_or(|closing| closing.gone.get().is_some_and(|gone| *gone));
+        !is_closing && gone
     }
 }

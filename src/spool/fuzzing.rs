@@ -165,9 +165,11 @@ impl LineSpool {
             None
         };
         let (gap_encoder, wake): (Arc<GapEncoder>, Arc<Wake>) = (Arc::new(gap_encoder), Arc::new(|| ()));
-        let spool =
-            Spool::open(&config, &SpoolHooks { gap_encoder, wake, events: Arc::default(), losses: Arc::default() })
-                .expect("a spool that opens");
+        let spool = Spool::open(
+            &config,
+            &SpoolHooks { gap_encoder: Some(gap_encoder), wake, events: Arc::default(), losses: Arc::default() },
+        )
+        .expect("a spool that opens");
         Self { spool, gaps }
     }
 

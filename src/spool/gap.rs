@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::entry::stored_key;
+use crate::config::values::Signal;
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::observe::loss::LossReason;
@@ -20,6 +21,8 @@ pub(crate) struct Gap {
     /// The timestamps of the records, where they are known.
     pub(crate) first: Option<SystemTime>,
     pub(crate) last: Option<SystemTime>,
+    /// The signal of the queue that they are missing from, if it is a neighbor that reports them.
+    pub(crate) signal: Option<Signal>,
 }
 
 /// Encodes the gap record that reports a gap.
@@ -37,12 +40,13 @@ impl Unreported {
     /// Adds a record that is lost before it comes to the spool.
     pub(crate) fn add_record(&mut self, key: &str, reason: LossReason, time: Option<SystemTime>) {
         let key = Arc::from(stored_key(key));
-        self.add(Gap { key, reason, records: 1, first: time, last: time });
+        self.add(Gap { key, reason, records: 1, first: time, last: time, signal: None });
     }
 
-    /// Adds a gap, to one of the same partition and reason if there is one.
+    /// Adds a gap, to one of the same partition, reason and signal if there is one.
     pub(super) fn add(&mut self, gap: Gap) {
-        let same = |other: &&mut Gap| other.reason == gap.reason && other.key == gap.key;
+        let kind = |of: &Gap| (of.reason, of.signal);
+        let same = |other: &&mut Gap| kind(other) == kind(&gap) && other.key == gap.key;
         if let Some(other) = self.0.iter_mut().find(same) {
             other.records += gap.records;
             other.first = [other.first, gap.first].into_iter().flatten().min();
@@ -72,7 +76,7 @@ mod tests {
 
     fn gap(key: &str, reason: LossReason, at: u64) -> Gap {
         let time = Some(UNIX_EPOCH + Duration::from_secs(at));
-        Gap { key: Arc::from(key), reason, records: 2, first: time, last: time }
+        Gap { key: Arc::from(key), reason, records: 2, first: time, last: time, signal: None }
     }
 
     #[test]
@@ -83,7 +87,8 @@ mod tests {
         }
         gaps.add(gap("a", LossReason::Expired, 1));
         gaps.add(gap("b", LossReason::Evicted, 1));
-        assert_eq!(gaps.0.len(), 3);
+        gaps.add(Gap { signal: Some(Signal::Traces), ..gap("a", LossReason::Evicted, 1) });
+        assert_eq!(gaps.0.len(), 4);
         let seconds = |time: Option<SystemTime>| time.unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let first = &gaps.0[0];
         assert_eq!((first.records, seconds(first.first), seconds(first.last)), (6, 3, 9));

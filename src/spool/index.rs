@@ -437,7 +437,7 @@ impl Index {
             unreported.extend(gaps);
             if records > 0 {
                 let (first, last) = (system_time(lane.first_timestamp), system_time(lane.last_timestamp));
-                losses.push(Gap { key, reason, records, first: Some(first), last: Some(last) });
+                losses.push(Gap { key, reason, records, first: Some(first), last: Some(last), signal: None });
             }
         }
         self.forget_cursors(segment);
@@ -1078,10 +1078,12 @@ mod tests {
         add(&mut index, 2, &[("a", 7)], 0);
         deliver(&mut index, "a", (1, 0), 0..2);
         deliver(&mut index, "b", (1, 1), 0..1);
-        let reported = Gap { key: Arc::from("a"), reason: LossReason::Expired, records: 9, first: None, last: None };
+        let reported =
+            Gap { key: Arc::from("a"), reason: LossReason::Expired, records: 9, first: None, last: None, signal: None };
         index.segments.get_mut(&id(1)).unwrap().reported = vec![(1, reported.clone()), (4, reported.clone())];
         let time = Some(system_time(1));
-        let missing = Gap { key: Arc::from("a"), reason: LossReason::Evicted, records: 2, first: time, last: time };
+        let missing =
+            Gap { key: Arc::from("a"), reason: LossReason::Evicted, records: 2, first: time, last: time, signal: None };
         assert_eq!(index.oldest(), Some(id(1)));
         assert_eq!(
             index.give_up(id(1), LossReason::Evicted),

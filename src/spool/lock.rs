@@ -16,6 +16,8 @@ const OUT_OF_ORDER: &str = " is not to be had under ";
 /// The locks of a spool. A variant's level is its place in the order; two of one level are never held together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rank {
+    /// The queues of each directory, and the losses that they report for each other.
+    Neighbors,
     /// The active segment, the next one, and space. It is never held while a segment is made.
     Writer,
     /// The open segments, the batch that is read ahead, and spare bodies. It is never held during I/O.
@@ -43,15 +45,16 @@ impl Rank {
     #[cfg(debug_assertions)]
     fn level(self) -> u8 {
         match self {
-            Self::Writer => 0,
-            Self::ReadCache | Self::CursorStore => 1,
-            Self::Index => 2,
-            Self::Entries => 3,
-            Self::SledPermits => 4,
-            Self::SledTrap => 5,
-            Self::Attached => 6,
-            Self::QueueLock => 7,
-            Self::Housekeepers => 8,
+            Self::Neighbors => 0,
+            Self::Writer => 1,
+            Self::ReadCache | Self::CursorStore => 2,
+            Self::Index => 3,
+            Self::Entries => 4,
+            Self::SledPermits => 5,
+            Self::SledTrap => 6,
+            Self::Attached => 7,
+            Self::QueueLock => 8,
+            Self::Housekeepers => 9,
         }
     }
 }
@@ -205,10 +208,12 @@ mod tests {
     #[test]
     fn locks_that_are_not_taken_in_ascending_order_panic() {
         use Rank::{
-            Attached, CursorStore, Entries, Housekeepers, Index, QueueLock, ReadCache, SledPermits, SledTrap, Writer,
+            Attached, CursorStore, Entries, Housekeepers, Index, Neighbors, QueueLock, ReadCache, SledPermits,
+            SledTrap, Writer,
         };
         let levels = [
-            &[Writer][..],
+            &[Neighbors][..],
+            &[Writer],
             &[ReadCache, CursorStore],
             &[Index],
             &[Entries],

@@ -6,6 +6,7 @@ use super::dir;
 use super::entry::system_time;
 use super::gap::{Gap, Unreported};
 use super::jobs::Job;
+use super::neighbors;
 use super::position::SegmentId;
 use super::queue::Queue;
 use crate::error::SpoolError;
@@ -49,7 +50,7 @@ impl Queue {
             return;
         }
         let (first, last) = between.map(|(first, last)| (system_time(first), system_time(last))).unzip();
-        self.note_gap(Gap { key: key.clone(), reason, records, first, last });
+        self.note_gap(Gap { key: key.clone(), reason, records, first, last, signal: None });
     }
 
     /// Has gaps reported that are counted already: again, if the records which reported them are lost themselves.
@@ -65,11 +66,15 @@ impl Queue {
         }
     }
 
-    /// Reports the losses, in the partitions that they are missing from.
+    /// Reports the losses, in the partitions that they are missing from, or has a neighbor do so.
     pub(super) fn report_gaps(&self) -> Result<(), SpoolError> {
         let mut reporting = Reporting::begin(self);
         for gap in reporting.gaps.by_ref() {
-            let Some((block, framing)) = (self.hooks.gap_encoder)(&gap) else { continue };
+            let Some(encode) = &self.hooks.gap_encoder else {
+                neighbors::hand_over(self, gap);
+                continue;
+            };
+            let Some((block, framing)) = encode(&gap) else { continue };
             if let Err(error) = self.append(&[(&gap.key, &block)], &framing, Some(&gap)) {
                 reporting.failed = Some(gap);
                 return Err(error);

@@ -16,7 +16,7 @@
 //! | `gap`, `rejected` | what is missing; what is rejected |
 //! | `lane`, `index`, `read_cache`, `active`, `jobs` | what waits, of one partition in a segment and of all; what is open; what is written; what is to be done |
 //! | `queue` | all of that with its locks |
-//! | `partition` | what the delivery holds of a queue |
+//! | `partition`, `neighbors` | what the delivery holds of a queue; the queues of one directory, which report losses for each other |
 //! | `writer`, `space`, `loss`, `reader`, `withdraw`, `hold`, `housekeeper` | the verbs: append; make room; report; next, ack, cut, park, try, reject; withdraw; go on without; the rest |
 //! | `open`, `adoption` | a spool: one's own queue and the one that is adopted |
 //! | `inspect` | all of this read by who does not own it |
@@ -47,6 +47,7 @@ mod lane;
 mod lock;
 mod loss;
 mod mount;
+mod neighbors;
 mod nested;
 mod open;
 mod partition;

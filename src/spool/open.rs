@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::active::NextSegment;
@@ -17,6 +18,7 @@ use super::housekeeper;
 use super::index::Index;
 use super::jobs::Job;
 use super::lock::{Lock, Rank};
+use super::neighbors;
 use super::queue::{Found, Queue, SpoolConfig, SpoolHooks, report};
 use super::rejected::RejectedStore;
 use super::seal::Seal;
@@ -42,7 +44,6 @@ pub(crate) struct Depth {
 /// A durable queue of encoded records, for one exporter.
 pub(crate) struct Spool {
     pub(super) queue: Arc<Queue>,
-    place: Place,
     pub(super) attached: Lock<Attached>,
     pub(super) adoption_failing: AtomicBool,
     /// When it was last looked for, there was nothing to adopt.
@@ -60,6 +61,15 @@ pub(super) struct Attached {
     /// in it.
     pub(super) adopted: Option<Box<Spool>>,
     pub(super) adopted_at: Instant,
+    /// The queue that was adopted before, while it is closed.
+    pub(super) closing: Option<Closing>,
+}
+
+/// An adopted queue that is being closed, by a thread.
+pub(super) struct Closing {
+    /// Set at the end: whether the queue is closed and, if it was delivered altogether, deleted.
+    pub(super) gone: Arc<OnceLock<bool>>,
+    pub(super) thread: JoinHandle<()>,
 }
 
 impl Spool {
@@ -128,15 +138,18 @@ impl Spool {
             report(&hooks.events, SpoolEvent::CursorDamaged { reason });
         }
         let desk = housekeeper::hire(&place).map_err(|error| io_error("start a thread for", &dir.path, error))?;
-        let queue = Arc::new(Queue::new(Found { dir, index, next_number }, config, hooks, desk.ask()));
+        let queue = Arc::new(Queue::new(Found { dir, place, index, next_number }, config, hooks, desk.ask()));
         let let_go = Some(desk.look_after(queue.clone()));
+        neighbors::join(&queue);
         for job in jobs {
             queue.ask(job);
         }
         Ok(Self {
             queue,
-            place,
-            attached: Lock::new(Rank::Attached, Attached { let_go, adopted: None, adopted_at: Instant::now() }),
+            attached: Lock::new(
+                Rank::Attached,
+                Attached { let_go, adopted: None, adopted_at: Instant::now(), closing: None },
+            ),
             adoption_failing: AtomicBool::new(false),
             nothing_to_adopt: AtomicBool::new(false),
             own_first: AtomicBool::new(true),
@@ -171,6 +184,7 @@ impl Spool {
                 records: block.records(),
                 first: block.first_timestamp,
                 last: block.last_timestamp,
+                signal: None,
             });
         }
     }
@@ -192,7 +206,7 @@ impl Spool {
 
     /// The directory that it lies in.
     pub(crate) fn place(&self) -> &Place {
-        &self.place
+        &self.queue.place
     }
 
     /// How many bytes the directory takes on disk, if that can be known.
@@ -260,8 +274,13 @@ impl Spool {
     /// altogether is deleted: false if that fails. Later calls do nothing.
     pub(crate) fn close(&self) -> bool {
         let queue = &self.queue;
-        let adopted = self.attached.lock().adopted.take();
+        let mut attached = self.attached.lock();
+        let (adopted, closing) = (attached.adopted.take(), attached.closing.take());
+        drop(attached);
         drop(adopted);
+        let _ = closing.map(|closing| closing.thread.join());
+        // No neighbor has this report any more.
+        neighbors::leave(queue);
         // Losses are reported while that is possible, also those of appends that come in between: when it is closed, none
         // waits, and no append can add one any more.
         let (mut reported, mut reports) = (Ok(()), 0);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::active::{ActiveSegment, NextSegment, Space};
 use super::coding::Coding;
 use super::cursor_store::CursorStore;
-use super::dir::QueueDir;
+use super::dir::{Place, QueueDir};
 use super::gap::GapEncoder;
 use super::index::Index;
 use super::jobs::Job;
@@ -44,7 +44,8 @@ pub(crate) struct SpoolConfig {
 /// The functions that a spool calls and the counters that it counts in.
 #[derive(Clone)]
 pub(crate) struct SpoolHooks {
-    pub(crate) gap_encoder: Arc<GapEncoder>,
+    /// None where the stream takes no gap records.
+    pub(crate) gap_encoder: Option<Arc<GapEncoder>>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) events: Arc<Events>,
     pub(crate) losses: Arc<Losses>,
@@ -73,6 +74,8 @@ pub(super) struct Queue {
     pub(super) config: SpoolConfig,
     pub(super) hooks: SpoolHooks,
     pub(super) dir: QueueDir,
+    /// The directory that it shares with its neighbors.
+    pub(super) place: Place,
     pub(super) rejected: Arc<RejectedStore>,
     pub(super) writer: Lock<Writer>,
     /// With `writer`: the next segment is made, or was not.
@@ -96,6 +99,7 @@ pub(super) struct Queue {
 /// The parts of a queue that its directory gives.
 pub(super) struct Found {
     pub(super) dir: QueueDir,
+    pub(super) place: Place,
     pub(super) index: Index,
     pub(super) next_number: u64,
 }
@@ -112,6 +116,7 @@ impl Queue {
             cursors: Lock::new(Rank::CursorStore, CursorStore::new(found.dir.path.clone())),
             zeros_pay: Mount::of(&found.dir.path).is_none_or(|mount| mount.overwrites_in_place()),
             dir: found.dir,
+            place: found.place,
             writer: Lock::new(Rank::Writer, writer),
             next_made: Condvar::new(),
             read_cache: Lock::new(Rank::ReadCache, ReadCache::default()),

@@ -5,6 +5,9 @@ use std::collections::HashSet;
 use super::*;
 #[cfg(feature = "cli")]
 use crate::spool::inspect::Directory;
+use crate::spool::position::SegmentId;
+use crate::spool::read_cache::Phase;
+use crate::spool::seal::Seal;
 use crate::spool::store::file_path;
 
 #[test]
@@ -36,7 +39,7 @@ fn queues_whose_owners_are_gone_are_adopted_one_after_the_other() {
     append(&spool, "a", &["its own"]);
     let (mut delivered, mut ids) = drain(&spool);
     for _ in 0..3 {
-        spool.adopt();
+        spool.adopt_now();
         let (more, more_ids) = drain(&spool);
         ids.extend(more_ids);
         for (key, lines) in more {
@@ -44,7 +47,7 @@ fn queues_whose_owners_are_gone_are_adopted_one_after_the_other() {
         }
         assert!(spool.may_adopt());
     }
-    spool.adopt();
+    spool.adopt_now();
     assert!(!spool.may_adopt(), "there is no other");
     assert_eq!(delivered["a"].len(), 16);
     assert_eq!(delivered["b"].len(), 3);
@@ -70,7 +73,7 @@ fn a_queue_that_cannot_be_read_for_a_while_stays_where_it_is() {
     drop(other);
     let mut delivered = Vec::new();
     for _ in 0..3 {
-        spool.adopt();
+        spool.adopt_now();
         all_reported(&spool);
         delivered.extend(drain_what_can_be(&spool).remove("a").unwrap_or_default());
     }
@@ -95,7 +98,7 @@ fn a_queue_whose_lock_file_is_gone_is_nobodys_and_one_with_an_owner_is_not() {
     let other = open(&config);
     assert_ne!(other.queue.dir.name, spool.queue.dir.name, "its owner lives");
     drop(other);
-    spool.adopt();
+    spool.adopt_now();
     assert!(lock.exists(), "the owner makes it again");
     fs::remove_file(&lock).unwrap();
     kill(spool);
@@ -231,7 +234,7 @@ fn what_was_adopted_gives_way_before_what_is_new() {
         elder.append(&[("a", &record(n))], &FRAMING).unwrap();
     }
     kill(elder);
-    spool.adopt();
+    spool.adopt_now();
     recovered(&spool);
     for n in 100..150 {
         spool.append(&[("a", &record(n))], &FRAMING).unwrap();
@@ -265,7 +268,44 @@ fn readers_share_what_an_owner_that_is_gone_has_left_and_one_that_starts_meanwhi
     assert_eq!(spool.depth().pending_records, 1);
     assert!(!one.remove().unwrap(), "another one reads it");
     drop(other);
-    spool.adopt();
+    spool.adopt_now();
     recovered(&spool);
     assert_eq!(spool.depth().pending_records, 3);
+}
+
+#[test]
+fn a_queue_that_is_long_in_closing_delays_nobody_who_delivers() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let (dead, other_dead, spool) = (open(&config), open(&config), open(&config));
+    append(&dead, "a", &["left"]);
+    append(&other_dead, "a", &["left as well"]);
+    kill(dead);
+    kill(other_dead);
+    spool.adopt_now();
+    assert_eq!(drain(&spool).0["a"].len(), 1);
+    // Its last job waits for this.
+    let (adopted, segment) = (spool.adopted().unwrap(), SegmentId { number: 1_000, random: 1 });
+    let sealing = adopted.begin_phase(segment, Phase::Sealing);
+    adopted.ask(Job::KeepSeal(segment, Seal { frames: 0, lanes: Vec::new() }));
+    let spool = Arc::new(spool);
+    let (sender, returned) = mpsc::channel();
+    let adopts = spool.clone();
+    std::thread::spawn(move || {
+        adopts.adopt();
+        adopts.adopt();
+        sender.send(()).unwrap();
+    });
+    returned.recv_timeout(Duration::from_secs(120)).expect("it is closed on another thread");
+    assert!(spool.is_closing() && !spool.may_adopt());
+    append(&spool, "a", &["its own"]);
+    assert_eq!(drain(&spool).0["a"], ["its own"]);
+    drop(sealing);
+    drop(adopted);
+    while spool.is_closing() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(spool.may_adopt());
+    spool.adopt();
+    assert_eq!(drain(&spool).0["a"].len(), 1);
 }

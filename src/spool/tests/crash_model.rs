@@ -520,7 +520,7 @@ impl Run {
         recovered(&spool);
         loop {
             let mut any = false;
-            spool.adopt();
+            spool.adopt_now();
             recovered(&spool);
             while let Some(partition) = spool.checkout().or_else(|| spool.with_parked().pop()) {
                 any = true;

@@ -30,10 +30,10 @@ fn a_queue_that_is_adopted_is_looked_after_by_the_same() {
     let (dead, spool) = (open(&config(dir.path())), open(&config(dir.path())));
     append(&dead, "a", &["left"]);
     kill(dead);
-    spool.adopt();
+    spool.adopt_now();
     assert_eq!(queues_of(spool.place()), 2);
     assert_eq!(drain(&spool).0["a"], ["left"]);
-    spool.adopt();
+    spool.adopt_now();
     assert_eq!(queues_of(spool.place()), 1);
 }
 

@@ -8,7 +8,7 @@ use crate::observe::event::{Events, SpoolEvent};
 use crate::spool::queue::Queue;
 
 fn gap(records: u64) -> Gap {
-    Gap { key: Arc::from("a"), reason: LossReason::Evicted, records, first: None, last: None }
+    Gap { key: Arc::from("a"), reason: LossReason::Evicted, records, first: None, last: None, signal: None }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod grouped;
 mod housekeepers;
 mod limits;
 mod losses;
+mod neighbors;
 mod others_losses;
 mod recovery;
 mod rejected;
@@ -71,7 +72,12 @@ fn open_reporting(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
 }
 
 fn hooks(gap_encoder: Arc<GapEncoder>) -> SpoolHooks {
-    SpoolHooks { gap_encoder, wake: no_wake(), events: Arc::default(), losses: Arc::default() }
+    SpoolHooks { gap_encoder: Some(gap_encoder), wake: no_wake(), events: Arc::default(), losses: Arc::default() }
+}
+
+/// Opens a spool whose stream takes no gap records.
+fn open_without_gaps(config: &SpoolConfig) -> Spool {
+    Spool::open(config, &SpoolHooks { gap_encoder: None, ..hooks(Arc::new(|_| None)) }).unwrap()
 }
 
 fn open(config: &SpoolConfig) -> Spool {
@@ -146,6 +152,23 @@ impl Spool {
     /// For so long what is delivered cannot be written.
     pub(crate) fn fail_cursors(&self, time: Duration) {
         self.queue.cursors.lock().fail_writes(time);
+    }
+
+    /// Whether a queue that was adopted is being closed.
+    fn is_closing(&self) -> bool {
+        self.attached.lock().closing.as_ref().is_some_and(|closing| !closing.thread.is_finished())
+    }
+
+    /// Adopts the next queue, after the one before is closed.
+    pub(crate) fn adopt_now(&self) {
+        self.adopt();
+        let closes = self.attached.lock().closing.is_some();
+        while self.is_closing() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if closes && self.adopted().is_none() {
+            self.adopt();
+        }
     }
 
     /// Ends a spool as a kill does: nothing is sealed or closed in order.

@@ -25,9 +25,9 @@ fn a_queue_is_adopted_by_a_spool_of_its_signal_alone() {
         let spool = open(&of(signal, dir.path()));
         assert_eq!(drain(&spool).0["a"], [format!("of {signal}")]);
         left(signal, dir.path());
-        spool.adopt();
+        spool.adopt_now();
         assert_eq!(drain(&spool).0["a"], [format!("of {signal}")]);
-        spool.adopt();
+        spool.adopt_now();
         assert_eq!(spool.depth().pending_records, 0);
         assert!(drain(&spool).0.is_empty(), "what is of another signal is not its own");
     }
@@ -47,7 +47,7 @@ fn a_queue_of_a_signal_that_is_not_known_is_left_alone_and_counts() {
         assert!(spool.disk_bytes().unwrap() >= before + (1 << 20), "it counts");
         fs::remove_file(unknown.join("more")).unwrap();
         append(&spool, "a", &["its own"]);
-        spool.adopt();
+        spool.adopt_now();
         assert_eq!(drain(&spool).0["a"], ["its own"]);
     }
     assert!(unknown.exists() && empty.exists());

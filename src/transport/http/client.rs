@@ -16,7 +16,7 @@ use crate::transport::http::body::{self, RequestBody, Sending};
 use crate::transport::http::clients::{Clients, proxy_url};
 use crate::transport::http::endpoint;
 use crate::transport::http::headers::HeaderMap;
-use crate::transport::http::hook::HeaderHook;
+use crate::transport::http::hook::OpenHook;
 use crate::transport::http::protocols;
 use crate::transport::http::reading;
 use crate::transport::http::redact::Secrets;
@@ -48,7 +48,7 @@ struct HttpTransport {
     endpoint: Url,
     method: Method,
     headers: HeaderMap,
-    hook: HeaderHook,
+    hook: OpenHook,
     classifier: Option<Box<Classifier>>,
     max_request_bytes: usize,
     max_response_bytes: usize,
@@ -75,7 +75,7 @@ pub(crate) fn open(mut settings: TransportSettings) -> Result<Arc<dyn Transport>
     Ok(Arc::new(HttpTransport {
         method: http.method,
         headers: std::mem::take(&mut http.headers),
-        hook: std::mem::take(&mut http.hook).within(settings.timeout.value),
+        hook: std::mem::take(&mut http.hook).open(settings.timeout.value).map_err(ExporterBuildError::Thread)?,
         classifier: http.classifier.take(),
         max_request_bytes: http.max_request_bytes,
         max_response_bytes: http.max_response_bytes,
@@ -322,6 +322,7 @@ mod tests {
     use super::*;
     use crate::config::values::Sourced;
     use crate::observe::stats::Counters;
+    use crate::transport::http::hook::HeaderHook;
     use crate::transport::http::settings::HttpSettings;
     use crate::transport::request::BatchContext;
     use crate::transport::verdict::Suspicion;

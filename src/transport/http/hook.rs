@@ -1,10 +1,17 @@
 //! The header hook: the user's function that sees a batch and its headers before every attempt.
 
 use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::error::BoxError;
+use crate::process;
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::request::BatchContext;
 
@@ -12,12 +19,13 @@ type HookFuture = Pin<Box<dyn Future<Output = Result<HeaderMap, BoxError>> + Sen
 type SyncHook = dyn Fn(&BatchContext, &mut HeaderMap) -> Result<(), BoxError> + Send + Sync;
 type AsyncHook = dyn Fn(BatchContext, HeaderMap) -> HookFuture + Send + Sync;
 
+/// The hook that is set.
 #[derive(Default)]
 pub(crate) enum HeaderHook {
     #[default]
     None,
     Sync(Box<SyncHook>),
-    Async(Box<AsyncHook>, Duration),
+    Async(Box<AsyncHook>),
 }
 
 impl HeaderHook {
@@ -26,25 +34,163 @@ impl HeaderHook {
         F: Fn(BatchContext, HeaderMap) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HeaderMap, BoxError>> + Send + 'static,
     {
-        Self::Async(Box::new(move |batch, headers| Box::pin(hook(batch, headers))), Duration::MAX)
+        Self::Async(Box::new(move |batch, headers| Box::pin(hook(batch, headers))))
     }
 
-    /// Bounds how long an asynchronous hook may take. A synchronous one cannot be stopped.
-    pub(crate) fn within(self, limit: Duration) -> Self {
-        match self {
-            Self::Async(hook, _) => Self::Async(hook, limit),
-            other => other,
-        }
+    /// Makes it ready to be called. An asynchronous one may take so long; a synchronous one cannot be stopped.
+    pub(crate) fn open(self, limit: Duration) -> io::Result<OpenHook> {
+        Ok(match self {
+            Self::None => OpenHook::None,
+            Self::Sync(hook) => OpenHook::Sync(HookThread::start(hook)?),
+            Self::Async(hook) => OpenHook::Async(hook, limit),
+        })
     }
+}
 
-    pub(crate) async fn call(&self, batch: &BatchContext, mut headers: HeaderMap) -> Result<HeaderMap, BoxError> {
+/// The hook of a transport that is open.
+pub(crate) enum OpenHook {
+    None,
+    Sync(HookThread),
+    Async(Box<AsyncHook>, Duration),
+}
+
+impl OpenHook {
+    pub(crate) async fn call(&self, batch: &BatchContext, headers: HeaderMap) -> Result<HeaderMap, BoxError> {
         match self {
             Self::None => Ok(headers),
-            Self::Sync(hook) => hook(batch, &mut headers).map(|()| headers),
+            Self::Sync(hook) => hook.call(batch.clone(), headers).await,
             Self::Async(hook, limit) => match tokio::time::timeout(*limit, hook(batch.clone(), headers)).await {
                 Ok(result) => result,
                 Err(_) => Err(format!("the hook did not return within {limit:?}").into()),
             },
         }
+    }
+}
+
+/// A synchronous hook on a thread of its own, which calls it for one batch after the other: the delivery thread is that of other
+/// exporters as well, and a hook may block. When this is dropped, the hook is not called any more.
+pub(crate) struct HookThread {
+    calls: Option<Sender<Call>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Call {
+    batch: BatchContext,
+    headers: HeaderMap,
+    result: oneshot::Sender<thread::Result<Result<HeaderMap, BoxError>>>,
+}
+
+impl HookThread {
+    fn start(hook: Box<SyncHook>) -> io::Result<Self> {
+        let (calls, received) = channel::<Call>();
+        let thread = process::spawn("hook", move || {
+            for Call { batch, mut headers, result } in received {
+                // Nobody waits for an attempt that was broken off.
+                if !result.is_closed() {
+                    let call = || hook(&batch, &mut headers).map(|()| headers);
+                    let _ = result.send(catch_unwind(AssertUnwindSafe(call)));
+                }
+            }
+        })?;
+        Ok(Self { calls: Some(calls), thread: Some(thread) })
+    }
+
+    async fn call(&self, batch: BatchContext, headers: HeaderMap) -> Result<HeaderMap, BoxError> {
+        let (result, returned) = oneshot::channel();
+        if let Some(calls) = &self.calls {
+            // Without a thread, `returned` says so.
+            let _ = calls.send(Call { batch, headers, result });
+        }
+        match returned.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => Err("the thread of the hook has ended".into()),
+        }
+    }
+}
+
+impl Drop for HookThread {
+    fn drop(&mut self) {
+        drop(self.calls.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::sync::{Arc, Mutex};
+    use std::thread::ThreadId;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn batch(id: &str) -> BatchContext {
+        BatchContext {
+            id: id.to_owned(),
+            partition_key: String::new(),
+            records: 1,
+            bytes: 1,
+            first_timestamp: SystemTime::UNIX_EPOCH,
+            last_timestamp: SystemTime::UNIX_EPOCH,
+            attempt: 1,
+            age: Duration::ZERO,
+        }
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_synchronous_hook_is_called_on_one_other_thread_and_may_panic_there() {
+        let threads: Arc<Mutex<Vec<ThreadId>>> = Arc::default();
+        let called = threads.clone();
+        let hook = HeaderHook::Sync(Box::new(move |batch, headers| {
+            called.lock().unwrap().push(thread::current().id());
+            assert_ne!(batch.id(), "panics", "a panic that is asked for");
+            Ok(headers.insert("x-id", batch.id())?)
+        }));
+        let hook = Arc::new(hook.open(Duration::MAX).unwrap());
+        runtime().block_on(async {
+            let call = |id: &'static str| {
+                let hook = hook.clone();
+                tokio::spawn(async move { hook.call(&batch(id), HeaderMap::new()).await })
+            };
+            let (one, panics, other) = (call("one"), call("panics"), call("other"));
+            assert_eq!(one.await.unwrap().unwrap().get("x-id"), Some("one"));
+            assert!(panics.await.unwrap_err().is_panic());
+            assert_eq!(other.await.unwrap().unwrap().get("x-id"), Some("other"));
+        });
+        let threads = threads.lock().unwrap();
+        assert!(threads.len() == 3 && threads.iter().all(|id| *id == threads[0] && *id != thread::current().id()));
+    }
+
+    #[test]
+    fn a_call_that_was_broken_off_is_not_made_and_none_is_after_the_end() {
+        let ((called, calls), (release, released)) = (channel(), channel::<()>());
+        let released = Mutex::new(released);
+        let hook = HeaderHook::Sync(Box::new(move |batch, _| {
+            called.send(batch.id().to_owned())?;
+            let _ = released.lock().unwrap().recv();
+            Ok(())
+        }));
+        let hook = Arc::new(hook.open(Duration::MAX).unwrap());
+        runtime().block_on(async {
+            let mut waiting = Vec::new();
+            for id in ["first", "second"] {
+                let hook = hook.clone();
+                waiting.push(tokio::spawn(async move { hook.call(&batch(id), HeaderMap::new()).await }));
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(calls.recv().unwrap(), "first");
+            for attempt in waiting {
+                attempt.abort();
+                assert!(attempt.await.unwrap_err().is_cancelled());
+            }
+        });
+        drop(release);
+        drop(hook);
+        assert!(calls.recv().is_err());
     }
 }

@@ -24,6 +24,10 @@ pub mod signals;
 pub mod soak;
 #[cfg(all(feature = "gzip-http", feature = "otlp"))]
 pub mod swap;
+#[cfg(all(target_os = "linux", feature = "trace", feature = "metrics"))]
+mod three;
+#[cfg(all(feature = "trace", feature = "metrics"))]
+mod traced;
 pub mod witness;
 
 use std::time::Duration;
@@ -71,6 +75,10 @@ pub fn run(name: &str) {
         "swap-before" => swap::before::run(swap::before::from_environment()),
         #[cfg(all(feature = "gzip-http", feature = "otlp"))]
         "swap-after" => swap::after::run(swap::after::from_environment()),
+        #[cfg(all(target_os = "linux", feature = "trace", feature = "metrics"))]
+        "three" => three::main(),
+        #[cfg(all(feature = "trace", feature = "metrics"))]
+        "traced" => traced::main(),
         "witness" => witness::main(),
         _ => panic!("there is no {name:?}"),
     }

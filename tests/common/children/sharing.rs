@@ -53,12 +53,12 @@ fn all_threads() -> Vec<String> {
 }
 
 /// How many threads the exporters have.
-fn threads() -> usize {
+pub(super) fn threads() -> usize {
     all_threads().iter().filter(|name| name.starts_with("otel-spool-")).count()
 }
 
 /// The memory of the process that is in use, in KiB.
-fn memory() -> String {
+pub(super) fn memory() -> String {
     let status = fs::read_to_string("/proc/self/status").expect("the state of this process");
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the memory in use");
     resident.trim().trim_end_matches(" kB").to_owned()

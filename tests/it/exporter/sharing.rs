@@ -1,6 +1,6 @@
 //! Several exporters of one process on one spool directory: they share their threads, and nothing else.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +18,11 @@ mod threads {
     use crate::CHILD;
 
     fn start(receiver: &Receiver, spool: &tempfile::TempDir) -> Child {
-        let mut child = Child::start(Command::new(CHILD), "sharing", settings(&receiver.url("/"), spool.path()));
+        start_as("sharing", &receiver.url("/"), spool)
+    }
+
+    fn start_as(name: &str, endpoint: &str, spool: &tempfile::TempDir) -> Child {
+        let mut child = Child::start(Command::new(CHILD), name, settings(endpoint, spool.path()));
         child.wait_for("ready");
         child
     }
@@ -64,6 +68,33 @@ mod threads {
         child.finish();
         let of_a_run = |run: usize| [names(&format!("run{run}"), 1..=10), names(&format!("run{run}-last"), 1..=10)];
         assert_eq!(receivers[2].delivered(), [of_a_run(0), of_a_run(1)].concat().concat());
+    }
+
+    #[cfg(all(feature = "trace", feature = "metrics"))]
+    #[test]
+    fn exporters_of_all_three_signals_have_the_threads_of_one_which_the_last_of_them_ends() {
+        const SIGNALS: [&str; 3] = ["logs", "traces", "metrics"];
+        for first in 0..SIGNALS.len() {
+            let (receiver, spool) = (Receiver::start(), spool_dir());
+            let mut child = start_as("three", &receiver.url(""), &spool);
+            let order = [0, 1, 2].map(|after| SIGNALS[(first + after) % SIGNALS.len()]);
+            let mut memory = vec![ask(&mut child, "memory", "memory")];
+            for signal in order {
+                ask(&mut child, &format!("build {signal}"), "built");
+                ask(&mut child, "use 300", "used");
+                settles_at(&mut child, 2);
+                memory.push(ask(&mut child, "memory", "memory"));
+            }
+            println!("KiB with none, {order:?}: {memory:?}");
+            for signal in &order[..2] {
+                ask(&mut child, &format!("end {signal}"), "ended");
+                ask(&mut child, "use 10", "used");
+                settles_at(&mut child, 2);
+            }
+            ask(&mut child, &format!("end {}", order[2]), "ended");
+            settles_at(&mut child, 0);
+            child.finish();
+        }
     }
 
     #[test]
@@ -122,6 +153,43 @@ fn a_hook_that_hangs_delays_no_other_exporter_nor_its_end() {
     stuck.log("hangs");
     is_called.recv_timeout(PATIENCE).expect("the hook is called");
     ends_beside(stuck, &spool);
+}
+
+#[test]
+fn a_hook_that_blocks_its_thread_delays_no_other_exporter_nor_its_end() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let (called, is_called) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let hook = exporter(&receiver, &spool).with_header_hook(move |_, _| {
+        let _ = called.send(());
+        let _ = released.lock().expect("no panic").recv();
+        Ok(())
+    });
+    let stuck = Service::careless(hook);
+    stuck.log("waits");
+    is_called.recv_timeout(PATIENCE).expect("the hook is called");
+    ends_beside(stuck, &spool);
+    assert_eq!(receiver.requests().len(), 0);
+    drop(release);
+    let last = Service::simple(exporter(&receiver, &spool));
+    assert_eq!(receiver.wait_for_records(1), ["waits"]);
+    drop(last);
+}
+
+#[test]
+fn an_exporter_that_has_shut_down_has_no_hook_that_runs() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let kept = Arc::new(());
+    let of_hook = kept.clone();
+    let service = Service::simple(exporter(&receiver, &spool).with_header_hook(move |_, _| {
+        assert!(Arc::strong_count(&of_hook) > 1);
+        Ok(())
+    }));
+    service.log_all("m", 1..=10);
+    service.provider.shutdown().expect("a shutdown");
+    assert_eq!(Arc::strong_count(&kept), 1);
+    assert_eq!(receiver.delivered(), names("m", 1..=10));
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Spans and metrics: sent as the OTLP exporter sends them, kept through an outage and a kill, and never on the path of another
 //! signal.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, UNIX_EPOCH};
 
 use common::children::signals::{self, LOGS, POINTS, SPANS};
-use common::{Child, Receiver, Request, Service, flush, settings, spool_dir, wait_for};
+use common::{Child, PATIENCE, Receiver, Request, Service, flush, settings, spool_dir, wait_for};
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::{
     Event, Link, Span as _, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState, Tracer as _,
@@ -18,7 +20,7 @@ use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue as ProtoKeyValue;
+use opentelemetry_proto::tonic::common::v1::{KeyValue as ProtoKeyValue, any_value::Value as AnyValue};
 use opentelemetry_proto::tonic::metrics::v1::{
     ExponentialHistogram, Gauge, Histogram, Metric, ResourceMetrics, ScopeMetrics, Sum, metric::Data,
 };
@@ -27,10 +29,11 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics as SdkMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::metrics::{Aggregation, Instrument, SdkMeterProvider, Stream, Temporality};
+use opentelemetry_sdk::metrics::{Aggregation, Instrument, PeriodicReader, SdkMeterProvider, Stream, Temporality};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use opentelemetry_spool::{
-    Compression, FullPolicy, MetricExporter, Protocol, SpanExporter, SpoolCompression, SpoolProcessor,
+    Compression, FullPolicy, LossReason, MetricExporter, Protocol, SpanExporter, SpoolCompression, SpoolEvent,
+    SpoolHandle, SpoolProcessor,
 };
 use prost::Message;
 use serde::de::DeserializeOwned;
@@ -404,7 +407,158 @@ fn a_full_queue_of_spans_takes_no_room_of_logs() {
     let logs = Service::batch(signals::logs(&endpoint, spool.path()).with_max_spool_bytes(least));
     logs.store_all("m", 1..=LOGS);
     let stats = logs.handle.stats();
-    assert_eq!((stats.lost_records, stats.pending_records), (0, LOGS as u64), "{stats:?}");
+    // Beside its records waits the gap record of the spans.
+    assert_eq!((stats.lost_records, stats.accepted_records), (0, LOGS as u64), "{stats:?}");
+    assert!(stats.pending_records > LOGS as u64, "{stats:?}");
     let kept = of_spans.stats();
     assert_eq!(kept.pending_records, kept.accepted_records, "{kept:?}");
+}
+
+#[test]
+fn a_hook_of_spans_that_blocks_delays_no_log_record() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let endpoint = receiver.url("");
+    let (called, is_called) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let exporter = signals::spans(&endpoint, spool.path()).with_header_hook(move |_, _| {
+        let _ = called.send(());
+        let _ = released.lock().expect("no panic").recv();
+        Ok(())
+    });
+    let exporter = exporter.build().expect("an exporter of spans");
+    let of_spans = exporter.handle();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter).build();
+    let tracer = provider.tracer("service");
+    tracer.span_builder("a span").start_with_context(&tracer, &Context::new()).end();
+    is_called.recv_timeout(PATIENCE).expect("the hook is called");
+    let logs = Service::batch(signals::logs(&endpoint, spool.path()));
+    logs.store_all("m", 1..=LOGS);
+    logs.deliver();
+    assert_eq!(counts(&receiver), (LOGS, 0, 0));
+    drop(release);
+    flush(&of_spans);
+    assert_eq!(counts(&receiver), (LOGS, 1, 0));
+}
+
+// --- losses ---------------------------------------------------------------------------------------------------------
+
+/// The records that gap records report as lost, by signal and reason.
+fn reported(receiver: &Receiver) -> BTreeMap<(String, String), u64> {
+    let mut reported = BTreeMap::new();
+    for request in on(receiver, "/v1/logs") {
+        let resources = decode::<ExportLogsServiceRequest>(&request).resource_logs;
+        let records = resources.into_iter().flat_map(|of| of.scope_logs).flat_map(|of| of.log_records);
+        for record in records.filter(|record| record.event_name == "opentelemetry_spool.gap") {
+            let attribute = |name: &str| {
+                let found = record.attributes.iter().find(|of| of.key == format!("spool.gap.{name}"));
+                found.and_then(|of| of.value.clone()?.value).expect("an attribute")
+            };
+            let (AnyValue::StringValue(signal), AnyValue::StringValue(reason), AnyValue::IntValue(records)) =
+                (attribute("signal"), attribute("reason"), attribute("records"))
+            else {
+                panic!("{record:?}");
+            };
+            *reported.entry((signal, reason)).or_default() += u64::try_from(records).expect("a number of records");
+        }
+    }
+    reported
+}
+
+/// Has spans evicted, for good: their endpoint is down.
+fn evict_spans(spool: &Path) -> (SdkTracerProvider, SpoolHandle) {
+    let exporter = signals::spans("http://127.0.0.1:9", spool)
+        .with_max_spool_bytes(8 << 20)
+        .with_spool_compression(SpoolCompression::None)
+        .build()
+        .expect("an exporter of spans");
+    let handle = exporter.handle();
+    let traces = SdkTracerProvider::builder().with_simple_exporter(exporter).build();
+    evict_more(&traces, &handle);
+    (traces, handle)
+}
+
+fn evict_more(traces: &SdkTracerProvider, handle: &SpoolHandle) {
+    let (much, before) = (traces.tracer("much"), handle.stats().evicted_records);
+    wait_for("an eviction", || {
+        let padding = KeyValue::new("padding", "x".repeat(100_000));
+        much.span_builder("a span").with_attributes([padding]).start_with_context(&much, &Context::new()).end();
+        (handle.stats().evicted_records > before).then_some(())
+    });
+}
+
+/// Has metrics evicted, likewise.
+fn evict_metrics(spool: &Path) -> (SdkMeterProvider, SpoolHandle) {
+    let exporter = signals::metrics("http://127.0.0.1:9", spool)
+        .with_max_spool_bytes(8 << 20)
+        .with_spool_compression(SpoolCompression::None)
+        .build()
+        .expect("an exporter of metrics");
+    let handle = exporter.handle();
+    let reader = PeriodicReader::builder(exporter).with_interval(Duration::from_secs(1_000 * 60 * 60)).build();
+    let meters = SdkMeterProvider::builder().with_reader(reader).build();
+    let counter = meters.meter("much").u64_counter("orders").build();
+    wait_for("an eviction", || {
+        counter.add(1, &[KeyValue::new("padding", "x".repeat(100_000))]);
+        meters.force_flush().expect("points reach the disk");
+        (handle.stats().evicted_records > 0).then_some(())
+    });
+    (meters, handle)
+}
+
+#[test]
+fn evicted_spans_and_metrics_are_reported_by_records_in_the_stream_of_logs() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let logs = Service::batch(signals::logs(&receiver.url(""), spool.path()));
+    let (_traces, of_spans) = evict_spans(spool.path());
+    let (_meters, of_metrics) = evict_metrics(spool.path());
+    let of = |signal: &str| (signal.to_owned(), "evicted".to_owned());
+    let expected = || {
+        let evicted = [&of_spans, &of_metrics].map(|handle| handle.stats().evicted_records);
+        BTreeMap::from([(of("traces"), evicted[0]), (of("metrics"), evicted[1])])
+    };
+    wait_for("the losses to be reported", || (reported(&receiver) == expected()).then_some(()));
+    assert_eq!(logs.handle.stats().lost_records, 0);
+}
+
+#[test]
+fn without_an_exporter_of_logs_a_loss_of_spans_is_counted_and_told_by_an_event() {
+    let (spool, (events, told)) = (spool_dir(), mpsc::channel());
+    let exporter = signals::spans("http://127.0.0.1:9", spool.path())
+        .with_max_spool_bytes(8 << 20)
+        .with_spool_compression(SpoolCompression::None)
+        .with_on_event(move |event| drop(events.send(event.clone())));
+    let exporter = exporter.build().expect("an exporter of spans");
+    let handle = exporter.handle();
+    let traces = SdkTracerProvider::builder().with_simple_exporter(exporter).build();
+    evict_more(&traces, &handle);
+    traces.shutdown().expect("a shutdown");
+    drop(traces);
+    let told: Vec<_> = told.iter().collect();
+    let lost = |event: &SpoolEvent| match event {
+        SpoolEvent::RecordsLost { reason: LossReason::Evicted, records, .. } => Some(*records),
+        _ => None,
+    };
+    assert!(told.iter().filter_map(lost).sum::<u64>() > 0, "{told:?}");
+    assert!(!told.iter().any(|event| matches!(event, SpoolEvent::GapNotReported { .. })), "{told:?}");
+    assert_eq!(handle.stats().evicted_records, handle.stats().lost_records);
+}
+
+#[test]
+fn a_loss_after_the_exporter_of_logs_has_shut_down_is_reported_by_the_next_one() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let (traces, of_spans) = evict_spans(spool.path());
+    let logs = || Service::batch(signals::logs(&receiver.url(""), spool.path()));
+    let all_reported = || {
+        let evicted = of_spans.stats().evicted_records;
+        let key = ("traces".to_owned(), "evicted".to_owned());
+        wait_for("the losses to be reported", || (reported(&receiver).get(&key) == Some(&evicted)).then_some(()));
+    };
+    // The spans were lost before there was one.
+    let first = logs();
+    all_reported();
+    drop(first);
+    evict_more(&traces, &of_spans);
+    let _second = logs();
+    all_reported();
 }

@@ -1,0 +1,55 @@
+//! The queues of this process in one directory. A loss is reported in the stream of the queue that has it; where that takes no gap
+//! record, as a stream of spans does not, a neighbor reports it whose stream does.
+
+use std::sync::{Arc, Weak};
+
+use super::dir::Place;
+use super::gap::{Gap, Unreported};
+use super::lock::{Lock, Rank};
+use super::queue::Queue;
+
+/// The directories of this process in which queues are open. A queue that is found here takes a loss under this lock, and leaves
+/// under it before it reports for the last time: no loss is handed to one that is closed.
+static DIRECTORIES: Lock<Vec<Directory>> = Lock::new(Rank::Neighbors, Vec::new());
+
+struct Directory {
+    place: Place,
+    /// In the order in which they were opened. None is kept alive.
+    queues: Vec<Weak<Queue>>,
+    /// The losses that none of them can report: the next one that can does.
+    waiting: Unreported,
+}
+
+/// Makes a queue known to its neighbors. One that takes gap records reports what waits.
+pub(super) fn join(queue: &Arc<Queue>) {
+    let mut all = DIRECTORIES.lock();
+    let at = all.iter().position(|directory| directory.place == queue.place).unwrap_or_else(|| {
+        all.push(Directory { place: queue.place.clone(), queues: Vec::new(), waiting: Unreported::default() });
+        all.len() - 1
+    });
+    let directory = &mut all[at];
+    directory.queues.push(Arc::downgrade(queue));
+    if queue.hooks.gap_encoder.is_some() {
+        queue.report_again(std::mem::take(&mut directory.waiting));
+    }
+}
+
+/// Ends that. What waits is forgotten with the last of the queues: it is counted.
+pub(super) fn leave(queue: &Queue) {
+    DIRECTORIES.lock().retain_mut(|directory| {
+        directory.queues.retain(|other| other.strong_count() > 0 && !std::ptr::eq(other.as_ptr(), queue));
+        !directory.queues.is_empty()
+    });
+}
+
+/// Has a neighbor report a loss, now or when there is one that can.
+pub(super) fn hand_over(queue: &Queue, gap: Gap) {
+    let gap = Gap { signal: gap.signal.or(Some(queue.config.signal)), ..gap };
+    let mut all = DIRECTORIES.lock();
+    let Some(directory) = all.iter_mut().find(|directory| directory.place == queue.place) else { return };
+    let mut open = directory.queues.iter().filter_map(Weak::upgrade);
+    match open.find(|neighbor| neighbor.hooks.gap_encoder.is_some()) {
+        Some(neighbor) => neighbor.report_again([gap]),
+        None => directory.waiting.add(gap),
+    }
+}
