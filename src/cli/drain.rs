@@ -20,6 +20,7 @@ use crate::config::values::{
 use crate::delivery::{Pipeline, PipelineConfig};
 use crate::encode::JsonEncoder;
 use crate::encode::framing::Framing;
+use crate::encode::points::items_of;
 use crate::error::{SpoolError, error_chain};
 use crate::exporter::gap_record;
 use crate::exporter::handle::SpoolHandle;
@@ -534,6 +535,7 @@ fn start(args: &Args, signal: Signal, target: &Target) -> Result<Pipeline, Failu
             defer_for: DEFAULT_DEFER_FOR,
             timeouts: Timeouts { first: args.to.timeout, max: Timeouts::default().max.max(args.to.timeout) },
         },
+        count_items: items_of(signal),
         gap_encoder: gap_encoder(target.reports_losses),
         on_event: None,
         #[cfg(feature = "self-metrics")]

@@ -2,6 +2,7 @@
 //! sleep, so that a test chooses what happens and when.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::values::Timeouts;
@@ -9,6 +10,7 @@ use crate::delivery::failure::{Failed, Failure, Report, Retry};
 use crate::delivery::source::Batch;
 use crate::delivery::tries::{Tries, UNCONFIRMED_ATTEMPTS};
 use crate::error::{SpoolError, error_chain};
+use crate::observe::items::CountItems;
 use crate::observe::stats::{Counters, Outcome};
 use crate::spool::Rejection;
 use crate::transport::contract::{SendError, Transport};
@@ -45,6 +47,8 @@ pub(crate) struct Sender {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) timeouts: Timeouts,
+    /// Counts what responses count, where that is not the records.
+    pub(crate) count_items: Option<CountItems>,
 }
 
 impl Sender {
@@ -98,15 +102,19 @@ impl Sender {
                 receipt.ack(0);
                 Step::Delivered
             }
+            Verdict::DeliveredPartially { rejected } if rejected >= self.items(batch).unwrap_or(batch.records()) => {
+                // All of them, so it is known which they are.
+                let all = 0..usize::try_from(batch.records()).unwrap_or_default();
+                let named = all.map(|record| RecordRejection { record, response: reason.clone() }).collect();
+                step(Retry::Backoff, Some(Failed { suspicion: Suspicion::Content, ..failed(Some(named)) }))
+            }
             Verdict::DeliveredPartially { rejected } => {
                 receipt.ack(rejected);
                 Step::DeliveredPartially(receipt.report(reason))
             }
             Verdict::DeliveredExcept(rejections) if rejections.len() as u64 >= batch.records() => {
-                // All of them: that can be the endpoint's fault.
-                let mut failed = failed(Some(rejections));
-                failed.suspicion = Suspicion::Content;
-                step(Retry::Backoff, Some(failed))
+                // That can be the endpoint's fault.
+                step(Retry::Backoff, Some(Failed { suspicion: Suspicion::Content, ..failed(Some(rejections)) }))
             }
             Verdict::DeliveredExcept(rejections) => match receipt.reject_some(&rejections) {
                 Ok(true) => {
@@ -183,13 +191,19 @@ impl Sender {
 
     fn finish_rejection<B: Batch>(&self, batch: &B) {
         self.counters.end_records(0, batch.records());
-        self.counters.end_items(batch.records(), self.items(batch), u64::MAX);
+        self.counters.end_items(batch.records(), self.counted_items(batch), u64::MAX);
         batch.ack();
     }
 
-    /// How many items are in a batch, if they are counted and known.
+    /// How many items are in a batch, where a record can have several.
     fn items<B: Batch>(&self, batch: &B) -> Option<u64> {
-        self.counters.items.count.get().and_then(|count| batch.items(*count))
+        self.count_items.and_then(|count| batch.items(count))
+    }
+
+    /// The same, if somebody asks for the sum.
+    fn counted_items<B: Batch>(&self, batch: &B) -> Option<u64> {
+        let are_counted = self.counters.items.are_counted.load(Ordering::Relaxed);
+        if are_counted { self.items(batch) } else { None }
     }
 }
 
@@ -256,7 +270,7 @@ impl<B: Batch> Receipt<'_, B> {
     /// Before anybody sees that it is acknowledged.
     fn count(&self, records: u64, rejected: u64) {
         let counters = &self.sender.counters;
-        let items = if records == self.batch.records() { self.sender.items(self.batch) } else { None };
+        let items = if records == self.batch.records() { self.sender.counted_items(self.batch) } else { None };
         counters.end_items(records, items, rejected);
         let rejected = rejected.min(records);
         counters.end_records(records - rejected, rejected);
@@ -368,7 +382,8 @@ mod tests {
         let block = Block::of(&["1", "2", "3"], b",");
         spool.append(&[("tenant", &block)], &Framing::json_array()).unwrap();
         let script = Arc::new(Script { responses: Mutex::new(responses.into_iter().collect()), ..Script::default() });
-        let sender = Sender { transport: script.clone(), counters: Arc::default(), timeouts: Timeouts::default() };
+        let (counters, timeouts) = (Arc::default(), Timeouts::default());
+        let sender = Sender { transport: script.clone(), counters, timeouts, count_items: None };
         Setup { spool, script, sender }
     }
 
@@ -547,6 +562,29 @@ mod tests {
         assert_eq!(setup.bodies(), ["[1,2]"; 3]);
         let stats = setup.sender.counters.snapshot();
         assert_eq!((stats.delivered_records, stats.unconfirmed_records), (2, 2));
+    }
+
+    #[test]
+    fn a_number_of_rejected_items_is_that_of_all_records_only_if_it_is_that_of_all_items() {
+        for (count_items, all) in [(None, true), (Some(five as CountItems), false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut setup = setup(dir.path(), [judged(Verdict::DeliveredPartially { rejected: 2 })]);
+            setup.sender.count_items = count_items;
+            match setup.step(1) {
+                Step::Failed(failure) if all => {
+                    let named = failure.failed.unwrap().named.unwrap();
+                    let records: Vec<_> = named.iter().map(|rejection| rejection.record).collect();
+                    assert_eq!((records, &*named[0].response), (vec![0, 1], "the reason"));
+                }
+                Step::DeliveredPartially(_) if !all => {}
+                step => panic!("{step:?}"),
+            }
+        }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as others")]
+    fn five(_content_type: &str, _body: &[u8]) -> Option<u64> {
+        Some(5)
     }
 
     #[test]

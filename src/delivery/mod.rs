@@ -35,6 +35,7 @@ use crate::delivery::schedule::Schedule;
 use crate::delivery::worker::{Control, Worker};
 use crate::error::ExporterBuildError;
 use crate::observe::event::{Events, OnEvent};
+use crate::observe::items::CountItems;
 #[cfg(feature = "self-metrics")]
 use crate::observe::metrics::{self, Endpoint, Observed, SelfMetrics};
 use crate::observe::stats::{Counters, SpoolStats};
@@ -49,6 +50,8 @@ pub(crate) struct PipelineConfig {
     pub(crate) spool: SpoolConfig,
     pub(crate) transport: TransportSettings,
     pub(crate) pace: Pace,
+    /// Counts what responses count, where that is not the records.
+    pub(crate) count_items: Option<CountItems>,
     /// Encodes the records that report losses, where the stream takes such records.
     pub(crate) gap_encoder: Option<Arc<GapEncoder>>,
     pub(crate) on_event: Option<Box<OnEvent>>,
@@ -97,7 +100,8 @@ impl Pipeline {
                 metrics::install(self_metrics, Endpoint { address, port, method }, observed, &counters);
             }
             let kept = transport.clone();
-            let sender = Sender { transport, counters: counters.clone(), timeouts: config.pace.timeouts };
+            let (timeouts, count_items) = (config.pace.timeouts, config.count_items);
+            let sender = Sender { transport, counters: counters.clone(), timeouts, count_items };
             let schedule = Schedule::new(spool.clone(), sender, control.clone(), events.clone(), config.pace);
             Worker::start(spool, kept, schedule.run())
         };

@@ -12,6 +12,7 @@ mod json;
 mod loki;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
+pub(crate) mod points;
 mod splunk;
 mod text;
 pub(crate) mod view;
@@ -30,8 +31,6 @@ pub(crate) use otlp::MetricEncoder;
 pub use otlp::OtlpEncoder;
 #[cfg(feature = "trace")]
 pub(crate) use otlp::SpanEncoder;
-#[cfg(all(feature = "metrics", feature = "self-metrics"))]
-pub(crate) use otlp::data_points;
 pub use splunk::SplunkEncoder;
 pub use text::TextEncoder;
 #[cfg(feature = "otlp")]

@@ -16,14 +16,11 @@ use crate::config::resolve::{CodeSettings, ResolvedConfig};
 use crate::config::values::Signal;
 use crate::config::values::{Compression, Durability, FullPolicy, Protocol, RetryPolicy, Sourced, SpoolCompression};
 use crate::delivery::{Pipeline, PipelineConfig};
-#[cfg(all(feature = "metrics", feature = "self-metrics"))]
-use crate::encode::data_points;
 #[cfg(feature = "self-metrics")]
 use crate::encode::framing::{Framing, ResponseProtocol};
+use crate::encode::points::items_of;
 use crate::error::{BoxError, ExporterBuildError};
 use crate::observe::event::{OnEvent, SpoolEvent};
-#[cfg(all(feature = "metrics", feature = "self-metrics"))]
-use crate::observe::items::CountItems;
 #[cfg(feature = "self-metrics")]
 use crate::observe::metrics::{self, Otlp, SelfMetrics};
 use crate::spool::GapEncoder;
@@ -821,6 +818,7 @@ impl<S> ExporterBuilder<S> {
             spool,
             transport,
             pace,
+            count_items: items_of(F::SIGNAL),
             gap_encoder,
             on_event: self.on_event,
             #[cfg(feature = "self-metrics")]
@@ -843,11 +841,7 @@ fn self_metrics(meter: Option<Meter>, signal: Signal, framing: &Framing) -> Self
         (ResponseProtocol::Otlp, "application/json") => Some(Otlp::Json),
         _ => None,
     };
-    #[cfg(feature = "metrics")]
-    let count_items = (signal == Signal::Metrics).then_some(data_points as CountItems);
-    #[cfg(not(feature = "metrics"))]
-    let count_items = None;
-    SelfMetrics { meter: meter.unwrap_or_else(metrics::global_meter), names, otlp, count_items }
+    SelfMetrics { meter: meter.unwrap_or_else(metrics::global_meter), names, otlp }
 }
 
 impl<S> std::fmt::Debug for ExporterBuilder<S> {

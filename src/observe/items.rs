@@ -1,7 +1,7 @@
 //! Items: what OpenTelemetry's conventions count. A log record and a span are one item; a record of metrics has one for each of
 //! its points.
 
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 use crate::observe::counter::Counter;
 
@@ -11,8 +11,8 @@ pub(crate) type CountItems = fn(content_type: &str, body: &[u8]) -> Option<u64>;
 /// The items of an exporter whose records have several.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
-    /// Set if a record can have several.
-    pub(crate) count: OnceLock<CountItems>,
+    /// Set if somebody asks for them.
+    pub(crate) are_counted: AtomicBool,
     pub(crate) delivered: Counter,
     pub(crate) rejected: Counter,
 }

@@ -12,7 +12,6 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter, MeterProvider};
 use opentelemetry::{InstrumentationScope, KeyValue, global};
 
-use crate::observe::items::CountItems;
 use crate::observe::loss::LossReason;
 use crate::observe::stats::{Counters, Observer, Outcome};
 use crate::process::check_process;
@@ -65,8 +64,6 @@ pub(crate) struct SelfMetrics {
     pub(crate) names: &'static Names,
     /// The serialization, if OTLP is sent.
     pub(crate) otlp: Option<Otlp>,
-    /// Counts the items of a request, if a record can have several.
-    pub(crate) count_items: Option<CountItems>,
 }
 
 /// Bucket bounds in seconds, as the conventions advise for HTTP.
@@ -113,11 +110,8 @@ pub(crate) struct Endpoint {
 
 /// Makes the instruments of an exporter.
 pub(crate) fn install(of: &SelfMetrics, endpoint: Endpoint, spool: Weak<dyn Observed>, counters: &Arc<Counters>) {
-    let SelfMetrics { meter, names, otlp, count_items } = of;
-    if let Some(count) = count_items {
-        // It is set once: an exporter is built once.
-        let _ = counters.items.count.set(*count);
-    }
+    let SelfMetrics { meter, names, otlp } = of;
+    counters.items.are_counted.store(true, Ordering::Relaxed);
     let Endpoint { address, port, method } = endpoint;
     let server = [
         Some(KeyValue::new("server.address", address)),

@@ -80,9 +80,10 @@ pub enum Verdict {
     /// The endpoint has the batch except these records, which it rejects for good: they go to the rejected store.
     DeliveredExcept(Vec<Rejection>),
     /// The endpoint has the batch except a number of records that it does not name. They cannot be kept, and are counted in
-    /// [`SpoolStats::rejected_records`](crate::SpoolStats::rejected_records).
+    /// [`SpoolStats::rejected_records`](crate::SpoolStats::rejected_records). If it is all of them, they are known, and are
+    /// rejected like those that are named.
     DeliveredPartially {
-        /// The number of rejected records.
+        /// The number of rejected records; of metrics, that of data points.
         rejected: u64,
     },
     /// The endpoint has the first records of the batch, and none behind them: the rest comes again.

@@ -8,7 +8,6 @@
 //! | `envelope` | what is around a record: its resource and its scope |
 //! | `log`, `span`, `metric` | the records of each signal |
 //! | `pieces` | what a request is put together of |
-//! | `points` | how many data points a request has |
 //! | `nested` | records in the envelopes that they share: what the exporters store |
 
 mod envelope;
@@ -19,8 +18,6 @@ mod log;
 mod metric;
 mod nested;
 mod pieces;
-#[cfg(all(feature = "metrics", feature = "self-metrics"))]
-mod points;
 mod protobuf;
 #[cfg(feature = "trace")]
 mod span;
@@ -43,8 +40,6 @@ use protobuf::Protobuf;
 pub(crate) use nested::MetricEncoder;
 #[cfg(feature = "trace")]
 pub(crate) use nested::SpanEncoder;
-#[cfg(all(feature = "metrics", feature = "self-metrics"))]
-pub(crate) use points::data_points;
 
 /// `ExportLogsServiceRequest.resource_logs`.
 const RESOURCE_LOGS: Field = Field::new(1, "resourceLogs");

@@ -6,7 +6,7 @@ use super::json::{self, text};
 use super::protobuf::{Field, Fields};
 use super::words::{first_line, without_labels};
 use crate::transport::http::response::{Reading, Response};
-use crate::transport::verdict::{Rejection, Verdict};
+use crate::transport::verdict::Verdict;
 
 /// What a response says about a success.
 #[derive(Default)]
@@ -18,7 +18,7 @@ struct PartialSuccess {
 
 /// A success, unless its body says that it is a partial one. A body that cannot be read is a success as well: the
 /// specification requires none. One that breaks off before the number of rejected records leaves that open.
-pub(super) fn read(response: &Response, records: u64) -> Reading {
+pub(super) fn read(response: &Response) -> Reading {
     let PartialSuccess { rejected, message } = partial_success(response).unwrap_or_default();
     if rejected.is_none() && !response.whole {
         let why = "the response breaks off or is too long, and may have rejected records";
@@ -31,12 +31,6 @@ pub(super) fn read(response: &Response, records: u64) -> Reading {
     if rejected == 0 {
         // A message alone is a warning.
         return Reading::new(Verdict::Delivered, response, words);
-    }
-    if rejected >= records {
-        // All of them are rejected, so they are known.
-        let all = (0..usize::try_from(records).unwrap_or_default())
-            .map(|record| Rejection { record, response: message.clone() });
-        return Reading::new(Verdict::DeliveredExcept(all.collect()), response, words);
     }
     Reading::new(Verdict::DeliveredPartially { rejected }, response, words)
 }
@@ -83,7 +77,7 @@ fn protobuf_partial_success(body: &[u8], whole: bool) -> Option<PartialSuccess> 
 mod tests {
     use crate::encode::framing::ResponseProtocol;
     use crate::transport::http::protocols::tests::{read, read_start};
-    use crate::transport::verdict::{Rejection, Verdict};
+    use crate::transport::verdict::Verdict;
 
     /// As protobuf's own library writes `{ partial_success { rejected_log_records, error_message } }`.
     fn protobuf(rejected: i64, message: &str) -> Vec<u8> {
@@ -136,13 +130,11 @@ mod tests {
                 String::from_utf8_lossy(&body)
             );
         }
-        let rejections: Vec<_> = (0..3).map(|record| Rejection { record, response: "why".to_owned() }).collect();
-        for body in [3, 9, i64::MAX].map(|rejected| bodies(rejected, "why")).concat() {
-            assert_eq!(
-                read(ResponseProtocol::Otlp, 200, &body).0,
-                Verdict::DeliveredExcept(rejections.clone()),
-                "it is known which they are"
-            );
+        for (rejected, number) in [(3, 3), (9, 9), (i64::MAX, u64::MAX / 2)] {
+            for body in bodies(rejected, "why") {
+                let (verdict, _) = read(ResponseProtocol::Otlp, 200, &body);
+                assert_eq!(verdict, Verdict::DeliveredPartially { rejected: number });
+            }
         }
     }
 
@@ -177,7 +169,7 @@ mod tests {
             let first = (0..body.len()).find(seen).expect("the number is seen");
             assert!((first..body.len()).all(|len| seen(&len)), "{first}");
             let all = read_start(ResponseProtocol::Otlp, 200, &body[..first]);
-            assert!(matches!(all, Verdict::DeliveredExcept(all) if all.len() == 3), "{first}");
+            assert!(matches!(all, Verdict::DeliveredPartially { rejected: 17 | 300 }), "{all:?} {first}");
             first
         });
         // Behind the comma; behind the second byte of the number.

@@ -1,10 +1,21 @@
-//! How many data points a request of metrics has. Its records are metrics with several points each, and OpenTelemetry's conventions
+//! How many data points an OTLP request of metrics has. Its records are metrics with several points each, and OpenTelemetry's conventions
 //! count points.
 
 use serde_json::Value;
 
+use crate::config::values::Signal;
+use crate::observe::items::CountItems;
+
+/// Counts what responses and OpenTelemetry's conventions count, where that is not the records.
+pub(crate) fn items_of(signal: Signal) -> Option<CountItems> {
+    match signal {
+        Signal::Logs | Signal::Traces => None,
+        Signal::Metrics => Some(data_points),
+    }
+}
+
 /// The number of data points in the body of an `ExportMetricsServiceRequest`; `None` if it is none.
-pub(crate) fn data_points(content_type: &str, body: &[u8]) -> Option<u64> {
+fn data_points(content_type: &str, body: &[u8]) -> Option<u64> {
     if content_type.starts_with("application/json") {
         let request: Value = serde_json::from_slice(body).ok()?;
         return Some(in_json(&request));
