@@ -6,7 +6,7 @@ mod runtimes;
 mod sharing;
 mod shutdown;
 #[cfg(all(feature = "gzip-http", feature = "trace", feature = "metrics"))]
-mod signals;
+pub(crate) mod signals;
 mod spool_processor;
 #[cfg(all(feature = "gzip-http", feature = "otlp"))]
 mod swap;

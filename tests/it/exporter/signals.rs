@@ -51,18 +51,18 @@ fn decode<M: Message + Default + DeserializeOwned>(request: &Request) -> M {
 }
 
 /// A resource's attributes come from a map.
-fn sort(attributes: &mut [ProtoKeyValue]) {
+pub(crate) fn sort(attributes: &mut [ProtoKeyValue]) {
     attributes.sort_by(|a, b| a.key.cmp(&b.key));
 }
 
-fn sorted(mut of: Vec<impl Debug>) -> Vec<String> {
+pub(crate) fn sorted(mut of: Vec<impl Debug>) -> Vec<String> {
     let mut texts: Vec<_> = of.drain(..).map(|each| format!("{each:?}")).collect();
     texts.sort();
     texts
 }
 
-/// Every span with all that stands around it, in an order that does not depend on how they were grouped.
-fn spans(requests: &[Request]) -> Vec<String> {
+/// Every span with all that stands around it.
+pub(crate) fn single_spans(requests: &[Request]) -> Vec<ResourceSpans> {
     let mut spans = Vec::new();
     for request in requests {
         for mut resource in decode::<ExportTraceServiceRequest>(request).resource_spans {
@@ -75,11 +75,16 @@ fn spans(requests: &[Request]) -> Vec<String> {
             }
         }
     }
-    sorted(spans)
+    spans
+}
+
+/// The same, in an order that does not depend on how they were grouped.
+fn spans(requests: &[Request]) -> Vec<String> {
+    sorted(single_spans(requests))
 }
 
 /// A metric for each of its points.
-fn single_points(metric: &Metric) -> Vec<Metric> {
+pub(crate) fn single_points(metric: &Metric) -> Vec<Metric> {
     let with = |data| Metric { data: Some(data), ..metric.clone() };
     match metric.data.clone().expect("a kind") {
         Data::Gauge(gauge) => {
@@ -105,7 +110,7 @@ fn single_points(metric: &Metric) -> Vec<Metric> {
 }
 
 /// Every point with all that stands around it.
-fn points(requests: &[Request]) -> Vec<String> {
+pub(crate) fn all_single_points(requests: &[Request]) -> Vec<ResourceMetrics> {
     let mut points = Vec::new();
     for request in requests {
         for mut resource in decode::<ExportMetricsServiceRequest>(request).resource_metrics {
@@ -118,18 +123,22 @@ fn points(requests: &[Request]) -> Vec<String> {
             }
         }
     }
-    sorted(points)
+    points
+}
+
+fn points(requests: &[Request]) -> Vec<String> {
+    sorted(all_single_points(requests))
 }
 
 /// The requests that were taken on a path.
-fn on(receiver: &Receiver, path: &str) -> Vec<Request> {
+pub(crate) fn on(receiver: &Receiver, path: &str) -> Vec<Request> {
     let requests = receiver.requests();
     requests.into_iter().filter(|request| request.target == path && request.answered == Some(200)).collect()
 }
 
 // --- as the OTLP exporter sends them --------------------------------------------------------------------------------
 
-fn resource() -> Resource {
+pub(crate) fn resource() -> Resource {
     let attributes = [KeyValue::new("service.name", "checkout"), KeyValue::new("host.name", "web-17")];
     Resource::builder_empty().with_schema_url(attributes, "https://example.com/resource").build()
 }
@@ -150,7 +159,7 @@ fn values() -> Vec<KeyValue> {
 }
 
 /// Spans of all kinds, with events, links, a state and whatever else a span has.
-fn end_spans(provider: &SdkTracerProvider) {
+pub(crate) fn end_spans(provider: &SdkTracerProvider) {
     let remote = |state: &[(&'static str, &'static str)]| {
         let state = TraceState::from_key_value(state.iter().copied()).expect("a state");
         SpanContext::new(TraceId::from(7), SpanId::from(9), TraceFlags::SAMPLED, true, state)
@@ -207,9 +216,9 @@ fn spans_are_sent_as_the_otlp_exporter_sends_them() {
 
 /// Hands both exporters the same metrics.
 #[derive(Debug)]
-struct Both {
-    ours: MetricExporter,
-    theirs: opentelemetry_otlp::MetricExporter,
+pub(crate) struct Both {
+    pub(crate) ours: MetricExporter,
+    pub(crate) theirs: opentelemetry_otlp::MetricExporter,
 }
 
 impl PushMetricExporter for Both {
@@ -231,8 +240,15 @@ impl PushMetricExporter for Both {
     }
 }
 
+/// The view that makes an exponential histogram.
+pub(crate) fn exponential(instrument: &Instrument) -> Option<Stream> {
+    let aggregation = Aggregation::Base2ExponentialHistogram { max_size: 20, max_scale: 20, record_min_max: true };
+    let view = Stream::builder().with_aggregation(aggregation).build();
+    (instrument.name() == "exponential").then(|| view.expect("a view"))
+}
+
 /// Points of every kind and number; one metric has more of them than one record takes.
-fn measure(provider: &SdkMeterProvider) {
+pub(crate) fn measure(provider: &SdkMeterProvider) {
     let meter = provider.meter_with_scope(scope("orders"));
     let counter = meter.u64_counter("orders").with_unit("{order}").with_description("Orders.").build();
     for customer in 0..150 {
@@ -273,12 +289,6 @@ fn metrics_are_sent_as_the_otlp_exporter_sends_them() {
             .build()
             .expect("an exporter");
         let handle = ours.handle();
-        let exponential = |instrument: &Instrument| {
-            let aggregation =
-                Aggregation::Base2ExponentialHistogram { max_size: 20, max_scale: 20, record_min_max: true };
-            let view = Stream::builder().with_aggregation(aggregation).build();
-            (instrument.name() == "exponential").then(|| view.expect("a view"))
-        };
         let provider = SdkMeterProvider::builder()
             .with_resource(resource())
             .with_view(exponential)
