@@ -83,10 +83,11 @@ fn spans(requests: &[Request]) -> Vec<String> {
     sorted(single_spans(requests))
 }
 
-/// A metric for each of its points.
+/// A metric for each of its points; none for one without.
 pub(crate) fn single_points(metric: &Metric) -> Vec<Metric> {
     let with = |data| Metric { data: Some(data), ..metric.clone() };
-    match metric.data.clone().expect("a kind") {
+    let Some(data) = metric.data.clone() else { return Vec::new() };
+    match data {
         Data::Gauge(gauge) => {
             gauge.data_points.into_iter().map(|point| with(Data::Gauge(Gauge { data_points: vec![point] }))).collect()
         }
