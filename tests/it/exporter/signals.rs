@@ -381,6 +381,17 @@ fn what_all_three_signals_left_when_they_were_killed_is_delivered_by_the_next_st
 }
 
 #[test]
+fn no_signal_is_held_by_otel_sdk_disabled_which_the_sdk_does_not_read() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let endpoint = receiver.url("");
+    let mut service = Command::new(CHILD);
+    service.env("OTEL_SDK_DISABLED", "true");
+    let mut child = Child::start(service, "signals", settings(&endpoint, spool.path()));
+    child.wait_for("stored");
+    wait_for("all three signals", || (counts(&receiver) == (LOGS, SPANS, POINTS)).then_some(()));
+}
+
+#[test]
 fn an_exporter_of_logs_alone_delivers_no_span_and_no_metric_that_others_left() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
     left_by_a_kill(&receiver, spool.path());
