@@ -58,7 +58,7 @@ fn row(name: &str, [records, spans]: [u64; 2], remark: &str) {
 
 /// A row that is of records and spans together.
 fn figure(name: &str, value: &dyn std::fmt::Display, remark: &str) {
-    println!("  {name:<15} {:>17}   {remark}", value.to_string());
+    println!("  {name:<15} {:>8} {:>8}   {remark}", value.to_string(), "");
 }
 
 fn repeats(batches: u64) -> String {
