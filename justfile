@@ -32,7 +32,7 @@ msrv:
 
 # What the README begins with.
 demo:
-    cargo run --locked --no-default-features --example quickstart
+    cargo run --locked --no-default-features --features trace --example quickstart
 
 # All tests with all features; with the default ones and with none those that are not long.
 test:

@@ -8,13 +8,19 @@ use clap::{Parser, ValueEnum};
 use opentelemetry_spool::{BoxError, Compression, Durability, SpoolCompression};
 use serde::Serialize;
 
-/// Compares log exporters end to end, under the same load and through the same outage.
+use crate::signals::Signal;
+
+/// Compares exporters end to end, under the same load and through the same outage.
 #[derive(Clone, Debug, Parser, Serialize)]
 #[command(name = "harness", bin_name = "cargo bench -p benches --bench harness --")]
 pub(crate) struct Args {
     /// The systems that are compared [default: all]
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     pub(crate) systems: Vec<String>,
+
+    /// What is emitted: log records, spans, or points of a metric, which are collected 512 at a time
+    #[arg(long, value_enum, default_value_t = Signal::Logs)]
+    pub(crate) signal: Signal,
 
     /// How long each system is under load
     #[arg(long, default_value_t = 10.0)]
@@ -41,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES", default_value_t = 200)]
     pub(crate) record_bytes: usize,
 
-    /// Partitions that the records are spread over, where a system knows partitions
+    /// Partitions that log records are spread over, where a system knows partitions
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) partitions: u64,
 
@@ -55,9 +61,9 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Compressed::Lz4)]
     compression: Compressed,
 
-    /// Requests of one partition at the same time
-    #[arg(long, default_value_t = 1)]
-    pub(crate) max_in_flight: usize,
+    /// Requests of one partition at the same time, of this crate's systems [default: 1, for spans 8]
+    #[arg(long)]
+    pub(crate) max_in_flight: Option<usize>,
 
     /// Size of the SDK's queue, in records; large, so that it is not what is measured
     #[arg(long, value_name = "RECORDS", default_value_t = 200_000)]
@@ -161,6 +167,9 @@ impl Args {
     pub(crate) fn check(&self) -> Result<(), BoxError> {
         if !((1.0..=3600.0).contains(&self.seconds) && (0.0..=3600.0).contains(&self.drain)) {
             return Err("--seconds has to be from 1 to 3600, --drain from 0 to 3600".into());
+        }
+        if self.partitions > 1 && self.signal != Signal::Logs {
+            return Err("--partitions is of logs alone".into());
         }
         if self.rate == Some(0) {
             return Err("--rate has to be 1 or more".into());

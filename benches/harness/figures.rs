@@ -73,11 +73,24 @@ fn per(total: f64, records: u64) -> Option<f64> {
 }
 
 impl Figure {
-    /// The median of a system's rounds.
-    pub(crate) fn median(&self, measurements: &[Measurement], system: &System) -> Option<f64> {
+    /// The values of a system's rounds, in ascending order.
+    fn values(&self, measurements: &[Measurement], system: &System) -> Vec<f64> {
         let of_system = measurements.iter().filter(|measurement| measurement.system == system.name);
         let mut values: Vec<f64> = of_system.filter_map(self.of).collect();
         values.sort_unstable_by(f64::total_cmp);
+        values
+    }
+
+    /// The least and the most of a system's rounds, where they differ.
+    pub(crate) fn spread(&self, measurements: &[Measurement], system: &System) -> Option<(f64, f64)> {
+        let values = self.values(measurements, system);
+        let (least, most) = (*values.first()?, *values.last()?);
+        (least < most).then_some((least, most))
+    }
+
+    /// The median of a system's rounds.
+    pub(crate) fn median(&self, measurements: &[Measurement], system: &System) -> Option<f64> {
+        let values = self.values(measurements, system);
         let middle = values.len() / 2;
         match values.len() {
             0 => None,

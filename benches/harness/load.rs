@@ -5,17 +5,17 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use opentelemetry::logs::{Logger, LoggerProvider};
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_spool::BoxError;
 use serde::{Deserialize, Serialize};
 
 use crate::args::Args;
 use crate::child::{Order, Orders, Told, tell};
+use crate::counted::Taken;
 use crate::latency::{Latency, histogram};
 use crate::mark::Messages;
 use crate::sample;
-use crate::systems::{Pipeline, PlainFile, Start, System, Taken, record};
+use crate::systems::{Pipeline, PlainFile, Start, System};
 
 /// How long the emitter sleeps when it is ahead of its rate or of the exporter.
 const NAP: Duration = Duration::from_micros(500);
@@ -130,7 +130,7 @@ fn emit_and_settle(args: &Args, pipeline: &Pipeline, counts: &Counts, begin: u64
 fn emit_records(args: &Args, pipeline: &Pipeline, counts: &Counts, begin: u64, thread: u64) -> Histogram<u64> {
     let mut nanos = histogram();
     let messages = Messages::of_bytes(args.record_bytes);
-    let logger = pipeline.provider.logger("harness");
+    let mut emitter = pipeline.provider.emitter();
     let queue = pipeline.taken.as_deref().zip(args.in_queue());
     let interval = args.rate.map(|rate| Duration::from_secs_f64(args.threads as f64 / rate as f64));
     sleep(sample::until(begin));
@@ -157,12 +157,10 @@ fn emit_records(args: &Args, pipeline: &Pipeline, counts: &Counts, begin: u64, t
         }
         let number = u64::from(turn) * args.threads + thread;
         let message = messages.message(number, sample::now());
-        let record = record(&logger, message, u64::from(turn) % args.partitions, args.partitions);
+        let partition = (args.partitions > 1).then_some(u64::from(turn) % args.partitions);
         // Before it is there for the exporter to be counted.
         counts.emitted.fetch_add(1, Ordering::Relaxed);
-        let emitting = Instant::now();
-        logger.emit(record);
-        nanos.saturating_record(emitting.elapsed().as_nanos() as u64);
+        nanos.saturating_record(emitter.emit(message, partition).as_nanos() as u64);
     }
     nanos
 }

@@ -1,9 +1,10 @@
-//! Several systems side by side, end to end: from `emit` over HTTP to a receiver that counts, under the same load and
-//! through the same outage. What arrives, how fast, what it costs, and what is lost.
+//! Several systems side by side, end to end: from `emit`, a span's end or a metric's collection over HTTP to a receiver that
+//! counts, under the same load and through the same outage. What arrives, how fast, what it costs, and what is lost.
 //!
 //! ```text
 //! cargo bench -p benches --bench harness
 //! cargo bench -p benches --bench harness -- --seconds 30 --rate 50000 --outage 5..20 --outage-kind 503
+//! cargo bench -p benches --bench harness -- --signal spans --rounds 3
 //! cargo bench -p benches --bench harness -- --help
 //! ```
 //!
@@ -18,6 +19,8 @@
 //! |---|---|
 //! | `args.rs` | the options |
 //! | `systems.rs` | **what is compared**: a line and a function for each system |
+//! | `signals.rs` | how a log record, a span and a point of a metric are emitted |
+//! | `counted.rs` | an exporter that counts what comes out of the SDK's queue |
 //! | `load.rs` | the process under test: emits, waits for delivery, says what it cost |
 //! | `receiver.rs` | the endpoint: goes down by script, counts what arrives, whatever the format |
 //! | `mark.rs` | what a message carries so that it can be recognised |
@@ -38,6 +41,7 @@
 
 mod args;
 mod child;
+mod counted;
 mod figures;
 mod latency;
 mod load;
@@ -49,6 +53,7 @@ mod receiver;
 mod records;
 mod report;
 mod sample;
+mod signals;
 mod systems;
 
 use std::process::ExitCode;

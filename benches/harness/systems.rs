@@ -4,26 +4,30 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use opentelemetry::logs::{AnyValue, LogRecord, Logger, Severity};
+use opentelemetry::logs::AnyValue;
 use opentelemetry_otlp::{Protocol, WithExportConfig};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{
-    BatchConfigBuilder, BatchLogProcessor, LogBatch, LogExporter as SdkLogExporter, SdkLogRecord, SdkLogger,
-    SdkLoggerProvider,
+    BatchConfigBuilder, BatchLogProcessor, LogExporter as SdkLogExporter, SdkLogRecord, SdkLoggerProvider,
 };
-use opentelemetry_spool::{BoxError, Durability, Encoder, JsonEncoder, LogExporter, SpoolProcessor};
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder as SpanConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanExporter as SdkSpanExporter,
+};
+use opentelemetry_spool::{
+    BoxError, Durability, Encoder, ExporterBuilder, JsonEncoder, LogExporter, MetricExporter, SpanExporter,
+    SpoolHandle, SpoolProcessor,
+};
 
 use crate::args::Args;
+use crate::counted::{Counted, Taken};
 use crate::mark::Messages;
 use crate::records::logged;
 use crate::sample;
+use crate::signals::{Emitter, PARTITION, Provider, Signal};
 
-/// The attribute that says which partition a record belongs to.
-const PARTITION: &str = "tenant";
 /// The number of records that the SDK exports at a time, by default.
 const BATCH: u64 = 512;
 
@@ -32,6 +36,8 @@ pub(crate) struct System {
     pub(crate) name: &'static str,
     /// Ours are compared with the others.
     pub(crate) ours: bool,
+    /// The signals that it takes.
+    signals: &'static [Signal],
     /// The promise that it makes, for the report.
     pub(crate) guarantee: &'static str,
     pub(crate) start: Start,
@@ -45,10 +51,13 @@ pub(crate) enum Start {
     File(fn(&Args) -> Result<PlainFile, BoxError>),
 }
 
+const ALL: &[Signal] = &[Signal::Logs, Signal::Spans, Signal::Metrics];
+
 pub(crate) static SYSTEMS: &[System] = &[
     System {
         name: "spool",
         ours: true,
+        signals: ALL,
         guarantee: "An accepted record is on disk, as durable as --durability says. It is delivered at least once and \
                     in order, after any outage, kill or restart; only a full spool (--max-disk) gives up the oldest.",
         start: Start::Provider(spool),
@@ -56,6 +65,7 @@ pub(crate) static SYSTEMS: &[System] = &[
     System {
         name: "spool-processor",
         ours: true,
+        signals: &[Signal::Logs, Signal::Spans],
         guarantee: "As spool, but without the SDK's queue: what was emitted is on disk within a tenth of a second and \
                     the time of a commit, and `emit` waits for a moment while the disk falls behind.",
         start: Start::Provider(spool_processor),
@@ -63,6 +73,7 @@ pub(crate) static SYSTEMS: &[System] = &[
     System {
         name: "otlp-json",
         ours: false,
+        signals: ALL,
         guarantee: "Keeps nothing on disk. A batch that fails is tried again a few times within about a second, then dropped; \
                     what the queue has no room for meanwhile is dropped too, and a kill takes all of it.",
         start: Start::Provider(|args| otlp(args, Protocol::HttpJson)),
@@ -70,12 +81,14 @@ pub(crate) static SYSTEMS: &[System] = &[
     System {
         name: "otlp-protobuf",
         ours: false,
+        signals: ALL,
         guarantee: "As otlp-json.",
         start: Start::Provider(|args| otlp(args, Protocol::HttpBinary)),
     },
     System {
         name: "file",
         ours: false,
+        signals: &[Signal::Logs],
         guarantee: "Not an exporter, a yardstick: the bytes of a batch, encoded beforehand, are appended to a file, as \
                     durable as --durability says. They go nowhere: `arrived` is what was written.",
         start: Start::File(PlainFile::create),
@@ -91,9 +104,10 @@ pub(crate) fn named(name: &str) -> &'static System {
     SYSTEMS.iter().find(|system| system.name == name).expect("the name of a system")
 }
 
-/// The systems that are asked for, all for none.
+/// The systems that are asked for, all for none, as far as they take the signal.
 pub(crate) fn chosen(args: &Args) -> Vec<&'static System> {
-    let chosen = |system: &&System| args.systems.is_empty() || args.systems.iter().any(|name| name == system.name);
+    let is_meant = |system: &System| args.systems.is_empty() || args.systems.iter().any(|name| name == system.name);
+    let chosen = |system: &&System| is_meant(system) && system.signals.contains(&args.signal);
     SYSTEMS.iter().filter(chosen).collect()
 }
 
@@ -105,7 +119,7 @@ impl System {
 
 /// A provider, and what can be known of its records besides what arrives.
 pub(crate) struct Pipeline {
-    pub(crate) provider: SdkLoggerProvider,
+    pub(crate) provider: Provider,
     /// The count of records taken from the SDK's queue; `None` where there is no such queue to wait for.
     pub(crate) taken: Option<Arc<Taken>>,
     /// How many records wait outside the SDK's queue.
@@ -113,123 +127,118 @@ pub(crate) struct Pipeline {
 }
 
 fn spool(args: &Args) -> Result<Pipeline, BoxError> {
-    let exporter = spool_exporter(args)?;
-    let handle = exporter.handle();
-    Ok(behind_batches(args, exporter, move || handle.stats().pending_records))
+    Ok(match args.signal {
+        Signal::Logs => {
+            let exporter = log_exporter(args)?;
+            let handle = exporter.handle();
+            Pipeline { waiting: pending(handle), ..logs_in_batches(args, exporter) }
+        }
+        Signal::Spans => {
+            let exporter = span_exporter(args)?;
+            let handle = exporter.handle();
+            Pipeline { waiting: pending(handle), ..spans_in_batches(args, exporter) }
+        }
+        Signal::Metrics => {
+            let exporter = configured(args, MetricExporter::builder()).with_temporality(Temporality::Delta).build()?;
+            let handle = exporter.handle();
+            Pipeline { waiting: pending(handle), ..collected_by_flushes(exporter) }
+        }
+    })
 }
 
 fn spool_processor(args: &Args) -> Result<Pipeline, BoxError> {
-    let exporter = spool_exporter(args)?;
-    let handle = exporter.handle();
-    let provider = SdkLoggerProvider::builder().with_log_processor(SpoolProcessor::new(exporter)?).build();
-    Ok(Pipeline { provider, taken: None, waiting: Box::new(move || handle.stats().pending_records) })
+    let (provider, handle) = if args.signal == Signal::Spans {
+        let exporter = span_exporter(args)?;
+        let handle = exporter.handle();
+        let provider = SdkTracerProvider::builder().with_span_processor(SpoolProcessor::new(exporter)?).build();
+        (Provider::Spans(provider), handle)
+    } else {
+        let exporter = log_exporter(args)?;
+        let handle = exporter.handle();
+        let provider = SdkLoggerProvider::builder().with_log_processor(SpoolProcessor::new(exporter)?).build();
+        (Provider::Logs(provider), handle)
+    };
+    Ok(Pipeline { provider, taken: None, waiting: pending(handle) })
 }
 
-fn spool_exporter(args: &Args) -> Result<LogExporter, BoxError> {
-    let builder = LogExporter::builder()
-        .with_endpoint(endpoint(args))
-        .with_spool_dir(args.dir.join("spool"))
-        .with_max_spool_bytes(args.max_disk_bytes())
-        .with_durability(args.durability())
-        .with_spool_compression(args.spool_compression())
-        .with_max_in_flight(args.max_in_flight);
-    let builder = match args.compression() {
-        Some(compression) => builder.with_compression(compression),
-        None => builder,
-    };
+fn log_exporter(args: &Args) -> Result<LogExporter, BoxError> {
+    let builder = configured(args, LogExporter::builder());
     let builder =
         if args.partitions > 1 { builder.with_partition_key(|record, _| partition_of(record)) } else { builder };
     Ok(builder.build()?)
 }
 
+fn span_exporter(args: &Args) -> Result<SpanExporter, BoxError> {
+    Ok(configured(args, SpanExporter::builder()).build()?)
+}
+
+fn configured<S>(args: &Args, builder: ExporterBuilder<S>) -> ExporterBuilder<S> {
+    let mut builder = builder
+        .with_endpoint(endpoint(args))
+        .with_spool_dir(args.dir.join("spool"))
+        .with_max_spool_bytes(args.max_disk_bytes())
+        .with_durability(args.durability())
+        .with_spool_compression(args.spool_compression());
+    if let Some(requests) = args.max_in_flight {
+        builder = builder.with_max_in_flight(requests);
+    }
+    match args.compression() {
+        Some(compression) => builder.with_compression(compression),
+        None => builder,
+    }
+}
+
+fn pending(handle: SpoolHandle) -> Box<dyn Fn() -> u64 + Send + Sync> {
+    Box::new(move || handle.stats().pending_records)
+}
+
 fn otlp(args: &Args, protocol: Protocol) -> Result<Pipeline, BoxError> {
-    let builder = opentelemetry_otlp::LogExporter::builder().with_http().with_protocol(protocol);
-    Ok(behind_batches(args, builder.with_endpoint(endpoint(args)).build()?, || 0))
+    let endpoint = endpoint(args);
+    Ok(match args.signal {
+        Signal::Logs => {
+            let builder = opentelemetry_otlp::LogExporter::builder().with_http().with_protocol(protocol);
+            logs_in_batches(args, builder.with_endpoint(endpoint).build()?)
+        }
+        Signal::Spans => {
+            let builder = opentelemetry_otlp::SpanExporter::builder().with_http().with_protocol(protocol);
+            spans_in_batches(args, builder.with_endpoint(endpoint).build()?)
+        }
+        Signal::Metrics => {
+            let builder = opentelemetry_otlp::MetricExporter::builder().with_temporality(Temporality::Delta);
+            collected_by_flushes(builder.with_http().with_protocol(protocol).with_endpoint(endpoint).build()?)
+        }
+    })
 }
 
 fn endpoint(args: &Args) -> String {
-    format!("http://127.0.0.1:{}/v1/logs", args.port)
+    format!("http://127.0.0.1:{}{}", args.port, args.signal.path())
 }
 
 /// Puts an exporter behind the SDK's batch processor, the same for all.
-fn behind_batches(
-    args: &Args,
-    exporter: impl SdkLogExporter + 'static,
-    waiting: impl Fn() -> u64 + Send + Sync + 'static,
-) -> Pipeline {
+fn logs_in_batches(args: &Args, exporter: impl SdkLogExporter + 'static) -> Pipeline {
     let taken = Arc::new(Taken::default());
     let exporter = Counted { exporter, taken: taken.clone() };
     let config = BatchConfigBuilder::default().with_max_queue_size(args.queue).build();
     let processor = BatchLogProcessor::builder(exporter).with_batch_config(config).build();
     let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
-    Pipeline { provider, taken: Some(taken), waiting: Box::new(waiting) }
+    Pipeline { provider: Provider::Logs(provider), taken: Some(taken), waiting: Box::new(|| 0) }
 }
 
-/// Counts the records that were taken from the SDK's queue and exported.
-#[derive(Debug, Default)]
-pub(crate) struct Taken {
-    records: AtomicU64,
-    failed: AtomicU64,
+/// The same for spans.
+fn spans_in_batches(args: &Args, exporter: impl SdkSpanExporter + 'static) -> Pipeline {
+    let taken = Arc::new(Taken::default());
+    let exporter = Counted { exporter, taken: taken.clone() };
+    let config = SpanConfigBuilder::default().with_max_queue_size(args.queue).build();
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
+    let provider = SdkTracerProvider::builder().with_span_processor(processor).build();
+    Pipeline { provider: Provider::Spans(provider), taken: Some(taken), waiting: Box::new(|| 0) }
 }
 
-impl Taken {
-    pub(crate) fn records(&self) -> u64 {
-        self.records.load(Ordering::Relaxed)
-    }
-
-    /// Those of them whose export ended with an error.
-    pub(crate) fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
-    }
-}
-
-/// Counts what comes back from an exporter, so that an emitter can wait for it.
-#[derive(Debug)]
-struct Counted<E> {
-    exporter: E,
-    taken: Arc<Taken>,
-}
-
-impl<E: SdkLogExporter> SdkLogExporter for Counted<E> {
-    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
-        let records = batch.iter().count() as u64;
-        let result = self.exporter.export(batch).await;
-        self.taken.records.fetch_add(records, Ordering::Relaxed);
-        if result.is_err() {
-            self.taken.failed.fetch_add(records, Ordering::Relaxed);
-        }
-        result
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
-    }
-
-    fn event_enabled(&self, level: Severity, target: &str, name: Option<&str>) -> bool {
-        self.exporter.event_enabled(level, target, name)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.exporter.set_resource(resource);
-    }
-}
-
-/// The same record for every system: a message, two attributes, and a third where there are partitions.
-pub(crate) fn record(
-    logger: &SdkLogger,
-    message: String,
-    partition: u64,
-    partitions: u64,
-) -> <SdkLogger as Logger>::LogRecord {
-    let mut record = logger.create_log_record();
-    record.set_severity_number(Severity::Info);
-    record.set_body(message.into());
-    record.add_attribute("user", "someone");
-    record.add_attribute("attempt", 3);
-    if partitions > 1 {
-        record.add_attribute(PARTITION, format!("t{partition}"));
-    }
-    record
+/// Puts an exporter behind a reader that collects when the emitter flushes, and at no other time.
+fn collected_by_flushes(exporter: impl PushMetricExporter) -> Pipeline {
+    let reader = PeriodicReader::builder(exporter).with_interval(Duration::from_secs(24 * 60 * 60)).build();
+    let provider = SdkMeterProvider::builder().with_reader(reader).build();
+    Pipeline { provider: Provider::Metrics(provider), taken: None, waiting: Box::new(|| 0) }
 }
 
 fn partition_of(record: &SdkLogRecord) -> String {
@@ -259,7 +268,8 @@ impl PlainFile {
         let records = logged(|logger| {
             for number in 0..BATCH {
                 let message = messages.message(number, sample::now());
-                logger.emit(record(logger, message, number % args.partitions, args.partitions));
+                let partition = (args.partitions > 1).then_some(number % args.partitions);
+                Emitter::Logs(logger.clone()).emit(message, partition);
             }
         });
         let (encoder, mut batch) = (JsonEncoder::default(), Vec::new());

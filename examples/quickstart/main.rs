@@ -1,22 +1,25 @@
 //! A service, its endpoint, an outage and a `kill -9`: the purpose of the spool in half a minute.
 //!
 //! ```text
-//! cargo run --no-default-features --example quickstart
+//! cargo run --no-default-features --features trace --example quickstart
 //! ```
 //!
 //! It needs no server: it starts a receiver of its own on loopback, and itself a second time as the service. It ends with
-//! an error if an accepted record is missing, out of order, or arrived with another tenant's header.
+//! an error if an accepted record or span is missing or arrived with another tenant's header, or a record is out of order.
 //!
 //! | file | contents |
 //! |---|---|
-//! | `service.rs` | **what to copy**: a service that logs with `tracing` through the exporter |
+//! | `service.rs` | **what to copy**: a service that logs with `tracing`, in spans, through the exporters |
 //! | `report.rs` | the service's reports to this program, line by line, so that a kill cannot take one back |
 //! | `process.rs` | starts, kills and ends the service |
 //! | `receiver.rs` | the endpoint: HTTP on loopback; it can go down, respond with 503, or withhold a response |
-//! | `ledger.rs` | the ledger of emitted, accepted and delivered records, and the verdict |
+//! | `ledger.rs` | the ledger of what was emitted, accepted and delivered, and the verdict |
+//! | `tally.rs` | the same of one signal |
+//! | `body.rs` | reads the bodies of requests |
 //! | `screen.rs` | progress bars and narration |
 //! | `summary.rs` | the table, the record and the request at the end |
 
+mod body;
 mod ledger;
 mod process;
 mod receiver;
@@ -24,6 +27,7 @@ mod report;
 mod screen;
 mod service;
 mod summary;
+mod tally;
 mod wait;
 
 use std::process::ExitCode;
@@ -45,14 +49,14 @@ const OUTAGE_BEFORE_THE_KILL: Duration = Duration::from_secs(5);
 const OUTAGE_AFTER_THE_KILL: Duration = Duration::from_secs(4);
 /// The longest time that the story waits for the backlog.
 const DRAINING_AT_MOST: Duration = Duration::from_secs(20);
-/// The records on disk that count as no backlog: the service goes on logging.
-const NO_BACKLOG: u64 = 250;
+/// The records and spans on disk that count as no backlog: the service goes on logging.
+const NO_BACKLOG: u64 = 500;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => tell(),
-        ["service", run, endpoint, spool_dir] => service::main(run, endpoint, spool_dir).map(|()| true),
+        ["service", run, url, spool_dir] => service::main(run, url, spool_dir).map(|()| true),
         _ => Err("this example takes no arguments".into()),
     };
     match outcome {
@@ -74,11 +78,11 @@ fn tell() -> Result<bool, BoxError> {
     let count = |records: u64| HumanCount(records).to_string();
 
     screen.chapter(&format!(
-        "A service logs: {} threads, a tenant each, {} records a second.\nIts endpoint is healthy.",
+        "A service logs: {} threads, a tenant each, {} records a second, a span around each.\nIts endpoint is healthy.",
         service::TENANTS.len(),
         service::RECORDS_PER_SECOND,
     ));
-    let service = Service::start(1, receiver.endpoint(), spool.path(), &ledger)?;
+    let service = Service::start(1, &receiver.url(), spool.path(), &ledger)?;
     sleep(HEALTHY);
 
     receiver.go_down();
@@ -95,14 +99,14 @@ fn tell() -> Result<bool, BoxError> {
     let in_memory = books(&ledger).not_written();
     screen.chapter(&format!(
         "kill -9. Process {killed_pid} is gone, with no chance to say goodbye.\n\
-         {} accepted records are on disk, undelivered.\n\
+         {} accepted records and spans are on disk, undelivered.\n\
          {} more were in the SDK's queue, in memory (here for up to 0.2 s, by default 1 s): never accepted, lost.",
         count(on_disk),
         count(in_memory),
     ));
     sleep(Duration::from_millis(1500));
 
-    let service = Service::start(2, receiver.endpoint(), spool.path(), &ledger)?;
+    let service = Service::start(2, &receiver.url(), spool.path(), &ledger)?;
     screen.chapter(&format!(
         "It is started again, as process {}, on the same spool directory,\n\
          and can log after {} ms. The endpoint is still down.",
@@ -111,7 +115,7 @@ fn tell() -> Result<bool, BoxError> {
     ));
     // The dead process's last segment is scanned in the background.
     if wait_until(Duration::from_secs(2), || books(&ledger).pending >= on_disk) {
-        screen.line(&format!("It finds all {} records that the dead process left.", count(on_disk)));
+        screen.line(&format!("It finds all {} records and spans that the dead process left.", count(on_disk)));
     }
     sleep(OUTAGE_AFTER_THE_KILL);
 

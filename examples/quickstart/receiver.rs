@@ -15,6 +15,7 @@ use opentelemetry_spool::BoxError;
 use tokio::runtime::Runtime;
 
 use crate::ledger::{SharedLedger, books};
+use crate::tally::Signal;
 use crate::wait::wait_until;
 
 /// A fault of the receiver for one request.
@@ -37,7 +38,6 @@ struct Desk {
 /// The receiver. While it is up it has a runtime of its own: dropping that closes listener and connections at once.
 pub(crate) struct Receiver {
     address: SocketAddr,
-    endpoint: String,
     ledger: SharedLedger,
     running: Option<Runtime>,
 }
@@ -47,14 +47,14 @@ impl Receiver {
     pub(crate) fn start(ledger: SharedLedger) -> Result<Self, BoxError> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
-        let endpoint = format!("http://{address}/ingest?source=quickstart");
-        let mut receiver = Self { address, endpoint, ledger, running: None };
+        let mut receiver = Self { address, ledger, running: None };
         receiver.serve(listener, &[], Duration::ZERO)?;
         Ok(receiver)
     }
 
-    pub(crate) fn endpoint(&self) -> &str {
-        &self.endpoint
+    /// Where records and spans go, by their paths.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Refuses connections from now on, and cuts those that are open.
@@ -78,7 +78,9 @@ impl Receiver {
     fn serve(&mut self, listener: TcpListener, script: &[Answer], delay: Duration) -> Result<(), BoxError> {
         let script = Arc::new(Mutex::new(script.iter().copied().collect()));
         let desk = Desk { ledger: Arc::clone(&self.ledger), script, delay };
-        let router = Router::new().route("/ingest", post(ingest)).with_state(desk);
+        let logs = post(|State(desk), headers, body| take(desk, Signal::Logs, headers, body));
+        let spans = post(|State(desk), headers, body| take(desk, Signal::Spans, headers, body));
+        let router = Router::new().route("/ingest", logs).route("/v1/traces", spans).with_state(desk);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         listener.set_nonblocking(true)?;
         let listener = {
@@ -91,7 +93,7 @@ impl Receiver {
     }
 }
 
-async fn ingest(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Response {
+async fn take(desk: Desk, signal: Signal, headers: HeaderMap, body: Bytes) -> Response {
     let next = desk.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     match next {
         Some(Answer::Busy) => {
@@ -99,14 +101,15 @@ async fn ingest(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Re
             (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response()
         }
         Some(Answer::TakenButNotSaid) => {
-            books(&desk.ledger).take(&headers, &body);
+            books(&desk.ledger).take(signal, &headers, &body);
             books(&desk.ledger).unanswered += 1;
             std::future::pending().await
         }
         None => {
             tokio::time::sleep(desk.delay).await;
-            books(&desk.ledger).take(&headers, &body);
-            StatusCode::OK.into_response()
+            books(&desk.ledger).take(signal, &headers, &body);
+            // An empty object is OTLP's response in JSON, and what comes of log records is the status alone.
+            ([(header::CONTENT_TYPE, "application/json")], "{}").into_response()
         }
     }
 }

@@ -11,7 +11,7 @@ use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, Prog
 use crate::ledger::{SharedLedger, books};
 use crate::service::RECORDS_PER_SECOND;
 
-/// The approximate number of records of the whole story: a full bar.
+/// The approximate length of the whole story in records and spans: a full bar.
 const FULL_BAR_SECONDS: u32 = 20;
 
 /// The output of the story.
@@ -78,7 +78,7 @@ fn show_bars(ledger: &SharedLedger, bars: &MultiProgress, stopped: &mpsc::Receiv
             .progress_chars("━━─")
     };
     let bar = |name: &'static str, colour| {
-        let bar = ProgressBar::new(u64::from(FULL_BAR_SECONDS * RECORDS_PER_SECOND)).with_style(style(colour));
+        let bar = ProgressBar::new(u64::from(2 * FULL_BAR_SECONDS * RECORDS_PER_SECOND)).with_style(style(colour));
         bars.add(bar.with_prefix(name))
     };
     let space = bars.add(ProgressBar::new(1).with_style(ProgressStyle::with_template(" ").unwrap_or(style("white"))));
@@ -124,7 +124,7 @@ fn show_lines(ledger: &SharedLedger, began: Instant, stopped: &mpsc::Receiver<()
     }
 }
 
-/// The ledger at one moment.
+/// The ledger at one moment, of records and spans together.
 struct Figures {
     emitted: u64,
     accepted: u64,
@@ -136,7 +136,7 @@ impl Figures {
     fn from_books(ledger: &SharedLedger) -> Self {
         let ledger = books(ledger);
         Self {
-            emitted: ledger.emitted(),
+            emitted: 2 * ledger.emitted(),
             accepted: ledger.accepted(),
             on_disk: ledger.on_disk(),
             delivered: ledger.delivered(),

@@ -6,6 +6,7 @@ use indicatif::HumanCount;
 use serde_json::Value;
 
 use crate::ledger::{Ledger, Request, Verdict};
+use crate::tally::{Losses, Tally};
 
 /// Prints all of it.
 pub(crate) fn print(ledger: &Ledger, verdict: &Verdict, killed_pid: u32, outage: Duration) {
@@ -17,35 +18,47 @@ pub(crate) fn print(ledger: &Ledger, verdict: &Verdict, killed_pid: u32, outage:
         println!("{}", indented(&head_of(request)));
     }
 
-    println!("\n  {:-<76}", "");
-    row("emitted", ledger.emitted(), "by tracing::info! and the like");
-    row("accepted", ledger.accepted(), "export() returned Ok: synced to disk");
-    row("delivered", ledger.delivered(), &format!("in {} batches", HumanCount(ledger.batches)));
-    row("lost", verdict.lost, "accepted, but never delivered");
-    row("sent twice", ledger.repeated_records, &repeats(ledger.repeated_batches));
-    row("out of order", verdict.out_of_order, "within a tenant");
-    row("wrong header", verdict.wrong_headers, "the X-Tenant of another, or a token that was stale");
-    row("never accepted", verdict.in_memory, "still in the SDK's queue, in memory, at the kill");
-    if verdict.unannounced > 0 {
-        row("not promised", verdict.unannounced, "on disk at the kill, before export() could return Ok");
+    let tallies = |of: fn(&Tally) -> u64| [of(&ledger.logs), of(&ledger.spans)];
+    let losses = |of: fn(&Losses) -> u64| [of(&verdict.logs), of(&verdict.spans)];
+    println!("\n  {:-<84}", "");
+    println!("  {:<15} {:>8} {:>8}", "", "records", "spans");
+    row("emitted", [ledger.emitted(); 2], "by tracing::info! and the like, each in a span");
+    row("accepted", tallies(Tally::accepted), "export() returned Ok: synced to disk");
+    let batches = HumanCount(ledger.logs.batches + ledger.spans.batches);
+    row("delivered", tallies(Tally::delivered), &format!("in {batches} batches"));
+    row("lost", losses(|losses| losses.lost), "accepted, but never delivered");
+    let repeated = ledger.logs.repeated_batches + ledger.spans.repeated_batches;
+    row("sent twice", tallies(|tally| tally.repeated_entries), &repeats(repeated));
+    row("never accepted", losses(|losses| losses.in_memory), "still in the SDK's queue, in memory, at the kill");
+    let unannounced = losses(|losses| losses.unannounced);
+    if unannounced != [0; 2] {
+        row("not promised", unannounced, "on disk at the kill, before export() could return Ok");
     }
-    row("kills", 1, "SIGKILL");
+    figure("out of order", &verdict.logs.out_of_order, "records, within a tenant; spans need no order");
+    figure("wrong header", &verdict.wrong_headers, "the X-Tenant of another, or a token that was stale");
+    figure("kills", &1, "SIGKILL");
     let responses = format!("seconds; then {} times 503, {} response withheld", ledger.refused, ledger.unanswered);
-    println!("  {:<15} {:>8.1}   {responses}", "outage", outage.as_secs_f64());
-    println!("  {:-<76}", "");
+    figure("outage", &format!("{:.1}", outage.as_secs_f64()), &responses);
+    println!("  {:-<84}", "");
 
     for fault in &verdict.faults {
         println!("  fault: {fault}");
     }
     if verdict.is_good() {
-        println!("  Every accepted record arrived, in order, with the right headers.\n");
+        println!("  Every accepted record and span arrived, the records in order, with the right headers.\n");
     } else {
         println!("  THIS IS NOT AS IT SHOULD BE.\n");
     }
 }
 
-fn row(name: &str, records: u64, remark: &str) {
-    println!("  {name:<15} {:>8}   {remark}", HumanCount(records).to_string());
+fn row(name: &str, [records, spans]: [u64; 2], remark: &str) {
+    let [records, spans] = [records, spans].map(|count| HumanCount(count).to_string());
+    println!("  {name:<15} {records:>8} {spans:>8}   {remark}");
+}
+
+/// A row that is of records and spans together.
+fn figure(name: &str, value: &dyn std::fmt::Display, remark: &str) {
+    println!("  {name:<15} {:>8} {:>8}   {remark}", value.to_string(), "");
 }
 
 fn repeats(batches: u64) -> String {

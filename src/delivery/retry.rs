@@ -59,7 +59,8 @@ impl Curve {
 
 /// The delay between two attempts, whether the first of them failed or not.
 ///
-/// It doubles with each failure and shrinks slowly with each success. If it were forgotten at the first success, an endpoint
+/// It doubles with each failure and shrinks slowly with each success. While there is no connection it grows no longer than that has been so:
+/// several requests in flight fail several times as often, and a short outage is not to be followed by the pace of a long one. If it were forgotten at the first success, an endpoint
 /// that comes back would have all requests of a whole fleet within a second. Nobody knows the capacity, so that every sender feels
 /// its way: it shortens the delay quickly while that is about the longest, for the capacity is at least what all senders
 /// ask for with half of it, then carefully, and quickly again when the delay is so short that its own requests soon tell. Once it
@@ -70,8 +71,8 @@ pub(crate) struct Backoff {
     bound: Duration,
     /// The bound at which the endpoint refused a request after a success.
     refused: Duration,
-    /// The last request failed.
-    failed: bool,
+    /// The time of the first failure since the last success.
+    failing_since: Option<Instant>,
     grown_at: Option<Instant>,
     /// When a request ended last.
     used_at: Option<Instant>,
@@ -111,15 +112,18 @@ impl Backoff {
         if self.grown_at.is_some_and(|at| at > begun) {
             return;
         }
-        self.grown_at = Some(Instant::now());
-        let is_first = !std::mem::replace(&mut self.failed, true);
+        let now = Instant::now();
+        self.grown_at = Some(now);
+        let is_first = self.failing_since.is_none();
+        let failing_for = now.saturating_duration_since(*self.failing_since.get_or_insert(now));
         if is_first && refused {
             // Who was lucky for a while goes back to where it was refused before.
             let before = self.refused;
             self.refused = self.bound.max(before / 2);
             self.bound = self.bound.saturating_mul(curve.growth).max(before).min(policy.max_delay.saturating_mul(2));
         } else {
-            self.bound = self.bound.saturating_mul(2).min(policy.max_delay.max(self.bound));
+            let longest = if refused { policy.max_delay } else { policy.max_delay.min(failing_for) };
+            self.bound = self.bound.saturating_mul(2).min(longest.max(self.bound));
         }
         self.bound = self.bound.max(policy.initial_delay);
         if !refused || (!is_first && self.bound >= policy.max_delay) {
@@ -130,7 +134,7 @@ impl Backoff {
 
     /// Notes a success.
     pub(crate) fn succeeded(&mut self, policy: &RetryPolicy, curve: &Curve) {
-        self.failed = false;
+        self.failing_since = None;
         if self.is_new() {
             return;
         }
@@ -178,20 +182,37 @@ mod tests {
         Instant::now() + Duration::from_secs(1)
     }
 
-    #[test]
-    fn a_delay_doubles_with_each_failure_and_outlives_the_first_success() {
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_doubles_with_each_failure_and_outlives_the_first_success() {
         let (policy, curve) = (RetryPolicy::default(), Curve::default());
-        let mut backoff = Backoff::default();
-        let mut fail = || {
-            backoff.failed(&policy, &curve, false, begun());
-            backoff.delay(&curve, 1.0).as_millis()
-        };
-        let delays: Vec<_> = (0..8).map(|_| fail()).collect();
-        assert_eq!(delays, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        let (mut backoff, mut delays) = (Backoff::default(), Vec::new());
+        for _ in 0..9 {
+            backoff.failed(&policy, &curve, false, Instant::now());
+            let delay = backoff.delay(&curve, 1.0);
+            delays.push(delay.as_millis());
+            tokio::time::advance(delay).await;
+        }
+        assert_eq!(delays, [500, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
         backoff.succeeded(&policy, &curve);
         assert!(backoff.delay(&curve, 1.0) > Duration::from_secs(15));
         (0..200).for_each(|_| backoff.succeeded(&policy, &curve));
         assert!(backoff.is_over());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_often_no_connection_is_found_a_delay_grows_no_longer_than_that_has_been_so() {
+        let (policy, curve) = (RetryPolicy::default(), Curve::default());
+        let mut backoff = Backoff::default();
+        let outage = Duration::from_secs(2);
+        for _ in 0..20 {
+            backoff.failed(&policy, &curve, false, Instant::now());
+            tokio::time::advance(outage / 20).await;
+        }
+        assert!(backoff.delay(&curve, 1.0) <= outage, "{backoff:?}");
+        // A pace that was learnt before is kept.
+        let mut slow = Backoff { bound: policy.max_delay, ..Backoff::default() };
+        slow.failed(&policy, &curve, false, Instant::now());
+        assert_eq!(slow.delay(&curve, 1.0), policy.max_delay);
     }
 
     #[test]

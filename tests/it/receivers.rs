@@ -39,6 +39,8 @@ mod noida;
 mod oteltap;
 mod qryn;
 mod real_servers;
+#[cfg(all(feature = "trace", feature = "metrics"))]
+mod signals;
 
 /// How many records most tests send, in batches of 100.
 const COUNT: usize = 300;
@@ -230,7 +232,7 @@ fn check_records(records: Vec<LogRecord>) {
 struct Rotel {
     _program: Program,
     _dir: TempDir,
-    endpoint: String,
+    url: String,
     next: Receiver,
 }
 
@@ -250,7 +252,11 @@ impl Rotel {
         let log = dir.path().join("log");
         let program = Program::keep("KILL", &rotel, &log);
         wait_for_port(port, &log);
-        Some(Self { _program: program, _dir: dir, endpoint: format!("http://127.0.0.1:{port}/v1/logs"), next })
+        Some(Self { _program: program, _dir: dir, url: format!("http://127.0.0.1:{port}"), next })
+    }
+
+    fn endpoint(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
     }
 
     /// The records that it has understood, once there are so many.
@@ -287,7 +293,7 @@ impl Rotel {
 fn rotel_understands(protocol: Protocol, compression: Option<Compression>) {
     let Some(rotel) = Rotel::start() else { return };
     let spool = spool_dir();
-    let exporter = exporter_to(&rotel.endpoint, &spool).with_protocol(protocol);
+    let exporter = exporter_to(&rotel.endpoint("/v1/logs"), &spool).with_protocol(protocol);
     let service = shop(match compression {
         Some(compression) => exporter.with_compression(compression),
         None => exporter,
@@ -344,7 +350,7 @@ fn the_one_record_that_rotel_cannot_read_holds_no_other_and_waits_alone_since_ro
     let Some(rotel) = Rotel::start() else { return };
     let spool = spool_dir();
     let encoder = Broken(OtlpEncoder::new(Protocol::HttpJson));
-    let service = shop(exporter_to(&rotel.endpoint, &spool).with_encoder(encoder));
+    let service = shop(exporter_to(&rotel.endpoint("/v1/logs"), &spool).with_encoder(encoder));
     orders(&service, 1..=41);
     order(&service, 1, |record| record.set_body(AnyValue::from("broken")));
     orders(&service, 42..=COUNT);
@@ -356,10 +362,15 @@ fn the_one_record_that_rotel_cannot_read_holds_no_other_and_waits_alone_since_ro
     assert!(stats.last_error.as_ref().is_some_and(|error| error.contains("400")), "{stats:?}");
 }
 
-fn mock_collector_understands(protocol: Protocol, compression: Option<Compression>) {
-    let Some(program) = installed("mock-collector/mock-collector") else { return };
+/// mock-collector, whose first line is its address.
+fn mock_collector(protocol: Protocol) -> Option<Program> {
+    let program = installed("mock-collector/mock-collector")?;
     let speaks = if protocol == Protocol::HttpJson { "json" } else { "protobuf" };
-    let mut collector = Program::start(Command::new(program).arg(speaks));
+    Some(Program::start(Command::new(program).arg(speaks)))
+}
+
+fn mock_collector_understands(protocol: Protocol, compression: Option<Compression>) {
+    let Some(mut collector) = mock_collector(protocol) else { return };
     let spool = spool_dir();
     let exporter = exporter_to(&format!("{}/v1/logs", collector.line()), &spool).with_protocol(protocol);
     let service = shop(match compression {
@@ -369,7 +380,7 @@ fn mock_collector_understands(protocol: Protocol, compression: Option<Compressio
     orders(&service, 1..=COUNT);
     assert_eq!(deliver(&service).failed_requests, 0);
 
-    collector.tell("what did you understand?");
+    collector.tell("logs");
     let logs: Vec<Value> = serde_json::from_str(&collector.line()).expect("JSON");
     let attributes = |value: &Value| serde_json::from_value(value.clone()).expect("attributes");
     let understood = logs.iter().map(|log| Understood {

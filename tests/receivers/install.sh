@@ -49,7 +49,7 @@ edition = "2024"
 
 [dependencies]
 mock-collector = "=0.2.15"
-opentelemetry-proto = { version = "0.33", default-features = false, features = ["logs", "with-serde"] }
+opentelemetry-proto = { version = "0.33", default-features = false, features = ["logs", "metrics", "trace", "with-serde"] }
 serde_json = "1"
 tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
 

@@ -70,11 +70,15 @@ impl<'a> Report<'a> {
             };
             format!("{how} from {:.1} s to {:.1} s", outage.start, outage.end)
         });
-        let rounds =
-            if args.rounds > 1 { format!("; medians of {} rounds by turns", args.rounds) } else { String::new() };
+        let rounds = if args.rounds > 1 {
+            format!("; medians of {} rounds by turns, with the least and the most", args.rounds)
+        } else {
+            String::new()
+        };
         format!(
-            "{} s of load: {rate}, messages of {} bytes, {} partition(s), {} thread(s), durability {:?}; {outage}{rounds}.",
+            "{} s of load with {}: {rate}, messages of {} bytes, {} partition(s), {} thread(s), durability {:?}; {outage}{rounds}.",
             args.seconds,
+            args.signal.records(),
             args.record_bytes,
             args.partitions,
             args.threads,

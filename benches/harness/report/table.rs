@@ -16,8 +16,13 @@ pub(super) struct Table {
 pub(super) fn figures(report: &Report<'_>) -> Table {
     let head = ["", "unit"].into_iter().chain(report.systems.iter().map(|system| system.name));
     let rows = FIGURES.iter().map(|figure| {
-        let values = report.systems.iter().map(|system| figure.median(&report.measurements, system));
-        let cells = values.map(|value| value.map_or("–".to_owned(), number));
+        let cells = report.systems.iter().map(|system| {
+            let median = figure.median(&report.measurements, system).map_or("–".to_owned(), number);
+            match figure.spread(&report.measurements, system) {
+                Some((least, most)) => format!("{median} ({} to {})", number(least), number(most)),
+                None => median,
+            }
+        });
         [figure.name.to_owned(), figure.unit.to_owned()].into_iter().chain(cells).collect()
     });
     Table { head: head.map(str::to_owned).collect(), rows: rows.collect() }

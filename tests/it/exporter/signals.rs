@@ -54,18 +54,18 @@ fn decode<M: Message + Default + DeserializeOwned>(request: &Request) -> M {
 }
 
 /// A resource's attributes come from a map.
-fn sort(attributes: &mut [ProtoKeyValue]) {
+pub(crate) fn sort(attributes: &mut [ProtoKeyValue]) {
     attributes.sort_by(|a, b| a.key.cmp(&b.key));
 }
 
-fn sorted(mut of: Vec<impl Debug>) -> Vec<String> {
+pub(crate) fn sorted(mut of: Vec<impl Debug>) -> Vec<String> {
     let mut texts: Vec<_> = of.drain(..).map(|each| format!("{each:?}")).collect();
     texts.sort();
     texts
 }
 
-/// Every span with all that stands around it, in an order that does not depend on how they were grouped.
-fn spans(requests: &[Request]) -> Vec<String> {
+/// Every span with all that stands around it.
+pub(crate) fn single_spans(requests: &[Request]) -> Vec<ResourceSpans> {
     let mut spans = Vec::new();
     for request in requests {
         for mut resource in decode::<ExportTraceServiceRequest>(request).resource_spans {
@@ -78,13 +78,19 @@ fn spans(requests: &[Request]) -> Vec<String> {
             }
         }
     }
-    sorted(spans)
+    spans
 }
 
-/// A metric for each of its points.
-fn single_points(metric: &Metric) -> Vec<Metric> {
+/// The same, in an order that does not depend on how they were grouped.
+fn spans(requests: &[Request]) -> Vec<String> {
+    sorted(single_spans(requests))
+}
+
+/// A metric for each of its points; none for one without.
+pub(crate) fn single_points(metric: &Metric) -> Vec<Metric> {
     let with = |data| Metric { data: Some(data), ..metric.clone() };
-    match metric.data.clone().expect("a kind") {
+    let Some(data) = metric.data.clone() else { return Vec::new() };
+    match data {
         Data::Gauge(gauge) => {
             gauge.data_points.into_iter().map(|point| with(Data::Gauge(Gauge { data_points: vec![point] }))).collect()
         }
@@ -108,7 +114,7 @@ fn single_points(metric: &Metric) -> Vec<Metric> {
 }
 
 /// Every point with all that stands around it.
-fn points(requests: &[Request]) -> Vec<String> {
+pub(crate) fn all_single_points(requests: &[Request]) -> Vec<ResourceMetrics> {
     let mut points = Vec::new();
     for request in requests {
         for mut resource in decode::<ExportMetricsServiceRequest>(request).resource_metrics {
@@ -121,11 +127,15 @@ fn points(requests: &[Request]) -> Vec<String> {
             }
         }
     }
-    sorted(points)
+    points
+}
+
+fn points(requests: &[Request]) -> Vec<String> {
+    sorted(all_single_points(requests))
 }
 
 /// The requests that were taken on a path.
-fn on(receiver: &Receiver, path: &str) -> Vec<Request> {
+pub(crate) fn on(receiver: &Receiver, path: &str) -> Vec<Request> {
     let requests = receiver.requests();
     requests.into_iter().filter(|request| request.target == path && request.answered == Some(200)).collect()
 }
@@ -210,9 +220,9 @@ fn spans_are_sent_as_the_otlp_exporter_sends_them() {
 
 /// Hands both exporters the same metrics.
 #[derive(Debug)]
-struct Both {
-    ours: MetricExporter,
-    theirs: opentelemetry_otlp::MetricExporter,
+pub(crate) struct Both {
+    pub(crate) ours: MetricExporter,
+    pub(crate) theirs: opentelemetry_otlp::MetricExporter,
 }
 
 impl PushMetricExporter for Both {
@@ -232,6 +242,13 @@ impl PushMetricExporter for Both {
     fn temporality(&self) -> Temporality {
         self.ours.temporality()
     }
+}
+
+/// The view that makes an exponential histogram.
+pub(crate) fn exponential(instrument: &Instrument) -> Option<Stream> {
+    let aggregation = Aggregation::Base2ExponentialHistogram { max_size: 20, max_scale: 20, record_min_max: true };
+    let view = Stream::builder().with_aggregation(aggregation).build();
+    (instrument.name() == "exponential").then(|| view.expect("a view"))
 }
 
 /// Points of every kind and number; one metric has more of them than one record takes.
@@ -276,12 +293,6 @@ fn metrics_are_sent_as_the_otlp_exporter_sends_them() {
             .build()
             .expect("an exporter");
         let handle = ours.handle();
-        let exponential = |instrument: &Instrument| {
-            let aggregation =
-                Aggregation::Base2ExponentialHistogram { max_size: 20, max_scale: 20, record_min_max: true };
-            let view = Stream::builder().with_aggregation(aggregation).build();
-            (instrument.name() == "exponential").then(|| view.expect("a view"))
-        };
         let provider = SdkMeterProvider::builder()
             .with_resource(resource())
             .with_view(exponential)
@@ -370,6 +381,17 @@ fn what_all_three_signals_left_when_they_were_killed_is_delivered_by_the_next_st
     receiver.come_up();
     deliver_all(&receiver, spool.path());
     assert_eq!(counts(&receiver), (LOGS, SPANS, POINTS));
+}
+
+#[test]
+fn no_signal_is_held_by_otel_sdk_disabled_which_the_sdk_does_not_read() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let endpoint = receiver.url("");
+    let mut service = Command::new(CHILD);
+    service.env("OTEL_SDK_DISABLED", "true");
+    let mut child = Child::start(service, "signals", settings(&endpoint, spool.path()));
+    child.wait_for("stored");
+    wait_for("all three signals", || (counts(&receiver) == (LOGS, SPANS, POINTS)).then_some(()));
 }
 
 #[test]
