@@ -147,11 +147,12 @@ proptest! {
                 }
                 Step::Deliver => {
                     let Some(partition) = spool.checkout() else { continue };
-                    if let Some(batch) = next_of(&partition) {
-                        arrived.extend(lines_of(&batch));
+                    let batch = next_of(&partition);
+                    if let Some(batch) = &batch {
+                        arrived.extend(lines_of(batch));
                         batch.ack();
                     }
-                    partition.release(true);
+                    partition.release(batch.is_some());
                     spool.settle();
                 }
                 Step::Kill => {

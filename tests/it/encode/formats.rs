@@ -489,7 +489,7 @@ fn ones_own_encoder_can_say_how_its_responses_are_read() {
     service.wait_for_rejected(2);
     let rejected = service.handle.rejected().unwrap();
     assert_eq!(rejected.len(), 1, "all of it, so it is known which");
-    assert_eq!(rejected[0].response, "too old");
+    assert_eq!(rejected[0].response, "the server responded with 200: too old");
 }
 
 #[test]
