@@ -96,16 +96,14 @@ impl Intake {
         Ok(appended)
     }
 
-    /// Has earlier records not sent any more that nobody was sent yet, because newer ones stand for them.
+    /// Has earlier records not sent any more that nobody was sent yet, because `newer` ones stand for them.
     #[cfg(feature = "metrics")]
-    pub(crate) fn withdraw(&self, earlier: &[Appended]) {
+    pub(crate) fn withdraw(&self, earlier: &[Appended], newer: &Appended) {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let Some(spool) = self.pipeline.spool().upgrade() else { return };
-        for block in earlier {
-            // Where that cannot be kept, they are sent.
-            let withdrawn = contained(|| spool.withdraw(block)).unwrap_or_default();
-            self.pipeline.counters().thinned_records.add(withdrawn);
-        }
+        // Where that cannot be kept, they are sent.
+        let withdrawn = contained(|| spool.withdraw(earlier, newer)).unwrap_or_default();
+        self.pipeline.counters().thinned_records.add(withdrawn);
     }
 
     /// Gives `add` a record's partition key and what it is on the wire. A record that has none is counted.

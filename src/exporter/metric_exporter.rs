@@ -95,8 +95,8 @@ impl PushMetricExporter for MetricExporter {
                 }
             },
         )?;
-        if let Some(thinning) = &self.thinning {
-            self.intake.withdraw(&thinning.superseded(streams, appended, SystemTime::now()));
+        if let (Some(thinning), Some(newer)) = (&self.thinning, appended.first()) {
+            self.intake.withdraw(&thinning.superseded(streams, &appended, SystemTime::now()), newer);
         }
         Ok(())
     }

@@ -77,7 +77,7 @@ impl Thinning {
 
     /// Takes a collection that was appended at `now`. Returns the earlier ones that it stands for: those of its partition
     /// and interval, if it has all of their streams.
-    pub(crate) fn superseded(&self, mut streams: Streams, appended: Vec<Appended>, now: SystemTime) -> Vec<Appended> {
+    pub(crate) fn superseded(&self, mut streams: Streams, appended: &[Appended], now: SystemTime) -> Vec<Appended> {
         let interval = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() / self.interval.as_nanos();
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         // So that it does not grow with the partitions that ever were.
@@ -85,7 +85,7 @@ impl Thinning {
         let mut superseded = Vec::new();
         for appended in appended {
             let Some((key, streams)) = streams.0.remove_entry(appended.key()) else { continue };
-            let this = Newest { interval, streams, appended };
+            let this = Newest { interval, streams, appended: appended.clone() };
             match newest.entry(key) {
                 Entry::Vacant(vacant) => drop(vacant.insert(this)),
                 Entry::Occupied(mut newest) if this.appended.is_after(&newest.get().appended) => {
@@ -111,15 +111,20 @@ fn is_delta(kind: MetricKind) -> bool {
     }
 }
 
-fn hash_attributes<A: AttributesView + ?Sized>(of: &A, hasher: &mut impl Hasher) {
+/// Hashes attributes in whatever order they are: the SDK does not keep it.
+fn hash_attributes<A: AttributesView + ?Sized>(of: &A, hasher: &mut (impl Hasher + Clone)) {
+    let mut sum = 0_u64;
     of.visit_attributes(&mut |key, value| {
-        key.as_str().hash(hasher);
+        let mut attribute = hasher.clone();
+        key.as_str().hash(&mut attribute);
         // Numbers with a fraction have no hash.
         let _ = match value {
-            AttributeValue::Plain(value) => write!(HashText(hasher), "{value:?}"),
-            AttributeValue::Any(value) => write!(HashText(hasher), "{value:?}"),
+            AttributeValue::Plain(value) => write!(HashText(&mut attribute), "{value:?}"),
+            AttributeValue::Any(value) => write!(HashText(&mut attribute), "{value:?}"),
         };
+        sum = sum.wrapping_add(attribute.finish());
     });
+    sum.hash(hasher);
 }
 
 /// Hashes what is written.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::cursor::{Cursors, LaneCursor, LaneCursors};
 use super::entry::{EntryHead, system_time};
 use super::gap::{Gap, Unreported};
-use super::lane::{End, Lane, Purpose};
+use super::lane::{End, GapRoom, Lane, Purpose};
 use super::position::{BatchStart, LaneId, SegmentId};
 use super::seal::Seal;
 use super::segment::{LaneSummary, Segment};
@@ -798,15 +798,15 @@ impl Index {
         Some(acked)
     }
 
-    /// The cursor of a lane in which these records were never given out and may be withdrawn.
-    pub(super) fn cursor_of_unsent(&self, key: &str, lane: LaneId, records: &Range<u64>) -> Option<LaneCursor> {
-        let lane = self.partitions.get(key)?.lane(lane).filter(|lane| lane.may_withdraw(records))?;
-        Some(lane.cursor.clone())
+    /// See [`Lane::gap_room`].
+    pub(super) fn gap_room(&self, key: &str, lane: LaneId, records: &Range<u64>) -> Option<GapRoom> {
+        self.partitions.get(key)?.lane(lane)?.gap_room(records)
     }
 
     /// Withdraws records: gives them out to nobody, and acknowledges them. `None` if they were given out.
     pub(super) fn withdraw(&mut self, key: &str, lane: LaneId, records: &Range<u64>) -> Option<Acked> {
-        let of = self.partitions.get_mut(key)?.lane_mut(lane).filter(|lane| lane.may_withdraw(records))?;
+        let of = self.partitions.get_mut(key)?.lane_mut(lane);
+        let of = of.filter(|lane| lane.gap_room(records) == Some(GapRoom::Enough))?;
         Purpose::Control.fix_ends(&mut of.cursor, records);
         of.give_out(records, Purpose::Control);
         self.ack(key, lane, records, records.end)

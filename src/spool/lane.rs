@@ -95,6 +95,14 @@ pub(super) enum End {
     Unknown,
 }
 
+/// The room for gaps in the lane of records that are to be withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GapRoom {
+    Enough,
+    /// Each gap stands in the lane's cursor. The next segment has room for others.
+    Full,
+}
+
 /// Records that are parked, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ParkedRecords {
@@ -310,10 +318,16 @@ impl Lane {
         before_controls.chain([behind]).filter(|range| !range.is_empty() && self.may_start_another())
     }
 
-    /// Whether these records may be withdrawn: none of them was given out.
-    pub(super) fn may_withdraw(&self, records: &Range<u64>) -> bool {
+    /// The room for a gap where these records are withdrawn; `None` if some of them were given out.
+    pub(super) fn gap_room(&self, records: &Range<u64>) -> Option<GapRoom> {
         let holds = |unsent: Range<u64>| unsent.start <= records.start && records.end <= unsent.end;
-        self.cursor.acked_ahead.len() < MAX_WITHDRAWN && !records.is_empty() && self.never_given_out().any(holds)
+        if records.is_empty() || !self.never_given_out().any(holds) {
+            return None;
+        }
+        let touches = |gap: &Range<u64>| gap.start <= records.end && records.start <= gap.end;
+        let makes_another = records.start > self.cursor.acked && !self.cursor.acked_ahead.iter().any(touches);
+        let is_full = makes_another && self.cursor.acked_ahead.len() >= MAX_WITHDRAWN;
+        Some(if is_full { GapRoom::Full } else { GapRoom::Enough })
     }
 
     /// How many records may be a control: those that were never given out.

@@ -170,8 +170,8 @@ impl Spool {
 
     /// See [`Queue::withdraw`].
     #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "only metrics are withdrawn"))]
-    pub(crate) fn withdraw(&self, block: &Appended) -> Result<u64, SpoolError> {
-        self.queue.withdraw(block)
+    pub(crate) fn withdraw(&self, blocks: &[Appended], newer: &Appended) -> Result<u64, SpoolError> {
+        self.queue.withdraw(blocks, newer)
     }
 
     /// Counts records that could not be appended as lost, and has them reported.

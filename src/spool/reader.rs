@@ -1,6 +1,7 @@
 //! Delivering: which batch is next, and how it ends. It reads segments, writes cursors, and puts records into the rejected
 //! store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -367,7 +368,7 @@ impl Queue {
             let Some(before) = before else { return Ok(None) };
             let mut cursor = before.clone();
             asked.purpose().fix_ends(&mut cursor, &(choice.start..end));
-            self.persist(cursors, choice.lane, &cursor, before)?;
+            self.persist(cursors, &[(choice.lane, cursor, before)])?;
             let mut index = self.index.lock();
             match index.admit(key, asked, choice, end, Ending::Written) {
                 Admission::Admitted(admitted) => Ok(Some(admitted)),
@@ -517,30 +518,32 @@ impl Drop for ReadingAhead<'_> {
 
 /// How a batch ends.
 impl Queue {
-    /// Writes where a lane's batches end, as safe as the records are: what is sent under an id must be the same ever after.
-    /// On a disk that takes it and does not sync it, it survives a kill only. After an error it is as it was `before`.
+    /// Writes where the batches of lanes end, as safe as the records are: what is sent under an id must be the same ever after.
+    /// `changes` has a lane, its cursor, and the one before. On a disk that takes it and does not sync it, it survives a kill
+    /// only. After an error it is as it was before.
     pub(super) fn persist(
         &self,
         cursors: &mut CursorStore,
-        lane: LaneId,
-        cursor: &LaneCursor,
-        before: LaneCursor,
+        changes: &[(LaneId, LaneCursor, LaneCursor)],
     ) -> Result<(), SpoolError> {
-        cursors.put([(lane, cursor.clone())]);
+        cursors.put(changes.iter().map(|(lane, cursor, _)| (*lane, cursor.clone())));
         let mut written = cursors.write_out();
         // Where the file system copies on write, that takes new blocks.
         if written.as_ref().is_err_and(SpoolError::is_full) && self.dir.give_ballast() {
             written = cursors.write_out();
         }
-        if written.is_err() && cursors.written_lane(lane) == *cursor {
+        if written.is_err() && changes.iter().all(|(lane, cursor, _)| cursors.written_lane(*lane) == *cursor) {
             written = Ok(());
         }
         if written.is_err() {
             // Or it would be written with what is written next.
-            cursors.put([(lane, before)]);
+            cursors.put(changes.iter().map(|(lane, _, before)| (*lane, before.clone())));
         } else if self.config.durability == Durability::Sync {
-            // Without that it survives a kill all the same, so there is no way back.
-            let _ = cursors.sync(lane.segment);
+            let segments: BTreeSet<_> = changes.iter().map(|(lane, ..)| lane.segment).collect();
+            for segment in segments {
+                // Without that it survives a kill all the same, so there is no way back.
+                let _ = cursors.sync(segment);
+            }
         }
         written
     }
@@ -557,7 +560,7 @@ impl Queue {
             let Some(before) = before else { return Ok(()) };
             let mut cursor = before.clone();
             cursor.cut(span, points);
-            self.persist(cursors, lane, &cursor, before)?;
+            self.persist(cursors, &[(lane, cursor, before)])?;
             self.index.lock().cut(key, lane, span, points);
             Ok(())
         })
@@ -576,7 +579,7 @@ impl Queue {
             let mut cursor = before.clone();
             cursor.fix_end(span.end);
             cursor.ack(&(span.start..end));
-            self.persist(cursors, lane, &cursor, before)?;
+            self.persist(cursors, &[(lane, cursor, before)])?;
             Ok(self.index.lock().ack(key, lane, span, end))
         })?;
         if let Some(acked) = acked {

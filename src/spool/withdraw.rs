@@ -4,6 +4,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::cursor::LaneCursor;
+use super::index::Acked;
+use super::lane::GapRoom;
 use super::position::LaneId;
 use super::queue::Queue;
 use crate::config::values::Durability;
@@ -30,38 +33,76 @@ impl Appended {
 }
 
 impl Queue {
-    /// Takes records out that were never given out, and returns how many those are: all of the block's, or none where some were
-    /// given out or too many gaps would come of it. What was accepted since is synced before, so that no cut of the power takes both.
+    /// Takes records out that were never given out, and returns how many those are: all of a block's, or none where some were
+    /// given out. `newer` was appended since, and stands for them: it is on disk before, so that no cut of the power takes both.
     ///
     /// # Errors
     ///
     /// If that cannot be kept. Nothing is withdrawn then.
-    pub(super) fn withdraw(&self, block: &Appended) -> Result<u64, SpoolError> {
-        let Appended { key, lane, records } = block;
-        if self.index.lock().cursor_of_unsent(key, *lane, records).is_none() {
+    pub(super) fn withdraw(&self, blocks: &[Appended], newer: &Appended) -> Result<u64, SpoolError> {
+        let mut unsent = Vec::new();
+        for block in blocks {
+            let room = self.index.lock().gap_room(&block.key, block.lane, &block.records);
+            match room {
+                None => {}
+                Some(GapRoom::Enough) => unsent.push(block),
+                Some(GapRoom::Full) => self.complete_active(block.lane.segment),
+            }
+        }
+        if unsent.is_empty() || !self.is_on_disk(newer)? {
             return Ok(0);
         }
-        if matches!(self.config.durability, Durability::Interval(_)) {
-            self.sync_active()?;
-        }
-        let acked = self.with_cursors(|cursors| {
-            let before = self.index.lock().cursor_of_unsent(key, *lane, records);
-            let Some(before) = before else { return Ok(None) };
-            let mut cursor = before.clone();
-            // What lies before them ends here, also after a restart.
-            cursor.fix_both_ends(records);
-            cursor.ack(records);
-            self.persist(cursors, *lane, &cursor, before)?;
-            let mut index = self.index.lock();
-            let acked = index.withdraw(key, *lane, records);
-            if acked.is_none() {
-                // They were given out meanwhile.
-                index.rewrite(key, *lane);
+        let withdrawn = self.with_cursors(|cursors| {
+            let mut changes = Vec::new();
+            for block in &unsent {
+                let index = self.index.lock();
+                let room = index.gap_room(&block.key, block.lane, &block.records);
+                let before = index.cursor(&block.key, block.lane).filter(|_| room == Some(GapRoom::Enough));
+                drop(index);
+                changes.extend(before.map(|before| (*block, without(&before, &block.records), before)));
             }
-            Ok(acked)
+            let written = changes.iter().map(|(block, cursor, before)| (block.lane, cursor.clone(), before.clone()));
+            self.persist(cursors, &written.collect::<Vec<_>>())?;
+            let (mut withdrawn, mut outdated) = (Vec::new(), Vec::new());
+            for (block, cursor, _) in changes {
+                let mut index = self.index.lock();
+                match index.withdraw(&block.key, block.lane, &block.records) {
+                    Some(acked) => withdrawn.push((block, acked)),
+                    // They were given out meanwhile: what is on disk must not divide that batch.
+                    None => outdated.extend(index.cursor(&block.key, block.lane).map(|now| (block.lane, now, cursor))),
+                }
+            }
+            // An error leaves what will be written later.
+            let _ = self.persist(cursors, &outdated);
+            Ok::<Vec<(&Appended, Acked)>, SpoolError>(withdrawn)
         })?;
-        let Some(acked) = acked else { return Ok(0) };
-        self.finish_ack(*lane, acked);
-        Ok(records.end - records.start)
+        let mut records = 0;
+        for (block, acked) in withdrawn {
+            self.finish_ack(block.lane, acked);
+            records += block.records.end - block.records.start;
+        }
+        Ok(records)
     }
+
+    /// Whether records are as safe as earlier ones are by now, which may be synced since.
+    fn is_on_disk(&self, newer: &Appended) -> Result<bool, SpoolError> {
+        match self.config.durability {
+            Durability::Sync | Durability::Process => Ok(true),
+            Durability::Interval(_) => {
+                let writer = self.writer.lock();
+                let active = writer.active.as_ref().filter(|active| active.id() == newer.lane.segment);
+                let segment = active.map(|active| active.segment.clone());
+                drop(writer);
+                segment.map_or(Ok(false), |segment| segment.sync().map(|()| true))
+            }
+        }
+    }
+}
+
+/// A cursor of which these records are taken out. What lies before them ends there, also after a restart.
+fn without(cursor: &LaneCursor, records: &Range<u64>) -> LaneCursor {
+    let mut cursor = cursor.clone();
+    cursor.fix_both_ends(records);
+    cursor.ack(records);
+    cursor
 }

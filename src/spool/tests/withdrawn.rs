@@ -9,6 +9,11 @@ fn append_one(spool: &Spool, records: &[String]) -> Appended {
     spool.append(&[("a", &block(records))], &FRAMING).unwrap().remove(0)
 }
 
+/// Withdraws a block, as if the one that was appended last stood for it.
+fn withdraw(spool: &Spool, block: &Appended) -> u64 {
+    spool.withdraw(std::slice::from_ref(block), block).unwrap()
+}
+
 /// Delivers all that waits: the lines, and the ids.
 fn deliver(spool: &Spool) -> (Vec<String>, Vec<String>) {
     let (mut lines, ids) = drain(spool);
@@ -21,9 +26,9 @@ fn what_is_withdrawn_is_not_sent_and_what_is_around_it_comes_in_order() {
     let spool = open(&config(dir.path()));
     let blocks: Vec<_> = (0..6).map(|n| append_one(&spool, &lines(10 * n..10 * n + 10))).collect();
     for withdrawn in [3, 1, 2] {
-        assert_eq!(spool.withdraw(&blocks[withdrawn]).unwrap(), 10);
+        assert_eq!(withdraw(&spool, &blocks[withdrawn]), 10);
     }
-    assert_eq!(spool.withdraw(&blocks[2]).unwrap(), 0, "it is withdrawn already");
+    assert_eq!(withdraw(&spool, &blocks[2]), 0, "it is withdrawn already");
     assert_eq!(spool.depth().pending_records, 30);
     let (arrived, ids) = deliver(&spool);
     assert_eq!(arrived, [lines(0..10), lines(40..60)].concat());
@@ -40,14 +45,14 @@ fn what_was_given_out_is_not_withdrawn() {
     let partition = spool.checkout().unwrap();
     let batch = next_of(&partition).unwrap();
     let second = append_one(&spool, &lines(10..20));
-    assert_eq!((spool.withdraw(&first).unwrap(), spool.withdraw(&second).unwrap()), (0, 10));
+    assert_eq!((withdraw(&spool, &first), withdraw(&spool, &second)), (0, 10));
     batch.ack();
-    assert_eq!(spool.withdraw(&first).unwrap(), 0, "it is delivered");
+    assert_eq!(withdraw(&spool, &first), 0, "it is delivered");
     partition.release(true);
     assert_eq!(spool.depth().pending_records, 0);
     let third = append_one(&spool, &lines(20..30));
     assert_eq!(deliver(&spool).0, lines(20..30));
-    assert_eq!(spool.withdraw(&third).unwrap(), 0);
+    assert_eq!(withdraw(&spool, &third), 0);
 }
 
 #[test]
@@ -58,7 +63,7 @@ fn a_segment_of_which_all_is_delivered_or_withdrawn_is_deleted() {
     let blocks: Vec<_> = (0..12).map(|n| append_one(&spool, &long(n))).collect();
     assert!(segment_dirs(dir.path()).len() > 2);
     for block in &blocks[..11] {
-        assert_eq!(spool.withdraw(block).unwrap(), 1);
+        assert_eq!(withdraw(&spool, block), 1);
     }
     end_housekeeper(&spool);
     assert!(segment_dirs(dir.path()).len() <= 2, "the active one, and one made ahead");
@@ -70,7 +75,7 @@ fn a_kill_brings_nothing_back_that_was_withdrawn_and_batches_end_where_they_did(
     let config = config(dir.path());
     let spool = open(&config);
     let blocks: Vec<_> = (0..5).map(|n| append_one(&spool, &lines(10 * n..10 * n + 10))).collect();
-    assert_eq!(spool.withdraw(&blocks[2]).unwrap(), 10);
+    assert_eq!(withdraw(&spool, &blocks[2]), 10);
     let partition = spool.checkout().unwrap();
     let sent = next_of(&partition).unwrap();
     assert_eq!(lines_of(&sent), lines(0..20));
@@ -93,10 +98,47 @@ fn gaps_that_would_be_too_many_are_not_made() {
     let dir = tempfile::tempdir().unwrap();
     let spool = open(&config(dir.path()));
     let blocks: Vec<_> = (0..600).map(|n| append_one(&spool, &lines(n..n + 1))).collect();
-    let withdrawn: Vec<_> = (1..600).step_by(2).filter(|n| spool.withdraw(&blocks[*n]).unwrap() == 1).collect();
+    let withdrawn: Vec<_> = (1..600).step_by(2).filter(|n| withdraw(&spool, &blocks[*n]) == 1).collect();
     assert_eq!(withdrawn.len(), 128);
     let kept = (0..600).filter(|n| !withdrawn.contains(n)).flat_map(|n| lines(n..n + 1));
     assert_eq!(deliver(&spool).0, kept.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_segment_whose_lane_has_as_many_gaps_as_it_may_is_followed_by_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    append(&spool, "a", &["in flight"]);
+    let partition = spool.checkout().unwrap();
+    let batch = next_of(&partition).unwrap();
+    let mut kept = Vec::new();
+    for interval in 0..400 {
+        let old = append_one(&spool, &lines(2 * interval..2 * interval + 1));
+        let newer = append_one(&spool, &lines(2 * interval + 1..2 * interval + 2));
+        if spool.withdraw(&[old], &newer).unwrap() == 0 {
+            kept.extend(lines(2 * interval..2 * interval + 1));
+        }
+        kept.extend(lines(2 * interval + 1..2 * interval + 2));
+    }
+    assert!(kept.len() < 400 + 5, "{} are kept of 800", kept.len());
+    batch.ack();
+    partition.release(true);
+    assert_eq!(deliver(&spool).0, kept);
+}
+
+#[test]
+fn blocks_of_several_partitions_are_withdrawn_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SpoolConfig { durability: Durability::Interval(Duration::from_secs(3600)), ..config(dir.path()) };
+    let spool = open(&config);
+    let both = |n: usize| {
+        let (a, b) = (block(&lines(n..n + 1)), block(&lines(n..n + 2)));
+        spool.append(&[("a", &a), ("b", &b)], &FRAMING).unwrap()
+    };
+    let (old, newer) = (both(0), both(10));
+    assert_eq!(spool.withdraw(&old, &newer[0]).unwrap(), 3);
+    let (arrived, _) = drain(&spool);
+    assert_eq!((&arrived["a"], &arrived["b"]), (&lines(10..11), &lines(10..12)));
 }
 
 #[derive(Clone, Debug)]
@@ -139,7 +181,7 @@ proptest! {
                 }
                 Step::Withdraw(back) => {
                     let Some((block, lines)) = blocks.iter().rev().nth(back) else { continue };
-                    let withdrawn = spool.withdraw(block).unwrap();
+                    let withdrawn = withdraw(&spool, block);
                     prop_assert!(withdrawn == 0 || withdrawn == lines.len() as u64);
                     if withdrawn > 0 {
                         expected.retain(|line| !lines.contains(line));
