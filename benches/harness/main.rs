@@ -1,5 +1,5 @@
 //! Several systems side by side, end to end: from `emit`, a span's end or a metric's collection over HTTP to a receiver that
-//! counts, under the same load and through the same outage. What arrives, how fast, what it costs, and what is lost.
+//! counts, under the same load and through the same outage. It prints how much arrives, how fast, at which cost, and how much is lost.
 //!
 //! ```text
 //! cargo bench -p benches --bench harness

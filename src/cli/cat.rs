@@ -69,7 +69,7 @@ pub(super) struct Filter {
     /// Print at most this number of records
     #[arg(short = 'n', long = "max", value_name = "RECORDS")]
     max: Option<u64>,
-    /// Print a line for people: times, names, values and attributes. Of OTLP and of the default format; other records are
+    /// Print a line for people: times, names, values and attributes, for OTLP and the default format; other records are
     /// printed as they are
     #[arg(long, conflicts_with = "json")]
     pretty: bool,

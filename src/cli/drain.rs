@@ -608,7 +608,8 @@ fn check_user(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reports losses in the stream where that is of logs in the default encoder's format; elsewhere only the output reports them.
+/// Reports losses in the stream where that is of logs in the default encoder's format, also those of other signals that are
+/// drained beside it; elsewhere only the output reports them.
 fn gap_encoder(reports_losses: bool) -> Option<Arc<GapEncoder>> {
     reports_losses.then(|| gap_record::gap_encoder(Arc::new(RwLock::new(Box::new(JsonEncoder::default())))))
 }

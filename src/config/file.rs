@@ -185,7 +185,7 @@ impl Values {
         self.wrong.first().map_or(Ok(()), |wrong| Err(wrong.invalid(&wrong.value)))
     }
 
-    /// The value of a setting. One that is empty counts as not set.
+    /// The value of a setting. An empty one counts as not set.
     fn get(&self, setting: &str) -> Option<&Sourced<String>> {
         let found = self.given.iter().rev().find(|(name, _)| *name == setting);
         found.map(|(_, given)| given).filter(|given| !given.value.is_empty())

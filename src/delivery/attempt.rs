@@ -49,6 +49,8 @@ pub(crate) struct Sender {
     pub(crate) timeouts: Timeouts,
     /// Counts what responses count, where that is not the records.
     pub(crate) count_items: Option<CountItems>,
+    /// No record may be tried before an earlier one.
+    pub(crate) strict_order: bool,
 }
 
 impl Sender {
@@ -102,7 +104,11 @@ impl Sender {
                 receipt.ack(0);
                 Step::Delivered
             }
-            Verdict::DeliveredPartially { rejected } if rejected >= self.items(batch).unwrap_or(batch.records()) => {
+            Verdict::DeliveredPartially { rejected } if rejected >= self.all_items(batch) => {
+                if self.strict_order {
+                    // Nothing can be found out by others, and OTLP wants no such batch to be repeated.
+                    return receipt.reject_all(reason);
+                }
                 // All of them, so it is known which they are.
                 let all = 0..usize::try_from(batch.records()).unwrap_or_default();
                 let named = all.map(|record| RecordRejection { record, response: reason.clone() }).collect();
@@ -205,6 +211,23 @@ impl Sender {
         let are_counted = self.counters.items.are_counted.load(Ordering::Relaxed);
         if are_counted { self.items(batch) } else { None }
     }
+
+    /// How many of them a response counts that rejects all.
+    fn all_items<B: Batch>(&self, batch: &B) -> u64 {
+        match self.count_items {
+            None => batch.records(),
+            Some(count) => batch.items(count).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// About how many of a batch's records so many of its items are.
+    fn records_of<B: Batch>(&self, batch: &B, items: u64) -> u64 {
+        if items == 0 || self.count_items.is_none() {
+            return items;
+        }
+        let share = u128::from(items) * u128::from(batch.records());
+        u64::try_from(share.div_ceil(u128::from(self.all_items(batch).max(1)))).unwrap_or(u64::MAX)
+    }
 }
 
 /// The response to a record as it is kept; where there was none, the reason.
@@ -272,7 +295,7 @@ impl<B: Batch> Receipt<'_, B> {
         let counters = &self.sender.counters;
         let items = if records == self.batch.records() { self.sender.counted_items(self.batch) } else { None };
         counters.end_items(records, items, rejected);
-        let rejected = rejected.min(records);
+        let rejected = self.sender.records_of(self.batch, rejected).min(records);
         counters.end_records(records - rejected, rejected);
         counters.end_batch(self.since, self.outcome);
     }
@@ -284,6 +307,16 @@ impl<B: Batch> Receipt<'_, B> {
             return Ok(true);
         }
         self.batch.reject_some(&named(rejections), self.status, self.now)
+    }
+
+    /// Puts the batch into the rejected store as a whole, and acknowledges it.
+    fn reject_all(&self, reason: String) -> Step {
+        if let Err(error) = self.batch.reject_inferred(self.status, &reason, self.now) {
+            return self.not_kept(&reason, &error);
+        }
+        self.sender.finish_rejection(self.batch);
+        self.sender.counters.end_batch(self.since, self.outcome);
+        Step::DeliveredPartially(self.report(reason))
     }
 
     fn not_kept(&self, reason: &str, error: &SpoolError) -> Step {
@@ -383,7 +416,8 @@ mod tests {
         spool.append(&[("tenant", &block)], &Framing::json_array()).unwrap();
         let script = Arc::new(Script { responses: Mutex::new(responses.into_iter().collect()), ..Script::default() });
         let (counters, timeouts) = (Arc::default(), Timeouts::default());
-        let sender = Sender { transport: script.clone(), counters, timeouts, count_items: None };
+        let transport = script.clone();
+        let sender = Sender { transport, counters, timeouts, count_items: None, strict_order: false };
         Setup { spool, script, sender }
     }
 
@@ -580,6 +614,22 @@ mod tests {
                 step => panic!("{step:?}"),
             }
         }
+    }
+
+    #[test]
+    fn in_a_strict_order_a_batch_of_which_all_is_rejected_goes_to_the_rejected_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut setup = setup(dir.path(), [judged(Verdict::DeliveredPartially { rejected: 2 }), delivered()]);
+        setup.sender.strict_order = true;
+        assert!(matches!(setup.step(1), Step::DeliveredPartially(_)));
+        assert!(matches!(setup.step(1), Step::Delivered));
+        let kept = setup.spool.rejected().records().unwrap();
+        assert_eq!(
+            (kept.len(), kept[0].records, &*kept[0].body, &*kept[0].response),
+            (1, 2, &b"[1,2]"[..], "the reason")
+        );
+        let stats = setup.sender.counters.snapshot();
+        assert_eq!((stats.delivered_records, stats.rejected_records), (1, 2));
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "as others")]

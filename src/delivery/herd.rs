@@ -581,7 +581,8 @@ fn start(
     let ready = Mutex::new((0..partitions.len()).collect());
     let memory = Memory { number, begun, control: control.clone(), link: link.clone(), partitions, ready };
     let timeouts = Timeouts::default();
-    let sender = Sender { transport: Arc::new(link.clone()), counters: counters.clone(), timeouts, count_items: None };
+    let (transport, counted) = (Arc::new(link.clone()), counters.clone());
+    let sender = Sender { transport, counters: counted, timeouts, count_items: None, strict_order: true };
     let pace =
         Pace { retry: scenario.retry, max_in_flight: 1, strict_order: true, defer_for: DEFAULT_DEFER_FOR, timeouts };
     let feed = Arc::new(Feed(Arc::new(memory)));

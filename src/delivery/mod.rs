@@ -100,8 +100,10 @@ impl Pipeline {
                 metrics::install(self_metrics, Endpoint { address, port, method }, observed, &counters);
             }
             let kept = transport.clone();
-            let (timeouts, count_items) = (config.pace.timeouts, config.count_items);
-            let sender = Sender { transport, counters: counters.clone(), timeouts, count_items };
+            let Pace { timeouts, strict_order, .. } = config.pace;
+            let counted = counters.clone();
+            let sender =
+                Sender { transport, counters: counted, timeouts, count_items: config.count_items, strict_order };
             let schedule = Schedule::new(spool.clone(), sender, control.clone(), events.clone(), config.pace);
             Worker::start(spool, kept, schedule.run())
         };

@@ -455,8 +455,13 @@ async fn drive(case: &Case, dir: &Path, link: &Link, counters: &Arc<Counters>) -
     let schedule = |spool: &Arc<Spool>| {
         let control = Arc::new(Control::default());
         let timeouts = Timeouts::default();
-        let sender =
-            Sender { transport: Arc::new(link.clone()), counters: counters.clone(), timeouts, count_items: None };
+        let sender = Sender {
+            transport: Arc::new(link.clone()),
+            counters: counters.clone(),
+            timeouts,
+            count_items: None,
+            strict_order: false,
+        };
         let schedule = Schedule::new(spool.clone(), sender, control.clone(), Arc::default(), pace);
         (Box::pin(schedule.run()), control)
     };

@@ -59,9 +59,10 @@ impl Curve {
 
 /// The delay between two attempts, whether the first of them failed or not.
 ///
-/// It doubles with each failure and shrinks slowly with each success. While there is no connection it grows no longer than that has been so:
-/// several requests in flight fail several times as often, and a short outage is not to be followed by the pace of a long one. If it were forgotten at the first success, an endpoint
-/// that comes back would have all requests of a whole fleet within a second. Nobody knows the capacity, so that every sender feels
+/// It doubles with each failure and shrinks slowly with each success. A failure to connect does not make it longer than requests
+/// have failed: several in flight fail several times as often, and a short outage is not to be followed by the pace of a long
+/// one. If it were forgotten at the first success, an endpoint that comes back would have all requests of a whole fleet within a
+/// second. Nobody knows the capacity, so that every sender feels
 /// its way: it shortens the delay quickly while that is about the longest, for the capacity is at least what all senders
 /// ask for with half of it, then carefully, and quickly again when the delay is so short that its own requests soon tell. Once it
 /// was refused, it stays near the delay at which it was.

@@ -227,7 +227,10 @@ impl Batch for spool::Batch {
     }
 
     fn items(&self, count: CountItems) -> Option<u64> {
-        count(&self.content_type, &self.plain_body())
+        match self.content_encoding {
+            None => count(&self.content_type, &self.body),
+            Some(_) => count(&self.content_type, &self.plain_body()),
+        }
     }
 
     fn ack(&self) {

@@ -124,7 +124,7 @@ impl Worker {
         runtime.spawn(async move {
             // In a task of its own: a panic in it is to end with a spool that is closed in order.
             let _ = tokio::spawn(run).await;
-            close(spool, (kept, thread, end));
+            close(spool, (thread, kept, end));
         });
         Ok(worker)
     }

@@ -25,14 +25,13 @@ fn data_points(content_type: &str, body: &[u8]) -> Option<u64> {
 }
 
 fn in_json(request: &Value) -> u64 {
-    let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    let scopes = list(request, "resourceMetrics").into_iter().flat_map(|of| list(&of, "scopeMetrics"));
-    let metrics = scopes.flat_map(|of| list(&of, "metrics"));
-    let kinds = metrics.filter_map(|metric| match metric {
-        Value::Object(members) => Some(members.into_iter().map(|(_, member)| member)),
-        _ => None,
-    });
-    kinds.flatten().map(|kind| list(&kind, "dataPoints").len() as u64).sum()
+    let scopes = list(request, "resourceMetrics").flat_map(|of| list(of, "scopeMetrics"));
+    let metrics = scopes.flat_map(|of| list(of, "metrics")).filter_map(Value::as_object);
+    metrics.flat_map(|metric| metric.values()).map(|kind| list(kind, "dataPoints").count() as u64).sum()
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    value.get(name).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// Counts the messages at the end of a path: the numbers of the fields that count at each step.

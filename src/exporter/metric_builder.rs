@@ -60,13 +60,16 @@ impl ExporterBuilder<MetricSettings> {
         self
     }
 
-    /// Thins what waits while the endpoint is away: of the collections of each such interval the newest is sent, as soon as it
-    /// has all streams of an earlier one that was not sent yet. By default, all are sent.
+    /// Thins what waits while the endpoint is away: a collection that was not sent yet is left out once a newer one of the same
+    /// interval is on disk, if that has all of its streams. By default, all are sent.
     ///
-    /// A cumulative point says all that earlier ones of its stream said, and receivers refuse points that are too old; a
-    /// long outage is then over sooner. What goes is the course of the sums within an interval, the values of gauges between, and
-    /// exemplars. [`SpoolStats::thinned_records`](crate::SpoolStats::thinned_records) counts it; it is no loss. Collections that were sent once,
-    /// and those that an earlier process left, are sent in any case. Where streams come and go, more than one collection of an interval is sent.
+    /// A cumulative point says all that earlier ones of its stream said, and receivers refuse points that are too old. Lost are
+    /// the course of the sums within an interval, the values of gauges between, and exemplars.
+    /// [`SpoolStats::thinned_records`](crate::SpoolStats::thinned_records) counts what is left out; it is no loss.
+    ///
+    /// A collection is sent in any case if it was sent once or an earlier process left it. Where streams come and go, more than
+    /// one of an interval is sent. Each that is left is a request of its own, so that an interval of few collections saves
+    /// points rather than time.
     ///
     /// It takes [`Temporality::Cumulative`].
     ///

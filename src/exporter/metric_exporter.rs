@@ -23,7 +23,7 @@ pub(crate) type MetricPartitionKey = dyn Fn(&Metric, &InstrumentationScope) -> S
 /// `export` returns once the points are on disk; a thread of the exporter sends them, and retries them until the endpoint has
 /// taken them. It works like [`LogExporter`](crate::LogExporter), with a queue of its own in the spool's directory, which may be the same. A
 /// record of it is a metric with at most 64 points; a loss is counted and reported by an event, and in the stream of a
-/// [`LogExporter`](crate::LogExporter) of the process on the same directory: by a gap record with the partition key of the metrics. The order of a
+/// [`LogExporter`](crate::LogExporter) of the process on the same directory: by a gap record in the partition without a name. The order of a
 /// partition is kept strictly, so that a receiver sees each stream in order.
 ///
 /// Cumulative temporality is the default, and what is advised: delivery is at least once, and a receiver that does not

@@ -18,7 +18,7 @@ pub(crate) type SpanPartitionKey = dyn Fn(&SpanData) -> String + Send + Sync;
 /// `export` returns once the spans are on disk; a thread of the exporter sends them, and retries them until the endpoint has
 /// taken them. It works like [`LogExporter`](crate::LogExporter), with a queue of its own in the spool's directory, which may be the same. A
 /// loss is counted and reported by an event, and in the stream of a [`LogExporter`](crate::LogExporter) of the process on the same directory: by a gap record
-/// with the partition key of the spans. Nobody is owed an order of spans, so several requests of one
+/// in the partition without a name. Nobody is owed an order of spans, so several requests of one
 /// partition are in flight.
 ///
 /// # Examples

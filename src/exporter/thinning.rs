@@ -136,3 +136,55 @@ impl<H: Hasher> Write for HashText<'_, H> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A collection of these streams in one partition, the `nth` of all, at this second.
+    fn collect(thinning: &Thinning, nth: u64, streams: &[u64], second: u64) -> Vec<Appended> {
+        let streams = Streams(HashMap::from([("a".to_owned(), streams.iter().copied().collect())]));
+        thinning.superseded(streams, &[of(nth)], UNIX_EPOCH + Duration::from_secs(second))
+    }
+
+    fn of(nth: u64) -> Appended {
+        Appended::of("a", nth / 3, nth..nth + 1)
+    }
+
+    #[test]
+    fn the_newest_of_an_interval_stands_for_those_before_it_and_for_none_of_another() {
+        let thinning = Thinning::new(Duration::from_secs(60));
+        let seconds = [0, 20, 59, 60, 119, 120, 3_600].into_iter().zip(0..);
+        let superseded: Vec<_> = seconds.map(|(at, nth)| collect(&thinning, nth, &[1, 2], at)).collect();
+        assert_eq!(superseded, [vec![], vec![of(0)], vec![of(1)], vec![], vec![of(3)], vec![], vec![]]);
+    }
+
+    #[test]
+    fn a_collection_without_all_streams_stands_for_nothing() {
+        let thinning = Thinning::new(Duration::from_secs(60));
+        assert_eq!(collect(&thinning, 0, &[1, 2], 0), []);
+        assert_eq!(collect(&thinning, 1, &[2, 3], 1), []);
+        assert_eq!(collect(&thinning, 2, &[1, 2, 3], 2), [of(1)], "the newest of before, not the first");
+    }
+
+    #[test]
+    fn one_that_was_appended_earlier_stands_for_nothing() {
+        let thinning = Thinning::new(Duration::from_secs(60));
+        assert_eq!(collect(&thinning, 5, &[1], 0), []);
+        assert_eq!(collect(&thinning, 4, &[1], 0), []);
+        assert_eq!(collect(&thinning, 6, &[1], 0), [of(5)]);
+    }
+
+    #[test]
+    fn partitions_that_are_gone_are_forgotten() {
+        let thinning = Thinning::new(Duration::from_secs(60));
+        for key in 0..100 {
+            let (key, streams) = (key.to_string(), HashSet::from([1]));
+            let appended = Appended::of(&key, 0, 0..1);
+            thinning.superseded(Streams(HashMap::from([(key, streams)])), &[appended], UNIX_EPOCH);
+        }
+        assert_eq!(thinning.newest.lock().unwrap().len(), 100);
+        collect(&thinning, 0, &[1], 60);
+        assert_eq!(thinning.newest.lock().unwrap().len(), 1);
+    }
+}

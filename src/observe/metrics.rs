@@ -5,8 +5,9 @@
 //! for as long as it lives, so the instruments hold weak references only.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter, MeterProvider};
@@ -138,7 +139,7 @@ pub(crate) fn install(of: &SelfMetrics, endpoint: Endpoint, spool: Weak<dyn Obse
         attributes: source.attributes,
         method,
     };
-    // Likewise.
+    // It is set once: an exporter is built once.
     let _ = counters.observer.set(Box::new(durations));
 }
 
@@ -146,10 +147,13 @@ fn histogram(meter: &Meter, name: &'static str, description: &'static str, bound
     meter.f64_histogram(name).with_unit("s").with_description(description).with_boundaries(bounds).build()
 }
 
-/// The attributes of a component. The instance is a small number, so that the name is the same after a restart.
+/// The attributes of a component. The instances of each type are numbered, so that the name is the same after a restart.
 pub(crate) fn component(component_type: &str) -> [KeyValue; 2] {
-    static INSTANCES: AtomicU64 = AtomicU64::new(0);
-    let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
+    static INSTANCES: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+    let mut instances = INSTANCES.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = instances.entry(component_type.to_owned()).or_default();
+    let instance = std::mem::replace(next, *next + 1);
+    drop(instances);
     [
         KeyValue::new("otel.component.type", component_type.to_owned()),
         KeyValue::new("otel.component.name", format!("{component_type}/{instance}")),
@@ -266,6 +270,12 @@ impl Source {
             .with_callback(self.by_reason(LOSS_REASON, |_, counters| {
                 LossReason::ALL.map(|reason| (reason.as_str(), counters.losses.bytes(reason))).to_vec()
             }))
+            .build();
+        meter
+            .u64_observable_counter("opentelemetry_spool.thinned")
+            .with_unit("{record}")
+            .with_description("Records that were not sent because newer ones stand for them.")
+            .with_callback(self.one(|_, counters| Some(counters.thinned_records.get())))
             .build();
         meter
             .i64_observable_up_down_counter("opentelemetry_spool.pending")

@@ -502,12 +502,12 @@ impl QueueDir {
     }
 }
 
-/// The batch and the signal in the name of a file of rejected records. One without a signal is of logs.
+/// The batch and the signal in the name of a file of rejected records: empty where it names none.
 pub(super) fn rejected_name(name: &str) -> (&str, &str) {
     let stem = name.strip_suffix(".json").or(name.strip_suffix(".new")).unwrap_or(name);
     match stem.rsplit_once('.') {
         Some((batch_id, signal)) if signal.starts_with(|first: char| first.is_ascii_lowercase()) => (batch_id, signal),
-        _ => (stem, Signal::Logs.name()),
+        _ => (stem, ""),
     }
 }
 

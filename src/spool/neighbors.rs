@@ -1,5 +1,6 @@
 //! The queues of this process in one directory. A loss is reported in the stream of the queue that has it; where that takes no gap
-//! record, as a stream of spans does not, a neighbor reports it whose stream does.
+//! record, as a stream of spans does not, a neighbor reports it whose stream does. It does so in the partition without a name:
+//! those of the other stream are unknown to its header hook, and could be many.
 
 use std::sync::{Arc, Weak};
 
@@ -20,7 +21,7 @@ struct Directory {
     waiting: Unreported,
 }
 
-/// Makes a queue known to its neighbors. One that takes gap records reports what waits.
+/// Makes a queue known to its neighbors. If it takes gap records, it reports what waits.
 pub(super) fn join(queue: &Arc<Queue>) {
     let mut all = DIRECTORIES.lock();
     let at = all.iter().position(|directory| directory.place == queue.place).unwrap_or_else(|| {
@@ -34,7 +35,7 @@ pub(super) fn join(queue: &Arc<Queue>) {
     }
 }
 
-/// Ends that. What waits is forgotten with the last of the queues: it is counted.
+/// Ends that. The losses that wait are forgotten with the last of the queues: they are counted.
 pub(super) fn leave(queue: &Queue) {
     DIRECTORIES.lock().retain_mut(|directory| {
         directory.queues.retain(|other| other.strong_count() > 0 && !std::ptr::eq(other.as_ptr(), queue));
@@ -43,8 +44,9 @@ pub(super) fn leave(queue: &Queue) {
 }
 
 /// Has a neighbor report a loss, now or when there is one that can.
-pub(super) fn hand_over(queue: &Queue, gap: Gap) {
-    let gap = Gap { signal: gap.signal.or(Some(queue.config.signal)), ..gap };
+pub(super) fn hand_over(queue: &Queue, mut gap: Gap) {
+    gap.key = Arc::from("");
+    gap.signal.get_or_insert(queue.config.signal);
     let mut all = DIRECTORIES.lock();
     let Some(directory) = all.iter_mut().find(|directory| directory.place == queue.place) else { return };
     let mut open = directory.queues.iter().filter_map(Weak::upgrade);

@@ -483,16 +483,6 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_does_not_name_its_signal_is_of_logs() {
-        let root = tempfile::tempdir().unwrap();
-        let store = RejectedStore::new(root.path(), Signal::Logs, 10_000);
-        let record = record(1, b"[1]");
-        store.put(std::slice::from_ref(&record)).unwrap();
-        fs::rename(store.path(&record), store.dir.join(format!("{}.json", record.batch_id))).unwrap();
-        assert_eq!(store.records().unwrap(), [record]);
-    }
-
-    #[test]
     fn an_empty_store_takes_a_record_of_any_size() {
         let root = tempfile::tempdir().unwrap();
         let store = RejectedStore::new(root.path(), Signal::Logs, 10);

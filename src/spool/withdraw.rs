@@ -8,12 +8,14 @@ use super::cursor::LaneCursor;
 use super::index::Acked;
 use super::lane::GapRoom;
 use super::position::LaneId;
+#[cfg(test)]
+use super::position::SegmentId;
 use super::queue::Queue;
 use crate::config::values::Durability;
 use crate::error::SpoolError;
 
 /// The records of one block, as they were appended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Appended {
     pub(super) key: Arc<str>,
     pub(super) lane: LaneId,
@@ -24,6 +26,13 @@ impl Appended {
     /// The partition key, as it is stored.
     pub(crate) fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Some records of a segment with this number.
+    #[cfg(test)]
+    pub(crate) fn of(key: &str, segment: u64, records: Range<u64>) -> Self {
+        let segment = SegmentId { number: segment, random: 0 };
+        Self { key: Arc::from(key), lane: LaneId { segment, lane: 0 }, records }
     }
 
     /// Whether these records come after others of the same partition.

@@ -144,20 +144,38 @@ fn points_of_streams_that_end_are_kept() {
 }
 
 #[test]
-fn each_interval_keeps_its_newest_points_and_without_one_all_are_sent() {
-    // Each collection is in an interval of its own.
-    for with in [|builder: MetricExporterBuilder| builder.with_thinning(Duration::from_nanos(100)), |builder| builder] {
-        let service = Thinned::start(with);
-        let orders = service.provider.meter("orders").u64_counter("orders").build();
-        for _ in 0..5 {
-            orders.add(1, &[]);
-            service.collect();
-            // Of a clock that is coarse.
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let (values, stats) = service.deliver();
-        assert_eq!((stream(&values, "orders"), stats.thinned_records), (&[1, 2, 3, 4, 5][..], 0));
+fn without_an_interval_all_points_are_sent() {
+    let service = Thinned::start(|builder| builder);
+    let orders = service.provider.meter("orders").u64_counter("orders").build();
+    for _ in 0..5 {
+        orders.add(1, &[]);
+        service.collect();
     }
+    let (values, stats) = service.deliver();
+    assert_eq!((stream(&values, "orders"), stats.thinned_records), (&[1, 2, 3, 4, 5][..], 0));
+}
+
+#[test]
+fn attributes_in_another_order_are_the_same_stream() {
+    let service = Thinned::start(|builder| builder.with_thinning(AGES));
+    let orders = service.provider.meter("orders").u64_counter("orders").build();
+    let [one, other] = ["one", "other"].map(|key| KeyValue::new(key, 1_i64));
+    for round in 0..6 {
+        let attributes = if round % 2 == 0 { [one.clone(), other.clone()] } else { [other.clone(), one.clone()] };
+        orders.add(1, &attributes);
+        // A stream more each time, so that the SDK's map of them grows.
+        orders.add(1, &[KeyValue::new("round", round)]);
+        if round == 0 {
+            service.collect_first();
+        } else {
+            service.collect();
+        }
+    }
+    let (values, stats) = service.deliver();
+    let sums: Vec<_> =
+        ["orders one other", "orders other one"].iter().filter_map(|name| values.get(*name)).flatten().collect();
+    assert_eq!(sums, [&1, &6]);
+    assert_eq!(stats.thinned_records, 4);
 }
 
 #[test]
