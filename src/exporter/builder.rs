@@ -390,7 +390,7 @@ impl<S> ExporterBuilder<S> {
     }
 
     /// Sets the function that judges a response. Default: [`Verdict::of`], refined by the framing's
-    /// [`ResponseProtocol`](crate::ResponseProtocol). It runs on the delivery thread, which all exporters of the process on the
+    /// [response protocol](crate::ResponseProtocol). It runs on the delivery thread, which all exporters of the process on the
     /// same directory share, and must not block.
     ///
     /// # Examples
