@@ -88,7 +88,7 @@ pub enum SpoolError {
         found: u32,
     },
     /// The directory is not a spool: its format file has other contents.
-    #[error("`{}` is not a spool: its format file reads {found:?}", path.display())]
+    #[error("`{}` is not a spool: its file `format` is missing, or reads {found:?}; is it the directory of `with_spool_dir`?", path.display())]
     NotASpool {
         /// The spool directory.
         path: PathBuf,

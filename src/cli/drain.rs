@@ -59,9 +59,9 @@ pub(super) struct Args {
     of: OfSignal,
     #[command(flatten)]
     to: To,
-    /// The most requests of one partition in flight; more than one gives up the order
-    #[arg(long, value_name = "REQUESTS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    max_in_flight: u16,
+    /// The most requests of one partition in flight; more than one gives up the order [default: 1; of spans 8]
+    #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    max_in_flight: Option<u16>,
     /// Expire records that were logged before this time: RFC 3339, or an age like 2h
     ///
     /// The time of a record is that at which it entered the spool; a request expires when its newest record is older.
@@ -529,7 +529,8 @@ fn start(args: &Args, signal: Signal, target: &Target) -> Result<Pipeline, Failu
         transport: args.to.transport(&target.endpoint)?,
         pace: Pace {
             retry: retry_policy(),
-            max_in_flight: args.max_in_flight,
+            // Nobody is owed an order of spans.
+            max_in_flight: args.max_in_flight.unwrap_or(if signal == Signal::Traces { 8 } else { 1 }),
             // A receiver refuses a point that is older than its stream's newest.
             strict_order: signal == Signal::Metrics,
             defer_for: DEFAULT_DEFER_FOR,

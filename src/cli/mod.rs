@@ -40,9 +40,8 @@ Exit codes:
 /// Inspects, delivers and repairs the spools of opentelemetry-spool
 ///
 /// A spool consists of queues, one for each exporter that uses it. A queue whose owner is gone (the process ended or was
-/// killed) can be read, verified, delivered and deleted. A queue whose owner is alive is read without disturbing the owner;
-/// only the owner knows which of its records are delivered, so counts include those. Only `drain`, `purge` and `rejected
-/// retry` change a spool.
+/// killed) can be read, verified, delivered and deleted. A queue whose owner is alive is read without disturbing the owner.
+/// Only `drain`, `purge` and `rejected retry` change a spool.
 #[derive(Debug, Parser)]
 #[command(name = "otel-spool", version, after_help = EXIT_CODES)]
 struct Args {

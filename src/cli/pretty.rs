@@ -191,8 +191,11 @@ fn labelled(label: &str, value: &Value) -> String {
     if value.is_empty() { value } else { format!("{label}={}", quoted(&value)) }
 }
 
+/// The attributes by their names: the order in which the SDK gives them changes.
 fn attributes(list: &Value) -> impl Iterator<Item = String> {
-    items(list).map(|of| format!("{}={}", bare(&of["key"]), quoted(&bare(&plain(&of["value"])))))
+    let mut all: Vec<_> = items(list).map(|of| (bare(&of["key"]), quoted(&bare(&plain(&of["value"]))))).collect();
+    all.sort();
+    all.into_iter().map(|(key, value)| format!("{key}={value}"))
 }
 
 /// A value of OTLP without the names of its types.
@@ -254,7 +257,7 @@ mod tests {
         ])
     }
 
-    const ATTRIBUTES: &str = "text=\"a b\" n=7 ratio=NaN list=[1,true] map={\"a\":\"b\"} none=\"\"";
+    const ATTRIBUTES: &str = "list=[1,true] map={\"a\":\"b\"} n=7 none=\"\" ratio=NaN text=\"a b\"";
 
     #[test]
     fn a_log_record_is_its_time_level_body_and_attributes() {

@@ -101,11 +101,12 @@ impl<E> ResolvedConfig<E> {
 /// Settings of metrics are for nothing else. Their variables are read for metrics alone.
 fn check_signal(settings: &Settings, signal: Signal) -> Result<(), ExporterBuildError> {
     let reason = || format!("it is a setting of metrics; this exporter has {}", signal.name());
-    match (&settings.temporality_preference, &settings.thinning) {
-        _ if signal == Signal::Metrics => Ok(()),
-        (Some(temporality), _) => Err(temporality.invalid(reason())),
-        (None, Some(thinning)) => Err(thinning.invalid(reason())),
-        (None, None) => Ok(()),
+    let template = settings.template.as_ref().filter(|template| !is_variable(&template.source));
+    match (&settings.temporality_preference, &settings.thinning, template) {
+        (Some(temporality), ..) if signal != Signal::Metrics => Err(temporality.invalid(reason())),
+        (None, Some(thinning), _) if signal != Signal::Metrics => Err(thinning.invalid(reason())),
+        (.., Some(template)) if signal != Signal::Logs => Err(template.invalid("it is a setting of log records")),
+        _ => Ok(()),
     }
 }
 

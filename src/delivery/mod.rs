@@ -80,8 +80,12 @@ impl Pipeline {
     /// If a setting of the transport is not allowed, or the spool or a thread cannot be had.
     pub(crate) fn start(config: PipelineConfig) -> Result<Self, ExporterBuildError> {
         let (counters, control) = (Arc::new(Counters::default()), Arc::new(Control::default()));
-        let events = config.on_event.map(Events::start).transpose().map_err(ExporterBuildError::Thread)?;
-        let events = Arc::new(events.unwrap_or_default());
+        let signal = config.spool.signal;
+        let events = match config.on_event {
+            Some(on_event) => Events::start(signal, on_event).map_err(ExporterBuildError::Thread)?,
+            None => Events::new(signal),
+        };
+        let events = Arc::new(events);
         let woken = control.clone();
         let wake: Arc<Wake> = Arc::new(move || woken.wake());
         let hooks = SpoolHooks {
@@ -211,7 +215,7 @@ impl Observed for Spool {
     }
 
     fn disk_bytes(&self) -> Option<u64> {
-        Self::disk_bytes(self)
+        Self::limited_bytes(self)
     }
 
     fn max_bytes(&self) -> u64 {

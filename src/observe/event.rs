@@ -6,6 +6,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use opentelemetry::{otel_info, otel_warn};
 
+use crate::config::values::Signal;
+
 use crate::observe::loss::LossReason;
 
 /// The most events that wait for the callback; further ones are logged only.
@@ -170,11 +172,12 @@ impl SpoolEvent {
     }
 
     #[expect(clippy::too_many_lines, reason = "the name of a diagnostic is fixed where it is written: one for each")]
-    fn log(&self) {
+    fn log(&self, signal: Signal) {
+        let signal = signal.name();
         /// As one expression, which the macro itself is not.
         macro_rules! warn {
-            ($($field:tt)*) => {{
-                otel_warn!($($field)*);
+            (name: $name:literal, $($field:tt)*) => {{
+                otel_warn!(name: $name, signal = signal, $($field)*);
             }};
         }
         match self {
@@ -191,7 +194,7 @@ impl SpoolEvent {
                 message = "The endpoint does not take a batch, and an operator has to act. The batch is held and retried slowly; nothing is lost."
             ),
             Self::DeliveryResumed => {
-                otel_info!(name: "Spool.DeliveryResumed");
+                otel_info!(name: "Spool.DeliveryResumed", signal = signal);
             }
             Self::RecordsRejected { batch, reason } => warn!(
                 name: "Spool.RecordsRejected",
@@ -237,7 +240,7 @@ impl SpoolEvent {
                 message = "Records could not be written to the spool. They stay in memory and are retried, until the shutdown."
             ),
             Self::CommitRecovered => {
-                otel_info!(name: "Spool.CommitRecovered");
+                otel_info!(name: "Spool.CommitRecovered", signal = signal);
             }
             Self::DiskFull { reason } => warn!(
                 name: "Spool.DiskFull",
@@ -267,7 +270,7 @@ impl SpoolEvent {
                 message = "A segment of the spool cannot be read. It is held and tried again; the rest is delivered meanwhile."
             ),
             Self::SegmentReleased { segment } => {
-                otel_info!(name: "Spool.SegmentReleased", segment = *segment);
+                otel_info!(name: "Spool.SegmentReleased", signal = signal, segment = *segment);
             }
             Self::CursorDamaged { reason } => warn!(
                 name: "Spool.CursorDamaged",
@@ -306,10 +309,14 @@ impl SpoolEvent {
 /// The user's function.
 pub(crate) type OnEvent = dyn Fn(&SpoolEvent) + Send + Sync;
 
-/// Reports events, from any thread. It never waits for the user's function, but the host's subscriber runs on the thread that
+/// Reports the events of an exporter, from any thread. It never waits for the user's function, but the host's subscriber runs on the thread that
 /// reports: no lock may be held that it could want.
-#[derive(Debug, Default)]
-pub(crate) struct Events(Option<Callback>);
+#[derive(Debug)]
+pub(crate) struct Events {
+    /// Several exporters of a process report: this tells them apart.
+    signal: Signal,
+    callback: Option<Callback>,
+}
 
 #[derive(Debug)]
 struct Callback {
@@ -319,8 +326,13 @@ struct Callback {
 }
 
 impl Events {
+    /// Without a function of the user's.
+    pub(crate) fn new(signal: Signal) -> Self {
+        Self { signal, callback: None }
+    }
+
     /// Starts the thread that calls the function. It ends after the last event, once no other can be reported.
-    pub(crate) fn start(on_event: Box<OnEvent>) -> io::Result<Self> {
+    pub(crate) fn start(signal: Signal, on_event: Box<OnEvent>) -> io::Result<Self> {
         let (waiting, events) = sync_channel(MAX_WAITING);
         crate::process::spawn("events", move || {
             for event in events {
@@ -328,17 +340,24 @@ impl Events {
                 let _ = catch_unwind(AssertUnwindSafe(|| on_event(&event)));
             }
         })?;
-        Ok(Self(Some(Callback { waiting, process: std::process::id() })))
+        Ok(Self { signal, callback: Some(Callback { waiting, process: std::process::id() }) })
     }
 
     /// Logs the event here, and hands it to the thread of the user's function unless too many wait there already.
     pub(crate) fn report(&self, event: SpoolEvent) {
-        event.log();
-        if let Some(callback) = &self.0
+        event.log(self.signal);
+        if let Some(callback) = &self.callback
             && callback.process == std::process::id()
         {
             let _ = callback.waiting.try_send(event);
         }
+    }
+}
+
+#[cfg(test)]
+impl Default for Events {
+    fn default() -> Self {
+        Self::new(Signal::Logs)
     }
 }
 
@@ -361,7 +380,7 @@ mod tests {
             sender.send(event.clone()).unwrap();
             assert_ne!(*event, SpoolEvent::BufferFull, "a callback that panics");
         };
-        let events = Events::start(Box::new(on_event)).unwrap();
+        let events = Events::start(Signal::Logs, Box::new(on_event)).unwrap();
         for event in some() {
             events.report(event);
         }
@@ -377,7 +396,7 @@ mod tests {
             let _ = wait.lock().unwrap().recv();
             sender.send(()).unwrap();
         };
-        let events = Events::start(Box::new(on_event)).unwrap();
+        let events = Events::start(Signal::Logs, Box::new(on_event)).unwrap();
         for _ in 0..10 * MAX_WAITING {
             events.report(SpoolEvent::BufferFull);
         }

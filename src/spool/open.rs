@@ -214,6 +214,12 @@ impl Spool {
         self.queue.dir.root_bytes().ok()
     }
 
+    /// How many of those count for its limit: all but what other signals have there.
+    #[cfg(feature = "self-metrics")]
+    pub(crate) fn limited_bytes(&self) -> Option<u64> {
+        self.queue.dir.limited_bytes().ok()
+    }
+
     /// How many bytes it may take.
     #[cfg(feature = "self-metrics")]
     pub(crate) fn max_bytes(&self) -> u64 {
