@@ -14,7 +14,7 @@ use crate::encode::MetricEncoder;
 use crate::encode::blocks::Encoded;
 use crate::exporter::handle::SpoolHandle;
 use crate::exporter::intake::{Intake, key_by};
-use crate::exporter::thinning::{Streams, Thinning};
+use crate::exporter::thinning::Thinning;
 
 pub(crate) type MetricPartitionKey = dyn Fn(&Metric, &InstrumentationScope) -> String + Send + Sync;
 
@@ -75,7 +75,7 @@ impl MetricExporter {
 
 impl PushMetricExporter for MetricExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let mut streams = Streams::default();
+        let mut streams = self.thinning.as_ref().map(|thinning| thinning.begin(metrics.resource()));
         let appended = self.intake.export(
             || self.encoder.framing(),
             |framing, blocks| {
@@ -86,8 +86,8 @@ impl PushMetricExporter for MetricExporter {
                             let scope = of_scope.scope();
                             self.encoded(metrics.resource(), scope, metric, points.clone(), |key, encoded| {
                                 blocks.push(key, encoded, framing.separator());
-                                if let Some(thinning) = &self.thinning {
-                                    thinning.note(&mut streams, key, scope, metric, points);
+                                if let (Some(thinning), Some(streams)) = (&self.thinning, &mut streams) {
+                                    thinning.note(streams, key, scope, metric, points);
                                 }
                             });
                         }
@@ -95,7 +95,7 @@ impl PushMetricExporter for MetricExporter {
                 }
             },
         )?;
-        if let (Some(thinning), Some(newer)) = (&self.thinning, appended.first()) {
+        if let (Some(thinning), Some(streams), Some(newer)) = (&self.thinning, streams, appended.first()) {
             self.intake.withdraw(&thinning.superseded(streams, &appended, SystemTime::now()), newer);
         }
         Ok(())

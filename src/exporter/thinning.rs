@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use opentelemetry::InstrumentationScope;
+use opentelemetry::{InstrumentationScope, Key};
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::Temporality;
 
 use crate::encode::{AttributeValue, AttributesView, MetricKind, MetricView};
@@ -31,13 +32,24 @@ struct Newest {
 }
 
 /// The streams of a collection by partition, noted while it is encoded.
-#[derive(Default)]
-pub(crate) struct Streams(HashMap<String, HashSet<u64>>);
+pub(crate) struct Streams {
+    resource: u64,
+    by_partition: HashMap<String, HashSet<u64>>,
+}
 
 impl Thinning {
     /// Keeps the newest collection of each interval, which must not be zero.
     pub(crate) fn new(interval: Duration) -> Self {
         Self { interval, hasher: RandomState::new(), newest: Mutex::default() }
+    }
+
+    /// Begins a collection of this resource.
+    pub(crate) fn begin(&self, resource: &Resource) -> Streams {
+        let mut hasher = self.hasher.build_hasher();
+        resource.schema_url().hash(&mut hasher);
+        let attributes = resource.iter().map(|(key, value)| (key, AttributeValue::Plain(value)));
+        let sum = attributes.fold(0, |sum: u64, attribute| sum.wrapping_add(hash_of(attribute, hasher.clone())));
+        Streams { resource: sum, by_partition: HashMap::new() }
     }
 
     /// Notes the streams of these points of a metric, which are in the partition `key`.
@@ -49,9 +61,10 @@ impl Thinning {
         metric: &dyn MetricView,
         points: Range<usize>,
     ) {
-        let streams = match streams.0.get_mut(key) {
+        let resource = streams.resource;
+        let streams = match streams.by_partition.get_mut(key) {
             Some(streams) => streams,
-            None => streams.0.entry(key.to_owned()).or_default(),
+            None => streams.by_partition.entry(key.to_owned()).or_default(),
         };
         let kind = metric.kind();
         if is_delta(kind) {
@@ -60,9 +73,10 @@ impl Thinning {
             return;
         }
         let mut of_metric = self.hasher.build_hasher();
-        (scope.name(), scope.version(), scope.schema_url(), metric.name(), metric.unit()).hash(&mut of_metric);
+        (resource, scope.name(), scope.version(), scope.schema_url()).hash(&mut of_metric);
+        (metric.name(), metric.unit(), metric.description()).hash(&mut of_metric);
         // A view can make several metrics of one instrument.
-        (std::mem::discriminant(&kind), metric.description()).hash(&mut of_metric);
+        let _ = write!(HashText(&mut of_metric), "{kind:?}");
         hash_attributes(scope, &mut of_metric);
         metric.visit_points(points, &mut |point| {
             let mut stream = of_metric.clone();
@@ -84,7 +98,7 @@ impl Thinning {
         newest.retain(|_, newest| newest.interval == interval);
         let mut superseded = Vec::new();
         for appended in appended {
-            let Some((key, streams)) = streams.0.remove_entry(appended.key()) else { continue };
+            let Some((key, streams)) = streams.by_partition.remove_entry(appended.key()) else { continue };
             let this = Newest { interval, streams, appended: appended.clone() };
             match newest.entry(key) {
                 Entry::Vacant(vacant) => drop(vacant.insert(this)),
@@ -114,17 +128,18 @@ fn is_delta(kind: MetricKind) -> bool {
 /// Hashes attributes in whatever order they are: the SDK does not keep it.
 fn hash_attributes<A: AttributesView + ?Sized>(of: &A, hasher: &mut (impl Hasher + Clone)) {
     let mut sum = 0_u64;
-    of.visit_attributes(&mut |key, value| {
-        let mut attribute = hasher.clone();
-        key.as_str().hash(&mut attribute);
-        // Numbers with a fraction have no hash.
-        let _ = match value {
-            AttributeValue::Plain(value) => write!(HashText(&mut attribute), "{value:?}"),
-            AttributeValue::Any(value) => write!(HashText(&mut attribute), "{value:?}"),
-        };
-        sum = sum.wrapping_add(attribute.finish());
-    });
+    of.visit_attributes(&mut |key, value| sum = sum.wrapping_add(hash_of((key, value), hasher.clone())));
     sum.hash(hasher);
+}
+
+fn hash_of((key, value): (&Key, AttributeValue<'_>), mut hasher: impl Hasher) -> u64 {
+    key.as_str().hash(&mut hasher);
+    // Numbers with a fraction have no hash.
+    let _ = match value {
+        AttributeValue::Plain(value) => write!(HashText(&mut hasher), "{value:?}"),
+        AttributeValue::Any(value) => write!(HashText(&mut hasher), "{value:?}"),
+    };
+    hasher.finish()
 }
 
 /// Hashes what is written.
@@ -143,7 +158,8 @@ mod tests {
 
     /// A collection of these streams in one partition, the `nth` of all, at this second.
     fn collect(thinning: &Thinning, nth: u64, streams: &[u64], second: u64) -> Vec<Appended> {
-        let streams = Streams(HashMap::from([("a".to_owned(), streams.iter().copied().collect())]));
+        let by_partition = HashMap::from([("a".to_owned(), streams.iter().copied().collect())]);
+        let streams = Streams { resource: 0, by_partition };
         thinning.superseded(streams, &[of(nth)], UNIX_EPOCH + Duration::from_secs(second))
     }
 
@@ -176,12 +192,25 @@ mod tests {
     }
 
     #[test]
+    fn a_resource_is_known_by_its_attributes_in_any_order() {
+        use opentelemetry::KeyValue;
+
+        let thinning = Thinning::new(Duration::from_secs(60));
+        let resource = |attributes: [(&'static str, &'static str); 2]| {
+            let attributes = attributes.map(|(key, value)| KeyValue::new(key, value));
+            thinning.begin(&Resource::builder_empty().with_attributes(attributes).build()).resource
+        };
+        assert_eq!(resource([("a", "1"), ("b", "2")]), resource([("b", "2"), ("a", "1")]));
+        assert_ne!(resource([("a", "1"), ("b", "2")]), resource([("a", "2"), ("b", "1")]));
+    }
+
+    #[test]
     fn partitions_that_are_gone_are_forgotten() {
         let thinning = Thinning::new(Duration::from_secs(60));
         for key in 0..100 {
-            let (key, streams) = (key.to_string(), HashSet::from([1]));
-            let appended = Appended::of(&key, 0, 0..1);
-            thinning.superseded(Streams(HashMap::from([(key, streams)])), &[appended], UNIX_EPOCH);
+            let appended = Appended::of(&key.to_string(), 0, 0..1);
+            let by_partition = HashMap::from([(key.to_string(), HashSet::from([1]))]);
+            thinning.superseded(Streams { resource: 0, by_partition }, &[appended], UNIX_EPOCH);
         }
         assert_eq!(thinning.newest.lock().unwrap().len(), 100);
         collect(&thinning, 0, &[1], 60);

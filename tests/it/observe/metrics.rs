@@ -198,12 +198,17 @@ fn the_queries_ask_for_series_and_labels_that_there_are() {
         "and",
         "histogram_quantile", // PromQL's own
         "instance",
-        "le", // what Prometheus adds
+        "le",
+        "__name__", // what Prometheus adds
         "m",
         "h", // units of time
     ];
     let queries: Vec<_> = CHAPTER.split("```promql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(queries.len() >= 10, "{queries:?}");
+    // A pattern names these.
+    for item in ["log", "span", "metric_data_point"] {
+        assert!(series.contains(&format!("otel_sdk_exporter_{item}_exported_total")), "{series:#?}");
+    }
     for query in queries {
         let values_left_out: String = query.split('"').step_by(2).collect();
         let words =
