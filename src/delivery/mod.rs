@@ -80,7 +80,7 @@ impl Pipeline {
     /// If a setting of the transport is not allowed, or the spool or a thread cannot be had.
     pub(crate) fn start(config: PipelineConfig) -> Result<Self, ExporterBuildError> {
         let (counters, control) = (Arc::new(Counters::default()), Arc::new(Control::default()));
-        let signal = config.spool.signal;
+        let signal = config.spool.signal.name();
         let events = match config.on_event {
             Some(on_event) => Events::start(signal, on_event).map_err(ExporterBuildError::Thread)?,
             None => Events::new(signal),

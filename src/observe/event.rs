@@ -6,8 +6,6 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use opentelemetry::{otel_info, otel_warn};
 
-use crate::config::values::Signal;
-
 use crate::observe::loss::LossReason;
 
 /// The most events that wait for the callback; further ones are logged only.
@@ -172,8 +170,7 @@ impl SpoolEvent {
     }
 
     #[expect(clippy::too_many_lines, reason = "the name of a diagnostic is fixed where it is written: one for each")]
-    fn log(&self, signal: Signal) {
-        let signal = signal.name();
+    fn log(&self, signal: &'static str) {
         /// As one expression, which the macro itself is not.
         macro_rules! warn {
             (name: $name:literal, $($field:tt)*) => {{
@@ -313,8 +310,8 @@ pub(crate) type OnEvent = dyn Fn(&SpoolEvent) + Send + Sync;
 /// reports: no lock may be held that it could want.
 #[derive(Debug)]
 pub(crate) struct Events {
-    /// Several exporters of a process report: this tells them apart.
-    signal: Signal,
+    /// The name of the exporter's signal: several exporters of a process report.
+    signal: &'static str,
     callback: Option<Callback>,
 }
 
@@ -327,12 +324,12 @@ struct Callback {
 
 impl Events {
     /// Without a function of the user's.
-    pub(crate) fn new(signal: Signal) -> Self {
+    pub(crate) fn new(signal: &'static str) -> Self {
         Self { signal, callback: None }
     }
 
     /// Starts the thread that calls the function. It ends after the last event, once no other can be reported.
-    pub(crate) fn start(signal: Signal, on_event: Box<OnEvent>) -> io::Result<Self> {
+    pub(crate) fn start(signal: &'static str, on_event: Box<OnEvent>) -> io::Result<Self> {
         let (waiting, events) = sync_channel(MAX_WAITING);
         crate::process::spawn("events", move || {
             for event in events {
@@ -357,7 +354,7 @@ impl Events {
 #[cfg(test)]
 impl Default for Events {
     fn default() -> Self {
-        Self::new(Signal::Logs)
+        Self::new("logs")
     }
 }
 
@@ -380,7 +377,7 @@ mod tests {
             sender.send(event.clone()).unwrap();
             assert_ne!(*event, SpoolEvent::BufferFull, "a callback that panics");
         };
-        let events = Events::start(Signal::Logs, Box::new(on_event)).unwrap();
+        let events = Events::start("logs", Box::new(on_event)).unwrap();
         for event in some() {
             events.report(event);
         }
@@ -396,7 +393,7 @@ mod tests {
             let _ = wait.lock().unwrap().recv();
             sender.send(()).unwrap();
         };
-        let events = Events::start(Signal::Logs, Box::new(on_event)).unwrap();
+        let events = Events::start("logs", Box::new(on_event)).unwrap();
         for _ in 0..10 * MAX_WAITING {
             events.report(SpoolEvent::BufferFull);
         }

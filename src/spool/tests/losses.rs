@@ -50,7 +50,7 @@ fn close_while_records_are_lost(times: usize) -> (usize, Vec<SpoolEvent>) {
         }
         Some((block(&[format!("gap: {} {:?}", reported.records, reported.reason)]), FRAMING))
     });
-    let events = Events::start(Signal::Logs, Box::new(move |event| sender.send(event.clone()).unwrap())).unwrap();
+    let events = Events::start("logs", Box::new(move |event| sender.send(event.clone()).unwrap())).unwrap();
     let hooks = SpoolHooks { events: Arc::new(events), ..hooks(gap_encoder) };
     let spool = Spool::open(&config, &hooks).unwrap();
     drop(hooks);
