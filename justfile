@@ -40,7 +40,7 @@ test:
     cargo test --locked -- {{ short }}
     cargo test --locked --no-default-features -- {{ short }}
 
-short := "--skip disk_faults --skip real_disks --skip power_cut --skip crash_oracle --skip kill_9_at_random --skip soak"
+short := "--skip disk_faults --skip real_disks --skip power_cut --skip crash_oracle --skip kill_9_at_random --skip soak --skip herd --skip whatever_the_endpoint_does"
 
 # Other platforms: Windows under wine, 64-bit ARM under qemu, musl, macOS without running it.
 platforms which="":
