@@ -75,27 +75,23 @@ impl MetricExporter {
 
 impl PushMetricExporter for MetricExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let mut streams = self.thinning.as_ref().map(|thinning| thinning.begin(metrics.resource()));
+        let resource = metrics.resource();
+        let mut thinned = self.thinning.as_ref().map(|thinning| (thinning, thinning.begin(resource)));
         let appended = self.intake.export(
             || self.encoder.framing(),
             |framing, blocks| {
-                for of_scope in metrics.scope_metrics() {
-                    for metric in of_scope.metrics() {
-                        for points in MetricEncoder::parts(metric) {
-                            self.intake.pipeline.counters().losses.per_record.note(points.len() as u64);
-                            let scope = of_scope.scope();
-                            self.encoded(metrics.resource(), scope, metric, points.clone(), |key, encoded| {
-                                blocks.push(key, encoded, framing.separator());
-                                if let (Some(thinning), Some(streams)) = (&self.thinning, &mut streams) {
-                                    thinning.note(streams, key, scope, metric, points);
-                                }
-                            });
+                for (scope, metric, points) in records(metrics) {
+                    self.intake.pipeline.counters().losses.per_record.note(points.len() as u64);
+                    self.encoded(resource, scope, metric, points.clone(), |key, encoded| {
+                        blocks.push(key, encoded, framing.separator());
+                        if let Some((thinning, streams)) = &mut thinned {
+                            thinning.note(streams, key, scope, metric, points);
                         }
-                    }
+                    });
                 }
             },
         )?;
-        if let (Some(thinning), Some(streams), Some(newer)) = (&self.thinning, streams, appended.first()) {
+        if let (Some((thinning, streams)), Some(newer)) = (thinned, appended.first()) {
             self.intake.withdraw(&thinning.superseded(streams, &appended, SystemTime::now()), newer);
         }
         Ok(())
@@ -113,6 +109,13 @@ impl PushMetricExporter for MetricExporter {
     fn temporality(&self) -> Temporality {
         self.temporality
     }
+}
+
+/// The metrics, each in the parts that are a record.
+fn records(metrics: &ResourceMetrics) -> impl Iterator<Item = (&InstrumentationScope, &Metric, Range<usize>)> {
+    let of_scopes = metrics.scope_metrics();
+    let all = of_scopes.flat_map(|of_scope| of_scope.metrics().map(|metric| (of_scope.scope(), metric)));
+    all.flat_map(|(scope, metric)| MetricEncoder::parts(metric).map(move |points| (scope, metric, points)))
 }
 
 impl std::fmt::Debug for MetricExporter {

@@ -294,7 +294,9 @@ impl Source {
         meter
             .i64_observable_up_down_counter("opentelemetry_spool.disk.usage")
             .with_unit("By")
-            .with_description("Size of the spool directory on disk.")
+            .with_description(
+                "Size of the spool directory on disk, without what exporters of other signals have there.",
+            )
             .with_callback(self.one(|spool, _| spool.disk_bytes().map(signed)))
             .build();
         meter

@@ -487,17 +487,12 @@ impl QueueDir {
     /// their own.
     pub(super) fn limited_bytes(&self) -> Result<u64, SpoolError> {
         let error = |error| io_error("measure", self.root(), error);
-        let of_others = |dir: &Path| -> u64 {
-            let found = fs::read_dir(dir).into_iter().flatten().flatten();
-            let others = found.filter(|found| self.is_of_another_signal(&found.file_name().to_string_lossy()));
-            others.map(|found| walk(&found.path()).unwrap_or_default()).sum()
-        };
-        let rejected = fs::read_dir(self.root().join(REJECTED)).into_iter().flatten().flatten();
-        let rejected_of_others =
-            rejected.filter(|found| rejected_name(&found.file_name().to_string_lossy()).1 != self.name.signal.name());
-        let rejected: u64 =
-            rejected_of_others.filter_map(|found| found.metadata().ok()).map(|meta| allocated(&meta)).sum();
-        let others = of_others(self.root()) + of_others(&self.root().join(QUARANTINE)) + rejected;
+        let own = self.name.signal.name();
+        let is_rejected_of_another = |name: &str| !["", own].contains(&rejected_name(name).1);
+        let is_of_another = |name: &str| self.is_of_another_signal(name);
+        let others = bytes_where(self.root(), is_of_another)
+            + bytes_where(&self.root().join(QUARANTINE), is_of_another)
+            + bytes_where(&self.root().join(REJECTED), is_rejected_of_another);
         walk(self.root()).map(|all| all.saturating_sub(others)).map_err(error)
     }
 }
@@ -539,9 +534,7 @@ pub(super) fn walk(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for found in fs::read_dir(dir)? {
         let found = found?;
-        let below =
-            found.metadata().and_then(|meta| if meta.is_dir() { walk(&found.path()) } else { Ok(allocated(&meta)) });
-        bytes += match below {
+        bytes += match bytes_of(&found) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => 0,
             // A directory that is just being deleted is called so by wine; elsewhere it is an error like others.
             Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::InvalidFilename => 0,
@@ -550,6 +543,19 @@ pub(super) fn walk(dir: &Path) -> io::Result<u64> {
         };
     }
     Ok(bytes)
+}
+
+/// How many bytes a file, or all files below a directory, take on disk.
+fn bytes_of(found: &fs::DirEntry) -> io::Result<u64> {
+    let meta = found.metadata()?;
+    if meta.is_dir() { walk(&found.path()) } else { Ok(allocated(&meta)) }
+}
+
+/// How many bytes those of a directory take that have certain names. Whatever cannot be read counts for nothing.
+fn bytes_where(dir: &Path, is_counted: impl Fn(&str) -> bool) -> u64 {
+    let found = fs::read_dir(dir).into_iter().flatten().flatten();
+    let counted = found.filter(|found| is_counted(&found.file_name().to_string_lossy()));
+    counted.map(|found| bytes_of(&found).unwrap_or_default()).sum()
 }
 
 #[cfg(unix)]

@@ -264,3 +264,18 @@ fn rejected_records_count_within_the_limit_of_the_spool_and_take_half_of_it_at_m
     assert!(spool.lost(LossReason::Evicted) > 40, "what was rejected took their room");
     assert_eq!(spool.rejected().records().unwrap().len(), 4);
 }
+
+#[test]
+fn what_is_rejected_of_another_signal_takes_no_room_of_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    let (logs, spans) = (open(&config), open(&SpoolConfig { signal: Signal::Traces, ..config }));
+    append(&spans, "bad", &["no"]);
+    let batch = next_of(&spans.checkout().unwrap()).unwrap();
+    let limited = |spool: &Spool| spool.queue.dir.limited_bytes().unwrap();
+    let before = (limited(&logs), limited(&spans));
+    let rejected = rejected_record(&batch, 400, "why", SystemTime::now());
+    spans.rejected().put(&[RejectedRecord { body: vec![b'x'; 900_000], ..rejected }]).unwrap();
+    assert_eq!(limited(&logs), before.0);
+    assert!(limited(&spans) >= before.1 + 900_000, "{} after {}", limited(&spans), before.1);
+}

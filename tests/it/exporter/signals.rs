@@ -245,7 +245,7 @@ impl PushMetricExporter for Both {
 }
 
 /// The view that makes an exponential histogram.
-pub(crate) fn exponential(instrument: &Instrument) -> Option<Stream> {
+fn exponential(instrument: &Instrument) -> Option<Stream> {
     let aggregation = Aggregation::Base2ExponentialHistogram { max_size: 20, max_scale: 20, record_min_max: true };
     let view = Stream::builder().with_aggregation(aggregation).build();
     (instrument.name() == "exponential").then(|| view.expect("a view"))
@@ -271,6 +271,17 @@ pub(crate) fn measure(provider: &SdkMeterProvider) {
     provider.meter_with_scope(scope("carts")).u64_counter("carts").build().add(1, &[]);
 }
 
+/// A provider that has measured something of every kind, for both exporters.
+pub(crate) fn measured_by(exporters: Both) -> SdkMeterProvider {
+    let provider = SdkMeterProvider::builder()
+        .with_resource(resource())
+        .with_view(exponential)
+        .with_periodic_exporter(exporters)
+        .build();
+    measure(&provider);
+    provider
+}
+
 #[test]
 fn metrics_are_sent_as_the_otlp_exporter_sends_them() {
     for (protocol, temporality) in
@@ -293,12 +304,7 @@ fn metrics_are_sent_as_the_otlp_exporter_sends_them() {
             .build()
             .expect("an exporter");
         let handle = ours.handle();
-        let provider = SdkMeterProvider::builder()
-            .with_resource(resource())
-            .with_view(exponential)
-            .with_periodic_exporter(Both { ours, theirs })
-            .build();
-        measure(&provider);
+        let provider = measured_by(Both { ours, theirs });
         provider.force_flush().expect("a flush");
         flush(&handle);
         let (sent, expected) = (points(&on(&receiver, "/v1/metrics")), points(&on(&other, "/v1/metrics")));

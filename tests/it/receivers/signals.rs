@@ -7,11 +7,11 @@ use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use opentelemetry_spool::{MetricExporter, SpanExporter, SpoolHandle};
+use opentelemetry_spool::{ExporterBuilder, MetricExporter, SpanExporter, SpoolHandle};
 
 use super::*;
 use crate::exporter::signals::{
-    Both, all_single_points, end_spans, exponential, measure, on, resource, single_points, single_spans, sort, sorted,
+    Both, all_single_points, end_spans, measured_by, on, resource, single_points, single_spans, sort, sorted,
 };
 
 const SPANS: &str = "/v1/traces";
@@ -49,11 +49,7 @@ fn send_spans(endpoint: String, protocol: Protocol, compression: Option<Compress
         .with_protocol(protocol)
         .with_max_batch_records(100)
         .with_spool_dir(spool.path());
-    let ours = match compression {
-        Some(compression) => ours.with_compression(compression),
-        None => ours,
-    };
-    let ours = ours.build().expect("an exporter");
+    let ours = compressed(ours, compression).build().expect("an exporter");
     let handle = ours.handle();
     let provider = SdkTracerProvider::builder()
         .with_resource(resource())
@@ -87,24 +83,22 @@ fn send_metrics(endpoint: String, protocol: Protocol, compression: Option<Compre
         .build()
         .expect("their exporter");
     let ours = MetricExporter::builder().with_endpoint(endpoint).with_protocol(protocol).with_spool_dir(spool.path());
-    let ours = match compression {
-        Some(compression) => ours.with_compression(compression),
-        None => ours,
-    };
-    let ours = ours.build().expect("an exporter");
+    let ours = compressed(ours, compression).build().expect("an exporter");
     let handle = ours.handle();
-    let provider = SdkMeterProvider::builder()
-        .with_resource(resource())
-        .with_view(exponential)
-        .with_periodic_exporter(Both { ours, theirs })
-        .build();
-    measure(&provider);
+    let provider = measured_by(Both { ours, theirs });
     provider.force_flush().expect("a flush");
     common::flush(&handle);
     let stats = handle.stats();
     assert_eq!((stats.lost_records, stats.rejected_records, stats.failed_requests), (0, 0, 0), "{stats:?}");
     let points = all_single_points(&on(&receiver, METRICS));
     Measured { points, _provider: provider, _receiver: receiver, _spool: spool }
+}
+
+fn compressed<S>(builder: ExporterBuilder<S>, compression: Option<Compression>) -> ExporterBuilder<S> {
+    match compression {
+        Some(compression) => builder.with_compression(compression),
+        None => builder,
+    }
 }
 
 impl Rotel {
