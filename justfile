@@ -1,6 +1,6 @@
 # Each task is one command: `just` lists them. The gate, `.ci/run`, calls these.
 
-features := "internal-logs tls gzip-http otlp trace metrics config-file self-metrics cli"
+features := "internal-logs tls gzip-http otlp trace metrics config-file self-metrics relay cli"
 
 _list:
     @just --list --unsorted

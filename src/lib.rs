@@ -77,6 +77,9 @@ mod error;
 mod exporter;
 mod observe;
 mod process;
+#[cfg(feature = "relay")]
+#[allow(dead_code, reason = "it is being built")]
+mod relay;
 mod spool;
 mod transport;
 
@@ -93,7 +96,7 @@ pub use encode::{
 };
 pub use encode::{
     BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, FromSdk, JsonEncoder, LevelScale, LogView, LokiEncoder,
-    SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
+    RecordOrigin, SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
 };
 #[cfg(feature = "trace")]
 pub use encode::{EventView, LinkView, SpanView};

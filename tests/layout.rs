@@ -42,6 +42,21 @@ const RULES: &[Rule] = &[
         may_use: &["error", "process", "observe", "config", "encode", "spool", "transport", "delivery", "exporter"],
     },
     Rule {
+        of: "relay",
+        may_use: &[
+            "error",
+            "process",
+            "observe",
+            "config",
+            "encode",
+            "spool",
+            "transport",
+            "delivery",
+            "exporter",
+            "relay",
+        ],
+    },
+    Rule {
         of: "cli",
         may_use: &[
             "error",
@@ -53,6 +68,7 @@ const RULES: &[Rule] = &[
             "transport",
             "delivery",
             "exporter",
+            "relay",
             "cli",
         ],
     },

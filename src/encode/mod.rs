@@ -42,4 +42,4 @@ pub use view::{
 };
 #[cfg(feature = "trace")]
 pub use view::{EventView, LinkView, SpanView};
-pub use view::{LogView, TraceIds};
+pub use view::{LogView, RecordOrigin, TraceIds};

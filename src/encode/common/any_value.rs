@@ -9,6 +9,16 @@ use opentelemetry::logs::AnyValue;
 use opentelemetry::{Array, Key, Value};
 use serde_core::{Serialize, Serializer};
 
+/// The only key of the map that stands for no value. The API's values know none, and records of other processes have it.
+#[cfg(feature = "relay")]
+const NULL: &str = "\0null";
+
+/// The value that stands for none: `None` in Python, `null` in JSON, a value without a field in OTLP.
+#[cfg(feature = "relay")]
+pub(crate) fn null() -> AnyValue {
+    AnyValue::from_iter([(Key::from_static_str(NULL), true)])
+}
+
 /// A value as JSON, with at most `depth` lists and maps inside one another; what is nested deeper is a text.
 ///
 /// Serialising recurses once per level, so `depth` bounds the stack as well.

@@ -59,10 +59,31 @@ pub trait LogView {
         attributes
     }
 
+    /// Where the record comes from, if that is another process. Default: `None`, it comes from this one.
+    fn origin(&self) -> Option<&RecordOrigin> {
+        None
+    }
+
     /// The SDK's record, if it is one.
     fn as_sdk_record(&self) -> Option<&SdkLogRecord> {
         None
     }
+}
+
+/// Where a record of another process comes from. An encoder writes what is here in place of what it knows of its own process.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct RecordOrigin {
+    /// The attributes of the resource, each key once.
+    pub resource: Vec<(Key, AnyValue)>,
+    /// The id of the process.
+    pub process_id: Option<i64>,
+    /// The name of the process.
+    pub process_name: Option<String>,
+    /// The level's number on the scale of Python's `logging`, such as 20 or 17. Its name is the severity text.
+    pub level: Option<i64>,
+    /// The milliseconds from the start of the process to the record.
+    pub relative_created: Option<f64>,
 }
 
 /// The ids of a span.

@@ -10,7 +10,7 @@ mod span;
 
 #[cfg(feature = "otlp")]
 pub use attributes::{AttributeValue, AttributesView};
-pub use log::{LogView, TraceIds};
+pub use log::{LogView, RecordOrigin, TraceIds};
 #[cfg(feature = "metrics")]
 pub use metric::{
     BucketsView, ExemplarView, ExponentialHistogramView, HistogramView, MetricKind, MetricNumber, MetricView,

@@ -1,0 +1,13 @@
+//! The relay: what other processes of the host send goes through the same spool as the records of an exporter.
+//!
+//! ```text
+//!  listeners/            protocols/               intake                      as with an exporter
+//!  sockets, frames,  ->  a message's bytes    ->  encode, buffer, commit,  -> spool -> delivery -> transport
+//!  http/                 to records               answer
+//! ```
+
+mod http;
+mod pickle;
+mod protocol;
+mod protocols;
+mod record;

@@ -1,0 +1,1 @@
+//! Pickles as data: they are read and never run.

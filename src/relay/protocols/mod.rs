@@ -1,0 +1,1 @@
+//! The protocols: a file each, and the table in which an HTTP request looks for its own.
