@@ -4,7 +4,7 @@
 //!
 //! | attribute | |
 //! |---|---|
-//! | `spool.gap.reason` | `evicted`, `not_written`, `buffer_full`, `expired` or `corrupt` |
+//! | `spool.gap.reason` | `evicted`, `not_written`, `buffer_full`, `expired` or `corrupt`; of a relay's clients `bad_frame`, `cut` or `too_large` |
 //! | `spool.gap.records` | the number of lost records |
 //! | `spool.gap.signal` | `logs`, `traces` or `metrics`: the records were of this signal |
 //! | `spool.gap.first_timestamp`, `spool.gap.last_timestamp` | of the lost records, where known: seconds since the epoch |
@@ -55,6 +55,9 @@ fn record(gap: &Gap) -> SdkLogRecord {
         LossReason::EncodeFailed => "they could not be encoded",
         LossReason::Expired => "they waited for too long",
         LossReason::Corrupt => "they could not be read again",
+        LossReason::BadFrame => "a client sent what is none of its protocol",
+        LossReason::Cut => "a client broke off in their middle",
+        LossReason::TooLarge => "they were larger than a limit of the relay",
     };
     let signal = gap.signal.unwrap_or(Signal::Logs);
     let (one, several) = match signal {

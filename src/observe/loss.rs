@@ -16,7 +16,7 @@ pub enum LossReason {
     Evicted,
     /// The records could not be written to the spool: the disk failed or the spool was full.
     NotWritten,
-    /// The buffer of a [`SpoolProcessor`](crate::SpoolProcessor) was full.
+    /// The buffer of a [`SpoolProcessor`](crate::SpoolProcessor) or of a relay was full.
     BufferFull,
     /// The encoder or the partition key function failed or panicked. Such records are counted, and
     /// [`SpoolEvent::EncodeFailed`](crate::SpoolEvent::EncodeFailed) reports the first one: they have no gap record.
@@ -25,13 +25,35 @@ pub enum LossReason {
     Expired,
     /// The records were in the spool and are damaged.
     Corrupt,
+    /// A client of the relay sent a frame or a datagram that is none of its protocol.
+    BadFrame,
+    /// A client of the relay broke off in the middle of a frame, as Python's handlers do after a second.
+    Cut,
+    /// A client of the relay sent a record or a request above a limit.
+    TooLarge,
 }
 
 impl LossReason {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Evicted, Self::NotWritten, Self::BufferFull, Self::EncodeFailed, Self::Expired, Self::Corrupt];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Evicted,
+        Self::NotWritten,
+        Self::BufferFull,
+        Self::EncodeFailed,
+        Self::Expired,
+        Self::Corrupt,
+        Self::BadFrame,
+        Self::Cut,
+        Self::TooLarge,
+    ];
 
-    /// The reason as text: `evicted`, `not_written`, `buffer_full`, `encode_failed`, `expired` or `corrupt`.
+    /// Whether such records had come to an exporter.
+    #[cfg(feature = "self-metrics")]
+    pub(crate) fn is_of_exported(self) -> bool {
+        !matches!(self, Self::BufferFull | Self::BadFrame | Self::Cut | Self::TooLarge)
+    }
+
+    /// The reason as text: `evicted`, `not_written`, `buffer_full`, `encode_failed`, `expired` or `corrupt`; of a relay's clients
+    /// `bad_frame`, `cut` or `too_large`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Evicted => "evicted",
@@ -40,6 +62,9 @@ impl LossReason {
             Self::EncodeFailed => "encode_failed",
             Self::Expired => "expired",
             Self::Corrupt => "corrupt",
+            Self::BadFrame => "bad_frame",
+            Self::Cut => "cut",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -63,6 +88,9 @@ pub(crate) struct Losses {
     encode_failed: Lost,
     expired: Lost,
     corrupt: Lost,
+    bad_frame: Lost,
+    cut: Lost,
+    too_large: Lost,
 }
 
 impl Losses {
@@ -74,6 +102,9 @@ impl Losses {
             LossReason::EncodeFailed => &self.encode_failed,
             LossReason::Expired => &self.expired,
             LossReason::Corrupt => &self.corrupt,
+            LossReason::BadFrame => &self.bad_frame,
+            LossReason::Cut => &self.cut,
+            LossReason::TooLarge => &self.too_large,
         }
     }
 

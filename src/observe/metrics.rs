@@ -215,7 +215,7 @@ impl Source {
             self.one(|_, counters| Some(counters.delivered_items())),
             self.by_reason("error.type", |_, counters| {
                 // A record that found no room in a processor was not passed to the exporter.
-                let exported = LossReason::ALL.into_iter().filter(|reason| *reason != LossReason::BufferFull);
+                let exported = LossReason::ALL.into_iter().filter(|reason| reason.is_of_exported());
                 let lost = exported.map(|reason| (reason.as_str(), counters.losses.items(reason)));
                 lost.chain([("rejected", counters.rejected_items())]).collect()
             }),

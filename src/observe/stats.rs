@@ -139,7 +139,7 @@ impl Counters {
     /// The counters; the fields that describe the spool are left at zero.
     pub(crate) fn snapshot(&self) -> SpoolStats {
         let lost = LossReason::ALL.map(|reason| self.losses.get(reason));
-        let [evicted, not_written, buffer_full, encode_failed, expired, corrupt] = lost;
+        let [evicted, not_written, buffer_full, encode_failed, expired, corrupt, bad_frame, cut, too_large] = lost;
         SpoolStats {
             accepted_records: self.accepted_records.get(),
             lost_records: lost.iter().sum(),
@@ -149,6 +149,9 @@ impl Counters {
             encode_failed_records: encode_failed,
             expired_records: expired,
             corrupt_records: corrupt,
+            bad_frame_records: bad_frame,
+            cut_records: cut,
+            too_large_records: too_large,
             failed_exports: self.failed_exports.get() + self.failed_commits.get(),
             delivered_records: self.delivered_records.get(),
             rejected_records: self.rejected_records.get(),
@@ -192,7 +195,7 @@ pub struct SpoolStats {
     pub oldest_age: Option<Duration>,
     /// The segment that a crash left open is still being scanned: for some milliseconds after `build`.
     pub recovering: bool,
-    /// Records that are lost: the sum of the next six fields. Gap records report them in the stream, but for
+    /// Records that are lost: the sum of the next nine fields. Gap records report them in the stream, but for
     /// [`encode_failed_records`](Self::encode_failed_records), of which an event reports the first.
     pub lost_records: u64,
     /// Records that were evicted for newer ones because the spool was full.
@@ -208,6 +211,12 @@ pub struct SpoolStats {
     pub expired_records: u64,
     /// Records that were accepted and are damaged.
     pub corrupt_records: u64,
+    /// Frames and datagrams of a relay's clients that are none of their protocol.
+    pub bad_frame_records: u64,
+    /// Frames of a relay's clients that broke off in their middle.
+    pub cut_records: u64,
+    /// Records and requests of a relay's clients that were above a limit.
+    pub too_large_records: u64,
     /// Calls of `export` that returned an error: none of their records is in the spool. The SDK's processors pass that error
     /// on to nobody, or only the last one: see [`Checkpoint`](crate::Checkpoint). With a
     /// [`SpoolProcessor`](crate::SpoolProcessor), commits that failed: they are retried.
