@@ -1,6 +1,7 @@
 //! From what was given to what is built: precedence, defaults, and what is allowed.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::environment::is_variable;
@@ -26,14 +27,14 @@ const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 const OTLP_ENDPOINT: &str = "http://localhost:4318";
 
 /// Settings that are looked up once the signal is known.
-pub(crate) type Outside = dyn FnOnce(Signal) -> Result<Settings, ExporterBuildError> + Send + Sync;
+pub(crate) type Outside = dyn Fn(Signal) -> Result<Settings, ExporterBuildError> + Send + Sync;
 
 /// Everything that an application gives an exporter of any signal in code.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct CodeSettings {
     pub(crate) settings: Settings,
     /// The settings of a file, by the signal; without one the environment is read.
-    pub(crate) outside: Option<Box<Outside>>,
+    pub(crate) outside: Option<Arc<Outside>>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) http: HttpSettings,
 }
@@ -424,7 +425,7 @@ mod tests {
     #[test]
     fn a_file_takes_the_place_of_the_environment() {
         let mut builder = builder();
-        builder.code.outside = Some(Box::new(|_| Ok(Settings::default())));
+        builder.code.outside = Some(Arc::new(|_| Ok(Settings::default())));
         assert_eq!(resolve(builder, &OUTSIDE).ok().unwrap().transport.timeout.value.as_secs(), 10);
     }
 

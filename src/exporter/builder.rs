@@ -211,7 +211,7 @@ impl<S> ExporterBuilder<S> {
     where
         F: Fn(&BatchContext, &mut HeaderMap) -> Result<(), BoxError> + Send + Sync + 'static,
     {
-        self.code.http.hook = HeaderHook::Sync(Box::new(hook));
+        self.code.http.hook = HeaderHook::Sync(Arc::new(hook));
         self
     }
 
@@ -408,7 +408,7 @@ impl<S> ExporterBuilder<S> {
     where
         F: Fn(&Response) -> Verdict + Send + Sync + 'static,
     {
-        self.code.http.classifier = Some(Box::new(classifier));
+        self.code.http.classifier = Some(Arc::new(classifier));
         self
     }
 
@@ -798,7 +798,7 @@ impl<S> ExporterBuilder<S> {
     /// ```
     #[cfg(feature = "config-file")]
     pub fn with_config(mut self, config: ExporterConfig) -> Self {
-        self.code.outside = Some(Box::new(|signal| config.settings(signal)));
+        self.code.outside = Some(Arc::new(move |signal| config.clone().settings(signal)));
         self
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Message<'a> {
     pub(crate) arrived: SystemTime,
     /// The request around the body, where there is one.
     pub(crate) request: Option<&'a Request<'a>>,
+    /// The name of the file that a client of logserv asks for.
+    pub(crate) file: Option<&'a str>,
 }
 
 /// A request of HTTP, but for its body.

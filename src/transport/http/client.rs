@@ -49,7 +49,7 @@ struct HttpTransport {
     method: Method,
     headers: HeaderMap,
     hook: OpenHook,
-    classifier: Option<Box<Classifier>>,
+    classifier: Option<Arc<Classifier>>,
     max_request_bytes: usize,
     max_response_bytes: usize,
     /// Those of the URLs, which every request has.
@@ -427,7 +427,7 @@ mod tests {
     #[test]
     fn a_classifier_of_ones_own_decides() {
         let (url, _received) = serve(&[200, 403]);
-        let classifier: Box<Classifier> = Box::new(|response| match (response.status(), response.body()) {
+        let classifier: Arc<Classifier> = Arc::new(|response| match (response.status(), response.body()) {
             (403, b"why") => Verdict::Delivered,
             _ => Verdict::Retry,
         });
@@ -441,7 +441,7 @@ mod tests {
         let (url, received) = serve(&[503, 200]);
         let mut headers = HeaderMap::new();
         headers.insert("x-static", "always").unwrap();
-        let hook = HeaderHook::Sync(Box::new(|batch, headers| {
+        let hook = HeaderHook::Sync(Arc::new(|batch, headers| {
             headers.insert("x-attempt", format!("{} {}", batch.partition_key(), batch.attempt()))?;
             headers.remove("x-static");
             Ok(())
@@ -458,7 +458,7 @@ mod tests {
     fn a_hook_that_fails_sends_nothing_and_counts_no_request() {
         let (url, received) = serve(&[200]);
         let calls = AtomicU32::new(0);
-        let hook = HeaderHook::Sync(Box::new(move |_, headers| {
+        let hook = HeaderHook::Sync(Arc::new(move |_, headers| {
             if calls.fetch_add(1, Ordering::Relaxed) == 0 {
                 headers.insert("x-token", "line\nbreak")?;
             }
@@ -476,7 +476,7 @@ mod tests {
         let (url, _received) = serve(&[]);
         let mut headers = HeaderMap::new();
         headers.insert("x-api-key", "k3y-of-checkout").unwrap();
-        let hook = HeaderHook::Sync(Box::new(|_, _| Err("no token for k3y-of-checkout".into())));
+        let hook = HeaderHook::Sync(Arc::new(|_, _| Err("no token for k3y-of-checkout".into())));
         let (responses, _) = deliver(settings(&url, HttpSettings { headers, hook, ..HttpSettings::default() }), 1);
         let Err(SendError::NotSent(reason)) = &responses[0] else { panic!("{responses:?}") };
         assert_eq!(reason, "the header hook failed: no token for ***");
@@ -525,7 +525,7 @@ mod tests {
     /// What is read of a response within a limit of 8 bytes, and whether that is all of it.
     fn read(response: &'static str, closes: bool) -> (String, bool) {
         let (sender, seen) = channel();
-        let classifier: Box<Classifier> = Box::new(move |response| {
+        let classifier: Arc<Classifier> = Arc::new(move |response| {
             sender.send((String::from_utf8_lossy(&response.body).into_owned(), response.whole)).unwrap();
             Verdict::Delivered
         });
@@ -563,7 +563,7 @@ mod tests {
     #[test]
     fn a_request_that_is_too_large_is_not_sent_whatever_the_classifier_says() {
         let (url, received) = serve(&[200]);
-        let classifier: Box<Classifier> = Box::new(|_| Verdict::Delivered);
+        let classifier: Arc<Classifier> = Arc::new(|_| Verdict::Delivered);
         let http = HttpSettings { classifier: Some(classifier), max_request_bytes: 4, ..HttpSettings::default() };
         let (responses, counters) = deliver(settings(&url, http), 1);
         let judgement = responses[0].as_ref().unwrap();

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -20,12 +21,12 @@ type SyncHook = dyn Fn(&BatchContext, &mut HeaderMap) -> Result<(), BoxError> + 
 type AsyncHook = dyn Fn(BatchContext, HeaderMap) -> HookFuture + Send + Sync;
 
 /// The hook that is set.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) enum HeaderHook {
     #[default]
     None,
-    Sync(Box<SyncHook>),
-    Async(Box<AsyncHook>),
+    Sync(Arc<SyncHook>),
+    Async(Arc<AsyncHook>),
 }
 
 impl HeaderHook {
@@ -34,7 +35,7 @@ impl HeaderHook {
         F: Fn(BatchContext, HeaderMap) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HeaderMap, BoxError>> + Send + 'static,
     {
-        Self::Async(Box::new(move |batch, headers| Box::pin(hook(batch, headers))))
+        Self::Async(Arc::new(move |batch, headers| Box::pin(hook(batch, headers))))
     }
 
     /// Makes it ready to be called. An asynchronous one may take so long; a synchronous one cannot be stopped.
@@ -51,7 +52,7 @@ impl HeaderHook {
 pub(crate) enum OpenHook {
     None,
     Sync(HookThread),
-    Async(Box<AsyncHook>, Duration),
+    Async(Arc<AsyncHook>, Duration),
 }
 
 impl OpenHook {
@@ -81,7 +82,7 @@ struct Call {
 }
 
 impl HookThread {
-    fn start(hook: Box<SyncHook>) -> io::Result<Self> {
+    fn start(hook: Arc<SyncHook>) -> io::Result<Self> {
         let (calls, received) = channel::<Call>();
         let thread = process::spawn("hook", move || {
             for Call { batch, mut headers, result } in received {
@@ -146,7 +147,7 @@ mod tests {
     fn a_synchronous_hook_is_called_on_one_other_thread_and_may_panic_there() {
         let threads: Arc<Mutex<Vec<ThreadId>>> = Arc::default();
         let called = threads.clone();
-        let hook = HeaderHook::Sync(Box::new(move |batch, headers| {
+        let hook = HeaderHook::Sync(Arc::new(move |batch, headers| {
             called.lock().unwrap().push(thread::current().id());
             assert_ne!(batch.id(), "panics", "a panic that is asked for");
             Ok(headers.insert("x-id", batch.id())?)
@@ -170,7 +171,7 @@ mod tests {
     fn a_call_that_was_broken_off_is_not_made_and_none_is_after_the_end() {
         let ((called, calls), (release, released)) = (channel(), channel::<()>());
         let released = Mutex::new(released);
-        let hook = HeaderHook::Sync(Box::new(move |batch, _| {
+        let hook = HeaderHook::Sync(Arc::new(move |batch, _| {
             called.send(batch.id().to_owned())?;
             let _ = released.lock().unwrap().recv();
             Ok(())

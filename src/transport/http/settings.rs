@@ -1,5 +1,6 @@
 //! [`HttpSettings`]: the settings of HTTP alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::values::{Method, Pem, Sourced};
@@ -7,13 +8,14 @@ use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
 use crate::transport::http::response::Classifier;
 
+#[derive(Clone)]
 pub(crate) struct HttpSettings {
     pub(crate) method: Method,
     /// The headers of every request.
     pub(crate) headers: HeaderMap,
     pub(crate) hook: HeaderHook,
     /// The user's function that judges responses in place of their protocol.
-    pub(crate) classifier: Option<Box<Classifier>>,
+    pub(crate) classifier: Option<Arc<Classifier>>,
     /// The time that an idle connection is kept; zero closes it after each request. Default: 90 s.
     pub(crate) keep_alive: Duration,
     /// The largest body of a request. Default: 64 MiB.

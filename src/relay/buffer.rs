@@ -1,0 +1,349 @@
+//! The buffer of a signal: records that are not on disk yet. Listeners fill it, the commit thread empties it.
+//!
+//! There are two kinds of records in it. *Loose* ones stay until they are committed, whatever their client is answered: such clients
+//! never send them again. A *load* is the records of a request that its client repeats: it is stored as a whole or not at
+//! all, and can be taken out again as long as it is not being written.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::encode::blocks::{Blocks, Encoded};
+use crate::encode::framing::Framing;
+use crate::observe::loss::LossReason;
+use crate::spool::{LoadId, Unreported};
+
+/// The bytes that start a commit before the delay is over.
+const WORTH_A_COMMIT: usize = 1 << 20;
+
+/// The most of the loads in one commit, in bytes: who waits for the next one waits for this one.
+const MAX_COMMITTED: usize = 8 << 20;
+
+/// The time until a failed commit is retried.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The limits of a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BufferLimits {
+    /// The most of encoded records and their bookkeeping, in bytes.
+    pub(crate) max_bytes: usize,
+    /// The time that records which nobody waits for may take until they are committed.
+    pub(crate) commit_delay: Duration,
+}
+
+/// The reason why records were not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// There is no room.
+    Full,
+    /// Commits fail, for this reason.
+    Failing(String),
+    /// No commit would follow.
+    Stopped,
+}
+
+/// What has become of a load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Waiting,
+    /// It is on disk.
+    Committed,
+    /// It is not stored, and was taken out: its client may send it again.
+    TakenOut(String),
+}
+
+/// A load that waits.
+pub(crate) struct Waiting {
+    pub(crate) id: LoadId,
+    pub(crate) blocks: Blocks,
+    pub(crate) outcome: watch::Sender<Outcome>,
+}
+
+/// The records of one commit.
+pub(crate) struct Commit {
+    pub(crate) loose: Blocks,
+    pub(crate) loads: Vec<Waiting>,
+    pub(crate) framing: Framing,
+    /// The losses since the last commit.
+    pub(crate) unreported: Unreported,
+    number: u64,
+}
+
+/// Tells when loose records are on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    number: u64,
+    committed: watch::Receiver<u64>,
+}
+
+impl Ticket {
+    /// Waits until they are. False if they will never be.
+    pub(crate) async fn committed(mut self) -> bool {
+        self.committed.wait_for(|committed| *committed >= self.number).await.is_ok()
+    }
+}
+
+pub(crate) struct Buffer {
+    limits: BufferLimits,
+    state: Mutex<State>,
+    /// Wakes the commit thread: there is something to do.
+    work: Condvar,
+    /// The number of the last commit that succeeded.
+    committed: watch::Sender<u64>,
+}
+
+struct State {
+    framing: Framing,
+    loose: Blocks,
+    loads: VecDeque<Waiting>,
+    /// The size of the loads that wait.
+    loads_bytes: usize,
+    /// The size of the records that are being committed.
+    committing: usize,
+    /// The number of the commit that the next loose records are part of.
+    number: u64,
+    /// The time when the first record that waits came.
+    since: Option<Instant>,
+    /// Somebody waits for the commit.
+    urgent: bool,
+    /// The reason why the last commit failed, if it did.
+    failure: Option<String>,
+    unreported: Unreported,
+    stopping: bool,
+}
+
+impl State {
+    fn held(&self) -> usize {
+        self.loose.bytes() + self.loads_bytes + self.committing
+    }
+
+    fn waiting(&self) -> usize {
+        self.loose.bytes() + self.loads_bytes
+    }
+
+    fn is_empty(&self) -> bool {
+        self.loose.records() == 0 && self.loads.is_empty() && self.unreported.is_empty()
+    }
+}
+
+impl Buffer {
+    pub(crate) fn new(limits: BufferLimits, framing: Framing) -> Self {
+        let state = State {
+            framing,
+            loose: Blocks::default(),
+            loads: VecDeque::new(),
+            loads_bytes: 0,
+            committing: 0,
+            number: 1,
+            since: None,
+            urgent: false,
+            failure: None,
+            unreported: Unreported::default(),
+            stopping: false,
+        };
+        Self { limits, state: Mutex::new(state), work: Condvar::new(), committed: watch::Sender::new(0) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- listeners ----------------------------------------------------------------------------------------------------
+
+    /// Adds a loose record.
+    ///
+    /// # Errors
+    ///
+    /// If it was not taken: it is lost, and noted as such if there was no room.
+    pub(crate) fn add(&self, key: &str, record: Encoded<'_>) -> Result<(), NotTaken> {
+        let mut state = self.lock();
+        if state.stopping {
+            return Err(NotTaken::Stopped);
+        }
+        let held = state.held();
+        if held > 0 && held.saturating_add(record.len()) > self.limits.max_bytes {
+            state.unreported.add_record(key, LossReason::BufferFull, record.timestamp);
+            return Err(NotTaken::Full);
+        }
+        let State { loose, framing, .. } = &mut *state;
+        let before = loose.bytes();
+        loose.push(key, record, framing.separator());
+        let was_enough = before >= WORTH_A_COMMIT;
+        let is_enough = loose.bytes() >= WORTH_A_COMMIT;
+        let first = state.since.is_none();
+        if first {
+            state.since = Some(Instant::now());
+        }
+        drop(state);
+        if first || (is_enough && !was_enough) {
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Has the loose records that were added so far committed at once.
+    pub(crate) fn commit_now(&self) -> Ticket {
+        let mut state = self.lock();
+        state.urgent = true;
+        // Without records there is nothing that a commit would be for: the one before is meant.
+        let number = if state.loose.records() == 0 { state.number - 1 } else { state.number };
+        drop(state);
+        self.work.notify_one();
+        Ticket { number, committed: self.committed.subscribe() }
+    }
+
+    /// Adds a load, to be committed at once.
+    ///
+    /// # Errors
+    ///
+    /// If it was not taken. Its client may send it again.
+    pub(crate) fn submit(&self, id: LoadId, blocks: Blocks, outcome: watch::Sender<Outcome>) -> Result<(), NotTaken> {
+        let mut state = self.lock();
+        if state.stopping {
+            return Err(NotTaken::Stopped);
+        }
+        if let Some(reason) = &state.failure {
+            return Err(NotTaken::Failing(reason.clone()));
+        }
+        let held = state.held();
+        if held > 0 && held.saturating_add(blocks.bytes()) > self.limits.max_bytes {
+            return Err(NotTaken::Full);
+        }
+        state.loads_bytes += blocks.bytes();
+        state.loads.push_back(Waiting { id, blocks, outcome });
+        state.since.get_or_insert_with(Instant::now);
+        state.urgent = true;
+        drop(state);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Takes a load out again. False if it is being written, or was.
+    pub(crate) fn take_out(&self, id: LoadId, reason: &str) -> bool {
+        let mut state = self.lock();
+        let Some(at) = state.loads.iter().position(|load| load.id == id) else { return false };
+        let Some(load) = state.loads.remove(at) else { return false };
+        state.loads_bytes -= load.blocks.bytes();
+        drop(state);
+        load.outcome.send_replace(Outcome::TakenOut(reason.to_owned()));
+        true
+    }
+
+    /// Notes records that are lost before they come here.
+    pub(crate) fn note_lost(&self, reason: LossReason) {
+        let mut state = self.lock();
+        state.unreported.add_record("", reason, None);
+        let first = state.since.is_none();
+        state.since.get_or_insert_with(Instant::now);
+        drop(state);
+        if first {
+            self.work.notify_one();
+        }
+    }
+
+    /// The reason why commits fail, while they do.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.lock().failure.clone()
+    }
+
+    /// Has the commit thread commit the rest and end. Nothing is added any more.
+    pub(crate) fn stop(&self) {
+        self.lock().stopping = true;
+        self.work.notify_one();
+    }
+
+    // --- the thread that commits --------------------------------------------------------------------------------------
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
+    /// Waits for something to commit. `None` once the buffer is stopped and empty.
+    pub(crate) fn take(&self, spare: Blocks) -> Option<Commit> {
+        let mut state = self.lock();
+        loop {
+            if state.stopping && state.is_empty() {
+                return None;
+            }
+            let left = match state.since {
+                _ if state.stopping || state.urgent || state.waiting() >= WORTH_A_COMMIT => Duration::ZERO,
+                None => Duration::MAX,
+                Some(since) => self.limits.commit_delay.saturating_sub(since.elapsed()),
+            };
+            if left.is_zero() && state.is_empty() {
+                // Whoever was waited for is committed, or was taken out.
+                (state.urgent, state.since) = (false, None);
+                continue;
+            }
+            if left.is_zero() {
+                break;
+            }
+            state = if left == Duration::MAX {
+                self.work.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            };
+        }
+        let loose = std::mem::replace(&mut state.loose, spare);
+        let mut loads = Vec::new();
+        let mut bytes = loose.bytes();
+        while let Some(load) = state.loads.front() {
+            let size = load.blocks.bytes();
+            if !loads.is_empty() && bytes + size > MAX_COMMITTED {
+                break;
+            }
+            bytes += size;
+            state.loads_bytes -= size;
+            loads.extend(state.loads.pop_front());
+        }
+        let rest = !state.loads.is_empty();
+        state.committing = bytes;
+        (state.urgent, state.since) = (rest, rest.then(Instant::now));
+        let number = state.number;
+        state.number += 1;
+        let (framing, unreported) = (state.framing.clone(), std::mem::take(&mut state.unreported));
+        Some(Commit { loose, loads, framing, unreported, number })
+    }
+
+    /// A commit has succeeded.
+    pub(crate) fn succeeded(&self, commit: &Commit) {
+        let mut state = self.lock();
+        (state.committing, state.failure) = (0, None);
+        drop(state);
+        for load in &commit.loads {
+            load.outcome.send_replace(Outcome::Committed);
+        }
+        self.committed.send_replace(commit.number);
+    }
+
+    /// A commit has failed: its loads are taken out of it, since their clients send them again. Waits until it is to be retried,
+    /// unless no record is left in it.
+    pub(crate) fn failed(&self, commit: &mut Commit, reason: &str) {
+        for load in commit.loads.drain(..) {
+            load.outcome.send_replace(Outcome::TakenOut(reason.to_owned()));
+        }
+        let mut state = self.lock();
+        state.committing = commit.loose.bytes();
+        if commit.loose.records() == 0 {
+            // Nobody retries it: whether it works again is seen with the next load.
+            state.failure = None;
+            return;
+        }
+        state.failure = Some(reason.to_owned());
+        let until = Instant::now() + RETRY_AFTER;
+        while !state.stopping {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The records of a commit are given up: the buffer is stopped.
+    pub(crate) fn gave_up(&self) {
+        self.lock().committing = 0;
+    }
+}

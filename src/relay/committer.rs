@@ -1,0 +1,82 @@
+//! The commit thread of a signal: writes what its [`Buffer`] holds to the spool, all that waits with one sync.
+
+use std::sync::Weak;
+
+use crate::encode::blocks::Blocks;
+use crate::error::{SpoolError, error_chain};
+use crate::exporter::intake::contained;
+use crate::observe::event::{Events, SpoolEvent};
+use crate::observe::loss::LossReason;
+use crate::observe::stats::Counters;
+use crate::relay::buffer::{Buffer, Commit};
+use crate::spool::{Load, Spool};
+
+/// Commits until the buffer is stopped and empty.
+pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {
+    let mut spare = Blocks::default();
+    while let Some(mut commit) = buffer.take(spare) {
+        write(&mut commit, buffer, spool, counters, events);
+        if let Some(spool) = spool.upgrade().filter(|_| !commit.unreported.is_empty()) {
+            spool.report(commit.unreported);
+        }
+        spare = commit.loose;
+        spare.clear();
+    }
+}
+
+/// Retries loose records until they are written or the buffer is stopped. Memory is bounded by the buffer.
+fn write(commit: &mut Commit, buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {
+    let mut failing = false;
+    loop {
+        let last = buffer.is_stopping();
+        let Err(error) = contained(|| append(commit, spool)) else { break };
+        let reason = error_chain(&error);
+        counters.failed_commits.add(1);
+        if !std::mem::replace(&mut failing, true) {
+            events.report(SpoolEvent::CommitFailed { reason: reason.clone() });
+        }
+        if last || matches!(error, SpoolError::Closed) {
+            give_up(commit, spool, counters);
+            buffer.failed(commit, &reason);
+            return buffer.gave_up();
+        }
+        buffer.failed(commit, &reason);
+        if commit.loose.records() == 0 {
+            return;
+        }
+    }
+    counters.accepted_records.add(records(commit));
+    if failing {
+        events.report(SpoolEvent::CommitRecovered);
+    }
+    buffer.succeeded(commit);
+}
+
+fn records(commit: &Commit) -> u64 {
+    commit.loose.records() + commit.loads.iter().map(|load| load.blocks.records()).sum::<u64>()
+}
+
+fn append(commit: &Commit, spool: &Weak<Spool>) -> Result<(), SpoolError> {
+    if records(commit) == 0 {
+        return Ok(());
+    }
+    let spool = spool.upgrade().ok_or(SpoolError::Closed)?;
+    let loads = commit.loads.iter().map(|load| Load { id: Some(load.id), blocks: load.blocks.all() });
+    let loose = Load { id: None, blocks: commit.loose.all() };
+    let loose = Some(loose).filter(|loose| !loose.blocks.is_empty());
+    let all: Vec<_> = loose.into_iter().chain(loads).collect();
+    spool.append_loads(&all, &commit.framing).map(drop)
+}
+
+/// Counts loose records that nobody will write.
+fn give_up(commit: &Commit, spool: &Weak<Spool>, counters: &Counters) {
+    let blocks = commit.loose.all();
+    if let Some(spool) = spool.upgrade() {
+        spool.note_not_written(&blocks);
+    } else {
+        // Nobody is left to report it in the stream.
+        let bytes = blocks.iter().map(|(_, block)| block.encoded_bytes()).sum();
+        counters.losses.add_bytes(LossReason::NotWritten, bytes);
+        counters.losses.add(LossReason::NotWritten, commit.loose.records());
+    }
+}

@@ -1,0 +1,144 @@
+//! [`PartitionBy`]: what of a record, or of the message that it came in, is its partition key.
+
+use std::fmt;
+use std::str::FromStr;
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry::logs::AnyValue;
+
+use crate::encode::LogView;
+use crate::relay::protocol::Message;
+
+/// The part of a record, or of the message that it came in, that is its partition key.
+///
+/// Records of one partition may share a request and keep their order; partitions are delivered independently of each other. The
+/// header hook and a directory of files see the key. A record without the part has the empty key.
+///
+/// As text, in the order of the variants: `nothing`, `logger`, `process`, `logserv-file`, `header:NAME`, `attribute:NAME`, `resource:NAME`.
+///
+/// # Examples
+///
+/// ```
+/// use opentelemetry_spool::PartitionBy;
+///
+/// assert_eq!("header:x-tenant".parse(), Ok(PartitionBy::Header("x-tenant".into())));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PartitionBy {
+    /// Nothing: all records are in one partition. This is the default.
+    #[default]
+    Nothing,
+    /// The name of the logger, in OTLP of the scope.
+    Logger,
+    /// The id of the process.
+    Process,
+    /// The name of the file that a client of logserv asks for.
+    LogservFile,
+    /// The value of a header of the request.
+    Header(String),
+    /// An attribute of the record: an `extra` of Python.
+    Attribute(String),
+    /// An attribute of the record's resource.
+    Resource(String),
+}
+
+/// A text that is no [`PartitionBy`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "allowed are nothing, logger, process, logserv-file, header:NAME, attribute:NAME and resource:NAME, with a name of its own each"
+)]
+pub struct ParsePartitionByError(());
+
+impl FromStr for PartitionBy {
+    type Err = ParsePartitionByError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePartitionByError> {
+        let (kind, name) = text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name)));
+        match (kind, name) {
+            ("nothing", None) => Ok(Self::Nothing),
+            ("logger", None) => Ok(Self::Logger),
+            ("process", None) => Ok(Self::Process),
+            ("logserv-file", None) => Ok(Self::LogservFile),
+            ("header", Some(name)) if !name.is_empty() => Ok(Self::Header(name.to_ascii_lowercase())),
+            ("attribute", Some(name)) if !name.is_empty() => Ok(Self::Attribute(name.to_owned())),
+            ("resource", Some(name)) if !name.is_empty() => Ok(Self::Resource(name.to_owned())),
+            _ => Err(ParsePartitionByError(())),
+        }
+    }
+}
+
+impl fmt::Display for PartitionBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Logger => f.write_str("logger"),
+            Self::Process => f.write_str("process"),
+            Self::LogservFile => f.write_str("logserv-file"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Attribute(name) => write!(f, "attribute:{name}"),
+            Self::Resource(name) => write!(f, "resource:{name}"),
+        }
+    }
+}
+
+impl PartitionBy {
+    /// Whether the key is in the record, so that it has to be read where it could be passed on as it is.
+    pub(crate) fn is_in_record(&self) -> bool {
+        !matches!(self, Self::Nothing | Self::LogservFile | Self::Header(_))
+    }
+
+    /// The header that a repeated request has alike.
+    pub(crate) fn header(&self) -> Option<&str> {
+        match self {
+            Self::Header(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The key that a message gives to all of its records, if it is one that messages give.
+    pub(crate) fn of_message(&self, message: &Message<'_>) -> String {
+        match self {
+            Self::Header(name) => message.request.and_then(|request| request.header(name)).unwrap_or_default().to_owned(),
+            Self::LogservFile => message.file.unwrap_or_default().to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// The key that a record gives, if it is one that records give.
+    pub(crate) fn of_record(&self, record: &dyn LogView, scope: &InstrumentationScope) -> Option<String> {
+        match self {
+            Self::Logger => Some(scope.name().to_owned()),
+            Self::Process => {
+                let id = record.origin().and_then(|origin| origin.process_id);
+                Some(id.map(|id| id.to_string()).unwrap_or_default())
+            }
+            Self::Attribute(name) => {
+                let mut found = String::new();
+                record.visit_attributes(&mut |key, value| {
+                    if key.as_str() == name {
+                        found = text_of(value);
+                    }
+                });
+                Some(found)
+            }
+            Self::Resource(name) => {
+                let resource = record.origin().map(|origin| origin.resource.as_slice()).unwrap_or_default();
+                let value = resource.iter().find(|(key, _)| key.as_str() == name).map(|(_, value)| text_of(value));
+                Some(value.unwrap_or_default())
+            }
+            Self::Nothing | Self::LogservFile | Self::Header(_) => None,
+        }
+    }
+}
+
+/// A value as a key: what is no plain value is none.
+fn text_of(value: &AnyValue) -> String {
+    match value {
+        AnyValue::String(text) => text.as_str().to_owned(),
+        AnyValue::Int(number) => number.to_string(),
+        AnyValue::Double(number) => number.to_string(),
+        AnyValue::Boolean(value) => value.to_string(),
+        _ => String::new(),
+    }
+}
