@@ -4,7 +4,6 @@
 //! stands on disk with the records, and is remembered here for a minute.
 
 use std::collections::{HashMap, VecDeque};
-use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,8 +28,7 @@ pub(crate) fn id_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> LoadId {
     }
     let mut first = [0; 8];
     first.copy_from_slice(&digest.finalize()[..8]);
-    // No load has the number zero.
-    LoadId::new(NonZeroU64::new(u64::from_le_bytes(first)).unwrap_or(NonZeroU64::MAX))
+    LoadId::of_hash(first)
 }
 
 /// A request that begins.

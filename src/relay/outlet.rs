@@ -1,0 +1,249 @@
+//! [`Outlet`]: the way of one signal's records out of the relay. It encodes them, and has the buffer in front of their spool.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use opentelemetry::InstrumentationScope;
+use tokio::sync::watch;
+
+use crate::config::values::{Protocol, Signal};
+use crate::delivery::Pipeline;
+use crate::encode::LogView;
+use crate::encode::blocks::{Blocks, Encoded, Envelope};
+use crate::encode::common::time::time_of;
+use crate::encode::framing::Framing;
+use crate::encode::transcode;
+use crate::error::{BoxError, ExporterBuildError, error_chain};
+use crate::exporter::SpoolHandle;
+use crate::exporter::intake::checked;
+use crate::exporter::log_exporter::{SharedEncoder, write};
+use crate::observe::event::SpoolEvent;
+use crate::observe::loss::LossReason;
+use crate::process;
+use crate::relay::buffer::{Buffer, BufferLimits, NotTaken, Outcome, Ticket};
+use crate::relay::committer;
+use crate::relay::partition::PartitionBy;
+use crate::relay::protocol::{Message, OtlpRecord, Sink};
+use crate::relay::protocols::otlp;
+use crate::relay::record::Record;
+use crate::relay::repeats::Repeats;
+use crate::spool::LoadId;
+
+/// How often a loss that goes on is reported as an event.
+const LOSS_EVENT_EVERY: Duration = Duration::from_secs(60);
+
+/// The form in which a signal is stored.
+pub(crate) enum Form {
+    /// Log records, as an encoder writes them. An encoder of OTLP has its protocol beside it: what came as OTLP passes it by.
+    Logs(SharedEncoder, Option<Protocol>),
+    /// Spans or metrics, which are OTLP.
+    Otlp(Protocol),
+}
+
+/// The way of one signal's records out of the relay.
+pub(crate) struct Outlet {
+    pub(crate) signal: Signal,
+    form: Form,
+    framing: Framing,
+    partition_by: PartitionBy,
+    /// Attributes of resources that are left out.
+    dropped_attributes: Vec<String>,
+    buffer: Arc<Buffer>,
+    pub(crate) repeats: Repeats,
+    pub(crate) pipeline: Pipeline,
+    /// Ends with the commit thread.
+    committed: Mutex<Receiver<()>>,
+    begun: Instant,
+    /// When the loss for each reason was last reported as an event, in milliseconds from `begun`, and one more.
+    reported: [AtomicU64; LossReason::ALL.len()],
+}
+
+/// The settings of an outlet.
+pub(crate) struct OutletConfig {
+    pub(crate) signal: Signal,
+    pub(crate) form: Form,
+    pub(crate) framing: Framing,
+    pub(crate) partition_by: PartitionBy,
+    pub(crate) dropped_attributes: Vec<String>,
+    pub(crate) limits: BufferLimits,
+}
+
+impl Outlet {
+    /// Starts the commit thread in front of a pipeline.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub(crate) fn start(config: OutletConfig, pipeline: Pipeline) -> Result<Self, ExporterBuildError> {
+        let buffer = Arc::new(Buffer::new(config.limits, config.framing.clone()));
+        let (for_thread, spool) = (buffer.clone(), pipeline.spool().clone());
+        let (counters, events) = (pipeline.counters().clone(), pipeline.events().clone());
+        let (end, committed) = sync_channel::<()>(0);
+        process::spawn("commit", move || {
+            committer::run(&for_thread, &spool, &counters, &events);
+            drop(end);
+        })
+        .map_err(ExporterBuildError::Thread)?;
+        Ok(Self {
+            signal: config.signal,
+            form: config.form,
+            framing: config.framing,
+            partition_by: config.partition_by,
+            dropped_attributes: config.dropped_attributes,
+            buffer,
+            repeats: Repeats::default(),
+            pipeline,
+            committed: Mutex::new(committed),
+            begun: Instant::now(),
+            reported: Default::default(),
+        })
+    }
+
+    pub(crate) fn handle(&self) -> SpoolHandle {
+        SpoolHandle::new(&self.pipeline)
+    }
+
+    /// The header that is a part of what makes a request the same.
+    pub(crate) fn partition_header(&self) -> Option<&str> {
+        self.partition_by.header()
+    }
+
+    /// Whether commits fail, and why.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.buffer.failure()
+    }
+
+    /// What stands between two records.
+    pub(crate) fn separator(&self) -> &[u8] {
+        self.framing.separator()
+    }
+
+    /// Adds a loose record to the buffer. One that is not taken is lost, and is counted.
+    ///
+    /// # Errors
+    ///
+    /// If it was not taken.
+    pub(crate) fn add(&self, key: &str, record: Encoded<'_>) -> Result<(), NotTaken> {
+        let bytes = record.len();
+        let added = self.buffer.add(key, record);
+        match &added {
+            Ok(()) => {}
+            Err(NotTaken::Full) => {
+                let losses = &self.pipeline.counters().losses;
+                losses.add_bytes(LossReason::BufferFull, bytes as u64);
+                losses.add(LossReason::BufferFull, 1);
+                self.report_loss(LossReason::BufferFull);
+            }
+            Err(NotTaken::Stopped | NotTaken::Failing(_)) => {
+                self.pipeline.counters().losses.add(LossReason::NotWritten, 1);
+            }
+        }
+        added
+    }
+
+    /// Has the loose records so far committed at once.
+    pub(crate) fn commit_now(&self) -> Ticket {
+        self.buffer.commit_now()
+    }
+
+    pub(crate) fn submit(&self, id: LoadId, blocks: Blocks, outcome: watch::Sender<Outcome>) -> Result<(), NotTaken> {
+        self.buffer.submit(id, blocks, outcome)
+    }
+
+    pub(crate) fn take_out(&self, id: LoadId, reason: &str) -> bool {
+        self.buffer.take_out(id, reason)
+    }
+
+    /// Counts a record that is lost before it is encoded, and has it reported.
+    pub(crate) fn lose(&self, reason: LossReason, bytes: usize) {
+        let losses = &self.pipeline.counters().losses;
+        losses.add_bytes(reason, bytes as u64);
+        losses.add(reason, 1);
+        self.buffer.note_lost(reason);
+        self.report_loss(reason);
+    }
+
+    /// Reports a loss as an event, once in a while.
+    fn report_loss(&self, reason: LossReason) {
+        let Some(reported) = self.reported.get(reason as usize) else { return };
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let last = reported.load(Ordering::Relaxed);
+        let every = u64::try_from(LOSS_EVENT_EVERY.as_millis()).unwrap_or(u64::MAX);
+        if last != 0 && now < last.saturating_add(every) {
+            return;
+        }
+        if reported.compare_exchange(last, now + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let records = self.pipeline.counters().losses.get(reason);
+            self.pipeline.events().report(SpoolEvent::RecordsLost { reason, records });
+        }
+    }
+
+    /// Commits what is in the buffer, and ends the commit thread. False if that takes longer than `patience`.
+    pub(crate) fn stop(&self, patience: Duration) -> bool {
+        self.buffer.stop();
+        let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        committed.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
+    }
+
+    /// Gives `add` the partition key of a record and what it is on the wire.
+    pub(crate) fn encode_log(&self, message: &Message<'_>, record: &Record, add: &mut dyn FnMut(&str, Encoded<'_>)) {
+        let Form::Logs(encoder, _) = &self.form else { return };
+        let key = self.key(message, record, &record.scope);
+        let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = Vec::new();
+        match checked(time_of(record), |out| write(&**encoder, record, &record.scope, out), &mut bytes) {
+            Ok(encoded) => add(&key, encoded),
+            Err(error) => self.note_encode_failed(&error),
+        }
+    }
+
+    /// The same of a record that came as OTLP: where OTLP is stored, it passes.
+    pub(crate) fn encode_otlp(&self, message: &Message<'_>, record: &OtlpRecord<'_>, add: &mut dyn FnMut(&str, Encoded<'_>)) {
+        let resource = otlp::drop_attributes(record.resource, &self.dropped_attributes);
+        let record = OtlpRecord { resource: &resource, ..*record };
+        let protocol = match &self.form {
+            Form::Logs(_, Some(protocol)) if self.partition_by.is_in_record() => {
+                let read = otlp::log_record(&record, message.arrived);
+                let key = self.key(message, &read, &read.scope);
+                return self.pass(*protocol, &key, &record, add);
+            }
+            Form::Logs(_, Some(protocol)) | Form::Otlp(protocol) => *protocol,
+            Form::Logs(_, None) => return self.encode_log(message, &otlp::log_record(&record, message.arrived), add),
+        };
+        self.pass(protocol, &self.partition_by.of_message(message), &record, add);
+    }
+
+    fn pass(
+        &self,
+        protocol: Protocol,
+        key: &str,
+        record: &OtlpRecord<'_>,
+        add: &mut dyn FnMut(&str, Encoded<'_>),
+    ) {
+        let pieces = match protocol {
+            Protocol::HttpBinary => Ok(otlp::to_protobuf_pieces(record)),
+            Protocol::HttpJson => otlp::to_json_pieces(record).ok_or("the record is damaged"),
+        };
+        match pieces {
+            Ok(pieces) => {
+                let envelope = Envelope { outer: &pieces.outer, inner: &pieces.inner };
+                add(key, Encoded { bytes: &pieces.record, envelope, timestamp: record.timestamp });
+            }
+            Err(reason) => self.note_encode_failed(&reason.into()),
+        }
+    }
+
+    fn key(&self, message: &Message<'_>, record: &dyn LogView, scope: &InstrumentationScope) -> String {
+        self.partition_by.of_record(record, scope).unwrap_or_else(|| self.partition_by.of_message(message))
+    }
+
+    fn note_encode_failed(&self, error: &BoxError) {
+        let losses = &self.pipeline.counters().losses;
+        losses.add(LossReason::EncodeFailed, 1);
+        if losses.get(LossReason::EncodeFailed) == 1 {
+            self.pipeline.events().report(SpoolEvent::EncodeFailed { reason: error_chain(&**error) });
+        }
+    }
+}
