@@ -29,6 +29,14 @@ pub enum ExporterBuildError {
         /// The cause, if there is one.
         source: Option<BoxError>,
     },
+    /// A relay could not listen on a socket.
+    #[error("could not listen on {listener}")]
+    Listen {
+        /// The listener: what is spoken there, and its address or path.
+        listener: String,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// The spool could not be opened.
     #[error("the spool could not be opened")]
     Spool(#[from] SpoolError),

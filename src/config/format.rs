@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::config::environment::is_of_otlp;
-#[cfg(any(feature = "trace", feature = "metrics"))]
+#[cfg(any(feature = "trace", feature = "metrics", feature = "relay"))]
 use crate::config::environment::is_variable;
 use crate::config::table::Settings;
 #[cfg(feature = "metrics")]
@@ -149,8 +149,8 @@ fn check_thinning(thinning: &Sourced<Duration>, temporality: TemporalityPreferen
 }
 
 /// The encoding of OTLP for a signal that has no other format. Default: protobuf.
-#[cfg(any(feature = "trace", feature = "metrics"))]
-fn protocol(code: &Settings, outside: &Settings, signal: Signal) -> Result<Protocol, ExporterBuildError> {
+#[cfg(any(feature = "trace", feature = "metrics", feature = "relay"))]
+pub(crate) fn protocol(code: &Settings, outside: &Settings, signal: Signal) -> Result<Protocol, ExporterBuildError> {
     // The variable is that of the log exporter beside it.
     if let Some(format) = outside.format.as_ref().filter(|format| !is_variable(&format.source)) {
         return Err(format.invalid(format!("{} are sent as OTLP; only log records have other formats", signal.name())));

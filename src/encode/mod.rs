@@ -31,6 +31,8 @@ pub(crate) use otlp::MetricEncoder;
 pub use otlp::OtlpEncoder;
 #[cfg(feature = "trace")]
 pub(crate) use otlp::SpanEncoder;
+#[cfg(feature = "relay")]
+pub(crate) use otlp::otlp_framing;
 pub use splunk::SplunkEncoder;
 pub use text::TextEncoder;
 #[cfg(feature = "otlp")]

@@ -60,7 +60,7 @@ use crate::transport::verdict::Verdict;
 pub struct ExporterBuilder<S> {
     pub(crate) code: CodeSettings,
     pub(crate) signal: S,
-    on_event: Option<Box<OnEvent>>,
+    on_event: Option<Arc<OnEvent>>,
     #[cfg(feature = "self-metrics")]
     meter: Option<Meter>,
 }
@@ -757,7 +757,7 @@ impl<S> ExporterBuilder<S> {
     where
         F: Fn(&SpoolEvent) + Send + Sync + 'static,
     {
-        self.on_event = Some(Box::new(on_event));
+        self.on_event = Some(Arc::new(on_event));
         self
     }
 
@@ -802,6 +802,18 @@ impl<S> ExporterBuilder<S> {
         self
     }
 
+    /// The same settings for another exporter, with those of its signal.
+    #[cfg(feature = "relay")]
+    pub(crate) fn with_signal<T>(&self, signal: T) -> ExporterBuilder<T> {
+        ExporterBuilder {
+            code: self.code.clone(),
+            signal,
+            on_event: self.on_event.clone(),
+            #[cfg(feature = "self-metrics")]
+            meter: self.meter.clone(),
+        }
+    }
+
     /// Opens the spool and starts delivery. `format` chooses the encoder; `with_gaps` makes of it what the exporter keeps, and
     /// what encodes gap records.
     pub(crate) fn start<F: FormatSettings, E>(
@@ -820,7 +832,7 @@ impl<S> ExporterBuilder<S> {
             pace,
             count_items: items_of(F::SIGNAL),
             gap_encoder,
-            on_event: self.on_event,
+            on_event: self.on_event.map(|on_event| -> Box<OnEvent> { Box::new(move |event| on_event(event)) }),
             #[cfg(feature = "self-metrics")]
             self_metrics,
         })?;

@@ -40,6 +40,8 @@ use protobuf::Protobuf;
 pub(crate) use nested::MetricEncoder;
 #[cfg(feature = "trace")]
 pub(crate) use nested::SpanEncoder;
+#[cfg(feature = "relay")]
+pub(crate) use nested::otlp_framing;
 
 /// `ExportLogsServiceRequest.resource_logs`.
 const RESOURCE_LOGS: Field = Field::new(1, "resourceLogs");

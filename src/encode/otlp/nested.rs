@@ -13,6 +13,8 @@ use {opentelemetry_sdk::metrics::data::Metric, std::ops::Range};
 #[cfg(any(feature = "trace", feature = "metrics"))]
 use super::pieces;
 use crate::config::values::Protocol;
+#[cfg(feature = "relay")]
+use crate::config::values::Signal;
 #[cfg(any(feature = "trace", feature = "metrics"))]
 use crate::encode::blocks::EnvelopeEnds;
 use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
@@ -26,9 +28,9 @@ pub(super) struct Names {
 }
 
 pub(super) const LOGS: Names = Names { open: "{\"resourceLogs\":[", scopes: "scopeLogs", records: "logRecords" };
-#[cfg(feature = "trace")]
+#[cfg(any(feature = "trace", feature = "relay"))]
 const SPANS: Names = Names { open: "{\"resourceSpans\":[", scopes: "scopeSpans", records: "spans" };
-#[cfg(feature = "metrics")]
+#[cfg(any(feature = "metrics", feature = "relay"))]
 const METRICS: Names = Names { open: "{\"resourceMetrics\":[", scopes: "scopeMetrics", records: "metrics" };
 
 impl Names {
@@ -47,6 +49,16 @@ impl Names {
             Protocol::HttpBinary => Nesting::Protobuf,
             Protocol::HttpJson => Nesting::Json,
         })
+    }
+}
+
+/// The framing of a signal's records, which share their resource and scope.
+#[cfg(feature = "relay")]
+pub(crate) fn otlp_framing(signal: Signal, protocol: Protocol) -> Framing {
+    match signal {
+        Signal::Logs => LOGS.nested(protocol),
+        Signal::Traces => SPANS.nested(protocol),
+        Signal::Metrics => METRICS.nested(protocol),
     }
 }
 

@@ -1,0 +1,246 @@
+//! [`RelayBuilder`]: the settings that only a relay has.
+
+use std::time::Duration;
+
+use crate::encode::Encoder;
+use crate::error::ExporterBuildError;
+use crate::exporter::builder::ExporterBuilder;
+use crate::relay::format::LogsOut;
+use crate::relay::listener::Listener;
+use crate::relay::partition::PartitionBy;
+use crate::relay::{Relay, start};
+
+/// Configures a [`Relay`]. It has every setting of an exporter, with the same method, variable and default, and those of the
+/// relay: what it listens on and what it takes.
+///
+/// The endpoint can be the base of a collector, such as `http://collector:4318`, to which each signal's path is added, or one of
+/// these paths. Records are then sent as OTLP in protobuf. Another endpoint of HTTP gets the JSON of
+/// [`JsonEncoder`](crate::JsonEncoder), `file:` gets text, and `tcp:`, `unix:` and `udp:` get the frames of Python's
+/// handlers, unless [`with_encoder`](Self::with_encoder), `with_protocol` or the variable `OTEL_EXPORTER_SPOOL_FORMAT` says otherwise. Spans and metrics are relayed where log records
+/// are sent as OTLP.
+pub type RelayBuilder = ExporterBuilder<RelaySettings>;
+
+/// The settings that only a relay has: see [`RelayBuilder`].
+pub struct RelaySettings {
+    pub(crate) logs: LogsOut,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) inherited: bool,
+    pub(crate) status: Option<std::net::SocketAddr>,
+    pub(crate) shows_keys: bool,
+    pub(crate) partition_by: PartitionBy,
+    pub(crate) listen_anywhere: bool,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) tokens: Vec<String>,
+    pub(crate) users: Vec<(String, String)>,
+    pub(crate) tags_senders: bool,
+    pub(crate) dropped_attributes: Vec<String>,
+    pub(crate) limits: Limits,
+}
+
+/// The limits of a relay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_record_bytes: usize,
+    pub(crate) max_request_bytes: usize,
+    pub(crate) max_otlp_bytes: usize,
+    pub(crate) max_connections: usize,
+    pub(crate) max_buffer_bytes: usize,
+    pub(crate) commit_delay: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_record_bytes: 4 << 20,
+            max_request_bytes: 16 << 20,
+            max_otlp_bytes: 64 << 20,
+            max_connections: 1024,
+            max_buffer_bytes: 64 << 20,
+            commit_delay: Duration::from_millis(100),
+        }
+    }
+}
+
+impl Default for RelaySettings {
+    fn default() -> Self {
+        Self {
+            logs: LogsOut::default(),
+            listeners: Vec::new(),
+            inherited: false,
+            status: None,
+            shows_keys: false,
+            partition_by: PartitionBy::default(),
+            listen_anywhere: false,
+            hosts: Vec::new(),
+            tokens: Vec::new(),
+            users: Vec::new(),
+            tags_senders: false,
+            dropped_attributes: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Relay {
+    /// A builder with the defaults of every setting.
+    pub fn builder() -> RelayBuilder {
+        RelayBuilder::default()
+    }
+}
+
+impl ExporterBuilder<RelaySettings> {
+    /// Listens on a socket. It can be called several times, and has to be at least once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{Listener, Relay};
+    ///
+    /// let builder = Relay::builder()
+    ///     .with_listener(Listener::Otlp(Listener::DEFAULT_OTLP))
+    ///     .with_listener(Listener::Unix("/run/otel-spool/log.sock".into()));
+    /// ```
+    pub fn with_listener(mut self, listener: Listener) -> Self {
+        self.signal.listeners.push(listener);
+        self
+    }
+
+    /// Listens on the sockets that a service manager hands over as well: `LISTEN_FDS`, and in `LISTEN_FDNAMES` the
+    /// [name](Listener::name) of what is spoken on each. Default: false.
+    ///
+    /// Such sockets stay open while the relay is restarted, so that clients wait instead of failing.
+    pub fn with_inherited_listeners(mut self, inherited: bool) -> Self {
+        self.signal.inherited = inherited;
+        self
+    }
+
+    /// Shows a status page at this address: `/`, `/metrics` for Prometheus and `/healthz`. Default: none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::Relay;
+    ///
+    /// let builder = Relay::builder().with_status("127.0.0.1:9023".parse()?);
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
+    pub fn with_status(mut self, address: std::net::SocketAddr) -> Self {
+        self.signal.status = Some(address);
+        self
+    }
+
+    /// Shows partition keys on the status page. Default: false.
+    pub fn with_status_keys(mut self, shows_keys: bool) -> Self {
+        self.signal.shows_keys = shows_keys;
+        self
+    }
+
+    /// Sets the wire format of log records: see [`RelayBuilder`] for the default.
+    ///
+    /// The later call of this and `with_protocol` wins. An encoder has to write what a record says of its
+    /// [origin](crate::LogView::origin); those of this crate do.
+    pub fn with_encoder(mut self, encoder: impl Encoder) -> Self {
+        self.signal.logs.encoder = Some(Box::new(encoder));
+        self.code.settings.protocol = None;
+        self
+    }
+
+    /// Sets the part of a record, or of its message, that is its partition key. Default: [`PartitionBy::Nothing`].
+    pub fn with_partition_by(mut self, partition_by: PartitionBy) -> Self {
+        self.signal.partition_by = partition_by;
+        self
+    }
+
+    /// Allows listeners that other hosts can reach. Default: false, only loopback addresses and Unix sockets are allowed.
+    ///
+    /// There is no encryption: whoever can read the network reads the records and the credentials.
+    pub fn with_listen_anywhere(mut self, anywhere: bool) -> Self {
+        self.signal.listen_anywhere = anywhere;
+        self
+    }
+
+    /// Takes requests to this name of a host, beside the address that is listened on and `localhost`. Others are refused, since the
+    /// page of another site could have sent them. It can be called several times.
+    pub fn with_host(mut self, name: impl Into<String>) -> Self {
+        self.signal.hosts.push(name.into());
+        self
+    }
+
+    /// Takes only requests with this token, as `Authorization: Bearer TOKEN`. Default: all are taken. It can be called several times.
+    ///
+    /// Frames and datagrams have no credentials: such listeners are not allowed beside, except on Unix sockets, whose owner alone can open them.
+    pub fn with_token(mut self, token: impl Into<String>) -> Self {
+        self.signal.tokens.push(token.into());
+        self
+    }
+
+    /// Takes only requests of this user, by basic authentication, as Python's `HTTPHandler` has it. Default: all are taken. It can be called
+    /// several times, and beside [`with_token`](Self::with_token).
+    pub fn with_user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.signal.users.push((name.into(), password.into()));
+        self
+    }
+
+    /// Adds an attribute `relay` to each record with the listener, the peer and, over Unix sockets, the ids of its user and process.
+    /// Default: false. Records of OTLP that are sent as OTLP are passed on as they came.
+    pub fn with_senders(mut self, senders: bool) -> Self {
+        self.signal.tags_senders = senders;
+        self
+    }
+
+    /// Leaves out attributes of resources that come as OTLP, such as `process.command_args` and `process.owner`. Default: none.
+    pub fn with_dropped_attributes<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.signal.dropped_attributes.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the largest frame or datagram that is taken, in bytes. Default: 4 MiB. Larger ones, up to 64 MiB, are counted as `too_large`.
+    pub fn with_max_record_bytes(mut self, max: usize) -> Self {
+        self.signal.limits.max_record_bytes = max;
+        self
+    }
+
+    /// Sets the largest body that a client may send, in bytes, as it is sent and decompressed. Default: 16 MiB. Larger ones are
+    /// answered 413.
+    pub fn with_max_incoming_bytes(mut self, max: usize) -> Self {
+        self.signal.limits.max_request_bytes = max;
+        self
+    }
+
+    /// The same for OTLP. Default: 64 MiB, since Python's SDK sends up to that in one request.
+    pub fn with_max_otlp_bytes(mut self, max: usize) -> Self {
+        self.signal.limits.max_otlp_bytes = max;
+        self
+    }
+
+    /// Sets the most connections at a time. Default: 1024. Further ones wait.
+    pub fn with_max_connections(mut self, max: usize) -> Self {
+        self.signal.limits.max_connections = max;
+        self
+    }
+
+    /// Sets the most memory for what is being read and what waits to be committed, in bytes. Default: 64 MiB; at least 1 MiB.
+    ///
+    /// When it is used up, requests are read later, and frames are counted as `buffer_full`: their clients are never made to wait.
+    pub fn with_max_buffer_bytes(mut self, max: usize) -> Self {
+        self.signal.limits.max_buffer_bytes = max;
+        self
+    }
+
+    /// Sets the time that frames and datagrams wait in memory for others to be committed with. Default: 100 ms. Requests are committed at
+    /// once, with all that wait.
+    pub fn with_commit_delay(mut self, delay: Duration) -> Self {
+        self.signal.limits.commit_delay = delay;
+        self
+    }
+
+    /// Binds the sockets, opens the spool, starts delivery and returns the relay.
+    ///
+    /// # Errors
+    ///
+    /// [`ExporterBuildError::Missing`] and [`ExporterBuildError::Invalid`] name the setting, the problem and the values that are
+    /// allowed; [`ExporterBuildError::Listen`] names the listener; [`ExporterBuildError::Spool`] and [`ExporterBuildError::Thread`] name the cause.
+    pub fn build(self) -> Result<Relay, ExporterBuildError> {
+        start::start(self)
+    }
+}

@@ -1,0 +1,258 @@
+//! From the settings to a running relay.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, RwLock};
+use std::time::{Instant, SystemTime};
+
+use opentelemetry::Context;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::EnvResourceDetector;
+
+use crate::config::values::{Protocol, Sourced};
+use crate::encode::framing::{Nesting, ResponseProtocol};
+use crate::encode::otlp_framing;
+use crate::error::{ExporterBuildError, error_chain};
+use crate::exporter::builder::ExporterBuilder;
+use crate::exporter::gap_record::gap_encoder;
+use crate::exporter::log_exporter::framing;
+use crate::observe::event::SpoolEvent;
+use crate::process::unique_number;
+use crate::relay::buffer::BufferLimits;
+use crate::relay::builder::{RelayBuilder, RelaySettings};
+use crate::relay::counts::Counts;
+use crate::relay::format::{LogsOut, MetricsOut, SpansOut, endpoint_of, is_of_otlp};
+use crate::relay::inherited;
+use crate::relay::intake::Outlets;
+use crate::relay::listener::{Bound, Listener};
+use crate::relay::outlet::{Form, Outlet, OutletConfig};
+use crate::relay::repeats::REMEMBERED;
+use crate::relay::server::{self, Server};
+use crate::relay::service::Service;
+use crate::relay::Relay;
+use crate::config::format::FormatSettings;
+use crate::config::values::Signal;
+use crate::spool::{RecentLoad, recent_loads};
+
+/// The least memory for what waits.
+const MIN_BUFFER_BYTES: usize = 1 << 20;
+
+/// The name of a relay in requests that it sends: one that comes back goes in a circle.
+pub(crate) fn via(id: u64) -> String {
+    format!("1.1 otel-spool;{id:016x}")
+}
+
+/// # Errors
+///
+/// See [`RelayBuilder::build`].
+pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildError> {
+    let _suppressed = Context::enter_telemetry_suppressed_scope();
+    check(&builder.signal)?;
+    let bound = bind(&builder.signal)?;
+    let status = builder.signal.status.map(|address| Listener::Http(address).bind().map_err(|error| listen("status", address, error)));
+    let status = status.transpose()?;
+    let id = unique_number();
+    if let Some(endpoint) = &builder.code.settings.endpoint {
+        check_own(endpoint, &bound)?;
+        if endpoint.value.starts_with("http") {
+            builder.code.headers.push(("via".to_owned(), via(id)));
+        }
+    }
+    let outlets = Arc::new(outlets(&mut builder)?);
+    let settings = builder.signal;
+    let counts = Arc::new(Counts::new(bound.iter().map(|bound| bound.listener.clone())));
+    let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
+    let status_address = status.as_ref().and_then(|bound| bound.listener.address());
+    let service = Arc::new(Service::new(outlets.clone(), counts.clone(), &settings, id));
+    let server = Server::start(server::Config { bound, status, service, settings })?;
+    Ok(Relay::new(listeners, status_address, outlets, counts, server))
+}
+
+fn invalid(setting: &str, reason: impl Into<String>) -> ExporterBuildError {
+    Sourced::new((), setting).invalid(reason)
+}
+
+fn listen(listener: impl std::fmt::Display, address: impl std::fmt::Display, source: std::io::Error) -> ExporterBuildError {
+    ExporterBuildError::Listen { listener: format!("{listener} {address}"), source }
+}
+
+/// Checks what the relay alone has.
+fn check(settings: &RelaySettings) -> Result<(), ExporterBuildError> {
+    if settings.listeners.is_empty() && !settings.inherited {
+        let hint = "give at least one socket to listen on, such as `Listener::Otlp(Listener::DEFAULT_OTLP)`";
+        return Err(ExporterBuildError::Missing { setting: "with_listener", hint });
+    }
+    if settings.limits.max_buffer_bytes < MIN_BUFFER_BYTES {
+        let reason = format!("{}; allowed are 1 MiB and more", settings.limits.max_buffer_bytes);
+        return Err(invalid("with_max_buffer_bytes", reason));
+    }
+    if settings.limits.max_connections == 0 {
+        return Err(invalid("with_max_connections", "0; allowed are 1 and more"));
+    }
+    if !settings.listen_anywhere {
+        let far = settings.listeners.iter().find(|listener| !listener.is_local());
+        if let Some(listener) = far {
+            let reason = format!(
+                "{listener} can be reached from other hosts, which read and write without encryption; allowed are loopback \
+                 addresses, such as 127.0.0.1, and with `with_listen_anywhere` others"
+            );
+            return Err(invalid("with_listener", reason));
+        }
+        if let Some(address) = settings.status.filter(|address| !address.ip().is_loopback()) {
+            let reason = format!("{address} can be reached from other hosts; allowed are loopback addresses, such as 127.0.0.1:9023");
+            return Err(invalid("with_status", reason));
+        }
+    }
+    if !settings.tokens.is_empty() || !settings.users.is_empty() {
+        let open = |listener: &&Listener| matches!(listener, Listener::Tcp(_) | Listener::Udp(_));
+        if let Some(listener) = settings.listeners.iter().find(open) {
+            let reason = format!("frames have no credentials, so that {listener} would be open to all; allowed is a Unix socket");
+            return Err(invalid("with_listener", reason));
+        }
+        if settings.tokens.iter().any(String::is_empty) {
+            return Err(invalid("with_token", "it is empty"));
+        }
+    }
+    Ok(())
+}
+
+fn bind(settings: &RelaySettings) -> Result<Vec<Bound>, ExporterBuildError> {
+    let mut bound = if settings.inherited { inherited::listeners()? } else { Vec::new() };
+    for listener in &settings.listeners {
+        // A service manager may have it open already.
+        if bound.iter().any(|inherited| inherited.listener == *listener) {
+            continue;
+        }
+        let socket = listener.bind();
+        bound.push(socket.map_err(|source| ExporterBuildError::Listen { listener: listener.to_string(), source })?);
+    }
+    if bound.is_empty() {
+        return Err(invalid("with_inherited_listeners", "no socket was handed over, and none is listened on; give one by `with_listener`"));
+    }
+    Ok(bound)
+}
+
+/// A relay that sends to itself would go in a circle.
+fn check_own(endpoint: &Sourced<String>, bound: &[Bound]) -> Result<(), ExporterBuildError> {
+    let Some((_, rest)) = endpoint.value.split_once("://") else { return Ok(()) };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let default_port = if endpoint.value.starts_with("https") { 443 } else { 80 };
+    let of_port = |port: u16| {
+        bound.iter().find(move |bound| bound.listener.address().is_some_and(|address| address.port() == port))
+    };
+    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(default_port);
+    // Names are asked for only if it may matter.
+    if of_port(port).is_none() {
+        return Ok(());
+    }
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
+    let Ok(addresses) = (host, port).to_socket_addrs() else { return Ok(()) };
+    let own = addresses.into_iter().find_map(|address: SocketAddr| {
+        let is_own = |bound: &&Bound| {
+            bound.listener.address().is_some_and(|own| own == address || (own.port() == port && own.ip().is_unspecified()))
+        };
+        bound.iter().find(is_own)
+    });
+    match own {
+        Some(bound) => Err(endpoint.invalid(format!("it is the relay itself, which listens on {}", bound.listener))),
+        None => Ok(()),
+    }
+}
+
+/// Opens the spool of each signal that is relayed.
+fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
+    let given = builder.code.settings.endpoint.clone();
+    let of_otlp = given.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
+    let mut set_endpoint = |builder: &mut RelayBuilder, signal| {
+        if let Some(endpoint) = given.as_ref().filter(|_| of_otlp) {
+            let value = endpoint_of(&endpoint.value, signal);
+            builder.code.settings.endpoint = Some(Sourced { value, ..endpoint.clone() });
+        }
+    };
+    let logs = std::mem::take(&mut builder.signal.logs);
+    set_endpoint(builder, Signal::Logs);
+    let logs = logs_outlet(builder, logs)?;
+    let (mut traces, mut metrics) = (None, None);
+    if logs.is_otlp() {
+        set_endpoint(builder, Signal::Traces);
+        traces = Some(otlp_outlet(builder, SpansOut)?);
+        set_endpoint(builder, Signal::Metrics);
+        metrics = Some(otlp_outlet(builder, MetricsOut)?);
+    }
+    Ok(Outlets { logs, traces, metrics })
+}
+
+fn logs_outlet(builder: &RelayBuilder, logs: LogsOut) -> Result<Outlet, ExporterBuildError> {
+    let recent = recent(builder, Signal::Logs);
+    let with_gaps = |mut encoder: Box<dyn crate::encode::Encoder>| {
+        encoder.set_resource(&resource());
+        let encoder = Arc::new(RwLock::new(encoder));
+        let gap_encoder = gap_encoder(encoder.clone());
+        (encoder, Some(gap_encoder))
+    };
+    let (encoder, pipeline) = builder.with_signal(logs).start(|logs| logs, with_gaps)?;
+    let framing = framing(&**encoder.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+    let protocol = match (framing.response_protocol(), framing.nesting()) {
+        (ResponseProtocol::Otlp, Nesting::Protobuf) => Some(Protocol::HttpBinary),
+        (ResponseProtocol::Otlp, Nesting::Json) => Some(Protocol::HttpJson),
+        _ => None,
+    };
+    let outlet = Outlet::start(config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing), pipeline)?;
+    Ok(remembering(outlet, recent))
+}
+
+fn otlp_outlet<F: FormatSettings<Encoder = Protocol>>(builder: &RelayBuilder, format: F) -> Result<Outlet, ExporterBuildError> {
+    let recent = recent(builder, F::SIGNAL);
+    let (protocol, pipeline) = builder.with_signal(format).start(|format| format, |protocol| (protocol, None))?;
+    let framing = otlp_framing(F::SIGNAL, protocol);
+    let outlet = Outlet::start(config(builder, F::SIGNAL, Form::Otlp(protocol), framing), pipeline)?;
+    Ok(remembering(outlet, recent))
+}
+
+fn config(builder: &RelayBuilder, signal: Signal, form: Form, framing: crate::encode::framing::Framing) -> OutletConfig {
+    let settings = &builder.signal;
+    OutletConfig {
+        signal,
+        form,
+        framing,
+        partition_by: settings.partition_by.clone(),
+        dropped_attributes: settings.dropped_attributes.clone(),
+        limits: BufferLimits {
+            // The other half is for what is being read.
+            max_bytes: settings.limits.max_buffer_bytes / 2,
+            commit_delay: settings.limits.commit_delay,
+        },
+    }
+}
+
+/// What a relay before this one stored of late. It is read before the spool is opened, which may delete what is delivered.
+fn recent(builder: &RelayBuilder, signal: Signal) -> Result<Vec<RecentLoad>, String> {
+    let Some(dir) = &builder.code.settings.spool_dir else { return Ok(Vec::new()) };
+    let Some(since) = SystemTime::now().checked_sub(REMEMBERED) else { return Ok(Vec::new()) };
+    recent_loads(&dir.value, signal, since).map_err(|error| error_chain(&error))
+}
+
+fn remembering(outlet: Outlet, recent: Result<Vec<RecentLoad>, String>) -> Outlet {
+    match recent {
+        Ok(recent) => {
+            let now = SystemTime::now();
+            for load in recent {
+                let age = now.duration_since(load.appended_at).unwrap_or_default();
+                outlet.repeats.stored(load.id, Instant::now().checked_sub(age).unwrap_or_else(Instant::now));
+            }
+        }
+        // The spool says itself what is wrong with it; a request that comes again may be stored again.
+        Err(reason) => outlet.pipeline.events().report(SpoolEvent::AdoptionFailed { reason }),
+    }
+    outlet
+}
+
+/// The resource of records whose protocol has none: what the relay's own variables say.
+fn resource() -> Resource {
+    let named = std::env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty());
+    let builder = Resource::builder_empty().with_detector(Box::new(EnvResourceDetector::new()));
+    match named {
+        Some(name) => builder.with_service_name(name).build(),
+        None => builder.build(),
+    }
+}
