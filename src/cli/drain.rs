@@ -111,26 +111,10 @@ pub(super) struct To {
 }
 
 impl To {
-    /// The names and values of the headers. An error never shows a value.
-    fn headers(&self) -> Result<Vec<(String, String)>, Failure> {
-        let given = self.header.iter().map(|text| {
-            let (name, value) = text.split_once(':')?;
-            Some((name.trim().to_owned(), value.trim().to_owned()))
-        });
-        let given = given.map(|header| header.ok_or_else(|| "a --header is NAME:VALUE".to_owned()));
-        let from_env = self.header_env.iter().map(|text| {
-            let (name, variable) = text.split_once('=').ok_or("a --header-env is NAME=VARIABLE")?;
-            let value = std::env::var(variable)
-                .map_err(|_| format!("the environment variable {variable} is not set, or is not text"))?;
-            Ok((name.trim().to_owned(), value.trim().to_owned()))
-        });
-        given.chain(from_env).collect::<Result<_, _>>().map_err(Failure::Usage)
-    }
-
     /// The settings of the transport to this endpoint.
     pub(super) fn transport(&self, endpoint: &str) -> Result<TransportSettings, Failure> {
         let mut headers = HeaderMap::new();
-        for (name, value) in self.headers()? {
+        for (name, value) in headers(&self.header, &self.header_env)? {
             headers.insert(name, value)?;
         }
         let http = HttpSettings {
@@ -188,6 +172,22 @@ impl To {
             }
         }
     }
+}
+
+/// The names and values of headers that are given as `NAME:VALUE` and as `NAME=VARIABLE`. An error never shows a value.
+pub(super) fn headers(given: &[String], from_env: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let given = given.iter().map(|text| {
+        let (name, value) = text.split_once(':')?;
+        Some((name.trim().to_owned(), value.trim().to_owned()))
+    });
+    let given = given.map(|header| header.ok_or_else(|| "a --header is NAME:VALUE".to_owned()));
+    let from_env = from_env.iter().map(|text| {
+        let (name, variable) = text.split_once('=').ok_or("a --header-env is NAME=VARIABLE")?;
+        let value = std::env::var(variable)
+            .map_err(|_| format!("the environment variable {variable} is not set, or is not text"))?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    });
+    given.chain(from_env).collect::<Result<_, _>>().map_err(Failure::Usage)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, SpoolError> {

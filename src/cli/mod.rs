@@ -12,6 +12,7 @@ mod outcome;
 mod pretty;
 mod purge;
 mod rejected;
+mod relay;
 mod salvage;
 mod screen;
 mod spool_arg;
@@ -56,6 +57,7 @@ enum Command {
     Stats(stats::Args),
     Verify(verify::Args),
     Drain(drain::Args),
+    Relay(relay::Args),
     Rejected(rejected::Args),
     Salvage(salvage::Args),
     Purge(purge::Args),
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Drain(args) => drain::run(&args),
+        Command::Relay(args) => relay::run(&args),
         Command::Rejected(args) => rejected::run(args),
         Command::Salvage(args) => salvage::run(&args),
         Command::Purge(args) => purge::run(&args),

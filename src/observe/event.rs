@@ -1,5 +1,6 @@
 //! [`SpoolEvent`]: changes of an exporter's state, reported to the diagnostics and to the user's callback.
 
+use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -169,6 +170,36 @@ impl SpoolEvent {
         }
     }
 
+    /// The cause, in words.
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Self::DeliveryFailing { reason, .. }
+            | Self::BatchHeld { reason, .. }
+            | Self::RecordsRejected { reason, .. }
+            | Self::RecordDeferred { reason, .. }
+            | Self::CompressionRefused { reason }
+            | Self::DeliveryUnconfirmed { reason, .. }
+            | Self::EncodeFailed { reason }
+            | Self::CommitFailed { reason }
+            | Self::DiskFull { reason }
+            | Self::SegmentNotSynced { reason, .. }
+            | Self::SegmentHeld { reason, .. }
+            | Self::CursorDamaged { reason }
+            | Self::CursorNotWritten { reason }
+            | Self::AdoptionFailed { reason }
+            | Self::HousekeepingFailed { reason }
+            | Self::GapNotReported { reason }
+            | Self::CloseFailed { reason } => Some(reason),
+            Self::RecordsLost { reason, .. } => Some(reason.as_str()),
+            Self::DeliveryResumed
+            | Self::BufferFull
+            | Self::CommitRecovered
+            | Self::SegmentAbandoned { .. }
+            | Self::SegmentDamaged { .. }
+            | Self::SegmentReleased { .. } => None,
+        }
+    }
+
     #[expect(clippy::too_many_lines, reason = "the name of a diagnostic is fixed where it is written: one for each")]
     fn log(&self, signal: &'static str) {
         /// As one expression, which the macro itself is not.
@@ -299,6 +330,18 @@ impl SpoolEvent {
                 reason = reason.as_str(),
                 message = "The spool could not be closed cleanly. The next start scans it."
             ),
+        }
+    }
+}
+
+/// The name and, if there is one, the cause: `Spool.BatchHeld: the server answered 403`.
+impl fmt::Display for SpoolEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match (self, self.reason()) {
+            (Self::RecordsLost { records, .. }, Some(reason)) => write!(f, ": {records} ({reason})"),
+            (_, Some(reason)) => write!(f, ": {reason}"),
+            (_, None) => Ok(()),
         }
     }
 }

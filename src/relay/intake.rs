@@ -9,12 +9,14 @@ use crate::relay::buffer::NotTaken;
 use crate::relay::outlet::Outlet;
 use crate::relay::protocol::{Message, OtlpRecord, Sink};
 use crate::relay::record::Record;
+use crate::relay::repeats::Repeats;
 
 /// The ways out of the relay, by signal.
 pub(crate) struct Outlets {
     pub(crate) logs: Outlet,
     pub(crate) traces: Option<Outlet>,
     pub(crate) metrics: Option<Outlet>,
+    pub(crate) repeats: Repeats,
 }
 
 impl Outlets {

@@ -28,7 +28,6 @@ use crate::relay::partition::PartitionBy;
 use crate::relay::protocol::{Message, OtlpRecord, Sink};
 use crate::relay::protocols::otlp;
 use crate::relay::record::Record;
-use crate::relay::repeats::Repeats;
 use crate::spool::LoadId;
 
 /// How often a loss that goes on is reported as an event.
@@ -51,7 +50,6 @@ pub(crate) struct Outlet {
     /// Attributes of resources that are left out.
     dropped_attributes: Vec<String>,
     buffer: Arc<Buffer>,
-    pub(crate) repeats: Repeats,
     pub(crate) pipeline: Pipeline,
     /// Ends with the commit thread.
     committed: Mutex<Receiver<()>>,
@@ -93,7 +91,6 @@ impl Outlet {
             partition_by: config.partition_by,
             dropped_attributes: config.dropped_attributes,
             buffer,
-            repeats: Repeats::default(),
             pipeline,
             committed: Mutex::new(committed),
             begun: Instant::now(),
@@ -108,6 +105,11 @@ impl Outlet {
     /// The header that is a part of what makes a request the same.
     pub(crate) fn partition_header(&self) -> Option<&str> {
         self.partition_by.header()
+    }
+
+    /// Whether OTLP is stored.
+    pub(crate) fn is_otlp(&self) -> bool {
+        matches!(self.form, Form::Otlp(_) | Form::Logs(_, Some(_)))
     }
 
     /// Whether commits fail, and why.

@@ -56,6 +56,11 @@ pub(crate) trait Sink {
 
     /// A record of any signal in OTLP's protobuf, as it came.
     fn otlp(&mut self, record: OtlpRecord<'_>);
+
+    /// The records so far that will not be stored, for good.
+    fn rejected(&self) -> u64 {
+        0
+    }
 }
 
 /// A record of OTLP in protobuf: a log record, a span or a metric.

@@ -91,6 +91,7 @@ impl Repeats {
         }
         let (sender, receiver) = watch::channel(Outcome::Waiting);
         known.requests.insert(id, Request::Storing(receiver));
+        known.order.push_back((Instant::now(), id));
         Begun::New(sender)
     }
 
@@ -110,9 +111,15 @@ impl Known {
                 break;
             }
             self.order.pop_front();
-            // It may have been stored once more since.
-            if matches!(self.requests.get(&id), Some(Request::Stored(stored)) if *stored == at) {
-                self.requests.remove(&id);
+            match self.requests.get(&id) {
+                // It was stored later, or once more: that stands further behind.
+                Some(Request::Stored(stored)) if *stored != at => {}
+                // A disk that hangs: whoever sends it again waits as well.
+                Some(Request::Storing(outcome)) if *outcome.borrow() == Outcome::Waiting && outcome.has_changed().is_ok() => {
+                    self.order.push_back((Instant::now(), id));
+                }
+                Some(_) => drop(self.requests.remove(&id)),
+                None => {}
             }
         }
     }

@@ -25,7 +25,8 @@ use crate::relay::inherited;
 use crate::relay::intake::Outlets;
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::outlet::{Form, Outlet, OutletConfig};
-use crate::relay::repeats::REMEMBERED;
+use crate::relay::repeats::{REMEMBERED, Repeats};
+use crate::delivery::Pipeline;
 use crate::relay::server::{self, Server};
 use crate::relay::service::Service;
 use crate::relay::Relay;
@@ -171,18 +172,19 @@ fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
     };
     let logs = std::mem::take(&mut builder.signal.logs);
     set_endpoint(builder, Signal::Logs);
-    let logs = logs_outlet(builder, logs)?;
+    let repeats = Repeats::default();
+    let logs = logs_outlet(builder, logs, &repeats)?;
     let (mut traces, mut metrics) = (None, None);
     if logs.is_otlp() {
         set_endpoint(builder, Signal::Traces);
-        traces = Some(otlp_outlet(builder, SpansOut)?);
+        traces = Some(otlp_outlet(builder, SpansOut, &repeats)?);
         set_endpoint(builder, Signal::Metrics);
-        metrics = Some(otlp_outlet(builder, MetricsOut)?);
+        metrics = Some(otlp_outlet(builder, MetricsOut, &repeats)?);
     }
-    Ok(Outlets { logs, traces, metrics })
+    Ok(Outlets { logs, traces, metrics, repeats })
 }
 
-fn logs_outlet(builder: &RelayBuilder, logs: LogsOut) -> Result<Outlet, ExporterBuildError> {
+fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Repeats) -> Result<Outlet, ExporterBuildError> {
     let recent = recent(builder, Signal::Logs);
     let with_gaps = |mut encoder: Box<dyn crate::encode::Encoder>| {
         encoder.set_resource(&resource());
@@ -197,16 +199,16 @@ fn logs_outlet(builder: &RelayBuilder, logs: LogsOut) -> Result<Outlet, Exporter
         (ResponseProtocol::Otlp, Nesting::Json) => Some(Protocol::HttpJson),
         _ => None,
     };
-    let outlet = Outlet::start(config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing), pipeline)?;
-    Ok(remembering(outlet, recent))
+    remember(repeats, recent, &pipeline);
+    Outlet::start(config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing), pipeline)
 }
 
-fn otlp_outlet<F: FormatSettings<Encoder = Protocol>>(builder: &RelayBuilder, format: F) -> Result<Outlet, ExporterBuildError> {
+fn otlp_outlet<F: FormatSettings<Encoder = Protocol>>(builder: &RelayBuilder, format: F, repeats: &Repeats) -> Result<Outlet, ExporterBuildError> {
     let recent = recent(builder, F::SIGNAL);
     let (protocol, pipeline) = builder.with_signal(format).start(|format| format, |protocol| (protocol, None))?;
     let framing = otlp_framing(F::SIGNAL, protocol);
-    let outlet = Outlet::start(config(builder, F::SIGNAL, Form::Otlp(protocol), framing), pipeline)?;
-    Ok(remembering(outlet, recent))
+    remember(repeats, recent, &pipeline);
+    Outlet::start(config(builder, F::SIGNAL, Form::Otlp(protocol), framing), pipeline)
 }
 
 fn config(builder: &RelayBuilder, signal: Signal, form: Form, framing: crate::encode::framing::Framing) -> OutletConfig {
@@ -232,19 +234,18 @@ fn recent(builder: &RelayBuilder, signal: Signal) -> Result<Vec<RecentLoad>, Str
     recent_loads(&dir.value, signal, since).map_err(|error| error_chain(&error))
 }
 
-fn remembering(outlet: Outlet, recent: Result<Vec<RecentLoad>, String>) -> Outlet {
+fn remember(repeats: &Repeats, recent: Result<Vec<RecentLoad>, String>, pipeline: &Pipeline) {
     match recent {
         Ok(recent) => {
             let now = SystemTime::now();
             for load in recent {
                 let age = now.duration_since(load.appended_at).unwrap_or_default();
-                outlet.repeats.stored(load.id, Instant::now().checked_sub(age).unwrap_or_else(Instant::now));
+                repeats.stored(load.id, Instant::now().checked_sub(age).unwrap_or_else(Instant::now));
             }
         }
         // The spool says itself what is wrong with it; a request that comes again may be stored again.
-        Err(reason) => outlet.pipeline.events().report(SpoolEvent::AdoptionFailed { reason }),
+        Err(reason) => pipeline.events().report(SpoolEvent::AdoptionFailed { reason }),
     }
-    outlet
 }
 
 /// The resource of records whose protocol has none: what the relay's own variables say.

@@ -1,0 +1,379 @@
+//! `otel-spool relay`: other processes of the host through a spool.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::outcome::{End, Failure, Outcome};
+use super::screen::{self, Screen};
+use super::drain::headers;
+use crate::config::parse::FromText;
+use crate::config::values::{FullPolicy, Protocol};
+use crate::encode::formats::FORMATS;
+use crate::observe::event::SpoolEvent;
+use crate::relay::{Listener, PartitionBy, Relay, RelayBuilder, RelayStats};
+use crate::error::error_chain;
+
+/// How long what is in memory may take to be committed, and what is on disk to be sent, when the relay ends.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// How often the same kind of event is printed at most.
+const EVENT_EVERY: Duration = Duration::from_secs(60);
+
+/// Take what other processes of this host send, and deliver it through a spool
+///
+/// Listens for Python's SocketHandler, DatagramHandler and HTTPHandler, for logserv, http-logging, text, JSON and OTLP, writes
+/// what comes to the spool, answers once it is on disk, and delivers it as an exporter does: in order, retried until the endpoint takes it.
+/// Every setting of an exporter can be made by its variable, such as OTEL_EXPORTER_SPOOL_MAX_BYTES, or in a file.
+///
+/// Ends after SIGTERM or SIGINT: what has come is committed, the rest stays in the spool.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The directory of the spool; it is created if it is missing
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    dir: Option<PathBuf>,
+    /// Send to this URL: http:, https:, file:, tcp:, unix: or udp:. The base of a collector gets OTLP
+    #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
+    to: Option<String>,
+    #[command(flatten)]
+    listen: Listen,
+    #[command(flatten)]
+    access: Access,
+    #[command(flatten)]
+    records: Records,
+    #[command(flatten)]
+    limits: Limits,
+    /// Take settings from this file in OpenTelemetry's YAML, in place of the environment
+    #[cfg(feature = "config-file")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    config: Option<PathBuf>,
+    /// Say what would be listened on and where it would be sent, and end
+    #[arg(long)]
+    check: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  otel-spool relay /var/lib/otel-spool --to http://collector:4318 --otlp
+      a durable agent: set OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318
+  otel-spool relay /var/lib/otel-spool --to https://logs.example.com/ingest --tcp --http
+      for Python's SocketHandler at port 9020, and HTTPHandler at port 9022
+  otel-spool relay /var/lib/otel-spool --unix /run/otel-spool/log.sock \\
+      --to 'file:///var/log/apps/?max_bytes=10MiB&backups=5' --partition-by logserv-file
+      in place of logserv: a rotating file for each name that a client asks for";
+
+/// The sockets.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Listen on")]
+struct Listen {
+    /// Frames of Python's SocketHandler and logserv over TCP [default address: 127.0.0.1:9020]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9020")]
+    tcp: Vec<SocketAddr>,
+    /// Frames of Python's DatagramHandler over UDP [default address: 127.0.0.1:9021]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9021")]
+    udp: Vec<SocketAddr>,
+    /// The same as --tcp over a Unix socket
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    unix: Vec<PathBuf>,
+    /// The same as --udp over a Unix socket
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    unix_datagram: Vec<PathBuf>,
+    /// Every protocol over HTTP: HTTPHandler, http-logging, text, JSON, OTLP [default address: 127.0.0.1:9022]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9022")]
+    http: Vec<SocketAddr>,
+    /// The same as --http at OTLP's port [default address: 127.0.0.1:4318]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:4318")]
+    otlp: Vec<SocketAddr>,
+    /// A status page, /metrics and /healthz [default address: 127.0.0.1:9023]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9023")]
+    status: Option<SocketAddr>,
+    /// Show partition keys on the status page
+    #[arg(long)]
+    show_keys: bool,
+}
+
+/// Who may send.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Access")]
+struct Access {
+    /// Allow addresses that other hosts can reach: there is no encryption
+    #[arg(long)]
+    listen_anywhere: bool,
+    /// Take requests to this host name, beside the address and localhost. Can be repeated
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+    /// Take only requests with the bearer token in this environment variable. Can be repeated
+    #[arg(long, value_name = "VARIABLE")]
+    token_env: Vec<String>,
+    /// Take only requests with USER:PASSWORD in this environment variable, by basic authentication. Can be repeated
+    #[arg(long, value_name = "VARIABLE")]
+    user_env: Vec<String>,
+}
+
+/// What is sent.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Records")]
+struct Records {
+    /// The wire format: otlp, otlp-json, or one of OTEL_EXPORTER_SPOOL_FORMAT [default: by the endpoint]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// The partition key: logger, process, logserv-file, header:NAME, attribute:NAME or resource:NAME
+    #[arg(long, value_name = "KEY", default_value = "nothing")]
+    partition_by: PartitionBy,
+    /// Add a header to every request to the endpoint. Can be repeated
+    #[arg(long, value_name = "NAME:VALUE")]
+    header: Vec<String>,
+    /// Add a header whose value is in an environment variable. Can be repeated
+    #[arg(long, value_name = "NAME=VARIABLE")]
+    header_env: Vec<String>,
+    /// Leave out this attribute of resources that come as OTLP. Can be repeated
+    #[arg(long, value_name = "NAME")]
+    drop_attribute: Vec<String>,
+    /// Add an attribute `relay` with the listener, the peer and its ids to each record
+    #[arg(long)]
+    senders: bool,
+}
+
+/// The limits.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct Limits {
+    /// The largest size of the spool, like 4GiB
+    #[arg(long, value_name = "BYTES", value_parser = u64::from_text)]
+    max_spool_bytes: Option<u64>,
+    /// Refuse new records when the spool is full, in place of evicting the oldest
+    #[arg(long)]
+    reject_new: bool,
+    /// The largest frame or datagram [default: 4MiB]
+    #[arg(long, value_name = "BYTES", value_parser = u64::from_text)]
+    max_record_bytes: Option<u64>,
+    /// The largest request of a client [default: 16MiB; of OTLP 64MiB]
+    #[arg(long, value_name = "BYTES", value_parser = u64::from_text)]
+    max_incoming_bytes: Option<u64>,
+    /// The most memory for what is not on disk yet [default: 64MiB]
+    #[arg(long, value_name = "BYTES", value_parser = u64::from_text)]
+    max_buffer_bytes: Option<u64>,
+    /// The most connections at a time [default: 1024]
+    #[arg(long, value_name = "NUMBER")]
+    max_connections: Option<usize>,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let builder = args.builder()?;
+    if args.check {
+        return check(builder);
+    }
+    let relay = builder.build()?;
+    announce(&relay)?;
+    let ended = wait_for_the_end();
+    notify_stopping();
+    let stats = relay.stats();
+    let shut_down = relay.shutdown(SHUTDOWN);
+    screen::note(&format!("ended: {}", summary(&stats)));
+    if let Err(error) = shut_down {
+        screen::note(&error_chain(&error));
+        return Ok(End::Left);
+    }
+    ended.map(|()| End::Done).map_err(Failure::Output)
+}
+
+impl Args {
+    fn builder(&self) -> Result<RelayBuilder, Failure> {
+        let mut builder = Relay::builder().with_on_event(Printer::default().into_callback());
+        if let Some(dir) = &self.dir {
+            builder = builder.with_spool_dir(dir);
+        }
+        if let Some(url) = &self.to {
+            builder = builder.with_endpoint(url);
+        }
+        #[cfg(feature = "config-file")]
+        if let Some(path) = &self.config {
+            let read = std::fs::read_to_string(path);
+            let yaml = read.map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", path.display())))?;
+            builder = builder.with_config(crate::config::file::ExporterConfig::from_yaml(&yaml)?);
+        }
+        let builder = self.access.apply(self.listen.apply(builder))?;
+        Ok(self.limits.apply(self.records.apply(builder)?))
+    }
+}
+
+impl Listen {
+    fn apply(&self, mut builder: RelayBuilder) -> RelayBuilder {
+        let tcp = self.tcp.iter().copied().map(Listener::Tcp);
+        let udp = self.udp.iter().copied().map(Listener::Udp);
+        let unix = self.unix.iter().cloned().map(Listener::Unix);
+        let unix_datagram = self.unix_datagram.iter().cloned().map(Listener::UnixDatagram);
+        let http = self.http.iter().copied().map(Listener::Http);
+        let otlp = self.otlp.iter().copied().map(Listener::Otlp);
+        for listener in tcp.chain(udp).chain(unix).chain(unix_datagram).chain(http).chain(otlp) {
+            builder = builder.with_listener(listener);
+        }
+        builder = builder.with_inherited_listeners(std::env::var_os("LISTEN_FDS").is_some());
+        match self.status {
+            Some(address) => builder.with_status(address).with_status_keys(self.show_keys),
+            None => builder,
+        }
+    }
+}
+
+impl Access {
+    fn apply(&self, builder: RelayBuilder) -> Result<RelayBuilder, Failure> {
+        let mut builder = builder.with_listen_anywhere(self.listen_anywhere);
+        for host in &self.host {
+            builder = builder.with_host(host);
+        }
+        for variable in &self.token_env {
+            builder = builder.with_token(secret("--token-env", variable)?);
+        }
+        for variable in &self.user_env {
+            let given = secret("--user-env", variable)?;
+            let wrong = || Failure::Usage(format!("--user-env: the value of {variable} is not USER:PASSWORD"));
+            let (name, password) = given.split_once(':').ok_or_else(wrong)?;
+            builder = builder.with_user(name, password);
+        }
+        Ok(builder)
+    }
+}
+
+/// The value of an environment variable, which is not shown.
+fn secret(option: &str, variable: &str) -> Result<String, Failure> {
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+    value.ok_or_else(|| Failure::Usage(format!("{option}: the variable {variable} is not set, is empty, or is not text")))
+}
+
+impl Records {
+    fn apply(&self, builder: RelayBuilder) -> Result<RelayBuilder, Failure> {
+        let mut builder = builder
+            .with_partition_by(self.partition_by.clone())
+            .with_senders(self.senders)
+            .with_dropped_attributes(self.drop_attribute.clone());
+        builder = match self.format.as_deref() {
+            None => builder,
+            Some("otlp") => builder.with_protocol(Protocol::HttpBinary),
+            Some("otlp-json") => builder.with_protocol(Protocol::HttpJson),
+            Some(name) => {
+                let format = FORMATS.iter().find(|format| format.name == name);
+                let known: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
+                let wrong = || Failure::Usage(format!("--format {name}: allowed are otlp, otlp-json, {}", known.join(", ")));
+                builder.with_boxed_encoder(format.ok_or_else(wrong)?.encoder(None))
+            }
+        };
+        Ok(builder.with_headers(headers(&self.header, &self.header_env)?))
+    }
+}
+
+impl Limits {
+    fn apply(&self, mut builder: RelayBuilder) -> RelayBuilder {
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        if let Some(max) = self.max_spool_bytes {
+            builder = builder.with_max_spool_bytes(max);
+        }
+        if self.reject_new {
+            builder = builder.with_full_policy(FullPolicy::RejectNew);
+        }
+        if let Some(max) = self.max_record_bytes {
+            builder = builder.with_max_record_bytes(size(max));
+        }
+        if let Some(max) = self.max_incoming_bytes {
+            builder = builder.with_max_incoming_bytes(size(max)).with_max_otlp_bytes(size(max));
+        }
+        if let Some(max) = self.max_buffer_bytes {
+            builder = builder.with_max_buffer_bytes(size(max));
+        }
+        if let Some(max) = self.max_connections {
+            builder = builder.with_max_connections(max);
+        }
+        builder
+    }
+}
+
+/// Says what would be done. Nothing is bound, opened or sent.
+fn check(builder: RelayBuilder) -> Outcome {
+    let mut screen = Screen::new(false);
+    for line in builder.check()? {
+        screen.line(&line)?;
+    }
+    screen.flush()?;
+    Ok(End::Done)
+}
+
+/// Says what is listened on, to a person and to a service manager.
+fn announce(relay: &Relay) -> Result<(), Failure> {
+    let mut screen = Screen::new(false);
+    for listener in relay.listeners() {
+        screen.line(&format!("listening on {listener}"))?;
+    }
+    if let Some(address) = relay.status_address() {
+        screen.line(&format!("status at http://{address}/"))?;
+    }
+    screen.flush()?;
+    #[cfg(unix)]
+    {
+        // Without a service manager nobody is told.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+    Ok(())
+}
+
+fn notify_stopping() {
+    #[cfg(unix)]
+    {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+fn wait_for_the_end() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        #[cfg(unix)]
+        {
+            let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+            tokio::select! {
+                _ = terminated.recv() => Ok(()),
+                interrupted = tokio::signal::ctrl_c() => interrupted,
+            }
+        }
+        #[cfg(not(unix))]
+        tokio::signal::ctrl_c().await
+    })
+}
+
+fn summary(stats: &RelayStats) -> String {
+    let records: u64 = stats.listeners.iter().map(|of| of.records).sum();
+    let connections: u64 = stats.listeners.iter().map(|of| of.connections).sum();
+    format!("{records} records of {connections} connections, {} repeated requests", stats.duplicate_requests)
+}
+
+/// Prints events, each kind once in a while.
+#[derive(Default)]
+struct Printer {
+    /// The kinds that were printed, each with the time.
+    printed: Mutex<Vec<(String, Instant)>>,
+}
+
+impl Printer {
+    fn into_callback(self) -> impl Fn(&SpoolEvent) + Send + Sync + 'static {
+        move |event| {
+            if self.is_due(event) {
+                screen::note(&event.to_string());
+            }
+        }
+    }
+
+    fn is_due(&self, event: &SpoolEvent) -> bool {
+        let kind = match event {
+            SpoolEvent::RecordsLost { reason, .. } => format!("{} {}", event.name(), reason.as_str()),
+            event => event.name().to_owned(),
+        };
+        let mut printed = self.printed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        printed.retain(|(_, at)| at.elapsed() < EVENT_EVERY);
+        if printed.iter().any(|(known, _)| *known == kind) {
+            return false;
+        }
+        printed.push((kind, Instant::now()));
+        true
+    }
+}

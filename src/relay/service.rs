@@ -1,0 +1,215 @@
+//! [`Service`]: what is done with a request, from its protocol to its answer.
+//!
+//! | its client | stored | answered |
+//! |---|---|---|
+//! | never sends it again | as records come, for good | 200 once they are on disk; 503 after four seconds, and they stay |
+//! | sends it again | as a whole, once, under an id of its own | 200 once it is on disk; 503 after nine seconds, if it could be taken out |
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::config::values::Signal;
+use crate::relay::buffer::{NotTaken, Outcome};
+use crate::relay::counts::Counts;
+use crate::relay::intake::{Collected, Loose, Outlets, Sender};
+use crate::relay::outlet::Outlet;
+use crate::relay::protocol::{Answer, BadMessage, Message, OtlpRecord, Protocol, Request, Sink};
+use crate::relay::protocols;
+use crate::relay::record::Record;
+use crate::relay::repeats::{Begun, id_of};
+use crate::spool::LoadId;
+
+/// How long a client waits at most that never sends a request again: theirs give up after five seconds or more.
+const ONCE_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long one waits that sends it again: theirs give up after ten seconds.
+const REPEATED_PATIENCE: Duration = Duration::from_secs(9);
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// Its records are on disk.
+    Stored(Answer),
+    /// There are none, and could not be any.
+    Bad(BadMessage),
+    /// They are not on disk, for this reason. Who sends requests again does so.
+    Unavailable(String),
+}
+
+/// What the requests of a listener go through.
+pub(crate) struct Service {
+    pub(crate) outlets: Arc<Outlets>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+impl Service {
+    /// Stores the records of a request that came to a listener.
+    pub(crate) async fn take(
+        &self,
+        listener: usize,
+        request: &Request<'_>,
+        body: &[u8],
+        sender: Option<&Sender>,
+    ) -> Reply {
+        let message = Message { body, arrived: SystemTime::now(), request: Some(request), file: None };
+        let protocol = protocols::of(&message);
+        let (reply, records) = if protocol.repeats() {
+            self.take_once(listener, protocol, &message, request, sender).await
+        } else {
+            self.take_loose(protocol, &message, sender).await
+        };
+        if let Reply::Unavailable(_) = &reply {
+            self.counts.unavailable.add(1);
+        }
+        let counts = self.counts.of(listener);
+        counts.messages.add(1);
+        counts.records.add(records);
+        counts.bytes.add(body.len() as u64);
+        reply
+    }
+
+    /// The records of a client that never sends them again.
+    async fn take_loose(
+        &self,
+        protocol: &dyn Protocol,
+        message: &Message<'_>,
+        sender: Option<&Sender>,
+    ) -> (Reply, u64) {
+        let mut sink = Loose::new(&self.outlets, message, sender);
+        let read = protocol.read(message, &mut sink);
+        let Loose { taken, not_taken, unknown, .. } = sink;
+        let answer = match (read, unknown) {
+            (Err(bad), _) => return (Reply::Bad(bad), taken),
+            (Ok(_), Some(signal)) if taken == 0 => return (not_relayed(signal), 0),
+            (Ok(answer), _) => answer,
+        };
+        if taken > 0 {
+            // A long wait says so; the records stay all the same.
+            let committed = timeout(ONCE_PATIENCE, self.outlets.logs.commit_now().committed()).await;
+            if committed != Ok(true) {
+                let reason = "the records are not on disk yet; they are kept, and written as soon as the disk takes them";
+                return (Reply::Unavailable(reason.to_owned()), taken);
+            }
+        }
+        match not_taken {
+            Some(reason) => (Reply::Unavailable(words(reason)), taken),
+            None => (Reply::Stored(answer), taken),
+        }
+    }
+
+    /// The records of a client that sends them again until it is told that they are stored.
+    async fn take_once(
+        &self,
+        listener: usize,
+        protocol: &dyn Protocol,
+        message: &Message<'_>,
+        request: &Request<'_>,
+        sender: Option<&Sender>,
+    ) -> (Reply, u64) {
+        let id = self.id(listener, request, message.body);
+        match self.outlets.repeats.begin(id) {
+            Begun::Stored => (self.repeated(protocol, message), 0),
+            Begun::Storing(mut outcome) => match ended(&mut outcome).await {
+                Outcome::Committed => (self.repeated(protocol, message), 0),
+                Outcome::TakenOut(reason) => (Reply::Unavailable(reason), 0),
+                Outcome::Waiting => (Reply::Unavailable("the relay is being stopped".to_owned()), 0),
+            },
+            Begun::New(outcome) => {
+                let stored = self.store(id, protocol, message, sender, outcome).await;
+                match &stored.0 {
+                    Reply::Stored(_) if stored.1 > 0 => self.outlets.repeats.stored(id, Instant::now()),
+                    _ => self.outlets.repeats.not_stored(id),
+                }
+                stored
+            }
+        }
+    }
+
+    async fn store(
+        &self,
+        id: LoadId,
+        protocol: &dyn Protocol,
+        message: &Message<'_>,
+        sender: Option<&Sender>,
+        outcome: watch::Sender<Outcome>,
+    ) -> (Reply, u64) {
+        let mut sink = Collected::new(&self.outlets, message, sender);
+        let read = protocol.read(message, &mut sink);
+        let Collected { signal, blocks, unknown, .. } = sink;
+        let records = blocks.records();
+        let (answer, outlet) = match (read, unknown, self.outlets.get(signal)) {
+            (Err(bad), ..) => return (Reply::Bad(bad), 0),
+            (Ok(_), Some(signal), _) => return (not_relayed(signal), 0),
+            (Ok(_), None, None) => return (not_relayed(signal), 0),
+            (Ok(answer), None, Some(outlet)) => (answer, outlet),
+        };
+        if records == 0 {
+            return (Reply::Stored(answer), 0);
+        }
+        let mut receiver = outcome.subscribe();
+        if let Err(reason) = outlet.submit(id, blocks, outcome) {
+            return (Reply::Unavailable(words(reason)), 0);
+        }
+        match self.committed(outlet, id, &mut receiver).await {
+            Outcome::Committed => (Reply::Stored(answer), records),
+            Outcome::TakenOut(reason) => (Reply::Unavailable(reason), 0),
+            Outcome::Waiting => (Reply::Unavailable("the relay is being stopped".to_owned()), 0),
+        }
+    }
+
+    /// What becomes of a load. One that takes too long is taken out; where that is too late, its client has to wait: a 503 would have it
+    /// stored twice.
+    async fn committed(&self, outlet: &Outlet, id: LoadId, outcome: &mut watch::Receiver<Outcome>) -> Outcome {
+        if let Ok(ended) = timeout(REPEATED_PATIENCE, ended(outcome)).await {
+            return ended;
+        }
+        outlet.take_out(id, "the disk did not take the records in time");
+        ended(outcome).await
+    }
+
+    /// The answer to a request that was stored before.
+    fn repeated(&self, protocol: &dyn Protocol, message: &Message<'_>) -> Reply {
+        self.counts.duplicates.add(1);
+        protocol.read(message, &mut Nowhere).map_or_else(Reply::Bad, Reply::Stored)
+    }
+
+    /// The id of a request: what makes another one the same.
+    fn id(&self, listener: usize, request: &Request<'_>, body: &[u8]) -> LoadId {
+        let header = |name: &str| request.header(name).unwrap_or_default().as_bytes();
+        let partition = self.outlets.logs.partition_header().map(header).unwrap_or_default();
+        let listener = self.counts.listener(listener).to_string();
+        let query = request.query.unwrap_or_default();
+        id_of([listener.as_bytes(), request.path, query, header("authorization"), header("content-type"), partition, body])
+    }
+}
+
+/// Waits for the end of a load. It is still waiting if nobody will end it.
+async fn ended(outcome: &mut watch::Receiver<Outcome>) -> Outcome {
+    let ended = outcome.wait_for(|outcome| *outcome != Outcome::Waiting).await.map(|outcome| outcome.clone());
+    ended.unwrap_or(Outcome::Waiting)
+}
+
+fn not_relayed(signal: Signal) -> Reply {
+    let reason = format!("this relay sends log records alone, and no {signal}: its endpoint does not get OTLP");
+    Reply::Bad(BadMessage { status: 404, ..BadMessage::new(reason) })
+}
+
+fn words(reason: NotTaken) -> String {
+    match reason {
+        NotTaken::Full => "the buffer is full: the disk is too slow".to_owned(),
+        NotTaken::Failing(reason) => format!("records cannot be written: {reason}"),
+        NotTaken::Stopped => "the relay is being stopped".to_owned(),
+    }
+}
+
+/// Takes records nowhere.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn log(&mut self, _record: &Record) {}
+
+    fn otlp(&mut self, _record: OtlpRecord<'_>) {}
+}
