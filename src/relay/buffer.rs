@@ -232,9 +232,9 @@ impl Buffer {
     }
 
     /// Notes records that are lost before they come here.
-    pub(crate) fn note_lost(&self, reason: LossReason) {
+    pub(crate) fn note_lost(&self, reason: LossReason, records: u64) {
         let mut state = self.lock();
-        state.unreported.add_record("", reason, None);
+        state.unreported.add_records("", reason, records, None);
         let first = state.since.is_none();
         state.since.get_or_insert_with(Instant::now);
         drop(state);

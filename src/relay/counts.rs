@@ -45,6 +45,11 @@ impl Counts {
         Self { listeners, duplicates: Counter::default(), refused: Default::default() }
     }
 
+    /// A listener, by its place.
+    pub(crate) fn listener(&self, at: usize) -> &Listener {
+        &self.listeners[at].0
+    }
+
     /// The counts of a listener, by its place.
     pub(crate) fn of(&self, listener: usize) -> &ListenerCounts {
         &self.listeners[listener].1

@@ -158,12 +158,12 @@ impl Outlet {
         self.buffer.take_out(id, reason)
     }
 
-    /// Counts a record that is lost before it is encoded, and has it reported.
-    pub(crate) fn lose(&self, reason: LossReason, bytes: usize) {
+    /// Counts records that are lost before they are encoded, and has them reported.
+    pub(crate) fn lose(&self, reason: LossReason, records: u64, bytes: usize) {
         let losses = &self.pipeline.counters().losses;
         losses.add_bytes(reason, bytes as u64);
-        losses.add(reason, 1);
-        self.buffer.note_lost(reason);
+        losses.add(reason, records);
+        self.buffer.note_lost(reason, records);
         self.report_loss(reason);
     }
 

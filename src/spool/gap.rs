@@ -39,8 +39,13 @@ impl Unreported {
 
     /// Adds a record that is lost before it comes to the spool.
     pub(crate) fn add_record(&mut self, key: &str, reason: LossReason, time: Option<SystemTime>) {
+        self.add_records(key, reason, 1, time);
+    }
+
+    /// Adds records that are lost before they come to the spool.
+    pub(crate) fn add_records(&mut self, key: &str, reason: LossReason, records: u64, time: Option<SystemTime>) {
         let key = Arc::from(stored_key(key));
-        self.add(Gap { key, reason, records: 1, first: time, last: time, signal: None });
+        self.add(Gap { key, reason, records, first: time, last: time, signal: None });
     }
 
     /// Adds a gap, to one of the same partition, reason and signal if there is one.

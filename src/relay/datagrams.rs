@@ -1,0 +1,147 @@
+//! Datagrams: each is one frame of Python's `DatagramHandler`. They are read as soon as they come, because the queue of a Unix socket
+//! holds ten.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::observe::loss::LossReason;
+use crate::relay::decoder::{Decoder, Source};
+
+/// The largest datagram: 65,507 bytes over UDP, 212,528 over a Unix socket with the system's defaults.
+const MAX_DATAGRAM: usize = 256 << 10;
+
+/// The most that is read before it is handed over.
+const HANDED_OVER: usize = 256 << 10;
+
+/// The length of a frame in front of it.
+const HEAD: usize = 4;
+
+/// A socket of datagrams.
+pub(crate) trait Datagrams: Send + Sync + 'static {
+    /// Waits until there may be one.
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Reads one, and says how many datagrams the system has dropped since the socket was opened, where it tells.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is none.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<u32>)>;
+}
+
+/// Reads datagrams until the relay is stopped, and then those that are there already.
+pub(crate) async fn serve(
+    socket: Arc<impl Datagrams>,
+    source: Source,
+    max_record_bytes: usize,
+    decoder: Decoder,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut dropped = 0;
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    loop {
+        let stopping = tokio::select! {
+            readable = socket.readable() => readable.is_err(),
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        while read_some(&*socket, &source, max_record_bytes, &decoder, &mut buffer, &mut dropped) {}
+        if stopping {
+            return;
+        }
+    }
+}
+
+/// Reads datagrams as long as there are some, but not too many. True if there may be more.
+fn read_some(
+    socket: &impl Datagrams,
+    source: &Source,
+    max_record_bytes: usize,
+    decoder: &Decoder,
+    buffer: &mut [u8],
+    dropped: &mut u32,
+) -> bool {
+    let (mut bytes, mut frames, mut more) = (Vec::new(), Vec::new(), false);
+    while let Ok((length, all_dropped)) = socket.read(buffer) {
+        if let Some(all) = all_dropped.filter(|all| all != dropped) {
+            // It counts in 32 bits, and begins anew behind them.
+            decoder.lose(LossReason::BufferFull, all.wrapping_sub(*dropped).into(), 0);
+            *dropped = all;
+        }
+        let datagram = &buffer[..length];
+        match datagram.split_first_chunk::<HEAD>() {
+            Some((head, payload)) if u32::from_be_bytes(*head) as usize == payload.len() => {
+                if payload.len() > max_record_bytes {
+                    decoder.lose(LossReason::TooLarge, 1, length);
+                } else {
+                    let start = bytes.len();
+                    bytes.extend_from_slice(payload);
+                    frames.push(start..bytes.len());
+                }
+            }
+            _ => decoder.lose(LossReason::BadFrame, 1, length),
+        }
+        if bytes.len() >= HANDED_OVER {
+            more = true;
+            break;
+        }
+    }
+    decoder.hand_over(source, bytes, frames);
+    more
+}
+
+/// A UDP socket, which tells on Linux how many datagrams it dropped.
+pub(crate) struct Udp(tokio::net::UdpSocket);
+
+impl Udp {
+    pub(crate) fn new(socket: tokio::net::UdpSocket) -> Self {
+        #[cfg(target_os = "linux")]
+        {
+            // Without it nothing is told.
+            let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RxqOvfl, &1);
+        }
+        Self(socket)
+    }
+}
+
+impl Datagrams for Udp {
+    async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
+        use std::os::fd::AsRawFd;
+
+        use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+
+        self.0.try_io(tokio::io::Interest::READABLE, || {
+            let mut control = nix::cmsg_space!(u32);
+            let mut parts = [io::IoSliceMut::new(buffer)];
+            let read =
+                recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+            let dropped = read.cmsgs()?.find_map(|message| match message {
+                ControlMessageOwned::RxqOvfl(dropped) => Some(dropped),
+                _ => None,
+            });
+            Ok((read.bytes, dropped))
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
+        self.0.try_recv(buffer).map(|length| (length, None))
+    }
+}
+
+#[cfg(unix)]
+impl Datagrams for tokio::net::UnixDatagram {
+    async fn readable(&self) -> io::Result<()> {
+        Self::readable(self).await
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
+        self.try_recv(buffer).map(|length| (length, None))
+    }
+}
