@@ -18,6 +18,8 @@ pub(super) struct ActiveSegment {
     /// The frames that are written, and those of them that are accepted: an `append` returned.
     pub(super) frames: u64,
     pub(super) accepted: u64,
+    /// When the latest append began, in nanoseconds since the epoch.
+    appended_at: u64,
     /// The first key without a placeholder.
     pub(super) runway: u64,
     /// The lane of each partition, and how many records it has.
@@ -34,11 +36,27 @@ impl ActiveSegment {
     pub(super) fn new(segment: Arc<Segment>) -> Self {
         let lanes = HashMap::new();
         let cursor_room = cursor_file::room_at_first();
-        Self { segment, frames: 0, accepted: 0, runway: 0, lanes, cursor_room, seal_bytes: 0, next_asked: false }
+        Self {
+            segment,
+            frames: 0,
+            accepted: 0,
+            appended_at: 0,
+            runway: 0,
+            lanes,
+            cursor_room,
+            seal_bytes: 0,
+            next_asked: false,
+        }
     }
 
     pub(super) fn id(&self) -> SegmentId {
         self.segment.id
+    }
+
+    /// Begins an append. Returns the time that its entries carry: it tells them from those of the append before.
+    pub(super) fn begin_append(&mut self, now: u64) -> u64 {
+        self.appended_at = if now == self.appended_at { now.saturating_add(1) } else { now };
+        self.appended_at
     }
 
     /// A partition's key, its lane and how many records it has.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lane 4 | first record 8 | records 4 | boundary 8 | first, last timestamp 8 8 | appended at 8 | batches: records 8, bytes 8
-//! | load 8, is its last 1 | kind 1 | response protocol 1 | coding 1 | of the records without it: length 4, crc32 4
+//! | load 8, its marks 1 | kind 1 | response protocol 1 | coding 1 | of the records without it: length 4, crc32 4
 //! | lengths: key 4, content type 2, open 2, separator 2, close 2 | these five | runs | where each record ends 4 each | records
 //! ```
 //!
@@ -11,6 +11,7 @@
 
 #[cfg(feature = "cli")]
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -50,6 +51,54 @@ pub(super) struct EntryHead {
     pub(super) last_timestamp: u64,
     pub(super) appended_at: u64,
     pub(super) limits: StoredLimits,
+    pub(super) load: LoadMark,
+}
+
+/// The number of a [`Load`](super::load::Load), by which it is known when it comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LoadId(NonZeroU64);
+
+impl LoadId {
+    /// The number that begins a hash.
+    #[allow(dead_code, reason = "only a relay has loads")]
+    pub(crate) fn of_hash(hash: [u8; 8]) -> Self {
+        Self(NonZeroU64::new(u64::from_le_bytes(hash)).unwrap_or(NonZeroU64::MIN))
+    }
+}
+
+/// The load that an entry is of, if any, and its place there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LoadMark {
+    pub(super) id: Option<LoadId>,
+    /// Whether the load ends with it.
+    pub(super) is_last: bool,
+    /// Whether it is the first entry of an append that has loads.
+    pub(super) begins_append: bool,
+}
+
+impl LoadMark {
+    /// That of an entry which is of no load.
+    #[cfg(any(test, fuzzing))]
+    pub(super) const NONE: Self = Self { id: None, is_last: false, begins_append: false };
+
+    const IS_LAST: u8 = 1;
+    const BEGINS_APPEND: u8 = 2;
+
+    fn number(self) -> u64 {
+        self.id.map_or(0, |LoadId(id)| id.get())
+    }
+
+    fn marks(self) -> u8 {
+        u8::from(self.is_last) * Self::IS_LAST + u8::from(self.begins_append) * Self::BEGINS_APPEND
+    }
+
+    fn read(number: u64, marks: u8) -> Self {
+        Self {
+            id: NonZeroU64::new(number).map(LoadId),
+            is_last: marks & Self::IS_LAST != 0,
+            begins_append: marks & Self::BEGINS_APPEND != 0,
+        }
+    }
 }
 
 /// The limits of the batches that records make up. They are stored with the records, so that a restart, also with other
@@ -145,14 +194,13 @@ pub(super) fn write(
     out.extend_from_slice(&head.first_record.to_le_bytes());
     out.extend_from_slice(&head.records.to_le_bytes());
     let StoredLimits { max_records, max_bytes } = head.limits;
-    // No entry is of a load yet.
-    let load = 0;
+    let load = head.load.number();
     for field in
         [head.boundary, head.first_timestamp, head.last_timestamp, head.appended_at, max_records, max_bytes, load]
     {
         out.extend_from_slice(&field.to_le_bytes());
     }
-    out.extend_from_slice(&[0, framing.nesting().byte()]);
+    out.extend_from_slice(&[head.load.marks(), framing.nesting().byte()]);
     out.push(framing.response_protocol().byte());
     let coding_at = out.len();
     out.push(coding.byte());
@@ -299,9 +347,9 @@ impl<'a> Layout<'a> {
             last_timestamp: fields.u64()?,
             appended_at: fields.u64()?,
             limits: StoredLimits { max_records: fields.u64()?, max_bytes: fields.u64()? },
+            load: LoadMark::read(fields.u64()?, fields.u8()?),
         };
-        let (_load, _is_last_of_load, kind) = (fields.u64()?, fields.u8()?, fields.u8()?);
-        let nesting = Nesting::from_byte(kind)?;
+        let nesting = Nesting::from_byte(fields.u8()?)?;
         // By the status, if a later version knows more.
         let response_protocol = ResponseProtocol::from_byte(fields.u8()?).unwrap_or_default();
         let coding = Coding::from_byte(fields.u8()?)?;
@@ -556,6 +604,7 @@ mod tests {
         last_timestamp: 2,
         appended_at: 3,
         limits: StoredLimits { max_records: 4, max_bytes: 5 },
+        load: LoadMark::NONE,
     };
 
     fn entry() -> Entry {

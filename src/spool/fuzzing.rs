@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::coding::Coding;
-use super::entry::{self, Entry, EntryBytes, EntryHead, Part, Scratch, StoredLimits, Summary};
+use super::entry::{self, Entry, EntryBytes, EntryHead, LoadMark, Part, Scratch, StoredLimits, Summary};
 use super::frame::{self, Frame};
 use super::gap::{Gap, GapEncoder};
 use super::open::Spool;
@@ -73,6 +73,7 @@ pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[N
         last_timestamp,
         appended_at,
         limits,
+        load: LoadMark::NONE,
     };
     let coding = if compressed { Coding::Lz4 } else { Coding::Identity };
     let mut scratch = Scratch::default();

@@ -308,11 +308,14 @@ impl SegmentFiles {
 
     /// Looks through the whole file. A block that the disk does not give costs what is in it.
     pub(crate) fn read(&self) -> Result<Reader, SpoolError> {
-        let frames = self.seal.as_ref().map_or_else(|| dir::accepted(&self.path), |seal| seal.frames);
-        let (segment, _) = Segment::open(&self.path, self.id, frames, ReadErrors::Skip)?;
+        let accepted = self.seal.as_ref().map_or_else(|| dir::accepted(&self.path), |seal| seal.frames);
+        let (segment, frames) = match &self.seal {
+            Some(_) => (Segment::open(&self.path, self.id, accepted, ReadErrors::Skip)?.0, accepted),
+            None => Segment::open_unsealed(&self.path, self.id, accepted, ReadErrors::Skip)?,
+        };
         let entries = segment.entries();
         let keys = segment.lanes().into_iter().map(|lane| lane.key).collect();
-        Ok(Reader { segment, entries, keys, frames })
+        Ok(Reader { segment, entries, keys, frames, accepted })
     }
 
     /// Compares what is found with what should be there. `whole` if nobody is just writing to it.
@@ -331,8 +334,8 @@ impl SegmentFiles {
         if self.seal.is_none() && self.path.join("seal").exists() {
             damage("its seal is damaged: what should be in it is not known".to_owned());
         }
-        // A frame behind the accepted ones may hold anything.
-        let found: Vec<_> = reader.segment.whole_frames().take_while(|number| *number < reader.frames).collect();
+        // A frame behind those that count may hold anything.
+        let found: Vec<_> = reader.frames().collect();
         let expected = self.seal.as_ref().map_or_else(|| found.last().map_or(0, |last| last + 1), |seal| seal.frames);
         for missing in holes(&found, expected) {
             damage(format!("{} missing or damaged", frames(&missing)));
@@ -367,13 +370,17 @@ impl SegmentFiles {
             let what = "behind its last whole frame is one that is not: written when the process ended, or damaged";
             findings.damage.push(what.to_owned());
         }
+        if whole && reader.has_torn_load() {
+            let what = "its last append is not whole: it was written when the process ended, or is damaged";
+            findings.damage.push(what.to_owned());
+        }
         Ok(findings)
     }
 
     /// Whether a frame begins behind the last one that is whole.
     fn has_torn_end(&self, reader: &Reader) -> Result<bool, SpoolError> {
         let (path, next) = (file_path(&self.path), reader.segment.whole_frames().last().map_or(0, |last| last + 1));
-        if next >= reader.frames {
+        if next >= reader.accepted {
             return Ok(false);
         }
         let read = || -> io::Result<bool> {
@@ -447,7 +454,10 @@ pub(crate) struct Reader {
     segment: Segment,
     entries: Vec<(u32, EntryMeta)>,
     keys: Vec<Arc<str>>,
+    /// How many of its frames count.
     frames: u64,
+    /// How many are accepted, as far as that is noted: of the others, some may be of a load that is not whole.
+    accepted: u64,
 }
 
 impl Reader {
@@ -458,13 +468,23 @@ impl Reader {
 
     /// The number after the last frame before `end` that follows the one before it without a hole, counted from `start`.
     pub(crate) fn contiguous_from(&self, start: u64) -> u64 {
-        let numbers = self.segment.whole_frames().filter(|number| *number >= start);
+        let numbers = self.frames().filter(|number| *number >= start);
         (start..).zip(numbers).take_while(|(expected, number)| expected == number).count() as u64 + start
     }
 
     /// The number after that of the last whole frame.
     pub(crate) fn end(&self) -> u64 {
-        self.segment.whole_frames().last().map_or(0, |last| last + 1)
+        self.frames().last().map_or(0, |last| last + 1)
+    }
+
+    /// The whole frames that count.
+    fn frames(&self) -> impl Iterator<Item = u64> {
+        self.segment.whole_frames().take_while(|number| *number < self.frames)
+    }
+
+    /// Whether there are frames of a load that is not whole.
+    fn has_torn_load(&self) -> bool {
+        self.segment.whole_frames().last().is_some_and(|last| (self.frames..self.accepted).contains(&last))
     }
 
     /// The entries of these frames, in the order in which they were written; `None` for one that is damaged.

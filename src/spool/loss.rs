@@ -6,6 +6,7 @@ use super::dir;
 use super::entry::system_time;
 use super::gap::{Gap, Unreported};
 use super::jobs::Job;
+use super::load::Load;
 use super::neighbors;
 use super::position::SegmentId;
 use super::queue::Queue;
@@ -75,7 +76,8 @@ impl Queue {
                 continue;
             };
             let Some((block, framing)) = encode(&gap) else { continue };
-            if let Err(error) = self.append(&[(&gap.key, &block)], &framing, Some(&gap)) {
+            let load = Load { id: None, blocks: vec![(&gap.key, &block)] };
+            if let Err(error) = self.append(&[load], &framing, Some(&gap)) {
                 reporting.failed = Some(gap);
                 return Err(error);
             }

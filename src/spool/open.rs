@@ -17,6 +17,7 @@ use super::gap::{Gap, Unreported};
 use super::housekeeper;
 use super::index::Index;
 use super::jobs::Job;
+use super::load::Load;
 use super::lock::{Lock, Rank};
 use super::neighbors;
 use super::queue::{Found, Queue, SpoolConfig, SpoolHooks, report};
@@ -165,7 +166,17 @@ impl Spool {
     /// None of the records is then accepted: they may be appended again, or [counted as lost](Self::note_not_written). The
     /// next call begins with a new segment.
     pub(crate) fn append(&self, blocks: &[(&str, &Block)], framing: &Framing) -> Result<Vec<Appended>, SpoolError> {
-        self.queue.append(blocks, framing, None)
+        self.append_loads(&[Load { id: None, blocks: blocks.to_vec() }], framing)
+    }
+
+    /// Adds the records of some loads, in their order and synced together. When this returns, they are as safe as with
+    /// [`append`](Self::append). Returns where the records of each block are, load by load. A load without records leaves nothing.
+    ///
+    /// # Errors
+    ///
+    /// None of the records is then accepted: the loads may be appended again.
+    pub(crate) fn append_loads(&self, loads: &[Load<'_>], framing: &Framing) -> Result<Vec<Appended>, SpoolError> {
+        self.queue.append(loads, framing, None)
     }
 
     /// See [`Queue::withdraw`].

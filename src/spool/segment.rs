@@ -12,9 +12,14 @@ use super::body::Body;
 use super::bytes::index;
 use super::coding::Coding;
 use super::cursor_file;
+#[cfg(feature = "relay")]
+use super::dir;
 use super::entry::{Entry, EntryBytes, EntryHead, HEAD_BYTES, StoredLimits, Summary};
 use super::files::{io_error, read_exact_at, sync_data};
 use super::frame::{self, Frame, HEADER_BYTES, Location, MAX_PAYLOAD_BYTES, Patched, ReadErrors};
+#[cfg(feature = "relay")]
+use super::load::RecentLoad;
+use super::load::{self, FoundEntry};
 use super::lock::{Lock, Rank};
 use super::nested::Groups;
 use super::position::SegmentId;
@@ -204,19 +209,33 @@ impl Segment {
     /// The engine is not asked: it takes a block that could not be read for the end of its log, and writes zeros over
     /// what follows.
     pub(super) fn open(dir: &Path, id: SegmentId, frames: u64, errors: ReadErrors) -> Result<(Self, bool), SpoolError> {
-        let (segment, summaries) = Self::scan(dir, id, errors)?;
-        let found = segment.add_entries(frames, summaries)?;
-        Ok((segment, found == frames))
+        let (segment, found) = Self::find(dir, id, frames, errors)?;
+        let count: u64 = found.iter().map(|entry| entry.frames.end - entry.frames.start).sum();
+        segment.add_entries(frames, found);
+        Ok((segment, count == frames))
     }
 
-    /// Opens a segment that a killed process left, and says how many frames it has. Those from `accepted` on are left out.
+    /// Opens a segment without a seal, without changing it, and says how many of its frames count: not those from `accepted` on,
+    /// and not those of [loads](super::load) of which nobody was told that they are safe.
+    pub(super) fn open_unsealed(
+        dir: &Path,
+        id: SegmentId,
+        accepted: u64,
+        errors: ReadErrors,
+    ) -> Result<(Self, u64), SpoolError> {
+        let (segment, found, frames) = Self::find_unsealed(dir, id, accepted, errors)?;
+        segment.add_entries(frames, found);
+        Ok((segment, frames))
+    }
+
+    /// Opens one that a killed process left, as [`open_unsealed`](Self::open_unsealed) does, and syncs it.
     pub(super) fn recover(
         dir: &Path,
         id: SegmentId,
         accepted: u64,
         errors: ReadErrors,
     ) -> Result<(Self, u64), SpoolError> {
-        let (segment, summaries) = Self::scan(dir, id, errors)?;
+        let (segment, frames) = Self::open_unsealed(dir, id, accepted, errors)?;
         let path = file_path(dir);
         if let Source::Raw(..) = &segment.source
             && let Ok(file) = OpenOptions::new().read(true).write(true).open(&path)
@@ -226,9 +245,46 @@ impl Segment {
             // The disk that was taken ahead of a kill.
             store::trim(&file, &path);
         }
-        let frames = segment.locations().last().map_or(0, |frame| frame.number + 1).min(accepted);
-        segment.add_entries(frames, summaries)?;
         Ok((segment, frames))
+    }
+
+    /// The loads of a segment that are whole. `frames` is what its seal says, if it has one.
+    #[cfg(feature = "relay")]
+    pub(super) fn whole_loads(
+        dir: &Path,
+        id: SegmentId,
+        frames: Option<u64>,
+        errors: ReadErrors,
+    ) -> Result<Vec<RecentLoad>, SpoolError> {
+        let (found, frames) = if let Some(frames) = frames {
+            (Self::find(dir, id, frames, errors)?.1, frames)
+        } else {
+            let (_, found, frames) = Self::find_unsealed(dir, id, dir::accepted(dir), errors)?;
+            (found, frames)
+        };
+        let counts = found.partition_point(|entry| entry.frames.start < frames);
+        Ok(load::whole_loads(&found[..counts]))
+    }
+
+    /// A segment without its entries, and those that are found among its first `frames` frames.
+    fn find(dir: &Path, id: SegmentId, frames: u64, errors: ReadErrors) -> Result<(Self, Vec<FoundEntry>), SpoolError> {
+        let (segment, summaries) = Self::scan(dir, id, errors)?;
+        let found = segment.find_entries(frames, summaries)?;
+        Ok((segment, found))
+    }
+
+    /// The same of one without a seal, and how many of its frames count.
+    fn find_unsealed(
+        dir: &Path,
+        id: SegmentId,
+        accepted: u64,
+        errors: ReadErrors,
+    ) -> Result<(Self, Vec<FoundEntry>, u64), SpoolError> {
+        let (segment, found) = Self::find(dir, id, accepted, errors)?;
+        let frames = segment.locations().last().map_or(0, |frame| frame.number + 1);
+        // Where it is known what was accepted, all of that was.
+        let frames = if accepted < frames { accepted } else { load::end_of_whole_loads(&found, frames) };
+        Ok((segment, found, frames))
     }
 
     /// A segment that is read from its raw file, without its entries, and what it takes to find those: of every frame that
@@ -276,9 +332,9 @@ impl Segment {
         }
     }
 
-    /// Adds every entry of the first `frames` frames; returns how many of the frames there were.
-    fn add_entries(&self, frames: u64, summaries: Vec<Option<Summary>>) -> Result<u64, SpoolError> {
-        let (mut found, mut next) = (0, 0);
+    /// The entries among the first `frames` frames, in the order in which they were written.
+    fn find_entries(&self, frames: u64, summaries: Vec<Option<Summary>>) -> Result<Vec<FoundEntry>, SpoolError> {
+        let (mut found, mut next) = (Vec::with_capacity(summaries.len()), 0);
         for (location, summary) in self.locations().iter().zip(summaries) {
             if location.number >= frames {
                 break;
@@ -292,15 +348,21 @@ impl Segment {
                 let (parts, bytes) = self.entry_bytes(location.number, frames)?;
                 (parts, bytes.and_then(|bytes| Summary::read(&bytes)))
             };
-            // Every lane has a frame: a larger number is forged.
-            if let Some(summary) = summary.filter(|summary| u64::from(summary.head.lane) < frames) {
-                let meta = EntryMeta::new(location.number, &summary.head, summary.payload_bytes);
-                self.push(&summary.key, &summary.head, meta);
-            }
-            found += parts;
+            found.push(FoundEntry { frames: location.number..location.number + parts, summary });
             next = location.number + parts.max(1);
         }
         Ok(found)
+    }
+
+    /// Adds those that begin in the first `frames` frames.
+    fn add_entries(&self, frames: u64, found: Vec<FoundEntry>) {
+        for entry in found.into_iter().take_while(|entry| entry.frames.start < frames) {
+            // Every lane has a frame: a larger number is forged.
+            if let Some(summary) = entry.summary.filter(|summary| u64::from(summary.head.lane) < frames) {
+                let meta = EntryMeta::new(entry.frames.start, &summary.head, summary.payload_bytes);
+                self.push(&summary.key, &summary.head, meta);
+            }
+        }
     }
 
     /// Adds an entry: from then on it is read.

@@ -7,11 +7,14 @@ use std::time::SystemTime;
 use super::active::{ActiveSegment, NextSegment};
 use super::bytes::{index, len32};
 use super::coding::Coding;
-use super::entry::{self, EntryHead, MAX_RECORD_BYTES, Part, RUN_BYTES, Scratch, StoredLimits, nanos, stored_key};
+use super::entry::{
+    self, EntryHead, LoadId, LoadMark, MAX_RECORD_BYTES, Part, RUN_BYTES, Scratch, StoredLimits, nanos, stored_key,
+};
 use super::files::remove_dir;
 use super::gap::Gap;
 use super::index::{Asked, Choice, Index};
 use super::jobs::Job;
+use super::load::Load;
 use super::lock::Guard;
 use super::nested;
 use super::position::{LaneId, SegmentId};
@@ -44,23 +47,23 @@ struct Added {
 
 /// Records.
 impl Queue {
-    /// Adds the records of each block in their order. When this returns, they are as safe as the spool's [`Durability`]
-    /// says. `gap` is the one that the only record reports, if it does. Returns where the records of each block are.
+    /// Adds the records of each block of each load in their order. When this returns, they are as safe as the spool's
+    /// [`Durability`] says. `gap` is the one that the only record reports, if it does. Returns where the records of each block are.
     ///
     /// # Errors
     ///
     /// None of the records is then accepted: they may be appended again. The next call begins with a new segment.
     pub(super) fn append(
         &self,
-        blocks: &[(&str, &Block)],
+        loads: &[Load<'_>],
         framing: &Framing,
         gap: Option<&Gap>,
     ) -> Result<Vec<Appended>, SpoolError> {
-        for (_, block) in blocks {
+        for (_, block) in blocks(loads) {
             check_sizes(block)?;
         }
         let mut events = Vec::new();
-        let result = self.append_silent(blocks, framing, gap, &mut events);
+        let result = self.append_silent(loads, framing, gap, &mut events);
         for event in events {
             self.report_event(event);
         }
@@ -70,7 +73,7 @@ impl Queue {
     /// Does so. The events are to be reported when this has returned, without the lock.
     fn append_silent(
         &self,
-        blocks: &[(&str, &Block)],
+        loads: &[Load<'_>],
         framing: &Framing,
         gap: Option<&Gap>,
         events: &mut Vec<SpoolEvent>,
@@ -79,14 +82,14 @@ impl Queue {
         if self.is_closed() {
             return Err(SpoolError::Closed);
         }
-        let bytes = blocks.iter().map(|(key, block)| stored_bytes(key, block, framing)).sum();
+        let bytes = blocks(loads).map(|(key, block)| stored_bytes(key, block, framing)).sum();
         self.make_room(&mut writer, bytes, events)?;
         // After a write error a database fails for ever, also when the cause is gone: the entries go to a new one.
         let mut retried = false;
         loop {
             writer = self.begin_active(writer)?;
             let Some(active) = &mut writer.active else { continue };
-            match self.write(active, blocks, framing) {
+            match self.write(active, loads, framing) {
                 Ok((added, appended)) => {
                     self.make_room_for_cursors(active);
                     self.publish(&mut writer, &added, gap);
@@ -105,21 +108,25 @@ impl Queue {
     fn write(
         &self,
         active: &mut ActiveSegment,
-        blocks: &[(&str, &Block)],
+        loads: &[Load<'_>],
         framing: &Framing,
     ) -> Result<(Vec<Added>, Vec<Appended>), SpoolError> {
-        let (mut added, mut appended) = (Vec::with_capacity(blocks.len()), Vec::with_capacity(blocks.len()));
-        let appended_at = nanos(SystemTime::now());
+        let count = blocks(loads).count();
+        let (mut added, mut appended) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let appended_at = active.begin_append(nanos(SystemTime::now()));
         let limits =
             StoredLimits { max_records: self.config.batch.max_records, max_bytes: self.config.batch.max_bytes };
         let mut scratch = Scratch::default();
         let segment = active.segment.clone();
         let mut writing = segment.begin()?;
-        for (key, block) in blocks {
+        let has_loads = loads.iter().any(|load| load.id.is_some());
+        for (id, (key, block), ends_load) in blocks_of_loads(loads) {
             let (key, lane, mut first_record) = active.lane(stored_key(key));
             let boundary = self.index.lock().begin_append(&key);
             let start = first_record;
-            for parts in entries(block, self.entry_limits(&key, framing), framing) {
+            let mut entries = entries(block, self.entry_limits(&key, framing), framing).into_iter().peekable();
+            while let Some(parts) = entries.next() {
+                let is_last = id.is_some() && ends_load && entries.peek().is_none();
                 let entry = EntryHead {
                     lane,
                     first_record,
@@ -129,6 +136,7 @@ impl Queue {
                     last_timestamp: block.last_timestamp.map_or(appended_at, nanos),
                     appended_at,
                     limits,
+                    load: LoadMark { id, is_last, begins_append: has_loads && added.is_empty() },
                 };
                 let plain_len = entry::write(&entry, &key, framing, &parts, self.config.coding, &mut scratch);
                 let meta = EntryMeta::new(active.frames, &entry, plain_len);
@@ -379,6 +387,21 @@ struct EntryLimits {
     payload: usize,
 }
 
+type KeyedBlock<'a> = (&'a str, &'a Block);
+
+/// The blocks of loads with their keys, in the order in which they are written.
+fn blocks<'a>(loads: &'a [Load<'a>]) -> impl Iterator<Item = KeyedBlock<'a>> {
+    loads.iter().flat_map(|load| load.blocks.iter().copied())
+}
+
+/// The same, with the id of the load that each is of, and whether that has no records behind it.
+fn blocks_of_loads<'a>(loads: &'a [Load<'a>]) -> impl Iterator<Item = (Option<LoadId>, KeyedBlock<'a>, bool)> {
+    loads.iter().flat_map(|load| {
+        let last = load.blocks.iter().rposition(|(_, block)| block.records() > 0);
+        (0..).zip(&load.blocks).map(move |(at, block)| (load.id, *block, last == Some(at)))
+    })
+}
+
 /// How many bytes records take in the spool, and a little more.
 fn stored_bytes(key: &str, block: &Block, framing: &Framing) -> u64 {
     let (key, mut records, mut envelope) = (stored_key(key), 0, 0);
@@ -530,8 +553,18 @@ mod tests {
         let limits = StoredLimits { max_records: 1, max_bytes: 1 };
         let (lane, first_record, boundary) = (0, 0, 0);
         let (first_timestamp, last_timestamp, appended_at, records) = (0, 0, 0, len32(records));
-        let head =
-            EntryHead { lane, first_record, records, boundary, first_timestamp, last_timestamp, appended_at, limits };
+        let load = LoadMark::NONE;
+        let head = EntryHead {
+            lane,
+            first_record,
+            records,
+            boundary,
+            first_timestamp,
+            last_timestamp,
+            appended_at,
+            limits,
+            load,
+        };
         let mut scratch = Scratch::default();
         entry::write(&head, "key", framing, parts, Coding::Identity, &mut scratch);
         let len = scratch.bytes.len();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::encode::blocks::Envelope;
-use crate::spool::entry::{self, EntryHead, Part, Scratch, StoredLimits};
+use crate::spool::entry::{self, EntryHead, LoadMark, Part, Scratch, StoredLimits};
 use crate::spool::frame::MAX_PAYLOAD_BYTES;
 use crate::spool::frame::ReadErrors;
 use crate::spool::position::SegmentId;
@@ -202,6 +202,7 @@ fn an_entry_that_is_filled_to_its_budget_takes_one_whole_frame() {
         last_timestamp: 0,
         appended_at: 0,
         limits,
+        load: LoadMark::NONE,
     };
     let payload = vec![b'x'; entry_budget("key", &FRAMING) - 4];
     let part = Part { envelope: Envelope::default(), base: 0, ends: &[payload.len()], payload: &payload };
