@@ -236,16 +236,19 @@ fn texts_and_forms_have_the_fields_that_were_sent() {
     }
 }
 
-fn any(value: proto::any_value::Value) -> Option<proto::AnyValue> {
-    Some(proto::AnyValue { value: Some(value) })
+fn any(value: proto::any_value::Value) -> proto::AnyValue {
+    proto::AnyValue { value: Some(value) }
 }
 
-fn text(text: &str) -> Option<proto::AnyValue> {
+fn text(text: &str) -> proto::AnyValue {
     any(proto::any_value::Value::StringValue(text.to_owned()))
 }
 
-fn key_values<const N: usize>(pairs: [(&str, Option<proto::AnyValue>); N]) -> Vec<proto::KeyValue> {
-    let pair = |(key, value): (&str, _)| proto::KeyValue { key: key.to_owned(), value, ..proto::KeyValue::default() };
+fn key_values<const N: usize>(pairs: [(&str, proto::AnyValue); N]) -> Vec<proto::KeyValue> {
+    let pair = |(key, value): (&str, _)| {
+        let (key, value) = (key.to_owned(), Some(value));
+        proto::KeyValue { key, value, ..proto::KeyValue::default() }
+    };
     pairs.into_iter().map(pair).collect()
 }
 
@@ -404,15 +407,15 @@ fn the_value_that_stands_for_none_is_null_wherever_there_is_one() {
 
     let empty = proto::AnyValue { value: None };
     let list = proto::any_value::Value::ArrayValue(proto::ArrayValue {
-        values: vec![empty.clone(), any(proto::any_value::Value::IntValue(1)).unwrap()],
+        values: vec![empty.clone(), any(proto::any_value::Value::IntValue(1))],
     });
     let map = proto::any_value::Value::KvlistValue(proto::KeyValueList { values: key_values([("in", any(list))]) });
     for request in otlp(Protocol::HttpBinary, &record) {
         let logs = &request.resource_logs[0];
         let log = &logs.scope_logs[0].log_records[0];
         assert_eq!(log.body, Some(empty.clone()));
-        assert_eq!(log.attributes, key_values([("none", Some(empty.clone())), ("nested", any(map.clone()))]));
-        assert_eq!(logs.resource.as_ref().unwrap().attributes[0], key_values([("region", Some(empty.clone()))])[0]);
+        assert_eq!(log.attributes, key_values([("none", empty.clone()), ("nested", any(map.clone()))]));
+        assert_eq!(logs.resource.as_ref().unwrap().attributes[0], key_values([("region", empty.clone())])[0]);
     }
     let json = sent_json(OtlpEncoder::new(Protocol::HttpJson), &record);
     let log = &json["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0];
