@@ -5,7 +5,7 @@ use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::Resource;
 use serde_core::{Serialize, Serializer};
 
-use super::common::any_value::{JsonText, JsonValue, from_resource};
+use super::common::any_value::{JsonText, JsonValue, from_resource, is_null};
 use super::common::attributes::Attributes;
 use super::common::object::Object;
 use super::common::origin::Origin;
@@ -30,6 +30,9 @@ use crate::error::BoxError;
 ///     LogAttributes Map(LowCardinality(String), String), EventName String
 /// ) ENGINE = MergeTree PARTITION BY toDate(Timestamp) ORDER BY (ServiceName, Timestamp)
 /// ```
+///
+/// A record of another process ([`LogView::origin`]) has that one's resource. Unless it is complete, it gets the attributes `process.pid` and
+/// `process.name`, and what it leaves open from the resource of this process. A null is an empty text.
 ///
 /// A batch that is sent again is stored once only if the table deduplicates inserts: replicated tables do, others with
 /// `SETTINGS non_replicated_deduplication_window = 1000` at the end of the statement above.
@@ -59,6 +62,7 @@ impl Encoder for ClickHouseEncoder {
     }
 
     fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let source = self.origin.of_record(record);
         Object::write(out, |row| {
             let (nanos, exact) = Span::NANOS.nearest(time_or_now(record));
             // Ten digits: fewer than nine are no seconds for `date_time_input_format = 'best_effort'`, the default of 26.9.
@@ -73,14 +77,16 @@ impl Encoder for ClickHouseEncoder {
             let severity = record.severity_number();
             row.text("SeverityText", record.severity_text().or(severity.as_ref().map(Severity::name)).or(Some("")))?;
             row.member("SeverityNumber", severity.map_or(0, |severity| severity as u8))?;
-            if let Some(service) = self.origin.get("service.name") {
+            if let Some(service) = source.get("service.name") {
                 row.member("ServiceName", Text(service))?;
             }
             if let Some(body) = record.body() {
                 row.member("Body", Text(body))?;
             }
-            row.text("ResourceSchemaUrl", Some(&self.schema_url))?;
-            write_map(row, "ResourceAttributes", self.origin.resource.iter().map(|(key, value)| (key, value)))?;
+            row.text("ResourceSchemaUrl", Some(if source.other().is_some() { "" } else { &self.schema_url }))?;
+            let process: Vec<_> = source.process_attributes().collect();
+            let process = process.iter().map(|(key, value)| (key, value));
+            write_map(row, "ResourceAttributes", source.resource().chain(process))?;
             row.text("ScopeSchemaUrl", scope.schema_url().or(Some("")))?;
             row.text("ScopeName", Some(scope.name()))?;
             row.text("ScopeVersion", scope.version().or(Some("")))?;
@@ -100,7 +106,7 @@ impl Encoder for ClickHouseEncoder {
     }
 }
 
-/// A value in a text column.
+/// A value in a text column, which holds no null.
 struct Text<'a>(&'a AnyValue);
 
 impl Serialize for Text<'_> {
@@ -110,6 +116,7 @@ impl Serialize for Text<'_> {
             // JSON has strings for them, whose quotes are no part of the text.
             AnyValue::Bytes(_) => json.serialize(serializer),
             AnyValue::Double(value) if !value.is_finite() => json.serialize(serializer),
+            value if is_null(value) => serializer.serialize_str(""),
             _ => JsonText(self.0).serialize(serializer),
         }
     }

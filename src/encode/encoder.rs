@@ -14,6 +14,14 @@ pub trait Encoder: Send + Sync + 'static {
     /// Returns the framing that joins the encoded records. It is read once per export, or once before the first record.
     fn framing(&self) -> Framing;
 
+    /// Returns the framing of a record for which [`framing`](Self::framing) does not hold. Default: none.
+    ///
+    /// A format that says in its framing from which process records are, such as Loki, has another one for a record of another
+    /// process. Records are in one request only with others of the same framing. An encoder that forwards `encode` forwards this as well.
+    fn framing_of(&self, _record: &dyn LogView) -> Option<Framing> {
+        None
+    }
+
     /// Appends one encoded record to `out`.
     ///
     /// # Errors
@@ -45,8 +53,8 @@ pub trait NestedEncoder {
     /// See [`Encoder::framing`]: it says as well how envelopes nest.
     fn framing(&self) -> Framing;
 
-    /// Appends the outer envelope of all records.
-    fn outer(&self, out: &mut Vec<u8>);
+    /// Appends the outer envelope of a record: the same for all records of this process.
+    fn outer(&self, record: &dyn LogView, out: &mut Vec<u8>);
 
     /// Appends the inner envelope of a record.
     ///

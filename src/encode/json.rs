@@ -7,12 +7,12 @@ use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::Resource;
 
-use super::common::any_value::{JsonText, JsonValue};
+use super::common::any_value::{JsonText, JsonValue, is_null};
 use super::common::attributes::{Attributes, Known};
 use super::common::depth;
-use super::common::level::python_level;
+use super::common::level::{python_level, sent_level};
 use super::common::object::{Object, write_text};
-use super::common::origin::Origin;
+use super::common::origin::{Origin, Source};
 use super::common::time::{micros_since, time_of};
 use super::encoder::Encoder;
 use super::view::{LogView, TraceIds};
@@ -106,13 +106,23 @@ impl SourceCodeKey {
 /// | `trace` | `trace_id` and `span_id` in hexadecimal, `flags` as a number |
 /// | `resource` | the attributes of the resource, if [`with_resource`](Self::with_resource) is on |
 ///
+/// A record of another process ([`LogView::origin`]) has what that one has sent, never what this process is:
+///
+/// | key | value |
+/// |---|---|
+/// | `relative_created` | as it was sent, else null |
+/// | `level` | on Python's scale the number and the name that were sent, such as 17 and `Level 17`; without a number, the severity as above |
+/// | `process` | the id and name that were sent; else what the record's own resource says, as above; else null |
+/// | `resource` | the record's, and of this process's resource what the record's leaves open, unless it is [complete](crate::RecordOrigin::resource_is_complete) |
+///
 /// Any record yields valid JSON without duplicate keys:
 ///
 /// - The last of several attributes with the same name wins.
 /// - An attribute such as `code.line.number` whose value is of an unexpected type stays in `extra`.
 /// - The floats that JSON does not know become the strings `"NaN"`, `"Infinity"` and `"-Infinity"`; bytes become
 ///   Base64, with the standard alphabet and padded.
-/// - A body that is not a string becomes the text of its JSON.
+/// - A body that is not a string becomes the text of its JSON. A null that another process has sent is null in `extra` and `resource`, however
+///   deep in a list or map, and an empty `message`.
 /// - A list or map nested deeper than [`with_max_depth`](Self::with_max_depth) becomes the text of its JSON.
 ///
 /// # Examples
@@ -346,19 +356,29 @@ impl JsonEncoder {
     ) -> Result<(), BoxError> {
         let mut attributes = Attributes::of(record);
         let stack_trace = attributes.stack_trace();
+        let source = self.origin.of_record(record);
 
         json.text("type", Some(&self.message_type))?;
         let time = time_of(record);
         json.decimal("created", time.map(|time| micros_since(UNIX_EPOCH, time)), 6)?;
-        json.decimal("relative_created", time.map(|time| micros_since(self.started, time)), 3)?;
+        match source.other() {
+            None => json.decimal("relative_created", time.map(|time| micros_since(self.started, time)), 3)?,
+            Some(other) => {
+                json.member("relative_created", other.relative_created.filter(|millis| millis.is_finite()))?;
+            }
+        }
         match record.body() {
             Some(AnyValue::String(body)) => json.text("message", Some(body.as_str()))?,
-            Some(body) => json.member("message", JsonText(body))?,
-            None => json.text("message", Some(""))?,
+            Some(body) if !is_null(body) => json.member("message", JsonText(body))?,
+            _ => json.text("message", Some(""))?,
         }
-        match self.level_scale {
-            LevelScale::Python => json.raw("level", python_level(record.severity_number()).json.as_bytes()),
-            LevelScale::OpenTelemetry => json.object("level", |level| {
+        match (self.level_scale, source.other().and_then(|other| sent_level(record, other))) {
+            (LevelScale::Python, Some((number, name))) => json.object("level", |level| {
+                level.member("number", number)?;
+                level.text("name", Some(&name))
+            })?,
+            (LevelScale::Python, None) => json.raw("level", python_level(record.severity_number()).json.as_bytes()),
+            (LevelScale::OpenTelemetry, _) => json.object("level", |level| {
                 let severity = record.severity_number();
                 level.member("number", severity.map_or(0, |severity| severity as u8))?;
                 level.text("name", record.severity_text().or(severity.as_ref().map(Severity::name)))
@@ -372,7 +392,10 @@ impl JsonEncoder {
             code.text("function", attributes.text(&[Known::Function, Known::OldFunction, Known::Namespace]))?;
             code.member("line", attributes.int(&[Known::Line, Known::OldLine]))
         })?;
-        json.raw("process", self.process.get_or_init(|| self.process_object()));
+        match source.other() {
+            None => json.raw("process", self.process.get_or_init(|| process_object(source))),
+            Some(_) => json.raw("process", &process_object(source)),
+        }
         json.object("thread", |thread| {
             thread.member("id", attributes.int(&[Known::ThreadId]))?;
             thread.text("name", attributes.text(&[Known::ThreadName]))
@@ -399,7 +422,7 @@ impl JsonEncoder {
             json.object("trace", |json| write_trace(trace, json))?;
         }
         if self.with_resource {
-            self.write_attributes(json, "resource", pairs(&self.origin.resource))?;
+            self.write_attributes(json, "resource", source.resource())?;
         }
         Ok(())
     }
@@ -427,15 +450,6 @@ impl JsonEncoder {
         })
     }
 
-    fn process_object(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        let _ = Object::write(&mut out, |process| {
-            process.member("id", self.origin.process_id())?;
-            process.text("name", self.origin.process_name.as_deref())
-        });
-        out
-    }
-
     /// The same with at most this depth.
     pub(super) fn no_deeper_than(self, depth: usize) -> Self {
         let max_depth = self.max_depth.min(depth);
@@ -460,6 +474,16 @@ impl Encoder for JsonEncoder {
         self.origin = Origin::of(resource);
         self.process = OnceLock::new();
     }
+}
+
+/// The object made of a process.
+fn process_object(source: Source<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let _ = Object::write(&mut out, |process| {
+        process.member("id", source.process_id())?;
+        process.text("name", source.process_name())
+    });
+    out
 }
 
 fn pairs(attributes: &[(Key, AnyValue)]) -> impl Iterator<Item = (&Key, &AnyValue)> {

@@ -1,5 +1,6 @@
 //! The push API of Loki.
 
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use opentelemetry::InstrumentationScope;
@@ -7,7 +8,7 @@ use opentelemetry_sdk::Resource;
 
 use super::common::any_value::JsonText;
 use super::common::object::{Object, write_text};
-use super::common::origin::{Origin, host_name};
+use super::common::origin::{Origin, Source, host_name};
 use super::common::template::{Rendering, Template};
 use super::common::time::{EXACT, Span, time_or_now};
 use super::encoder::Encoder;
@@ -31,6 +32,9 @@ const MAX_LABELS_BYTES: usize = 60_000;
 /// every record as well: a request is then one stream with all its lines, to which Loki responds as one. Where several processes of a service run on
 /// one host, give each a `service.instance.id`: Loki refuses lines that are an hour older than the newest of their stream, such as the
 /// backlog of one process behind the lines of another.
+///
+/// A record of another process ([`LogView::origin`]) is in a stream of its own: its labels are those of that process, and its service is
+/// `unknown_service` where nothing says which it is.
 ///
 /// What differs from record to record is structured metadata: `level`, `target`, `trace_id` and `span_id`, and what
 /// [`with_metadata`](Self::with_metadata) adds. A label or metadata with an empty value is left out.
@@ -61,6 +65,8 @@ pub struct LokiEncoder<E = JsonEncoder> {
     /// With the labels of the stream.
     framing: Framing,
     started: SystemTime,
+    /// The name of this host, once it is needed.
+    host: OnceLock<Option<String>>,
 }
 
 impl Default for LokiEncoder {
@@ -74,9 +80,18 @@ impl<E: Encoder> LokiEncoder<E> {
     pub fn new(line: E) -> Self {
         let metadata = [("level", "levelname"), ("target", "target"), ("trace_id", "trace_id"), ("span_id", "span_id")];
         let metadata = metadata.map(|(name, field)| (name.to_owned(), Template::field(field))).into();
-        let (origin, labels) = (Origin::default(), Vec::new());
-        let framing = framing(&labels, &origin);
-        Self { line, labels, metadata, structured_metadata: true, origin, framing, started: SystemTime::now() }
+        let mut encoder = Self {
+            line,
+            labels: Vec::new(),
+            metadata,
+            structured_metadata: true,
+            origin: Origin::default(),
+            framing: Framing::json_array(),
+            started: SystemTime::now(),
+            host: OnceLock::new(),
+        };
+        encoder.set_framing();
+        encoder
     }
 
     /// Adds a label of the stream, or replaces the one with the same name. The template has text and the fields `resource[NAME]` and
@@ -101,11 +116,11 @@ impl<E: Encoder> LokiEncoder<E> {
     /// ```
     pub fn with_label(mut self, name: &str, template: &str) -> Result<Self, TemplateError> {
         let template: Template = template.parse()?;
-        if template.of_process(&self.origin).is_none() {
+        if template.of_process(self.origin.own()).is_none() {
             return Err(TemplateError::DiffersByRecord { label: name.to_owned() });
         }
         set(&mut self.labels, name, template);
-        self.framing = framing(&self.labels, &self.origin);
+        self.set_framing();
         Ok(self)
     }
 
@@ -147,6 +162,57 @@ impl<E: Encoder> LokiEncoder<E> {
         self
     }
 
+    fn set_framing(&mut self) {
+        self.framing = self.stream(self.origin.own());
+    }
+
+    /// One stream with the labels of a process, whose lines are its records.
+    fn stream(&self, source: Source<'_>) -> Framing {
+        let is_given = |names: &[&str]| self.labels.iter().any(|(name, _)| names.contains(&&**name));
+        let of_resource =
+            |name: &str| Template::field(&format!("resource[{name}]")).of_process(source).unwrap_or_default();
+        let mut labels = Vec::new();
+        if !is_given(&["service_name"]) {
+            let or = |name: String, other: &dyn Fn() -> String| if name.is_empty() { other() } else { name };
+            let service = or(of_resource("service.name"), &|| match source.other() {
+                None => source.process_name().unwrap_or_default().to_owned(),
+                // Names such as `ForkPoolWorker-17` would be too many streams. Loki refuses a stream without labels.
+                Some(_) => or(of_resource("process.executable.name"), &|| "unknown_service".to_owned()),
+            });
+            labels.push(("service_name", service));
+        }
+        if !is_given(&["service_instance_id", "host"]) {
+            let [instance, host] = ["service.instance.id", "host.name"].map(of_resource);
+            labels.push(match (instance.is_empty(), host.is_empty()) {
+                (false, _) => ("service_instance_id", instance),
+                (true, false) => ("host", host),
+                // What a complete resource does not say is not known.
+                (true, true) if source.other().is_some_and(|other| other.resource_is_complete) => {
+                    ("host", String::new())
+                }
+                (true, true) => ("host", self.host.get_or_init(host_name).clone().unwrap_or_default()),
+            });
+        }
+        let given = self.labels.iter();
+        labels.extend(given.map(|(name, template)| (&**name, template.of_process(source).unwrap_or_default())));
+
+        let mut open = b"{\"streams\":[{\"stream\":{".to_vec();
+        let mut stream = Object { out: &mut open, is_empty: true };
+        for (name, mut value) in labels.into_iter().filter(|(_, value)| !value.is_empty()) {
+            let mut ends = (0..=MAX_LABEL_BYTES.min(value.len())).rev();
+            value.truncate(ends.find(|end| value.is_char_boundary(*end)).unwrap_or_default());
+            let end = stream.out.len();
+            // A text can always be written.
+            let _ = stream.any_key(name).and_then(|()| write_text(stream.out, &value));
+            if stream.out.len() > MAX_LABELS_BYTES {
+                stream.out.truncate(end);
+                break;
+            }
+        }
+        open.extend_from_slice(b"},\"values\":[");
+        Framing::new("application/json", "", ",", "]}]}").with_open(open)
+    }
+
     fn write_metadata(
         &self,
         record: &dyn LogView,
@@ -185,6 +251,11 @@ impl<E: Encoder> Encoder for LokiEncoder<E> {
         self.framing.clone()
     }
 
+    fn framing_of(&self, record: &dyn LogView) -> Option<Framing> {
+        let source = self.origin.of_record(record);
+        source.other().map(|_| self.stream(source))
+    }
+
     fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let mut line = Vec::new();
         self.line.encode(record, scope, &mut line)?;
@@ -200,7 +271,7 @@ impl<E: Encoder> Encoder for LokiEncoder<E> {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.origin = Origin::of(resource);
-        self.framing = framing(&self.labels, &self.origin);
+        self.set_framing();
         self.line.set_resource(resource);
     }
 }
@@ -219,40 +290,4 @@ fn label_name(name: &str) -> String {
         name.insert(0, '_');
     }
     name
-}
-
-/// One stream with these labels, whose lines are the records.
-fn framing(given: &[(String, Template)], origin: &Origin) -> Framing {
-    let is_given = |names: &[&str]| given.iter().any(|(name, _)| names.contains(&&**name));
-    let of_resource = |name: &str| Template::field(&format!("resource[{name}]")).of_process(origin).unwrap_or_default();
-    let mut labels = Vec::new();
-    if !is_given(&["service_name"]) {
-        let service = Some(of_resource("service.name")).filter(|name| !name.is_empty());
-        labels.push(("service_name", service.or_else(|| origin.process_name.clone()).unwrap_or_default()));
-    }
-    if !is_given(&["service_instance_id", "host"]) {
-        let [instance, host] = ["service.instance.id", "host.name"].map(of_resource);
-        labels.push(match (instance.is_empty(), host.is_empty()) {
-            (false, _) => ("service_instance_id", instance),
-            (true, false) => ("host", host),
-            (true, true) => ("host", host_name().unwrap_or_default()),
-        });
-    }
-    labels.extend(given.iter().map(|(name, template)| (&**name, template.of_process(origin).unwrap_or_default())));
-
-    let mut open = b"{\"streams\":[{\"stream\":{".to_vec();
-    let mut stream = Object { out: &mut open, is_empty: true };
-    for (name, mut value) in labels.into_iter().filter(|(_, value)| !value.is_empty()) {
-        let mut ends = (0..=MAX_LABEL_BYTES.min(value.len())).rev();
-        value.truncate(ends.find(|end| value.is_char_boundary(*end)).unwrap_or_default());
-        let end = stream.out.len();
-        // A text can always be written.
-        let _ = stream.any_key(name).and_then(|()| write_text(stream.out, &value));
-        if stream.out.len() > MAX_LABELS_BYTES {
-            stream.out.truncate(end);
-            break;
-        }
-    }
-    open.extend_from_slice(b"},\"values\":[");
-    Framing::new("application/json", "", ",", "]}]}").with_open(open)
 }

@@ -3,7 +3,7 @@
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
 
-use super::common::any_value::JsonText;
+use super::common::any_value::{JsonText, is_null};
 use super::common::object::{Object, write_text};
 use super::common::origin::Origin;
 use super::common::time::{EXACT, Span, time_of};
@@ -17,7 +17,8 @@ use crate::error::BoxError;
 ///
 /// Another encoder writes the event, by default [`JsonEncoder`]: JSON as an object, anything else as a string. Splunk refuses an event
 /// that is empty, and everything behind it in the request; so a record of which the encoder makes an empty text becomes the
-/// [`JsonEncoder`]'s object, which has all that the record has. `host` is the resource's `host.name` and `source` its `service.name`, unless they are set. The token goes into a header. Responses are
+/// [`JsonEncoder`]'s object, which has all that the record has. `host` is the resource's `host.name` and `source` its `service.name`, unless they are set;
+/// the resource of a record of another process is its own. The token goes into a header. Responses are
 /// read as [`ResponseProtocol::SplunkHec`].
 ///
 /// # Examples
@@ -119,6 +120,7 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
 
     fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let of_resource = [("host", &self.host, "host.name"), ("source", &self.source, "service.name")];
+        let source = self.origin.of_record(record);
         Object::write(out, |json| {
             let mut exact = None;
             // Without one it is when Splunk receives the event.
@@ -128,7 +130,7 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
                 exact = beside;
             }
             for (key, given, attribute) in of_resource {
-                match (given, self.origin.get(attribute)) {
+                match (given, source.get(attribute).filter(|value| !is_null(value))) {
                     (Some(given), _) => json.text(key, Some(given))?,
                     (None, Some(value)) => json.member(key, JsonText(value))?,
                     (None, None) => {}

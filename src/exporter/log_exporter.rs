@@ -11,7 +11,7 @@ use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 use crate::encode::blocks::{Encoded, EnvelopeEnds};
 use crate::encode::common::time::time_of;
 use crate::encode::framing::Framing;
-use crate::encode::{Encoder, NestedEncoder};
+use crate::encode::{Encoder, LogView, NestedEncoder};
 use crate::error::BoxError;
 use crate::exporter::handle::SpoolHandle;
 use crate::exporter::intake::{Intake, checked, key_by};
@@ -69,31 +69,39 @@ impl LogExporter {
     }
 }
 
-/// The framing of what [`encode`] makes.
+/// The framing of what [`encode`] makes, but for a record that [`framing_of`] has another one for.
 pub(crate) fn framing(encoder: &dyn Encoder) -> Framing {
     encoder.nested().map_or_else(|| encoder.framing(), NestedEncoder::framing)
+}
+
+/// The framing of a record, where it is another one than [`framing`]. The SDK's records have none.
+#[cfg(feature = "relay")]
+#[allow(dead_code, reason = "the relay is being built")]
+pub(crate) fn framing_of(encoder: &dyn Encoder, record: &dyn LogView) -> Option<Framing> {
+    if encoder.nested().is_some() { None } else { encoder.framing_of(record) }
 }
 
 /// Puts a record with its envelope into `out`, and nothing else.
 pub(crate) fn encode<'a>(
     encoder: &dyn Encoder,
-    record: &SdkLogRecord,
+    record: &dyn LogView,
     scope: &InstrumentationScope,
     out: &'a mut Vec<u8>,
 ) -> Result<Encoded<'a>, BoxError> {
     checked(time_of(record), |out| write(encoder, record, scope, out), out)
 }
 
-fn write(
+/// Appends a record behind its envelope.
+pub(crate) fn write(
     encoder: &dyn Encoder,
-    record: &SdkLogRecord,
+    record: &dyn LogView,
     scope: &InstrumentationScope,
     out: &mut Vec<u8>,
 ) -> Result<EnvelopeEnds, BoxError> {
     let Some(nested) = encoder.nested() else {
         return encoder.encode(record, scope, out).map(|()| EnvelopeEnds::default());
     };
-    nested.outer(out);
+    nested.outer(record, out);
     let outer = out.len();
     nested.inner(record, scope, out)?;
     let inner = out.len();

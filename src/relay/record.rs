@@ -7,6 +7,9 @@ use opentelemetry::{InstrumentationScope, Key};
 
 use crate::encode::{LogView, RecordOrigin, TraceIds};
 
+#[cfg(test)]
+mod tests;
+
 /// A log record of another process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record {

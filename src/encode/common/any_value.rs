@@ -19,6 +19,20 @@ pub(crate) fn null() -> AnyValue {
     AnyValue::from_iter([(Key::from_static_str(NULL), true)])
 }
 
+/// Whether a value stands for none. For all but maps of one entry that is seen without looking into them.
+#[cfg(feature = "relay")]
+#[inline]
+pub(in crate::encode) fn is_null(value: &AnyValue) -> bool {
+    matches!(value, AnyValue::Map(entries) if entries.len() == 1 && entries.keys().all(|key| key.as_str() == NULL))
+}
+
+/// Without the relay no value stands for none.
+#[cfg(not(feature = "relay"))]
+#[inline]
+pub(in crate::encode) const fn is_null(_value: &AnyValue) -> bool {
+    false
+}
+
 /// A value as JSON, with at most `depth` lists and maps inside one another; what is nested deeper is a text.
 ///
 /// Serialising recurses once per level, so `depth` bounds the stack as well.
@@ -42,6 +56,7 @@ impl Serialize for JsonValue<'_> {
             AnyValue::String(value) => serializer.serialize_str(value.as_str()),
             AnyValue::Boolean(value) => serializer.serialize_bool(*value),
             AnyValue::Bytes(value) => serializer.collect_str(&Base64Display::new(value, &STANDARD)),
+            AnyValue::Map(_) if is_null(self.value) => serializer.serialize_unit(),
             AnyValue::ListAny(_) | AnyValue::Map(_) if self.depth == 0 => serializer.collect_str(&JsonText(self.value)),
             AnyValue::ListAny(items) => serializer.collect_seq(items.iter().map(|item| self.inner(item))),
             AnyValue::Map(entries) => {
@@ -67,13 +82,15 @@ impl Serialize for Double {
     }
 }
 
-/// A value as a JSON string: a string as it is, anything else as the text of its JSON, however deeply it is nested.
+/// A value as a JSON string: a string as it is, anything else as the text of its JSON, however deeply it is nested. The value that
+/// stands for none is null, and `null` as a text.
 pub(in crate::encode) struct JsonText<'a>(pub(in crate::encode) &'a AnyValue);
 
 impl Serialize for JsonText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             AnyValue::String(text) => serializer.serialize_str(text.as_str()),
+            value if is_null(value) => serializer.serialize_unit(),
             _ => serializer.collect_str(self),
         }
     }
@@ -124,7 +141,7 @@ fn begin<'a>(value: &'a AnyValue, open: &mut Vec<(Rest<'a>, bool)>, out: &mut im
             open.push((Rest::List(items.iter()), true));
             out.write_all(b"[")
         }
-        AnyValue::Map(entries) => {
+        AnyValue::Map(entries) if !is_null(value) => {
             open.push((Rest::Map(entries.iter()), true));
             out.write_all(b"{")
         }

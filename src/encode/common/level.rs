@@ -1,6 +1,10 @@
 //! Severities on the scale of Python's `logging`.
 
+use std::borrow::Cow;
+
 use opentelemetry::logs::Severity;
+
+use crate::encode::view::{LogView, RecordOrigin};
 
 pub(in crate::encode) struct Level {
     pub(in crate::encode) number: u8,
@@ -25,4 +29,17 @@ const NOT_SET: Level = Level { number: 0, name: "NOTSET", json: r#"{"number":0,"
 pub(in crate::encode) fn python_level(severity: Option<Severity>) -> &'static Level {
     let level = severity.and_then(|severity| LEVELS.iter().find(|(last, _)| severity <= *last));
     level.map_or(&NOT_SET, |(_, level)| level)
+}
+
+/// The level of a record of another process, as it was sent; `None` if it was sent without a number on this scale.
+#[cold]
+pub(in crate::encode) fn sent_level<'a>(record: &'a dyn LogView, other: &RecordOrigin) -> Option<(i64, Cow<'a, str>)> {
+    let number = other.level?;
+    let levels = LEVELS.iter().map(|(_, level)| level).chain([&NOT_SET]);
+    let named = || match levels.clone().find(|level| i64::from(level.number) == number) {
+        Some(level) => Cow::Borrowed(level.name),
+        // As Python calls it.
+        None => Cow::Owned(format!("Level {number}")),
+    };
+    Some((number, record.severity_text().map_or_else(named, Cow::Borrowed)))
 }

@@ -7,13 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use opentelemetry::logs::AnyValue;
 use opentelemetry::{InstrumentationScope, SpanId, TraceId};
 
-use super::any_value::write_json;
+use super::any_value::{is_null, write_json};
 use super::attributes::{Attributes, Known};
-use super::level::python_level;
+use super::level::{python_level, sent_level};
 use super::object::Object;
-use super::origin::Origin;
+use super::origin::{Origin, Source};
 use super::time::{Date, micros_since, seconds, time_of};
-use crate::encode::view::LogView;
+use crate::encode::view::{LogView, RecordOrigin};
 use crate::error::{BoxError, TemplateError};
 
 /// A text with fields of a record: `"{asctime} {levelname} {message}"`.
@@ -23,7 +23,7 @@ use crate::error::{BoxError, TemplateError};
 ///
 /// | field | |
 /// |---|---|
-/// | `message` | the body; compact JSON if it is not a string |
+/// | `message` | the body; compact JSON if it is not a string, nothing if it is null |
 /// | `timestamp` | the record's time, else its observed time: `2021-01-11T19:24:28.365492Z`; at least the year 1, at most 9999 |
 /// | `asctime` | the same as Python writes it, in UTC: `2021-01-11 19:24:28,365` |
 /// | `created`, `msecs`, `relativeCreated` | seconds since 1970, exact for any time; the milliseconds among them; milliseconds since the encoder was made |
@@ -38,6 +38,9 @@ use crate::error::{BoxError, TemplateError};
 /// | `trace_id`, `span_id` | in hexadecimal |
 /// | `attributes` | every attribute that has no field here, as a JSON object |
 /// | `attributes[NAME]`, `resource[NAME]` | one attribute, of the record or of its resource |
+///
+/// A record of another process ([`LogView::origin`]) has the fields of that process: `process`, `processName`, `resource[NAME]`, and
+/// `levelname`, `levelno` and `relativeCreated` as it has sent them.
 ///
 /// # Examples
 ///
@@ -183,16 +186,16 @@ impl Template {
     }
 
     /// The text for every record of a process, if it is the same.
-    pub(in crate::encode) fn of_process(&self, origin: &Origin) -> Option<String> {
+    pub(in crate::encode) fn of_process(&self, source: Source<'_>) -> Option<String> {
         let mut out = Vec::new();
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Field(Field::Resource(name)) => {
-                    origin.get(name).map_or(Ok(()), |value| write_value(value, &mut out)).ok()?;
+                    source.get(name).map_or(Ok(()), |value| write_value(value, &mut out)).ok()?;
                 }
                 Part::Field(Field::ProcessName) => {
-                    out.extend_from_slice(origin.process_name.as_deref().unwrap_or_default().as_bytes());
+                    out.extend_from_slice(source.process_name().unwrap_or_default().as_bytes());
                 }
                 Part::Field(_) => return None,
             }
@@ -216,7 +219,7 @@ impl Template {
 pub(in crate::encode) struct Rendering<'a> {
     record: &'a dyn LogView,
     scope: &'a InstrumentationScope,
-    origin: &'a Origin,
+    source: Source<'a>,
     started: SystemTime,
     pub(in crate::encode) attributes: Attributes<'a>,
 }
@@ -228,17 +231,20 @@ impl<'a> Rendering<'a> {
         origin: &'a Origin,
         started: SystemTime,
     ) -> Self {
-        Self { record, scope, origin, started, attributes: Attributes::of(record) }
+        Self { record, scope, source: origin.of_record(record), started, attributes: Attributes::of(record) }
     }
 
     fn write(&mut self, field: &Field, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let (record, level) = (self.record, python_level(self.record.severity_number()));
+        if let Some(result) = self.source.other().and_then(|other| write_sent(field, record, other, out)) {
+            return result;
+        }
         let text: &str = match field {
             Field::Message => return record.body().map_or(Ok(()), |body| write_value(body, out)),
             Field::Attribute(name) => {
                 return self.attributes.last(name).map_or(Ok(()), |value| write_value(value, out));
             }
-            Field::Resource(name) => return self.origin.get(name).map_or(Ok(()), |value| write_value(value, out)),
+            Field::Resource(name) => return self.source.get(name).map_or(Ok(()), |value| write_value(value, out)),
             Field::Attributes => return self.write_attributes(out),
             Field::Timestamp | Field::AscTime | Field::Created | Field::Millis | Field::RelativeCreated => {
                 return time_of(record).map_or(Ok(()), |time| write_time(field, time, self.started, out));
@@ -251,7 +257,7 @@ impl<'a> Rendering<'a> {
                 return self.attributes.int(&[Known::Line, Known::OldLine]).map_or(Ok(()), |line| number(out, line));
             }
             Field::Thread => return self.attributes.int(&[Known::ThreadId]).map_or(Ok(()), |id| number(out, id)),
-            Field::Process => return number(out, self.origin.process_id()),
+            Field::Process => return self.source.process_id().map_or(Ok(()), |id| number(out, id)),
             Field::StackTrace => {
                 return self.attributes.stack_trace().map_or(Ok(()), |trace| Ok(write!(out, "{trace}")?));
             }
@@ -275,7 +281,7 @@ impl<'a> Rendering<'a> {
             Field::Function => {
                 self.attributes.text(&[Known::Function, Known::OldFunction, Known::Namespace]).unwrap_or_default()
             }
-            Field::ProcessName => self.origin.process_name.as_deref().unwrap_or_default(),
+            Field::ProcessName => self.source.process_name().unwrap_or_default(),
             Field::ThreadName => self.attributes.text(&[Known::ThreadName]).unwrap_or_default(),
         };
         out.extend_from_slice(text.as_bytes());
@@ -320,10 +326,34 @@ fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-/// A string as it is, anything else as compact JSON.
+/// A field as another process has sent it; `None` if it has sent no such one, and the record says what it is.
+#[cold]
+fn write_sent(
+    field: &Field,
+    record: &dyn LogView,
+    other: &RecordOrigin,
+    out: &mut Vec<u8>,
+) -> Option<Result<(), BoxError>> {
+    match field {
+        Field::LevelNumber => Some(number(out, other.level?)),
+        Field::LevelName => {
+            out.extend_from_slice(sent_level(record, other)?.1.as_bytes());
+            Some(Ok(()))
+        }
+        Field::RelativeCreated => {
+            let millis = other.relative_created.filter(|millis| millis.is_finite());
+            // With a decimal, as Python and JSON have it.
+            Some(millis.map_or(Ok(()), |millis| number(out, format_args!("{millis:?}"))))
+        }
+        _ => None,
+    }
+}
+
+/// A string as it is, nothing for the value that stands for none, anything else as compact JSON.
 pub(in crate::encode) fn write_value(value: &AnyValue, out: &mut Vec<u8>) -> Result<(), BoxError> {
     match value {
         AnyValue::String(text) => out.extend_from_slice(text.as_str().as_bytes()),
+        value if is_null(value) => {}
         value => write_json(value, out)?,
     }
     Ok(())

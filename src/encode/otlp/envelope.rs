@@ -5,6 +5,7 @@ use opentelemetry_sdk::Resource;
 
 use super::fields::{Field, Fields};
 use super::value::{push_attribute, write_attributes};
+use crate::encode::common::origin::Source;
 use crate::encode::view::AttributeValue;
 
 /// `ResourceLogs`, `ResourceSpans`, `ResourceMetrics`. Their repeated field has the number 2.
@@ -34,6 +35,19 @@ pub(super) fn write_outer(resource: &Resource, out: &mut impl Fields) {
         });
     });
     out.text(SCHEMA_URL, resource.schema_url().unwrap_or_default());
+}
+
+/// The same for the process of a record. A resource of another process has no schema that is known.
+pub(super) fn write_outer_of(source: Source<'_>, out: &mut impl Fields) {
+    let process: Vec<_> = source.process_attributes().collect();
+    let process = process.iter().map(|(key, value)| (key, value));
+    out.message(RESOURCE, |out| {
+        out.list(RESOURCE_ATTRIBUTES, |list| {
+            for (key, value) in source.resource().chain(process) {
+                push_attribute(key, AttributeValue::Any(value), list);
+            }
+        });
+    });
 }
 
 /// The fields of the message of a scope of this name, but for its records.

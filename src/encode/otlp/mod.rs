@@ -26,6 +26,7 @@ mod value;
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
 
+use super::common::origin::Origin;
 use super::encoder::{Encoder, NestedEncoder};
 use super::view::LogView;
 use crate::config::values::Protocol;
@@ -57,6 +58,9 @@ const LOG_RECORDS: Field = Field::new(2, "logRecords");
 /// [`ResponseProtocol::Otlp`](crate::ResponseProtocol::Otlp). JSON has protobuf's mapping: `"NaN"`, and nothing for what is absent. Lists and maps nested deeper
 /// than 30, in JSON than 13, become a string with the text of their JSON, since receivers read no more.
 ///
+/// A record of another process ([`LogView::origin`]) has that one's resource. Unless it is complete, it gets the attributes `process.pid` and
+/// `process.name`, and what it leaves open from the resource of this process. A null is a value without a field.
+///
 /// # Examples
 ///
 /// ```
@@ -68,22 +72,27 @@ const LOG_RECORDS: Field = Field::new(2, "logRecords");
 #[derive(Clone, Debug)]
 pub struct OtlpEncoder {
     protocol: Protocol,
-    /// A `ResourceLogs` without its scopes: the start of every record.
+    /// A `ResourceLogs` without its scopes: the start of every record of this process.
     outer: Vec<u8>,
+    origin: Origin,
 }
 
 impl OtlpEncoder {
     /// An encoder of protobuf or JSON.
     pub fn new(protocol: Protocol) -> Self {
-        let mut encoder = Self { protocol, outer: Vec::new() };
+        let mut encoder = Self { protocol, outer: Vec::new(), origin: Origin::default() };
         encoder.set_resource(&Resource::builder_empty().build());
         encoder
     }
 
     /// A `ResourceLogs` with one record.
     fn write(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut impl Fields) {
+        let source = self.origin.of_record(record);
         out.element(RESOURCE_LOGS, |out| {
-            out.raw(&self.outer);
+            match source.other() {
+                None => out.raw(&self.outer),
+                Some(_) => envelope::write_outer_of(source, out),
+            }
             out.list(SCOPE_LOGS, |scopes| {
                 scopes.push(|out| {
                     envelope::write_inner(pieces::scope_name(record, scope), scope, out);
@@ -108,6 +117,7 @@ impl Encoder for OtlpEncoder {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
+        self.origin = Origin::of(resource);
         self.outer.clear();
         pieces::write_outer(self.protocol, resource, &mut self.outer);
     }
@@ -122,8 +132,12 @@ impl NestedEncoder for OtlpEncoder {
         LOGS.nested(self.protocol)
     }
 
-    fn outer(&self, out: &mut Vec<u8>) {
-        pieces::write_head(self.protocol, LOGS.scopes, out, |out| out.extend_from_slice(&self.outer));
+    fn outer(&self, record: &dyn LogView, out: &mut Vec<u8>) {
+        let source = self.origin.of_record(record);
+        pieces::write_head(self.protocol, LOGS.scopes, out, |out| match source.other() {
+            None => out.extend_from_slice(&self.outer),
+            Some(_) => pieces::write_outer_of(self.protocol, source, out),
+        });
     }
 
     fn inner(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {

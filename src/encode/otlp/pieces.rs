@@ -19,6 +19,7 @@ use super::protobuf::Protobuf;
 use super::span;
 use super::{envelope, log};
 use crate::config::values::Protocol;
+use crate::encode::common::origin::Source;
 use crate::encode::view::LogView;
 #[cfg(feature = "metrics")]
 use crate::encode::view::MetricView;
@@ -33,6 +34,14 @@ pub(super) fn write_outer(protocol: Protocol, resource: &Resource, out: &mut Vec
     match protocol {
         Protocol::HttpBinary => envelope::write_outer(resource, &mut Protobuf(out)),
         Protocol::HttpJson => envelope::write_outer(resource, &mut Json::members(out)),
+    }
+}
+
+/// The same for the process of a record.
+pub(super) fn write_outer_of(protocol: Protocol, source: Source<'_>, out: &mut Vec<u8>) {
+    match protocol {
+        Protocol::HttpBinary => envelope::write_outer_of(source, &mut Protobuf(out)),
+        Protocol::HttpJson => envelope::write_outer_of(source, &mut Json::members(out)),
     }
 }
 

@@ -4,7 +4,7 @@ use opentelemetry::logs::AnyValue;
 use opentelemetry::{Array, Key, StringValue, Value};
 
 use super::fields::{Field, Fields, List};
-use crate::encode::common::any_value::JsonText;
+use crate::encode::common::any_value::{JsonText, is_null};
 use crate::encode::view::{AttributeValue, AttributesView};
 
 /// `KeyValue`. Some receivers refuse one without a key, also where the key is empty.
@@ -43,7 +43,7 @@ fn write_key_value(key: &Key, value: AttributeValue<'_>, depth: usize, out: &mut
     });
 }
 
-/// The one field that a value has. At most `depth` lists and maps are inside one another; what is nested deeper is a text.
+/// The one field that a value has; none for the value that stands for none. At most `depth` lists and maps are inside one another; what is nested deeper is a text.
 pub(super) fn write_any(value: &AnyValue, depth: usize, out: &mut impl Fields) {
     match value {
         AnyValue::String(text) => out.text(STRING, text.as_str()),
@@ -51,6 +51,7 @@ pub(super) fn write_any(value: &AnyValue, depth: usize, out: &mut impl Fields) {
         AnyValue::Int(value) => out.int64(INT, *value),
         AnyValue::Double(value) => out.double(DOUBLE, *value),
         AnyValue::Bytes(bytes) => out.bytes(BYTES, bytes),
+        AnyValue::Map(_) if is_null(value) => {}
         AnyValue::ListAny(_) | AnyValue::Map(_) if depth == 0 => out.text(STRING, &JsonText(value).to_string()),
         AnyValue::ListAny(items) => out.message(ARRAY, |out| {
             out.list(VALUES, |list| items.iter().for_each(|item| list.push(|out| write_any(item, depth - 1, out))));

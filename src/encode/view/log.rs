@@ -71,11 +71,46 @@ pub trait LogView {
 }
 
 /// Where a record of another process comes from. An encoder writes what is here in place of what it knows of its own process.
+///
+/// What is not known is not written: it is never this process's instead, but for attributes of the resource.
+///
+/// # Examples
+///
+/// An encoder that begins each line with the process:
+///
+/// ```
+/// use opentelemetry::InstrumentationScope;
+/// use opentelemetry_spool::{BoxError, Encoder, Framing, LogExporter, LogView};
+///
+/// struct Processes;
+///
+/// impl Encoder for Processes {
+///     fn framing(&self) -> Framing {
+///         Framing::new("text/plain; charset=utf-8", "", "\n", "")
+///     }
+///
+///     fn encode(&self, record: &dyn LogView, _: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
+///         let id = match record.origin() {
+///             Some(origin) => origin.process_id,
+///             None => Some(std::process::id().into()),
+///         };
+///         let id = id.map_or("-".to_owned(), |id| id.to_string());
+///         out.extend_from_slice(format!("{id} {:?}", record.body()).as_bytes());
+///         Ok(())
+///     }
+/// }
+///
+/// let builder = LogExporter::builder().with_encoder(Processes);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RecordOrigin {
     /// The attributes of the resource, each key once.
     pub resource: Vec<(Key, AnyValue)>,
+    /// Whether the resource says all there is to say, as one that came with the record does. Default: `false`. Python's handlers, for example, send
+    /// none: the attributes of this process's resource then count for the record as well, such as `service.name` and `host.name`, but for
+    /// those that the record's has, those that describe a process (`process.*`, `telemetry.*`), and a `service.name` that nobody has given.
+    pub resource_is_complete: bool,
     /// The id of the process.
     pub process_id: Option<i64>,
     /// The name of the process.
