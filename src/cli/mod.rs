@@ -1,13 +1,12 @@
 //! The command-line tool `otel-spool`.
 //!
 //! Each command has a file: its arguments, whose doc comments are the help, the completions and the man page, and its code.
-//! `otlp` reads records of OTLP, and `text` and `pretty` say how a record is printed.
+//! `text` and `pretty` say how a record is printed.
 
 mod cat;
 mod drain;
 mod generate;
 mod ls;
-mod otlp;
 mod outcome;
 mod pretty;
 mod purge;

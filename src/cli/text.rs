@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use serde_core::de::IgnoredAny;
 
-use super::{otlp, pretty};
+use super::pretty;
 use crate::config::values::Signal;
 use crate::encode::framing::ResponseProtocol;
+use crate::encode::transcode::{self, Unreadable};
 
 /// A record or a body as it is printed: OTLP's protobuf as OTLP's JSON, and every text as it is.
 pub(super) enum Text<'a> {
@@ -14,7 +15,7 @@ pub(super) enum Text<'a> {
     Json(Cow<'a, str>),
     Other(&'a str),
     /// Bytes that are no text: how many, and why they cannot be read if they should be OTLP.
-    Bytes(&'a [u8], Option<otlp::Unreadable>),
+    Bytes(&'a [u8], Option<Unreadable>),
 }
 
 impl<'a> Text<'a> {
@@ -29,7 +30,7 @@ impl<'a> Text<'a> {
             && protocol == ResponseProtocol::Otlp
             && essence(content_type) == "application/x-protobuf"
         {
-            return match otlp::request(signal, bytes) {
+            return match transcode::request(signal, bytes) {
                 Ok(json) => Self::Json(json.into()),
                 Err(unreadable) => Self::Bytes(bytes, Some(unreadable)),
             };

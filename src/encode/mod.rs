@@ -15,6 +15,8 @@ pub(crate) mod otlp;
 pub(crate) mod points;
 mod splunk;
 mod text;
+#[cfg(feature = "relay")]
+pub(crate) mod transcode;
 pub(crate) mod view;
 
 pub use bulk::BulkEncoder;

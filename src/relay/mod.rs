@@ -7,6 +7,7 @@
 //! ```
 
 mod http;
+mod json;
 mod pickle;
 mod protocol;
 mod protocols;

@@ -1,31 +1,33 @@
 //! The messages of OTLP: each field's number, name and type, as the `v1` packages of its schema declare them.
 //!
-//! What profiles alone have is not in it.
+//! What profiles alone have is not in it. Both directions between protobuf and JSON are led by it.
 
-use Kind::{Base64, Bool, Double, Fixed32, Fixed64, Hex, Int32, Int64, Of, Sfixed64, Sint32, Text, Uint32, Uint64};
+use Kind::{Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Int64, Of, Sfixed64, Sint32, Text, Uint32, Uint64};
+
+use crate::config::values::Signal;
 
 /// The fields of a message.
 #[derive(Debug)]
-pub(super) struct Message {
-    pub(super) fields: &'static [Field],
+pub(crate) struct Message {
+    pub(crate) fields: &'static [Field],
 }
 
 /// A field of a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field {
-    pub(super) number: u32,
+pub(crate) struct Field {
+    pub(crate) number: u32,
     /// The name in JSON.
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
-    pub(super) is_repeated: bool,
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) is_repeated: bool,
     /// Whether it is written also where it is absent: some receivers refuse an attribute without a key, and a list of values
     /// without values.
-    pub(super) is_always: bool,
+    pub(crate) is_always: bool,
 }
 
 /// The type of a field, which says how it is read and what it is in JSON.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `string`.
     Text,
     /// `bytes` of an id, which are hexadecimal in OTLP's JSON.
@@ -34,8 +36,8 @@ pub(super) enum Kind {
     Base64,
     Bool,
     Uint32,
-    /// `int32`, or an enumeration, which is a number in OTLP's JSON.
-    Int32,
+    /// An enumeration, which is a number in OTLP's JSON; some write its name.
+    Enum(&'static Names),
     Sint32,
     Int64,
     Uint64,
@@ -45,6 +47,33 @@ pub(super) enum Kind {
     Double,
     /// A message.
     Of(&'static Message),
+}
+
+/// The names of an enumeration, by their numbers, behind what all of them begin with.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) prefix: &'static str,
+    pub(crate) names: &'static [&'static str],
+}
+
+impl Message {
+    /// The messages that are around each other in a request, and the fields that hold them: in a request its resources, in a resource its
+    /// scopes, in a scope its records.
+    pub(crate) fn list(&self) -> Option<(&'static str, &'static Message)> {
+        self.fields.iter().find_map(|field| match field.kind {
+            Of(message) if field.is_repeated => Some((field.name, message)),
+            _ => None,
+        })
+    }
+}
+
+/// The message of a request.
+pub(crate) fn request_of(signal: Signal) -> &'static Message {
+    match signal {
+        Signal::Logs => &LOGS,
+        Signal::Traces => &TRACES,
+        Signal::Metrics => &METRICS,
+    }
 }
 
 const fn one(number: u32, name: &'static str, kind: Kind) -> Field {
@@ -60,17 +89,17 @@ const fn always(field: Field) -> Field {
 }
 
 /// `ExportLogsServiceRequest`.
-pub(super) static LOGS: Message = Message { fields: &[many(1, "resourceLogs", Of(&RESOURCE_LOGS))] };
+static LOGS: Message = Message { fields: &[many(1, "resourceLogs", Of(&RESOURCE_LOGS))] };
 static RESOURCE_LOGS: Message = Message {
     fields: &[one(1, "resource", Of(&RESOURCE)), many(2, "scopeLogs", Of(&SCOPE_LOGS)), one(3, "schemaUrl", Text)],
 };
 static SCOPE_LOGS: Message = Message {
     fields: &[one(1, "scope", Of(&SCOPE)), many(2, "logRecords", Of(&LOG_RECORD)), one(3, "schemaUrl", Text)],
 };
-static LOG_RECORD: Message = Message {
+pub(crate) static LOG_RECORD: Message = Message {
     fields: &[
         one(1, "timeUnixNano", Fixed64),
-        one(2, "severityNumber", Int32),
+        one(2, "severityNumber", Enum(&SEVERITY_NUMBER)),
         one(3, "severityText", Text),
         one(5, "body", Of(&ANY_VALUE)),
         many(6, "attributes", Of(&KEY_VALUE)),
@@ -83,8 +112,39 @@ static LOG_RECORD: Message = Message {
     ],
 };
 
+static SEVERITY_NUMBER: Names = Names {
+    prefix: "SEVERITY_NUMBER_",
+    names: &[
+        "UNSPECIFIED",
+        "TRACE",
+        "TRACE2",
+        "TRACE3",
+        "TRACE4",
+        "DEBUG",
+        "DEBUG2",
+        "DEBUG3",
+        "DEBUG4",
+        "INFO",
+        "INFO2",
+        "INFO3",
+        "INFO4",
+        "WARN",
+        "WARN2",
+        "WARN3",
+        "WARN4",
+        "ERROR",
+        "ERROR2",
+        "ERROR3",
+        "ERROR4",
+        "FATAL",
+        "FATAL2",
+        "FATAL3",
+        "FATAL4",
+    ],
+};
+
 /// `ExportTraceServiceRequest`.
-pub(super) static TRACES: Message = Message { fields: &[many(1, "resourceSpans", Of(&RESOURCE_SPANS))] };
+static TRACES: Message = Message { fields: &[many(1, "resourceSpans", Of(&RESOURCE_SPANS))] };
 static RESOURCE_SPANS: Message = Message {
     fields: &[one(1, "resource", Of(&RESOURCE)), many(2, "scopeSpans", Of(&SCOPE_SPANS)), one(3, "schemaUrl", Text)],
 };
@@ -97,7 +157,7 @@ static SPAN: Message = Message {
         one(3, "traceState", Text),
         one(4, "parentSpanId", Hex),
         one(5, "name", Text),
-        one(6, "kind", Int32),
+        one(6, "kind", Enum(&SPAN_KIND)),
         one(7, "startTimeUnixNano", Fixed64),
         one(8, "endTimeUnixNano", Fixed64),
         many(9, "attributes", Of(&KEY_VALUE)),
@@ -128,10 +188,13 @@ static LINK: Message = Message {
         one(6, "flags", Fixed32),
     ],
 };
-static STATUS: Message = Message { fields: &[one(2, "message", Text), one(3, "code", Int32)] };
+static STATUS: Message = Message { fields: &[one(2, "message", Text), one(3, "code", Enum(&STATUS_CODE))] };
+static SPAN_KIND: Names =
+    Names { prefix: "SPAN_KIND_", names: &["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"] };
+static STATUS_CODE: Names = Names { prefix: "STATUS_CODE_", names: &["UNSET", "OK", "ERROR"] };
 
 /// `ExportMetricsServiceRequest`.
-pub(super) static METRICS: Message = Message { fields: &[many(1, "resourceMetrics", Of(&RESOURCE_METRICS))] };
+static METRICS: Message = Message { fields: &[many(1, "resourceMetrics", Of(&RESOURCE_METRICS))] };
 static RESOURCE_METRICS: Message = Message {
     fields: &[
         one(1, "resource", Of(&RESOURCE)),
@@ -158,14 +221,16 @@ static GAUGE: Message = Message { fields: &[many(1, "dataPoints", Of(&NUMBER_POI
 static SUM: Message = Message {
     fields: &[
         many(1, "dataPoints", Of(&NUMBER_POINT)),
-        one(2, "aggregationTemporality", Int32),
+        one(2, "aggregationTemporality", Enum(&TEMPORALITY)),
         one(3, "isMonotonic", Bool),
     ],
 };
-static HISTOGRAM: Message =
-    Message { fields: &[many(1, "dataPoints", Of(&HISTOGRAM_POINT)), one(2, "aggregationTemporality", Int32)] };
-static EXPONENTIAL_HISTOGRAM: Message =
-    Message { fields: &[many(1, "dataPoints", Of(&EXPONENTIAL_POINT)), one(2, "aggregationTemporality", Int32)] };
+static HISTOGRAM: Message = Message {
+    fields: &[many(1, "dataPoints", Of(&HISTOGRAM_POINT)), one(2, "aggregationTemporality", Enum(&TEMPORALITY))],
+};
+static EXPONENTIAL_HISTOGRAM: Message = Message {
+    fields: &[many(1, "dataPoints", Of(&EXPONENTIAL_POINT)), one(2, "aggregationTemporality", Enum(&TEMPORALITY))],
+};
 static SUMMARY: Message = Message { fields: &[many(1, "dataPoints", Of(&SUMMARY_POINT))] };
 static NUMBER_POINT: Message = Message {
     fields: &[
@@ -234,6 +299,8 @@ static EXEMPLAR: Message = Message {
         many(7, "filteredAttributes", Of(&KEY_VALUE)),
     ],
 };
+static TEMPORALITY: Names =
+    Names { prefix: "AGGREGATION_TEMPORALITY_", names: &["UNSPECIFIED", "DELTA", "CUMULATIVE"] };
 
 static RESOURCE: Message = Message {
     fields: &[
@@ -258,8 +325,9 @@ static SCOPE: Message = Message {
         one(4, "droppedAttributesCount", Uint32),
     ],
 };
-static KEY_VALUE: Message = Message { fields: &[always(one(1, "key", Text)), one(2, "value", Of(&ANY_VALUE))] };
-static ANY_VALUE: Message = Message {
+pub(crate) static KEY_VALUE: Message =
+    Message { fields: &[always(one(1, "key", Text)), one(2, "value", Of(&ANY_VALUE))] };
+pub(crate) static ANY_VALUE: Message = Message {
     fields: &[
         one(1, "stringValue", Text),
         one(2, "boolValue", Bool),
