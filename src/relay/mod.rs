@@ -11,3 +11,4 @@ mod pickle;
 mod protocol;
 mod protocols;
 mod record;
+mod status;
