@@ -53,12 +53,15 @@ impl History {
         self.samples.iter()
     }
 
-    /// The amount by which a count has grown over the history, for all signals.
+    /// The amount by which a count has grown over the history, for all signals. A signal that came later is counted from then on.
     pub(crate) fn growth(&self, count: impl Fn(&Counts) -> u64) -> u64 {
-        let total = |sample: Option<&Sample>| -> u64 {
-            sample.into_iter().flat_map(|sample| &sample.counts).map(|(_, counts)| count(counts)).sum()
-        };
-        total(self.samples.back()).saturating_sub(total(self.samples.front()))
+        let newest = self.samples.back().into_iter().flat_map(|sample| &sample.counts);
+        let growth = newest.map(|(signal, newest)| {
+            let mut of_signal = self.samples.iter().flat_map(|sample| &sample.counts).filter(|(of, _)| of == signal);
+            let oldest = of_signal.next().map_or(newest, |(_, counts)| counts);
+            count(newest).saturating_sub(count(oldest))
+        });
+        growth.sum()
     }
 }
 
@@ -106,10 +109,11 @@ mod tests {
     fn growth_is_that_of_all_signals_and_none_without_history() {
         let mut history = History::default();
         assert_eq!(history.growth(|counts| counts.accepted), 0);
-        for (at, logs, traces) in [(1, 5, 7), (2, 6, 10)] {
-            let (logs, traces) = (stats(logs), stats(traces));
-            history.push(Duration::from_secs(at), [(Signal::Logs, &logs), (Signal::Traces, &traces)].into_iter());
-        }
-        assert_eq!(history.growth(|counts| counts.accepted), 4);
+        let (logs, traces) = (stats(5), stats(700));
+        history.push(Duration::from_secs(1), [(Signal::Logs, &logs)].into_iter());
+        history.push(Duration::from_secs(2), [(Signal::Logs, &stats(6)), (Signal::Traces, &traces)].into_iter());
+        assert_eq!(history.growth(|counts| counts.accepted), 1, "a signal that came later has not grown by all it has");
+        history.push(Duration::from_secs(3), [(Signal::Logs, &logs), (Signal::Traces, &stats(703))].into_iter());
+        assert_eq!(history.growth(|counts| counts.accepted), 3, "a count that fell has not grown");
     }
 }

@@ -41,13 +41,13 @@ function size(bytes) {
   return `${unit > 0 && bytes < 100 ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
 }
 
+// The two largest units, of which the smaller is left out where it is 0.
 function time(millis) {
   if (millis == null) return "–";
   const s = Math.floor(millis / 1000);
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+  const [large, small] = s < 3600 ? [[60, "min"], [1, "s"]] : s < 86400 ? [[3600, "h"], [60, "min"]] : [[86400, "d"], [3600, "h"]];
+  const parts = [[Math.floor(s / large[0]), large[1]], [Math.floor((s % large[0]) / small[0]), small[1]]];
+  return parts.filter(([n]) => n > 0).map(([n, unit]) => `${n} ${unit}`).join(" ") || "0 s";
 }
 
 // The page.
@@ -212,7 +212,7 @@ function paint(plot) {
     parts.push(draw("text", { x: left - 6, y: level + 4, "text-anchor": "end" }, plot.say(highest * share)));
   }
   for (let minute = 0; minute <= span / 60000; minute++) {
-    const label = minute === 0 ? "now" : `−${minute} min`;
+    const label = minute === 0 ? "now" : minute === span / 60000 ? `−${minute} min` : `−${minute}`;
     const anchor = minute === 0 ? "end" : minute === span / 60000 ? "start" : "middle";
     parts.push(draw("text", { x: x(now - minute * 60000), y: height - 4, "text-anchor": anchor }, label));
   }
@@ -343,8 +343,9 @@ function show(state) {
   const taken = listeners.flatMap((listener) => [
     { group: `${listener.name} – ${count(listener.open)} open of ${count(listener.connections)} connections` },
     ...listener.intakes.map((intake) => {
-      const dropped = total(DROPS, ([reason]) => intake.dropped[reason] ?? 0);
-      return [intake.protocol, intake.signal ?? "unknown", count(intake.records), size(intake.bytes), alarm(dropped, "warning")];
+      const dropped = Object.entries(intake.dropped).filter(([, n]) => n > 0).map(([reason, n]) => `${reason} ${count(n)}`);
+      const not = dropped.length ? [dropped.join(", "), "warning"] : ["0", "quiet"];
+      return [intake.protocol, intake.signal ?? "unknown", count(intake.records), size(intake.bytes), not];
     }),
   ]);
   table(at("listeners"), "Records that listeners took, by protocol and signal", ["Protocol", "Signal", "Records", "Size", "Not taken"], taken);
