@@ -12,3 +12,4 @@ mod pickle;
 mod protocol;
 mod protocols;
 mod record;
+mod status;
