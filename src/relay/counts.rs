@@ -1,48 +1,136 @@
-//! [`Counts`]: what comes into the relay, by listener, and what is refused; [`RelayStats`] shows it.
+//! [`Counts`]: what comes into the relay, by listener, protocol and signal, and what of it is dropped; [`RelayStats`] shows it.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::config::values::Signal;
 use crate::observe::counter::Counter;
 use crate::relay::listener::Listener;
+
+/// The reason why a relay did not take a message of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// The bytes of a frame or a datagram are none of the protocol.
+    BadFrame,
+    /// A request is none of HTTP, or none of its protocol: it was answered with a status from 400 on.
+    BadRequest,
+    /// The connection ended within it.
+    Cut,
+    /// It took too long to come.
+    Slow,
+    /// It is larger than a limit.
+    TooLarge,
+    /// The buffer had no room for it.
+    BufferFull,
+    /// It could not be written in time, or not at all: a client that sends it again was told so.
+    Unavailable,
+    /// It is the repetition of one that is stored.
+    Duplicate,
+    /// Its credentials are missing or wrong.
+    Unauthorized,
+    /// A page of another site had a browser send it.
+    CrossSite,
+    /// The relay had sent it itself.
+    Loop,
+}
+
+impl DropReason {
+    /// Every reason, in the order of their numbers.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::BadFrame,
+        Self::BadRequest,
+        Self::Cut,
+        Self::Slow,
+        Self::TooLarge,
+        Self::BufferFull,
+        Self::Unavailable,
+        Self::Duplicate,
+        Self::Unauthorized,
+        Self::CrossSite,
+        Self::Loop,
+    ];
+
+    /// The reason as text, the same everywhere: the variant's name in lower case, such as `bad_frame`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadFrame => "bad_frame",
+            Self::BadRequest => "bad_request",
+            Self::Cut => "cut",
+            Self::Slow => "slow",
+            Self::TooLarge => "too_large",
+            Self::BufferFull => "buffer_full",
+            Self::Unavailable => "unavailable",
+            Self::Duplicate => "duplicate",
+            Self::Unauthorized => "unauthorized",
+            Self::CrossSite => "cross_site",
+            Self::Loop => "loop",
+        }
+    }
+}
+
+/// Messages of one protocol and signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) messages: u64,
+    pub(crate) records: u64,
+    /// The size of the messages, as they came.
+    pub(crate) bytes: u64,
+    /// In the order of [`DropReason::ALL`].
+    pub(crate) dropped: [u64; DropReason::ALL.len()],
+}
+
+/// A protocol, and the signal where it is known.
+pub(crate) type Kind = (&'static str, Option<Signal>);
 
 /// Counts of one listener.
 #[derive(Debug, Default)]
 pub(crate) struct ListenerCounts {
     pub(crate) connections: Counter,
     pub(crate) open_connections: Counter,
-    pub(crate) messages: Counter,
-    pub(crate) records: Counter,
-    pub(crate) bytes: Counter,
+    tallies: Mutex<BTreeMap<Kind, Tally>>,
 }
 
-/// The reason why a request was refused. No record of it is stored, and its client is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// A page of another site asked for it, or a name that is not the relay's.
-    CrossSite,
-    /// Its credentials are missing or wrong.
-    Unauthorized,
-    /// The relay itself has sent it.
-    Loop,
-    /// It is none of HTTP, or none of its protocol.
-    Malformed,
-    /// It took too long to come.
-    Slow,
-    /// There was no room, or commits fail: a client that sends it again was told so.
-    Unavailable,
+impl ListenerCounts {
+    /// Counts messages, with the records that were taken from them.
+    pub(crate) fn take(&self, kind: Kind, messages: u64, records: u64, bytes: u64) {
+        self.tally(kind, |tally| {
+            tally.messages += messages;
+            tally.records += records;
+            tally.bytes += bytes;
+        });
+    }
+
+    /// Counts messages that were dropped.
+    pub(crate) fn drop(&self, kind: Kind, reason: DropReason, messages: u64) {
+        self.tally(kind, |tally| tally.dropped[reason as usize] += messages);
+    }
+
+    fn tally(&self, kind: Kind, count: impl FnOnce(&mut Tally)) {
+        count(self.tallies.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default());
+    }
+
+    /// What was counted so far, by kind.
+    pub(crate) fn tallies(&self) -> Vec<(Kind, Tally)> {
+        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        tallies.iter().map(|(kind, tally)| (*kind, *tally)).collect()
+    }
 }
 
 /// Counts of a relay.
 #[derive(Debug)]
 pub(crate) struct Counts {
     listeners: Vec<(Listener, ListenerCounts)>,
-    /// Requests that were stored before.
-    pub(crate) duplicates: Counter,
-    refused: [Counter; 6],
 }
 
 impl Counts {
     pub(crate) fn new(listeners: impl IntoIterator<Item = Listener>) -> Self {
-        let listeners = listeners.into_iter().map(|listener| (listener, ListenerCounts::default())).collect();
-        Self { listeners, duplicates: Counter::default(), refused: Default::default() }
+        Self { listeners: listeners.into_iter().map(|listener| (listener, ListenerCounts::default())).collect() }
+    }
+
+    /// The listeners with their counts, in their order.
+    pub(crate) fn listeners(&self) -> &[(Listener, ListenerCounts)] {
+        &self.listeners
     }
 
     /// A listener, by its place.
@@ -55,30 +143,26 @@ impl Counts {
         &self.listeners[listener].1
     }
 
-    pub(crate) fn refuse(&self, reason: Refused) {
-        self.refused[reason as usize].add(1);
-    }
-
     pub(crate) fn snapshot(&self) -> RelayStats {
-        let refused = |reason: Refused| self.refused[reason as usize].get();
-        let of = |(listener, counts): &(Listener, ListenerCounts)| ListenerStats {
-            listener: listener.clone(),
-            connections: counts.connections.get(),
-            open_connections: counts.open_connections.get(),
-            messages: counts.messages.get(),
-            records: counts.records.get(),
-            bytes: counts.bytes.get(),
+        let of = |(listener, counts): &(Listener, ListenerCounts)| {
+            let mut all = Tally::default();
+            for (_, tally) in counts.tallies() {
+                all.messages += tally.messages;
+                all.records += tally.records;
+                all.bytes += tally.bytes;
+                all.dropped.iter_mut().zip(tally.dropped).for_each(|(all, of_kind)| *all += of_kind);
+            }
+            ListenerStats {
+                listener: listener.clone(),
+                connections: counts.connections.get(),
+                open_connections: counts.open_connections.get(),
+                messages: all.messages,
+                records: all.records,
+                bytes: all.bytes,
+                dropped: all.dropped,
+            }
         };
-        RelayStats {
-            listeners: self.listeners.iter().map(of).collect(),
-            duplicate_requests: self.duplicates.get(),
-            cross_site_requests: refused(Refused::CrossSite),
-            unauthorized_requests: refused(Refused::Unauthorized),
-            looping_requests: refused(Refused::Loop),
-            malformed_requests: refused(Refused::Malformed),
-            slow_requests: refused(Refused::Slow),
-            unavailable_requests: refused(Refused::Unavailable),
-        }
+        RelayStats { listeners: self.listeners.iter().map(of).collect() }
     }
 }
 
@@ -88,20 +172,18 @@ impl Counts {
 pub struct RelayStats {
     /// The listeners, in the order in which they were given.
     pub listeners: Vec<ListenerStats>,
-    /// Requests that had been stored before, and were answered with success.
-    pub duplicate_requests: u64,
-    /// Requests of a page of another site, or to a name that is not the relay's.
-    pub cross_site_requests: u64,
-    /// Requests without credentials, or with wrong ones.
-    pub unauthorized_requests: u64,
-    /// Requests that the relay itself had sent.
-    pub looping_requests: u64,
-    /// Requests that are none of HTTP or none of their protocol.
-    pub malformed_requests: u64,
-    /// Requests that took too long to come.
-    pub slow_requests: u64,
-    /// Requests that were answered 503: there was no room, or records could not be committed in time.
-    pub unavailable_requests: u64,
+}
+
+impl RelayStats {
+    /// The messages that were dropped for this reason, at all listeners.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.listeners.iter().map(|listener| listener.dropped(reason)).sum()
+    }
+
+    /// The records that were taken, at all listeners.
+    pub fn records(&self) -> u64 {
+        self.listeners.iter().map(|listener| listener.records).sum()
+    }
 }
 
 /// Counts of one listener of a relay.
@@ -120,4 +202,12 @@ pub struct ListenerStats {
     pub records: u64,
     /// The size of the messages, in bytes.
     pub bytes: u64,
+    dropped: [u64; DropReason::ALL.len()],
+}
+
+impl ListenerStats {
+    /// The messages that were dropped for this reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
 }

@@ -66,21 +66,21 @@ fn read_some(
     while let Ok((length, all_dropped)) = socket.read(buffer) {
         if let Some(all) = all_dropped.filter(|all| all != dropped) {
             // It counts in 32 bits, and begins anew behind them.
-            decoder.lose(LossReason::BufferFull, all.wrapping_sub(*dropped).into(), 0);
+            decoder.lose(source, LossReason::BufferFull, all.wrapping_sub(*dropped).into(), 0);
             *dropped = all;
         }
         let datagram = &buffer[..length];
         match datagram.split_first_chunk::<HEAD>() {
             Some((head, payload)) if u32::from_be_bytes(*head) as usize == payload.len() => {
                 if payload.len() > max_record_bytes {
-                    decoder.lose(LossReason::TooLarge, 1, length);
+                    decoder.lose(source, LossReason::TooLarge, 1, length);
                 } else {
                     let start = bytes.len();
                     bytes.extend_from_slice(payload);
                     frames.push(start..bytes.len());
                 }
             }
-            _ => decoder.lose(LossReason::BadFrame, 1, length),
+            _ => decoder.lose(source, LossReason::BadFrame, 1, length),
         }
         if bytes.len() >= HANDED_OVER {
             more = true;

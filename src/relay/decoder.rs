@@ -8,10 +8,11 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use crate::config::values::Signal;
 use crate::error::ExporterBuildError;
 use crate::observe::loss::LossReason;
 use crate::process;
-use crate::relay::counts::Counts;
+use crate::relay::counts::{Counts, DropReason};
 use crate::relay::http::budget::{Budget, Permit};
 use crate::relay::intake::{Loose, Outlets, Sender};
 use crate::relay::protocol::{Message, Protocol as _};
@@ -42,6 +43,7 @@ struct Read {
 pub(crate) struct Decoder {
     queue: mpsc::Sender<Read>,
     outlets: Arc<Outlets>,
+    counts: Arc<Counts>,
     budget: Budget,
 }
 
@@ -57,13 +59,13 @@ impl Decoder {
         budget: Budget,
     ) -> Result<(Self, JoinHandle<()>), ExporterBuildError> {
         let (queue, reads) = mpsc::channel();
-        let for_thread = outlets.clone();
+        let (for_thread, counts_of_thread) = (outlets.clone(), counts.clone());
         let thread = process::spawn("decode", move || {
             for read in reads {
-                decode(&read, &for_thread, &counts);
+                decode(&read, &for_thread, &counts_of_thread);
             }
         });
-        Ok((Self { queue, outlets, budget }, thread.map_err(ExporterBuildError::Thread)?))
+        Ok((Self { queue, outlets, counts, budget }, thread.map_err(ExporterBuildError::Thread)?))
     }
 
     /// Hands frames over, each of which is a part of `bytes`. They are lost where too many wait already.
@@ -72,7 +74,7 @@ impl Decoder {
             return;
         }
         let Some(permit) = self.budget.try_take(bytes.len()) else {
-            return self.lose(LossReason::BufferFull, frames.len() as u64, bytes.len());
+            return self.lose(source, LossReason::BufferFull, frames.len() as u64, bytes.len());
         };
         let read = Read { source: source.clone(), bytes, frames, arrived: SystemTime::now(), _permit: permit };
         // The thread ends after all of its clients.
@@ -80,24 +82,36 @@ impl Decoder {
     }
 
     /// Counts what a client lost before it was a frame.
-    pub(crate) fn lose(&self, reason: LossReason, records: u64, bytes: usize) {
+    pub(crate) fn lose(&self, source: &Source, reason: LossReason, records: u64, bytes: usize) {
+        let dropped = match reason {
+            LossReason::Cut => DropReason::Cut,
+            LossReason::TooLarge => DropReason::TooLarge,
+            LossReason::BufferFull => DropReason::BufferFull,
+            _ => DropReason::BadFrame,
+        };
+        self.counts.of(source.listener).drop((Frames.name(), None), dropped, records);
         self.outlets.logs.lose(reason, records, bytes);
     }
 }
 
 fn decode(read: &Read, outlets: &Outlets, counts: &Counts) {
-    let mut records = 0;
+    let (mut records, mut bad) = (0, 0);
     for frame in &read.frames {
         let body = read.bytes.get(frame.clone()).unwrap_or_default();
         let message = Message { body, arrived: read.arrived, request: None, file: read.source.file.as_deref() };
         let mut sink = Loose::new(outlets, &message, read.source.sender.as_deref());
         match Frames.read(&message, &mut sink) {
             Ok(_) => records += sink.taken,
-            Err(_) => outlets.logs.lose(LossReason::BadFrame, 1, body.len()),
+            Err(_) => {
+                bad += 1;
+                outlets.logs.lose(LossReason::BadFrame, 1, body.len());
+            }
         }
     }
     let counts = counts.of(read.source.listener);
-    counts.messages.add(read.frames.len() as u64);
-    counts.records.add(records);
-    counts.bytes.add(read.bytes.len() as u64);
+    let kind = (Frames.name(), Some(Signal::Logs));
+    counts.take(kind, read.frames.len() as u64, records, read.bytes.len() as u64);
+    if bad > 0 {
+        counts.drop(kind, DropReason::BadFrame, bad);
+    }
 }

@@ -61,13 +61,7 @@ impl Service {
         } else {
             self.take_loose(protocol, &message, sender).await
         };
-        if let Reply::Unavailable(_) = &reply {
-            self.counts.unavailable.add(1);
-        }
-        let counts = self.counts.of(listener);
-        counts.messages.add(1);
-        counts.records.add(records);
-        counts.bytes.add(body.len() as u64);
+        self.count(listener, (protocol.name(), signal), &reply, records, body.len());
         reply
     }
 

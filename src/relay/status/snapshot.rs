@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::values::Signal;
 use crate::observe::stats::SpoolStats;
+use crate::relay::counts::DropReason;
 use crate::relay::status::history::History;
 
 /// The state of a relay at one moment.
@@ -119,51 +120,6 @@ pub(crate) struct Intake {
     pub(crate) bytes: u64,
     /// Messages that were dropped, by reason in the order of [`DropReason::ALL`].
     pub(crate) dropped: [u64; DropReason::ALL.len()],
-}
-
-/// The reason for which a listener did not take a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum DropReason {
-    /// Its bytes are none of the protocol.
-    BadFrame,
-    /// The connection ended within it.
-    Cut,
-    /// It is larger than the limit.
-    TooLarge,
-    /// The buffer had no room for it.
-    BufferFull,
-    /// It is the repetition of one that is stored.
-    Duplicate,
-    /// Its credentials are missing or wrong.
-    Unauthorized,
-    /// A page of another site had a browser send it.
-    CrossSite,
-}
-
-impl DropReason {
-    /// Every reason, in the order of their numbers.
-    pub(crate) const ALL: [Self; 7] = [
-        Self::BadFrame,
-        Self::Cut,
-        Self::TooLarge,
-        Self::BufferFull,
-        Self::Duplicate,
-        Self::Unauthorized,
-        Self::CrossSite,
-    ];
-
-    /// The reason as text, the same everywhere.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::BadFrame => "bad_frame",
-            Self::Cut => "cut",
-            Self::TooLarge => "too_large",
-            Self::BufferFull => "buffer_full",
-            Self::Duplicate => "duplicate",
-            Self::Unauthorized => "unauthorized",
-            Self::CrossSite => "cross_site",
-        }
-    }
 }
 
 #[cfg(test)]
