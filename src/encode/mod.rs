@@ -22,7 +22,7 @@ pub(crate) mod view;
 pub use bulk::BulkEncoder;
 pub use clickhouse::ClickHouseEncoder;
 #[cfg(feature = "relay")]
-pub(crate) use common::any_value::null;
+pub(crate) use common::any_value::{json_text, null};
 pub use common::template::Template;
 pub(crate) use encoder::NestedEncoder;
 pub use encoder::{Encoder, FromSdk, SdkEncoder};

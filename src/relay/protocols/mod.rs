@@ -1,3 +1,4 @@
 //! The protocols: a file each, and the table in which an HTTP request looks for its own.
 
+mod frames;
 mod log_record;
