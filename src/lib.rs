@@ -112,6 +112,10 @@ pub use exporter::{SpanExporter, SpanExporterBuilder, SpanSettings};
 pub use observe::event::SpoolEvent;
 pub use observe::loss::LossReason;
 pub use observe::stats::SpoolStats;
+#[cfg(feature = "relay")]
+pub use relay::{
+    DropReason, Listener, ListenerStats, ParsePartitionByError, PartitionBy, Relay, RelayBuilder, RelaySettings, RelayStats,
+};
 pub use spool::RejectedRecord;
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -802,6 +802,19 @@ impl<S> ExporterBuilder<S> {
         self
     }
 
+    /// Has each event told to this function as well.
+    #[cfg(feature = "relay")]
+    pub(crate) fn also_on_event(mut self, also: impl Fn(&SpoolEvent) + Send + Sync + 'static) -> Self {
+        let first = self.on_event.take();
+        self.on_event = Some(Arc::new(move |event| {
+            also(event);
+            if let Some(first) = &first {
+                first(event);
+            }
+        }));
+        self
+    }
+
     /// The same settings for another exporter, with those of its signal.
     #[cfg(feature = "relay")]
     pub(crate) fn with_signal<T>(&self, signal: T) -> ExporterBuilder<T> {

@@ -234,6 +234,24 @@ impl ExporterBuilder<RelaySettings> {
         self
     }
 
+    /// The same as [`with_encoder`](Self::with_encoder) for one that is made while the program runs.
+    #[cfg(feature = "cli")]
+    pub(crate) fn with_boxed_encoder(mut self, encoder: Box<dyn Encoder>) -> Self {
+        self.signal.logs.encoder = Some(encoder);
+        self.code.settings.protocol = None;
+        self
+    }
+
+    /// What the relay would listen on, and where it would send.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`build`](Self::build) that settings give. Nothing is bound, opened or sent.
+    #[cfg(feature = "cli")]
+    pub(crate) fn check(self) -> Result<Vec<String>, ExporterBuildError> {
+        start::check_only(self)
+    }
+
     /// Binds the sockets, opens the spool, starts delivery and returns the relay.
     ///
     /// # Errors

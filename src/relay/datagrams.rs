@@ -8,15 +8,13 @@ use tokio::sync::watch;
 
 use crate::observe::loss::LossReason;
 use crate::relay::decoder::{Decoder, Source};
+use crate::relay::protocols::framing;
 
 /// The largest datagram: 65,507 bytes over UDP, 212,528 over a Unix socket with the system's defaults.
 const MAX_DATAGRAM: usize = 256 << 10;
 
 /// The most that is read before it is handed over.
 const HANDED_OVER: usize = 256 << 10;
-
-/// The length of a frame in front of it.
-const HEAD: usize = 4;
 
 /// A socket of datagrams.
 pub(crate) trait Datagrams: Send + Sync + 'static {
@@ -70,8 +68,8 @@ fn read_some(
             *dropped = all;
         }
         let datagram = &buffer[..length];
-        match datagram.split_first_chunk::<HEAD>() {
-            Some((head, payload)) if u32::from_be_bytes(*head) as usize == payload.len() => {
+        match framing::datagram(datagram) {
+            Some(payload) => {
                 if payload.len() > max_record_bytes {
                     decoder.lose(source, LossReason::TooLarge, 1, length);
                 } else {
@@ -80,7 +78,7 @@ fn read_some(
                     frames.push(start..bytes.len());
                 }
             }
-            _ => decoder.lose(source, LossReason::BadFrame, 1, length),
+            None => decoder.lose(source, LossReason::BadFrame, 1, length),
         }
         if bytes.len() >= HANDED_OVER {
             more = true;

@@ -8,6 +8,7 @@ use crate::encode::blocks::{Blocks, Encoded};
 use crate::relay::buffer::NotTaken;
 use crate::relay::outlet::Outlet;
 use crate::relay::protocol::{Message, OtlpRecord, Sink};
+use crate::relay::protocols::otlp::Pieces;
 use crate::relay::record::Record;
 use crate::relay::repeats::Repeats;
 
@@ -79,10 +80,12 @@ impl Sink for Loose<'_> {
 
     fn otlp(&mut self, record: OtlpRecord<'_>) {
         let message = self.message;
-        match self.outlets.get(record.signal) {
-            Some(outlet) => self.add(outlet, |add| outlet.encode_otlp(message, &record, add)),
-            None => self.unknown = Some(record.signal),
-        }
+        let Some(outlet) = self.outlets.get(record.signal) else {
+            self.unknown = Some(record.signal);
+            return;
+        };
+        let mut pieces = outlet.pieces();
+        self.add(outlet, |add| outlet.encode_otlp(message, &record, &mut pieces, add));
     }
 }
 
@@ -94,13 +97,15 @@ pub(crate) struct Collected<'a> {
     /// The signal that they are of.
     pub(crate) signal: Signal,
     pub(crate) blocks: Blocks,
+    /// The form in which OTLP is passed on, once there was some.
+    pieces: Option<Option<Pieces>>,
     /// A signal that is not relayed, or not with the others.
     pub(crate) unknown: Option<Signal>,
 }
 
 impl<'a> Collected<'a> {
     pub(crate) fn new(outlets: &'a Outlets, message: &'a Message<'a>, sender: Option<&'a Sender>) -> Self {
-        Self { outlets, message, sender, signal: Signal::Logs, blocks: Blocks::default(), unknown: None }
+        Self { outlets, message, sender, signal: Signal::Logs, blocks: Blocks::default(), pieces: None, unknown: None }
     }
 
     /// The outlet of a record; `None` if it is not relayed with those before.
@@ -129,7 +134,8 @@ impl Sink for Collected<'_> {
 
     fn otlp(&mut self, record: OtlpRecord<'_>) {
         let Some(outlet) = self.outlet(record.signal) else { return };
-        let Self { blocks, message, .. } = self;
-        outlet.encode_otlp(message, &record, &mut |key, encoded| blocks.push(key, encoded, outlet.separator()));
+        let Self { blocks, message, pieces, .. } = self;
+        let pieces = pieces.get_or_insert_with(|| outlet.pieces());
+        outlet.encode_otlp(message, &record, pieces, &mut |key, encoded| blocks.push(key, encoded, outlet.separator()));
     }
 }

@@ -8,13 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 use opentelemetry::InstrumentationScope;
 use tokio::sync::watch;
 
-use crate::config::values::{Protocol, Signal};
+use crate::config::values::{Protocol, Signal, SpoolLimits};
 use crate::delivery::Pipeline;
 use crate::encode::LogView;
-use crate::encode::blocks::{Blocks, Encoded, Envelope};
+use crate::encode::blocks::{Blocks, Encoded};
 use crate::encode::common::time::time_of;
 use crate::encode::framing::Framing;
-use crate::encode::transcode;
 use crate::error::{BoxError, ExporterBuildError, error_chain};
 use crate::exporter::SpoolHandle;
 use crate::exporter::intake::checked;
@@ -26,7 +25,9 @@ use crate::relay::buffer::{Buffer, BufferLimits, NotTaken, Outcome, Ticket};
 use crate::relay::committer;
 use crate::relay::partition::PartitionBy;
 use crate::relay::protocol::{Message, OtlpRecord, Sink};
-use crate::relay::protocols::otlp;
+use crate::relay::protocols::otlp::{self, Pieces};
+use crate::relay::status::snapshot::Delivery;
+use crate::relay::watched::Watched;
 use crate::relay::record::Record;
 use crate::spool::LoadId;
 
@@ -51,6 +52,8 @@ pub(crate) struct Outlet {
     dropped_attributes: Vec<String>,
     buffer: Arc<Buffer>,
     pub(crate) pipeline: Pipeline,
+    /// How delivery is, by its last events.
+    delivery: Arc<Watched>,
     /// Ends with the commit thread.
     committed: Mutex<Receiver<()>>,
     begun: Instant,
@@ -74,7 +77,7 @@ impl Outlet {
     /// # Errors
     ///
     /// If it cannot be started.
-    pub(crate) fn start(config: OutletConfig, pipeline: Pipeline) -> Result<Self, ExporterBuildError> {
+    pub(crate) fn start(config: OutletConfig, pipeline: Pipeline, delivery: Arc<Watched>) -> Result<Self, ExporterBuildError> {
         let buffer = Arc::new(Buffer::new(config.limits, config.framing.clone()));
         let (for_thread, spool) = (buffer.clone(), pipeline.spool().clone());
         let (counters, events) = (pipeline.counters().clone(), pipeline.events().clone());
@@ -92,6 +95,7 @@ impl Outlet {
             dropped_attributes: config.dropped_attributes,
             buffer,
             pipeline,
+            delivery,
             committed: Mutex::new(committed),
             begun: Instant::now(),
             reported: Default::default(),
@@ -110,6 +114,37 @@ impl Outlet {
     /// Whether OTLP is stored.
     pub(crate) fn is_otlp(&self) -> bool {
         matches!(self.form, Form::Otlp(_) | Form::Logs(_, Some(_)))
+    }
+
+    /// How delivery is, and how long ago it began to fail last.
+    pub(crate) fn delivery(&self) -> (Delivery, Option<Duration>) {
+        self.delivery.state()
+    }
+
+    /// The limits of the spool, as long as it is open.
+    pub(crate) fn spool_limits(&self) -> Option<SpoolLimits> {
+        self.pipeline.spool().upgrade().map(|spool| spool.config().limits)
+    }
+
+    /// Where records go, without a password.
+    pub(crate) fn endpoint(&self) -> String {
+        let endpoint = self.pipeline.spool().upgrade().and_then(|spool| spool.config().endpoint.clone());
+        let endpoint = endpoint.unwrap_or_default();
+        // Also a query can hold a secret.
+        endpoint.split(['?', '#']).next().unwrap_or_default().to_owned()
+    }
+
+    /// The number of partitions that wait, and the largest of them.
+    pub(crate) fn partitions(&self, most: usize) -> (u64, Vec<(Arc<str>, u64)>) {
+        self.pipeline.spool().upgrade().map(|spool| spool.partitions(most)).unwrap_or_default()
+    }
+
+    /// The form in which OTLP is passed on.
+    pub(crate) fn pieces(&self) -> Option<Pieces> {
+        match &self.form {
+            Form::Otlp(protocol) | Form::Logs(_, Some(protocol)) => Some(Pieces::new(*protocol)),
+            Form::Logs(_, None) => None,
+        }
     }
 
     /// Whether commits fail, and why.
@@ -202,38 +237,27 @@ impl Outlet {
     }
 
     /// The same of a record that came as OTLP: where OTLP is stored, it passes.
-    pub(crate) fn encode_otlp(&self, message: &Message<'_>, record: &OtlpRecord<'_>, add: &mut dyn FnMut(&str, Encoded<'_>)) {
-        let resource = otlp::drop_attributes(record.resource, &self.dropped_attributes);
-        let record = OtlpRecord { resource: &resource, ..*record };
-        let protocol = match &self.form {
-            Form::Logs(_, Some(protocol)) if self.partition_by.is_in_record() => {
-                let read = otlp::log_record(&record, message.arrived);
-                let key = self.key(message, &read, &read.scope);
-                return self.pass(*protocol, &key, &record, add);
-            }
-            Form::Logs(_, Some(protocol)) | Form::Otlp(protocol) => *protocol,
-            Form::Logs(_, None) => return self.encode_log(message, &otlp::log_record(&record, message.arrived), add),
-        };
-        self.pass(protocol, &self.partition_by.of_message(message), &record, add);
-    }
-
-    fn pass(
+    pub(crate) fn encode_otlp(
         &self,
-        protocol: Protocol,
-        key: &str,
+        message: &Message<'_>,
         record: &OtlpRecord<'_>,
+        pieces: &mut Option<Pieces>,
         add: &mut dyn FnMut(&str, Encoded<'_>),
     ) {
-        let pieces = match protocol {
-            Protocol::HttpBinary => Ok(otlp::to_protobuf_pieces(record)),
-            Protocol::HttpJson => otlp::to_json_pieces(record).ok_or("the record is damaged"),
+        let resource = otlp::drop_attributes(record.resource, &self.dropped_attributes);
+        let record = OtlpRecord { resource: &resource, ..*record };
+        let Some(pieces) = pieces else {
+            return self.encode_log(message, &otlp::record(&record, message.arrived), add);
         };
-        match pieces {
-            Ok(pieces) => {
-                let envelope = Envelope { outer: &pieces.outer, inner: &pieces.inner };
-                add(key, Encoded { bytes: &pieces.record, envelope, timestamp: record.timestamp });
-            }
-            Err(reason) => self.note_encode_failed(&reason.into()),
+        let key = if self.partition_by.is_in_record() && self.signal == Signal::Logs {
+            let read = otlp::record(&record, message.arrived);
+            self.key(message, &read, &read.scope)
+        } else {
+            self.partition_by.of_message(message)
+        };
+        match pieces.encoded(&record) {
+            Ok(encoded) => add(&key, encoded),
+            Err(error) => self.note_encode_failed(&error.into()),
         }
     }
 

@@ -95,6 +95,12 @@ pub(crate) trait Protocol: Send + Sync {
     ///
     /// If it has none, and could not have any: nothing is stored.
     fn read(&self, message: &Message<'_>, sink: &mut dyn Sink) -> Result<Answer, BadMessage>;
+
+    /// The body of an answer with a status from 400 on, and its content type, where the protocol has its own.
+    fn refusal(&self, message: &Message<'_>, status: u16, reason: &str) -> Option<(&'static str, Vec<u8>)> {
+        let _ = (message, status, reason);
+        None
+    }
 }
 
 /// What a client is answered once its records are committed.

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::config::values::Signal;
 use crate::relay::buffer::{NotTaken, Outcome};
-use crate::relay::counts::Counts;
+use crate::relay::counts::{Counts, DropReason};
 use crate::relay::intake::{Collected, Loose, Outlets, Sender};
 use crate::relay::outlet::Outlet;
 use crate::relay::protocol::{Answer, BadMessage, Message, OtlpRecord, Protocol, Request, Sink};
@@ -36,7 +36,43 @@ pub(crate) enum Reply {
     /// There are none, and could not be any.
     Bad(BadMessage),
     /// They are not on disk, for this reason. Who sends requests again does so.
-    Unavailable(String),
+    Unavailable(BadMessage),
+}
+
+impl Reply {
+    /// The same, in the form that a protocol has for refusals.
+    fn of_protocol(self, protocol: &dyn Protocol, message: &Message<'_>) -> Self {
+        match self {
+            Self::Bad(bad) if bad.answer.is_none() => {
+                let answer = protocol.refusal(message, bad.status, &bad.reason);
+                Self::Bad(BadMessage { answer, ..bad })
+            }
+            Self::Unavailable(bad) if bad.answer.is_none() => {
+                let answer = protocol.refusal(message, bad.status, &bad.reason);
+                Self::Unavailable(BadMessage { answer, ..bad })
+            }
+            reply => reply,
+        }
+    }
+
+    fn unavailable(reason: impl Into<String>) -> Self {
+        Self::Unavailable(BadMessage { status: 503, ..BadMessage::new(reason) })
+    }
+}
+
+/// What has become of a request.
+struct Taken {
+    reply: Reply,
+    records: u64,
+    signal: Option<Signal>,
+    is_repeated: bool,
+}
+
+impl Taken {
+    /// Of log records, unless it is said.
+    fn of(reply: Reply, records: u64) -> Self {
+        Self { reply, records, signal: Some(Signal::Logs), is_repeated: false }
+    }
 }
 
 /// What the requests of a listener go through.
@@ -56,13 +92,22 @@ impl Service {
     ) -> Reply {
         let message = Message { body, arrived: SystemTime::now(), request: Some(request), file: None };
         let protocol = protocols::of(&message);
-        let (reply, records) = if protocol.repeats() {
+        let taken = if protocol.repeats() {
             self.take_once(listener, protocol, &message, request, sender).await
         } else {
             self.take_loose(protocol, &message, sender).await
         };
-        self.count(listener, (protocol.name(), signal), &reply, records, body.len());
-        reply
+        let (counts, kind) = (self.counts.of(listener), (protocol.name(), taken.signal));
+        counts.take(kind, 1, taken.records, body.len() as u64);
+        let reason = match &taken.reply {
+            Reply::Stored(_) => taken.is_repeated.then_some(DropReason::Duplicate),
+            Reply::Bad(_) => Some(DropReason::BadRequest),
+            Reply::Unavailable(_) => Some(DropReason::Unavailable),
+        };
+        if let Some(reason) = reason {
+            counts.drop(kind, reason, 1);
+        }
+        taken.reply.of_protocol(protocol, &message)
     }
 
     /// The records of a client that never sends them again.
@@ -71,13 +116,13 @@ impl Service {
         protocol: &dyn Protocol,
         message: &Message<'_>,
         sender: Option<&Sender>,
-    ) -> (Reply, u64) {
+    ) -> Taken {
         let mut sink = Loose::new(&self.outlets, message, sender);
         let read = protocol.read(message, &mut sink);
         let Loose { taken, not_taken, unknown, .. } = sink;
         let answer = match (read, unknown) {
-            (Err(bad), _) => return (Reply::Bad(bad), taken),
-            (Ok(_), Some(signal)) if taken == 0 => return (not_relayed(signal), 0),
+            (Err(bad), _) => return Taken::of(Reply::Bad(bad), taken),
+            (Ok(_), Some(signal)) if taken == 0 => return not_relayed(signal),
             (Ok(answer), _) => answer,
         };
         if taken > 0 {
@@ -85,12 +130,12 @@ impl Service {
             let committed = timeout(ONCE_PATIENCE, self.outlets.logs.commit_now().committed()).await;
             if committed != Ok(true) {
                 let reason = "the records are not on disk yet; they are kept, and written as soon as the disk takes them";
-                return (Reply::Unavailable(reason.to_owned()), taken);
+                return Taken::of(Reply::unavailable(reason), taken);
             }
         }
         match not_taken {
-            Some(reason) => (Reply::Unavailable(words(reason)), taken),
-            None => (Reply::Stored(answer), taken),
+            Some(reason) => Taken::of(Reply::unavailable(words(reason)), taken),
+            None => Taken::of(Reply::Stored(answer), taken),
         }
     }
 
@@ -102,19 +147,19 @@ impl Service {
         message: &Message<'_>,
         request: &Request<'_>,
         sender: Option<&Sender>,
-    ) -> (Reply, u64) {
+    ) -> Taken {
         let id = self.id(listener, request, message.body);
         match self.outlets.repeats.begin(id) {
-            Begun::Stored => (self.repeated(protocol, message), 0),
+            Begun::Stored => repeated(protocol, message),
             Begun::Storing(mut outcome) => match ended(&mut outcome).await {
-                Outcome::Committed => (self.repeated(protocol, message), 0),
-                Outcome::TakenOut(reason) => (Reply::Unavailable(reason), 0),
-                Outcome::Waiting => (Reply::Unavailable("the relay is being stopped".to_owned()), 0),
+                Outcome::Committed => repeated(protocol, message),
+                Outcome::TakenOut(reason) => Taken::of(Reply::unavailable(reason), 0),
+                Outcome::Waiting => Taken::of(Reply::unavailable(words(NotTaken::Stopped)), 0),
             },
             Begun::New(outcome) => {
                 let stored = self.store(id, protocol, message, sender, outcome).await;
-                match &stored.0 {
-                    Reply::Stored(_) if stored.1 > 0 => self.outlets.repeats.stored(id, Instant::now()),
+                match &stored.reply {
+                    Reply::Stored(_) if stored.records > 0 => self.outlets.repeats.stored(id, Instant::now()),
                     _ => self.outlets.repeats.not_stored(id),
                 }
                 stored
@@ -129,28 +174,29 @@ impl Service {
         message: &Message<'_>,
         sender: Option<&Sender>,
         outcome: watch::Sender<Outcome>,
-    ) -> (Reply, u64) {
+    ) -> Taken {
         let mut sink = Collected::new(&self.outlets, message, sender);
         let read = protocol.read(message, &mut sink);
         let Collected { signal, blocks, unknown, .. } = sink;
         let records = blocks.records();
         let (answer, outlet) = match (read, unknown, self.outlets.get(signal)) {
-            (Err(bad), ..) => return (Reply::Bad(bad), 0),
-            (Ok(_), Some(signal), _) => return (not_relayed(signal), 0),
-            (Ok(_), None, None) => return (not_relayed(signal), 0),
+            (Err(bad), ..) => return Taken::of(Reply::Bad(bad), 0),
+            (Ok(_), Some(unknown), _) => return not_relayed(unknown),
+            (Ok(_), None, None) => return not_relayed(signal),
             (Ok(answer), None, Some(outlet)) => (answer, outlet),
         };
+        let taken = |reply, records| Taken { signal: Some(signal), ..Taken::of(reply, records) };
         if records == 0 {
-            return (Reply::Stored(answer), 0);
+            return taken(Reply::Stored(answer), 0);
         }
         let mut receiver = outcome.subscribe();
         if let Err(reason) = outlet.submit(id, blocks, outcome) {
-            return (Reply::Unavailable(words(reason)), 0);
+            return taken(Reply::unavailable(words(reason)), 0);
         }
         match self.committed(outlet, id, &mut receiver).await {
-            Outcome::Committed => (Reply::Stored(answer), records),
-            Outcome::TakenOut(reason) => (Reply::Unavailable(reason), 0),
-            Outcome::Waiting => (Reply::Unavailable("the relay is being stopped".to_owned()), 0),
+            Outcome::Committed => taken(Reply::Stored(answer), records),
+            Outcome::TakenOut(reason) => taken(Reply::unavailable(reason), 0),
+            Outcome::Waiting => taken(Reply::unavailable(words(NotTaken::Stopped)), 0),
         }
     }
 
@@ -162,12 +208,6 @@ impl Service {
         }
         outlet.take_out(id, "the disk did not take the records in time");
         ended(outcome).await
-    }
-
-    /// The answer to a request that was stored before.
-    fn repeated(&self, protocol: &dyn Protocol, message: &Message<'_>) -> Reply {
-        self.counts.duplicates.add(1);
-        protocol.read(message, &mut Nowhere).map_or_else(Reply::Bad, Reply::Stored)
     }
 
     /// The id of a request: what makes another one the same.
@@ -186,9 +226,16 @@ async fn ended(outcome: &mut watch::Receiver<Outcome>) -> Outcome {
     ended.unwrap_or(Outcome::Waiting)
 }
 
-fn not_relayed(signal: Signal) -> Reply {
+/// The answer to a request that was stored before.
+fn repeated(protocol: &dyn Protocol, message: &Message<'_>) -> Taken {
+    let reply = protocol.read(message, &mut Nowhere).map_or_else(Reply::Bad, Reply::Stored);
+    Taken { is_repeated: true, ..Taken::of(reply, 0) }
+}
+
+fn not_relayed(signal: Signal) -> Taken {
     let reason = format!("this relay sends log records alone, and no {signal}: its endpoint does not get OTLP");
-    Reply::Bad(BadMessage { status: 404, ..BadMessage::new(reason) })
+    let reply = Reply::Bad(BadMessage { status: 404, ..BadMessage::new(reason) });
+    Taken { signal: Some(signal), ..Taken::of(reply, 0) }
 }
 
 fn words(reason: NotTaken) -> String {

@@ -28,19 +28,17 @@ use crate::relay::outlet::{Form, Outlet, OutletConfig};
 use crate::relay::repeats::{REMEMBERED, Repeats};
 use crate::delivery::Pipeline;
 use crate::relay::server::{self, Server};
+use crate::relay::http::guard::via;
 use crate::relay::service::Service;
+use crate::relay::status::{self, server::StatusPages};
 use crate::relay::Relay;
+use crate::relay::watched::Watched;
 use crate::config::format::FormatSettings;
 use crate::config::values::Signal;
 use crate::spool::{RecentLoad, recent_loads};
 
 /// The least memory for what waits.
 const MIN_BUFFER_BYTES: usize = 1 << 20;
-
-/// The name of a relay in requests that it sends: one that comes back goes in a circle.
-pub(crate) fn via(id: u64) -> String {
-    format!("1.1 otel-spool;{id:016x}")
-}
 
 /// # Errors
 ///
@@ -49,13 +47,13 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
     let _suppressed = Context::enter_telemetry_suppressed_scope();
     check(&builder.signal)?;
     let bound = bind(&builder.signal)?;
-    let status = builder.signal.status.map(|address| Listener::Http(address).bind().map_err(|error| listen("status", address, error)));
-    let status = status.transpose()?;
-    let id = unique_number();
+    let bound_status = builder.signal.status.map(|address| Listener::Http(address).bind().map_err(|error| listen("status", address, error)));
+    let status = bound_status.transpose()?;
+    let id = format!("{:016x}", unique_number());
     if let Some(endpoint) = &builder.code.settings.endpoint {
         check_own(endpoint, &bound)?;
         if endpoint.value.starts_with("http") {
-            builder.code.headers.push(("via".to_owned(), via(id)));
+            builder.code.headers.push(("via".to_owned(), via(&id)));
         }
     }
     let outlets = Arc::new(outlets(&mut builder)?);
@@ -63,8 +61,10 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
     let counts = Arc::new(Counts::new(bound.iter().map(|bound| bound.listener.clone())));
     let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
     let status_address = status.as_ref().and_then(|bound| bound.listener.address());
-    let service = Arc::new(Service::new(outlets.clone(), counts.clone(), &settings, id));
-    let server = Server::start(server::Config { bound, status, service, settings })?;
+    let service = Arc::new(Service { outlets: outlets.clone(), counts: counts.clone() });
+    let options = status::Options { show_keys: settings.shows_keys };
+    let status = status.map(|bound| (bound, StatusPages::new(outlets.clone(), counts.clone(), options)));
+    let server = Server::start(server::Config { bound, status, service, settings, id })?;
     Ok(Relay::new(listeners, status_address, outlets, counts, server))
 }
 
@@ -185,14 +185,14 @@ fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
 }
 
 fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Repeats) -> Result<Outlet, ExporterBuildError> {
-    let recent = recent(builder, Signal::Logs);
+    let (recent, watched) = (recent(builder, Signal::Logs), Arc::new(Watched::default()));
     let with_gaps = |mut encoder: Box<dyn crate::encode::Encoder>| {
         encoder.set_resource(&resource());
         let encoder = Arc::new(RwLock::new(encoder));
         let gap_encoder = gap_encoder(encoder.clone());
         (encoder, Some(gap_encoder))
     };
-    let (encoder, pipeline) = builder.with_signal(logs).start(|logs| logs, with_gaps)?;
+    let (encoder, pipeline) = watching(builder.with_signal(logs), &watched).start(|logs| logs, with_gaps)?;
     let framing = framing(&**encoder.read().unwrap_or_else(std::sync::PoisonError::into_inner));
     let protocol = match (framing.response_protocol(), framing.nesting()) {
         (ResponseProtocol::Otlp, Nesting::Protobuf) => Some(Protocol::HttpBinary),
@@ -200,15 +200,21 @@ fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Repeats) -> Resu
         _ => None,
     };
     remember(repeats, recent, &pipeline);
-    Outlet::start(config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing), pipeline)
+    Outlet::start(config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing), pipeline, watched)
 }
 
 fn otlp_outlet<F: FormatSettings<Encoder = Protocol>>(builder: &RelayBuilder, format: F, repeats: &Repeats) -> Result<Outlet, ExporterBuildError> {
-    let recent = recent(builder, F::SIGNAL);
-    let (protocol, pipeline) = builder.with_signal(format).start(|format| format, |protocol| (protocol, None))?;
+    let (recent, watched) = (recent(builder, F::SIGNAL), Arc::new(Watched::default()));
+    let (protocol, pipeline) = watching(builder.with_signal(format), &watched).start(|format| format, |protocol| (protocol, None))?;
     let framing = otlp_framing(F::SIGNAL, protocol);
     remember(repeats, recent, &pipeline);
-    Outlet::start(config(builder, F::SIGNAL, Form::Otlp(protocol), framing), pipeline)
+    Outlet::start(config(builder, F::SIGNAL, Form::Otlp(protocol), framing), pipeline, watched)
+}
+
+/// Has the delivery's events noted.
+fn watching<T>(builder: ExporterBuilder<T>, watched: &Arc<Watched>) -> ExporterBuilder<T> {
+    let watched = watched.clone();
+    builder.also_on_event(move |event| watched.note(event))
 }
 
 fn config(builder: &RelayBuilder, signal: Signal, form: Form, framing: crate::encode::framing::Framing) -> OutletConfig {
@@ -256,4 +262,45 @@ fn resource() -> Resource {
         Some(name) => builder.with_service_name(name).build(),
         None => builder.build(),
     }
+}
+
+/// What the relay would listen on, and where it would send: nothing is bound, opened or sent.
+///
+/// # Errors
+///
+/// See [`RelayBuilder::build`]: those that settings give.
+#[cfg(feature = "cli")]
+pub(crate) fn check_only(mut builder: RelayBuilder) -> Result<Vec<String>, ExporterBuildError> {
+    use crate::config::resolve::ResolvedConfig;
+
+    check(&builder.signal)?;
+    let given = builder.code.settings.endpoint.clone();
+    let of_otlp = given.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
+    let lookup = |name: &str| std::env::var_os(name);
+    let mut lines: Vec<_> = builder.signal.listeners.iter().map(|listener| format!("listens on {listener}")).collect();
+    lines.extend(builder.signal.status.map(|address| format!("shows its status at http://{address}/")));
+    let logs = std::mem::take(&mut builder.signal.logs);
+    let mut code = |signal| {
+        let mut code = builder.code.clone();
+        if let Some(endpoint) = given.as_ref().filter(|_| of_otlp) {
+            code.settings.endpoint = Some(Sourced { value: endpoint_of(&endpoint.value, signal), ..endpoint.clone() });
+        }
+        code
+    };
+    let sends = |signal: Signal, endpoint: Option<&String>, framing: &crate::encode::framing::Framing| {
+        let endpoint = endpoint.map_or("an invalid URL", |endpoint| endpoint.split(['?', '#']).next().unwrap_or_default());
+        format!("sends {signal} to {endpoint} as {}", framing.content_type())
+    };
+    let logs = ResolvedConfig::resolve(code(Signal::Logs), logs, &lookup)?;
+    let framing_of_logs = framing(&*logs.encoder);
+    crate::transport::check(&logs.transport)?;
+    lines.push(format!("keeps records in {}", logs.spool.dir.display()));
+    lines.push(sends(Signal::Logs, logs.spool.endpoint.as_ref(), &framing_of_logs));
+    if framing_of_logs.response_protocol() == ResponseProtocol::Otlp {
+        let traces = ResolvedConfig::resolve(code(Signal::Traces), SpansOut, &lookup)?;
+        lines.push(sends(Signal::Traces, traces.spool.endpoint.as_ref(), &otlp_framing(Signal::Traces, traces.encoder)));
+        let metrics = ResolvedConfig::resolve(code(Signal::Metrics), MetricsOut, &lookup)?;
+        lines.push(sends(Signal::Metrics, metrics.spool.endpoint.as_ref(), &otlp_framing(Signal::Metrics, metrics.encoder)));
+    }
+    Ok(lines)
 }

@@ -537,6 +537,13 @@ impl Index {
         }
     }
 
+    /// The partitions that have records which wait, and how many.
+    #[cfg(feature = "relay")]
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
+        let pending = |partition: &Partition| partition.lanes.values().map(Lane::pending).sum();
+        self.partitions.iter().map(move |(key, partition)| (key, pending(partition))).filter(|(_, pending)| *pending > 0)
+    }
+
     /// The gaps that are reported by records of a partition which will not be delivered.
     pub(super) fn take_reported(&mut self, segment: SegmentId, key: &str, records: &Range<u64>) -> Vec<Gap> {
         let Some(segment) = self.segments.get_mut(&segment) else { return Vec::new() };

@@ -215,6 +215,28 @@ impl Spool {
         depth
     }
 
+    /// The settings that it was opened with.
+    #[cfg(feature = "relay")]
+    pub(crate) fn config(&self) -> &SpoolConfig {
+        &self.queue.config
+    }
+
+    /// The number of partitions that have records which wait, and the first so many of those with the most, by their keys.
+    #[cfg(feature = "relay")]
+    pub(crate) fn partitions(&self, most: usize) -> (u64, Vec<(Arc<str>, u64)>) {
+        let mut waiting = std::collections::HashMap::<Arc<str>, u64>::new();
+        for queue in self.queues() {
+            for (key, pending) in queue.index.lock().waiting() {
+                *waiting.entry(key.clone()).or_default() += pending;
+            }
+        }
+        let partitions = waiting.len() as u64;
+        let mut waiting: Vec<_> = waiting.into_iter().collect();
+        waiting.sort_unstable_by(|(key, pending), (other, others)| others.cmp(pending).then_with(|| key.cmp(other)));
+        waiting.truncate(most);
+        (partitions, waiting)
+    }
+
     /// The directory that it lies in.
     pub(crate) fn place(&self) -> &Place {
         &self.queue.place

@@ -10,6 +10,7 @@
 //! endpoint's words stay words.
 
 pub(crate) mod history;
+pub(crate) mod server;
 mod json;
 mod prometheus;
 pub(crate) mod snapshot;

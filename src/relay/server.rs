@@ -1,0 +1,387 @@
+//! [`Server`]: the runtime of a relay, and the tasks that accept and serve.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use opentelemetry::Context;
+use opentelemetry::logs::AnyValue;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::error::ExporterBuildError;
+use crate::relay::builder::RelaySettings;
+use crate::relay::counts::ListenerCounts;
+use crate::relay::datagrams::{self, Datagrams, Udp};
+use crate::relay::decoder::{Decoder, Source};
+use crate::relay::streams;
+use crate::relay::http::budget::Budget;
+use crate::relay::http::connection::Server as HttpServer;
+use crate::relay::http::guard::{Credential, Guard, Hosts};
+use crate::relay::http::handler::Handler;
+use crate::relay::http::limits::Limits;
+use crate::relay::intake::Sender;
+use crate::relay::listener::{Bound, Listener};
+use crate::relay::requests::Requests;
+use crate::relay::service::Service;
+use crate::relay::status::server::StatusPages;
+
+/// The threads that read and answer: what takes time is done by others.
+const THREADS: usize = 2;
+
+/// The time after which accepting is tried again where the system has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a server is made of.
+pub(crate) struct Config {
+    pub(crate) bound: Vec<Bound>,
+    pub(crate) status: Option<(Bound, StatusPages)>,
+    pub(crate) service: Arc<Service>,
+    pub(crate) settings: RelaySettings,
+    /// The relay's own name in requests that it forwards.
+    pub(crate) id: String,
+}
+
+/// The runtime of a relay. Dropping it ends all connections at once.
+pub(crate) struct Server {
+    runtime: Mutex<Option<Runtime>>,
+    stop: watch::Sender<bool>,
+    /// Ends with the last connection.
+    ended: Mutex<mpsc::Receiver<()>>,
+    decode: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What every connection has.
+#[derive(Clone)]
+struct Connections {
+    stop: watch::Receiver<bool>,
+    permits: Arc<Semaphore>,
+    /// Kept as long as a connection is there.
+    alive: mpsc::SyncSender<()>,
+    service: Arc<Service>,
+    /// The place of the listener.
+    listener: usize,
+    tags_senders: bool,
+}
+
+impl Server {
+    /// Starts to accept.
+    ///
+    /// # Errors
+    ///
+    /// If a thread cannot be started, or a socket is none of the runtime's.
+    pub(crate) fn start(config: Config) -> Result<Self, ExporterBuildError> {
+        let Config { bound, status, service, settings, id } = config;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("otel-spool-relay")
+            .on_thread_start(|| {
+                // As long as the thread lives: what the runtime and its tasks log is not to come back.
+                std::mem::forget(Context::enter_telemetry_suppressed_scope());
+            })
+            .enable_all()
+            .build()
+            .map_err(ExporterBuildError::Thread)?;
+        // The other half is for what waits to be committed.
+        let budget = Budget::new(settings.limits.max_buffer_bytes / 2);
+        let (decoder, decode) = Decoder::start(service.outlets.clone(), service.counts.clone(), budget.clone())?;
+        let (stop, stopped) = watch::channel(false);
+        let (alive, ended) = mpsc::sync_channel(0);
+        let permits = Arc::new(Semaphore::new(settings.limits.max_connections));
+        {
+            let _entered = runtime.enter();
+            for (at, bound) in bound.into_iter().enumerate() {
+                let connections = Connections {
+                    stop: stopped.clone(),
+                    permits: permits.clone(),
+                    alive: alive.clone(),
+                    service: service.clone(),
+                    listener: at,
+                    tags_senders: settings.tags_senders,
+                };
+                let listener = bound.listener.clone();
+                let accepting = accept_from(bound, connections, &settings, &budget, &decoder, &id);
+                accepting.map_err(|source| ExporterBuildError::Listen { listener: listener.to_string(), source })?;
+            }
+            if let Some((bound, pages)) = status {
+                let listener = bound.listener.clone();
+                let server = Arc::new(HttpServer {
+                    handler: pages,
+                    limits: Limits::default(),
+                    guard: Guard::new(hosts(&listener, &settings), Vec::new(), &id),
+                    budget: Budget::new(1 << 20),
+                });
+                let socket = TcpListener::from_std(bound.socket.into());
+                let socket =
+                    socket.map_err(|source| ExporterBuildError::Listen { listener: listener.to_string(), source })?;
+                tokio::spawn(serve_status(socket, server, stopped.clone()));
+            }
+        }
+        Ok(Self {
+            runtime: Mutex::new(Some(runtime)),
+            stop,
+            ended: Mutex::new(ended),
+            decode: Mutex::new(Some(decode)),
+        })
+    }
+
+    /// Accepts nothing more, reads what has come, and ends the connections. False if some of them had to be broken off.
+    pub(crate) fn stop(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        self.stop.send_replace(true);
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_time = ended.recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout);
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+        // All who hand frames over are gone.
+        if let Some(decode) = self.decode.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = decode.join();
+        }
+        in_time
+    }
+}
+
+impl Server {
+    /// Breaks all connections off.
+    pub(crate) fn abort(&self) {
+        if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A runtime that is dropped inside of another one would panic.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+/// Starts the task of a listener. It runs on the runtime that is entered.
+fn accept_from(
+    bound: Bound,
+    connections: Connections,
+    settings: &RelaySettings,
+    budget: &Budget,
+    decoder: &Decoder,
+    id: &str,
+) -> io::Result<()> {
+    let Bound { listener, socket } = bound;
+    let max_record_bytes = settings.limits.max_record_bytes;
+    let source = Source { listener: connections.listener, file: None, sender: None };
+    let tagged = |connections: &Connections| {
+        let tags = connections.tags_senders;
+        tags.then(|| Arc::new(sender(connections.service.counts.listener(connections.listener), None, None)))
+    };
+    match listener {
+        Listener::Http(_) | Listener::Otlp(_) => {
+            let server = Arc::new(HttpServer {
+                handler: Requests::new(connections.service.clone(), connections.listener, settings),
+                limits: Limits { body: settings.limits.max_request_bytes, ..Limits::default() },
+                guard: Guard::new(hosts(&listener, settings), credentials(settings), id),
+                budget: budget.clone(),
+            });
+            tokio::spawn(accept_http(TcpListener::from_std(socket.into())?, server, connections));
+        }
+        Listener::Tcp(_) => {
+            let accept = accept_frames(TcpListener::from_std(socket.into())?, connections, decoder.clone(), max_record_bytes);
+            tokio::spawn(accept);
+        }
+        Listener::Udp(_) => {
+            let socket = Udp::new(tokio::net::UdpSocket::from_std(socket.into())?);
+            let source = Source { sender: tagged(&connections), ..source };
+            serve_datagrams(socket, source, max_record_bytes, decoder, connections);
+        }
+        #[cfg(unix)]
+        Listener::Unix(_) => {
+            let socket = tokio::net::UnixListener::from_std(std::os::fd::OwnedFd::from(socket).into())?;
+            tokio::spawn(accept_unix_frames(socket, connections, decoder.clone(), max_record_bytes));
+        }
+        #[cfg(unix)]
+        Listener::UnixDatagram(_) => {
+            let socket = tokio::net::UnixDatagram::from_std(std::os::fd::OwnedFd::from(socket).into())?;
+            let source = Source { sender: tagged(&connections), ..source };
+            serve_datagrams(socket, source, max_record_bytes, decoder, connections);
+        }
+        #[cfg(not(unix))]
+        Listener::Unix(_) | Listener::UnixDatagram(_) => return Err(io::ErrorKind::Unsupported.into()),
+    }
+    Ok(())
+}
+
+/// By which names a listener may be called.
+fn hosts(listener: &Listener, settings: &RelaySettings) -> Hosts {
+    match listener.address() {
+        Some(address) => Hosts::Only { bound: address.ip(), names: settings.hosts.clone() },
+        None => Hosts::Any,
+    }
+}
+
+fn credentials(settings: &RelaySettings) -> Vec<Credential> {
+    let users = settings.users.iter().map(|(name, password)| Credential::basic(name, password));
+    users.chain(settings.tokens.iter().map(|token| Credential::bearer(token))).collect()
+}
+
+/// Who sends, as an attribute.
+pub(crate) fn sender(listener: &Listener, peer: Option<&str>, ids: Option<(u32, Option<i32>)>) -> Sender {
+    let text = |text: &str| AnyValue::from(text.to_owned());
+    let mut sender = vec![("listener".into(), text(listener.name()))];
+    sender.extend(peer.map(|peer| ("peer".into(), text(peer))));
+    if let Some((uid, pid)) = ids {
+        sender.push(("uid".into(), AnyValue::Int(uid.into())));
+        sender.extend(pid.map(|pid| ("pid".into(), AnyValue::Int(pid.into()))));
+    }
+    sender
+}
+
+impl Connections {
+    /// Waits until one connection more may be there, and for it. `None` once the relay is stopped.
+    async fn accept<S>(&mut self, accept: impl AsyncFn() -> io::Result<S>) -> Option<(S, Connection)> {
+        loop {
+            let permit = tokio::select! {
+                biased;
+                _ = self.stop.wait_for(|stop| *stop) => return None,
+                permit = self.permits.clone().acquire_owned() => permit.ok()?,
+            };
+            let accepted = tokio::select! {
+                biased;
+                _ = self.stop.wait_for(|stop| *stop) => return None,
+                accepted = accept() => accepted,
+            };
+            let Ok(stream) = accepted else {
+                // A connection that was reset while it waited, or no descriptor is left: others may end.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            return Some((stream, Connection::begin(self, permit)));
+        }
+    }
+}
+
+/// A connection that is counted as open until this is dropped.
+struct Connection {
+    service: Arc<Service>,
+    listener: usize,
+    _permit: OwnedSemaphorePermit,
+    _alive: mpsc::SyncSender<()>,
+}
+
+impl Connection {
+    fn begin(of: &Connections, permit: OwnedSemaphorePermit) -> Self {
+        let connection = Self {
+            service: of.service.clone(),
+            listener: of.listener,
+            _permit: permit,
+            _alive: of.alive.clone(),
+        };
+        connection.counts().connections.add(1);
+        connection.counts().open_connections.add(1);
+        connection
+    }
+
+    fn counts(&self) -> &ListenerCounts {
+        self.service.counts.of(self.listener)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.counts().open_connections.subtract(1);
+    }
+}
+
+/// A connection over TCP, and the name of its peer.
+async fn accept_tcp(socket: &TcpListener) -> io::Result<(TcpStream, String)> {
+    let (stream, peer) = socket.accept().await?;
+    // An answer that waits for another one delays the application.
+    let _ = stream.set_nodelay(true);
+    Ok((stream, peer.to_string()))
+}
+
+async fn accept_http<H: Handler + 'static>(socket: TcpListener, server: Arc<HttpServer<H>>, mut connections: Connections) {
+    while let Some(((stream, peer), connection)) = connections.accept(async || accept_tcp(&socket).await).await {
+        let (server, stop) = (server.clone(), connections.stop.clone());
+        tokio::spawn(async move {
+            server.serve(stream, &peer, stop).await;
+            drop(connection);
+        });
+    }
+}
+
+async fn serve_status<H: Handler + 'static>(socket: TcpListener, server: Arc<HttpServer<H>>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = accept_tcp(&socket) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (server, stop) = (server.clone(), stop.clone());
+                tokio::spawn(async move { server.serve(stream, &peer, stop).await });
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn accept_frames(socket: TcpListener, mut connections: Connections, decoder: Decoder, max_record_bytes: usize) {
+    while let Some(((stream, peer), connection)) = connections.accept(async || accept_tcp(&socket).await).await {
+        let sender = connections.tags_senders.then(|| {
+            let listener = connections.service.counts.listener(connections.listener);
+            Arc::new(sender(listener, Some(&peer), None))
+        });
+        serve_frames(stream, sender, connection, &connections, &decoder, max_record_bytes);
+    }
+}
+
+#[cfg(unix)]
+async fn accept_unix_frames(
+    socket: tokio::net::UnixListener,
+    mut connections: Connections,
+    decoder: Decoder,
+    max_record_bytes: usize,
+) {
+    while let Some(((stream, _), connection)) = connections.accept(async || socket.accept().await).await {
+        let sender = connections.tags_senders.then(|| {
+            let ids = stream.peer_cred().ok().map(|ids| (ids.uid(), ids.pid()));
+            let listener = connections.service.counts.listener(connections.listener);
+            Arc::new(sender(listener, None, ids))
+        });
+        serve_frames(stream, sender, connection, &connections, &decoder, max_record_bytes);
+    }
+}
+
+fn serve_frames(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    sender: Option<Arc<Sender>>,
+    connection: Connection,
+    connections: &Connections,
+    decoder: &Decoder,
+    max_record_bytes: usize,
+) {
+    let source = Source { listener: connections.listener, file: None, sender };
+    let (decoder, stop) = (decoder.clone(), connections.stop.clone());
+    tokio::spawn(async move {
+        streams::serve(stream, source, max_record_bytes, decoder, stop).await;
+        drop(connection);
+    });
+}
+
+fn serve_datagrams(
+    socket: impl Datagrams,
+    source: Source,
+    max_record_bytes: usize,
+    decoder: &Decoder,
+    connections: Connections,
+) {
+    let decoder = decoder.clone();
+    tokio::spawn(async move {
+        datagrams::serve(Arc::new(socket), source, max_record_bytes, decoder, connections.stop.clone()).await;
+        drop(connections);
+    });
+}

@@ -1,0 +1,93 @@
+//! Streams of frames: Python's `SocketHandler`, and logserv, over TCP and Unix sockets.
+//!
+//! A client is read from whatever happens: after a second in which it cannot write, it drops its record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::observe::loss::LossReason;
+use crate::relay::decoder::{Decoder, Source};
+use crate::relay::protocols::logserv::{Connection, Event};
+
+/// The most that is read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// How long a client may take to read a line of logserv's dialogue.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads frames until the client closes, or the relay is stopped, and then those that have come already.
+pub(crate) async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut source: Source,
+    max_record_bytes: usize,
+    decoder: Decoder,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut connection = Connection::new(max_record_bytes);
+    let mut buffer = vec![0; READ_BYTES];
+    let mut stopping = false;
+    loop {
+        let read = tokio::select! {
+            biased;
+            read = stream.read(&mut buffer) => read,
+            () = std::future::ready(()), if stopping => break,
+            _ = stop.wait_for(|stop| *stop), if !stopping => {
+                stopping = true;
+                continue;
+            }
+        };
+        let Ok(length @ 1..) = read else { break };
+        connection.push(&buffer[..length]);
+        if !take(&mut connection, &mut stream, &mut source, length, &decoder).await {
+            return;
+        }
+    }
+    if connection.is_within() {
+        decoder.lose(&source, LossReason::Cut, 1, 0);
+    }
+}
+
+/// Takes the frames that are complete. False if the connection is of no use any more.
+async fn take(
+    connection: &mut Connection,
+    stream: &mut (impl AsyncWrite + Unpin),
+    source: &mut Source,
+    length: usize,
+    decoder: &Decoder,
+) -> bool {
+    let (mut bytes, mut frames) = (Vec::with_capacity(length), Vec::new());
+    let goes_on = loop {
+        match connection.next() {
+            Ok(Some(Event::Frame(frame, _))) => {
+                let start = bytes.len();
+                bytes.extend_from_slice(frame);
+                frames.push(start..bytes.len());
+            }
+            Ok(Some(Event::Answer(answer))) => {
+                // Each line of its own packet, which `TCP_NODELAY` sends at once.
+                let written = timeout(ANSWER_PATIENCE, stream.write_all(answer)).await;
+                if !matches!(written, Ok(Ok(()))) {
+                    break false;
+                }
+            }
+            Ok(Some(Event::Identified(identity))) => {
+                let file = identity.filename.as_deref().map(Arc::from);
+                // The frames before were another one's.
+                decoder.hand_over(source, std::mem::take(&mut bytes), std::mem::take(&mut frames));
+                source.file = file;
+            }
+            Ok(Some(Event::TooLarge(length))) => decoder.lose(source, LossReason::TooLarge, 1, length),
+            Ok(None) => break true,
+            Err(_) => {
+                decoder.lose(source, LossReason::BadFrame, 1, 0);
+                break false;
+            }
+        }
+    };
+    decoder.hand_over(source, bytes, frames);
+    goes_on
+}
