@@ -1,1 +1,3 @@
 //! The protocols: a file each, and the table in which an HTTP request looks for its own.
+
+pub(crate) mod otlp;
