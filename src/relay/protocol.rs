@@ -96,9 +96,9 @@ pub(crate) trait Protocol: Send + Sync {
     /// If it has none, and could not have any: nothing is stored.
     fn read(&self, message: &Message<'_>, sink: &mut dyn Sink) -> Result<Answer, BadMessage>;
 
-    /// The body of an answer with a status from 400 on, and its content type, where the protocol has its own.
-    fn refusal(&self, message: &Message<'_>, status: u16, reason: &str) -> Option<(&'static str, Vec<u8>)> {
-        let _ = (message, status, reason);
+    /// The body of a response with a status such as 413 or 503 to a message that was claimed, and its content type. Default: `None`, the
+    /// protocol has none of its own.
+    fn refusal(&self, _message: &Message<'_>, _status: u16, _reason: &str) -> Option<(&'static str, Vec<u8>)> {
         None
     }
 }

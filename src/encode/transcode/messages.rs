@@ -56,23 +56,24 @@ pub(crate) struct Names {
     pub(crate) names: &'static [&'static str],
 }
 
-impl Message {
-    /// The messages that are around each other in a request, and the fields that hold them: in a request its resources, in a resource its
-    /// scopes, in a scope its records.
-    pub(crate) fn list(&self) -> Option<(&'static str, &'static Message)> {
-        self.fields.iter().find_map(|field| match field.kind {
-            Of(message) if field.is_repeated => Some((field.name, message)),
-            _ => None,
-        })
-    }
-}
-
 /// The message of a request.
 pub(crate) fn request_of(signal: Signal) -> &'static Message {
     match signal {
         Signal::Logs => &LOGS,
         Signal::Traces => &TRACES,
         Signal::Metrics => &METRICS,
+    }
+}
+
+/// The lists of a signal's request that stand in one another, from the outside: of resources, of scopes, of records. Each has its name and the
+/// message of its elements.
+pub(crate) fn lists(signal: Signal) -> [(&'static str, &'static Message); 3] {
+    match signal {
+        Signal::Logs => [("resourceLogs", &RESOURCE_LOGS), ("scopeLogs", &SCOPE_LOGS), ("logRecords", &LOG_RECORD)],
+        Signal::Traces => [("resourceSpans", &RESOURCE_SPANS), ("scopeSpans", &SCOPE_SPANS), ("spans", &SPAN)],
+        Signal::Metrics => {
+            [("resourceMetrics", &RESOURCE_METRICS), ("scopeMetrics", &SCOPE_METRICS), ("metrics", &METRIC)]
+        }
     }
 }
 

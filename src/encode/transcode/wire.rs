@@ -14,10 +14,6 @@ impl<'a> Wire<'a> {
         if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
     }
 
-    pub(crate) fn varint(self) -> Option<u64> {
-        if let Self::Varint(value) = self { Some(value) } else { None }
-    }
-
     pub(crate) fn fixed64(self) -> Option<u64> {
         if let Self::Fixed64(value) = self { Some(value) } else { None }
     }
@@ -118,25 +114,26 @@ pub(crate) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
 
 /// Appends a field.
 pub(crate) fn put_field(number: u32, value: Wire<'_>, out: &mut Vec<u8>) {
-    let mut key = |wire_type: u64, out: &mut Vec<u8>| put_varint(u64::from(number) << 3 | wire_type, out);
+    let wire_type = match value {
+        Wire::Varint(_) => 0,
+        Wire::Fixed64(_) => 1,
+        Wire::Bytes(_) => 2,
+        Wire::Fixed32(_) => 5,
+    };
+    put_varint(u64::from(number) << 3 | wire_type, out);
+    put_value(value, out);
+}
+
+/// Appends a value without the number of its field, as it stands in a packed one.
+pub(crate) fn put_value(value: Wire<'_>, out: &mut Vec<u8>) {
     match value {
-        Wire::Varint(value) => {
-            key(0, out);
-            put_varint(value, out);
-        }
-        Wire::Fixed64(value) => {
-            key(1, out);
-            out.extend_from_slice(&value.to_le_bytes());
-        }
+        Wire::Varint(value) => put_varint(value, out),
+        Wire::Fixed64(value) => out.extend_from_slice(&value.to_le_bytes()),
         Wire::Bytes(bytes) => {
-            key(2, out);
             put_varint(bytes.len() as u64, out);
             out.extend_from_slice(bytes);
         }
-        Wire::Fixed32(value) => {
-            key(5, out);
-            out.extend_from_slice(&value.to_le_bytes());
-        }
+        Wire::Fixed32(value) => out.extend_from_slice(&value.to_le_bytes()),
     }
 }
 

@@ -11,4 +11,3 @@ use crate::relay::protocol::{Message, Protocol};
 pub(crate) fn of(_: &Message<'_>) -> &'static dyn Protocol {
     &otlp::Otlp
 }
-

@@ -1,0 +1,233 @@
+//! A log record of OTLP as a [`Record`], for formats other than OTLP and for the keys of partitions.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use opentelemetry::logs::{AnyValue, Severity};
+use opentelemetry::{InstrumentationScope, Key, KeyValue, SpanId, StringValue, TraceFlags, TraceId, Value};
+
+use super::split::system_time;
+use crate::encode::transcode::MAX_DEPTH;
+use crate::encode::transcode::wire::{Fields, Wire, WireError, low};
+use crate::encode::{RecordOrigin, TraceIds, null};
+use crate::relay::protocol::OtlpRecord;
+use crate::relay::record::Record;
+
+/// The most values that one record may hold: two bytes are one, which takes a hundred in memory.
+const MAX_VALUES: usize = 100_000;
+
+/// The most messages that one level of a value takes: a map, an entry of it and its value.
+const LEVEL: usize = 3;
+
+/// The record that this is, which came at this time. One that is damaged is a record whose body are its bytes.
+pub(crate) fn record(record: &OtlpRecord<'_>, arrived: SystemTime) -> Record {
+    let mut values = Values { left: MAX_VALUES };
+    let mut read = values.log(record.record).unwrap_or_else(|_| Record {
+        body: Some(AnyValue::Bytes(Box::new(record.record.to_vec()))),
+        ..Record::default()
+    });
+    read.observed = read.observed.or(Some(arrived));
+    read.scope = values.scope(record.scope);
+    read.origin = values.origin(record.resource);
+    read
+}
+
+/// Reads values, and counts them.
+struct Values {
+    left: usize,
+}
+
+impl Values {
+    /// `LogRecord`.
+    fn log(&mut self, message: &[u8]) -> Result<Record, WireError> {
+        let mut record = Record::default();
+        let (mut trace_id, mut span_id, mut flags) = (TraceId::INVALID, SpanId::INVALID, None);
+        for field in Fields(message) {
+            match field? {
+                (1, Wire::Fixed64(nanos)) => record.timestamp = time(nanos),
+                (2, Wire::Varint(number)) => record.severity = severity(number),
+                (3, Wire::Bytes(bytes)) => record.severity_text = Some(text(bytes)).filter(|text| !text.is_empty()),
+                (5, Wire::Bytes(value)) => record.body = Some(self.any(value, MAX_DEPTH)?),
+                (6, Wire::Bytes(attribute)) => record.attributes.push(self.attribute(attribute, MAX_DEPTH)?),
+                (8, Wire::Fixed32(value)) => flags = Some(TraceFlags::new(value.to_le_bytes()[0])),
+                (9, Wire::Bytes(id)) => trace_id = id.try_into().map_or(TraceId::INVALID, TraceId::from_bytes),
+                (10, Wire::Bytes(id)) => span_id = id.try_into().map_or(SpanId::INVALID, SpanId::from_bytes),
+                (11, Wire::Fixed64(nanos)) => record.observed = time(nanos),
+                (12, Wire::Bytes(bytes)) => record.event_name = Some(text(bytes)).filter(|text| !text.is_empty()),
+                _ => {}
+            }
+        }
+        if trace_id != TraceId::INVALID || span_id != SpanId::INVALID {
+            record.trace = Some(TraceIds { trace_id, span_id, flags });
+        }
+        Ok(record)
+    }
+
+    /// The fields of `ScopeLogs` but for its records.
+    fn scope(&mut self, message: &[u8]) -> InstrumentationScope {
+        let (mut name, mut version, mut url, mut attributes) = Default::default();
+        for field in readable(message) {
+            match field {
+                (1, Wire::Bytes(scope)) => {
+                    for field in readable(scope) {
+                        match field {
+                            (1, Wire::Bytes(bytes)) => name = text(bytes),
+                            (2, Wire::Bytes(bytes)) => version = text(bytes),
+                            (3, Wire::Bytes(attribute)) => attributes = self.pushed(attributes, attribute),
+                            _ => {}
+                        }
+                    }
+                }
+                (3, Wire::Bytes(bytes)) => url = text(bytes),
+                _ => {}
+            }
+        }
+        let mut scope = InstrumentationScope::builder(name);
+        if !version.is_empty() {
+            scope = scope.with_version(version);
+        }
+        if !url.is_empty() {
+            scope = scope.with_schema_url(url);
+        }
+        // The API knows no lists of mixed values here, and no maps.
+        let plain = |(key, value)| Some(KeyValue::new::<Key, Value>(key, plain(value)?));
+        scope.with_attributes(attributes.into_iter().filter_map(plain)).build()
+    }
+
+    /// The fields of `ResourceLogs` but for its scopes.
+    fn origin(&mut self, message: &[u8]) -> RecordOrigin {
+        let mut attributes = Vec::new();
+        for (_, resource) in readable(message).filter(|(number, _)| *number == 1) {
+            for (number, attribute) in readable(resource.bytes().unwrap_or_default()) {
+                if let (1, Wire::Bytes(attribute)) = (number, attribute) {
+                    attributes = self.pushed(attributes, attribute);
+                }
+            }
+        }
+        let mut origin = RecordOrigin::default();
+        let mut places = HashMap::new();
+        for (key, value) in attributes {
+            match (key.as_str(), &value) {
+                ("process.pid", AnyValue::Int(id)) => origin.process_id = Some(*id),
+                ("process.pid", AnyValue::String(id)) => origin.process_id = id.as_str().parse().ok(),
+                ("process.executable.name", AnyValue::String(name)) => origin.process_name = Some(name.to_string()),
+                _ => {}
+            }
+            let place = *places.entry(key.clone()).or_insert(origin.resource.len());
+            match origin.resource.get_mut(place) {
+                Some(known) => known.1 = value,
+                None => origin.resource.push((key, value)),
+            }
+        }
+        origin
+    }
+
+    /// The attributes with one more, if it can be read.
+    fn pushed(&mut self, mut attributes: Vec<(Key, AnyValue)>, message: &[u8]) -> Vec<(Key, AnyValue)> {
+        attributes.extend(self.attribute(message, MAX_DEPTH));
+        attributes
+    }
+
+    /// `KeyValue`.
+    fn attribute(&mut self, message: &[u8], depth: usize) -> Result<(Key, AnyValue), WireError> {
+        let (mut key, mut value) = (String::new(), &[][..]);
+        for field in Fields(message) {
+            match field? {
+                (1, Wire::Bytes(bytes)) => key = text(bytes),
+                (2, Wire::Bytes(bytes)) => value = bytes,
+                _ => {}
+            }
+        }
+        Ok((key.into(), self.any(value, depth)?))
+    }
+
+    /// `AnyValue`. At most `depth` messages are inside it.
+    fn any(&mut self, message: &[u8], depth: usize) -> Result<AnyValue, WireError> {
+        let mut value = None;
+        for field in Fields(message) {
+            value = Some(match field? {
+                (1, Wire::Bytes(bytes)) => text(bytes).into(),
+                (2, Wire::Varint(value)) => (value != 0).into(),
+                (3, Wire::Varint(value)) => value.cast_signed().into(),
+                (4, Wire::Fixed64(bits)) => f64::from_bits(bits).into(),
+                (5 | 6, Wire::Bytes(_)) if depth < LEVEL => "[nested too deeply]".into(),
+                (5, Wire::Bytes(list)) => self.list(list, depth - 2)?,
+                (6, Wire::Bytes(map)) => self.map(map, depth - LEVEL)?,
+                (7, Wire::Bytes(bytes)) => AnyValue::Bytes(Box::new(bytes.to_vec())),
+                _ => continue,
+            });
+        }
+        self.left = self.left.saturating_sub(1);
+        Ok(value.unwrap_or_else(null))
+    }
+
+    /// `ArrayValue`.
+    fn list(&mut self, message: &[u8], depth: usize) -> Result<AnyValue, WireError> {
+        let mut items = Vec::new();
+        for field in Fields(message) {
+            if let (1, Wire::Bytes(item)) = field? {
+                if self.left == 0 {
+                    items.push(TOO_LARGE.into());
+                    break;
+                }
+                items.push(self.any(item, depth)?);
+            }
+        }
+        Ok(AnyValue::ListAny(Box::new(items)))
+    }
+
+    /// `KeyValueList`.
+    fn map(&mut self, message: &[u8], depth: usize) -> Result<AnyValue, WireError> {
+        let mut entries = HashMap::new();
+        for field in Fields(message) {
+            if let (1, Wire::Bytes(entry)) = field? {
+                if self.left == 0 {
+                    entries.insert(Key::from_static_str(TOO_LARGE), null());
+                    break;
+                }
+                let (key, value) = self.attribute(entry, depth)?;
+                entries.insert(key, value);
+            }
+        }
+        Ok(AnyValue::Map(Box::new(entries)))
+    }
+}
+
+/// Stands for values that are too many.
+const TOO_LARGE: &str = "[too large]";
+
+/// The fields of a message as far as it can be read.
+fn readable(message: &[u8]) -> impl Iterator<Item = (u32, Wire<'_>)> {
+    Fields(message).map_while(Result::ok)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn time(nanos: u64) -> Option<SystemTime> {
+    system_time(nanos).filter(|_| nanos > 0)
+}
+
+fn severity(number: u64) -> Option<Severity> {
+    use Severity::{
+        Debug, Debug2, Debug3, Debug4, Error, Error2, Error3, Error4, Fatal, Fatal2, Fatal3, Fatal4, Info, Info2,
+        Info3, Info4, Trace, Trace2, Trace3, Trace4, Warn, Warn2, Warn3, Warn4,
+    };
+    const ALL: [Severity; 24] = [
+        Trace, Trace2, Trace3, Trace4, Debug, Debug2, Debug3, Debug4, Info, Info2, Info3, Info4, Warn, Warn2, Warn3,
+        Warn4, Error, Error2, Error3, Error4, Fatal, Fatal2, Fatal3, Fatal4,
+    ];
+    ALL.get(usize::try_from(low(number)).ok()?.checked_sub(1)?).copied()
+}
+
+/// A value of a scope's attribute.
+fn plain(value: AnyValue) -> Option<Value> {
+    match value {
+        AnyValue::Boolean(value) => Some(value.into()),
+        AnyValue::Int(value) => Some(value.into()),
+        AnyValue::Double(value) => Some(value.into()),
+        AnyValue::String(value) => Some(StringValue::into(value)),
+        _ => None,
+    }
+}

@@ -1,0 +1,109 @@
+//! [`Pieces`]: a record of OTLP as an endpoint of OTLP gets it: two envelopes and the record as it stands in them, in either encoding.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::config::values::{Protocol as Encoding, Signal};
+use crate::encode::blocks::{Encoded, Envelope};
+use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
+use crate::encode::transcode::messages::{Message, lists};
+use crate::encode::transcode::wire::{Wire, put_field};
+use crate::encode::transcode::{MAX_DEPTH, Unreadable, write_object};
+use crate::relay::protocol::OtlpRecord;
+
+/// A record in the message of its scope.
+const RECORDS: u32 = 2;
+
+/// Makes pieces of records, as [`NestedEncoder`](crate::encode::NestedEncoder) describes them. In protobuf they are the bytes that came.
+///
+/// It keeps the latest envelopes: records that follow one another mostly share them.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    encoding: Encoding,
+    outer: Head,
+    inner: Head,
+    record: Vec<u8>,
+}
+
+/// An envelope in JSON.
+#[derive(Debug, Default)]
+struct Head {
+    /// The signal and the fields of which it was made.
+    of: Option<(Signal, Vec<u8>)>,
+    json: Vec<u8>,
+}
+
+impl Pieces {
+    pub(crate) fn new(encoding: Encoding) -> Self {
+        Self { encoding, outer: Head::default(), inner: Head::default(), record: Vec::new() }
+    }
+
+    /// The framing of the pieces, which is that of the exporter of this signal.
+    pub(crate) fn framing(&self, signal: Signal) -> Framing {
+        let framing = match self.encoding {
+            Encoding::HttpBinary => Framing::new("application/x-protobuf", "", "", "").nested(Nesting::Protobuf),
+            Encoding::HttpJson => {
+                let [(resources, _), ..] = lists(signal);
+                let open = format!("{{\"{resources}\":[");
+                Framing::new("application/json", "", ",", "]}").with_open(open.into()).nested(Nesting::Json)
+            }
+        };
+        framing.with_response_protocol(ResponseProtocol::Otlp)
+    }
+
+    /// A record with its envelopes, to be pushed to [`Blocks`](crate::encode::blocks::Blocks).
+    ///
+    /// # Errors
+    ///
+    /// In JSON, if it is a span or a metric that cannot be read. A log record that cannot becomes one whose body it is.
+    pub(crate) fn encoded<'a>(&'a mut self, record: &OtlpRecord<'a>) -> Result<Encoded<'a>, Unreadable> {
+        self.record.clear();
+        let envelope = match self.encoding {
+            Encoding::HttpBinary => {
+                put_field(RECORDS, Wire::Bytes(record.record), &mut self.record);
+                Envelope { outer: record.resource, inner: record.scope }
+            }
+            Encoding::HttpJson => {
+                let [(_, outer), (scopes, inner), (records, of_record)] = lists(record.signal);
+                write_record(of_record, record, &mut self.record)?;
+                Envelope {
+                    outer: self.outer.of(record.signal, outer, scopes, record.resource),
+                    inner: self.inner.of(record.signal, inner, records, record.scope),
+                }
+            }
+        };
+        Ok(Encoded { bytes: &self.record, envelope, timestamp: record.timestamp })
+    }
+}
+
+/// A record that stands in three messages.
+fn write_record(message: &Message, record: &OtlpRecord<'_>, json: &mut Vec<u8>) -> Result<(), Unreadable> {
+    let written = write_object(message, "record", record.record, MAX_DEPTH - 3, json);
+    if written.is_err() && record.signal == Signal::Logs {
+        json.clear();
+        let bytes = BASE64_STANDARD.encode(record.record);
+        json.extend_from_slice(format!("{{\"body\":{{\"bytesValue\":\"{bytes}\"}}}}").as_bytes());
+        return Ok(());
+    }
+    written
+}
+
+impl Head {
+    /// The JSON of an envelope up to the list that it holds. One that cannot be read has the list alone.
+    fn of(&mut self, signal: Signal, message: &Message, list: &'static str, protobuf: &[u8]) -> &[u8] {
+        if !self.of.as_ref().is_some_and(|(of, bytes)| *of == signal && bytes == protobuf) {
+            self.json.clear();
+            if write_object(message, list, protobuf, MAX_DEPTH - 1, &mut self.json).is_err() {
+                self.json.clear();
+                self.json.extend_from_slice(b"{}");
+            }
+            self.json.pop();
+            if self.json.len() > 1 {
+                self.json.push(b',');
+            }
+            self.json.extend_from_slice(format!("\"{list}\":[").as_bytes());
+            self.of = Some((signal, protobuf.to_vec()));
+        }
+        &self.json
+    }
+}
