@@ -114,7 +114,7 @@ impl To {
     /// The settings of the transport to this endpoint.
     pub(super) fn transport(&self, endpoint: &str) -> Result<TransportSettings, Failure> {
         let mut headers = HeaderMap::new();
-        for (name, value) in headers(&self.header, &self.header_env)? {
+        for (name, value) in self::headers(&self.header, &self.header_env)? {
             headers.insert(name, value)?;
         }
         let http = HttpSettings {

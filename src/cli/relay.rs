@@ -12,7 +12,7 @@ use crate::config::parse::FromText;
 use crate::config::values::{FullPolicy, Protocol};
 use crate::encode::formats::FORMATS;
 use crate::observe::event::SpoolEvent;
-use crate::relay::{Listener, PartitionBy, Relay, RelayBuilder, RelayStats};
+use crate::relay::{DropReason, Listener, PartitionBy, Relay, RelayBuilder, RelayStats};
 use crate::error::error_chain;
 
 /// How long what is in memory may take to be committed, and what is on disk to be sent, when the relay ends.
@@ -342,9 +342,8 @@ fn wait_for_the_end() -> std::io::Result<()> {
 }
 
 fn summary(stats: &RelayStats) -> String {
-    let records: u64 = stats.listeners.iter().map(|of| of.records).sum();
     let connections: u64 = stats.listeners.iter().map(|of| of.connections).sum();
-    format!("{records} records of {connections} connections, {} repeated requests", stats.duplicate_requests)
+    format!("{} records of {connections} connections, {} repeated requests", stats.records(), stats.dropped(DropReason::Duplicate))
 }
 
 /// Prints events, each kind once in a while.

@@ -37,3 +37,154 @@ impl Protocol for Frames {
         Ok(Answer::default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use opentelemetry::logs::AnyValue;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::encode::null;
+    use crate::relay::protocol::OtlpRecord;
+    use crate::relay::protocols::framing::{Cutter, Piece};
+    use crate::relay::record::Record;
+
+    #[derive(Default)]
+    struct Records(Vec<Record>);
+
+    impl Sink for Records {
+        fn log(&mut self, record: &Record) {
+            self.0.push(record.clone());
+        }
+
+        fn otlp(&mut self, _: OtlpRecord<'_>) {
+            unreachable!("a frame is a log record");
+        }
+    }
+
+    fn read(body: &[u8]) -> Result<Record, BadMessage> {
+        let message = Message { body, arrived: UNIX_EPOCH + Duration::from_secs(1), request: None };
+        let mut records = Records::default();
+        let answer = Frames.read(&message, &mut records)?;
+        assert_eq!((answer, records.0.len()), (Answer::default(), 1));
+        Ok(records.0.remove(0))
+    }
+
+    fn captures() -> Vec<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
+        let files = std::fs::read_dir(folder).expect("the captures").map(|file| file.expect("a file").path());
+        let mut captures: Vec<_> = files.filter(|file| file.extension().is_some_and(|kind| kind == "bin")).collect();
+        captures.sort();
+        captures
+    }
+
+    /// The frames of a capture.
+    fn frames(capture: &Path) -> Vec<Vec<u8>> {
+        let (mut cutter, mut frames) = (Cutter::new(1 << 20), Vec::new());
+        cutter.push(&std::fs::read(capture).expect("a capture"));
+        while let Some(piece) = cutter.next().expect("frames") {
+            let Piece::Frame(body) = piece else { panic!("{piece:?}") };
+            frames.push(body.to_vec());
+        }
+        assert!(!cutter.is_within());
+        frames
+    }
+
+    fn json(value: &AnyValue) -> Value {
+        match value {
+            value if *value == null() => Value::Null,
+            AnyValue::Int(number) => (*number).into(),
+            AnyValue::Double(number) if number.is_nan() => "NaN".into(),
+            AnyValue::Double(number) if number.is_infinite() => {
+                if *number > 0.0 { "Infinity" } else { "-Infinity" }.into()
+            }
+            AnyValue::Double(number) => (*number).into(),
+            AnyValue::String(text) => text.as_str().into(),
+            AnyValue::Boolean(is) => (*is).into(),
+            AnyValue::Bytes(bytes) => STANDARD.encode(&**bytes).into(),
+            AnyValue::ListAny(items) => items.iter().map(json).collect(),
+            AnyValue::Map(members) => members.iter().map(|(key, value)| (key.to_string(), json(value))).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A record in the relay's schema.
+    fn meaning(record: &Record) -> Value {
+        let mut extra: Map<_, _> =
+            record.attributes.iter().map(|(key, value)| (key.to_string(), json(value))).collect();
+        let mut take = |name: &str| extra.remove(name).unwrap_or_default();
+        let created = record.timestamp.unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let mut made = json!({
+            "created": created,
+            "relative_created": record.origin.relative_created,
+            "message": record.body.as_ref().map(json),
+            "level": {"number": record.origin.level, "name": record.severity_text},
+            "sourcecode": {
+                "pathname": take("code.file.path"),
+                "function": take("code.function.name"),
+                "line": take("code.line.number"),
+            },
+            "process": {"id": record.origin.process_id, "name": record.origin.process_name},
+            "thread": {"id": take("thread.id"), "name": take("thread.name")},
+            "logger": record.scope.name(),
+        });
+        let trace = take("exception.stacktrace");
+        for (key, value) in [("stack_trace", trace), ("extra", Value::Object(extra))] {
+            if !value.is_null() && value != json!({}) {
+                made[key] = value;
+            }
+        }
+        made
+    }
+
+    #[test]
+    fn every_frame_that_python_sent_is_the_record_that_was_logged() {
+        let captures = captures();
+        assert!(captures.len() >= 9, "{captures:?}");
+        for capture in captures {
+            let expected = std::fs::read(capture.with_extension("json")).expect("what the capture means");
+            let mut expected: Vec<Value> = serde_json::from_slice(&expected).expect("JSON");
+            let frames = frames(&capture);
+            assert_eq!(frames.len(), expected.len(), "{}", capture.display());
+            for (frame, expected) in frames.iter().zip(&mut expected) {
+                let mut found = meaning(&read(frame).expect("a record"));
+                let [found_created, created] = [&mut found, expected].map(|record| record["created"].take().as_f64());
+                assert!((found_created.unwrap() - created.unwrap()).abs() < 1e-6, "{}", capture.display());
+                for (key, value) in found["extra"].as_object().into_iter().flatten() {
+                    assert_eq!(*value, expected["extra"][key], "{key} in {}", capture.display());
+                }
+                assert_eq!(found, *expected, "{}", capture.display());
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "it measures"]
+    fn speed() {
+        const ROUNDS: u32 = 200_000;
+        struct Nothing;
+        impl Sink for Nothing {
+            fn log(&mut self, record: &Record) {
+                std::hint::black_box(record);
+            }
+
+            fn otlp(&mut self, _: OtlpRecord<'_>) {}
+        }
+        for capture in captures() {
+            let frames = frames(&capture);
+            for frame in [&frames[0], &frames[3], &frames[frames.len() - 5]] {
+                let message = Message { body: frame, arrived: UNIX_EPOCH, request: None };
+                let started = std::time::Instant::now();
+                for _ in 0..ROUNDS {
+                    Frames.read(std::hint::black_box(&message), &mut Nothing).expect("a record");
+                }
+                println!("{}: {} bytes, {:?}", capture.display(), frame.len(), started.elapsed() / ROUNDS);
+            }
+        }
+    }
+}

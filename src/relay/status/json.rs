@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use crate::config::values::Signal;
 use crate::observe::stats::SpoolStats;
 use crate::relay::status::history::History;
-use crate::relay::status::snapshot::{Delivery, DropReason, ListenerStatus, SignalStatus, Snapshot};
+use crate::relay::counts::DropReason;
+use crate::relay::status::snapshot::{Delivery, ListenerStatus, SignalStatus, Snapshot};
 use crate::relay::status::verdict::Verdict;
 
 /// The most partitions that are listed: those with the most records.
@@ -145,8 +146,10 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::status::snapshot::PartitionStatus;
-    use crate::relay::status::snapshot::tests::{HOSTILE, busy};
+    use crate::relay::counts::DropReason;
+use crate::relay::status::snapshot::PartitionStatus;
+    use crate::relay::counts::DropReason;
+use crate::relay::status::snapshot::tests::{HOSTILE, busy};
 
     #[test]
     fn keys_are_in_it_only_where_they_are_asked_for() {

@@ -6,7 +6,8 @@ use std::fmt::{Display, Write};
 use crate::config::values::Signal;
 use crate::observe::loss::LossReason;
 use crate::observe::stats::SpoolStats;
-use crate::relay::status::snapshot::{Delivery, DropReason, Intake, ListenerStatus, SignalStatus, Snapshot};
+use crate::relay::counts::DropReason;
+use crate::relay::status::snapshot::{Delivery, Intake, ListenerStatus, SignalStatus, Snapshot};
 
 /// The content type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -218,7 +219,8 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::relay::status::snapshot::tests::busy;
+    use crate::relay::counts::DropReason;
+use crate::relay::status::snapshot::tests::busy;
 
     /// A sample: the metric, its labels, and the value.
     type Sample = (String, BTreeMap<String, String>, f64);
