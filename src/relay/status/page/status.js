@@ -343,8 +343,9 @@ function show(state) {
   const taken = listeners.flatMap((listener) => [
     { group: `${listener.name} – ${count(listener.open)} open of ${count(listener.connections)} connections` },
     ...listener.intakes.map((intake) => {
-      const dropped = Object.entries(intake.dropped).filter(([, n]) => n > 0).map(([reason, n]) => `${reason} ${count(n)}`);
-      const not = dropped.length ? [dropped.join(", "), "warning"] : ["0", "quiet"];
+      const reasons = DROPS.map(([reason]) => reason).filter((reason) => intake.dropped[reason] > 0);
+      const words = reasons.map((reason) => `${reason} ${count(intake.dropped[reason])}`).join(", ");
+      const not = words ? [words, reasons.join() === "duplicate" ? null : "warning"] : ["0", "quiet"];
       return [intake.protocol, intake.signal ?? "unknown", count(intake.records), size(intake.bytes), not];
     }),
   ]);
@@ -353,7 +354,7 @@ function show(state) {
   const kinds = [...names, null].filter((name) => intakes.some((intake) => intake.signal === name));
   const drops = DROPS.map(([reason, meaning]) => {
     const of = (kind) => total(intakes.filter((intake) => intake.signal === kind), (intake) => intake.dropped[reason] ?? 0);
-    return [[reason, meaning], ...kinds.map((kind) => alarm(of(kind), "warning"))];
+    return [[reason, meaning], ...kinds.map((kind) => alarm(of(kind), reason === "duplicate" ? null : "warning"))];
   });
   at("dropped-section").hidden = kinds.length === 0;
   table(at("dropped"), "Messages by reason and signal", ["Reason", ...kinds.map((kind) => kind ?? "unknown")], drops);
