@@ -169,6 +169,20 @@ mod tests {
             ),
             (
                 working(),
+                Box::new(|s| s.listeners[0].intakes[0].dropped[DropReason::Cut as usize] += 2),
+                Warning,
+                "messages are dropped",
+                "2 messages were not taken",
+            ),
+            (
+                working(),
+                Box::new(|s| s.listeners[0].intakes[0].dropped[DropReason::Duplicate as usize] += 2),
+                Good,
+                "delivering",
+                "as they come",
+            ),
+            (
+                working(),
                 Box::new(|s| s.signals[0].stats.lost_records += 1),
                 Bad,
                 "records are lost",
