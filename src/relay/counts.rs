@@ -51,6 +51,11 @@ impl DropReason {
         Self::Loop,
     ];
 
+    /// Whether records are lost by it that their sender believes to be safe, or could not send again.
+    pub(crate) fn loses(self) -> bool {
+        matches!(self, Self::BadFrame | Self::Cut | Self::TooLarge | Self::BufferFull)
+    }
+
     /// The reason as text, the same everywhere: the variant's name in lower case, such as `bad_frame`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -22,6 +22,8 @@ pub(crate) struct Sample {
     /// The moment, since the start of the relay: the system's clock can jump.
     pub(crate) at: Duration,
     pub(crate) counts: Vec<(Signal, Counts)>,
+    /// Messages that listeners have dropped with a loss.
+    pub(crate) dropped: u64,
 }
 
 /// The counts of one signal at one moment.
@@ -39,9 +41,14 @@ impl History {
     pub(crate) const SPAN: Duration = Duration::from_secs(5 * 60);
 
     /// Adds a moment, and drops those that are too old.
-    pub(crate) fn push<'a>(&mut self, at: Duration, stats: impl Iterator<Item = (Signal, &'a SpoolStats)>) {
+    pub(crate) fn push<'a>(
+        &mut self,
+        at: Duration,
+        stats: impl Iterator<Item = (Signal, &'a SpoolStats)>,
+        dropped: u64,
+    ) {
         let counts = stats.map(|(signal, stats)| (signal, Counts::of(stats))).collect();
-        self.samples.push_back(Sample { at, counts });
+        self.samples.push_back(Sample { at, counts, dropped });
         let is_old = |sample: &Sample| sample.at + Self::SPAN < at;
         while self.samples.len() > MAX_SAMPLES || self.samples.front().is_some_and(is_old) {
             self.samples.pop_front();
@@ -62,6 +69,12 @@ impl History {
             count(newest).saturating_sub(count(oldest))
         });
         growth.sum()
+    }
+
+    /// The messages that listeners have dropped with a loss over the history.
+    pub(crate) fn dropped(&self) -> u64 {
+        let [oldest, newest] = [self.samples.front(), self.samples.back()].map(|sample| sample.map(|at| at.dropped));
+        newest.unwrap_or_default().saturating_sub(oldest.unwrap_or_default())
     }
 }
 
@@ -89,18 +102,22 @@ mod tests {
     fn it_reaches_back_no_further_than_its_span() {
         let mut history = History::default();
         for second in 0..400_u32 {
-            history.push(Duration::from_secs(second.into()), [(Signal::Logs, &stats(second.into()))].into_iter());
+            history.push(
+                Duration::from_secs(second.into()),
+                [(Signal::Logs, &stats(second.into()))].into_iter(),
+                second.into(),
+            );
         }
         let seconds: Vec<_> = history.samples().map(|sample| sample.at.as_secs()).collect();
         assert_eq!(seconds, (99..400).collect::<Vec<_>>());
-        assert_eq!(history.growth(|counts| counts.accepted), 300);
+        assert_eq!((history.growth(|counts| counts.accepted), history.dropped()), (300, 300));
     }
 
     #[test]
     fn it_is_bounded_however_often_a_moment_is_recorded() {
         let mut history = History::default();
         for at in 0..10_000 {
-            history.push(Duration::from_millis(at), std::iter::empty());
+            history.push(Duration::from_millis(at), std::iter::empty(), 0);
         }
         assert_eq!(history.samples().count(), MAX_SAMPLES);
     }
@@ -108,12 +125,12 @@ mod tests {
     #[test]
     fn growth_is_that_of_all_signals_and_none_without_history() {
         let mut history = History::default();
-        assert_eq!(history.growth(|counts| counts.accepted), 0);
+        assert_eq!((history.growth(|counts| counts.accepted), history.dropped()), (0, 0));
         let (logs, traces) = (stats(5), stats(700));
-        history.push(Duration::from_secs(1), [(Signal::Logs, &logs)].into_iter());
-        history.push(Duration::from_secs(2), [(Signal::Logs, &stats(6)), (Signal::Traces, &traces)].into_iter());
+        history.push(Duration::from_secs(1), [(Signal::Logs, &logs)].into_iter(), 0);
+        history.push(Duration::from_secs(2), [(Signal::Logs, &stats(6)), (Signal::Traces, &traces)].into_iter(), 0);
         assert_eq!(history.growth(|counts| counts.accepted), 1, "a signal that came later has not grown by all it has");
-        history.push(Duration::from_secs(3), [(Signal::Logs, &logs), (Signal::Traces, &stats(703))].into_iter());
+        history.push(Duration::from_secs(3), [(Signal::Logs, &logs), (Signal::Traces, &stats(703))].into_iter(), 0);
         assert_eq!(history.growth(|counts| counts.accepted), 3, "a count that fell has not grown");
     }
 }

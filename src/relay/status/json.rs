@@ -66,6 +66,9 @@ fn signal(status: &SignalStatus, show_keys: bool) -> Value {
         encode_failed_records,
         expired_records,
         corrupt_records,
+        bad_frame_records,
+        cut_records,
+        too_large_records,
         failed_exports,
         requests,
         retries,
@@ -100,6 +103,9 @@ fn signal(status: &SignalStatus, show_keys: bool) -> Value {
             "encode_failed": encode_failed_records,
             "expired": expired_records,
             "corrupt": corrupt_records,
+            "bad_frame": bad_frame_records,
+            "cut": cut_records,
+            "too_large": too_large_records,
         },
         "failed_commits": failed_exports,
         "requests": requests,
@@ -146,10 +152,8 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::counts::DropReason;
-use crate::relay::status::snapshot::PartitionStatus;
-    use crate::relay::counts::DropReason;
-use crate::relay::status::snapshot::tests::{HOSTILE, busy};
+    use crate::relay::status::snapshot::PartitionStatus;
+    use crate::relay::status::snapshot::tests::{HOSTILE, busy};
 
     #[test]
     fn keys_are_in_it_only_where_they_are_asked_for() {
@@ -163,7 +167,8 @@ use crate::relay::status::snapshot::tests::{HOSTILE, busy};
     #[test]
     fn the_partitions_with_the_most_records_are_listed() {
         let mut snapshot = busy();
-        let many = (0..5_000).map(|at| PartitionStatus { key: format!("key-{at}"), pending_records: at });
+        let many = (0..5_000).map(|at| at * 7_919 % 5_000);
+        let many = many.map(|at| PartitionStatus { key: format!("key-{at}"), pending_records: at });
         snapshot.signals[0].keys = many.collect();
         let shown = status(&snapshot, true);
         let keys = shown["signals"][0]["keys"].as_array().expect("a list");

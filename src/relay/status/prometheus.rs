@@ -123,6 +123,9 @@ fn of_reason(stats: &SpoolStats, reason: LossReason) -> u64 {
         LossReason::EncodeFailed => stats.encode_failed_records,
         LossReason::Expired => stats.expired_records,
         LossReason::Corrupt => stats.corrupt_records,
+        LossReason::BadFrame => stats.bad_frame_records,
+        LossReason::Cut => stats.cut_records,
+        LossReason::TooLarge => stats.too_large_records,
     }
 }
 
@@ -219,8 +222,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::relay::counts::DropReason;
-use crate::relay::status::snapshot::tests::busy;
+    use crate::relay::status::snapshot::tests::busy;
 
     /// A sample: the metric, its labels, and the value.
     type Sample = (String, BTreeMap<String, String>, f64);

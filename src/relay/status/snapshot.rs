@@ -35,7 +35,11 @@ impl Snapshot {
 
     /// Adds this moment to the history.
     pub(crate) fn record(&mut self) {
-        self.history.push(self.uptime, self.signals.iter().map(|status| (status.signal, &status.stats)));
+        let stats = self.signals.iter().map(|status| (status.signal, &status.stats));
+        let intakes = self.listeners.iter().flat_map(|listener| &listener.intakes);
+        let dropped = intakes.flat_map(|intake| DropReason::ALL.into_iter().zip(intake.dropped));
+        let dropped = dropped.filter(|(reason, _)| reason.loses()).map(|(_, count)| count).sum();
+        self.history.push(self.uptime, stats, dropped);
     }
 }
 

@@ -46,38 +46,34 @@ impl Verdict {
 
     /// The worst that is true of the relay.
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
-        let find = |is: fn(&Delivery) -> Option<&String>| {
-            snapshot.signals.iter().find_map(|status| is(&status.delivery).map(|words| (status, words)))
-        };
-        // A signal is named where there are several.
-        let of = |status: &SignalStatus| match snapshot.signals.len() {
-            0 | 1 => String::new(),
-            _ => format!(" {}", status.signal),
-        };
         if let Some(refusal) = &snapshot.refusal {
             return Self::new(Level::Bad, "accepts no records", refusal.words());
         }
-        if let Some((status, words)) = find(|delivery| match delivery {
-            Delivery::Held(words) => Some(words),
-            _ => None,
-        }) {
-            return Self::new(Level::Bad, format!("endpoint refuses{}", of(status)), words);
+        for status in &snapshot.signals {
+            if let Delivery::Held(words) = &status.delivery {
+                return Self::new(Level::Bad, format!("endpoint refuses{}", name(snapshot, "", status)), words);
+            }
         }
+        let recently = format!("within the last {}", words(History::SPAN.min(snapshot.uptime)));
         let lost = snapshot.history.growth(|counts| counts.lost);
         if lost > 0 {
-            let records = if lost == 1 { "record was" } else { "records were" };
-            let detail = format!("{lost} {records} lost within the last {}", words(History::SPAN));
-            return Self::new(Level::Bad, "records are lost", detail);
+            let were = if lost == 1 { "record was" } else { "records were" };
+            return Self::new(Level::Bad, "records are lost", format!("{lost} {were} lost {recently}."));
         }
-        if let Some((status, words)) = find(|delivery| match delivery {
-            Delivery::Failing(words) => Some(words),
-            _ => None,
-        }) {
-            let of = match of(status) {
-                of if of.is_empty() => of,
-                of => format!(" of{of}"),
-            };
-            return Self::new(Level::Warning, format!("delivery{of} fails, and is retried"), words);
+        for status in &snapshot.signals {
+            if let Delivery::Failing(words) = &status.delivery {
+                let text = format!("delivery{} fails, and is retried", name(snapshot, " of", status));
+                return Self::new(Level::Warning, text, words);
+            }
+        }
+        let dropped = snapshot.history.dropped();
+        if dropped > 0 {
+            let were = if dropped == 1 { "message was" } else { "messages were" };
+            return Self::new(
+                Level::Warning,
+                "messages are dropped",
+                format!("{dropped} {were} not taken {recently}."),
+            );
         }
         let oldest = snapshot.signals.iter().filter_map(|status| status.stats.oldest_age).max();
         if let Some(age) = oldest.filter(|age| *age >= BEHIND) {
@@ -88,11 +84,15 @@ impl Verdict {
         }
         let waits = snapshot.signals.iter().any(|status| status.stats.pending_records > 0);
         if !waits && snapshot.history.growth(|counts| counts.accepted) == 0 {
-            let detail = format!("No record came within the last {}.", words(History::SPAN.min(snapshot.uptime)));
-            return Self::new(Level::Good, "idle", detail);
+            return Self::new(Level::Good, "idle", format!("No record came {recently}."));
         }
         Self::new(Level::Good, "delivering", "Records are delivered as they come.")
     }
+}
+
+/// The name of a signal behind `word`, where there are several.
+fn name(snapshot: &Snapshot, word: &str, status: &SignalStatus) -> String {
+    if snapshot.signals.len() > 1 { format!("{word} {}", status.signal) } else { String::new() }
 }
 
 /// A duration in its two largest units.
@@ -111,8 +111,9 @@ fn words(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::status::snapshot::Refusal;
     use crate::relay::status::snapshot::tests::busy;
+    use crate::relay::counts::DropReason;
+    use crate::relay::status::snapshot::Refusal;
 
     type Change<'a> = Box<dyn FnOnce(&mut Snapshot) + 'a>;
 
@@ -166,6 +167,20 @@ mod tests {
                 Warning,
                 "delivery of traces fails, and is retried",
                 "connection refused",
+            ),
+            (
+                working(),
+                Box::new(|s| s.listeners[0].intakes[0].dropped[DropReason::Cut as usize] += 2),
+                Warning,
+                "messages are dropped",
+                "2 messages were not taken",
+            ),
+            (
+                working(),
+                Box::new(|s| s.listeners[0].intakes[0].dropped[DropReason::Duplicate as usize] += 2),
+                Good,
+                "delivering",
+                "as they come",
             ),
             (
                 working(),

@@ -14,15 +14,22 @@ const LOSSES = [
   ["encode_failed", "could not be encoded"],
   ["expired", "waited longer than they are kept"],
   ["corrupt", "were damaged on disk"],
+  ["bad_frame", "were not of their listener's protocol"],
+  ["cut", "were cut off by their client"],
+  ["too_large", "were above a limit"],
 ];
 const DROPS = [
   ["bad_frame", "not of the listener's protocol"],
+  ["bad_request", "not of HTTP or of a protocol"],
   ["cut", "the connection ended within it"],
+  ["slow", "took too long to come"],
   ["too_large", "above the limit"],
   ["buffer_full", "no room in the buffer"],
+  ["unavailable", "not on disk in time, the client was told"],
   ["duplicate", "stored already, sent again"],
   ["unauthorized", "credentials missing or wrong"],
   ["cross_site", "sent by another site's page"],
+  ["loop", "sent by this relay itself"],
 ];
 
 // Words for numbers.
@@ -343,8 +350,9 @@ function show(state) {
   const taken = listeners.flatMap((listener) => [
     { group: `${listener.name} – ${count(listener.open)} open of ${count(listener.connections)} connections` },
     ...listener.intakes.map((intake) => {
-      const dropped = Object.entries(intake.dropped).filter(([, n]) => n > 0).map(([reason, n]) => `${reason} ${count(n)}`);
-      const not = dropped.length ? [dropped.join(", "), "warning"] : ["0", "quiet"];
+      const reasons = DROPS.map(([reason]) => reason).filter((reason) => intake.dropped[reason] > 0);
+      const words = reasons.map((reason) => `${reason} ${count(intake.dropped[reason])}`).join(", ");
+      const not = words ? [words, reasons.join() === "duplicate" ? null : "warning"] : ["0", "quiet"];
       return [intake.protocol, intake.signal ?? "unknown", count(intake.records), size(intake.bytes), not];
     }),
   ]);
@@ -353,7 +361,7 @@ function show(state) {
   const kinds = [...names, null].filter((name) => intakes.some((intake) => intake.signal === name));
   const drops = DROPS.map(([reason, meaning]) => {
     const of = (kind) => total(intakes.filter((intake) => intake.signal === kind), (intake) => intake.dropped[reason] ?? 0);
-    return [[reason, meaning], ...kinds.map((kind) => alarm(of(kind), "warning"))];
+    return [[reason, meaning], ...kinds.map((kind) => alarm(of(kind), reason === "duplicate" ? null : "warning"))];
   });
   at("dropped-section").hidden = kinds.length === 0;
   table(at("dropped"), "Messages by reason and signal", ["Reason", ...kinds.map((kind) => kind ?? "unknown")], drops);
@@ -390,10 +398,6 @@ async function loadHistory() {
 let newest = -1; // The moment of the last state. A lower one is that of a relay that was restarted.
 
 async function poll() {
-  if (document.hidden) {
-    newest = -1;
-    return;
-  }
   try {
     const state = await ask("/status.json");
     if (newest < 0 || state.uptime < newest) await loadHistory();
@@ -415,5 +419,6 @@ async function run() {
 at("plots").append(...PLOTS.map(prepare));
 at("signal").addEventListener("change", plotAll);
 addEventListener("resize", plotAll);
-document.addEventListener("visibilitychange", poll);
+// A page in the background is woken seldom, so its plots have gaps, which the relay's history fills.
+document.addEventListener("visibilitychange", () => { newest = -1; });
 run();
