@@ -114,7 +114,8 @@ pub use observe::loss::LossReason;
 pub use observe::stats::SpoolStats;
 #[cfg(feature = "relay")]
 pub use relay::{
-    DropReason, Listener, ListenerStats, ParsePartitionByError, PartitionBy, Relay, RelayBuilder, RelaySettings, RelayStats,
+    DropReason, Listener, ListenerStats, ParsePartitionByError, PartitionBy, Relay, RelayBuilder, RelaySettings,
+    RelayStats,
 };
 pub use spool::RejectedRecord;
 #[cfg(fuzzing)]

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::drain::headers;
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen};
-use super::drain::headers;
 use crate::config::parse::FromText;
 use crate::config::values::{FullPolicy, Protocol};
 use crate::encode::formats::FORMATS;
+use crate::error::error_chain;
 use crate::observe::event::SpoolEvent;
 use crate::relay::{DropReason, Listener, PartitionBy, Relay, RelayBuilder, RelayStats};
-use crate::error::error_chain;
 
 /// How long what is in memory may take to be committed, and what is on disk to be sent, when the relay ends.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -240,7 +240,9 @@ impl Access {
 /// The value of an environment variable, which is not shown.
 fn secret(option: &str, variable: &str) -> Result<String, Failure> {
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
-    value.ok_or_else(|| Failure::Usage(format!("{option}: the variable {variable} is not set, is empty, or is not text")))
+    value.ok_or_else(|| {
+        Failure::Usage(format!("{option}: the variable {variable} is not set, is empty, or is not text"))
+    })
 }
 
 impl Records {
@@ -256,7 +258,8 @@ impl Records {
             Some(name) => {
                 let format = FORMATS.iter().find(|format| format.name == name);
                 let known: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
-                let wrong = || Failure::Usage(format!("--format {name}: allowed are otlp, otlp-json, {}", known.join(", ")));
+                let wrong =
+                    || Failure::Usage(format!("--format {name}: allowed are otlp, otlp-json, {}", known.join(", ")));
                 builder.with_boxed_encoder(format.ok_or_else(wrong)?.encoder(None))
             }
         };
@@ -343,7 +346,11 @@ fn wait_for_the_end() -> std::io::Result<()> {
 
 fn summary(stats: &RelayStats) -> String {
     let connections: u64 = stats.listeners.iter().map(|of| of.connections).sum();
-    format!("{} records of {connections} connections, {} repeated requests", stats.records(), stats.dropped(DropReason::Duplicate))
+    format!(
+        "{} records of {connections} connections, {} repeated requests",
+        stats.records(),
+        stats.dropped(DropReason::Duplicate)
+    )
 }
 
 /// Prints events, each kind once in a while.

@@ -117,8 +117,7 @@ impl Datagrams for Udp {
         self.0.try_io(tokio::io::Interest::READABLE, || {
             let mut control = nix::cmsg_space!(u32);
             let mut parts = [io::IoSliceMut::new(buffer)];
-            let read =
-                recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+            let read = recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
             let dropped = read.cmsgs()?.find_map(|message| match message {
                 ControlMessageOwned::RxqOvfl(dropped) => Some(dropped),
                 _ => None,

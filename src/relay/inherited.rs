@@ -40,7 +40,8 @@ mod unix {
         for at in 0..sockets.len() {
             let name = names.next().unwrap_or_default();
             let socket = take(&mut sockets, at, name)?;
-            let failed = |source| ExporterBuildError::Listen { listener: format!("the handed over socket {name:?}"), source };
+            let failed =
+                |source| ExporterBuildError::Listen { listener: format!("the handed over socket {name:?}"), source };
             socket.set_nonblocking(true).map_err(failed)?;
             let listener = listener(name, &socket).map_err(failed)?;
             bound.push(Bound { listener, socket });
@@ -61,7 +62,9 @@ mod unix {
                 return Err(Sourced::new((), NAMES).invalid(reason));
             }
         };
-        let wrong = |reason: String| Sourced::new((), NAMES).invalid(format!("socket {at} is called {name:?}, and is of another kind: {reason}"));
+        let wrong = |reason: String| {
+            Sourced::new((), NAMES).invalid(format!("socket {at} is called {name:?}, and is of another kind: {reason}"))
+        };
         match taken {
             Ok(Some(socket)) => Ok(Socket::from(socket)),
             Ok(None) => Err(wrong("it is there no more".to_owned())),
@@ -71,7 +74,8 @@ mod unix {
 
     fn listener(name: &str, socket: &Socket) -> io::Result<Listener> {
         let local = socket.local_addr()?;
-        let address = || -> io::Result<SocketAddr> { local.as_socket().ok_or_else(|| io::Error::other("it has no address")) };
+        let address =
+            || -> io::Result<SocketAddr> { local.as_socket().ok_or_else(|| io::Error::other("it has no address")) };
         let path = || local.as_pathname().map(PathBuf::from).unwrap_or_default();
         Ok(match name {
             "tcp" => Listener::Tcp(address()?),

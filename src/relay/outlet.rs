@@ -26,9 +26,9 @@ use crate::relay::committer;
 use crate::relay::partition::PartitionBy;
 use crate::relay::protocol::{Message, OtlpRecord, Sink};
 use crate::relay::protocols::otlp::{self, Pieces};
+use crate::relay::record::Record;
 use crate::relay::status::snapshot::Delivery;
 use crate::relay::watched::Watched;
-use crate::relay::record::Record;
 use crate::spool::LoadId;
 
 /// How often a loss that goes on is reported as an event.
@@ -77,7 +77,11 @@ impl Outlet {
     /// # Errors
     ///
     /// If it cannot be started.
-    pub(crate) fn start(config: OutletConfig, pipeline: Pipeline, delivery: Arc<Watched>) -> Result<Self, ExporterBuildError> {
+    pub(crate) fn start(
+        config: OutletConfig,
+        pipeline: Pipeline,
+        delivery: Arc<Watched>,
+    ) -> Result<Self, ExporterBuildError> {
         let buffer = Arc::new(Buffer::new(config.limits, config.framing.clone()));
         let (for_thread, spool) = (buffer.clone(), pipeline.spool().clone());
         let (counters, events) = (pipeline.counters().clone(), pipeline.events().clone());

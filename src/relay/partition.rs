@@ -99,7 +99,9 @@ impl PartitionBy {
     /// The key that a message gives to all of its records, if it is one that messages give.
     pub(crate) fn of_message(&self, message: &Message<'_>) -> String {
         match self {
-            Self::Header(name) => message.request.and_then(|request| request.header(name)).unwrap_or_default().to_owned(),
+            Self::Header(name) => {
+                message.request.and_then(|request| request.header(name)).unwrap_or_default().to_owned()
+            }
             Self::LogservFile => message.file.unwrap_or_default().to_owned(),
             _ => String::new(),
         }

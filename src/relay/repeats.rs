@@ -115,7 +115,9 @@ impl Known {
                 // It was stored later, or once more: that stands further behind.
                 Some(Request::Stored(stored)) if *stored != at => {}
                 // A disk that hangs: whoever sends it again waits as well.
-                Some(Request::Storing(outcome)) if *outcome.borrow() == Outcome::Waiting && outcome.has_changed().is_ok() => {
+                Some(Request::Storing(outcome))
+                    if *outcome.borrow() == Outcome::Waiting && outcome.has_changed().is_ok() =>
+                {
                     self.order.push_back((Instant::now(), id));
                 }
                 Some(_) => drop(self.requests.remove(&id)),

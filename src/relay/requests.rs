@@ -50,11 +50,13 @@ impl Requests {
 
 /// Whether somebody asks whether anybody is there.
 fn is_health_check(request: &Request<'_>) -> bool {
-    request.method == "HEAD" || (request.method == "GET" && request.query.is_none() && matches!(request.path, b"/" | b""))
+    request.method == "HEAD"
+        || (request.method == "GET" && request.query.is_none() && matches!(request.path, b"/" | b""))
 }
 
 fn refused(bad: BadMessage) -> Response {
-    let (content_type, body) = bad.answer.unwrap_or_else(|| ("text/plain; charset=utf-8", format!("{}\n", bad.reason).into()));
+    let (content_type, body) =
+        bad.answer.unwrap_or_else(|| ("text/plain; charset=utf-8", format!("{}\n", bad.reason).into()));
     Response { content_type: Some(content_type), body: body.into(), ..Response::new(bad.status) }
 }
 

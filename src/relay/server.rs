@@ -17,7 +17,6 @@ use crate::relay::builder::RelaySettings;
 use crate::relay::counts::ListenerCounts;
 use crate::relay::datagrams::{self, Datagrams, Udp};
 use crate::relay::decoder::{Decoder, Source};
-use crate::relay::streams;
 use crate::relay::http::budget::Budget;
 use crate::relay::http::connection::Server as HttpServer;
 use crate::relay::http::guard::{Credential, Guard, Hosts};
@@ -28,6 +27,7 @@ use crate::relay::listener::{Bound, Listener};
 use crate::relay::requests::Requests;
 use crate::relay::service::Service;
 use crate::relay::status::server::StatusPages;
+use crate::relay::streams;
 
 /// The threads that read and answer: what takes time is done by others.
 const THREADS: usize = 2;
@@ -189,7 +189,8 @@ fn accept_from(
             tokio::spawn(accept_http(TcpListener::from_std(socket.into())?, server, connections));
         }
         Listener::Tcp(_) => {
-            let accept = accept_frames(TcpListener::from_std(socket.into())?, connections, decoder.clone(), max_record_bytes);
+            let accept =
+                accept_frames(TcpListener::from_std(socket.into())?, connections, decoder.clone(), max_record_bytes);
             tokio::spawn(accept);
         }
         Listener::Udp(_) => {
@@ -241,7 +242,7 @@ pub(crate) fn sender(listener: &Listener, peer: Option<&str>, ids: Option<(u32, 
 
 impl Connections {
     /// Waits until one connection more may be there, and for it. `None` once the relay is stopped.
-    async fn accept<S>(&mut self, accept: impl AsyncFn() -> io::Result<S>) -> Option<(S, Connection)> {
+    async fn accept<A: Accept>(&mut self, socket: &A) -> Option<(A::Stream, Connection)> {
         loop {
             let permit = tokio::select! {
                 biased;
@@ -251,7 +252,7 @@ impl Connections {
             let accepted = tokio::select! {
                 biased;
                 _ = self.stop.wait_for(|stop| *stop) => return None,
-                accepted = accept() => accepted,
+                accepted = socket.accepted() => accepted,
             };
             let Ok(stream) = accepted else {
                 // A connection that was reset while it waited, or no descriptor is left: others may end.
@@ -273,12 +274,8 @@ struct Connection {
 
 impl Connection {
     fn begin(of: &Connections, permit: OwnedSemaphorePermit) -> Self {
-        let connection = Self {
-            service: of.service.clone(),
-            listener: of.listener,
-            _permit: permit,
-            _alive: of.alive.clone(),
-        };
+        let connection =
+            Self { service: of.service.clone(), listener: of.listener, _permit: permit, _alive: of.alive.clone() };
         connection.counts().connections.add(1);
         connection.counts().open_connections.add(1);
         connection
@@ -295,16 +292,40 @@ impl Drop for Connection {
     }
 }
 
-/// A connection over TCP, and the name of its peer.
-async fn accept_tcp(socket: &TcpListener) -> io::Result<(TcpStream, String)> {
-    let (stream, peer) = socket.accept().await?;
-    // An answer that waits for another one delays the application.
-    let _ = stream.set_nodelay(true);
-    Ok((stream, peer.to_string()))
+/// A socket that accepts connections.
+trait Accept {
+    type Stream;
+
+    fn accepted(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
-async fn accept_http<H: Handler + 'static>(socket: TcpListener, server: Arc<HttpServer<H>>, mut connections: Connections) {
-    while let Some(((stream, peer), connection)) = connections.accept(async || accept_tcp(&socket).await).await {
+/// A connection, and the name of its peer.
+impl Accept for TcpListener {
+    type Stream = (TcpStream, String);
+
+    async fn accepted(&self) -> io::Result<(TcpStream, String)> {
+        let (stream, peer) = self.accept().await?;
+        // An answer that waits for another one delays the application.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, peer.to_string()))
+    }
+}
+
+#[cfg(unix)]
+impl Accept for tokio::net::UnixListener {
+    type Stream = tokio::net::UnixStream;
+
+    async fn accepted(&self) -> io::Result<Self::Stream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+async fn accept_http<H: Handler + 'static>(
+    socket: TcpListener,
+    server: Arc<HttpServer<H>>,
+    mut connections: Connections,
+) {
+    while let Some(((stream, peer), connection)) = connections.accept(&socket).await {
         let (server, stop) = (server.clone(), connections.stop.clone());
         tokio::spawn(async move {
             server.serve(stream, &peer, stop).await;
@@ -313,11 +334,15 @@ async fn accept_http<H: Handler + 'static>(socket: TcpListener, server: Arc<Http
     }
 }
 
-async fn serve_status<H: Handler + 'static>(socket: TcpListener, server: Arc<HttpServer<H>>, mut stop: watch::Receiver<bool>) {
+async fn serve_status<H: Handler + 'static>(
+    socket: TcpListener,
+    server: Arc<HttpServer<H>>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            accepted = accept_tcp(&socket) => accepted,
+            accepted = socket.accepted() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -330,7 +355,7 @@ async fn serve_status<H: Handler + 'static>(socket: TcpListener, server: Arc<Htt
 }
 
 async fn accept_frames(socket: TcpListener, mut connections: Connections, decoder: Decoder, max_record_bytes: usize) {
-    while let Some(((stream, peer), connection)) = connections.accept(async || accept_tcp(&socket).await).await {
+    while let Some(((stream, peer), connection)) = connections.accept(&socket).await {
         let sender = connections.tags_senders.then(|| {
             let listener = connections.service.counts.listener(connections.listener);
             Arc::new(sender(listener, Some(&peer), None))
@@ -346,7 +371,7 @@ async fn accept_unix_frames(
     decoder: Decoder,
     max_record_bytes: usize,
 ) {
-    while let Some(((stream, _), connection)) = connections.accept(async || socket.accept().await).await {
+    while let Some((stream, connection)) = connections.accept(&socket).await {
         let sender = connections.tags_senders.then(|| {
             let ids = stream.peer_cred().ok().map(|ids| (ids.uid(), ids.pid()));
             let listener = connections.service.counts.listener(connections.listener);

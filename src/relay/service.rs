@@ -111,12 +111,7 @@ impl Service {
     }
 
     /// The records of a client that never sends them again.
-    async fn take_loose(
-        &self,
-        protocol: &dyn Protocol,
-        message: &Message<'_>,
-        sender: Option<&Sender>,
-    ) -> Taken {
+    async fn take_loose(&self, protocol: &dyn Protocol, message: &Message<'_>, sender: Option<&Sender>) -> Taken {
         let mut sink = Loose::new(&self.outlets, message, sender);
         let read = protocol.read(message, &mut sink);
         let Loose { taken, not_taken, unknown, .. } = sink;
@@ -129,7 +124,8 @@ impl Service {
             // A long wait says so; the records stay all the same.
             let committed = timeout(ONCE_PATIENCE, self.outlets.logs.commit_now().committed()).await;
             if committed != Ok(true) {
-                let reason = "the records are not on disk yet; they are kept, and written as soon as the disk takes them";
+                let reason =
+                    "the records are not on disk yet; they are kept, and written as soon as the disk takes them";
                 return Taken::of(Reply::unavailable(reason), taken);
             }
         }
@@ -216,7 +212,15 @@ impl Service {
         let partition = self.outlets.logs.partition_header().map(header).unwrap_or_default();
         let listener = self.counts.listener(listener).to_string();
         let query = request.query.unwrap_or_default();
-        id_of([listener.as_bytes(), request.path, query, header("authorization"), header("content-type"), partition, body])
+        id_of([
+            listener.as_bytes(),
+            request.path,
+            query,
+            header("authorization"),
+            header("content-type"),
+            partition,
+            body,
+        ])
     }
 }
 

@@ -8,7 +8,10 @@ use opentelemetry::Context;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::EnvResourceDetector;
 
+use crate::config::format::FormatSettings;
+use crate::config::values::Signal;
 use crate::config::values::{Protocol, Sourced};
+use crate::delivery::Pipeline;
 use crate::encode::framing::{Nesting, ResponseProtocol};
 use crate::encode::otlp_framing;
 use crate::error::{ExporterBuildError, error_chain};
@@ -17,24 +20,21 @@ use crate::exporter::gap_record::gap_encoder;
 use crate::exporter::log_exporter::framing;
 use crate::observe::event::SpoolEvent;
 use crate::process::unique_number;
+use crate::relay::Relay;
 use crate::relay::buffer::BufferLimits;
 use crate::relay::builder::{RelayBuilder, RelaySettings};
 use crate::relay::counts::Counts;
 use crate::relay::format::{LogsOut, MetricsOut, SpansOut, endpoint_of, is_of_otlp};
+use crate::relay::http::guard::via;
 use crate::relay::inherited;
 use crate::relay::intake::Outlets;
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::outlet::{Form, Outlet, OutletConfig};
 use crate::relay::repeats::{REMEMBERED, Repeats};
-use crate::delivery::Pipeline;
 use crate::relay::server::{self, Server};
-use crate::relay::http::guard::via;
 use crate::relay::service::Service;
 use crate::relay::status::{self, server::StatusPages};
-use crate::relay::Relay;
 use crate::relay::watched::Watched;
-use crate::config::format::FormatSettings;
-use crate::config::values::Signal;
 use crate::spool::{RecentLoad, recent_loads};
 
 /// The least memory for what waits.
@@ -47,7 +47,10 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
     let _suppressed = Context::enter_telemetry_suppressed_scope();
     check(&builder.signal)?;
     let bound = bind(&builder.signal)?;
-    let bound_status = builder.signal.status.map(|address| Listener::Http(address).bind().map_err(|error| listen("status", address, error)));
+    let bound_status = builder
+        .signal
+        .status
+        .map(|address| Listener::Http(address).bind().map_err(|error| listen("status", address, error)));
     let status = bound_status.transpose()?;
     let id = format!("{:016x}", unique_number());
     if let Some(endpoint) = &builder.code.settings.endpoint {
@@ -72,7 +75,11 @@ fn invalid(setting: &str, reason: impl Into<String>) -> ExporterBuildError {
     Sourced::new((), setting).invalid(reason)
 }
 
-fn listen(listener: impl std::fmt::Display, address: impl std::fmt::Display, source: std::io::Error) -> ExporterBuildError {
+fn listen(
+    listener: impl std::fmt::Display,
+    address: impl std::fmt::Display,
+    source: std::io::Error,
+) -> ExporterBuildError {
     ExporterBuildError::Listen { listener: format!("{listener} {address}"), source }
 }
 
@@ -99,14 +106,18 @@ fn check(settings: &RelaySettings) -> Result<(), ExporterBuildError> {
             return Err(invalid("with_listener", reason));
         }
         if let Some(address) = settings.status.filter(|address| !address.ip().is_loopback()) {
-            let reason = format!("{address} can be reached from other hosts; allowed are loopback addresses, such as 127.0.0.1:9023");
+            let reason = format!(
+                "{address} can be reached from other hosts; allowed are loopback addresses, such as 127.0.0.1:9023"
+            );
             return Err(invalid("with_status", reason));
         }
     }
     if !settings.tokens.is_empty() || !settings.users.is_empty() {
         let open = |listener: &&Listener| matches!(listener, Listener::Tcp(_) | Listener::Udp(_));
         if let Some(listener) = settings.listeners.iter().find(open) {
-            let reason = format!("frames have no credentials, so that {listener} would be open to all; allowed is a Unix socket");
+            let reason = format!(
+                "frames have no credentials, so that {listener} would be open to all; allowed is a Unix socket"
+            );
             return Err(invalid("with_listener", reason));
         }
         if settings.tokens.iter().any(String::is_empty) {
@@ -127,7 +138,10 @@ fn bind(settings: &RelaySettings) -> Result<Vec<Bound>, ExporterBuildError> {
         bound.push(socket.map_err(|source| ExporterBuildError::Listen { listener: listener.to_string(), source })?);
     }
     if bound.is_empty() {
-        return Err(invalid("with_inherited_listeners", "no socket was handed over, and none is listened on; give one by `with_listener`"));
+        return Err(invalid(
+            "with_inherited_listeners",
+            "no socket was handed over, and none is listened on; give one by `with_listener`",
+        ));
     }
     Ok(bound)
 }
@@ -150,7 +164,10 @@ fn check_own(endpoint: &Sourced<String>, bound: &[Bound]) -> Result<(), Exporter
     let Ok(addresses) = (host, port).to_socket_addrs() else { return Ok(()) };
     let own = addresses.into_iter().find_map(|address: SocketAddr| {
         let is_own = |bound: &&Bound| {
-            bound.listener.address().is_some_and(|own| own == address || (own.port() == port && own.ip().is_unspecified()))
+            bound
+                .listener
+                .address()
+                .is_some_and(|own| own == address || (own.port() == port && own.ip().is_unspecified()))
         };
         bound.iter().find(is_own)
     });
@@ -203,9 +220,14 @@ fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Repeats) -> Resu
     Outlet::start(config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing), pipeline, watched)
 }
 
-fn otlp_outlet<F: FormatSettings<Encoder = Protocol>>(builder: &RelayBuilder, format: F, repeats: &Repeats) -> Result<Outlet, ExporterBuildError> {
+fn otlp_outlet<F: FormatSettings<Encoder = Protocol>>(
+    builder: &RelayBuilder,
+    format: F,
+    repeats: &Repeats,
+) -> Result<Outlet, ExporterBuildError> {
     let (recent, watched) = (recent(builder, F::SIGNAL), Arc::new(Watched::default()));
-    let (protocol, pipeline) = watching(builder.with_signal(format), &watched).start(|format| format, |protocol| (protocol, None))?;
+    let (protocol, pipeline) =
+        watching(builder.with_signal(format), &watched).start(|format| format, |protocol| (protocol, None))?;
     let framing = otlp_framing(F::SIGNAL, protocol);
     remember(repeats, recent, &pipeline);
     Outlet::start(config(builder, F::SIGNAL, Form::Otlp(protocol), framing), pipeline, watched)
@@ -217,7 +239,12 @@ fn watching<T>(builder: ExporterBuilder<T>, watched: &Arc<Watched>) -> ExporterB
     builder.also_on_event(move |event| watched.note(event))
 }
 
-fn config(builder: &RelayBuilder, signal: Signal, form: Form, framing: crate::encode::framing::Framing) -> OutletConfig {
+fn config(
+    builder: &RelayBuilder,
+    signal: Signal,
+    form: Form,
+    framing: crate::encode::framing::Framing,
+) -> OutletConfig {
     let settings = &builder.signal;
     OutletConfig {
         signal,
@@ -288,19 +315,27 @@ pub(crate) fn check_only(mut builder: RelayBuilder) -> Result<Vec<String>, Expor
         code
     };
     let sends = |signal: Signal, endpoint: Option<&String>, framing: &crate::encode::framing::Framing| {
-        let endpoint = endpoint.map_or("an invalid URL", |endpoint| endpoint.split(['?', '#']).next().unwrap_or_default());
+        let endpoint =
+            endpoint.map_or("an invalid URL", |endpoint| endpoint.split(['?', '#']).next().unwrap_or_default());
         format!("sends {signal} to {endpoint} as {}", framing.content_type())
     };
     let logs = ResolvedConfig::resolve(code(Signal::Logs), logs, &lookup)?;
     let framing_of_logs = framing(&*logs.encoder);
-    crate::transport::check(&logs.transport)?;
     lines.push(format!("keeps records in {}", logs.spool.dir.display()));
     lines.push(sends(Signal::Logs, logs.spool.endpoint.as_ref(), &framing_of_logs));
     if framing_of_logs.response_protocol() == ResponseProtocol::Otlp {
         let traces = ResolvedConfig::resolve(code(Signal::Traces), SpansOut, &lookup)?;
-        lines.push(sends(Signal::Traces, traces.spool.endpoint.as_ref(), &otlp_framing(Signal::Traces, traces.encoder)));
+        lines.push(sends(
+            Signal::Traces,
+            traces.spool.endpoint.as_ref(),
+            &otlp_framing(Signal::Traces, traces.encoder),
+        ));
         let metrics = ResolvedConfig::resolve(code(Signal::Metrics), MetricsOut, &lookup)?;
-        lines.push(sends(Signal::Metrics, metrics.spool.endpoint.as_ref(), &otlp_framing(Signal::Metrics, metrics.encoder)));
+        lines.push(sends(
+            Signal::Metrics,
+            metrics.spool.endpoint.as_ref(),
+            &otlp_framing(Signal::Metrics, metrics.encoder),
+        ));
     }
     Ok(lines)
 }

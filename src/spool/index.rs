@@ -541,7 +541,10 @@ impl Index {
     #[cfg(feature = "relay")]
     pub(super) fn waiting(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
         let pending = |partition: &Partition| partition.lanes.values().map(Lane::pending).sum();
-        self.partitions.iter().map(move |(key, partition)| (key, pending(partition))).filter(|(_, pending)| *pending > 0)
+        self.partitions
+            .iter()
+            .map(move |(key, partition)| (key, pending(partition)))
+            .filter(|(_, pending)| *pending > 0)
     }
 
     /// The gaps that are reported by records of a partition which will not be delivered.

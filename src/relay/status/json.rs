@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::config::values::Signal;
 use crate::observe::stats::SpoolStats;
-use crate::relay::status::history::History;
 use crate::relay::counts::DropReason;
+use crate::relay::status::history::History;
 use crate::relay::status::snapshot::{Delivery, ListenerStatus, SignalStatus, Snapshot};
 use crate::relay::status::verdict::Verdict;
 

@@ -10,9 +10,9 @@
 //! endpoint's words stay words.
 
 pub(crate) mod history;
-pub(crate) mod server;
 mod json;
 mod prometheus;
+pub(crate) mod server;
 pub(crate) mod snapshot;
 mod verdict;
 

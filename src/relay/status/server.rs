@@ -77,7 +77,9 @@ impl StatusPages {
             delivery,
             last_error_age,
             partitions,
-            keys: keys.map(|(key, pending_records)| PartitionStatus { key: key.to_string(), pending_records }).collect(),
+            keys: keys
+                .map(|(key, pending_records)| PartitionStatus { key: key.to_string(), pending_records })
+                .collect(),
         }
     }
 

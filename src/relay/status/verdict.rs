@@ -111,9 +111,9 @@ fn words(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::status::snapshot::tests::busy;
     use crate::relay::counts::DropReason;
     use crate::relay::status::snapshot::Refusal;
+    use crate::relay::status::snapshot::tests::busy;
 
     type Change<'a> = Box<dyn FnOnce(&mut Snapshot) + 'a>;
 

@@ -19,6 +19,9 @@ mod number;
 pub(crate) mod pieces;
 mod split;
 
+pub(crate) use attributes::drop_attributes;
+pub(crate) use log::record;
+pub(crate) use pieces::Pieces;
 use crate::config::values::{Protocol as Encoding, Signal};
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Request, Sink};
 use from_json::Content;
