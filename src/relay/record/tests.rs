@@ -124,6 +124,10 @@ impl<E: Encoder> Encoder for Forwarding<E> {
     fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         self.0.encode(record, scope, out)
     }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.0.set_resource(resource);
+    }
 }
 
 fn json_record() -> Value {
