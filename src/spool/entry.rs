@@ -70,7 +70,7 @@ impl LoadId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LoadMark {
     pub(super) id: Option<LoadId>,
-    /// Whether the load ends with it.
+    /// Whether the load ends with it. So it is said of an entry without a load that was appended together with some.
     pub(super) is_last: bool,
     /// Whether it is the first entry of an append that has loads.
     pub(super) begins_append: bool,
@@ -78,7 +78,6 @@ pub(super) struct LoadMark {
 
 impl LoadMark {
     /// That of an entry which is of no load.
-    #[cfg(any(test, fuzzing))]
     pub(super) const NONE: Self = Self { id: None, is_last: false, begins_append: false };
 
     const IS_LAST: u8 = 1;
@@ -715,6 +714,27 @@ mod tests {
         assert!(entry.is_whole(&(100..103)) && !entry.is_whole(&(100..102)) && !entry.is_whole(&(101..103)));
         let summary = Summary::read(&entry.bytes).unwrap();
         assert_eq!((&*summary.key, summary.payload_bytes, summary.head), ("acme", 13, entry.head));
+    }
+
+    #[test]
+    fn an_entry_says_of_which_load_it_is_and_one_of_none_says_nothing() {
+        let id = Some(LoadId::of_hash([8, 7, 6, 5, 4, 3, 2, 1]));
+        let mark = |id, is_last, begins_append| LoadMark { id, is_last, begins_append };
+        for (load, bytes) in [
+            (LoadMark::NONE, [0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            (mark(id, false, false), [8, 7, 6, 5, 4, 3, 2, 1, 0]),
+            (mark(id, true, false), [8, 7, 6, 5, 4, 3, 2, 1, 1]),
+            (mark(id, false, true), [8, 7, 6, 5, 4, 3, 2, 1, 2]),
+            (mark(None, true, true), [0, 0, 0, 0, 0, 0, 0, 0, 3]),
+        ] {
+            let mut scratch = Scratch::default();
+            let part = Part { envelope: Envelope::default(), base: 0, ends: &[4], payload: b"null" };
+            let head = EntryHead { records: 1, load, ..HEAD };
+            write(&head, "acme", &Framing::ndjson(), &[part], Coding::Identity, &mut scratch);
+            assert_eq!(scratch.bytes[64..73], bytes, "{load:?}");
+            assert_eq!(read(scratch.bytes).unwrap().head, head);
+        }
+        assert_eq!(LoadId::of_hash([0; 8]), LoadId::of_hash([1, 0, 0, 0, 0, 0, 0, 0]), "0 says that there is none");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 #[cfg(feature = "relay")]
 use super::entry::system_time;
-use super::entry::{EntryHead, LoadId, Summary};
+use super::entry::{EntryHead, LoadId, LoadMark, Summary};
 use crate::encode::blocks::Block;
 
 /// Records that are appended together. With an id they are a load: after a kill or a power cut all of them are there, or none.
@@ -49,7 +49,7 @@ pub(super) fn end_of_whole_loads(found: &[FoundEntry], frames: u64) -> u64 {
     let Some((_, last)) = whole.last() else { return frames };
     let is_earlier = |(_, head): &(_, &EntryHead)| head.appended_at != last.appended_at;
     let (earlier, append) = whole.split_at(whole.iter().rposition(is_earlier).map_or(0, |at| at + 1));
-    if append.iter().all(|(_, head)| head.load.id.is_none()) {
+    if append.iter().all(|(_, head)| head.load == LoadMark::NONE) {
         return frames;
     }
     let (first, head) = append[0];
@@ -62,7 +62,7 @@ pub(super) fn end_of_whole_loads(found: &[FoundEntry], frames: u64) -> u64 {
             break;
         }
         next = frames.end;
-        if head.load.id.is_none() || head.load.is_last {
+        if head.load.is_last {
             end = next;
         }
     }

@@ -126,7 +126,7 @@ impl Queue {
             let start = first_record;
             let mut entries = entries(block, self.entry_limits(&key, framing), framing).into_iter().peekable();
             while let Some(parts) = entries.next() {
-                let is_last = id.is_some() && ends_load && entries.peek().is_none();
+                let is_last = has_loads && (id.is_none() || (ends_load && entries.peek().is_none()));
                 let entry = EntryHead {
                     lane,
                     first_record,

@@ -6,7 +6,8 @@
 //! syncs. A file system is stricter than that; none is less strict.
 //!
 //! What holds of each state: every accepted record that was not acknowledged is delivered, nothing else is counted as lost, no
-//! record is another one, and an id that was sent has the content that it had.
+//! record is another one, and an id that was sent has the content that it had. A load is there wholly or not at all, nothing of it
+//! twice, and it is known that it is there.
 //!
 //! A model that finds nothing may be blind. So each call that syncs is left out in turn, by its place in the source, and the
 //! model has to find that.
@@ -23,6 +24,8 @@ use std::sync::{Mutex, PoisonError};
 use super::*;
 use crate::spool::cursor_file::{self, Flaw};
 use crate::spool::dir::parse_segment;
+#[cfg(feature = "relay")]
+use crate::spool::recent_loads::recent_loads;
 
 const BLOCK: usize = 512;
 
@@ -323,6 +326,8 @@ struct Run {
     accepted: Vec<String>,
     /// Those of them that were rejected before they were acknowledged.
     rejected: HashSet<String>,
+    /// Those of them that are of a load.
+    loads: Vec<(LoadId, Range<usize>)>,
     /// Whether what is accepted survives a power cut.
     is_synced: bool,
 }
@@ -333,6 +338,36 @@ fn model_config(dir: &Path, is_synced: bool) -> SpoolConfig {
     config.segment_bytes = 3000;
     config.batch.max_records = 4;
     config
+}
+
+/// Appends the records of one partition, or loads of several. Returns them, and which of them are of a load.
+fn append_some(spool: &Spool, begin: usize, random: &mut fastrand::Rng) -> (Vec<String>, Vec<(LoadId, Range<usize>)>) {
+    let mut all = Vec::new();
+    let mut some = |random: &mut fastrand::Rng| {
+        let padding = "x".repeat(random.usize(0..300));
+        let start = begin + all.len();
+        let lines: Vec<_> = (start..start + random.usize(1..7)).map(|n| format!("{n} {padding}")).collect();
+        all.extend(lines.iter().cloned());
+        (["a", "b"][random.usize(0..2)], lines)
+    };
+    if random.bool() {
+        let (key, lines) = some(random);
+        append(spool, key, &lines);
+        return (all, Vec::new());
+    }
+    let (mut loads, mut ids, mut start) = (Vec::new(), Vec::new(), begin);
+    // Where several partitions are appended without any load, a power cut may count as corrupt what nobody was told is safe.
+    let (count, with_id) = (random.usize(1..4), random.usize(0..3));
+    for at in 0..count {
+        let blocks: Vec<_> = (0..random.usize(1..4)).map(|_| some(random)).collect();
+        let id = (at == with_id % count || random.u8(0..4) > 0).then(|| LoadId::of_hash(random.u64(..).to_le_bytes()));
+        let end = start + blocks.iter().map(|(_, lines)| lines.len()).sum::<usize>();
+        ids.extend(id.map(|id| (id, start..end)));
+        start = end;
+        loads.push((id, blocks));
+    }
+    append_loads(spool, &loads);
+    (all, ids)
 }
 
 /// Takes a control or something that is parked.
@@ -377,18 +412,15 @@ fn run(seed: u64) -> Run {
     let is_synced = random.u8(0..4) > 0;
     let config = model_config(dir.path(), is_synced);
     let (mut bodies, mut acked, mut accepted) = (HashMap::new(), Vec::new(), Vec::new());
-    let mut rejected = HashSet::new();
+    let (mut rejected, mut loads) = (HashSet::new(), Vec::new());
     let mut in_flight: Vec<Box<Batch>> = Vec::new();
     let mut spool = open(&config);
     for _ in 0..random.usize(20..60) {
         match random.u8(0..20) {
             0..9 => {
-                let key = ["a", "b"][random.usize(0..2)];
-                let padding = "x".repeat(random.usize(0..300));
-                let lines: Vec<_> =
-                    (0..random.usize(1..7)).map(|n| format!("{} {padding}", accepted.len() + n)).collect();
-                append(&spool, key, &lines);
+                let (lines, of_loads) = append_some(&spool, accepted.len(), &mut random);
                 accepted.extend(lines);
+                loads.extend(of_loads);
                 watch.note(Operation::Accepted(accepted.len()));
             }
             9..14 => {
@@ -467,7 +499,7 @@ fn run(seed: u64) -> Run {
     } else {
         kill(spool);
     }
-    Run { noted: watch.take(), bodies, acked, accepted, rejected, is_synced }
+    Run { noted: watch.take(), bodies, acked, accepted, rejected, loads, is_synced }
 }
 
 impl Run {
@@ -514,6 +546,8 @@ impl Run {
                 return Err(format!("segment {id}: {flaw}"));
             }
         }
+        #[cfg(feature = "relay")]
+        let recent = recent_loads(image, Signal::Logs, SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
         let spool =
             Spool::open_silent(&model_config(image, true)).map_err(|error| format!("it does not open: {error}"))?;
         let (mut delivered, mut again) = (HashSet::new(), HashMap::new());
@@ -531,7 +565,9 @@ impl Run {
                     }
                     for line in lines_of(&batch) {
                         again.insert(line.clone(), batch.id.clone());
-                        delivered.insert(line);
+                        if !delivered.insert(line.clone()) {
+                            return Err(format!("{} is there twice", number(&line)));
+                        }
                     }
                     batch.ack();
                 }
@@ -555,6 +591,25 @@ impl Run {
         let mut waiting = self.accepted[..accepted].iter().filter(|line| self.is_synced && !acked.contains_key(line));
         if let Some(missing) = waiting.find(|line| !delivered.contains(*line)) {
             return Err(format!("{} is missing", number(missing)));
+        }
+        for (id, records) in self.loads.iter().filter(|_| self.is_synced) {
+            let (is_acked, lines) = (|line: &String| acked.contains_key(line), &self.accepted[records.clone()]);
+            let is_there = lines.iter().filter(|line| delivered.contains(*line) || is_acked(line)).count();
+            if is_there > 0 && is_there < lines.len() {
+                return Err(format!("of the load of {} records {is_there} are there", lines.len()));
+            }
+            // One of which something waits is known.
+            #[cfg(feature = "relay")]
+            match recent.iter().filter(|load| load.id == *id).count() {
+                0 if lines.iter().any(|line| delivered.contains(line) && !is_acked(line)) => {
+                    return Err(format!("nobody knows of the load of {}", number(&lines[0])));
+                }
+                1 if is_there == 0 => return Err(format!("the load of {} is not there", number(&lines[0]))),
+                0 | 1 => {}
+                _ => return Err(format!("the load of {} is known twice", number(&lines[0]))),
+            }
+            #[cfg(not(feature = "relay"))]
+            let _ = id;
         }
         let mut second = again.iter().filter_map(|(line, id)| Some((line, id, *acked.get(line)?)));
         if let Some((line, id, first)) = second.find(|(_, id, first)| self.is_synced && id != first) {
@@ -595,6 +650,27 @@ fn after_a_power_cut_at_any_moment_everything_is_delivered() {
         let (_, wrong) = run(seed).cut(60, None, &mut random);
         assert_eq!(wrong, Ok(()), "run {seed}");
     }
+}
+
+/// What a killed process wrote is not synced yet.
+#[cfg(all(unix, feature = "relay"))]
+#[test]
+fn a_load_that_a_restart_found_survives_a_power_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let watch = Watch::new(dir.path());
+    let spool = open(&model_config(dir.path(), false));
+    let id = LoadId::of_hash([1; 8]);
+    append_loads(&spool, &[(Some(id), vec![("a", vec!["record".to_owned()])])]);
+    kill(spool);
+    let recent = recent_loads(dir.path(), Signal::Logs, SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(recent.iter().map(|load| load.id).collect::<Vec<_>>(), [id]);
+    let mut disk = Disk::new();
+    for (path, operation) in watch.take() {
+        disk.apply(&path, &operation);
+    }
+    let image = tempfile::tempdir().unwrap();
+    disk.cut_node(0, image.path(), 0, &mut fastrand::Rng::with_seed(1));
+    assert_eq!(drain(&open(&model_config(image.path(), true))).0["a"], ["record"]);
 }
 
 /// The calls that sync which nothing that the model sees depends on, and why.

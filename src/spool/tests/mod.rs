@@ -8,6 +8,7 @@ mod delivery;
 mod grouped;
 mod housekeepers;
 mod limits;
+mod loads;
 mod losses;
 mod neighbors;
 mod others_losses;
@@ -26,9 +27,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
 use super::coding::Coding;
+use super::entry::LoadId;
 use super::gap::{Gap, GapEncoder};
 use super::index::Asked;
 use super::jobs::Job;
+use super::load::Load;
 use super::open::Spool;
 use super::partition::{Batch, Partition};
 use super::queue::{SpoolConfig, SpoolHooks, Wake};
@@ -90,6 +93,19 @@ fn block(records: &[impl AsRef<[u8]>]) -> Block {
 
 fn append(spool: &Spool, key: &str, records: &[impl AsRef<[u8]>]) {
     spool.append(&[(key, &block(records))], &FRAMING).unwrap();
+}
+
+/// Appends loads: the id of each, if it has one, and its records by partition.
+fn append_loads(spool: &Spool, loads: &[(Option<LoadId>, Vec<(&'static str, Vec<String>)>)]) {
+    let of_load = |records: &[(&'static str, Vec<String>)]| -> Vec<_> {
+        records.iter().map(|(key, records)| (*key, block(records))).collect()
+    };
+    let blocks: Vec<_> = loads.iter().map(|(_, records)| of_load(records)).collect();
+    let loads = loads
+        .iter()
+        .zip(&blocks)
+        .map(|((id, _), blocks)| Load { id: *id, blocks: blocks.iter().map(|(key, block)| (*key, block)).collect() });
+    spool.append_loads(&loads.collect::<Vec<_>>(), &FRAMING).unwrap();
 }
 
 fn next(spool: &Spool, key: &Arc<str>) -> Option<Box<Batch>> {
