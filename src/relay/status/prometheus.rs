@@ -12,8 +12,11 @@ use crate::relay::status::snapshot::{Delivery, Intake, ListenerStatus, SignalSta
 /// The content type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The counters of a signal: name, help, and the count.
-const COUNTERS: &[(&str, &str, fn(&SpoolStats) -> u64)] = &[
+/// A metric of a signal: its name, its help, and the way to its value.
+type Metric<Of, To> = (&'static str, &'static str, fn(&Of) -> To);
+
+/// The counters of a signal.
+const COUNTERS: &[Metric<SpoolStats, u64>] = &[
     ("accepted_records_total", "Records that were written to the spool.", |stats| stats.accepted_records),
     ("delivered_records_total", "Records that the endpoint took.", |stats| stats.delivered_records),
     ("rejected_records_total", "Records that the endpoint rejected for good.", |stats| stats.rejected_records),
@@ -32,8 +35,8 @@ const COUNTERS: &[(&str, &str, fn(&SpoolStats) -> u64)] = &[
     ("failed_requests_total", "Requests that did not deliver their batch.", |stats| stats.failed_requests),
 ];
 
-/// The gauges of a signal: name, help, and the value, where there is one.
-const GAUGES: &[(&str, &str, fn(&SignalStatus) -> Value)] = &[
+/// The gauges of a signal.
+const GAUGES: &[Metric<SignalStatus, Value>] = &[
     ("pending_records", "Records in the spool that wait to be delivered.", |status| {
         Value::Count(status.stats.pending_records)
     }),
@@ -227,6 +230,9 @@ mod tests {
     /// A sample: the metric, its labels, and the value.
     type Sample = (String, BTreeMap<String, String>, f64);
 
+    /// An expected sample: the metric, some of its labels, and the value.
+    type Expected<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
     /// A name as the format has it.
     fn is_name(name: &str) -> bool {
         !name.is_empty()
@@ -307,7 +313,7 @@ mod tests {
     fn every_count_is_a_sample_of_the_format() {
         let snapshot = busy();
         let samples = parse(&metrics(&snapshot));
-        let cases: &[(&str, &[(&str, &str)], f64)] = &[
+        let cases: &[Expected<'_>] = &[
             ("accepting", &[], 1.0),
             ("uptime_seconds", &[], 60.0),
             ("disk_usage_bytes", &[], 65_536.0),
