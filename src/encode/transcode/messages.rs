@@ -65,6 +65,13 @@ pub(crate) fn request_of(signal: Signal) -> &'static Message {
     }
 }
 
+impl Message {
+    /// Whether it is this message of the table.
+    pub(crate) fn is(&self, other: &Message) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
 /// The lists of a signal's request that stand in one another, from the outside: of resources, of scopes, of records. Each has its name and the
 /// message of its elements.
 pub(crate) fn lists(signal: Signal) -> [(&'static str, &'static Message); 3] {

@@ -14,11 +14,11 @@ use super::MAX_DEPTH;
 use super::messages::Kind::{
     Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Int64, Of, Sfixed64, Sint32, Text, Uint32, Uint64,
 };
-use super::messages::{Field, Kind, Message, request_of};
+use super::messages::{ANY_VALUE, Field, Kind, Message, request_of};
 use super::wire::{Fields, Wire, WireError, low, take_fixed64, take_varint};
 use crate::config::values::Signal;
-use crate::encode::common::any_value;
 use crate::encode::common::object::write_text;
+use crate::encode::common::{any_value, depth};
 
 /// The reason why bytes are no OTLP.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,12 +32,18 @@ pub(crate) struct Unreadable {
 /// The request of a signal, which is protobuf, as one line of JSON. Its fields have the order in which they came.
 pub(crate) fn request(signal: Signal, protobuf: &[u8]) -> Result<String, Unreadable> {
     let mut json = Vec::with_capacity(2 * protobuf.len());
-    Json { out: &mut json, is_strict: true }.message(request_of(signal), "request", protobuf, MAX_DEPTH)?;
+    Json { out: &mut json, is_strict: true, levels: usize::MAX }.message(
+        request_of(signal),
+        "request",
+        protobuf,
+        MAX_DEPTH,
+    )?;
     String::from_utf8(json).map_err(|_| Unreadable { field: "request", what: "it is no UTF-8" })
 }
 
-/// Appends a message, the value of a field of this name, as an object. Text that is no UTF-8 has U+FFFD in place of what is none. At most
-/// `depth` messages are inside one another, itself included.
+/// Appends a message, the value of a field of this name, as an object for a receiver. Text that is no UTF-8 has U+FFFD in place of what is
+/// none, and lists and maps nested more deeply than receivers read are texts, as encoders have it. At most `depth` messages are inside one
+/// another, itself included.
 pub(crate) fn write_object(
     message: &Message,
     name: &'static str,
@@ -45,7 +51,7 @@ pub(crate) fn write_object(
     depth: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), Unreadable> {
-    Json { out, is_strict: false }.message(message, name, protobuf, depth)
+    Json { out, is_strict: false, levels: depth::OTLP_JSON }.message(message, name, protobuf, depth)
 }
 
 /// The values of a packed field.
@@ -65,6 +71,8 @@ struct Json<'a> {
     out: &'a mut Vec<u8>,
     /// Whether text that is no UTF-8 is an error.
     is_strict: bool,
+    /// How many lists and maps may still be inside one another. Those that are nested more deeply are texts, their JSON.
+    levels: usize,
 }
 
 impl Json<'_> {
@@ -92,12 +100,32 @@ impl Json<'_> {
             if nth > 0 {
                 self.out.push(b',');
             }
-            self.out.push(b'"');
-            self.out.extend_from_slice(field.name.as_bytes());
-            self.out.extend_from_slice(b"\":");
+            let is_level = matches!(field.kind, Of(_)) && message.is(&ANY_VALUE);
+            if is_level && self.levels == 0 {
+                self.text_of_values(field, values, depth)?;
+                continue;
+            }
+            self.levels -= usize::from(is_level);
+            self.name(field.name);
             self.values(field, values, depth)?;
+            self.levels += usize::from(is_level);
         }
         self.out.push(b'}');
+        Ok(())
+    }
+
+    fn name(&mut self, name: &str) {
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    /// Appends a text in place of a list or map, its JSON.
+    fn text_of_values(&mut self, field: &Field, values: &[Wire<'_>], depth: usize) -> Result<(), Unreadable> {
+        let mut json = Vec::new();
+        Json { out: &mut json, levels: usize::MAX, is_strict: self.is_strict }.values(field, values, depth)?;
+        self.name("stringValue");
+        let _ = write_text(self.out, &String::from_utf8_lossy(&json));
         Ok(())
     }
 

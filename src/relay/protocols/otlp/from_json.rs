@@ -155,11 +155,11 @@ impl<'a> Transcoder<'a> {
                 continue;
             };
             match (field.kind, self.reader.peek()) {
-                (Of(of), Kind::Object) if field.is_repeated && is(of, &KEY_VALUE) => {
+                (Of(of), Kind::Object) if field.is_repeated && of.is(&KEY_VALUE) => {
                     self.members(field.number, depth, out)?;
                 }
                 (_, Kind::Array) if field.is_repeated => self.list(message, field, depth, out)?,
-                (Of(_), kind) if is(message, &ANY_VALUE) && (depth < LEVEL || kind != Kind::Object) => {
+                (Of(_), kind) if message.is(&ANY_VALUE) && (depth < LEVEL || kind != Kind::Object) => {
                     put_text(STRING, &self.scalar()?, out);
                 }
                 (Of(of), Kind::Other) => match self.scalar()? {
@@ -210,7 +210,9 @@ impl<'a> Transcoder<'a> {
                 while self.reader.has_element()? {
                     let value = self.scalar()?;
                     let value = number(kind, &value).or_else(|| number(kind, &none));
-                    value.into_iter().for_each(|value| put_value(value, out));
+                    if let Some(value) = value {
+                        put_value(value, out);
+                    }
                 }
                 Ok(())
             })?,
@@ -227,7 +229,7 @@ impl<'a> Transcoder<'a> {
         out: &mut Vec<u8>,
     ) -> Result<(), JsonError> {
         let depth = depth.saturating_sub(1);
-        if is(message, &ANY_VALUE) {
+        if message.is(&ANY_VALUE) {
             return put_message(number, out, |out| self.any_value(depth, out));
         }
         if self.reader.peek() == Kind::Object {
@@ -242,12 +244,12 @@ impl<'a> Transcoder<'a> {
     /// Appends, as a message, a value that is none.
     fn no_message(&mut self, message: &Message, number: u32, value: &Scalar<'_>, out: &mut Vec<u8>) {
         match value {
-            value if is(message, &ANY_VALUE) => put_message(number, out, |out| put_any(value, out)),
+            value if message.is(&ANY_VALUE) => put_message(number, out, |out| put_any(value, out)),
             Scalar::Null => {}
-            value if is(message, &LOG_RECORD) => put_message(number, out, |out| {
+            value if message.is(&LOG_RECORD) => put_message(number, out, |out| {
                 put_message(BODY, out, |out| put_text(STRING, value, out));
             }),
-            _ => self.rejected += u64::from(self.lists.iter().any(|list| is(list, message))),
+            _ => self.rejected += u64::from(self.lists.iter().any(|list| list.is(message))),
         }
     }
 
@@ -287,10 +289,6 @@ impl<'a> Transcoder<'a> {
     }
 }
 
-fn is(message: &Message, other: &Message) -> bool {
-    std::ptr::eq(message, other)
-}
-
 /// Whether a key is the name of a field, in camel case or as the schema spells it.
 fn is_name(camel: &str, key: &str) -> bool {
     let schema = camel.bytes().flat_map(|byte| {
@@ -311,7 +309,7 @@ fn put(message: &Message, field: &Field, value: &Scalar<'_>, out: &mut Vec<u8>) 
     if let Some(bytes) = bytes(field, value) {
         return put_field(field.number, Wire::Bytes(&bytes), out);
     }
-    let is_any = is(message, &ANY_VALUE);
+    let is_any = message.is(&ANY_VALUE);
     if matches!(field.kind, Int64 | Sfixed64)
         && let Some(text) = digits(value)
         && let Some(float) = double(text).filter(|float| !is_any || is_exact(*float, text))
@@ -331,8 +329,9 @@ fn put_any(value: &Scalar<'_>, out: &mut Vec<u8>) {
         Scalar::Number(_) => "intValue",
         Scalar::Null | Scalar::Text(_) | Scalar::Json(_) => "stringValue",
     };
-    let field = ANY_VALUE.fields.iter().find(|field| field.name == name);
-    field.into_iter().for_each(|field| put(&ANY_VALUE, field, value, out));
+    if let Some(field) = ANY_VALUE.fields.iter().find(|field| field.name == name) {
+        put(&ANY_VALUE, field, value, out);
+    }
 }
 
 /// Appends a text: a text as it is, anything else as its JSON. Null is none.
