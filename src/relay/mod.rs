@@ -6,6 +6,8 @@
 //!  http/                 to records               answer
 //! ```
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod pickle;
 mod protocol;
