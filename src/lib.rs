@@ -118,6 +118,9 @@ pub use relay::{
     RelayStats,
 };
 pub use spool::RejectedRecord;
+#[cfg(all(fuzzing, feature = "relay"))]
+#[doc(hidden)]
+pub use relay::fuzzing as relay_fuzzing;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use spool::fuzzing;

@@ -52,6 +52,8 @@ pub(crate) struct BodyReader {
     /// The bytes of the body as it was sent.
     sent: u64,
     extras: usize,
+    /// How much of the line that is not complete has been looked at.
+    scanned: usize,
     body: Vec<u8>,
 }
 
@@ -92,7 +94,7 @@ impl BodyReader {
             Framing::Length(len) => State::Length(len),
             Framing::Chunked => State::ChunkSize,
         };
-        Self { state, mode: Mode::Discard, limit, sent: 0, extras: 0, body: Vec::new() }
+        Self { state, mode: Mode::Discard, limit, sent: 0, extras: 0, scanned: 0, body: Vec::new() }
     }
 
     /// Keeps what comes, and decodes it as the head says. The limit is one of what is sent, and of what is decoded.
@@ -146,7 +148,7 @@ impl BodyReader {
             State::ChunkData(left) => self.data(bytes, left, State::ChunkData, State::ChunkEnd),
             State::ChunkSize => self.chunk_size(bytes),
             State::ChunkEnd => self.chunk_end(bytes),
-            State::Trailers => self.trailer(bytes),
+            State::Trailers => Ok(self.trailer(bytes)),
             State::Complete => self.finish(),
             State::Broken => Err(Refusal::Malformed),
         };
@@ -224,26 +226,29 @@ impl BodyReader {
         }
     }
 
-    fn trailer(&mut self, bytes: &mut BytesMut) -> Result<Progress, Refusal> {
-        let Some(line) = self.line(bytes) else { return Ok(Progress::NeedsInput) };
+    fn trailer(&mut self, bytes: &mut BytesMut) -> Progress {
+        let Some(line) = self.line(bytes) else { return Progress::NeedsInput };
         if line.is_empty() {
             self.state = State::Complete;
         }
         self.extras += line.len();
-        Ok(Progress::Working)
+        Progress::Working
     }
 
     /// A line of the framing without its end, which is a carriage return and a line feed and nothing else. One that is too
     /// long or malformed breaks the body.
     fn line(&mut self, bytes: &mut BytesMut) -> Option<BytesMut> {
         let room = MAX_EXTRAS_BYTES - self.extras.min(MAX_EXTRAS_BYTES);
-        let end = bytes.iter().take(room).position(|byte| *byte == b'\n');
+        let end =
+            bytes.iter().take(room).skip(self.scanned).position(|byte| *byte == b'\n').map(|at| self.scanned + at);
         let Some(end) = end else {
+            self.scanned = bytes.len();
             if bytes.len() >= room {
                 self.state = State::Broken;
             }
             return None;
         };
+        self.scanned = 0;
         let mut line = bytes.split_to(end + 1);
         line.truncate(end);
         if line.last() != Some(&b'\r') || line[..end - 1].contains(&b'\r') {
@@ -274,7 +279,7 @@ mod tests {
         let whole = pieces::requests(&[bytes], limits, MAX_BODY);
         for len in [1, 2, 7, 1000] {
             let pieces: Vec<_> = bytes.chunks(len).collect();
-            assert_eq!(pieces::requests(&pieces, limits, MAX_BODY), whole, "{} bytes at a time", len);
+            assert_eq!(pieces::requests(&pieces, limits, MAX_BODY), whole, "{len} bytes at a time");
         }
         (whole.0.into_iter().map(|(_, body)| body).collect(), whole.1.filter(|refusal| *refusal != Refusal::Cut))
     }
@@ -365,7 +370,7 @@ mod tests {
 
     #[test]
     fn gzip_and_both_forms_of_deflate_are_decoded() {
-        let text: Vec<u8> = (0..20_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let text: Vec<u8> = (0..4_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         for text in [&b""[..], b"a", b"a text", &b"x".repeat(MAX_BODY), &text] {
             let two_members = [gzip(&text[..text.len() / 2]), gzip(&text[text.len() / 2..])].concat();
             let cases = [

@@ -220,25 +220,25 @@ where
         if self.buffer.is_empty() {
             self.read_within(Duration::ZERO).await;
         }
-        let mut len = surplus::len(&self.buffer);
-        let is_taken = len > 0;
-        while len > 0 {
+        let mut is_taken = false;
+        loop {
+            let len = surplus::len(&self.buffer);
+            if len == 0 {
+                return Ok(is_taken);
+            }
             if body.len() + len > max_body {
                 return Err(Refusal::BodyTooLarge);
             }
             body.extend_from_slice(&self.buffer.split_to(len));
-            if !self.buffer.is_empty() || !self.read_within(SURPLUS_PAUSE).await {
-                break;
-            }
-            len = surplus::form_len(&self.buffer);
+            is_taken = true;
+            self.read_within(SURPLUS_PAUSE).await;
         }
-        Ok(is_taken)
     }
 
-    /// Reads what comes within a time. Whether anything did.
-    async fn read_within(&mut self, time: Duration) -> bool {
+    /// Reads what comes within a time.
+    async fn read_within(&mut self, time: Duration) {
         self.buffer.reserve(READ_BYTES.0);
-        matches!(timeout(time, self.stream.read_buf(&mut self.buffer)).await, Ok(Ok(1..)))
+        let _ = timeout(time, self.stream.read_buf(&mut self.buffer)).await;
     }
 
     /// Reads more of a request.

@@ -59,7 +59,7 @@ impl Credential {
     /// Whether a header has these credentials. It takes as long for wrong ones as for others that are wrong.
     fn fits(&self, scheme: &str, hash: &[u8; 32]) -> bool {
         let difference = self.hash.iter().zip(hash).fold(0, |sum, (ours, theirs)| sum | (ours ^ theirs));
-        self.scheme.eq_ignore_ascii_case(scheme) & (difference == 0)
+        difference == 0 && self.scheme.eq_ignore_ascii_case(scheme)
     }
 }
 

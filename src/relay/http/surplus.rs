@@ -18,7 +18,7 @@ use super::head::{Head, METHODS};
 /// Whether the client has cut the body to a length that is too small.
 pub(super) fn is_cut(head: &Head) -> bool {
     let sends_wrong_length = head.headers.iter().any(|(name, _)| name == "Content-length");
-    sends_wrong_length && is_form(head) && head.values("user-agent").any(|agent| cuts(agent))
+    sends_wrong_length && is_form(head) && head.values("user-agent").any(cuts)
 }
 
 /// Whether a client with this name is aiohttp 3.12 or later.
@@ -40,15 +40,11 @@ fn is_form(head: &Head) -> bool {
     head.request(false).media_type() == "application/x-www-form-urlencoded"
 }
 
-/// The length of the surplus at the beginning of what has come; 0 if the next request begins there.
+/// The length of the surplus at the beginning of what has come: all of it, or 0 if it is something else.
 pub(super) fn len(bytes: &[u8]) -> usize {
-    let is_method = METHODS.iter().any(|method| method.as_bytes().starts_with(bytes));
-    if is_method || form_len(bytes) < bytes.len() { 0 } else { bytes.len() }
-}
-
-/// How many of the first bytes are characters of a form.
-pub(super) fn form_len(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"%+&=._*-~".contains(byte)).count()
+    let is_of_a_form = |byte: &u8| byte.is_ascii_alphanumeric() || b"%+&=._*-~".contains(byte);
+    let begins_method = METHODS.iter().any(|method| method.as_bytes().starts_with(bytes));
+    if !begins_method && bytes.iter().all(is_of_a_form) { bytes.len() } else { 0 }
 }
 
 #[cfg(test)]

@@ -228,7 +228,7 @@ async fn what_follows_a_form_at_once_belongs_to_it_unless_it_is_a_request() {
         (&[&form(5, "log=cGE"), "T /next HTTP/1.1\r\n\r\n"], &["POST /f log=c", "GET /next "], &[200, 200]),
         // What comes behind surplus is not read any more, and what is left alone is no request.
         (&[&form(5, "log=caf"), next], &["POST /f log=caf"], &[200]),
-        (&[&form(5, "log=cafGE"), "T /next HTTP/1.1\r\n\r\n"], &["POST /f log=cafGET"], &[200]),
+        (&[&form(5, "log=cafGE"), "T /next HTTP/1.1\r\n\r\n"], &["POST /f log=cafGE"], &[200]),
         (&[&form(5, "log=cP"), next], &["POST /f log=c"], &[200, 400]),
         (&[&form(5, "log=c\r\nPOST"), &next[3..]], &["POST /f log=c", "POST /next "], &[200, 200]),
     ];
