@@ -310,6 +310,7 @@ fn request(record: &RejectedRecord, timeout: Duration) -> Request {
         content_encoding: None,
         response_protocol: record.response_protocol,
         body: record.body.clone().into(),
+        places: Arc::default(),
         timeout,
         counters: Arc::default(),
     }

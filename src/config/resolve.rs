@@ -87,7 +87,8 @@ impl<E> ResolvedConfig<E> {
         }
         let pace = pace(&settings, F::MAX_IN_FLIGHT, F::STRICT_ORDER)?;
         let http = HttpSettings { headers, method: method.unwrap_or_default(), ..code.http };
-        let transport = transport(settings, endpoint, http)?;
+        let mut transport = transport(settings, endpoint, http)?;
+        transport.framing = Some(framing.clone());
         Ok(Self {
             encoder,
             #[cfg(feature = "self-metrics")]
@@ -136,7 +137,9 @@ fn transport(
     }
     http.proxy = settings.proxy;
     let defaults = TransportSettings::new(endpoint);
+    let gzip = settings.compression.filter(|of| of.value.is_some()).map(|of| Sourced::new((), of.source));
     Ok(TransportSettings {
+        gzip,
         timeout: settings.timeout.unwrap_or(defaults.timeout),
         connect_timeout: settings.connect_timeout.unwrap_or(defaults.connect_timeout),
         http,

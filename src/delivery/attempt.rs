@@ -57,7 +57,8 @@ impl Sender {
     /// Makes an attempt at a batch.
     pub(crate) async fn attempt<B: Batch>(&self, batch: &B, tries: &Tries, now: SystemTime) -> Step {
         let timeout = tries.timeout.unwrap_or(self.timeouts.first);
-        let request = batch.request(tries.attempt, now, timeout, tries.plain, self.counters.clone());
+        let plain = tries.plain || !self.transport.takes_gzip();
+        let request = batch.request(tries.attempt, now, timeout, plain, self.counters.clone());
         let bytes = request.body.len();
         let failed = |reason: String, retry, suspicion: Option<Suspicion>| {
             let failed = suspicion.map(|suspicion| {

@@ -442,6 +442,7 @@ impl Batch for Numbers {
             content_encoding: None,
             response_protocol: ResponseProtocol::Status,
             body: Bytes::new(),
+            places: Arc::default(),
             timeout,
             counters,
         }

@@ -221,6 +221,7 @@ impl Batch for spool::Batch {
             content_encoding: self.content_encoding.filter(|_| !plain),
             response_protocol: self.response_protocol,
             body,
+            places: self.places.clone(),
             timeout,
             counters,
         }

@@ -334,8 +334,8 @@ struct Durations {
 
 impl Observer for Durations {
     fn request(&self, took: Duration, outcome: Outcome) {
-        let method = KeyValue::new("http.request.method", self.method);
-        self.requests.record(took.as_secs_f64(), &self.attributes_of(outcome, Some(method)));
+        let method = (!self.method.is_empty()).then(|| KeyValue::new("http.request.method", self.method));
+        self.requests.record(took.as_secs_f64(), &self.attributes_of(outcome, method));
     }
 
     fn batch(&self, took: Duration, outcome: Outcome) {
@@ -346,8 +346,8 @@ impl Observer for Durations {
 impl Durations {
     fn attributes_of(&self, outcome: Outcome, more: Option<KeyValue>) -> Vec<KeyValue> {
         let status = match outcome {
-            Outcome::Delivered(status) | Outcome::Responded(status) => Some(status),
-            Outcome::Unreachable | Outcome::Interrupted => None,
+            Outcome::Delivered(status) | Outcome::Responded(status) if status > 0 => Some(status),
+            _ => None,
         };
         let status = status.map(|status| KeyValue::new("http.response.status_code", i64::from(status)));
         let error = error_type(outcome).map(|error| KeyValue::new("error.type", error));

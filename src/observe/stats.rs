@@ -10,7 +10,7 @@ use crate::observe::loss::{LossReason, Losses};
 /// The outcome of a request, or of a batch with its last request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The endpoint took it, with this status.
+    /// The endpoint took it, with this status; 0 where there is none.
     Delivered(u16),
     /// The response had this status, and was no success.
     Responded(u16),
@@ -180,7 +180,7 @@ pub struct SpoolStats {
     /// the records that it rejects, so those are only counted.
     pub rejected_records: u64,
     /// Records among the delivered ones of which it is not known whether the endpoint rejected some: the response was a success
-    /// that broke off or was too long, three times.
+    /// that broke off or was too long, three times. Also all that were sent by UDP, which confirms nothing.
     pub unconfirmed_records: u64,
     /// Records that were sent alone and before earlier ones, to find out whether a failure is the batch's or the endpoint's.
     pub probed_records: u64,

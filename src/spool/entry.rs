@@ -442,6 +442,17 @@ impl Entry {
         })
     }
 
+    /// Where each of `records` lies, from the start of the first; of an entry without envelopes.
+    pub(super) fn places(&self, records: &Range<u64>) -> impl Iterator<Item = Range<usize>> {
+        let [first, end] = [records.start, records.end].map(|record| index(record - self.head.first_record));
+        let start = move |record: usize| match record.checked_sub(1) {
+            None => 0,
+            Some(before) => self.end(before) + self.framing.separator().len(),
+        };
+        let base = start(first);
+        (first..end).map(move |record| start(record) - base..self.end(record) - base)
+    }
+
     /// The same in the plain records of the entry.
     pub(super) fn runs<'a>(&self, records: &Range<u64>, plain: &'a [u8]) -> impl Iterator<Item = nested::Run<'a>> {
         self.spans(records).map(|(run, span)| {

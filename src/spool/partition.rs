@@ -56,6 +56,8 @@ pub(crate) struct Batch {
     pub(crate) partition: Partition,
     pub(crate) records: u64,
     pub(crate) body: Bytes,
+    /// Where each record lies in the body before it was compressed; none where records stand in envelopes.
+    pub(crate) places: Arc<[Range<usize>]>,
     pub(crate) content_type: String,
     pub(crate) content_encoding: Option<&'static str>,
     pub(crate) response_protocol: ResponseProtocol,

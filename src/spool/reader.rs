@@ -407,6 +407,7 @@ fn batch_of(partition: Partition, lane: LaneId, start: u64, collected: Collected
         in_order: collected.in_order,
         content_encoding: collected.body.is_gzip().then_some("gzip"),
         body: collected.body.finish().into(),
+        places: collected.places.into(),
         content_type: collected.content_type,
         response_protocol: collected.response_protocol,
         parked: false,

@@ -116,6 +116,8 @@ pub(super) struct Collected {
     /// Whether the records stand in the body in the order of their numbers: where groups were joined, they may not.
     pub(super) in_order: bool,
     pub(super) body: Body,
+    /// Where each record lies in the plain body; none where records stand in envelopes.
+    pub(super) places: Vec<Range<usize>>,
     pub(super) content_type: String,
     pub(super) response_protocol: ResponseProtocol,
     pub(super) first_timestamp: u64,
@@ -586,8 +588,12 @@ impl Segment {
             }
             let (head, bound) = (entry.head.clone(), entry.bound(&(from..end)));
             if framing.nesting() == Nesting::Flat || gzip {
+                let at = batch.body.plain_len() + separator.len();
                 if !batch.body.records(separator, &entry, &(from..end))? {
                     continue;
+                }
+                if framing.nesting() == Nesting::Flat {
+                    batch.places.extend(entry.places(&(from..end)).map(|place| at + place.start..at + place.end));
                 }
             } else {
                 let Some(piece) = Piece::read(entry, from..end)? else { continue };
@@ -667,6 +673,7 @@ impl Collected {
             records: 0,
             in_order: true,
             body,
+            places: Vec::new(),
             content_type: framing.content_type().to_owned(),
             response_protocol: framing.response_protocol(),
             first_timestamp: head.first_timestamp,

@@ -31,6 +31,11 @@ pub(crate) type Delivery<'a> = Pin<Box<dyn Future<Output = Result<Judgement, Sen
 pub(crate) trait Transport: Send + Sync + 'static {
     fn deliver(&self, request: Request) -> Delivery<'_>;
 
+    /// Whether bodies may be compressed. Where they may not, a batch that is stored so is decompressed for each attempt.
+    fn takes_gzip(&self) -> bool {
+        true
+    }
+
     /// The peer as metrics name it.
     #[cfg_attr(not(feature = "self-metrics"), expect(dead_code, reason = "only metrics name it"))]
     fn peer(&self) -> Peer;

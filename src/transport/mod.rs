@@ -1,13 +1,19 @@
 //! How a batch leaves the machine, and the judgement of what came back.
 //!
 //! A transport delivers a request *and judges* the response: delivery acts on its verdict and knows no status. It is chosen
-//! by the scheme of the endpoint's URL: a new kind is one file and one line in [`SCHEMES`]. It knows no disk and no
-//! schedule.
+//! by the scheme of the endpoint's URL: a new kind is one file and one line in [`SCHEMES`]. It knows nothing of the spool, and
+//! no schedule.
 
 pub(crate) mod contract;
+#[cfg(feature = "relay")]
+mod file;
 pub(crate) mod http;
 pub(crate) mod request;
 pub(crate) mod settings;
+#[cfg(feature = "relay")]
+mod socket;
+#[cfg(feature = "relay")]
+mod url;
 pub(crate) mod verdict;
 
 use std::sync::Arc;
@@ -19,7 +25,22 @@ use crate::transport::settings::TransportSettings;
 type Open = fn(TransportSettings) -> Result<Arc<dyn Transport>, ExporterBuildError>;
 
 /// The transport of each scheme.
-const SCHEMES: &[(&str, Open)] = &[("http", http::open), ("https", http::open)];
+const SCHEMES: &[(&str, Open)] = &[
+    ("http", http::open),
+    ("https", http::open),
+    #[cfg(feature = "relay")]
+    ("file", file::open),
+    #[cfg(feature = "relay")]
+    ("tcp", socket::open_tcp),
+    #[cfg(feature = "relay")]
+    ("udp", socket::open_udp),
+    #[cfg(all(feature = "relay", unix))]
+    ("unix", socket::open_unix),
+];
+
+/// The schemes that a build without the feature `relay` lacks.
+#[cfg(not(feature = "relay"))]
+const OF_RELAY: &[&str] = &["file", "tcp", "udp", "unix"];
 
 /// Opens the transport for the endpoint's scheme.
 ///
@@ -30,24 +51,45 @@ pub(crate) fn open(settings: TransportSettings) -> Result<Arc<dyn Transport>, Ex
     let endpoint = &settings.endpoint;
     // The URL itself is not repeated in an error: it can hold a password, also where its scheme was forgotten.
     let Some(scheme) = scheme(&endpoint.value) else {
-        return Err(endpoint.invalid(format!("it is not a URL; allowed are {}", allowed("://host/path"))));
+        return Err(endpoint.invalid(format!("it is not a URL; allowed are {}", allowed_urls())));
     };
+    #[cfg(not(feature = "relay"))]
+    if OF_RELAY.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+        return Err(endpoint.invalid(format!("{scheme}: takes the feature `relay` of opentelemetry-spool")));
+    }
     match SCHEMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(scheme)) {
         Some((_, open)) => open(settings),
-        None => Err(endpoint.invalid(format!("its scheme is {scheme:?}; allowed are {}", allowed("")))),
+        None => Err(endpoint.invalid(format!("its scheme is {scheme:?}; allowed are {}", allowed_schemes()))),
     }
 }
 
-/// The scheme of a URL with an authority.
+/// The scheme of a URL with an authority, or of the path of a socket: `unix:/path`.
 fn scheme(url: &str) -> Option<&str> {
-    let (scheme, _) = url.trim().split_once("://")?;
+    let url = url.trim();
+    let is_path = url.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("unix:/"));
+    let (scheme, _) = url.split_once(if is_path { ":" } else { "://" })?;
     let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     Some(scheme).filter(|scheme| !scheme.is_empty() && is_scheme(scheme))
 }
 
-/// The schemes that there are, each with this behind it.
-fn allowed(behind: &str) -> String {
-    SCHEMES.iter().map(|(scheme, _)| format!("{scheme}{behind}")).collect::<Vec<_>>().join(" and ")
+/// The schemes that there are.
+fn allowed_schemes() -> String {
+    joined(SCHEMES.iter().map(|(scheme, _)| (*scheme).to_owned()).collect())
+}
+
+/// The same as URLs.
+fn allowed_urls() -> String {
+    let url = |scheme: &str| match scheme {
+        "file" | "unix" => format!("{scheme}:///path"),
+        "tcp" | "udp" => format!("{scheme}://host:port"),
+        _ => format!("{scheme}://host/path"),
+    };
+    joined(SCHEMES.iter().map(|(scheme, _)| url(scheme)).collect())
+}
+
+fn joined(mut items: Vec<String>) -> String {
+    let last = items.pop().unwrap_or_default();
+    format!("{} and {last}", items.join(", "))
 }
 
 #[cfg(test)]
@@ -60,15 +102,39 @@ mod tests {
         open(settings).err().expect("an error").to_string()
     }
 
+    #[cfg(all(feature = "relay", unix))]
+    const SCHEMES_HERE: (&str, &str) = (
+        "http, https, file, tcp, udp and unix",
+        "http://host/path, https://host/path, file:///path, tcp://host:port, udp://host:port and unix:///path",
+    );
+    #[cfg(all(feature = "relay", not(unix)))]
+    const SCHEMES_HERE: (&str, &str) = (
+        "http, https, file, tcp and udp",
+        "http://host/path, https://host/path, file:///path, tcp://host:port and udp://host:port",
+    );
+    #[cfg(not(feature = "relay"))]
+    const SCHEMES_HERE: (&str, &str) = ("http and https", "http://host/path and https://host/path");
+
     #[test]
     fn an_endpoint_of_another_kind_is_named_by_its_scheme_alone() {
-        assert_eq!(
-            error("ftp://host"),
-            "`with_endpoint` is invalid: its scheme is \"ftp\"; allowed are http and https"
-        );
-        let no_url = "`with_endpoint` is invalid: it is not a URL; allowed are http://host/path and https://host/path";
-        for endpoint in ["", "host:4318", "s3cret@collector:4318/v1/logs", "host/in?at=12://s3cret", "s3 cret://host"] {
+        let (schemes, urls) = SCHEMES_HERE;
+        let expected = format!("`with_endpoint` is invalid: its scheme is \"ftp\"; allowed are {schemes}");
+        assert_eq!(error("ftp://host"), expected);
+        let no_url = format!("`with_endpoint` is invalid: it is not a URL; allowed are {urls}");
+        for endpoint in
+            ["", "host:4318", "s3cret@collector:4318/v1/logs", "host/in?at=12://s3cret", "s3 cret://host", "unix:path"]
+        {
             assert_eq!(error(endpoint), no_url, "{endpoint}");
+        }
+    }
+
+    #[cfg(not(feature = "relay"))]
+    #[test]
+    fn a_scheme_that_takes_a_feature_says_so() {
+        for endpoint in
+            ["file:///app.log", "tcp://host:1", "udp://host:1", "unix:/run/log.sock", "unix:///run/log.sock"]
+        {
+            assert!(error(endpoint).ends_with(": takes the feature `relay` of opentelemetry-spool"), "{endpoint}");
         }
     }
 }

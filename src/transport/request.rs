@@ -1,5 +1,6 @@
 //! [`Request`]: one batch, ready to be sent, and [`BatchContext`], which a header hook sees of it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +18,8 @@ pub(crate) struct Request {
     /// The protocol of the response.
     pub(crate) response_protocol: ResponseProtocol,
     pub(crate) body: Bytes,
+    /// Where each record lies in the body before it was compressed; none where that is not known.
+    pub(crate) places: Arc<[Range<usize>]>,
     /// The longest time that the request may take.
     pub(crate) timeout: Duration,
     pub(crate) counters: Arc<Counters>,
@@ -82,5 +85,41 @@ impl BatchContext {
     /// The time that the oldest record of the batch has been in the spool, by the system's clock.
     pub fn age(&self) -> Duration {
         self.age
+    }
+}
+
+#[cfg(all(test, feature = "relay"))]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A request with these records, and what stands before, between and behind them.
+    pub(crate) fn request(content_type: &str, framing: [&str; 3], records: &[&str]) -> Request {
+        let (now, [open, separator, close]) = (SystemTime::now(), framing);
+        let (mut body, mut places) = (open.to_owned(), Vec::new());
+        for record in records {
+            body.push_str(if places.is_empty() { "" } else { separator });
+            places.push(body.len()..body.len() + record.len());
+            body.push_str(record);
+        }
+        body.push_str(close);
+        Request {
+            context: BatchContext {
+                id: "the-id".to_owned(),
+                partition_key: String::new(),
+                records: records.len(),
+                bytes: body.len(),
+                first_timestamp: now,
+                last_timestamp: now,
+                attempt: 1,
+                age: Duration::ZERO,
+            },
+            content_type: content_type.to_owned(),
+            content_encoding: None,
+            response_protocol: ResponseProtocol::Status,
+            body: body.into(),
+            places: places.into(),
+            timeout: Duration::from_secs(60),
+            counters: Arc::default(),
+        }
     }
 }

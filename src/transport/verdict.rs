@@ -22,6 +22,19 @@ pub(crate) struct Judgement {
     pub(crate) outcome: Outcome,
 }
 
+#[cfg(feature = "relay")]
+impl Judgement {
+    /// The judgement of a transport whose receiver does not respond.
+    pub(crate) fn without_response(verdict: Verdict, reason: String) -> Self {
+        let outcome = match verdict {
+            Verdict::Delivered | Verdict::DeliveredUpTo { .. } => Outcome::Delivered(0),
+            _ => Outcome::Unreachable,
+        };
+        let suspicion = Suspicion::of(&verdict, false);
+        Self { verdict, suspicion, reason, retry_after: None, status: 0, response: Vec::new(), outcome }
+    }
+}
+
 /// The likely cause of a failure: which experiment tells more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Suspicion {

@@ -365,6 +365,7 @@ mod tests {
             content_encoding: None,
             response_protocol: ResponseProtocol::Status,
             body: "[1,2]".into(),
+            places: Arc::default(),
             timeout: Duration::from_secs(10),
             counters: counters.clone(),
         }
