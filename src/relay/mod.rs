@@ -20,6 +20,13 @@
 //! | `buffer`, `committer` | group commit |
 //! | `counts`, `watched`, `status/` | what is seen from outside |
 
+mod buffer;
+mod builder;
+mod committer;
+mod counts;
+mod datagrams;
+mod decoder;
+mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod http;
