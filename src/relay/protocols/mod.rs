@@ -1,3 +1,40 @@
 //! The protocols: a file each, and the table in which an HTTP request looks for its own.
 
+mod article;
+mod form;
+mod http_handler;
+mod json;
+mod level;
 mod log_record;
+mod other;
+mod percent_format;
+mod pino;
+mod python_literal;
+mod text;
+mod time;
+
+use std::time::SystemTime;
+
+use opentelemetry::logs::AnyValue;
+
+use crate::relay::protocol::Protocol;
+use crate::relay::record::Record;
+
+/// The protocols of HTTP, in the order in which they are asked whether a request is theirs: by its content, the first that says so
+/// reads it. The last one reads everything.
+pub(crate) static HTTP: &[&dyn Protocol] = &[
+    // JSON and protobuf with a form of their own come first.
+    &pino::Pino,
+    &json::Json,
+    // A query or a form.
+    &http_handler::HttpHandler,
+    &article::Article,
+    // The rest.
+    &text::Text,
+    &other::Other,
+];
+
+/// A record of which nothing is known but its body and its arrival, which is its time as well.
+fn plain(body: impl Into<AnyValue>, arrived: SystemTime) -> Record {
+    Record { timestamp: Some(arrived), observed: Some(arrived), body: Some(body.into()), ..Record::default() }
+}

@@ -1,0 +1,45 @@
+//! A text in a field of a query or a form, such as `log=..`: what small handlers made with `aiohttp` or `requests` send.
+//!
+//! The text of a form's only field is the message, whatever its name. Of several fields, `log`, `message` or `msg` is the message, and
+//! the others are attributes. The time is that of the arrival.
+//!
+//! aiohttp from 3.12 on cuts the body to the length that such a handler computes from the text before it is encoded. The rest cannot be
+//! had; the attribute `relay_cut` says so.
+
+use super::form::Form;
+use super::plain;
+use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Sink};
+
+pub(crate) struct Article;
+
+/// The names of a field that has the message.
+const NAMES: [&str; 3] = ["log", "message", "msg"];
+
+impl Protocol for Article {
+    fn name(&self) -> &'static str {
+        "article"
+    }
+
+    fn claims(&self, message: &Message<'_>) -> bool {
+        Form::of(message).is_some_and(|form| form.0.len() == 1 || NAMES.iter().any(|name| form.get(name).is_some()))
+    }
+
+    fn read(&self, message: &Message<'_>, sink: &mut dyn Sink) -> Result<Answer, BadMessage> {
+        let mut fields = Form::of(message).map(|form| form.0).unwrap_or_default();
+        let named = NAMES.iter().find_map(|name| fields.iter().rposition(|(known, _)| known == name));
+        if fields.is_empty() {
+            return Err(BadMessage::new("the form has no fields"));
+        }
+        let (name, value) = fields.remove(named.unwrap_or_default());
+        // A body that is no form at all, which `curl -d` sends as one, is a name without a value.
+        let text = if named.is_none() && value.is_empty() { name } else { value };
+        let mut record = plain(text.into_owned(), message.arrived);
+        record.attributes =
+            fields.into_iter().map(|(name, value)| (name.into_owned().into(), value.into_owned().into())).collect();
+        if message.request.is_some_and(|request| request.cut) {
+            record.attributes.push(("relay_cut".into(), true.into()));
+        }
+        sink.log(&record);
+        Ok(Answer::default())
+    }
+}
