@@ -43,3 +43,32 @@ impl Protocol for Article {
         Ok(Answer::default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::relay::protocols::testing::{Sent, get, post};
+
+    #[test]
+    fn the_text_of_a_field_is_a_message() {
+        let cases = [
+            ("log=a+b%26c%0Ad%C3%A9", "a b&c\ndé"),
+            ("anything=at+all", "at all"),
+            ("something+happened", "something happened"),
+            ("log=", ""),
+            ("log=x&app=shop&n=1", "x; app=shop; n=1"),
+            ("message=x&level=info", "x; level=info"),
+            ("msg=x", "x"),
+        ];
+        for (fields, expected) in cases {
+            let expected = format!("article\n{expected}");
+            assert_eq!(get(fields).shown(), expected, "{fields}");
+            assert_eq!(post("application/x-www-form-urlencoded; charset=utf-8", fields).shown(), expected, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_the_client_has_cut_says_so() {
+        let sent = Sent { cut: true, ..post("application/x-www-form-urlencoded", "log=half+of+%D0") };
+        assert_eq!(sent.shown(), "article\nhalf of \u{fffd}; relay_cut=true");
+    }
+}

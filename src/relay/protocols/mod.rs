@@ -10,6 +10,8 @@ mod other;
 mod percent_format;
 mod pino;
 mod python_literal;
+#[cfg(test)]
+mod testing;
 mod text;
 mod time;
 

@@ -27,3 +27,23 @@ impl Protocol for Text {
         Ok(Answer::default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::relay::protocols::testing::post;
+
+    #[test]
+    fn a_text_has_a_record_a_line() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"one", "\none"),
+            (b"one\r\ntwo\n\n \nthree\n", "\none\ntwo\nthree"),
+            (b"2026-11-27 12:00:00 INFO a=b&c=d", "\n2026-11-27 12:00:00 INFO a=b&c=d"),
+            (b"[2026] INFO\n{no json}", "\n[2026] INFO\n{no json}"),
+            (b"\xff\xe9", "\n\u{fffd}\u{fffd}"),
+            (b"\n", "\n"),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(post("Text/Plain; charset=utf-8", body).shown(), format!("text{expected}"));
+        }
+    }
+}

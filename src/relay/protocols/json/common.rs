@@ -6,7 +6,7 @@
 //! | the first of `time`, `timestamp`, `@timestamp`, `ts` that is a time | the timestamp: a date, or a number of seconds, milliseconds, microseconds or nanoseconds |
 //! | the first of `level`, `severity`, `levelname`, `log.level`, `lvl` that is a level | a text: severity text, and severity if the name is known; a number from 10 to 100: the severity that pino gives it |
 //! | `logger` | the scope |
-//! | with a level that is a number: `name`, `pid`, `hostname` | scope, process, `host.name` of the resource |
+//! | `name`, `pid`, `hostname` of pino and bunyan, told by a level that is a number, or by the last two | scope, process, `host.name` of the resource |
 //! | `err` with `type`, `message`, `stack` | `exception.type`, `exception.message`, `exception.stacktrace` |
 //! | `stack`, `stack_trace`, `exception`, `exc_info` of several lines | `exception.stacktrace` |
 //! | `trace_id`, `span_id`, `trace_flags` | the ids |
@@ -54,20 +54,22 @@ pub(super) fn read(whole: Value<'_>, members: &Members<'_>, arrived: SystemTime)
     record.body = Some(body.any());
     used.push(name);
 
+    let is_pino = number.is_some() || given("pid").is_some() && given("hostname").is_some();
     let mut take = |name: &'static str| {
         let text = given(name)?.words()?;
         used.push(name);
         Some(text)
     };
-    if let Some(name) = take("logger").or_else(|| number.and_then(|_| take("name"))) {
+    if let Some(name) = take("logger").or_else(|| if is_pino { take("name") } else { None }) {
         record.scope = InstrumentationScope::builder(name).build();
     }
-    if let Some(name) = number.and_then(|_| take("hostname")) {
-        record.origin.resource.push(("host.name".into(), name.into()));
-    }
-    if let Some(id) = number.and_then(|_| given("pid")?.int()) {
-        record.origin.process_id = Some(id);
-        used.push("pid");
+    if is_pino {
+        let host = take("hostname").map(|name| ("host.name".into(), name.into()));
+        record.origin.resource.extend(host);
+        if let Some(id) = given("pid").and_then(Value::int) {
+            record.origin.process_id = Some(id);
+            used.push("pid");
+        }
     }
     let flags = given("trace_flags").and_then(Value::text).and_then(|flags| u8::from_str_radix(&flags, 16).ok());
     if let Some(ids) = trace_ids(given("trace_id"), given("span_id"), flags) {

@@ -183,3 +183,72 @@ pub(super) fn set_process(record: &mut Record) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::encode::{Encoder, JsonEncoder, LevelScale, SourceCodeKey};
+    use crate::relay::protocols::testing::{post, shown};
+
+    fn encode(encoder: &JsonEncoder, record: &Record) -> Vec<u8> {
+        let mut json = Vec::new();
+        encoder.encode(record, &record.scope, &mut json).expect("every record can be encoded");
+        json
+    }
+
+    fn any_record() -> impl Strategy<Value = Record> {
+        let value = prop_oneof![
+            any::<i64>().prop_map(AnyValue::from),
+            any::<bool>().prop_map(AnyValue::from),
+            any::<String>().prop_map(AnyValue::from),
+            prop::num::f64::NORMAL.prop_map(AnyValue::from),
+            Just(AnyValue::from_iter([AnyValue::from(1), "a".into(), AnyValue::from_iter([("k", true)])])),
+        ];
+        let known =
+            prop::sample::select(vec!["code.file.path", "code.function.name", "thread.name", "exception.stacktrace"]);
+        let attributes = (
+            prop::collection::vec((known, "[a-z]+".prop_map(AnyValue::from)), 0..5),
+            prop::collection::vec(("[a-z.]{1,8}", value), 0..5),
+            prop::option::of(any::<i64>()),
+        );
+        let ids = prop::option::of((1_u128.., 0_u64.., prop::option::of(any::<u8>())));
+        let level = prop::option::of(1_i64..=24);
+        let texts = (any::<String>(), "[a-z.]{0,9}", prop::option::of("[a-z]{1,9}"));
+        (0_u64..4_000_000_000_000_000, texts, attributes, ids, level).prop_map(
+            |(micros, (body, logger, event), (known, others, line), ids, level)| {
+                let mut record = plain(body, SystemTime::UNIX_EPOCH + Duration::from_micros(micros));
+                record.severity = level.and_then(level::of_number);
+                record.scope = InstrumentationScope::builder(logger).build();
+                record.event_name = event;
+                record.trace = ids.map(|(trace, span, flags)| TraceIds {
+                    trace_id: TraceId::from(trace),
+                    span_id: SpanId::from(span),
+                    flags: flags.map(TraceFlags::new),
+                });
+                record.attributes = known.into_iter().map(|(key, value)| (key.into(), value)).collect();
+                record.attributes.extend(others.into_iter().map(|(key, value)| (key.into(), value)));
+                record.attributes.extend(line.map(|line| ("code.line.number".into(), line.into())));
+                record
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_encoder_writes_is_read_back_and_written_alike(record in any_record()) {
+            let underscored = JsonEncoder::default().with_source_code_key(SourceCodeKey::Underscored).with_resource(true);
+            let scale = JsonEncoder::default().with_level_scale(LevelScale::OpenTelemetry);
+            for encoder in [JsonEncoder::default(), underscored, scale, JsonEncoder::http_logging_2()] {
+                let json = encode(&encoder, &record);
+                let (_, records, _) = post("application/json", &json).read();
+                prop_assert_eq!(records.len(), 1);
+                let again = encode(&encoder, &records[0]);
+                prop_assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&json), "{}", shown(&records[0]));
+            }
+        }
+    }
+}
