@@ -68,7 +68,7 @@ mod tests {
     }
 
     fn read(body: &[u8]) -> Result<Record, BadMessage> {
-        let message = Message { body, arrived: UNIX_EPOCH + Duration::from_secs(1), request: None };
+        let message = Message { body, arrived: UNIX_EPOCH + Duration::from_secs(1), request: None, file: None };
         let mut records = Records::default();
         let answer = Frames.read(&message, &mut records)?;
         assert_eq!((answer, records.0.len()), (Answer::default(), 1));
@@ -178,7 +178,7 @@ mod tests {
         for capture in captures() {
             let frames = frames(&capture);
             for frame in [&frames[0], &frames[3], &frames[frames.len() - 5]] {
-                let message = Message { body: frame, arrived: UNIX_EPOCH, request: None };
+                let message = Message { body: frame, arrived: UNIX_EPOCH, request: None, file: None };
                 let started = std::time::Instant::now();
                 for _ in 0..ROUNDS {
                     Frames.read(std::hint::black_box(&message), &mut Nothing).expect("a record");

@@ -49,7 +49,7 @@ impl Sent<'_> {
             cut: self.cut,
         };
         let arrived = UNIX_EPOCH + Duration::from_secs(ARRIVED);
-        let message = Message { body: self.body, arrived, request: Some(&request) };
+        let message = Message { body: self.body, arrived, request: Some(&request), file: None };
         let protocol = HTTP.iter().find(|protocol| protocol.claims(&message)).expect("the last one reads everything");
         let mut records = Records::default();
         let answer = protocol.read(&message, &mut records);
