@@ -12,6 +12,7 @@ mod json;
 mod loki;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
+mod pickle;
 pub(crate) mod points;
 mod splunk;
 mod text;
@@ -33,6 +34,7 @@ pub(crate) use otlp::MetricEncoder;
 pub use otlp::OtlpEncoder;
 #[cfg(feature = "trace")]
 pub(crate) use otlp::SpanEncoder;
+pub use pickle::PickleEncoder;
 pub use splunk::SplunkEncoder;
 pub use text::TextEncoder;
 #[cfg(feature = "otlp")]

@@ -53,7 +53,8 @@ pub(super) fn unescape_unicode(line: &[u8]) -> Cow<'_, [u8]> {
         };
         rest = &rest[len..];
         // Python 2 writes what is beyond 16 bits as a pair.
-        let low = unicode_escape(rest).filter(|(low, _)| (0xD800..0xDC00).contains(&code) && (0xDC00..0xE000).contains(low));
+        let low =
+            unicode_escape(rest).filter(|(low, _)| (0xD800..0xDC00).contains(&code) && (0xDC00..0xE000).contains(low));
         let code = match low {
             Some((low, len)) => {
                 rest = &rest[len..];

@@ -249,8 +249,7 @@ mod tests {
     #[test]
     fn an_escape_among_frames_is_a_line_that_is_answered() {
         let stream = b"\0\0\0\x01a\0\0\0\0FORMAT {\"fmt\": \"%(message)s\"}\n\0\0\0\x01b\0\0\0\0QUIT\n\0\0\0\x01c";
-        let expected =
-            ["frame a None", r#"answer "OK\n""#, "frame b None", r#"answer "OK\n""#, "frame c None"];
+        let expected = ["frame a None", r#"answer "OK\n""#, "frame b None", r#"answer "OK\n""#, "frame c None"];
         same_in_any_parts(stream, &expected);
     }
 

@@ -1,6 +1,6 @@
 //! The protocols: a file each, and the table in which an HTTP request looks for its own.
 
-mod frames;
+pub(crate) mod frames;
 mod framing;
 mod log_record;
 mod logserv;
