@@ -6,10 +6,12 @@ mod http_handler;
 mod json;
 mod level;
 mod log_record;
+mod loki;
 mod other;
 mod percent_format;
 mod pino;
 mod python_literal;
+mod splunk;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -26,6 +28,10 @@ use crate::relay::record::Record;
 /// reads it. The last one reads everything.
 pub(crate) static HTTP: &[&dyn Protocol] = &[
     // JSON and protobuf with a form of their own come first.
+    &loki::Loki,
+    &splunk::Splunk { with_time: true },
+    &splunk::Splunk { with_time: false },
+    // Any JSON.
     &pino::Pino,
     &json::Json,
     // A query or a form.
