@@ -12,6 +12,7 @@ mod json;
 mod loki;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
+mod pickle;
 pub(crate) mod points;
 mod splunk;
 mod text;
@@ -20,7 +21,7 @@ pub(crate) mod view;
 pub use bulk::BulkEncoder;
 pub use clickhouse::ClickHouseEncoder;
 #[cfg(feature = "relay")]
-pub(crate) use common::any_value::null;
+pub(crate) use common::any_value::{json_text, null};
 pub use common::template::Template;
 pub(crate) use encoder::NestedEncoder;
 pub use encoder::{Encoder, FromSdk, SdkEncoder};
@@ -33,6 +34,7 @@ pub(crate) use otlp::MetricEncoder;
 pub use otlp::OtlpEncoder;
 #[cfg(feature = "trace")]
 pub(crate) use otlp::SpanEncoder;
+pub use pickle::PickleEncoder;
 pub use splunk::SplunkEncoder;
 pub use text::TextEncoder;
 #[cfg(feature = "otlp")]

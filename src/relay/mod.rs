@@ -6,6 +6,8 @@
 //!  http/                 to records               answer
 //! ```
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod json;
 mod pickle;

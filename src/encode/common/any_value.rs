@@ -85,6 +85,12 @@ impl fmt::Display for JsonText<'_> {
     }
 }
 
+/// A value as the text of its JSON.
+#[cfg(feature = "relay")]
+pub(crate) fn json_text(value: &AnyValue) -> String {
+    JsonText(value).to_string()
+}
+
 /// What is left of a list or map whose beginning is written.
 enum Rest<'a> {
     List(slice::Iter<'a, AnyValue>),

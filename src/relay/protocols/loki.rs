@@ -74,7 +74,9 @@ fn read_entry(entry: Value<'_>, arrived: SystemTime) -> Record {
     record.timestamp = time.and_then(read).or(record.timestamp);
     if let Some(metadata) = metadata.and_then(Value::object) {
         let trace = json::trace_ids(metadata.get("trace_id"), metadata.get("span_id"), None);
-        for (name, value) in metadata.iter().filter(|(name, _)| trace.is_none() || !matches!(*name, "trace_id" | "span_id")) {
+        for (name, value) in
+            metadata.iter().filter(|(name, _)| trace.is_none() || !matches!(*name, "trace_id" | "span_id"))
+        {
             set(&mut record, name, value.any());
         }
         record.trace = trace;

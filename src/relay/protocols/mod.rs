@@ -2,10 +2,13 @@
 
 mod article;
 mod form;
+pub(crate) mod frames;
+mod framing;
 mod http_handler;
 mod json;
 mod level;
 mod log_record;
+mod logserv;
 mod loki;
 mod other;
 mod percent_format;
