@@ -96,7 +96,7 @@ pub use encode::{
 };
 pub use encode::{
     BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, FromSdk, JsonEncoder, LevelScale, LogView, LokiEncoder,
-    PickleEncoder,    RecordOrigin, SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
+    PickleEncoder, RecordOrigin, SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
 };
 #[cfg(feature = "trace")]
 pub use encode::{EventView, LinkView, SpanView};

@@ -88,7 +88,9 @@ pub(super) fn shown(record: &Record) -> String {
     add("event", record.event_name.clone());
     add(
         "trace",
-        record.trace.map(|ids| format!("{}/{}/{:?}", ids.trace_id, ids.span_id, ids.flags.map(|flags| flags.to_u8()))),
+        record.trace.map(|ids| {
+            format!("{}/{}/{:?}", ids.trace_id, ids.span_id, ids.flags.map(opentelemetry::TraceFlags::to_u8))
+        }),
     );
     add("pid", record.origin.process_id.map(|id| id.to_string()));
     add("process", record.origin.process_name.clone());
