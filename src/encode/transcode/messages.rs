@@ -6,6 +6,9 @@ use Kind::{Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Int64, Of, Sfixed6
 
 use crate::config::values::Signal;
 
+/// The number of messages inside one another that are read, as in other readers of protobuf.
+pub(crate) const MAX_DEPTH: usize = 100;
+
 /// The fields of a message.
 #[derive(Debug)]
 pub(crate) struct Message {

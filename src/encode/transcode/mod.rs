@@ -16,6 +16,3 @@ mod to_json;
 pub(crate) mod wire;
 
 pub(crate) use to_json::{Unreadable, request, write_object};
-
-/// The number of messages inside one another that are read, as in other readers of protobuf.
-pub(crate) const MAX_DEPTH: usize = 100;

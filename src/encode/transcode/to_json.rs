@@ -10,11 +10,10 @@ use base64::display::Base64Display;
 use base64::prelude::BASE64_STANDARD;
 use serde_core::Serialize;
 
-use super::MAX_DEPTH;
 use super::messages::Kind::{
     Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Int64, Of, Sfixed64, Sint32, Text, Uint32, Uint64,
 };
-use super::messages::{ANY_VALUE, Field, Kind, Message, request_of};
+use super::messages::{ANY_VALUE, Field, Kind, MAX_DEPTH, Message, request_of};
 use super::wire::{Fields, Wire, WireError, low, take_fixed64, take_varint};
 use crate::config::values::Signal;
 use crate::encode::common::object::write_text;

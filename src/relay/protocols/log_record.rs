@@ -298,7 +298,7 @@ fn level_of_name(name: &str) -> Option<i64> {
 }
 
 /// The severity of a level: that of the nearest one of Python's below it.
-fn severity(level: i64) -> Option<Severity> {
+pub(super) fn severity(level: i64) -> Option<Severity> {
     let below = LEVELS.iter().find(|(number, ..)| *number <= level);
     below.map(|(.., severity)| *severity).or((level > 0).then_some(Severity::Trace))
 }

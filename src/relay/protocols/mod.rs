@@ -1,13 +1,52 @@
 //! The protocols: a file each, and the table in which an HTTP request looks for its own.
 
+mod article;
+mod form;
 pub(crate) mod frames;
 pub(crate) mod framing;
+mod http_handler;
+mod json;
+mod level;
 mod log_record;
 pub(crate) mod logserv;
+mod other;
 pub(crate) mod otlp;
+mod percent_format;
+mod pino;
+mod python_literal;
+#[cfg(test)]
+mod testing;
+mod text;
+mod time;
+
+use std::time::SystemTime;
+
+use opentelemetry::logs::AnyValue;
 
 use crate::relay::protocol::{Message, Protocol};
+use crate::relay::record::Record;
 
-pub(crate) fn of(_: &Message<'_>) -> &'static dyn Protocol {
-    &otlp::Otlp
+/// The protocols of HTTP, in the order in which they are asked whether a request is theirs: by its content, the first that says so
+/// reads it. The last one reads everything.
+pub(crate) static HTTP: &[&dyn Protocol] = &[
+    // JSON and protobuf with a form of their own come first.
+    &otlp::Otlp,
+    &pino::Pino,
+    &json::Json,
+    // A query or a form.
+    &http_handler::HttpHandler,
+    &article::Article,
+    // The rest.
+    &text::Text,
+    &other::Other,
+];
+
+/// The protocol of a request.
+pub(crate) fn of(message: &Message<'_>) -> &'static dyn Protocol {
+    HTTP.iter().copied().find(|protocol| protocol.claims(message)).unwrap_or(&other::Other)
+}
+
+/// A record of which nothing is known but its body and its arrival, which is its time as well.
+fn plain(body: impl Into<AnyValue>, arrived: SystemTime) -> Record {
+    Record { timestamp: Some(arrived), observed: Some(arrived), body: Some(body.into()), ..Record::default() }
 }

@@ -219,7 +219,8 @@ impl Conversion {
             _ => {
                 let precision = precision.max(1);
                 let rounded = format!("{value:.*e}", precision - 1);
-                let exponent: i32 = rounded.split_once('e').and_then(|(_, digits)| digits.parse().ok()).unwrap_or_default();
+                let exponent: i32 =
+                    rounded.split_once('e').and_then(|(_, digits)| digits.parse().ok()).unwrap_or_default();
                 let fixed = usize::try_from(i32::try_from(precision).unwrap_or(i32::MAX) - 1 - exponent);
                 let (digits, tail) = match fixed {
                     Ok(decimals) if exponent >= -4 => {
@@ -327,5 +328,199 @@ fn character(value: &Value<'_>) -> Option<char> {
             characters.next().filter(|_| characters.next().is_none())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::protocols::python_literal::parse;
+
+    fn formatted(text: &str, arguments: &str) -> Option<String> {
+        format(text, &parse(arguments).expect("a literal"))
+    }
+
+    /// A format, the `repr` of its arguments, and what CPython 3.6 makes of them, as `format % arguments` printed it.
+    /// The later ones differ in `%5%`, an error for 3.13.
+    #[test]
+    #[rustfmt::skip]
+    fn a_message_is_the_one_that_python_makes() {
+        let cases: &[(&str, &str, Option<&str>)] = &[
+            ("plain", "()", Some("plain")),
+            ("100%%", "()", Some("100%")),
+            ("%s", "('a',)", Some("a")),
+            ("%s and %s", "('a', 1)", Some("a and 1")),
+            ("%s", "()", None),
+            ("a", "(1,)", None),
+            ("%s", "(1, 2)", None),
+            ("%s %s %s %s", "(None, True, False, 1.5)", Some("None True False 1.5")),
+            ("%s", "(0.30000000000000004,)", Some("0.30000000000000004")),
+            ("%s %s %s", "(1e+16, 1e-05, 123456789.0)", Some("1e+16 1e-05 123456789.0")),
+            ("%r", "(\"it's\",)", Some("\"it's\"")),
+            ("%r", "('q\"\\'',)", Some("'q\"\\''")),
+            ("%s", "('é€😀',)", Some("é€😀")),
+            ("%r", "('é€😀\\x85\\n',)", Some("'é€😀\\x85\\n'")),
+            ("%a", "('é€😀',)", Some("'\\xe9\\u20ac\\U0001f600'")),
+            ("%5s|%-5s|%05s|%.2s|%5.1s|", "('é', 'é', 'é', 'é', 'é')", Some("    é|é    |    é|é|    é|")),
+            ("%*s|%-*s|%.*s", "(5, 'a', 5, 'b', 1, 'cd')", Some("    a|b    |c")),
+            ("%*s|", "(-5, 'a')", Some("a    |")),
+            ("%.*s|", "(-1, 'abc')", Some("|")),
+            ("%s", "((1, 2),)", Some("(1, 2)")),
+            ("%s", "([1, 'a', None, {'k': (1,)}],)", Some("[1, 'a', None, {'k': (1,)}]")),
+            ("%s", "({'a': [1.0, 2]},)", Some("{'a': [1.0, 2]}")),
+            ("%s", "(b'a\\xff\\n',)", Some("b'a\\xff\\n'")),
+            ("%r", "({1},)", Some("{1}")),
+            ("%s", "(set(),)", Some("set()")),
+            ("%s", "(frozenset({1}),)", Some("frozenset({1})")),
+            ("%d %i %u", "(1, -2, 3)", Some("1 -2 3")),
+            ("%d", "(3.99,)", Some("3")),
+            ("%d", "(-3.99,)", Some("-3")),
+            ("%d", "(-0.5,)", Some("0")),
+            ("%d", "(True,)", Some("1")),
+            ("%d", "('3',)", None),
+            ("%d", "(None,)", None),
+            ("%d", "(nan,)", None),
+            ("%d", "(inf,)", None),
+            ("%d", "(1e+22,)", Some("10000000000000000000000")),
+            ("%d", "(1180591620717411303424,)", Some("1180591620717411303424")),
+            ("%s", "(-1606938044258990275541962092341162602522202993782792835301376,)", Some("-1606938044258990275541962092341162602522202993782792835301376")),
+            ("%f", "(1606938044258990275541962092341162602522202993782792835301376,)", Some("1606938044258990275541962092341162602522202993782792835301376.000000")),
+            ("%x", "(1267650600228229401496703205376,)", Some("10000000000000000000000000")),
+            ("%5d|%-5d|%05d|%+d|% d|%+5d|%-+5d|", "(42, 42, 42, 42, 42, 42, 42)", Some("   42|42   |00042|+42| 42|  +42|+42  |")),
+            ("%05d|%+05d|% 05d|%-05d|", "(-42, 42, 42, 42)", Some("-0042|+0042| 0042|42   |")),
+            ("%.3d|%5.3d|%05.3d|%-6.3d|%+.3d", "(5, 5, 5, 5, 5)", Some("005|  005|00005|005   |+005")),
+            ("%+d % d", "(-1, -1)", Some("-1 -1")),
+            ("%+ d", "(1,)", Some("+1")),
+            ("%.0d", "(0,)", Some("0")),
+            ("%x %X %o", "(255, 255, 8)", Some("ff FF 10")),
+            ("%#x %#X %#o", "(255, 255, 8)", Some("0xff 0XFF 0o10")),
+            ("%#06x|%#6x|%-#6x|%06x|", "(255, 255, 255, 255)", Some("0x00ff|  0xff|0xff  |0000ff|")),
+            ("%x %#x", "(-255, -255)", Some("-ff -0xff")),
+            ("%#o %#x", "(0, 0)", Some("0o0 0x0")),
+            ("%.4x|%#.4x|%#08.4x", "(10, 10, 10)", Some("000a|0x000a|0x00000a")),
+            ("%x", "(1.0,)", None),
+            ("%x", "(True,)", Some("1")),
+            ("%f %F", "(1.5, 1.5)", Some("1.500000 1.500000")),
+            ("%f", "(1,)", Some("1.000000")),
+            ("%.0f %.1f %.2f %.3f", "(2.5, 0.25, 1.005, 0.0001)", Some("2 0.2 1.00 0.000")),
+            ("%#.0f", "(3.0,)", Some("3.")),
+            ("%10.2f|%-10.2f|%010.2f|%+.2f|% .2f", "(3.14159, 3.14159, 3.14159, 3.14159, 3.14159)", Some("      3.14|3.14      |0000003.14|+3.14| 3.14")),
+            ("%f", "(-0.0,)", Some("-0.000000")),
+            ("%.3f", "(1e+22,)", Some("10000000000000000000000.000")),
+            ("%f %F %e %g %G", "(nan, nan, nan, nan, nan)", Some("nan NAN nan nan NAN")),
+            ("%f %F %e %g", "(inf, inf, -inf, -inf)", Some("inf INF -inf -inf")),
+            ("%08f|%-8f|%+f", "(inf, inf, inf)", Some("00000inf|inf     |+inf")),
+            ("%+f", "(nan,)", Some("+nan")),
+            ("%05f", "(-inf,)", Some("-0inf")),
+            ("%f", "('1',)", None),
+            ("%f", "(True,)", Some("1.000000")),
+            ("%e %E", "(12345.678, 12345.678)", Some("1.234568e+04 1.234568E+04")),
+            ("%.0e %#.0e %.3e", "(12345.678, 12345.678, 12345.678)", Some("1e+04 1.e+04 1.235e+04")),
+            ("%e %e", "(0.0, 1e-300)", Some("0.000000e+00 1.000000e-300")),
+            ("%e", "(1e+100,)", Some("1.000000e+100")),
+            ("%12.3e|%-12.3e|%012.3e", "(1234.5, 1234.5, 1234.5)", Some("   1.234e+03|1.234e+03   |0001.234e+03")),
+            ("%g %g %g %g %g", "(0.0001, 1e-05, 123456.0, 1234567.0, 1e+100)", Some("0.0001 1e-05 123456 1.23457e+06 1e+100")),
+            ("%g %g", "(100000.0, 1000000.0)", Some("100000 1e+06")),
+            ("%g", "(0.0,)", Some("0")),
+            ("%.3g|%.10g|%.0g|%#g|%#.3g|%G", "(3.14159265, 3.14159265, 3.14, 1.0, 100.0, 1e-10)", Some("3.14|3.14159265|3|1.00000|100.|1E-10")),
+            ("%g", "(999999.5,)", Some("1e+06")),
+            ("%.3g", "(999.5,)", Some("1e+03")),
+            ("%#.0g %#.1g", "(5.0, 5.0)", Some("5. 5.")),
+            ("%#.3g", "(10000000000.0,)", Some("1.00e+10")),
+            ("%010g|%+g|% g", "(1.5, 1.5, 1.5)", Some("00000001.5|+1.5| 1.5")),
+            ("%.17g", "(0.1,)", Some("0.10000000000000001")),
+            ("%g", "(123,)", Some("123")),
+            ("%c%c", "(65, 'b')", Some("Ab")),
+            ("%c", "(8364,)", Some("€")),
+            ("%5c|%-5c|%05c|", "('a', 'b', 'c')", Some("    a|b    |    c|")),
+            ("%c", "('ab',)", None),
+            ("%c", "(1114112,)", None),
+            ("%c", "(-1,)", None),
+            ("%c", "(1.0,)", None),
+            ("%.0c|", "('a',)", Some("a|")),
+            ("%(a)s %(b)d", "{'a': 'x', 'b': 3}", Some("x 3")),
+            ("%(a)s", "{'a': {'c': 1}}", Some("{'c': 1}")),
+            ("%(missing)s", "{'a': 1}", None),
+            ("%(a)5.1f|", "{'a': 2.25}", Some("  2.2|")),
+            ("%s", "{'a': 1}", Some("{'a': 1}")),
+            ("%s %s", "{'a': 1}", None),
+            ("%(a)s %s", "{'a': 1}", None),
+            ("nothing", "{'a': 1}", Some("nothing")),
+            ("%(a)s", "(1,)", None),
+            ("%(a(b)c)s", "{'a(b)c': 1}", Some("1")),
+            ("%(a)*d", "{'a': 1}", None),
+            ("%(a)%", "{'a': 1}", Some("%")),
+            ("%(a", "{'a': 1}", None),
+            ("%()s", "{'': 1}", Some("1")),
+            ("%(é)s", "{'é': 'ü'}", Some("ü")),
+            ("%", "(1,)", None),
+            ("100%", "(1,)", None),
+            ("%5%|", "()", Some("%|")),
+            ("%y", "(1,)", None),
+            ("% s|", "('a',)", Some("a|")),
+            ("%ld %hd %Lf %lls", "(1, 2, 3.0, 4)", None),
+            ("%lld", "(1,)", None),
+            ("%%%s%%", "(1,)", Some("%1%")),
+            ("50% done %s", "(1,)", None),
+            ("50% off", "(1,)", Some("50 1ff")),
+            ("%é", "(1,)", None),
+            ("%-+ #05d|", "(7,)", Some("+7   |")),
+            ("%s", "[1, 2]", Some("[1, 2]")),
+            ("x", "[1, 2]", Some("x")),
+            ("x", "5", None),
+            ("%d", "5", Some("5")),
+            ("%.d", "(5,)", Some("5")),
+            ("%.f|%.e|%.g|%.s|", "(1.5, 1.5, 1.5, 'abc')", Some("2|2e+00|2||")),
+            ("%5.f|", "(2.5,)", Some("    2|")),
+            ("%s%", "('a',)", None),
+            ("%r %r %r", "('u', 5, 1.0)", Some("'u' 5 1.0")),
+            ("%.3r", "('abcdef',)", Some("'ab")),
+            ("%10a|", "('é',)", Some("    '\\xe9'|")),
+            ("%*d", "('a', 1)", None),
+            ("%*d", "(True, 1)", Some("1")),
+            ("%.*f", "(3, 1.0)", Some("1.000")),
+            ("%-*.*f|", "(9, 2, 3.14159)", Some("3.14     |")),
+            ("%d%%", "(50,)", Some("50%")),
+            ("\n%s\t", "('x',)", Some("\nx\t")),
+            ("%s %s", "('a',)", None),
+            ("%+.1e", "(0.05,)", Some("+5.0e-02")),
+            ("%.15g", "(1000000000000000.0,)", Some("1e+15")),
+            ("%.6g", "(1000000000000000.0,)", Some("1e+15")),
+            ("%s", "(1e+301,)", Some("1e+301")),
+            ("%#x", "(10,)", Some("0xa")),
+        ];
+        for (text, arguments, expected) in cases {
+            assert_eq!(formatted(text, arguments).as_deref(), *expected, "{text:?} % {arguments}");
+        }
+    }
+
+    #[test]
+    fn a_message_of_python_2_is_made_of_its_texts_and_long_integers() {
+        let arguments = r"(u'caf\xe9', 'caf\xc3\xa9', 5L, 'x')";
+        assert_eq!(formatted("%s %s %s %r", arguments).as_deref(), Some("café café 5 'x'"));
+        assert_eq!(formatted("%r %r", r"(u'\xe9', 5L)").as_deref(), Some(r"u'\xe9' 5L"));
+    }
+
+    #[test]
+    fn a_width_that_nobody_needs_fails() {
+        for text in ["%99999s", "%.99999f", "%99999999999999999999s", "%.99999999999999999999s"] {
+            assert_eq!(formatted(text, "(1,)"), None, "{text}");
+        }
+        assert_eq!(formatted("%*s", "(99999, 1)"), None);
+        assert_eq!(formatted("%*s", "(-170141183460469231731687303715884105727, 1)"), None);
+        let many = "%4096s".repeat(2000);
+        assert_eq!(formatted(&many, &format!("({})", "1,".repeat(2000))), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_format_is_a_message_or_none(
+            text in r"(%|\(a\)|[#0 +-]|[0-9]{1,2}|\*|\.|[srdiufFeEgGxXoca]|[a-zé()])*",
+            arguments in r"(\((-?[0-9.]{1,40}, |'é', |None, |nan, |\[\], ){0,5}\)|\{'a': 1\}|-?[0-9]{1,40})",
+        ) {
+            if let Some(arguments) = parse(&arguments) {
+                let _ = format(&text, &arguments);
+            }
+        }
     }
 }

@@ -154,7 +154,9 @@ impl<'a> Parser<'a> {
                 if self.eat(")") {
                     return Some(Value::Set(Vec::new()));
                 }
-                let (Value::List(items) | Value::Set(items)) = self.literal(depth)?.value else { return None };
+                let (Value::List(items) | Value::Set(items)) = self.literal(depth.checked_sub(1)?)?.value else {
+                    return None;
+                };
                 self.eat(")").then_some(Value::Set(items))
             }
             _ if word.len() <= 2 && matches!(self.peek(), Some(b'"' | b'\'')) => {
@@ -211,7 +213,8 @@ impl<'a> Parser<'a> {
         };
         let rest = self.rest();
         let quote = &rest[..1];
-        let (open, close) = if rest.starts_with(&quote.repeat(3)) { (3, quote.repeat(3)) } else { (1, quote.to_owned()) };
+        let (open, close) =
+            if rest.starts_with(&quote.repeat(3)) { (3, quote.repeat(3)) } else { (1, quote.to_owned()) };
         self.at += open;
         let source = self.to_close(&close)?;
         if is_bytes {
@@ -330,4 +333,248 @@ fn unescape(source: &str, in_bytes: bool) -> Option<Unescaped> {
 fn hex(text: &str, digits: usize) -> Option<u32> {
     let text = text.get(..digits).filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     u32::from_str_radix(text, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(text: &str) -> Option<Value<'_>> {
+        parse(text).map(|literal| literal.value)
+    }
+
+    #[test]
+    fn texts_and_bytes_are_read_with_their_prefixes_and_escapes() {
+        let texts = [
+            ("''", ""),
+            (r#""it's""#, "it's"),
+            (r#"'\\ \' \" \a\b\f\n\r\t\v'"#, "\\ ' \" \u{7}\u{8}\u{c}\n\r\t\u{b}"),
+            (r"'\x41\101\0\u20ac\U0001f600'", "AA\0€😀"),
+            ("'a\\\nb'", "ab"),
+            (r"'\q\é'", r"\q\é"),
+            (r"'\ud800 \ud83d\ude00 \udfff'", "\u{fffd} 😀 \u{fffd}"),
+            (r"r'\n'", r"\n"),
+            (r"R'\''", r"\'"),
+            (r"u'caf\xe9'", "café"),
+            (r"ur'\n'", r"\n"),
+            ("'''a'b\n\\\"'''", "a'b\n\""),
+            (r#""""a"b""""#, "a\"b"),
+            // A `str` of Python 2, and what Python 3 does not print.
+            (r"'caf\xc3\xa9'", "café"),
+            (r"'caf\xe9'", "café"),
+            (r"'\x85é'", "\u{85}é"),
+            (r"u'\xc3\xa9'", "Ã©"),
+            (r"'\xc3\xa9\u20ac'", "Ã©€"),
+        ];
+        for (text, expected) in texts {
+            assert_eq!(value(text), Some(Value::Text(expected.into())), "{text}");
+        }
+        let bytes: [(&str, &[u8]); 4] =
+            [(r"b'a\xff\0\n'", b"a\xff\0\n"), (r"br'\x'", br"\x"), (r"Rb'\x'", br"\x"), (r"b'\u20ac'", br"\u20ac")];
+        for (text, expected) in bytes {
+            assert_eq!(value(text), Some(Value::Bytes(expected.into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_in_every_spelling() {
+        const LONG: &str = "-1606938044258990275541962092341162602522202993782792835301376";
+        let cases = [
+            ("0", Value::Int(0)),
+            ("-7", Value::Int(-7)),
+            ("+7", Value::Int(7)),
+            ("7L", Value::Int(7)),
+            ("0xffL", Value::Int(255)),
+            ("-0o17", Value::Int(-15)),
+            ("0b101", Value::Int(5)),
+            ("1180591620717411303424", Value::Int(1 << 70)),
+            (LONG, Value::LongInt(LONG)),
+            ("1606938044258990275541962092341162602522202993782792835301376L", Value::LongInt(&LONG[1..])),
+            ("1.5", Value::Float(1.5)),
+            ("-1e-05", Value::Float(-1e-5)),
+            ("1e+16", Value::Float(1e16)),
+            (".5", Value::Float(0.5)),
+            ("5.", Value::Float(5.0)),
+            ("inf", Value::Float(f64::INFINITY)),
+            ("-inf", Value::Float(f64::NEG_INFINITY)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(value(text), Some(expected), "{text}");
+        }
+        assert!(matches!(value("nan"), Some(Value::Float(value)) if value.is_nan()));
+    }
+
+    #[test]
+    fn containers_are_read_with_the_text_of_each_value() {
+        let text = "('a', [1, None], {'k': (True,), 2: {3}}, set([4]), frozenset(), ())";
+        let literal = parse(text).expect("a literal");
+        assert_eq!(literal.repr, text);
+        let Value::Tuple(items) = literal.value else { panic!("no tuple") };
+        let texts: Vec<_> = items.iter().map(|item| item.repr).collect();
+        assert_eq!(texts, ["'a'", "[1, None]", "{'k': (True,), 2: {3}}", "set([4])", "frozenset()", "()"]);
+        let int = |repr: &'static str, value| Literal { repr, value: Value::Int(value) };
+        assert_eq!(items[3].value, Value::Set(vec![int("4", 4)]));
+        assert_eq!(items[4].value, Value::Set(vec![]));
+        let Value::Dict(members) = &items[2].value else { panic!("no dict") };
+        assert_eq!(members[1].1.value, Value::Set(vec![int("3", 3)]));
+        assert_eq!(value("(1)"), Some(Value::Int(1)));
+        assert_eq!(value("[1,]"), Some(Value::List(vec![int("1", 1)])));
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn anything_else_is_no_literal() {
+        let texts = [
+            "", " ", "x", "None2", "(", ")", "(1", "(1,", "[1 2]", "(,)", "{1:}", "{1:2,3}", "{1 2}", "'a", "'\\", "'a' 'b'", "b'é'", "1 2",
+            "x'a'", r"'\x4'", r"'\u12'", r"'\xé'", r"'\U00110000'", r"'\N{BULLET}'", "(<object object at 0x7f>,)", "f(1)", "set(1)",
+            "set([1]", "1j", "1e", "--1", "1_0", "0x", "0xg", "-", "datetime.date(2026, 1, 2)", "é", "L",
+        ];
+        for text in texts {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_and_length_have_a_limit() {
+        let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(parse(&nested(MAX_DEPTH)).is_some());
+        for text in [nested(MAX_DEPTH + 1), nested(1_000_000), "(".repeat(1_000_000), "set(".repeat(1_000_000)] {
+            assert_eq!(parse(&text), None);
+        }
+        let list = |len: usize| format!("[{}]", "1,".repeat(len));
+        assert!(parse(&list(MAX_VALUES - 1)).is_some());
+        assert_eq!(parse(&list(MAX_VALUES)), None);
+        assert!(parse(&"9".repeat(MAX_DIGITS)).is_some());
+        assert_eq!(parse(&"9".repeat(MAX_DIGITS + 1)), None);
+    }
+
+    /// A value of Python.
+    #[derive(Clone, Debug)]
+    enum Py {
+        None,
+        Bool(bool),
+        Int(i128),
+        Float(f64),
+        Text(String),
+        Bytes(Vec<u8>),
+        Tuple(Vec<Py>),
+        List(Vec<Py>),
+        Set(Vec<Py>),
+        Dict(Vec<(Py, Py)>),
+    }
+
+    fn any_value() -> impl Strategy<Value = Py> {
+        let finite = prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::SUBNORMAL;
+        let leaf = prop_oneof![
+            Just(Py::None),
+            any::<bool>().prop_map(Py::Bool),
+            any::<i128>().prop_map(Py::Int),
+            finite.prop_map(Py::Float),
+            any::<String>().prop_map(Py::Text),
+            vec(any::<u8>(), 0..8).prop_map(Py::Bytes),
+        ];
+        leaf.prop_recursive(5, 40, 5, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..5).prop_map(Py::Tuple),
+                vec(inner.clone(), 0..5).prop_map(Py::List),
+                vec(inner.clone(), 0..5).prop_map(Py::Set),
+                vec((inner.clone(), inner), 0..5).prop_map(Py::Dict),
+            ]
+        })
+    }
+
+    fn joined(items: &[Py]) -> String {
+        items.iter().map(repr).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What Python's `repr` writes: with the quotation mark that needs no escape, and escapes for what is not printed.
+    fn repr(value: &Py) -> String {
+        match value {
+            Py::None => "None".to_owned(),
+            Py::Bool(value) => if *value { "True" } else { "False" }.to_owned(),
+            Py::Int(value) => value.to_string(),
+            Py::Float(value) => format!("{value:?}"),
+            Py::Text(text) => quoted(text.chars(), |character| match u32::from(character) {
+                code @ (0..0x20 | 0x7f..0xa1 | 0xad) => format!("\\x{code:02x}"),
+                code @ 0xe000..0xf900 => format!("\\u{code:04x}"),
+                code @ 0xe_0000.. => format!("\\U{code:08x}"),
+                _ => character.to_string(),
+            }),
+            Py::Bytes(bytes) => {
+                let characters = bytes.iter().copied().map(char::from);
+                let escaped = quoted(characters, |character| match u32::from(character) {
+                    code @ (0..0x20 | 0x7f..) => format!("\\x{code:02x}"),
+                    _ => character.to_string(),
+                });
+                format!("b{escaped}")
+            }
+            Py::Tuple(items) if items.len() == 1 => format!("({},)", repr(&items[0])),
+            Py::Tuple(items) => format!("({})", joined(items)),
+            Py::List(items) => format!("[{}]", joined(items)),
+            Py::Set(items) if items.is_empty() => "set()".to_owned(),
+            Py::Set(items) => format!("{{{}}}", joined(items)),
+            Py::Dict(members) => {
+                let members: Vec<_> =
+                    members.iter().map(|(key, value)| format!("{}: {}", repr(key), repr(value))).collect();
+                format!("{{{}}}", members.join(", "))
+            }
+        }
+    }
+
+    fn quoted(characters: impl Iterator<Item = char> + Clone, escape: impl Fn(char) -> String) -> String {
+        let has = |quote| characters.clone().any(|character| character == quote);
+        let quote = if has('\'') && !has('"') { '"' } else { '\'' };
+        let escaped: String = characters
+            .clone()
+            .map(|character| match character {
+                '\n' => "\\n".to_owned(),
+                '\r' => "\\r".to_owned(),
+                '\t' => "\\t".to_owned(),
+                character if character == quote || character == '\\' => format!("\\{character}"),
+                character => escape(character),
+            })
+            .collect();
+        format!("{quote}{escaped}{quote}")
+    }
+
+    fn is(literal: &Literal<'_>, value: &Py) -> bool {
+        let all = |read: &[Literal<'_>], items: &[Py]| {
+            read.len() == items.len() && read.iter().zip(items).all(|(read, item)| is(read, item))
+        };
+        match (&literal.value, value) {
+            (Value::None, Py::None) => true,
+            (Value::Bool(read), Py::Bool(value)) => read == value,
+            (Value::Int(read), Py::Int(value)) => read == value,
+            // The lowest of all does not fit without its sign.
+            (Value::LongInt(read), Py::Int(value)) => *read == value.to_string(),
+            (Value::Float(read), Py::Float(value)) => read.to_bits() == value.to_bits(),
+            (Value::Text(read), Py::Text(value)) => read == value,
+            (Value::Bytes(read), Py::Bytes(value)) => read == value,
+            (Value::Tuple(read), Py::Tuple(items))
+            | (Value::List(read), Py::List(items))
+            | (Value::Set(read), Py::Set(items)) => all(read, items),
+            (Value::Dict(read), Py::Dict(members)) => {
+                read.len() == members.len()
+                    && read.iter().zip(members).all(|(read, member)| is(&read.0, &member.0) && is(&read.1, &member.1))
+            }
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_repr_writes_is_read_again(value in any_value()) {
+            let text = repr(&value);
+            let literal = parse(&text);
+            prop_assert!(literal.as_ref().is_some_and(|literal| is(literal, &value)), "{} is {:?}", text, literal);
+        }
+
+        #[test]
+        fn any_text_is_a_literal_or_none(text in r#"([\[\](){},:"'\\xubeLN0-9a. +-]|None|set|nan|inf|é)*"#, other: String) {
+            let _ = (parse(&text), parse(&other));
+        }
+    }
 }

@@ -27,12 +27,11 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::number::{double, is_exact, whole};
 use crate::config::values::Signal;
-use crate::encode::transcode::MAX_DEPTH;
 use crate::encode::transcode::messages::Kind::{
     Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Int64, Of, Sfixed64, Sint32, Text, Uint32, Uint64,
 };
 use crate::encode::transcode::messages::{
-    self as schema, ANY_VALUE, Field, KEY_VALUE, LOG_RECORD, Message, Names, lists, request_of,
+    self as schema, ANY_VALUE, Field, KEY_VALUE, LOG_RECORD, MAX_DEPTH, Message, Names, lists, request_of,
 };
 use crate::encode::transcode::wire::{Wire, low, put_field, put_message, put_value};
 use crate::relay::json::{JsonError, Kind, Reader, Token};

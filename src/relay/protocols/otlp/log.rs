@@ -7,7 +7,7 @@ use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, KeyValue, SpanId, StringValue, TraceFlags, TraceId, Value};
 
 use super::split::system_time;
-use crate::encode::transcode::MAX_DEPTH;
+use crate::encode::transcode::messages::MAX_DEPTH;
 use crate::encode::transcode::wire::{Fields, Wire, WireError, low};
 use crate::encode::{RecordOrigin, TraceIds, null};
 use crate::relay::protocol::OtlpRecord;
@@ -48,7 +48,7 @@ impl Values {
                 (2, Wire::Varint(number)) => record.severity = severity(number),
                 (3, Wire::Bytes(bytes)) => record.severity_text = Some(text(bytes)).filter(|text| !text.is_empty()),
                 (5, Wire::Bytes(value)) => record.body = Some(self.any(value, MAX_DEPTH)?),
-                (6, Wire::Bytes(attribute)) => record.attributes.push(self.attribute(attribute, MAX_DEPTH)?),
+                (6, Wire::Bytes(attribute)) => self.push(&mut record.attributes, attribute)?,
                 (8, Wire::Fixed32(value)) => flags = Some(TraceFlags::new(value.to_le_bytes()[0])),
                 (9, Wire::Bytes(id)) => trace_id = id.try_into().map_or(TraceId::INVALID, TraceId::from_bytes),
                 (10, Wire::Bytes(id)) => span_id = id.try_into().map_or(SpanId::INVALID, SpanId::from_bytes),
@@ -65,7 +65,8 @@ impl Values {
 
     /// The fields of `ScopeLogs` but for its records.
     fn scope(&mut self, message: &[u8]) -> InstrumentationScope {
-        let (mut name, mut version, mut url, mut attributes) = Default::default();
+        let (mut name, mut version, mut url) = Default::default();
+        let mut attributes = Vec::new();
         for field in readable(message) {
             match field {
                 (1, Wire::Bytes(scope)) => {
@@ -73,7 +74,7 @@ impl Values {
                         match field {
                             (1, Wire::Bytes(bytes)) => name = text(bytes),
                             (2, Wire::Bytes(bytes)) => version = text(bytes),
-                            (3, Wire::Bytes(attribute)) => attributes = self.pushed(attributes, attribute),
+                            (3, Wire::Bytes(attribute)) => drop(self.push(&mut attributes, attribute)),
                             _ => {}
                         }
                     }
@@ -100,7 +101,7 @@ impl Values {
         for (_, resource) in readable(message).filter(|(number, _)| *number == 1) {
             for (number, attribute) in readable(resource.bytes().unwrap_or_default()) {
                 if let (1, Wire::Bytes(attribute)) = (number, attribute) {
-                    attributes = self.pushed(attributes, attribute);
+                    let _ = self.push(&mut attributes, attribute);
                 }
             }
         }
@@ -122,10 +123,15 @@ impl Values {
         origin
     }
 
-    /// The attributes with one more, if it can be read.
-    fn pushed(&mut self, mut attributes: Vec<(Key, AnyValue)>, message: &[u8]) -> Vec<(Key, AnyValue)> {
-        attributes.extend(self.attribute(message, MAX_DEPTH));
-        attributes
+    /// Pushes an attribute, if it can be read.
+    fn push(&mut self, attributes: &mut Vec<(Key, AnyValue)>, message: &[u8]) -> Result<(), WireError> {
+        let is_cut = || attributes.last().is_some_and(|(key, _)| key.as_str() == TOO_LARGE);
+        if self.left > 0 {
+            attributes.push(self.attribute(message, MAX_DEPTH)?);
+        } else if !is_cut() {
+            attributes.push((Key::from_static_str(TOO_LARGE), null()));
+        }
+        Ok(())
     }
 
     /// `KeyValue`.

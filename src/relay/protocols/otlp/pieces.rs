@@ -6,9 +6,9 @@ use base64::prelude::BASE64_STANDARD;
 use crate::config::values::{Protocol as Encoding, Signal};
 use crate::encode::blocks::{Encoded, Envelope};
 use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
-use crate::encode::transcode::messages::{Message, lists};
+use crate::encode::transcode::messages::{MAX_DEPTH, Message, lists};
 use crate::encode::transcode::wire::{Wire, put_field};
-use crate::encode::transcode::{MAX_DEPTH, Unreadable, write_object};
+use crate::encode::transcode::{Unreadable, write_object};
 use crate::relay::protocol::OtlpRecord;
 
 /// A record in the message of its scope.

@@ -743,10 +743,17 @@ fn a_record_of_more_values_than_memory_takes_is_cut() {
     let (mut value, mut message) = (Vec::new(), Vec::new());
     put_field(5, Wire::Bytes(&list), &mut value);
     put_field(5, Wire::Bytes(&value), &mut message);
-    let kept = Kept { signal: Signal::Logs, resource: vec![], scope: vec![], record: message, timestamp: None };
-    let record = log::record(&kept.borrowed(), UNIX_EPOCH);
+    let read = |record: Vec<u8>| {
+        let kept = Kept { signal: Signal::Logs, resource: vec![], scope: vec![], record, timestamp: None };
+        log::record(&kept.borrowed(), UNIX_EPOCH)
+    };
+    let record = read(message);
     let Some(AnyValue::ListAny(items)) = record.body else { panic!("{:?}", record.body) };
     assert_eq!((items.len(), items.last()), (100_001, Some(&"[too large]".into())));
+    let mut message = Vec::new();
+    (0..200_000).for_each(|_| put_field(6, Wire::Bytes(b""), &mut message));
+    let attributes = read(message).attributes;
+    assert_eq!((attributes.len(), attributes.last()), (100_001, Some(&("[too large]".into(), null()))));
 }
 
 #[test]
