@@ -42,7 +42,7 @@ fn suggested_by(endpoint: &str) -> Option<Box<dyn Encoder>> {
     let (scheme, _) = endpoint.split_once(':')?;
     match &*scheme.to_ascii_lowercase() {
         "http" | "https" if is_of_otlp(endpoint) => Some(Box::new(OtlpEncoder::new(Protocol::HttpBinary))),
-        "file" => Some(Box::new(TextEncoder::of(Template::message()))),
+        "file" => Some(Box::new(TextEncoder::of(Template::message()).with_traces_below(true))),
         "tcp" | "unix" | "udp" => Some(Box::new(PickleEncoder::default())),
         _ => None,
     }
