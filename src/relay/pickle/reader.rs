@@ -128,154 +128,168 @@ impl<'a> Reader<'a> {
                 }
                 0x8F => self.push(Node::Set(Vec::new()))?,
                 0x91 => self.collect(Node::Set)?,
-
-                b'U' => self.text::<1>(|bytes| Node::Str(bytes.into()))?,
-                b'T' => self.text::<4>(|bytes| Node::Str(bytes.into()))?,
-                b'S' => {
-                    let bytes = text::unquote(self.line()?).ok_or("a text has no quotes")?;
-                    self.push(Node::Str(bytes))?;
-                }
-                b'V' => {
-                    let bytes = text::unescape_unicode(self.line()?);
-                    self.push(Node::Text(bytes))?;
-                }
-                0x8C => self.text::<1>(|bytes| Node::Text(bytes.into()))?,
-                0x8D => self.text::<8>(|bytes| Node::Text(bytes.into()))?,
-                b'C' => self.text::<1>(Node::Bytes)?,
-                b'B' => self.text::<4>(Node::Bytes)?,
-                0x8E | 0x96 => self.text::<8>(Node::Bytes)?,
-
-                0x88 => self.push(Node::Bool(true))?,
-                0x89 => self.push(Node::Bool(false))?,
-                b'I' => match self.line()? {
-                    b"00" => self.push(Node::Bool(false))?,
-                    b"01" => self.push(Node::Bool(true))?,
-                    line => self.decimal(line)?,
-                },
-                0x8A => {
-                    let len = usize::from(self.byte()?);
-                    self.long(len)?;
-                }
-                0x8B => {
-                    let len = self.len::<4>()?;
-                    self.long(len)?;
-                }
-                b'F' => {
-                    let line = std::str::from_utf8(self.line()?).ok().and_then(|line| line.trim().parse().ok());
-                    self.push(Node::Float(line.ok_or(NO_NUMBER)?))?;
-                }
-
-                b'c' => {
-                    let class = self.class()?;
-                    self.push(class)?;
-                }
-                0x93 => {
-                    let (name, module) = (self.pop()?, self.pop()?);
-                    self.push(Node::ClassOf(module, name))?;
-                }
-                b'R' | 0x81 => {
-                    let (args, class) = (self.pop()?, self.pop()?);
-                    self.push(Node::Object(Object::new(class, args)))?;
-                }
-                0x92 => {
-                    let (named, args, class) = (self.pop()?, self.pop()?, self.pop()?);
-                    self.push(Node::Object(Object { pairs: Some(named), ..Object::new(class, args) }))?;
-                }
-                b'o' => {
-                    let from = self.pop_mark()?;
-                    let args = self.take(from + 1)?;
-                    let args = self.add(Node::Tuple(args))?;
-                    let class = self.pop()?;
-                    self.push(Node::Object(Object::new(class, args)))?;
-                }
-                b'i' => {
-                    let class = self.class()?;
-                    let class = self.add(class)?;
-                    let from = self.pop_mark()?;
-                    let args = self.take(from)?;
-                    let args = self.add(Node::Tuple(args))?;
-                    self.push(Node::Object(Object::new(class, args)))?;
-                }
-                b'b' => {
-                    let (state, object) = (self.pop()?, self.top()?);
-                    if let Node::Object(object) = &mut self.nodes[object.index()] {
-                        object.state = Some(state);
-                    }
-                }
-
-                b'r' => {
-                    let number = u32::from_le_bytes(self.bytes()?);
-                    self.put(number)?;
-                }
-                b'p' => {
-                    let number = self.memo_number()?;
-                    self.put(number)?;
-                }
-                0x94 => {
-                    let number = u32::try_from(self.memo.count).map_err(|_| TOO_MANY_NODES)?;
-                    self.put(number)?;
-                }
-                b'j' => {
-                    let number = u32::from_le_bytes(self.bytes()?);
-                    self.get(number)?;
-                }
-                b'g' => {
-                    let number = self.memo_number()?;
-                    self.get(number)?;
-                }
-
-                b'0' => self.discard()?,
-                b'1' => {
-                    let from = self.pop_mark()?;
-                    self.stack.truncate(from);
-                }
-                b'2' => {
-                    let top = self.top()?;
-                    self.push_id(top)?;
-                }
-
-                b'P' => {
-                    self.line()?;
-                    self.placeholder(placeholder::PERSISTENT_ID)?;
-                }
-                b'Q' => {
-                    self.pop()?;
-                    self.placeholder(placeholder::PERSISTENT_ID)?;
-                }
-                0x82 => {
-                    self.bytes::<1>()?;
-                    self.placeholder(placeholder::EXTENSION)?;
-                }
-                0x83 => {
-                    self.bytes::<2>()?;
-                    self.placeholder(placeholder::EXTENSION)?;
-                }
-                0x84 => {
-                    self.bytes::<4>()?;
-                    self.placeholder(placeholder::EXTENSION)?;
-                }
-                0x97 => self.placeholder(placeholder::BUFFER)?,
-                // A buffer becomes one that cannot be written to.
-                0x98 => {
-                    self.top()?;
-                }
-
-                0x80 => {
-                    if self.byte()? > 5 {
-                        return Err("the protocol is newer than 5");
-                    }
-                }
-                // Only says how much could be read at once.
-                0x95 => {
-                    self.bytes::<8>()?;
-                }
                 b'.' => return self.stop(),
-                _ => {
-                    self.at -= 1;
-                    return Err("an opcode is unknown");
-                }
+                opcode => self.other_value(opcode)?,
             }
         }
+    }
+
+    /// Values as other protocols write them, and what is no value.
+    fn other_value(&mut self, opcode: u8) -> Result<(), Bad> {
+        match opcode {
+            b'U' => self.text::<1>(|bytes| Node::Str(bytes.into()))?,
+            b'T' => self.text::<4>(|bytes| Node::Str(bytes.into()))?,
+            b'S' => {
+                let bytes = text::unquote(self.line()?).ok_or("a text has no quotes")?;
+                self.push(Node::Str(bytes))?;
+            }
+            b'V' => {
+                let bytes = text::unescape_unicode(self.line()?);
+                self.push(Node::Text(bytes))?;
+            }
+            0x8C => self.text::<1>(|bytes| Node::Text(bytes.into()))?,
+            0x8D => self.text::<8>(|bytes| Node::Text(bytes.into()))?,
+            b'C' => self.text::<1>(Node::Bytes)?,
+            b'B' => self.text::<4>(Node::Bytes)?,
+            0x8E | 0x96 => self.text::<8>(Node::Bytes)?,
+
+            0x88 => self.push(Node::Bool(true))?,
+            0x89 => self.push(Node::Bool(false))?,
+            b'I' => match self.line()? {
+                b"00" => self.push(Node::Bool(false))?,
+                b"01" => self.push(Node::Bool(true))?,
+                line => self.decimal(line)?,
+            },
+            0x8A => {
+                let len = usize::from(self.byte()?);
+                self.long(len)?;
+            }
+            0x8B => {
+                let len = self.len::<4>()?;
+                self.long(len)?;
+            }
+            b'F' => {
+                let line = std::str::from_utf8(self.line()?).ok().and_then(|line| line.trim().parse().ok());
+                self.push(Node::Float(line.ok_or(NO_NUMBER)?))?;
+            }
+
+            b'P' => {
+                self.line()?;
+                self.placeholder(placeholder::PERSISTENT_ID)?;
+            }
+            b'Q' => {
+                self.pop()?;
+                self.placeholder(placeholder::PERSISTENT_ID)?;
+            }
+            0x82 => {
+                self.bytes::<1>()?;
+                self.placeholder(placeholder::EXTENSION)?;
+            }
+            0x83 => {
+                self.bytes::<2>()?;
+                self.placeholder(placeholder::EXTENSION)?;
+            }
+            0x84 => {
+                self.bytes::<4>()?;
+                self.placeholder(placeholder::EXTENSION)?;
+            }
+            0x97 => self.placeholder(placeholder::BUFFER)?,
+            // A buffer becomes one that cannot be written to.
+            0x98 => {
+                self.top()?;
+            }
+
+            0x80 => {
+                if self.byte()? > 5 {
+                    return Err("the protocol is newer than 5");
+                }
+            }
+            // Only says how much could be read at once.
+            0x95 => {
+                self.bytes::<8>()?;
+            }
+            _ => return self.call(opcode),
+        }
+        Ok(())
+    }
+
+    /// Classes and calls, the memo, and what moves values on the stack.
+    fn call(&mut self, opcode: u8) -> Result<(), Bad> {
+        match opcode {
+            b'c' => {
+                let class = self.class()?;
+                self.push(class)?;
+            }
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                self.push(Node::ClassOf(module, name))?;
+            }
+            b'R' | 0x81 => {
+                let (args, class) = (self.pop()?, self.pop()?);
+                self.push(Node::Object(Object::new(class, args)))?;
+            }
+            0x92 => {
+                let (named, args, class) = (self.pop()?, self.pop()?, self.pop()?);
+                self.push(Node::Object(Object { pairs: Some(named), ..Object::new(class, args) }))?;
+            }
+            b'o' => {
+                let from = self.pop_mark()?;
+                let args = self.take(from + 1)?;
+                let args = self.add(Node::Tuple(args))?;
+                let class = self.pop()?;
+                self.push(Node::Object(Object::new(class, args)))?;
+            }
+            b'i' => {
+                let class = self.class()?;
+                let class = self.add(class)?;
+                let from = self.pop_mark()?;
+                let args = self.take(from)?;
+                let args = self.add(Node::Tuple(args))?;
+                self.push(Node::Object(Object::new(class, args)))?;
+            }
+            b'b' => {
+                let (state, object) = (self.pop()?, self.top()?);
+                if let Node::Object(object) = &mut self.nodes[object.index()] {
+                    object.state = Some(state);
+                }
+            }
+
+            b'r' => {
+                let number = u32::from_le_bytes(self.bytes()?);
+                self.put(number)?;
+            }
+            b'p' => {
+                let number = self.memo_number()?;
+                self.put(number)?;
+            }
+            0x94 => {
+                let number = u32::try_from(self.memo.count).map_err(|_| TOO_MANY_NODES)?;
+                self.put(number)?;
+            }
+            b'j' => {
+                let number = u32::from_le_bytes(self.bytes()?);
+                self.get(number)?;
+            }
+            b'g' => {
+                let number = self.memo_number()?;
+                self.get(number)?;
+            }
+
+            b'0' => self.discard()?,
+            b'1' => {
+                let from = self.pop_mark()?;
+                self.stack.truncate(from);
+            }
+            b'2' => {
+                let top = self.top()?;
+                self.push_id(top)?;
+            }
+            _ => {
+                self.at -= 1;
+                return Err("an opcode is unknown");
+            }
+        }
+        Ok(())
     }
 
     /// The end: everything is in one value, which is a dictionary.
@@ -639,7 +653,7 @@ mod tests {
 
     #[test]
     fn budgets_end_the_reading() {
-        let line = [b"V", &[b'x'; limits::LINE][..], b"\n."].concat();
+        let line = [b"V", &vec![b'x'; limits::LINE][..], b"\n."].concat();
         let puts = |numbers: std::ops::Range<u32>| -> Vec<u8> {
             numbers.flat_map(|number| [&b"r"[..], &number.to_le_bytes()].concat()).collect()
         };

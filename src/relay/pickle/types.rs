@@ -250,7 +250,7 @@ fn offset(seconds: f64) -> Option<String> {
     if seconds.abs() >= DAY {
         return None;
     }
-    #[allow(clippy::cast_possible_truncation, reason = "it is less than a day")]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is less than a day")]
     let (sign, seconds) = (if seconds < 0.0 { '-' } else { '+' }, seconds.abs() as u32);
     let mut offset = format!("{sign}{:02}:{:02}", seconds / 3600, seconds / 60 % 60);
     if seconds % 60 != 0 {

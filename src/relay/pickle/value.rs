@@ -470,7 +470,7 @@ mod tests {
 
     #[test]
     fn what_is_nested_without_end_is_read_and_cut_off_without_recursion() {
-        let deep = [&[b']'; 90_000][..], &[b'a'; 89_999]].concat();
+        let deep = [vec![b']'; 90_000], vec![b'a'; 89_999]].concat();
         let text = json(&deep);
         assert!(text.starts_with(&format!("{}\"[nested too deeply]\"", "[".repeat(limits::DEPTH))), "{text}");
         assert_eq!(json(b"]q\x00h\x00a"), r#"["[recursive]"]"#);

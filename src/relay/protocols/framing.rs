@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn a_long_frame_does_not_keep_its_memory() {
         let mut cutter = Cutter::new(1 << 20);
-        cutter.push(&frame(&[1; 1 << 20]));
+        cutter.push(&frame(&vec![1; 1 << 20]));
         assert!(matches!(cutter.next(), Ok(Some(Piece::Frame(_)))));
         cutter.push(&frame(b"short"));
         assert!(cutter.buffer.capacity() <= KEPT);

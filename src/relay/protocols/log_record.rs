@@ -278,6 +278,12 @@ fn number(value: AnyValue) -> Result<f64, AnyValue> {
 }
 
 /// A time of so many seconds since 1970, to the microsecond: a float holds no more.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "it is whole, and within the bounds"
+)]
 fn time(value: AnyValue) -> Result<SystemTime, AnyValue> {
     const MICROS_PER_SECOND: f64 = 1e6;
     let seconds = number(value)?;
@@ -311,7 +317,9 @@ mod tests {
 
     fn record(attributes: &[(&str, AnyValue)]) -> Record {
         let mut record = LogRecord::default();
-        attributes.iter().for_each(|(key, value)| record.set(key, value.clone()));
+        for (key, value) in attributes {
+            record.set(key, value.clone());
+        }
         record.into_record(ARRIVED + Duration::from_secs(1))
     }
 
