@@ -1,6 +1,8 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use opentelemetry::TraceFlags;
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -774,4 +776,70 @@ fn pieces_are_framed_as_those_of_the_exporters() {
         pieces::Pieces::new(Encoding::HttpJson).framing(Signal::Metrics),
         crate::encode::MetricEncoder::new(Encoding::HttpJson).framing()
     );
+}
+
+/// A record of Node's SDK 0.223, as it sends it.
+const NODE_ODD: &str = r#"{"timeUnixNano":"1795891395119000000","observedTimeUnixNano":"1795891395119000000","severityNumber":17,
+    "severityText":"ERROR","body":{"stringValue":"payment failed \ud800"},"eventName":"order.failed","attributes":[
+    {"key":"order","value":{"intValue":7}},{"key":"huge","value":{"intValue":1e+21}},{"key":"big","value":{"intValue":12345678901234567000}},
+    {"key":"ratio","value":{"doubleValue":null}},{"key":"none","value":{}},{"key":"raw","value":{"bytesValue":"+/8="}},
+    {"key":"user","value":{"kvlistValue":{"values":[{"key":"id","value":{"doubleValue":0.5}},{"key":"deep","value":{"arrayValue":{"values":[
+    {"intValue":1},{"arrayValue":{"values":[]}},{"kvlistValue":{"values":[]}}]}}}]}}}],"droppedAttributesCount":0}"#;
+
+#[test]
+fn the_odd_values_of_node_are_kept() {
+    let attribute = |key: &str, value: Value| json!({ "key": key, "value": value });
+    let deep = json!([{ "intValue": "1" }, { "arrayValue": { "values": [] } }, { "kvlistValue": { "values": [] } }]);
+    let user = [
+        attribute("id", json!({ "doubleValue": 0.5 })),
+        attribute("deep", json!({ "arrayValue": { "values": deep } })),
+    ];
+    let expected = json!({
+        "timeUnixNano": "1795891395119000000",
+        "observedTimeUnixNano": "1795891395119000000",
+        "severityNumber": 17,
+        "severityText": "ERROR",
+        "body": { "stringValue": "payment failed \u{fffd}" },
+        "eventName": "order.failed",
+        "attributes": [
+            attribute("order", json!({ "intValue": "7" })),
+            attribute("huge", json!({ "doubleValue": 1e21 })),
+            attribute("big", json!({ "doubleValue": 12_345_678_901_234_567_000_f64 })),
+            attribute("ratio", json!({})),
+            attribute("none", json!({})),
+            attribute("raw", json!({ "bytesValue": "+/8=" })),
+            attribute("user", json!({ "kvlistValue": { "values": user } })),
+        ],
+        "droppedAttributesCount": 0,
+    });
+    assert_eq!(serde_json::from_str::<Value>(&record_of(NODE_ODD)).unwrap(), expected);
+}
+
+/// A request of Python's SDK 1.45.2, as it sends it: a record of `logging` with `extra`, within a span.
+const PYTHON: &str = "CtACCjAKGgoMc2VydmljZS5uYW1lEgoKCGNoZWNrb3V0ChIKC3Byb2Nlc3MucGlkEgMYkiESmwIKCAoGb3JkZXJzEo4CCQArdN68SewYEBEaBU\
+    VSUk9SKhAKDnBheW1lbnQgZmFpbGVkMgsKBW9yZGVyEgIYBzISCgVyYXRpbxIJIQAAAAAAAPB/MggKBG5vbmUSADIjCgR1c2VyEhsyGQoXCgJp\
+    ZBIRKg8KAhgBCgMKAWEKAAoCMgAyCwoDcmF3EgQ6Avv/MgoKA3N1chIDCgFhMhsKDmNvZGUuZmlsZS5wYXRoEgkKBzxzdGRpbj4yIAoSY29kZS\
+    5mdW5jdGlvbi5uYW1lEgoKCDxtb2R1bGU+MhYKEGNvZGUubGluZS5udW1iZXISAhgTRQMAAABKEDLq3HaRvYjMTaKnuPI6fwhSCIbfAoeU7isD\
+    Wayedt68SewY";
+
+#[test]
+fn a_record_of_pythons_sdk_passes_as_it_came_and_is_read() {
+    let body = BASE64_STANDARD.decode(PYTHON).unwrap();
+    let (answer, kept) = protobuf("/v1/logs", &body).read();
+    assert!(answer.is_ok());
+    assert_eq!(put_together(Encoding::HttpBinary, &kept), body);
+    let record = log::record(&kept[0].borrowed(), UNIX_EPOCH);
+    assert_eq!((record.body, record.severity), (Some("payment failed".into()), Some(Severity::Error)));
+    assert_eq!((record.scope.name(), record.origin.process_id), ("orders", Some(4242)));
+    assert!(record.trace.is_some() && record.timestamp.is_some() && record.timestamp == kept[0].timestamp);
+    let id = AnyValue::from_iter([AnyValue::from(1), "a".into(), null(), AnyValue::Map(Box::default())]);
+    let expected: [(&str, AnyValue); 5] = [
+        ("order", 7.into()),
+        ("ratio", f64::INFINITY.into()),
+        ("none", null()),
+        ("user", AnyValue::from_iter([("id", id)])),
+        ("raw", AnyValue::Bytes(Box::new(vec![0xfb, 0xff]))),
+    ];
+    let found = record.attributes.iter().map(|(key, value)| (key.as_str(), value.clone()));
+    assert_eq!(found.take(5).collect::<Vec<_>>(), expected);
 }
