@@ -96,7 +96,7 @@ pub use encode::{
 };
 pub use encode::{
     BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, FromSdk, JsonEncoder, LevelScale, LogView, LokiEncoder,
-    RecordOrigin, SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
+    PickleEncoder, RecordOrigin, SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
 };
 #[cfg(feature = "trace")]
 pub use encode::{EventView, LinkView, SpanView};
@@ -112,15 +112,15 @@ pub use exporter::{SpanExporter, SpanExporterBuilder, SpanSettings};
 pub use observe::event::SpoolEvent;
 pub use observe::loss::LossReason;
 pub use observe::stats::SpoolStats;
+#[cfg(all(fuzzing, feature = "relay"))]
+#[doc(hidden)]
+pub use relay::fuzzing as relay_fuzzing;
 #[cfg(feature = "relay")]
 pub use relay::{
     DropReason, Listener, ListenerStats, ParsePartitionByError, PartitionBy, Relay, RelayBuilder, RelaySettings,
     RelayStats,
 };
 pub use spool::RejectedRecord;
-#[cfg(all(fuzzing, feature = "relay"))]
-#[doc(hidden)]
-pub use relay::fuzzing as relay_fuzzing;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use spool::fuzzing;

@@ -13,6 +13,7 @@ use crate::encode::form::FormEncoder;
 use crate::encode::framing::Framing;
 use crate::encode::json::JsonEncoder;
 use crate::encode::loki::LokiEncoder;
+use crate::encode::pickle::PickleEncoder;
 use crate::encode::splunk::SplunkEncoder;
 use crate::encode::text::TextEncoder;
 
@@ -32,6 +33,7 @@ pub(crate) static FORMATS: &[Format] = &[
     }),
     plain("splunk", || Box::new(SplunkEncoder::default())),
     plain("clickhouse", || Box::new(ClickHouseEncoder::default())),
+    plain("pickle", || Box::new(PickleEncoder::default())),
 ];
 
 /// A wire format that has a name.

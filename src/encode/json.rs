@@ -394,7 +394,7 @@ impl JsonEncoder {
         })?;
         match source.other() {
             None => json.raw("process", self.process.get_or_init(|| process_object(source))),
-            Some(_) => json.raw("process", &process_object(source)),
+            Some(_) => json.object("process", |process| write_process(source, process))?,
         }
         json.object("thread", |thread| {
             thread.member("id", attributes.int(&[Known::ThreadId]))?;
@@ -479,11 +479,13 @@ impl Encoder for JsonEncoder {
 /// The object made of a process.
 fn process_object(source: Source<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    let _ = Object::write(&mut out, |process| {
-        process.member("id", source.process_id())?;
-        process.text("name", source.process_name())
-    });
+    let _ = Object::write(&mut out, |process| write_process(source, process));
     out
+}
+
+fn write_process(source: Source<'_>, process: &mut Object<'_>) -> Result<(), BoxError> {
+    process.member("id", source.process_id())?;
+    process.text("name", source.process_name())
 }
 
 fn pairs(attributes: &[(Key, AnyValue)]) -> impl Iterator<Item = (&Key, &AnyValue)> {

@@ -12,6 +12,7 @@ mod json;
 mod loki;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
+mod pickle;
 pub(crate) mod points;
 mod splunk;
 mod text;
@@ -37,6 +38,7 @@ pub use otlp::OtlpEncoder;
 pub(crate) use otlp::SpanEncoder;
 #[cfg(feature = "relay")]
 pub(crate) use otlp::otlp_framing;
+pub use pickle::PickleEncoder;
 pub use splunk::SplunkEncoder;
 pub use text::TextEncoder;
 #[cfg(feature = "otlp")]

@@ -1,5 +1,6 @@
 //! Lines of text.
 
+use std::io::Write as _;
 use std::time::SystemTime;
 
 use opentelemetry::InstrumentationScope;
@@ -30,6 +31,7 @@ pub struct TextEncoder {
     template: Template,
     framing: Framing,
     escaped_newlines: bool,
+    traces_below: bool,
     origin: Origin,
     started: SystemTime,
 }
@@ -49,6 +51,7 @@ impl TextEncoder {
             template,
             framing: Framing::new("text/plain; charset=utf-8", "", "\n", ""),
             escaped_newlines: false,
+            traces_below: false,
             origin: Origin::default(),
             started: SystemTime::now(),
         }
@@ -84,6 +87,22 @@ impl TextEncoder {
         self.escaped_newlines = escaped;
         self
     }
+
+    /// Sets whether the stack trace of a record follows below its text, as Python's formatters have it. Default: `false`. A trace that
+    /// the template has is not repeated.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::TextEncoder;
+    ///
+    /// let encoder = TextEncoder::new("{asctime} {message}")?.with_traces_below(true);
+    /// # Ok::<(), opentelemetry_spool::TemplateError>(())
+    /// ```
+    pub fn with_traces_below(mut self, below: bool) -> Self {
+        self.traces_below = below;
+        self
+    }
 }
 
 impl Encoder for TextEncoder {
@@ -93,7 +112,12 @@ impl Encoder for TextEncoder {
 
     fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
         let start = out.len();
-        self.template.write(&mut Rendering::new(record, scope, &self.origin, self.started), out)?;
+        let mut rendering = Rendering::new(record, scope, &self.origin, self.started);
+        self.template.write(&mut rendering, out)?;
+        let below = self.traces_below && !self.template.has_stack_trace();
+        if below && let Some(trace) = rendering.attributes.stack_trace() {
+            write!(out, "\n{trace}")?;
+        }
         if self.escaped_newlines && out[start..].iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
             for byte in out.split_off(start) {
                 match byte {

@@ -104,6 +104,11 @@ impl<S> ExporterBuilder<S> {
     ///
     /// A user and password in it are sent as basic authentication, and never stored or shown.
     ///
+    /// With the feature `relay` it can be a file (`file:///var/log/app.log?max_bytes=10MiB&backups=5`), a directory with a file
+    /// for each partition (`file:///var/log/app/`) or a socket (`tcp://host:port`, `unix:///path`, `udp://host:port`): see
+    /// [configuration](crate::docs::configuration#endpoints-that-are-not-http). **What is delivered to a socket is written to it,
+    /// and no more:** nothing tells whether the receiver has kept it.
+    ///
     /// # Examples
     ///
     /// ```

@@ -4,7 +4,7 @@ use crate::config::format::{FormatSettings, LogFormat, protocol};
 use crate::config::table::Settings;
 use crate::config::values::{Protocol, Signal};
 use crate::encode::framing::Framing;
-use crate::encode::{Encoder, OtlpEncoder, Template, TextEncoder, otlp_framing};
+use crate::encode::{Encoder, OtlpEncoder, PickleEncoder, Template, TextEncoder, otlp_framing};
 use crate::error::ExporterBuildError;
 
 /// The format of log records.
@@ -42,8 +42,8 @@ fn suggested_by(endpoint: &str) -> Option<Box<dyn Encoder>> {
     let (scheme, _) = endpoint.split_once(':')?;
     match &*scheme.to_ascii_lowercase() {
         "http" | "https" if is_of_otlp(endpoint) => Some(Box::new(OtlpEncoder::new(Protocol::HttpBinary))),
-        "file" => Some(Box::new(TextEncoder::of(Template::message()))),
-        "tcp" | "unix" | "udp" => None,
+        "file" => Some(Box::new(TextEncoder::of(Template::message()).with_traces_below(true))),
+        "tcp" | "unix" | "udp" => Some(Box::new(PickleEncoder::default())),
         _ => None,
     }
 }

@@ -1,8 +1,14 @@
 //! The functions that the fuzz targets call.
 #![allow(missing_docs, unreachable_pub, clippy::missing_panics_doc)]
 
+use std::time::UNIX_EPOCH;
+
 use super::http::head::HeadLimits;
 use super::http::pieces;
+use super::protocol::{Message, OtlpRecord, Protocol as _, Sink};
+use super::protocols::frames::Frames;
+use super::record::Record;
+use crate::encode::{Encoder as _, JsonEncoder};
 
 /// Reads the requests in some bytes: at once, byte by byte, and in pieces of these lengths. Returns how many there are.
 pub fn http(bytes: &[u8], lengths: &[u8]) -> usize {
@@ -21,6 +27,40 @@ pub fn http(bytes: &[u8], lengths: &[u8]) -> usize {
     assert_eq!(read(&pieces), found);
     assert!(found.0.iter().all(|(_, body)| body.len() <= 2000));
     found.0.len()
+}
+
+/// The JSON of the record that a frame is, if it is one.
+pub fn frame(body: &[u8]) -> Option<Vec<u8>> {
+    let mut sink = Json(Vec::new());
+    let message = Message { body, arrived: UNIX_EPOCH, request: None, file: None };
+    Frames.read(&message, &mut sink).ok()?;
+    Some(sink.0)
+}
+
+struct Json(Vec<u8>);
+
+impl Sink for Json {
+    fn log(&mut self, record: &Record) {
+        let encoder = JsonEncoder::default();
+        encoder.encode(record, &record.scope, &mut self.0).expect("any record can be encoded");
+    }
+
+    fn otlp(&mut self, _: OtlpRecord<'_>) {
+        unreachable!("a frame is a log record");
+    }
+}
+
+/// Whether a frame is a record. Nothing is encoded, so this is what reading costs.
+pub fn is_record(body: &[u8]) -> bool {
+    struct Nothing;
+    impl Sink for Nothing {
+        fn log(&mut self, record: &Record) {
+            std::hint::black_box(record);
+        }
+
+        fn otlp(&mut self, _: OtlpRecord<'_>) {}
+    }
+    Frames.read(&Message { body, arrived: UNIX_EPOCH, request: None, file: None }, &mut Nothing).is_ok()
 }
 
 #[cfg(test)]

@@ -6,9 +6,8 @@ use opentelemetry::logs::AnyValue;
 use crate::config::values::Signal;
 use crate::encode::blocks::{Blocks, Encoded};
 use crate::relay::buffer::NotTaken;
-use crate::relay::outlet::Outlet;
+use crate::relay::outlet::{Outlet, Scratch};
 use crate::relay::protocol::{Message, OtlpRecord, Sink};
-use crate::relay::protocols::otlp::Pieces;
 use crate::relay::record::Record;
 use crate::relay::repeats::Repeats;
 
@@ -49,7 +48,9 @@ pub(crate) struct Loose<'a> {
     outlets: &'a Outlets,
     message: &'a Message<'a>,
     sender: Option<&'a Sender>,
+    scratch: Scratch,
     pub(crate) taken: u64,
+    rejected: u64,
     /// Why one of them was not taken.
     pub(crate) not_taken: Option<NotTaken>,
     /// A signal that is not relayed.
@@ -58,34 +59,40 @@ pub(crate) struct Loose<'a> {
 
 impl<'a> Loose<'a> {
     pub(crate) fn new(outlets: &'a Outlets, message: &'a Message<'a>, sender: Option<&'a Sender>) -> Self {
-        Self { outlets, message, sender, taken: 0, not_taken: None, unknown: None }
+        let scratch = Scratch::default();
+        Self { outlets, message, sender, scratch, taken: 0, rejected: 0, not_taken: None, unknown: None }
     }
 
-    fn add(&mut self, outlet: &Outlet, encode: impl FnOnce(&mut dyn FnMut(&str, Encoded<'_>))) {
-        encode(&mut |key, encoded| match outlet.add(key, encoded) {
-            Ok(()) => self.taken += 1,
-            Err(reason) => self.not_taken = Some(reason),
-        });
+    fn add(&mut self, outlet: &Outlet, encode: impl FnOnce(&mut Scratch, &mut dyn FnMut(&str, Encoded<'_>)) -> bool) {
+        let Self { scratch, taken, not_taken, .. } = self;
+        let mut add = |key: &str, encoded: Encoded<'_>| match outlet.add(key, encoded) {
+            Ok(()) => *taken += 1,
+            Err(reason) => *not_taken = Some(reason),
+        };
+        if !encode(scratch, &mut add) {
+            self.rejected += 1;
+        }
     }
 }
 
 impl Sink for Loose<'_> {
     fn log(&mut self, record: &Record) {
         let (outlet, message) = (&self.outlets.logs, self.message);
-        match self.sender {
-            Some(sender) => self.add(outlet, |add| outlet.encode_log(message, &sent_by(record, sender), add)),
-            None => self.add(outlet, |add| outlet.encode_log(message, record, add)),
-        }
+        let tagged = self.sender.map(|sender| sent_by(record, sender));
+        let record = tagged.as_ref().unwrap_or(record);
+        self.add(outlet, |scratch, add| outlet.encode_log(message, record, scratch, add));
     }
 
     fn otlp(&mut self, record: OtlpRecord<'_>) {
         let message = self.message;
-        let Some(outlet) = self.outlets.get(record.signal) else {
-            self.unknown = Some(record.signal);
-            return;
-        };
-        let mut pieces = outlet.pieces();
-        self.add(outlet, |add| outlet.encode_otlp(message, &record, &mut pieces, add));
+        match self.outlets.get(record.signal) {
+            Some(outlet) => self.add(outlet, |scratch, add| outlet.encode_otlp(message, &record, scratch, add)),
+            None => self.unknown = Some(record.signal),
+        }
+    }
+
+    fn rejected(&self) -> u64 {
+        self.rejected
     }
 }
 
@@ -94,48 +101,56 @@ pub(crate) struct Collected<'a> {
     outlets: &'a Outlets,
     message: &'a Message<'a>,
     sender: Option<&'a Sender>,
+    scratch: Scratch,
+    rejected: u64,
     /// The signal that they are of.
     pub(crate) signal: Signal,
     pub(crate) blocks: Blocks,
-    /// The form in which OTLP is passed on, once there was some.
-    pieces: Option<Option<Pieces>>,
     /// A signal that is not relayed, or not with the others.
     pub(crate) unknown: Option<Signal>,
 }
 
 impl<'a> Collected<'a> {
     pub(crate) fn new(outlets: &'a Outlets, message: &'a Message<'a>, sender: Option<&'a Sender>) -> Self {
-        Self { outlets, message, sender, signal: Signal::Logs, blocks: Blocks::default(), pieces: None, unknown: None }
+        let (scratch, blocks) = (Scratch::default(), Blocks::default());
+        Self { outlets, message, sender, scratch, rejected: 0, signal: Signal::Logs, blocks, unknown: None }
     }
 
-    /// The outlet of a record; `None` if it is not relayed with those before.
-    fn outlet(&mut self, signal: Signal) -> Option<&'a Outlet> {
+    /// Adds a record, unless its signal is not relayed with those before.
+    fn add(
+        &mut self,
+        signal: Signal,
+        encode: impl FnOnce(&Outlet, &mut Scratch, &mut dyn FnMut(&str, Encoded<'_>)) -> bool,
+    ) {
         if self.blocks.records() == 0 {
             self.signal = signal;
         }
-        let outlet = self.outlets.get(signal).filter(|_| signal == self.signal);
-        if outlet.is_none() {
+        let Some(outlet) = self.outlets.get(signal).filter(|_| signal == self.signal) else {
             self.unknown = Some(signal);
+            return;
+        };
+        let Self { blocks, scratch, .. } = self;
+        let mut add = |key: &str, encoded: Encoded<'_>| blocks.push(key, encoded, outlet.separator());
+        if !encode(outlet, scratch, &mut add) {
+            self.rejected += 1;
         }
-        outlet
     }
 }
 
 impl Sink for Collected<'_> {
     fn log(&mut self, record: &Record) {
-        let Some(outlet) = self.outlet(Signal::Logs) else { return };
-        let Self { blocks, message, .. } = self;
-        let mut add = |key: &str, encoded: Encoded<'_>| blocks.push(key, encoded, outlet.separator());
-        match self.sender {
-            Some(sender) => outlet.encode_log(message, &sent_by(record, sender), &mut add),
-            None => outlet.encode_log(message, record, &mut add),
-        }
+        let message = self.message;
+        let tagged = self.sender.map(|sender| sent_by(record, sender));
+        let record = tagged.as_ref().unwrap_or(record);
+        self.add(Signal::Logs, |outlet, scratch, add| outlet.encode_log(message, record, scratch, add));
     }
 
     fn otlp(&mut self, record: OtlpRecord<'_>) {
-        let Some(outlet) = self.outlet(record.signal) else { return };
-        let Self { blocks, message, pieces, .. } = self;
-        let pieces = pieces.get_or_insert_with(|| outlet.pieces());
-        outlet.encode_otlp(message, &record, pieces, &mut |key, encoded| blocks.push(key, encoded, outlet.separator()));
+        let message = self.message;
+        self.add(record.signal, |outlet, scratch, add| outlet.encode_otlp(message, &record, scratch, add));
+    }
+
+    fn rejected(&self) -> u64 {
+        self.rejected
     }
 }

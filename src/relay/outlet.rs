@@ -42,6 +42,14 @@ pub(crate) enum Form {
     Otlp(Protocol),
 }
 
+/// What encoding keeps from one record of a message to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    bytes: Vec<u8>,
+    /// The form in which OTLP passes, once there was some.
+    pieces: Option<Pieces>,
+}
+
 /// The way of one signal's records out of the relay.
 pub(crate) struct Outlet {
     pub(crate) signal: Signal,
@@ -50,6 +58,7 @@ pub(crate) struct Outlet {
     partition_by: PartitionBy,
     /// Attributes of resources that are left out.
     dropped_attributes: Vec<String>,
+    max_record_bytes: usize,
     buffer: Arc<Buffer>,
     pub(crate) pipeline: Pipeline,
     /// How delivery is, by its last events.
@@ -68,6 +77,7 @@ pub(crate) struct OutletConfig {
     pub(crate) framing: Framing,
     pub(crate) partition_by: PartitionBy,
     pub(crate) dropped_attributes: Vec<String>,
+    pub(crate) max_record_bytes: usize,
     pub(crate) limits: BufferLimits,
 }
 
@@ -97,6 +107,7 @@ impl Outlet {
             framing: config.framing,
             partition_by: config.partition_by,
             dropped_attributes: config.dropped_attributes,
+            max_record_bytes: config.max_record_bytes,
             buffer,
             pipeline,
             delivery,
@@ -141,14 +152,6 @@ impl Outlet {
     /// The number of partitions that wait, and the largest of them.
     pub(crate) fn partitions(&self, most: usize) -> (u64, Vec<(Arc<str>, u64)>) {
         self.pipeline.spool().upgrade().map(|spool| spool.partitions(most)).unwrap_or_default()
-    }
-
-    /// The form in which OTLP is passed on.
-    pub(crate) fn pieces(&self) -> Option<Pieces> {
-        match &self.form {
-            Form::Otlp(protocol) | Form::Logs(_, Some(protocol)) => Some(Pieces::new(*protocol)),
-            Form::Logs(_, None) => None,
-        }
     }
 
     /// Whether commits fail, and why.
@@ -228,14 +231,19 @@ impl Outlet {
         committed.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
     }
 
-    /// Gives `add` the partition key of a record and what it is on the wire.
-    pub(crate) fn encode_log(&self, message: &Message<'_>, record: &Record, add: &mut dyn FnMut(&str, Encoded<'_>)) {
-        let Form::Logs(encoder, _) = &self.form else { return };
-        let key = self.key(message, record, &record.scope);
+    /// Gives `add` the partition key of a record and what it is on the wire. False if it is lost: that is counted.
+    pub(crate) fn encode_log(
+        &self,
+        message: &Message<'_>,
+        record: &Record,
+        scratch: &mut Scratch,
+        add: &mut dyn FnMut(&str, Encoded<'_>),
+    ) -> bool {
+        let Form::Logs(encoder, _) = &self.form else { return false };
         let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
-        let mut bytes = Vec::new();
-        match checked(time_of(record), |out| write(&**encoder, record, &record.scope, out), &mut bytes) {
-            Ok(encoded) => add(&key, encoded),
+        let encode = |out: &mut Vec<u8>| write(&**encoder, record, &record.scope, out);
+        match checked(time_of(record), encode, &mut scratch.bytes) {
+            Ok(encoded) => self.give(&self.key(message, record, &record.scope), encoded, add),
             Err(error) => self.note_encode_failed(&error),
         }
     }
@@ -245,13 +253,13 @@ impl Outlet {
         &self,
         message: &Message<'_>,
         record: &OtlpRecord<'_>,
-        pieces: &mut Option<Pieces>,
+        scratch: &mut Scratch,
         add: &mut dyn FnMut(&str, Encoded<'_>),
-    ) {
+    ) -> bool {
         let resource = otlp::drop_attributes(record.resource, &self.dropped_attributes);
         let record = OtlpRecord { resource: &resource, ..*record };
-        let Some(pieces) = pieces else {
-            return self.encode_log(message, &otlp::record(&record, message.arrived), add);
+        let (Form::Logs(_, Some(protocol)) | Form::Otlp(protocol)) = &self.form else {
+            return self.encode_log(message, &otlp::record(&record, message.arrived), scratch, add);
         };
         let key = if self.partition_by.is_in_record() && self.signal == Signal::Logs {
             let read = otlp::record(&record, message.arrived);
@@ -259,21 +267,32 @@ impl Outlet {
         } else {
             self.partition_by.of_message(message)
         };
-        match pieces.encoded(&record) {
-            Ok(encoded) => add(&key, encoded),
+        match scratch.pieces.get_or_insert_with(|| Pieces::new(*protocol)).encoded(&record) {
+            Ok(encoded) => self.give(&key, encoded, add),
             Err(error) => self.note_encode_failed(&error.into()),
         }
+    }
+
+    fn give(&self, key: &str, encoded: Encoded<'_>, add: &mut dyn FnMut(&str, Encoded<'_>)) -> bool {
+        let takes = encoded.len() <= self.max_record_bytes;
+        if takes {
+            add(key, encoded);
+        } else {
+            self.lose(LossReason::TooLarge, 1, encoded.len());
+        }
+        takes
     }
 
     fn key(&self, message: &Message<'_>, record: &dyn LogView, scope: &InstrumentationScope) -> String {
         self.partition_by.of_record(record, scope).unwrap_or_else(|| self.partition_by.of_message(message))
     }
 
-    fn note_encode_failed(&self, error: &BoxError) {
+    fn note_encode_failed(&self, error: &BoxError) -> bool {
         let losses = &self.pipeline.counters().losses;
         losses.add(LossReason::EncodeFailed, 1);
         if losses.get(LossReason::EncodeFailed) == 1 {
             self.pipeline.events().report(SpoolEvent::EncodeFailed { reason: error_chain(&**error) });
         }
+        false
     }
 }

@@ -252,6 +252,7 @@ fn config(
         framing,
         partition_by: settings.partition_by.clone(),
         dropped_attributes: settings.dropped_attributes.clone(),
+        max_record_bytes: settings.limits.max_record_bytes,
         limits: BufferLimits {
             // The other half is for what is being read.
             max_bytes: settings.limits.max_buffer_bytes / 2,

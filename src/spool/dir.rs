@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spool/
-//!   format                      "opentelemetry-spool 5"
+//!   format                      "opentelemetry-spool 6"
 //!   5b8d3f0e61c2a794.logs/      a queue of a signal: one exporter's, whoever holds its locks; deleted when it is empty
 //!     lock
 //!     endpoint                  the URL that it was last sent to, without a password: for who drains it when its owner is gone
@@ -33,7 +33,7 @@ use crate::error::SpoolError;
 use crate::process::unique_number;
 
 /// The format that this version writes, and the newest that it reads.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 const FORMAT_NAME: &str = "opentelemetry-spool";
 
 const SEGMENT_SUFFIX: &str = ".segment";

@@ -1,9 +1,9 @@
 """Captures what Python's own SocketHandler and DatagramHandler send, and what it means.
 
-    python make.py python-3.13
+    python make.py python-3.13 [protocols]
 
-writes `python-3.13.bin`, the bytes as they come (the stream of one connection, then three datagrams, which are framed alike), and
-`python-3.13.json`, the records that they are. These are made from the values that were logged, never from the pickles. It runs on
+writes `python-3.13.bin`, the bytes as they come (the stream of one connection, then three datagrams, which are framed alike; with
+`protocols` a frame of each protocol of pickling, which a handler of one's own may use), and `python-3.13.json`, the records that they are. These are made from the values that were logged, never from the pickles. It runs on
 Python 2.7 and 3.6 to 3.13. The code that logs claims to lie in /srv/shop, so that no path of the machine is in a capture.
 """
 import base64
@@ -15,7 +15,9 @@ import logging
 import logging.handlers
 import math
 import os
+import pickle
 import socket
+import struct
 import sys
 import threading
 import types
@@ -295,7 +297,36 @@ def datagrams(logger, shop):
     return b"".join(received)
 
 
-def main(name):
+class Protocol(logging.Handler):
+    """Frames of another protocol than the handlers of Python use."""
+
+    def __init__(self, protocol):
+        logging.Handler.__init__(self)
+        self.protocol = protocol
+        self.frames = []
+
+    def emit(self, record):
+        fields = dict(record.__dict__, msg=record.getMessage(), args=None, exc_info=None)
+        made = pickle.dumps(fields, self.protocol)
+        self.frames.append(struct.pack(">L", len(made)) + made)
+
+
+def protocols(logger, shop):
+    """A frame of each protocol."""
+    # These are written in another way from protocol 2 or 3 on.
+    others = ["name_", "count", "settings", "point", "same", "value_error", "builtin"]
+    received = []
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        handler = Protocol(protocol)
+        logger.addHandler(handler)
+        extra = {name: of for name, of in values(shop).items() if name not in others}
+        shop.take(logger, logging.INFO, "protocol %d", (protocol,), extra)
+        logger.removeHandler(handler)
+        received.extend(handler.frames)
+    return b"".join(received)
+
+
+def main(name, with_protocols):
     shop = module("orders", SHOP)
     logging.raiseExceptions = True
     logger = logging.getLogger("shop.orders")
@@ -304,6 +335,8 @@ def main(name):
     expected = Meaning()
     logger.addHandler(expected)
     received = stream(logger, shop) + datagrams(logger, shop)
+    if with_protocols:
+        received += protocols(logger, shop)
     at = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
     with open(at + ".bin", "wb") as out:
         out.write(received)
@@ -316,6 +349,6 @@ if __name__ == "__main__":
     # Again, as a module of a neutral path, and without a file around it: both are in the stacks that are logged.
     run = (
         "import sys, types; sys.modules['make'] = make = types.ModuleType('make'); make.__file__ = sys.argv[1]; "
-        "exec(compile(open(make.__file__).read(), '/srv/shop/make.py', 'exec'), make.__dict__); make.main(sys.argv[2])"
+        "exec(compile(open(make.__file__).read(), '/srv/shop/make.py', 'exec'), make.__dict__); make.main(sys.argv[2], len(sys.argv) > 3)"
     )
-    os.execv(sys.executable, [sys.executable, "-c", run, os.path.abspath(__file__), sys.argv[1]])
+    os.execv(sys.executable, [sys.executable, "-c", run, os.path.abspath(__file__)] + sys.argv[1:])

@@ -8,12 +8,13 @@
 //! | `\ud800` alone, invalid UTF-8 | U+FFFD |
 //! | a whole number beyond 64 bits, a number beyond every float | a text, its digits |
 //! | `NaN`, `Infinity`, `-Infinity` | a number |
-//! | lists and objects deeper than [`MAX_DEPTH`], a value of more than [`MAX_VALUES`] values | a text, their JSON |
+//! | lists and objects deeper than [`MAX_DEPTH`], a value of more than 100,000 values | a text, their JSON |
 //! | a key twice | the last counts |
 //! | values that follow one another | one after another |
 
 mod reader;
 mod value;
 
+#[allow(unused_imports, reason = "the reader of OTLP names the first two")]
 pub(crate) use reader::{JsonError, Kind, Reader, Token};
-pub(crate) use value::{MAX_DEPTH, MAX_VALUES, number};
+pub(crate) use value::MAX_DEPTH;

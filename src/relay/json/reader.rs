@@ -12,7 +12,7 @@ pub(crate) enum Token<'a> {
     BeginArray,
     EndArray,
     String(Cow<'a, str>),
-    /// A number as it stands there; `NaN`, `Infinity` and `-Infinity` as well. See [`super::number`].
+    /// A number as it stands there; `NaN`, `Infinity` and `-Infinity` as well.
     Number(&'a str),
     Boolean(bool),
     Null,
@@ -332,27 +332,26 @@ impl<'a> Reader<'a> {
         Ok(&rest[..len])
     }
 
-    /// The character that an escape behind its backslash stands for. An unknown one is left as it is.
+    /// Reads an escape behind its backslash. An unknown one is left as it is.
     fn escape(&mut self, text: &mut String) -> Result<(), JsonError> {
         let Some(byte) = self.peek_byte() else { return Err(self.error("the text ends within a string")) };
-        let known = match byte {
+        if let Some(character) = self.unicode() {
+            text.push(character);
+            return Ok(());
+        }
+        self.at += 1;
+        text.push(match byte {
             b'"' | b'\\' | b'/' => char::from(byte),
             b'b' => '\u{8}',
             b'f' => '\u{c}',
             b'n' => '\n',
             b'r' => '\r',
             b't' => '\t',
-            b'u' => match self.unicode() {
-                Some(character) => {
-                    text.push(character);
-                    return Ok(());
-                }
-                None => return Ok(text.push_str("\\")),
-            },
-            _ => return Ok(text.push_str("\\")),
-        };
-        self.at += 1;
-        text.push(known);
+            _ => {
+                self.at -= 1;
+                '\\'
+            }
+        });
         Ok(())
     }
 

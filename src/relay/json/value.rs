@@ -10,7 +10,7 @@ use crate::encode::null;
 pub(crate) const MAX_DEPTH: usize = 64;
 
 /// How many values a value may hold. With more it is a text, which takes a tenth of the memory.
-pub(crate) const MAX_VALUES: usize = 100_000;
+const MAX_VALUES: usize = 100_000;
 
 impl Reader<'_> {
     /// The next value, with at most `depth` lists and objects inside one another: [`MAX_DEPTH`], or less.
@@ -69,7 +69,7 @@ impl Reader<'_> {
 }
 
 /// The value of a number. One that neither 64 bits nor a float hold is a text, as it stands there.
-pub(crate) fn number(text: &str) -> AnyValue {
+fn number(text: &str) -> AnyValue {
     if let Ok(value) = text.parse::<i64>() {
         return value.into();
     }

@@ -20,8 +20,7 @@ mod text;
 mod types;
 mod value;
 
-pub(crate) use node::{Id, Pickle};
-pub(crate) use reader::{BadPickle, read};
+pub(crate) use reader::read;
 pub(crate) use value::Values;
 
 /// The budgets. A pickle that exceeds one of the first five is refused; what exceeds one of the others becomes a text.

@@ -581,3 +581,92 @@ impl Memo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(input: &[u8]) -> String {
+        match read(input) {
+            Ok(_) => "a dictionary".to_owned(),
+            Err(error) => error.reason.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_no_pickled_dictionary_is_refused_with_a_reason() {
+        let cases: [(&[u8], Bad); 34] = [
+            (b"}.", "a dictionary"),
+            (b"", ENDS_EARLY),
+            (b"}", ENDS_EARLY),
+            (b"}X", ENDS_EARLY),
+            (b"}X\xff\xff\xff\xffabc", ENDS_EARLY),
+            (b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffabc", ENDS_EARLY),
+            (b"\x8b\xff\xff\xff\xffabc", ENDS_EARLY),
+            (b"GET / HTTP/1.1\r\n\r\n", "an opcode is unknown"),
+            (b"}.}.", "something follows its end"),
+            (b"(}.", "a mark is open"),
+            (b"].", "the value is another one"),
+            (b"c__builtin__\ndict\n)R.", "the value is another one"),
+            (b".", "there is not one value"),
+            (b"}}.", "there is not one value"),
+            (b"}h\x07.", "the memo has no such value"),
+            (b"q\x00", STACK_EMPTY),
+            (b"0", STACK_EMPTY),
+            (b"2", STACK_EMPTY),
+            (b"a", STACK_EMPTY),
+            (b"s", STACK_EMPTY),
+            (b"Na", STACK_EMPTY),
+            (b"\x87", STACK_EMPTY),
+            (b"(o", STACK_EMPTY),
+            (b"}(a", STACK_EMPTY),
+            (b"}(Ns", STACK_EMPTY),
+            (b"}(q\x00", STACK_EMPTY),
+            (b"u", NO_MARK),
+            (b"NNa.", NO_LIST),
+            (b"NNNs.", NO_DICT),
+            (b"}(Nu.", "a key has no value"),
+            (b"L0x7L\n", NO_NUMBER),
+            (b"Fone\n", NO_NUMBER),
+            (b"Sone\n", "a text has no quotes"),
+            (b"\x80\x06}.", "the protocol is newer than 5"),
+        ];
+        for (input, expected) in cases {
+            assert_eq!(reason(input), expected, "{}", input.escape_ascii());
+        }
+        assert_eq!(read(b"N.").unwrap_err().to_string(), "no pickled dictionary: the value is another one at byte 2");
+    }
+
+    #[test]
+    fn budgets_end_the_reading() {
+        let line = [b"V", &[b'x'; limits::LINE][..], b"\n."].concat();
+        let puts = |numbers: std::ops::Range<u32>| -> Vec<u8> {
+            numbers.flat_map(|number| [&b"r"[..], &number.to_le_bytes()].concat()).collect()
+        };
+        let cases: [(Vec<u8>, Bad); 6] = [
+            (vec![b'('; limits::MARKS + 1], "too many marks are open"),
+            (b"N0".repeat(limits::NODES + 1), TOO_MANY_NODES),
+            ([&b"N"[..], &vec![b'2'; limits::STACK]].concat(), TOO_MANY_NODES),
+            (line, "a line does not end"),
+            ([b"}".to_vec(), puts(0..100_001)].concat(), "too many values in the memo"),
+            ([b"}".to_vec(), puts(1_000_000..1_100_001)].concat(), "too many values in the memo"),
+        ];
+        for (input, expected) in cases {
+            assert_eq!(reason(&input), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_of_the_memo_may_have_gaps() {
+        for numbers in [[0, 1, 2], [7, 3, 5], [u32::MAX, 0, 70], [200, 65, 130]] {
+            let mut memo = Memo::default();
+            let ids = [0, 1, 2].map(|index| Id::next(index).unwrap());
+            for (number, id) in numbers.into_iter().zip(ids) {
+                memo.put(number, id).unwrap();
+            }
+            assert_eq!(numbers.map(|number| memo.get(number)), ids.map(Some), "{numbers:?}");
+            assert_eq!((memo.get(4), memo.count), (None, 3));
+            assert!(memo.list.len() <= 200);
+        }
+    }
+}

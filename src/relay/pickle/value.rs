@@ -367,3 +367,178 @@ impl<'p> Conversion<'_, 'p, '_> {
 fn text(text: impl Into<String>) -> Shape {
     Shape::Value(text.into().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::pickle::read;
+
+    /// The values of a dictionary whose value under `key` these opcodes make.
+    fn value(opcodes: &[u8]) -> Option<AnyValue> {
+        let input = [b"}X\x03\0\0\0key", opcodes, b"s."].concat();
+        let pickle = read(&input).expect("a dictionary");
+        let [(_, id)] = pickle.entries() else { panic!("one pair") };
+        Values::of(&pickle).value(*id, false)
+    }
+
+    fn json(opcodes: &[u8]) -> String {
+        value(opcodes).map_or_else(|| "None".to_owned(), |value| json_text(&value))
+    }
+
+    /// The opcodes of a text.
+    fn text(text: &str) -> Vec<u8> {
+        [b"X", &u32::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat()
+    }
+
+    #[test]
+    fn opcodes_that_python_s_handlers_do_not_use_have_values_as_well() {
+        let cases: [(&[u8], &str); 30] = [
+            (b"N", "None"),
+            (b"\x88", "true"),
+            (b"I01\n", "true"),
+            (b"I7\n", "7"),
+            (b"L-7L\n", "-7"),
+            (b"L7\n", "7"),
+            (b"F1e3\n", "1000.0"),
+            (b"\x8a\x00", "0"),
+            (b"\x8a\x01\xff", "-1"),
+            (b"\x8a\x02\xff\x00", "255"),
+            (b"\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x00", r#""18446744073709551615""#),
+            (b"\x8b\x09\0\0\0\0\0\0\0\0\0\0\0\xff", r#""-18446744073709551616""#),
+            (b"P12\n", r#""[persistent id]""#),
+            (b"K\x01Q", r#""[persistent id]""#),
+            (b"\x82\x01", r#""[extension]""#),
+            (b"\x84\x01\0\0\0", r#""[extension]""#),
+            (b"\x97\x98", r#""[buffer]""#),
+            (b"(K\x01K\x02l", "[1,2]"),
+            (b"(K\x01K\x02d", r#"{"1":2}"#),
+            (b"\x8f(K\x01\x90", "[1]"),
+            (b"(K\x01\x91", "[1]"),
+            (b"K\x01K\x02\x86", "[1,2]"),
+            (b"K\x01(K\x02K\x031\x85", "[1]"),
+            (b"K\x012\x86", "[1,1]"),
+            (b"(cm\nC\no", r#"{"__class__":"m.C"}"#),
+            (b"(im\nC\n", r#"{"__class__":"m.C"}"#),
+            (b"X\x01\0\0\0mX\x01\0\0\0C\x93)\x81", r#"{"__class__":"m.C"}"#),
+            (b"KKK\x07\x93", r#""?.?""#),
+            (b"K\x01)R", r#"{"__class__":1}"#),
+            (b"K\x01}b", "1"),
+        ];
+        for (opcodes, expected) in cases {
+            assert_eq!(json(opcodes), expected, "{}", opcodes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn an_object_shows_all_that_it_was_made_of() {
+        let object = b"cm\nC\n(K\x01tR(K\x02K\x03e(K\x04K\x05u}(K\x06K\x07ub";
+        let Some(AnyValue::Map(parts)) = value(object) else { panic!("an object") };
+        let part = |name: &str| json_text(&parts[name]);
+        assert_eq!(["args", "items", "pairs", "state"].map(part), ["[1]", "[2,3]", r#"{"4":5}"#, r#"{"6":7}"#]);
+        assert_eq!((part("__class__"), parts.len()), (r#""m.C""#.to_owned(), 5));
+        assert_eq!(value(b"cm\nC\n)}(K\x01K\x02u\x92"), value(b"cm\nC\n)R(K\x01K\x02u"));
+    }
+
+    #[test]
+    fn a_time_zone_without_an_offset_is_named() {
+        let moment = b"cdatetime\ndatetime\n(C\x0a\x07\xea\x0b\x1b\x01\x02\x03\0\0\0".as_slice();
+        let zone = |zone: &[u8]| json(&[moment, zone, b"tR"].concat());
+        assert_eq!(zone(b"cpytz\n_UTC\n)R"), r#""2026-11-27T01:02:03[_UTC]""#);
+        assert_eq!(zone(b"cpytz\n_p\n(X\x03\0\0\0CETtR"), r#""2026-11-27T01:02:03[CET]""#);
+        assert_eq!(zone(b"N"), r#""2026-11-27T01:02:03""#);
+        let timezone = b"cdatetime\ntimezone\n(cdatetime\ntimedelta\n(K\x00M\x91\x0cK\x00tRtR";
+        assert_eq!(zone(timezone), r#""2026-11-27T01:02:03+00:53:37""#, "an offset with seconds");
+        // No date of that many days, no time of so few bytes: the call itself is shown.
+        for bad in [&b"cdatetime\ndate\n(C\x04\x07\xea\x0d\x01tR"[..], b"cdatetime\ntime\n(C\x01\x01tR"] {
+            assert!(json(bad).contains(r#""__class__":"datetime."#), "{}", json(bad));
+        }
+    }
+
+    #[test]
+    fn keys_that_are_no_texts_are_their_json_but_do_not_nest() {
+        let key = |key: &[u8]| json(&[b"}", key, b"Ns"].concat());
+        assert_eq!(key(b"C\x01\xff"), r#"{"/w==":null}"#.replace("null", &json_text(&null())));
+        let value_of = |key: &[u8]| match value(&[b"}", key, b"K\x01s"].concat()) {
+            Some(AnyValue::Map(members)) => members.keys().next().expect("a key").to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(value_of(b"K\x01K\x02\x86"), "[1,2]");
+        assert_eq!(value_of(b"cm\nC\n"), "m.C");
+        let nested = b"cm\nC\n)R}cm\nC\n)RK\x02sb";
+        assert!(value_of(nested).contains(r#"{"[nested too deeply]":2}"#), "{}", value_of(nested));
+    }
+
+    #[test]
+    fn what_is_nested_without_end_is_read_and_cut_off_without_recursion() {
+        let deep = [&[b']'; 90_000][..], &[b'a'; 89_999]].concat();
+        let text = json(&deep);
+        assert!(text.starts_with(&format!("{}\"[nested too deeply]\"", "[".repeat(limits::DEPTH))), "{text}");
+        assert_eq!(json(b"]q\x00h\x00a"), r#"["[recursive]"]"#);
+        // An object that is to be the same as itself.
+        let ring = b"ccopy_reg\n_reconstructor\n](cm\nC\nc__builtin__\nlist\neq\x00Rq\x01h\x00h\x01a0";
+        assert_eq!(json(ring), r#""[recursive]""#);
+    }
+
+    #[test]
+    fn values_within_one_budget_are_kept_and_the_one_that_exceeds_it_is_not() {
+        let long = text(&"x".repeat(1000));
+        // A thousand bytes, named again and again.
+        let bomb = [b"](", &long[..], b"q\x00", &b"h\x00".repeat(2000), b"e"].concat();
+        // Ten lists of ten lists of ten lists ...
+        let laughs = [&b"]"[..], &b"q\x000](h\x00h\x00h\x00h\x00h\x00h\x00h\x00h\x00h\x00h\x00e".repeat(20)].concat();
+        let dates = [b"](cdatetime\ndate\n(", &long[..], b"tRq\x00", &b"h\x00".repeat(50_000), b"e"].concat();
+        for large in [bomb, laughs, dates] {
+            let input = [b"}(", &text("a")[..], &text("small"), &text("b"), &large, &text("c"), &text("small"), b"u."];
+            let input = input.concat();
+            let pickle = read(&input).expect("a dictionary");
+            let mut values = Values::of(&pickle);
+            let found: Vec<_> = pickle.entries().iter().map(|(_, id)| values.value(*id, false)).collect();
+            let expected = ["small", "[too large]", "small"].map(|text| Some(AnyValue::from(text)));
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn trying_in_vain_ends_as_well() {
+        let item = text(&"x".repeat(1000));
+        let bomb = [b"](", &item[..], b"q\x00", &b"h\x00".repeat(2000), b"eq\x01"].concat();
+        let input = [b"}(", &text("a")[..], &bomb, &[&text("b")[..], b"h\x01"].concat().repeat(10), b"u."].concat();
+        let pickle = read(&input).expect("a dictionary");
+        let mut values = Values::of(&pickle);
+        for (_, id) in pickle.entries() {
+            assert_eq!(values.value(*id, false), Some("[too large]".into()));
+        }
+        assert!(values.extra.work < 5000, "what is left of the work is less than a try needs");
+        assert_eq!(values.value(pickle.entries()[0].1, true), Some("[too large]".into()));
+    }
+
+    #[test]
+    fn what_python_itself_sets_is_kept_beside_what_is_too_large() {
+        let message = "m".repeat(limits::OUTPUT + 1);
+        let input = [b"}(", &text("a")[..], &text(&message), b"u."].concat();
+        let pickle = read(&input).expect("a dictionary");
+        let (_, id) = pickle.entries()[0];
+        assert_eq!(Values::of(&pickle).value(id, false), Some("[too large]".into()));
+        assert_eq!(Values::of(&pickle).value(id, true), Some(message.into()));
+    }
+
+    #[test]
+    fn a_number_of_any_length_has_its_digits() {
+        for number in [0, 1, -1, 255, -256, i128::from(i64::MAX) + 1, i128::from(i64::MIN) - 1, i128::MAX, i128::MIN] {
+            assert_eq!(types::decimal(&number.to_le_bytes()), number.to_string());
+            // Signs go on for ever.
+            let sign = if number < 0 { 0xFF } else { 0 };
+            for more in 1..9 {
+                let bytes = [&number.to_le_bytes()[..], &vec![sign; more]].concat();
+                assert_eq!(types::decimal(&bytes), number.to_string());
+            }
+        }
+        assert_eq!(types::decimal(&[&[0; 12][..], &[1]].concat()), "79228162514264337593543950336");
+        let longest = [&b"\x8b\xaa\x06\0\0"[..], &[0x55; 0x6AA]].concat();
+        assert!(matches!(value(&longest), Some(AnyValue::String(digits)) if digits.as_str().len() > 4000));
+        let longer = [&b"\x8b\xab\x06\0\0"[..], &[0x55; 0x6AB]].concat();
+        assert_eq!(json(&longer), r#""[too large]""#);
+        let digits = [b"L", &[b'7'; 4097][..], b"L\n"].concat();
+        assert_eq!(json(&digits), r#""[too large]""#);
+    }
+}

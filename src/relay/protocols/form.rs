@@ -21,10 +21,10 @@ impl<'a> Form<'a> {
         let is_form = message.body.is_empty()
             || match request.media_type().as_str() {
                 "application/x-www-form-urlencoded" => true,
-                "" => fields.contains(&b'=') && fields.iter().all(|byte| byte.is_ascii_graphic()),
+                "" => fields.contains(&b'=') && fields.iter().all(u8::is_ascii_graphic),
                 _ => false,
             };
-        let few = fields.iter().filter(|byte| **byte == b'&').count() < MAX_FIELDS;
+        let few = fields.split(|byte| *byte == b'&').nth(MAX_FIELDS).is_none();
         let form = (is_form && few).then(|| Self(form_urlencoded::parse(fields).collect()))?;
         (!form.0.is_empty()).then_some(form)
     }

@@ -41,15 +41,19 @@ impl Protocol for Frames {
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
+    use std::sync::LazyLock;
     use std::time::{Duration, UNIX_EPOCH};
 
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use opentelemetry::logs::AnyValue;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
     use serde_json::{Map, Value, json};
 
     use super::*;
-    use crate::encode::null;
+    use crate::encode::{Encoder as _, JsonEncoder, null};
     use crate::relay::protocol::OtlpRecord;
     use crate::relay::protocols::framing::{Cutter, Piece};
     use crate::relay::record::Record;
@@ -68,7 +72,7 @@ mod tests {
     }
 
     fn read(body: &[u8]) -> Result<Record, BadMessage> {
-        let message = Message { body, arrived: UNIX_EPOCH + Duration::from_secs(1), request: None };
+        let message = Message { body, arrived: UNIX_EPOCH + Duration::from_secs(1), request: None, file: None };
         let mut records = Records::default();
         let answer = Frames.read(&message, &mut records)?;
         assert_eq!((answer, records.0.len()), (Answer::default(), 1));
@@ -153,13 +157,50 @@ mod tests {
             assert_eq!(frames.len(), expected.len(), "{}", capture.display());
             for (frame, expected) in frames.iter().zip(&mut expected) {
                 let mut found = meaning(&read(frame).expect("a record"));
-                let [found_created, created] = [&mut found, expected].map(|record| record["created"].take().as_f64());
-                assert!((found_created.unwrap() - created.unwrap()).abs() < 1e-6, "{}", capture.display());
+                for time in ["created", "relative_created"] {
+                    let [found, expected] = [&mut found, &mut *expected].map(|record| record[time].take().as_f64());
+                    assert!((found.unwrap() - expected.unwrap()).abs() < 1e-6, "{time} in {}", capture.display());
+                }
                 for (key, value) in found["extra"].as_object().into_iter().flatten() {
                     assert_eq!(*value, expected["extra"][key], "{key} in {}", capture.display());
                 }
                 assert_eq!(found, *expected, "{}", capture.display());
             }
+        }
+    }
+
+    /// Reads what may be no frame. Whatever it is, its record is JSON.
+    fn check(body: &[u8]) {
+        let Ok(record) = read(body) else { return };
+        let mut json = Vec::new();
+        JsonEncoder::default().encode(&record, &record.scope, &mut json).expect("any record can be encoded");
+        serde_json::from_slice::<Value>(&json).expect("valid JSON");
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_that_was_damaged_is_a_record_or_none(
+            capture in any::<Index>(),
+            frame in any::<Index>(),
+            changes in vec((any::<Index>(), any::<u8>()), 1..6),
+            from in any::<Index>(),
+            moved in 0..40_usize,
+            to in any::<Index>(),
+        ) {
+            static FRAMES: LazyLock<Vec<Vec<Vec<u8>>>> =
+                LazyLock::new(|| captures().iter().map(|capture| frames(capture)).collect());
+            let capture: &Vec<Vec<u8>> = capture.get(&FRAMES);
+            let mut body = frame.get(capture).clone();
+            for (at, byte) in changes {
+                *at.get_mut(&mut body) = byte;
+            }
+            check(&body);
+            // Whole opcodes come to other places.
+            let from = from.index(body.len());
+            let part: Vec<u8> = body.drain(from..body.len().min(from + moved)).collect();
+            let to = to.index(body.len() + 1);
+            body.splice(to..to, part);
+            check(&body);
         }
     }
 
@@ -178,7 +219,7 @@ mod tests {
         for capture in captures() {
             let frames = frames(&capture);
             for frame in [&frames[0], &frames[3], &frames[frames.len() - 5]] {
-                let message = Message { body: frame, arrived: UNIX_EPOCH, request: None };
+                let message = Message { body: frame, arrived: UNIX_EPOCH, request: None, file: None };
                 let started = std::time::Instant::now();
                 for _ in 0..ROUNDS {
                     Frames.read(std::hint::black_box(&message), &mut Nothing).expect("a record");

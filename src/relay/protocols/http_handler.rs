@@ -33,10 +33,8 @@ impl Protocol for HttpHandler {
             record.set("msg", merged.into());
             record.set("args", crate::encode::null());
         }
-        if given("exc_text").is_none() {
-            if let Some(exception) = given("exc_info").map(exception) {
-                record.set("exc_text", exception.to_owned().into());
-            }
+        if let (None, Some(exc_info)) = (given("exc_text"), given("exc_info")) {
+            record.set("exc_text", exception(exc_info).to_owned().into());
         }
         sink.log(&record.into_record(message.arrived));
         Ok(Answer::default())
@@ -75,7 +73,7 @@ mod tests {
 
     const FORM: &str = "application/x-www-form-urlencoded";
 
-    /// Requests as CPython's `HTTPHandler` sent them: the version, the query or form, the record.
+    /// Requests as Python's `HTTPHandler` sent them: the version, the query or form, the record.
     #[test]
     #[rustfmt::skip]
     fn log_records_of_every_python_are_read_from_queries_and_forms() {

@@ -9,11 +9,13 @@ mod json;
 mod level;
 mod log_record;
 pub(crate) mod logserv;
+mod loki;
 mod other;
 pub(crate) mod otlp;
 mod percent_format;
 mod pino;
 mod python_literal;
+mod splunk;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -31,6 +33,10 @@ use crate::relay::record::Record;
 pub(crate) static HTTP: &[&dyn Protocol] = &[
     // JSON and protobuf with a form of their own come first.
     &otlp::Otlp,
+    &loki::Loki,
+    &splunk::Splunk { with_time: true },
+    &splunk::Splunk { with_time: false },
+    // Any JSON.
     &pino::Pino,
     &json::Json,
     // A query or a form.

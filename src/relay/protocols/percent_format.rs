@@ -96,6 +96,7 @@ impl<'a> Arguments<'a> {
 
 /// What stands behind a percent sign, but for the key.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "one for each flag")]
 struct Conversion {
     alternate: bool,
     zero: bool,
@@ -121,13 +122,13 @@ impl Conversion {
             }
             *spec = &spec[1..];
         }
-        let width = length(spec, arguments)?.unwrap_or_default();
+        let width = length(spec, arguments)?;
         conversion.left |= width < 0;
         conversion.width = usize::try_from(width.unsigned_abs()).ok()?;
         if let Some(behind) = spec.strip_prefix('.') {
             *spec = behind;
             // A negative one counts as none of its digits.
-            let precision = length(spec, arguments)?.unwrap_or_default();
+            let precision = length(spec, arguments)?;
             conversion.precision = Some(usize::try_from(precision).unwrap_or_default());
         }
         *spec = spec.strip_prefix(['h', 'l', 'L']).unwrap_or(spec);
@@ -248,8 +249,8 @@ fn with_exponent(value: f64, precision: usize, point: &str) -> String {
     format!("{digits}{}e{sign}{exponent:0>2}", if precision == 0 { point } else { "" })
 }
 
-/// A width or precision: its digits, or an argument in place of `*`. The outer `None` is an error, the inner one that there is none.
-fn length(spec: &mut &str, arguments: &mut Arguments<'_>) -> Option<Option<i64>> {
+/// A width or precision: its digits, or an argument in place of `*`; 0 if there is none.
+fn length(spec: &mut &str, arguments: &mut Arguments<'_>) -> Option<i64> {
     let length = if let Some(behind) = spec.strip_prefix('*') {
         *spec = behind;
         match arguments.next()?.value {
@@ -262,11 +263,11 @@ fn length(spec: &mut &str, arguments: &mut Arguments<'_>) -> Option<Option<i64>>
         let (digits, behind) = spec.split_at(len);
         *spec = behind;
         if digits.is_empty() {
-            return Some(None);
+            return Some(0);
         }
         digits.parse().ok()?
     };
-    (usize::try_from(length.unsigned_abs()).ok()? <= MAX_WIDTH).then_some(Some(length))
+    (usize::try_from(length.unsigned_abs()).ok()? <= MAX_WIDTH).then_some(length)
 }
 
 /// What `str` makes of a value.
@@ -285,9 +286,9 @@ fn to_ascii(repr: &str) -> String {
     for character in repr.chars() {
         match u32::from(character) {
             0..=0x7f => text.push(character),
-            code @ 0x80..=0xff => text.push_str(&format!("\\x{code:02x}")),
-            code @ 0x100..=0xffff => text.push_str(&format!("\\u{code:04x}")),
-            code => text.push_str(&format!("\\U{code:08x}")),
+            code @ 0x80..=0xff => text.extend(["\\x", &format!("{code:02x}")]),
+            code @ 0x100..=0xffff => text.extend(["\\u", &format!("{code:04x}")]),
+            code => text.extend(["\\U", &format!("{code:08x}")]),
         }
     }
     text
@@ -340,10 +341,11 @@ mod tests {
         format(text, &parse(arguments).expect("a literal"))
     }
 
-    /// A format, the `repr` of its arguments, and what CPython 3.6 makes of them, as `format % arguments` printed it.
+    /// A format, the `repr` of its arguments, and what Python 3.6 makes of them, as `format % arguments` printed it.
     /// The later ones differ in `%5%`, an error for 3.13.
     #[test]
     #[rustfmt::skip]
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn a_message_is_the_one_that_python_makes() {
         let cases: &[(&str, &str, Option<&str>)] = &[
             ("plain", "()", Some("plain")),

@@ -216,7 +216,7 @@ impl<'a> Parser<'a> {
         let (open, close) =
             if rest.starts_with(&quote.repeat(3)) { (3, quote.repeat(3)) } else { (1, quote.to_owned()) };
         self.at += open;
-        let source = self.to_close(&close)?;
+        let source = self.until(&close)?;
         if is_bytes {
             if !source.is_ascii() {
                 return None;
@@ -235,7 +235,7 @@ impl<'a> Parser<'a> {
     }
 
     /// What comes before the closing quotation mark, which is read as well.
-    fn to_close(&mut self, close: &str) -> Option<&'a str> {
+    fn until(&mut self, close: &str) -> Option<&'a str> {
         let rest = self.rest();
         let bytes = rest.as_bytes();
         let mut at = 0;
@@ -272,7 +272,7 @@ impl Unescaped {
 }
 
 /// `None` for an escape that is none, and for `\N{..}`, whose names are in no table here.
-fn unescape(source: &str, in_bytes: bool) -> Option<Unescaped> {
+fn unescape(source: &str, no_unicode: bool) -> Option<Unescaped> {
     let mut text = String::with_capacity(source.len());
     let mut is_bytes = source.is_ascii();
     let mut rest = source;
@@ -282,9 +282,9 @@ fn unescape(source: &str, in_bytes: bool) -> Option<Unescaped> {
         rest = &escape[kind.len_utf8()..];
         let digits = match kind {
             'x' => 2,
-            'u' if !in_bytes => 4,
-            'U' if !in_bytes => 8,
-            'N' if !in_bytes => return None,
+            'u' if !no_unicode => 4,
+            'U' if !no_unicode => 8,
+            'N' if !no_unicode => return None,
             '0'..='7' => {
                 let len = escape.bytes().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
                 text.push(char::from_u32(u32::from_str_radix(&escape[..len], 8).ok()?)?);
@@ -317,11 +317,11 @@ fn unescape(source: &str, in_bytes: bool) -> Option<Unescaped> {
         rest = &rest[digits..];
         is_bytes &= digits == 2;
         // Python 2 has pairs in some builds. Half a pair is no character.
-        if let (0xd800..0xdc00, Some(second)) = (code, rest.strip_prefix("\\u").and_then(|rest| hex(rest, 4))) {
-            if (0xdc00..0xe000).contains(&second) && digits == 4 {
-                code = 0x1_0000 + ((code - 0xd800) << 10) + (second - 0xdc00);
-                rest = &rest[6..];
-            }
+        let second =
+            rest.strip_prefix("\\u").and_then(|rest| hex(rest, 4)).filter(|unit| (0xdc00..0xe000).contains(unit));
+        if let (4, 0xd800..0xdc00, Some(second)) = (digits, code, second) {
+            code = 0x1_0000 + ((code - 0xd800) << 10) + (second - 0xdc00);
+            rest = &rest[6..];
         }
         let is_half = (0xd800..0xe000).contains(&code);
         text.push(if is_half { char::REPLACEMENT_CHARACTER } else { char::from_u32(code)? });
@@ -497,7 +497,7 @@ mod tests {
             Py::Bool(value) => if *value { "True" } else { "False" }.to_owned(),
             Py::Int(value) => value.to_string(),
             Py::Float(value) => format!("{value:?}"),
-            Py::Text(text) => quoted(text.chars(), |character| match u32::from(character) {
+            Py::Text(text) => quoted(&text.chars(), |character| match u32::from(character) {
                 code @ (0..0x20 | 0x7f..0xa1 | 0xad) => format!("\\x{code:02x}"),
                 code @ 0xe000..0xf900 => format!("\\u{code:04x}"),
                 code @ 0xe_0000.. => format!("\\U{code:08x}"),
@@ -505,7 +505,7 @@ mod tests {
             }),
             Py::Bytes(bytes) => {
                 let characters = bytes.iter().copied().map(char::from);
-                let escaped = quoted(characters, |character| match u32::from(character) {
+                let escaped = quoted(&characters, |character| match u32::from(character) {
                     code @ (0..0x20 | 0x7f..) => format!("\\x{code:02x}"),
                     _ => character.to_string(),
                 });
@@ -524,7 +524,7 @@ mod tests {
         }
     }
 
-    fn quoted(characters: impl Iterator<Item = char> + Clone, escape: impl Fn(char) -> String) -> String {
+    fn quoted(characters: &(impl Iterator<Item = char> + Clone), escape: impl Fn(char) -> String) -> String {
         let has = |quote| characters.clone().any(|character| character == quote);
         let quote = if has('\'') && !has('"') { '"' } else { '\'' };
         let escaped: String = characters

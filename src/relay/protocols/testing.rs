@@ -49,7 +49,7 @@ impl Sent<'_> {
             cut: self.cut,
         };
         let arrived = UNIX_EPOCH + Duration::from_secs(ARRIVED);
-        let message = Message { body: self.body, arrived, request: Some(&request) };
+        let message = Message { body: self.body, arrived, request: Some(&request), file: None };
         let protocol = HTTP.iter().find(|protocol| protocol.claims(&message)).expect("the last one reads everything");
         let mut records = Records::default();
         let answer = protocol.read(&message, &mut records);
@@ -88,7 +88,9 @@ pub(super) fn shown(record: &Record) -> String {
     add("event", record.event_name.clone());
     add(
         "trace",
-        record.trace.map(|ids| format!("{}/{}/{:?}", ids.trace_id, ids.span_id, ids.flags.map(|flags| flags.to_u8()))),
+        record.trace.map(|ids| {
+            format!("{}/{}/{:?}", ids.trace_id, ids.span_id, ids.flags.map(opentelemetry::TraceFlags::to_u8))
+        }),
     );
     add("pid", record.origin.process_id.map(|id| id.to_string()));
     add("process", record.origin.process_name.clone());

@@ -17,6 +17,11 @@ pub(super) fn of_number(text: &str) -> Option<SystemTime> {
     of_decimal(text, 3 * unit)
 }
 
+/// The same in nanoseconds.
+pub(super) fn of_nanos(text: &str) -> Option<SystemTime> {
+    of_decimal(text, 9)
+}
+
 /// A time of so many seconds divided by a power of ten.
 fn of_decimal(text: &str, power: usize) -> Option<SystemTime> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));

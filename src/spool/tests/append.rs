@@ -43,11 +43,11 @@ fn a_record_larger_than_a_frame_passes() {
 #[test]
 fn another_format_is_an_error_in_words() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("format"), "opentelemetry-spool 6\n").unwrap();
+    fs::write(dir.path().join("format"), "opentelemetry-spool 7\n").unwrap();
     let error = Spool::open_silent(&config(dir.path())).map(drop).unwrap_err();
-    assert!(error.to_string().ends_with("has spool format 6; this version reads formats up to 5"), "{error}");
-    fs::write(dir.path().join("format"), "opentelemetry-spool 4\n").unwrap();
-    assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::OlderFormat { found: 4, .. })));
+    assert!(error.to_string().ends_with("has spool format 7; this version reads formats up to 6"), "{error}");
+    fs::write(dir.path().join("format"), "opentelemetry-spool 5\n").unwrap();
+    assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::OlderFormat { found: 5, .. })));
     fs::write(dir.path().join("format"), "something else\n").unwrap();
     assert!(matches!(Spool::open_silent(&config(dir.path())), Err(SpoolError::NotASpool { .. })));
 }

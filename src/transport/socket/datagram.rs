@@ -9,6 +9,8 @@ use tokio::net::{UdpSocket, lookup_host};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
+use crate::config::values::Sourced;
+use crate::encode::framing::Nesting;
 use crate::error::ExporterBuildError;
 use crate::observe::stats::Outcome;
 use crate::transport::contract::{Delivery, Peer, SendError, Transport};
@@ -19,6 +21,9 @@ use crate::transport::verdict::{Judgement, Verdict};
 
 /// The largest datagram of UDP over IPv4.
 const MAX_BYTES: usize = 65_507;
+
+const FORMATS: &str = "a datagram takes one record, and the records of this format cannot be told apart: use text, ndjson, json or \
+                       pickle";
 
 /// So much is sent at once: a receiver's default buffer holds about 160 small datagrams.
 const AT_ONCE: usize = 64;
@@ -53,6 +58,9 @@ pub(crate) fn open_udp(settings: TransportSettings) -> Result<Arc<dyn Transport>
         return Err(settings.endpoint.invalid("a UDP socket is udp://host:port, and nothing else"));
     };
     settings.check_without_http("a socket")?;
+    if settings.framing.as_ref().is_some_and(|framing| framing.nesting() != Nesting::Flat) {
+        return Err(Sourced::new((), "with_encoder").invalid(FORMATS));
+    }
     let connect_timeout = settings.connect_timeout.value;
     Ok(Arc::new(DatagramTransport { host, port, connect_timeout, socket: Mutex::new(None) }))
 }
@@ -121,9 +129,7 @@ impl Transport for DatagramTransport {
     fn deliver(&self, request: Request) -> Delivery<'_> {
         Box::pin(async move {
             if request.places.is_empty() || request.content_encoding.is_some() {
-                let reason = "a datagram takes one record, and the records of this format cannot be told apart: use text, \
-                              ndjson, json or pickle";
-                return Ok(Judgement::without_response(Verdict::Hold, reason.to_owned()));
+                return Ok(Judgement::without_response(Verdict::Hold, FORMATS.to_owned()));
             }
             let mut kept = self.socket.lock().await;
             let in_flight = request.begin();
@@ -168,7 +174,7 @@ mod tests {
     use std::net::UdpSocket as Receiver;
 
     use super::*;
-    use crate::config::values::Sourced;
+    use crate::encode::framing::Framing;
     use crate::observe::stats::Counters;
     use crate::transport::request::tests::request;
 
@@ -215,6 +221,14 @@ mod tests {
         let request = Request { places: Arc::default(), ..request("application/json", ["[", ",", "]"], &["a"]) };
         let judgement = deliver(&*transport("127.0.0.1:9"), request).unwrap();
         assert_eq!(judgement.verdict, Verdict::Hold);
+    }
+
+    #[test]
+    fn an_encoder_whose_records_cannot_be_told_apart_is_an_error() {
+        let settings = TransportSettings::new(Sourced::new("udp://127.0.0.1:9".to_owned(), "with_endpoint"));
+        let framing = Some(Framing::json_array().nested(Nesting::Json));
+        let error = open_udp(TransportSettings { framing, ..settings }).err().expect("an error").to_string();
+        assert!(error.starts_with("`with_encoder` is invalid: a datagram takes one record"), "{error}");
     }
 
     #[cfg(target_os = "linux")]

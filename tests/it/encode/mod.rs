@@ -4,4 +4,5 @@ mod formats;
 mod grouped;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod pickle;
 mod times;

@@ -1,7 +1,7 @@
 //! The format on disk is pinned: a spool that is committed is delivered, and every record, id and order is compared byte for byte
 //! with what is committed beside it. Writer and reader that were changed alike would agree with each other, but not with that.
 //!
-//! `fixtures/format-5` holds a spool of two segments, each file compressed. The first is of a process that ended in an orderly way: it
+//! `fixtures/format-6` holds a spool of two segments, each file compressed. The first is of a process that ended in an orderly way: it
 //! is sealed, one lane is partly delivered, one record is rejected, and entries are compressed with LZ4. The second is of one that
 //! took the queue over and was killed: it is not sealed, and entries are compressed for the wire. `SPOOL_TEST_WRITE_FIXTURE=1` makes
 //! all of it anew, which takes a new number of the format.
@@ -22,7 +22,7 @@ use opentelemetry_spool::Compression;
 use crate::CHILD;
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/format-5")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/format-6")
 }
 
 /// The file that has the fixture's delivery in text, as it is to be.

@@ -27,7 +27,7 @@ pub(super) fn read(whole: Value<'_>, members: &Members<'_>, arrived: SystemTime)
     let given = |name: &str| members.get(name).filter(|value| !value.is_null());
     // The names of the members that have a place of their own.
     let mut used = Vec::new();
-    let mut record = plain(String::from_utf8_lossy(whole.0).into_owned(), arrived);
+    let mut record = plain(whole.json(), arrived);
 
     let times = ["time", "timestamp", "@timestamp", "ts"];
     let time_of = |value: Value<'_>| value.number().map_or_else(|| time::of_date(&value.text()?), time::of_number);

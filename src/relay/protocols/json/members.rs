@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use opentelemetry::logs::AnyValue;
 
+use super::pieces::{Piece, Pieces};
 use crate::relay::json::{MAX_DEPTH, Reader, Token};
 
 /// An object with more members is kept as a text: in memory it would take ten times as much.
@@ -22,7 +23,7 @@ impl<'a> Members<'a> {
         self.0.iter().rfind(|(known, _)| known == name).map(|(_, value)| *value)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Value<'a>)> {
+    pub(in crate::relay::protocols) fn iter(&self) -> impl Iterator<Item = (&str, Value<'a>)> {
         self.0.iter().map(|(name, value)| (&**name, *value))
     }
 
@@ -33,15 +34,38 @@ impl<'a> Members<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// A value of a text that is JSON.
+    pub(in crate::relay::protocols) fn new(json: &'a [u8]) -> Self {
+        Self(json)
+    }
+
+    /// The text itself.
+    pub(in crate::relay::protocols) fn json(self) -> String {
+        String::from_utf8_lossy(self.0).into_owned()
+    }
+
+    pub(in crate::relay::protocols) fn is_list(self) -> bool {
+        self.0.starts_with(b"[")
+    }
+
+    /// The elements of a list; none if it is something else.
+    pub(in crate::relay::protocols) fn items(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
+        let list = if self.is_list() { self.0 } else { b"" };
+        Pieces::new(list).filter_map(|piece| match piece {
+            Piece::Json(json) => Some(Value(json)),
+            Piece::Other(_) => None,
+        })
+    }
+
     fn token(self) -> Token<'a> {
         Reader::new(self.0).next().unwrap_or(Token::End)
     }
 
-    pub(super) fn is_null(self) -> bool {
+    pub(in crate::relay::protocols) fn is_null(self) -> bool {
         self.token() == Token::Null
     }
 
-    pub(super) fn text(self) -> Option<String> {
+    pub(in crate::relay::protocols) fn text(self) -> Option<String> {
         match self.token() {
             Token::String(text) => Some(text.into_owned()),
             _ => None,
@@ -70,9 +94,8 @@ impl<'a> Value<'a> {
     }
 
     /// The value, whatever it is.
-    pub(super) fn any(self) -> AnyValue {
-        let text = || String::from_utf8_lossy(self.0).into_owned().into();
-        Reader::new(self.0).value(MAX_DEPTH).unwrap_or_else(|_| text())
+    pub(in crate::relay::protocols) fn any(self) -> AnyValue {
+        Reader::new(self.0).value(MAX_DEPTH).unwrap_or_else(|_| self.json().into())
     }
 
     pub(in crate::relay::protocols) fn object(self) -> Option<Members<'a>> {
@@ -106,7 +129,7 @@ impl<'a> Value<'a> {
                 Token::BeginObject => text.push('{'),
                 Token::EndArray => end(&mut text, "]"),
                 Token::EndObject => end(&mut text, "}"),
-                Token::Key(key) => text.push_str(&format!("{}: ", quoted(&key))),
+                Token::Key(key) => text.extend([&*quoted(&key), ": "]),
                 Token::String(value) => text.push_str(&quoted(&value)),
                 Token::Number("NaN") => text.push_str("nan"),
                 Token::Number("Infinity") => text.push_str("inf"),

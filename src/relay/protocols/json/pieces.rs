@@ -4,7 +4,7 @@ use crate::relay::json::Reader;
 
 /// The text of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub(in crate::relay::protocols) enum Piece<'a> {
     /// One value.
     Json(&'a [u8]),
     /// What is no JSON.
@@ -12,7 +12,7 @@ pub(super) enum Piece<'a> {
 }
 
 /// The pieces of a body. They lie in a list, or follow one another.
-pub(super) struct Pieces<'a> {
+pub(in crate::relay::protocols) struct Pieces<'a> {
     text: &'a [u8],
     at: usize,
     in_list: bool,
@@ -21,7 +21,7 @@ pub(super) struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    pub(in crate::relay::protocols) fn new(text: &'a [u8]) -> Self {
         let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
         Self { text, at: 0, in_list: false, vain: 4 * text.len() }
     }

@@ -134,13 +134,11 @@ fn set_level(record: &mut Record, value: Value<'_>) -> Option<()> {
     match (number, &name) {
         (None, None) => return value.object().map(|_| ()),
         (None, Some(name)) => record.severity = level::of_name(name),
-        (Some(number), _) => match of_opentelemetry(number, name.as_deref()) {
-            Some(severity) => record.severity = Some(severity),
-            None => {
-                record.origin.level = Some(number);
-                record.severity = severity(number);
-            }
-        },
+        (Some(number), _) => {
+            let of_opentelemetry = of_opentelemetry(number, name.as_deref());
+            record.severity = of_opentelemetry.or_else(|| severity(number));
+            record.origin.level = Some(number).filter(|_| of_opentelemetry.is_none());
+        }
     }
     // It is the name for no level.
     record.severity_text = name.filter(|name| number != Some(0) || name != "NOTSET");
@@ -162,7 +160,11 @@ fn ids(trace: &Members<'_>) -> Option<TraceIds> {
 }
 
 /// Ids in hexadecimal. There are none without that of a trace.
-pub(super) fn trace_ids(trace: Option<Value<'_>>, span: Option<Value<'_>>, flags: Option<u8>) -> Option<TraceIds> {
+pub(in crate::relay::protocols) fn trace_ids(
+    trace: Option<Value<'_>>,
+    span: Option<Value<'_>>,
+    flags: Option<u8>,
+) -> Option<TraceIds> {
     let hex = |value: Option<Value<'_>>, len| {
         let text = value?.text()?;
         (text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(text)

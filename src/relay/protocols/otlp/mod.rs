@@ -19,12 +19,12 @@ mod number;
 pub(crate) mod pieces;
 mod split;
 
-pub(crate) use attributes::drop_attributes;
-pub(crate) use log::record;
-pub(crate) use pieces::Pieces;
 use crate::config::values::{Protocol as Encoding, Signal};
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Request, Sink};
+pub(crate) use attributes::drop_attributes;
 use from_json::Content;
+pub(crate) use log::record;
+pub(crate) use pieces::Pieces;
 
 /// OTLP over HTTP.
 ///
@@ -77,7 +77,7 @@ fn read_protobuf(body: &[u8], signal: Option<Signal>, sink: &mut dyn Sink) -> Re
     };
     split::split(signal, body, sink)
         .map_err(|error| answer::bad_request(encoding, format!("the body is no OTLP of {}: {error}", signal.name())))?;
-    Ok(answer::success(encoding, signal, 0))
+    Ok(answer::success(encoding, signal, sink.rejected()))
 }
 
 /// What the body says is of more weight than its path.
@@ -92,7 +92,7 @@ fn read_json(body: &[u8], signal: Option<Signal>, sink: &mut dyn Sink) -> Result
     let request =
         from_json::request(signal, body).map_err(|error| bad_request(format!("the body is no JSON: {error}")))?;
     split::split(signal, &request.protobuf, sink).map_err(|error| bad_request(error.into()))?;
-    Ok(answer::success(Encoding::HttpJson, signal, request.rejected))
+    Ok(answer::success(Encoding::HttpJson, signal, request.rejected + sink.rejected()))
 }
 
 /// The signal that a request's target ends with. Also its query: some put the path behind that.
