@@ -61,6 +61,16 @@ impl Disk {
         self.0.unmount();
     }
 
+    /// Has every write and sync wait until [`go_on`](Self::go_on).
+    pub fn stall(&self) {
+        run(Command::new("fsfreeze").arg("--freeze").arg(self.path())).expect("a file system that can be frozen");
+    }
+
+    /// Lets writes and syncs go on.
+    pub fn go_on(&self) {
+        run(Command::new("fsfreeze").arg("--unfreeze").arg(self.path())).expect("a file system that is frozen");
+    }
+
     /// Loses all that is not synced yet. Reads and writes fail from now on.
     pub fn cut_power(&self) {
         run(Command::new("perl").args(["-e", CUT_POWER]).arg(self.path()))

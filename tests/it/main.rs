@@ -13,6 +13,8 @@ mod transport;
 mod cli;
 #[cfg(all(unix, feature = "gzip-http", feature = "otlp", feature = "tls"))]
 mod receivers;
+#[cfg(feature = "cli")]
+mod relay;
 mod soak;
 
 /// The helper program.

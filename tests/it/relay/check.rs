@@ -1,0 +1,107 @@
+//! `--check`, and settings that are wrong.
+
+use std::net::TcpListener;
+
+use common::{in_words, spool_dir};
+use opentelemetry_spool::{Listener, Relay, RelayBuilder};
+
+use super::any_port;
+use super::process::{bare_command, command, outcome};
+
+const COLLECTOR: &str = "http://collector.example:4318";
+
+#[test]
+fn a_check_says_what_would_be_done_and_does_nothing() {
+    let spool = spool_dir();
+    let dir = spool.path().join("spool");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").to_string();
+    let args = ["--otlp", &port, "--unix", "/nowhere/log.sock", "--status", &port, "--check"];
+    let (code, out, error) = outcome(&mut command(&dir, COLLECTOR, &args));
+
+    assert_eq!((code, &*error), (0, ""));
+    let expected = format!(
+        "listens on unix /nowhere/log.sock\nlistens on otlp {port}\nshows its status at http://{port}/\n\
+         keeps records in {}\n\
+         sends logs to {COLLECTOR}/v1/logs as application/x-protobuf\n\
+         sends traces to {COLLECTOR}/v1/traces as application/x-protobuf\n\
+         sends metrics to {COLLECTOR}/v1/metrics as application/x-protobuf\n",
+        dir.display()
+    );
+    assert_eq!(out, expected);
+    assert!(!dir.exists(), "nothing is made");
+}
+
+#[test]
+fn a_check_shows_no_secret_of_the_endpoint() {
+    let spool = spool_dir();
+    let to = "http://user:secret@collector.example/ingest?key=secret";
+    let (code, out, error) = outcome(&mut command(spool.path(), to, &["--otlp", "--check"]));
+
+    assert_eq!((code, &*error), (0, ""), "{out}");
+    assert!(out.contains("collector.example/ingest as application/json") && !out.contains("secret"), "{out}");
+}
+
+#[test]
+fn wrong_arguments_are_errors_that_name_them() {
+    let spool = spool_dir();
+    let dir = spool.path().to_str().expect("a path of text");
+    let cases: &[(&[&str], &str)] = &[
+        (&[dir, "--to", COLLECTOR], "with_listener"),
+        (&[dir, "--otlp"], "endpoint"),
+        (&["--to", COLLECTOR, "--otlp"], "OTEL_EXPORTER_SPOOL_DIR"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "0.0.0.0:4318"], "otlp 0.0.0.0:4318"),
+        (&[dir, "--to", COLLECTOR, "--tcp", "[::]:9020"], "tcp [::]:9020"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--status", "0.0.0.0:9023"], "0.0.0.0:9023"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "nonsense"], "nonsense"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--token-env", "SPOOL_TEST_UNSET"], "SPOOL_TEST_UNSET"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--user-env", "PATH"], "USER:PASSWORD"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--tcp", "--user-env", "SPOOL_TEST_USER"], "tcp 127.0.0.1:9020"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--partition-by", "weather"], "logserv-file"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--format", "weather"], "otlp-json"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--max-buffer-bytes", "1KiB"], "with_max_buffer_bytes"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--max-connections", "0"], "with_max_connections"),
+        (&[dir, "--to", "gopher://collector", "--otlp"], "gopher"),
+    ];
+    for (args, named) in cases {
+        let mut command = bare_command(args);
+        command.arg("--check").env("SPOOL_TEST_USER", "user:password");
+        let (code, out, error) = outcome(&mut command);
+        assert_eq!((code, &*out), (2, ""), "{args:?}: {error}");
+        assert!(error.contains(named), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn a_builder_says_which_setting_is_wrong() {
+    let spool = spool_dir();
+    let otlp = || {
+        let builder = Relay::builder().with_spool_dir(spool.path()).with_endpoint(COLLECTOR);
+        builder.with_listener(Listener::Otlp(any_port()))
+    };
+    let far = |builder: RelayBuilder| builder.with_listener(Listener::Http("0.0.0.0:0".parse().expect("an address")));
+    let cases = [
+        (Relay::builder().with_spool_dir(spool.path()).with_endpoint(COLLECTOR), "with_listener"),
+        (far(otlp()), "http 0.0.0.0:0"),
+        (otlp().with_max_connections(0), "with_max_connections"),
+        (otlp().with_max_buffer_bytes(1), "with_max_buffer_bytes"),
+        (otlp().with_token(""), "with_token"),
+        (otlp().with_token("token").with_listener(Listener::Udp(any_port())), "udp 127.0.0.1:0"),
+        (otlp().with_listener(Listener::Unix("/nowhere/at/all/log.sock".into())), "unix /nowhere/at/all/log.sock"),
+    ];
+    for (builder, named) in cases {
+        let error = in_words(&builder.build().expect_err(named));
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_that_names_the_listener() {
+    let spool = spool_dir();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").to_string();
+    let (code, out, error) = outcome(&mut command(spool.path(), COLLECTOR, &["--otlp", &port]));
+
+    assert_eq!((code, &*out), (4, ""), "{error}");
+    assert!(error.contains(&format!("otlp {port}")), "{error}");
+}
