@@ -44,7 +44,7 @@ mod unix {
                 |source| ExporterBuildError::Listen { listener: format!("the handed over socket {name:?}"), source };
             socket.set_nonblocking(true).map_err(failed)?;
             let listener = listener(name, &socket).map_err(failed)?;
-            bound.push(Bound { listener, socket });
+            bound.push(Bound { listener, socket, file: None });
         }
         Ok(bound)
     }

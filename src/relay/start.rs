@@ -55,11 +55,12 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
     let id = format!("{:016x}", unique_number());
     if let Some(endpoint) = &builder.code.settings.endpoint {
         check_own(endpoint, &bound)?;
-        if endpoint.value.starts_with("http") {
-            builder.code.headers.push(("via".to_owned(), via(&id)));
-        }
     }
+    builder.code.http.via = Some(via(&id));
     let outlets = Arc::new(outlets(&mut builder)?);
+    for outlet in outlets.all() {
+        check_own(&Sourced::new(outlet.endpoint(), "the endpoint"), &bound)?;
+    }
     let settings = builder.signal;
     let counts = Arc::new(Counts::new(bound.iter().map(|bound| bound.listener.clone())));
     let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
