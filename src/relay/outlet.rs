@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use opentelemetry::InstrumentationScope;
 use tokio::sync::watch;
@@ -24,7 +24,7 @@ use crate::process;
 use crate::relay::buffer::{Buffer, BufferLimits, NotTaken, Outcome, Ticket};
 use crate::relay::committer;
 use crate::relay::partition::PartitionBy;
-use crate::relay::protocol::{Message, OtlpRecord, Sink};
+use crate::relay::protocol::{Message, OtlpRecord};
 use crate::relay::protocols::otlp::{self, Pieces};
 use crate::relay::record::Record;
 use crate::relay::status::snapshot::Delivery;
