@@ -31,9 +31,9 @@ use crate::relay::record::Record;
 /// The protocols of HTTP, in the order in which they are asked whether a request is theirs: by its content, the first that says so
 /// reads it. The last one reads everything.
 pub(crate) static HTTP: &[&dyn Protocol] = &[
-    // JSON and protobuf with a form of their own come first.
-    &otlp::Otlp,
+    // JSON and protobuf with a form of their own come first; OTLP claims all other protobuf.
     &loki::Loki,
+    &otlp::Otlp,
     &splunk::Splunk { with_time: true },
     &splunk::Splunk { with_time: false },
     // Any JSON.
