@@ -20,12 +20,7 @@ mod testing;
 mod text;
 mod time;
 
-use std::time::SystemTime;
-
-use opentelemetry::logs::AnyValue;
-
 use crate::relay::protocol::Protocol;
-use crate::relay::record::Record;
 
 /// The protocols of HTTP, in the order in which they are asked whether a request is theirs: by its content, the first that says so
 /// reads it. The last one reads everything.
@@ -44,8 +39,3 @@ pub(crate) static HTTP: &[&dyn Protocol] = &[
     &text::Text,
     &other::Other,
 ];
-
-/// A record of which nothing is known but its body and its arrival, which is its time as well.
-fn plain(body: impl Into<AnyValue>, arrived: SystemTime) -> Record {
-    Record { timestamp: Some(arrived), observed: Some(arrived), body: Some(body.into()), ..Record::default() }
-}
