@@ -112,10 +112,10 @@ pub use exporter::{SpanExporter, SpanExporterBuilder, SpanSettings};
 pub use observe::event::SpoolEvent;
 pub use observe::loss::LossReason;
 pub use observe::stats::SpoolStats;
-pub use spool::RejectedRecord;
 #[cfg(all(fuzzing, feature = "relay"))]
 #[doc(hidden)]
 pub use relay::fuzzing as relay_fuzzing;
+pub use spool::RejectedRecord;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use spool::fuzzing;
