@@ -255,6 +255,21 @@ async fn surplus_has_the_limit_of_the_body() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn surplus_that_drips_is_slow() {
+    let server = server();
+    let responses = server
+        .with(async |mut stream| {
+            stream.write_all(PYTHON_FORM.as_bytes()).await.unwrap();
+            while stream.write_all(b"x").await.is_ok() && server.handler.refused.lock().unwrap().is_empty() {
+                sleep(SURPLUS_PAUSE / 2).await;
+            }
+            text(&mut stream).await
+        })
+        .await;
+    assert_eq!((statuses(&responses), server.refused()), (vec![408], vec![Refusal::Slow]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_form_that_its_client_has_cut_is_marked() {
     let aiohttp = |version: &str| format!("Accept-Encoding: identity\r\nUser-Agent: Python/3.13 aiohttp/{version}");
     let later = PYTHON_FORM.replace("Accept-Encoding: identity", &aiohttp("3.12.4"));
