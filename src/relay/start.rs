@@ -264,9 +264,9 @@ fn config(
 
 /// What a relay before this one stored of late. It is read before the spool is opened, which may delete what is delivered.
 fn recent(builder: &RelayBuilder, signal: Signal) -> Result<Vec<RecentLoad>, String> {
-    let Some(dir) = &builder.code.settings.spool_dir else { return Ok(Vec::new()) };
-    let Some(since) = SystemTime::now().checked_sub(REMEMBERED) else { return Ok(Vec::new()) };
-    recent_loads(&dir.value, signal, since).map_err(|error| error_chain(&error))
+    let dir = builder.code.spool_dir(signal, &|name| std::env::var_os(name)).map_err(|error| error_chain(&error))?;
+    let Some((dir, since)) = dir.zip(SystemTime::now().checked_sub(REMEMBERED)) else { return Ok(Vec::new()) };
+    recent_loads(&dir, signal, since).map_err(|error| error_chain(&error))
 }
 
 fn remember(repeats: &Repeats, recent: Result<Vec<RecentLoad>, String>, pipeline: &Pipeline) {
