@@ -263,18 +263,19 @@ pub(crate) fn sender(listener: &Listener, peer: Option<&str>, ids: Option<(u32, 
 }
 
 impl Connections {
-    /// Waits until one connection more may be there, and for it. `None` once the relay is stopped.
+    /// Waits until one connection more may be there, and for it. `None` once the relay is stopped and nobody waits any more: who
+    /// has connected before can have sent something.
     async fn accept<A: Accept>(&mut self, socket: &A) -> Option<(A::Stream, Connection)> {
         loop {
             let permit = tokio::select! {
                 biased;
-                _ = self.stop.wait_for(|stop| *stop) => return None,
                 permit = self.permits.clone().acquire_owned() => permit.ok()?,
+                _ = self.stop.wait_for(|stop| *stop) => return None,
             };
             let accepted = tokio::select! {
                 biased;
-                _ = self.stop.wait_for(|stop| *stop) => return None,
                 accepted = socket.accepted() => accepted,
+                _ = self.stop.wait_for(|stop| *stop) => return None,
             };
             let Ok(stream) = accepted else {
                 // A connection that was reset while it waited, or no descriptor is left: others may end.
