@@ -102,7 +102,7 @@ fn check(settings: &RelaySettings) -> Result<(), ExporterBuildError> {
         if let Some(listener) = far {
             let reason = format!(
                 "{listener} can be reached from other hosts, which read and write without encryption; allowed are loopback \
-                 addresses, such as 127.0.0.1, and with `with_listen_anywhere` others"
+                 addresses, such as 127.0.0.1, and with `with_listen_anywhere`, or `--listen-anywhere`, others"
             );
             return Err(invalid("with_listener", reason));
         }
