@@ -165,6 +165,8 @@ impl Buffer {
         let held = state.held();
         if held > 0 && held.saturating_add(record.len()) > self.limits.max_bytes {
             state.unreported.add_record(key, LossReason::BufferFull, record.timestamp);
+            // What fills it may be in a commit already: nothing else would have the loss reported.
+            state.since.get_or_insert_with(Instant::now);
             return Err(NotTaken::Full);
         }
         let State { loose, framing: of_most, .. } = &mut *state;
