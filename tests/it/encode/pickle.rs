@@ -122,15 +122,12 @@ fn python_reads_a_record_as_its_own() {
     for (time, expected) in [("created", 1_610_393_068.365_492), ("msecs", 365.492)] {
         assert!(records[0][time].as_f64().is_some_and(|found| (found - expected).abs() < 1e-6), "{time}");
     }
-    let rest = format!("{}\"end\"{}", "[".repeat(40), "]".repeat(40));
-    assert_eq!(deep.as_str(), Some(&*rest), "what is nested deeper is its JSON");
+    assert!(records[0]["relativeCreated"].as_f64() < Some(0.0), "logged before the encoder was made");
     let mut deep = &records[0]["deep"];
     for _ in 0..60 {
         deep = &deep[0];
     }
-    assert!(
-        deep.as_str().is_some_and(|json| json.ends_with("\"end\"]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]")),
-        "{deep}"
-    );
+    let rest = format!("{}\"end\"{}", "[".repeat(40), "]".repeat(40));
+    assert_eq!(deep.as_str(), Some(&*rest), "what is nested deeper is its JSON");
     assert_eq!((&records[1]["msg"], &records[1]["exc_text"]), (&json!("the next one"), &Value::Null));
 }
