@@ -30,6 +30,7 @@ use crate::relay::inherited;
 use crate::relay::intake::Outlets;
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::outlet::{Form, Outlet, OutletConfig};
+use crate::relay::remembered;
 use crate::relay::repeats::{REMEMBERED, Repeats};
 use crate::relay::server::{self, Server};
 use crate::relay::service::Service;
@@ -266,7 +267,13 @@ fn config(
 fn recent(builder: &RelayBuilder, signal: Signal) -> Result<Vec<RecentLoad>, String> {
     let dir = builder.code.spool_dir(signal, &|name| std::env::var_os(name)).map_err(|error| error_chain(&error))?;
     let Some((dir, since)) = dir.zip(SystemTime::now().checked_sub(REMEMBERED)) else { return Ok(Vec::new()) };
-    recent_loads(&dir, signal, since).map_err(|error| error_chain(&error))
+    let mut recent = recent_loads(&dir, signal, since).map_err(|error| error_chain(&error))?;
+    recent.extend(remembered::read(&dir, signal, since));
+    recent.sort_by_key(|load| (load.id, load.appended_at));
+    recent.dedup_by_key(|load| load.id);
+    // Where it cannot be written, the next relay knows what is not delivered by then.
+    let _ = remembered::write(&dir, signal, &recent);
+    Ok(recent)
 }
 
 fn remember(repeats: &Repeats, recent: Result<Vec<RecentLoad>, String>, pipeline: &Pipeline) {
