@@ -16,7 +16,7 @@ use super::budget::{Budget, Permit};
 use super::guard::Guard;
 use super::handler::{Handler, Incoming};
 use super::head::{Head, HeadLimits, HeadReader, Version};
-use super::limits::Limits;
+use super::limits::{LAST_READ, Limits};
 use super::refusal::Refusal;
 use super::response::{After, Response};
 use super::surplus;
@@ -115,10 +115,14 @@ where
         }
         // Not the memory of a large request.
         self.buffer = BytesMut::with_capacity(READ_BYTES.0);
+        let down = async {
+            let _ = self.shutdown.wait_for(|is_down| *is_down).await;
+            sleep(LAST_READ).await;
+        };
         tokio::select! {
             biased;
             read = self.stream.read_buf(&mut self.buffer) => matches!(read, Ok(1..)),
-            _ = self.shutdown.wait_for(|is_down| *is_down) => false,
+            () = down => false,
             () = sleep(self.server.limits.idle) => false,
         }
     }
