@@ -79,7 +79,6 @@ mod exporter;
 mod observe;
 mod process;
 #[cfg(feature = "relay")]
-#[allow(dead_code, reason = "it is being built")]
 mod relay;
 mod spool;
 mod transport;

@@ -157,7 +157,7 @@ impl Buffer {
     /// # Errors
     ///
     /// If it was not taken: it is lost, and noted as such if there was no room.
-    pub(crate) fn add(&self, key: &str, record: Encoded<'_>) -> Result<(), NotTaken> {
+    pub(crate) fn add(&self, key: &str, framing: Option<&Framing>, record: Encoded<'_>) -> Result<(), NotTaken> {
         let mut state = self.lock();
         if state.stopping {
             return Err(NotTaken::Stopped);
@@ -167,9 +167,12 @@ impl Buffer {
             state.unreported.add_record(key, LossReason::BufferFull, record.timestamp);
             return Err(NotTaken::Full);
         }
-        let State { loose, framing, .. } = &mut *state;
+        let State { loose, framing: of_most, .. } = &mut *state;
         let before = loose.bytes();
-        loose.push(key, record, framing.separator());
+        match framing {
+            Some(framing) => loose.push_framed(key, framing, record),
+            None => loose.push(key, record, of_most.separator()),
+        }
         let was_enough = before >= WORTH_A_COMMIT;
         let is_enough = loose.bytes() >= WORTH_A_COMMIT;
         let first = state.since.is_none();

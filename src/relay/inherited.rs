@@ -1,20 +1,13 @@
 //! Sockets that a service manager hands over: `LISTEN_FDS`, and what is spoken on each by its name in `LISTEN_FDNAMES`.
 
-use crate::error::ExporterBuildError;
-use crate::relay::listener::Bound;
-
-/// The sockets that are handed over, each with what is spoken there.
-///
-/// # Errors
-///
-/// If a name is none of a listener, or a socket is of another kind than its name says.
-#[cfg(not(unix))]
-pub(crate) fn listeners() -> Result<Vec<Bound>, ExporterBuildError> {
-    Ok(Vec::new())
-}
-
 #[cfg(unix)]
 pub(crate) use unix::listeners;
+
+/// Other systems hand no sockets over.
+#[cfg(not(unix))]
+pub(crate) fn listeners() -> Result<Vec<super::listener::Bound>, crate::error::ExporterBuildError> {
+    Ok(Vec::new())
+}
 
 #[cfg(unix)]
 mod unix {
@@ -32,6 +25,11 @@ mod unix {
 
     const NAMES: &str = "LISTEN_FDNAMES";
 
+    /// The sockets that are handed over, each with what is spoken there.
+    ///
+    /// # Errors
+    ///
+    /// If a name is none of a listener, or a socket is of another kind than its name says.
     pub(crate) fn listeners() -> Result<Vec<Bound>, ExporterBuildError> {
         let names = std::env::var(NAMES).unwrap_or_default();
         let mut names = names.split(':');
@@ -44,7 +42,7 @@ mod unix {
                 |source| ExporterBuildError::Listen { listener: format!("the handed over socket {name:?}"), source };
             socket.set_nonblocking(true).map_err(failed)?;
             let listener = listener(name, &socket).map_err(failed)?;
-            bound.push(Bound { listener, socket });
+            bound.push(Bound { listener, socket, file: None });
         }
         Ok(bound)
     }

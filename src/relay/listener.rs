@@ -124,7 +124,11 @@ impl Listener {
         };
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?.as_socket();
-        Ok(Bound { listener: self.bound_to(address), socket })
+        let file = match self {
+            Self::Unix(path) | Self::UnixDatagram(path) => Some(path.clone()),
+            _ => None,
+        };
+        Ok(Bound { listener: self.bound_to(address), socket, file })
     }
 }
 
@@ -145,6 +149,8 @@ pub(crate) struct Bound {
     /// With the address that it has.
     pub(crate) listener: Listener,
     pub(crate) socket: Socket,
+    /// A file that was made for it, to be removed with it.
+    pub(crate) file: Option<PathBuf>,
 }
 
 const fn local(port: u16) -> SocketAddr {

@@ -30,6 +30,13 @@ pub(crate) struct Record {
     pub(crate) origin: RecordOrigin,
 }
 
+impl Record {
+    /// A record of which nothing is known but its body and its arrival, which is its time as well.
+    pub(crate) fn plain(body: impl Into<AnyValue>, arrived: SystemTime) -> Self {
+        Self { timestamp: Some(arrived), observed: Some(arrived), body: Some(body.into()), ..Self::default() }
+    }
+}
+
 impl LogView for Record {
     fn timestamp(&self) -> Option<SystemTime> {
         self.timestamp

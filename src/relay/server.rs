@@ -1,6 +1,7 @@
 //! [`Server`]: the runtime of a relay, and the tasks that accept and serve.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -52,6 +53,8 @@ pub(crate) struct Server {
     /// Ends with the last connection.
     ended: Mutex<mpsc::Receiver<()>>,
     decode: Mutex<Option<JoinHandle<()>>>,
+    /// The files of its sockets.
+    files: Vec<PathBuf>,
 }
 
 /// What every connection has.
@@ -91,6 +94,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (alive, ended) = mpsc::sync_channel(0);
         let permits = Arc::new(Semaphore::new(settings.limits.max_connections));
+        let files = bound.iter().filter_map(|bound| bound.file.clone()).collect();
         {
             let _entered = runtime.enter();
             for (at, bound) in bound.into_iter().enumerate() {
@@ -125,6 +129,7 @@ impl Server {
             stop,
             ended: Mutex::new(ended),
             decode: Mutex::new(Some(decode)),
+            files,
         })
     }
 
@@ -132,6 +137,7 @@ impl Server {
     pub(crate) fn stop(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         self.stop.send_replace(true);
+        self.remove_files();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let in_time = ended.recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout);
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -147,9 +153,17 @@ impl Server {
 }
 
 impl Server {
+    /// So that a client sees at once that nobody listens any more.
+    fn remove_files(&self) {
+        for file in &self.files {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+
     /// Breaks all connections off.
     pub(crate) fn abort(&self) {
         if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.remove_files();
             // A runtime that is dropped inside of another one would panic.
             runtime.shutdown_background();
         }
@@ -171,7 +185,7 @@ fn accept_from(
     decoder: &Decoder,
     id: &str,
 ) -> io::Result<()> {
-    let Bound { listener, socket } = bound;
+    let Bound { listener, socket, .. } = bound;
     let max_record_bytes = settings.limits.max_record_bytes;
     let source = Source { listener: connections.listener, file: None, sender: None };
     let tagged = |connections: &Connections| {

@@ -55,11 +55,12 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
     let id = format!("{:016x}", unique_number());
     if let Some(endpoint) = &builder.code.settings.endpoint {
         check_own(endpoint, &bound)?;
-        if endpoint.value.starts_with("http") {
-            builder.code.headers.push(("via".to_owned(), via(&id)));
-        }
     }
+    builder.code.http.via = Some(via(&id));
     let outlets = Arc::new(outlets(&mut builder)?);
+    for outlet in outlets.all() {
+        check_own(&Sourced::new(outlet.endpoint(), "the endpoint"), &bound)?;
+    }
     let settings = builder.signal;
     let counts = Arc::new(Counts::new(bound.iter().map(|bound| bound.listener.clone())));
     let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
@@ -181,7 +182,7 @@ fn check_own(endpoint: &Sourced<String>, bound: &[Bound]) -> Result<(), Exporter
 fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
     let given = builder.code.settings.endpoint.clone();
     let of_otlp = given.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
-    let mut set_endpoint = |builder: &mut RelayBuilder, signal| {
+    let set_endpoint = |builder: &mut RelayBuilder, signal| {
         if let Some(endpoint) = given.as_ref().filter(|_| of_otlp) {
             let value = endpoint_of(&endpoint.value, signal);
             builder.code.settings.endpoint = Some(Sourced { value, ..endpoint.clone() });
@@ -308,7 +309,7 @@ pub(crate) fn check_only(mut builder: RelayBuilder) -> Result<Vec<String>, Expor
     let mut lines: Vec<_> = builder.signal.listeners.iter().map(|listener| format!("listens on {listener}")).collect();
     lines.extend(builder.signal.status.map(|address| format!("shows its status at http://{address}/")));
     let logs = std::mem::take(&mut builder.signal.logs);
-    let mut code = |signal| {
+    let code = |signal| {
         let mut code = builder.code.clone();
         if let Some(endpoint) = given.as_ref().filter(|_| of_otlp) {
             code.settings.endpoint = Some(Sourced { value: endpoint_of(&endpoint.value, signal), ..endpoint.clone() });

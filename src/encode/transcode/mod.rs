@@ -12,7 +12,10 @@
 #[cfg(test)]
 pub(crate) mod draw;
 pub(crate) mod messages;
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the tool alone prints whole requests"))]
 mod to_json;
 pub(crate) mod wire;
 
-pub(crate) use to_json::{Unreadable, request, write_object};
+#[cfg(any(feature = "cli", test))]
+pub(crate) use to_json::request;
+pub(crate) use to_json::{Unreadable, write_object};

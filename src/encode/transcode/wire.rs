@@ -144,12 +144,14 @@ pub(crate) fn put_message<R>(number: u32, out: &mut Vec<u8>, write: impl FnOnce(
     // Most lengths take one byte; of a longer one, the bytes behind move.
     out.push(0);
     let result = write(out);
-    let mut len = Vec::new();
-    put_varint((out.len() - start - 1) as u64, &mut len);
-    if let [only] = *len {
-        out[start] = only;
-    } else {
-        out.splice(start..=start, len);
+    let len = out.len() - start - 1;
+    match u8::try_from(len) {
+        Ok(len) if len < 0x80 => out[start] = len,
+        _ => {
+            let mut bytes = Vec::new();
+            put_varint(len as u64, &mut bytes);
+            out.splice(start..=start, bytes);
+        }
     }
     result
 }

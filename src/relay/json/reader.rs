@@ -447,6 +447,7 @@ mod tests {
             // Strings.
             (r#""\"\\\/\b\f\n\r\t\u00e9""#, "'\"\\/\u{8}\u{c}\n\r\té'"),
             (r#""\ud83d\ude00 \ud83d \ude00 \ud83d\u0041 \ud83d\n""#, "'😀 \u{fffd} \u{fffd} \u{fffd}A \u{fffd}\n'"),
+            (r#""\udbff\udfff \ud800\udc00""#, "'\u{10ffff} \u{10000}'"),
             (r#""\q \u12 \u12zz""#, r"'\q \u12 \u12zz'"),
             ("\"a\nb\"", "'a\nb'"),
             // What is no JSON.

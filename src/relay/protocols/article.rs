@@ -7,8 +7,8 @@
 //! had; the attribute `relay_cut` says so.
 
 use super::form::Form;
-use super::plain;
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Sink};
+use crate::relay::record::Record;
 
 pub(crate) struct Article;
 
@@ -33,7 +33,7 @@ impl Protocol for Article {
         let (name, value) = fields.remove(named.unwrap_or_default());
         // A body that is no form at all, which `curl -d` sends as one, is a name without a value.
         let text = if named.is_none() && value.is_empty() { name } else { value };
-        let mut record = plain(text.into_owned(), message.arrived);
+        let mut record = Record::plain(text.into_owned(), message.arrived);
         record.attributes =
             fields.into_iter().map(|(name, value)| (name.into_owned().into(), value.into_owned().into())).collect();
         if message.request.is_some_and(|request| request.cut) {

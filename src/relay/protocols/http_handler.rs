@@ -46,9 +46,9 @@ pub(super) fn merge(msg: &str, arguments: &str) -> Option<String> {
     percent_format::format(msg, &python_literal::parse(arguments)?)
 }
 
-/// The text of no value, or of no arguments.
+/// The text of no value, of no arguments, or of no exception.
 fn is_none(text: &str) -> bool {
-    matches!(text, "" | "None" | "()")
+    matches!(text, "" | "None" | "()" | "(None, None, None)")
 }
 
 /// Whether an attribute that Python sets itself has no value. Another one is what the application has said.
@@ -96,7 +96,7 @@ mod tests {
             ("3.13, another level", "name=shop.orders&msg=plain&args=%28%29&levelname=Level+17&levelno=17&exc_text=None&taskName=None",
              "plain; severity=DEBUG; level=Level 17; number=17; logger=shop.orders"),
             ("a message that a formatter has merged", "msg=a+%25s&args=%28%27b%27%2C%29&message=a+b&levelno=20", "a b; severity=INFO; number=20"),
-            ("a percent sign without arguments", "msg=100%25&args=%28%29&levelno=20", "100%; severity=INFO; number=20"),
+            ("a percent sign without arguments", "msg=100%25&args=%28%29&levelno=20&exc_info=%28None%2C+None%2C+None%29", "100%; severity=INFO; number=20"),
             ("no UTF-8, no escape", "msg=%ff%zz%&levelname=x", "\u{fffd}%zz%; level=x"),
             ("a field twice", "msg=a&msg=b&levelno=10&levelno=20", "b; severity=INFO; number=20"),
             ("no values for what logging was told to leave out", "msg=m&levelno=20&process=None&processName=None&thread=None&threadName=None", "m; severity=INFO; number=20"),

@@ -18,7 +18,7 @@ use opentelemetry::logs::AnyValue;
 use opentelemetry::{InstrumentationScope, Key};
 
 use super::json::{self, Members, Value};
-use super::{level, plain, time};
+use super::{level, time};
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Sink};
 use crate::relay::record::Record;
 
@@ -41,7 +41,7 @@ impl Protocol for Loki {
         let streams = json::first(message.body).and_then(|members| members.get("streams"));
         for stream in streams.iter().flat_map(Value::items) {
             let Some(members) = stream.object() else {
-                sink.log(&plain(stream.json(), message.arrived));
+                sink.log(&Record::plain(stream.json(), message.arrived));
                 continue;
             };
             let labels = members.get("stream").or_else(|| members.get("labels")).map(labels).unwrap_or_default();
@@ -67,8 +67,8 @@ fn read_entry(entry: Value<'_>, arrived: SystemTime) -> Record {
         Some(members) => (members.get("ts"), members.get("line"), members.get("structuredMetadata")),
         None => (items.next(), items.next(), items.next()),
     };
-    let Some(line) = line else { return plain(entry.json(), arrived) };
-    let mut record = plain(line.any(), arrived);
+    let Some(line) = line else { return Record::plain(entry.json(), arrived) };
+    let mut record = Record::plain(line.any(), arrived);
     let of_text = |text: &str| time::of_nanos(text).or_else(|| time::of_date(text));
     let read = |time: Value<'_>| time.number().map_or_else(|| of_text(&time.text()?), time::of_nanos);
     record.timestamp = time.and_then(read).or(record.timestamp);

@@ -21,19 +21,14 @@ mod testing;
 mod text;
 mod time;
 
-use std::time::SystemTime;
-
-use opentelemetry::logs::AnyValue;
-
 use crate::relay::protocol::{Message, Protocol};
-use crate::relay::record::Record;
 
 /// The protocols of HTTP, in the order in which they are asked whether a request is theirs: by its content, the first that says so
 /// reads it. The last one reads everything.
 pub(crate) static HTTP: &[&dyn Protocol] = &[
-    // JSON and protobuf with a form of their own come first.
-    &otlp::Otlp,
+    // JSON and protobuf with a form of their own come first; OTLP claims all other protobuf.
     &loki::Loki,
+    &otlp::Otlp,
     &splunk::Splunk { with_time: true },
     &splunk::Splunk { with_time: false },
     // Any JSON.
@@ -50,9 +45,4 @@ pub(crate) static HTTP: &[&dyn Protocol] = &[
 /// The protocol of a request.
 pub(crate) fn of(message: &Message<'_>) -> &'static dyn Protocol {
     HTTP.iter().copied().find(|protocol| protocol.claims(message)).unwrap_or(&other::Other)
-}
-
-/// A record of which nothing is known but its body and its arrival, which is its time as well.
-fn plain(body: impl Into<AnyValue>, arrived: SystemTime) -> Record {
-    Record { timestamp: Some(arrived), observed: Some(arrived), body: Some(body.into()), ..Record::default() }
 }

@@ -4,8 +4,8 @@
 
 use opentelemetry::logs::AnyValue;
 
-use super::plain;
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Sink};
+use crate::relay::record::Record;
 
 pub(crate) struct Other;
 
@@ -25,7 +25,7 @@ impl Protocol for Other {
             return Err(BadMessage::new("the request has neither a body nor a query"));
         }
         let body = if is_text(body) { String::from_utf8_lossy(body).into_owned().into() } else { AnyValue::from(body) };
-        let mut record = plain(body, message.arrived);
+        let mut record = Record::plain(body, message.arrived);
         if let Some(content_type) = message.request.and_then(|request| request.header("content-type")) {
             record.attributes.push(("content_type".into(), content_type.to_owned().into()));
         }

@@ -10,7 +10,7 @@
 use opentelemetry::Key;
 
 use super::json::{self, Members, Piece, Pieces, Value};
-use super::{plain, time};
+use super::time;
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Sink};
 use crate::relay::record::Record;
 
@@ -45,7 +45,7 @@ impl Protocol for Splunk {
                     .object()
                     .and_then(|members| event(&members, message))
                     .or_else(|| json::record(Value::new(text), message.arrived)),
-                Piece::Other(text) => Some(plain(String::from_utf8_lossy(text).into_owned(), message.arrived)),
+                Piece::Other(text) => Some(Record::plain(String::from_utf8_lossy(text).into_owned(), message.arrived)),
             };
             if let Some(record) = record {
                 sink.log(&record);

@@ -3,8 +3,8 @@
 //!
 //! Empty lines are skipped. The time is that of the arrival.
 
-use super::plain;
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Sink};
+use crate::relay::record::Record;
 
 pub(crate) struct Text;
 
@@ -21,7 +21,7 @@ impl Protocol for Text {
         let lines = message.body.split(|byte| *byte == b'\n');
         for line in lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)) {
             if !line.trim_ascii().is_empty() {
-                sink.log(&plain(String::from_utf8_lossy(line).into_owned(), message.arrived));
+                sink.log(&Record::plain(String::from_utf8_lossy(line).into_owned(), message.arrived));
             }
         }
         Ok(Answer::default())

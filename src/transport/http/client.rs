@@ -72,6 +72,10 @@ pub(crate) fn open(mut settings: TransportSettings) -> Result<Arc<dyn Transport>
     }
     let proxy = proxy_url(&settings)?;
     let http = &mut settings.http;
+    if let Some(via) = http.via.take().filter(|_| http.headers.get("via").is_none()) {
+        // It is a header's value: nobody's words are in it.
+        let _ = http.headers.insert("via", via);
+    }
     Ok(Arc::new(HttpTransport {
         method: http.method,
         headers: std::mem::take(&mut http.headers),

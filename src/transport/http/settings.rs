@@ -26,6 +26,8 @@ pub(crate) struct HttpSettings {
     pub(crate) client_identity: Option<Sourced<Pem>>,
     pub(crate) accept_invalid_certificates: bool,
     pub(crate) proxy: Option<Sourced<String>>,
+    /// The value of `Via`, where requests are forwarded.
+    pub(crate) via: Option<String>,
     /// The user's client, in place of our own.
     pub(crate) client: Option<reqwest::Client>,
 }
@@ -44,6 +46,7 @@ impl Default for HttpSettings {
             client_identity: None,
             accept_invalid_certificates: false,
             proxy: None,
+            via: None,
             client: None,
         }
     }

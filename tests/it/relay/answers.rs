@@ -159,7 +159,9 @@ fn requests_that_come_together_are_answered_in_their_order() {
     let texts: Vec<_> = (0..20).map(|number| format!("text {number}")).collect();
     let requests: Vec<_> = texts
         .iter()
-        .map(|text| format!("POST / HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}", text.len()))
+        .map(|text| {
+            format!("POST / HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+        })
         .collect();
     connection.send(requests.concat().as_bytes()).expect("it is sent");
     for text in &texts {

@@ -57,7 +57,10 @@ fn sockets_that_are_handed_over_serve_what_their_names_say_and_outlive_the_relay
         tcp.write_all(&frame(&message("tcp"))).expect("it is sent");
         let mut stream = UnixStream::connect(unix("log.sock")).expect("the socket is there");
         stream.write_all(&frame(&message("unix"))).expect("it is sent");
-        UdpSocket::bind("127.0.0.1:0").expect("a port").send_to(&frame(&message("udp")), address(2)).expect("it is sent");
+        UdpSocket::bind("127.0.0.1:0")
+            .expect("a port")
+            .send_to(&frame(&message("udp")), address(2))
+            .expect("it is sent");
         let datagram = UnixDatagram::unbound().expect("a socket");
         datagram.send_to(&frame(&message("datagram")), unix("datagram.sock")).expect("it is sent");
 

@@ -202,7 +202,9 @@ fn neither_does_one_whose_endpoint_is_in_a_variable() {
 fn an_address_that_others_reach_has_to_be_allowed() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let anywhere: SocketAddr = "0.0.0.0:0".parse().expect("an address");
-    for listener in [Listener::Http(anywhere), Listener::Otlp(anywhere), Listener::Tcp(anywhere), Listener::Udp(anywhere)] {
+    for listener in
+        [Listener::Http(anywhere), Listener::Otlp(anywhere), Listener::Tcp(anywhere), Listener::Udp(anywhere)]
+    {
         let listening = || builder(&receiver, spool.path()).with_listener(listener.clone());
         let error = in_words(&listening().build().expect_err("it can be reached from other hosts"));
         assert!(error.contains(&listener.to_string()) && error.contains("with_listen_anywhere"), "{error}");

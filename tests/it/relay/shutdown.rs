@@ -35,7 +35,8 @@ fn what_has_come_before_the_signal_is_committed() {
         let relay = Running::start(spool.path(), &receiver.url("/ingest"), &args);
         let mut tcp = TcpStream::connect(relay.address("tcp")).expect("the relay listens");
         let mut unix = UnixStream::connect(dir.path().join("log.sock")).expect("the relay listens");
-        let (udp, datagram) = (UdpSocket::bind("127.0.0.1:0").expect("a port"), UnixDatagram::unbound().expect("a socket"));
+        let (udp, datagram) =
+            (UdpSocket::bind("127.0.0.1:0").expect("a port"), UnixDatagram::unbound().expect("a socket"));
         let mut expected = Vec::new();
         for number in 0..5 {
             let message = |kind: &str| format!("{kind} {number}");
@@ -71,7 +72,8 @@ fn what_has_come_before_the_signal_is_committed() {
 fn nobody_listens_afterwards_and_the_next_relay_does_at_the_same_places() {
     let (receiver, spool, dir) = (Receiver::start(), spool_dir(), spool_dir());
     let socket = dir.path().join("log.sock");
-    let args = ["--unix", socket.to_str().expect("a path of text"), "--otlp", &format!("127.0.0.1:{}", common::free_port())];
+    let args =
+        ["--unix", socket.to_str().expect("a path of text"), "--otlp", &format!("127.0.0.1:{}", common::free_port())];
     for run in 0..3 {
         let relay = Running::start(spool.path(), &receiver.url("/ingest"), &args);
         let address = relay.address("otlp");
@@ -97,7 +99,9 @@ fn a_request_that_has_begun_is_answered_and_its_connection_closed() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let relay = Running::start(spool.path(), &receiver.url("/ingest"), &["--http", "127.0.0.1:0"]);
     let mut client = Http::connect(relay.address("http")).expect("the relay listens");
-    client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nfirst").expect("it is sent");
+    client
+        .send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nfirst")
+        .expect("it is sent");
     let address = relay.address("http");
     // It has been read.
     assert_eq!(ask(address, "POST", "/", &[("Content-Type", "text/plain")], "before").status, 200);

@@ -53,7 +53,8 @@ fn a_disk_that_stalls_costs_no_record() {
                 while !ended.load(Ordering::Relaxed) {
                     // What has come together while the last answer was waited for, as in a client's queue.
                     let due = usize::try_from(begun.elapsed().as_millis() / PAUSE.as_millis()).expect("a number");
-                    let batch: Vec<_> = (sent.len()..due.min(sent.len() + 512)).map(|at| format!("otlp{sender} {at}")).collect();
+                    let batch: Vec<_> =
+                        (sent.len()..due.min(sent.len() + 512)).map(|at| format!("otlp{sender} {at}")).collect();
                     if batch.is_empty() {
                         thread::sleep(PAUSE);
                         continue;

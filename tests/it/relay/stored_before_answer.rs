@@ -26,7 +26,8 @@ const CLIENTS: [(&str, Client); 4] = [
         ("/log", FORM, body.into_bytes())
     }),
     ("array", |message| {
-        let body = format!(r#"[{{"message":"{message}","created":1764201600.25,"level":{{"number":20,"name":"INFO"}}}}]"#);
+        let body =
+            format!(r#"[{{"message":"{message}","created":1764201600.25,"level":{{"number":20,"name":"INFO"}}}}]"#);
         ("/logs", JSON, body.into_bytes())
     }),
     ("json", |message| ("/v1/logs", JSON, otlp_json(&[message.to_owned()]))),
@@ -102,8 +103,7 @@ fn frames_that_were_committed_before_a_kill_are_delivered_in_the_order_of_their_
 
     let (receiver, spool, dir) = (Receiver::start_down(), spool_dir(), spool_dir());
     let socket = dir.path().join("log.sock");
-    let args =
-        ["--tcp", "127.0.0.1:0", "--unix", socket.to_str().expect("a path of text"), "--status", "127.0.0.1:0"];
+    let args = ["--tcp", "127.0.0.1:0", "--unix", socket.to_str().expect("a path of text"), "--status", "127.0.0.1:0"];
     let relay = Running::start(spool.path(), &receiver.url("/ingest"), &args);
     let tcp = relay.address("tcp");
     thread::scope(|scope| {

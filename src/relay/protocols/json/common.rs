@@ -20,14 +20,14 @@ use opentelemetry::InstrumentationScope;
 
 use super::members::{Members, Value};
 use super::schema::{set_process, trace_ids};
-use crate::relay::protocols::{level, plain, time};
+use crate::relay::protocols::{level, time};
 use crate::relay::record::Record;
 
 pub(super) fn read(whole: Value<'_>, members: &Members<'_>, arrived: SystemTime) -> Record {
     let given = |name: &str| members.get(name).filter(|value| !value.is_null());
     // The names of the members that have a place of their own.
     let mut used = Vec::new();
-    let mut record = plain(whole.json(), arrived);
+    let mut record = Record::plain(whole.json(), arrived);
 
     let times = ["time", "timestamp", "@timestamp", "ts"];
     let time_of = |value: Value<'_>| value.number().map_or_else(|| time::of_date(&value.text()?), time::of_number);

@@ -24,7 +24,6 @@ use std::time::SystemTime;
 
 use super::http_handler::merge;
 use super::log_record::LogRecord;
-use super::plain;
 use crate::encode::null;
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Sink};
 use crate::relay::record::Record;
@@ -38,17 +37,15 @@ impl Protocol for Json {
 
     /// What is said to be JSON and begins so; without that, what begins with an object that is JSON.
     fn claims(&self, message: &Message<'_>) -> bool {
-        let body = message.body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(message.body).trim_ascii_start();
-        let Some(begin @ (b'{' | b'[' | b'"')) = body.first() else { return false };
         let is_said = message.request.is_some_and(|request| request.media_type().contains("json"));
-        is_said || *begin != b'"' && first(message.body).is_some()
+        is_said && begins(message.body).is_some() || first(message.body).is_some()
     }
 
     fn read(&self, message: &Message<'_>, sink: &mut dyn Sink) -> Result<Answer, BadMessage> {
         for piece in Pieces::new(message.body) {
             let record = match piece {
                 Piece::Json(json) => record(Value::new(json), message.arrived),
-                Piece::Other(text) => Some(plain(String::from_utf8_lossy(text).into_owned(), message.arrived)),
+                Piece::Other(text) => Some(Record::plain(String::from_utf8_lossy(text).into_owned(), message.arrived)),
             };
             if let Some(record) = record {
                 sink.log(&record);
@@ -58,8 +55,16 @@ impl Protocol for Json {
     }
 }
 
+/// The character with which a body begins that may be JSON.
+fn begins(body: &[u8]) -> Option<u8> {
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii_start();
+    body.first().copied().filter(|begin| matches!(begin, b'{' | b'[' | b'"'))
+}
+
 /// The members of the first record, if it is an object.
 pub(super) fn first(body: &[u8]) -> Option<Members<'_>> {
+    // Most bodies are seen at once to be something else.
+    begins(body).filter(|begin| *begin != b'"')?;
     match Pieces::new(body).next()? {
         Piece::Json(json) => Value::new(json).object(),
         Piece::Other(_) => None,
@@ -69,7 +74,7 @@ pub(super) fn first(body: &[u8]) -> Option<Members<'_>> {
 /// The record of a value; none if it is null.
 pub(super) fn record(value: Value<'_>, arrived: SystemTime) -> Option<Record> {
     let Some(members) = value.object() else {
-        return (!value.is_null()).then(|| plain(value.any(), arrived));
+        return (!value.is_null()).then(|| Record::plain(value.any(), arrived));
     };
     let has = |names: &[&str]| names.iter().any(|name| members.get(name).is_some_and(|value| !value.is_null()));
     if let Some(record) = loguru::read(&members, arrived) {

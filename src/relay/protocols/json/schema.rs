@@ -22,11 +22,11 @@ use opentelemetry::{InstrumentationScope, Key, SpanId, TraceFlags, TraceId};
 use super::members::{Members, Value};
 use crate::encode::TraceIds;
 use crate::relay::protocols::log_record::severity;
-use crate::relay::protocols::{level, plain, time};
+use crate::relay::protocols::{level, time};
 use crate::relay::record::Record;
 
 pub(super) fn read(members: &Members<'_>, arrived: SystemTime) -> Record {
-    let mut record = plain("", arrived);
+    let mut record = Record::plain("", arrived);
     record.body = None;
     for (name, value) in members.iter() {
         if set(&mut record, name, value).is_none() && !(is_known(name) && value.is_null()) {
@@ -222,7 +222,7 @@ mod tests {
         let texts = (any::<String>(), "[a-z.]{0,9}", prop::option::of("[a-z]{1,9}"));
         (0_u64..4_000_000_000_000_000, texts, attributes, ids, level).prop_map(
             |(micros, (body, logger, event), (known, others, line), ids, level)| {
-                let mut record = plain(body, SystemTime::UNIX_EPOCH + Duration::from_micros(micros));
+                let mut record = Record::plain(body, SystemTime::UNIX_EPOCH + Duration::from_micros(micros));
                 record.severity = level.and_then(level::of_number);
                 record.scope = InstrumentationScope::builder(logger).build();
                 record.event_name = event;

@@ -105,7 +105,7 @@ impl Values {
                 }
             }
         }
-        let mut origin = RecordOrigin::default();
+        let mut origin = RecordOrigin { resource_is_complete: true, ..RecordOrigin::default() };
         let mut places = HashMap::new();
         for (key, value) in attributes {
             match (key.as_str(), &value) {
