@@ -17,14 +17,14 @@ use prost::Message as _;
 const RECORDS: u64 = 512;
 
 /// Frames that were captured of Python's `SocketHandler`.
-pub struct Frames {
+pub(crate) struct Frames {
     bytes: Vec<u8>,
     frames: u64,
 }
 
 impl Frames {
     /// The plain record of each capture, over and over, to some 64 KiB.
-    pub fn captured() -> Self {
+    pub(crate) fn captured() -> Self {
         let captures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/captures");
         let mut plain = Vec::new();
         for version in ["3.8", "3.11", "3.13"] {
@@ -40,7 +40,7 @@ impl Frames {
     }
 
     /// Sends for so long over so many connections. Returns how many frames were sent.
-    pub fn send(&self, to: SocketAddr, connections: usize, length: Duration) -> u64 {
+    pub(crate) fn send(&self, to: SocketAddr, connections: usize, length: Duration) -> u64 {
         let sent = AtomicU64::new(0);
         let begun = Instant::now();
         std::thread::scope(|scope| {
@@ -71,11 +71,11 @@ fn shortest(mut capture: &[u8]) -> Vec<u8> {
     found.expect("a frame").to_vec()
 }
 
-pub struct Otlp;
+pub(crate) struct Otlp;
 
 impl Otlp {
     /// Sends requests for so long over so many connections, each after the answer to the one before. Returns records per second.
-    pub fn send(to: SocketAddr, connections: usize, length: Duration) -> f64 {
+    pub(crate) fn send(to: SocketAddr, connections: usize, length: Duration) -> f64 {
         let sent = AtomicU64::new(0);
         let begun = Instant::now();
         std::thread::scope(|scope| {
@@ -140,7 +140,7 @@ fn post(stream: &mut TcpStream, path: &str, content_type: &str, body: &[u8]) {
 }
 
 /// The time of a client per record that sends forms as Python's `HTTPHandler` does: a connection each.
-pub fn time_per_form(to: SocketAddr, length: Duration) -> Duration {
+pub(crate) fn time_per_form(to: SocketAddr, length: Duration) -> Duration {
     let begun = Instant::now();
     let mut forms = 0;
     while begun.elapsed() < length {
@@ -154,7 +154,7 @@ pub fn time_per_form(to: SocketAddr, length: Duration) -> Duration {
 }
 
 /// The time of a write of 4 KiB and an fdatasync, to a file that has its bytes already.
-pub fn time_per_sync(length: Duration) -> Duration {
+pub(crate) fn time_per_sync(length: Duration) -> Duration {
     let dir = tempfile::tempdir_in(".").unwrap();
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(dir.path().join("file")).unwrap();
     file.write_all_at(&vec![1; 16 << 20], 0).unwrap();

@@ -1,5 +1,7 @@
 //! `otel-spool relay`: other processes of the host through a spool.
 
+#![allow(clippy::doc_markdown, reason = "the comments are the help, which has no markup")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Mutex;

@@ -220,15 +220,12 @@ impl Blocks {
     )]
     pub(crate) fn push_framed(&mut self, key: &str, framing: &Framing, record: Encoded<'_>) {
         let of = (key.to_owned(), framing.clone());
-        let at = match self.framed.get(&of) {
-            Some(at) => *at,
-            None => {
-                let at = self.add_block(key);
-                self.buffers[at].framing = Some(framing.clone());
-                self.framed.insert(of, at);
-                at
-            }
-        };
+        let at = self.framed.get(&of).copied().unwrap_or_else(|| {
+            let at = self.add_block(key);
+            self.buffers[at].framing = Some(framing.clone());
+            self.framed.insert(of, at);
+            at
+        });
         self.bytes += self.buffers[at].push(record, framing.separator());
         self.records += 1;
     }

@@ -27,6 +27,7 @@ impl Budget {
     }
 
     /// The bytes that are free.
+    #[cfg(test)]
     pub(crate) fn available(&self) -> usize {
         self.free.available_permits()
     }
