@@ -79,7 +79,7 @@ fn a_builder_says_which_setting_is_wrong() {
         builder.with_listener(Listener::Otlp(any_port()))
     };
     let far = |builder: RelayBuilder| builder.with_listener(Listener::Http("0.0.0.0:0".parse().expect("an address")));
-    let cases = [
+    let cases = vec![
         (Relay::builder().with_spool_dir(spool.path()).with_endpoint(COLLECTOR), "with_listener"),
         (far(otlp()), "http 0.0.0.0:0"),
         (otlp().with_max_connections(0), "with_max_connections"),

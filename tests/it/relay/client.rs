@@ -1,6 +1,7 @@
 //! Clients, byte by byte.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use common::PATIENCE;
@@ -49,13 +50,13 @@ impl Http {
         let named = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
         let mut head = format!("{method} {target} HTTP/1.1\r\n");
         if !named {
-            head += &format!("Host: {}\r\n", self.host);
+            let _ = write!(head, "Host: {}\r\n", self.host);
         }
         for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         if method != "GET" && method != "HEAD" {
-            head += &format!("Content-Length: {}\r\n", body.len());
+            let _ = write!(head, "Content-Length: {}\r\n", body.len());
         }
         self.send(&[head.as_bytes(), b"\r\n", body].concat())?;
         self.response(method == "HEAD")

@@ -111,8 +111,12 @@ fn kill_again_and_again(to: &str, spool: &Path, kills: u64) -> (Running, Vec<Str
 /// Fails with the first few of what is missing or there twice.
 fn assert_each_once(sent: &[String], delivered: impl IntoIterator<Item = String>) {
     let mut counts: HashMap<_, i64> = HashMap::new();
-    delivered.into_iter().for_each(|id| *counts.entry(id).or_default() += 1);
-    sent.iter().for_each(|id| *counts.entry(id.clone()).or_default() -= 1);
+    for id in delivered {
+        *counts.entry(id).or_default() += 1;
+    }
+    for id in sent {
+        *counts.entry(id.clone()).or_default() -= 1;
+    }
     let mut wrong: Vec<_> = counts.into_iter().filter(|(_, count)| *count != 0).collect();
     wrong.sort();
     let few: Vec<_> = wrong.iter().take(20).collect();

@@ -79,7 +79,7 @@ impl Running {
         for _ in 0..sockets {
             match said.recv_timeout(PATIENCE) {
                 Ok(line) => running.lines.push(line),
-                Err(_) => panic!("the relay does not listen: {}", running.kill()),
+                Err(error) => panic!("the relay does not listen ({error}): {}", running.kill()),
             }
         }
         running

@@ -11,6 +11,9 @@ use super::message::{JSON, frame, framed, gzip, otlp_json, pickle};
 use super::process::{bare_command, outcome};
 use super::{any_port, builder, http_relay};
 
+/// A request by its target, headers and body, and the status of its response.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], u16);
+
 const TEXT: (&str, &str) = ("Content-Type", "text/plain");
 
 fn dropped(relay: &Relay, reason: DropReason) -> u64 {
@@ -129,7 +132,7 @@ fn a_body_above_the_limit_is_read_and_its_client_sees_the_refusal() {
     let relay = builder.build().expect("a relay");
     let large = vec![b'x'; 5 << 20];
     let otlp = otlp_json(&["x".repeat(150_000)]);
-    let cases: &[(&str, &[(&str, &str)], &[u8], u16)] = &[
+    let cases: &[Case<'_>] = &[
         ("/", &[TEXT], &large, 413),
         ("/", &[TEXT, ("Content-Encoding", "gzip")], &gzip(&large), 413),
         ("/v1/logs", &[JSON], &large, 413),
