@@ -56,6 +56,7 @@
 //! | [`limits`](docs::limits) | sizes, times, bursts, memory |
 //! | [`cost`](docs::cost) | CPU, memory, disk and network, and which setting to turn |
 //! | [`operations`](docs::operations) | where to put the spool, what to watch, upgrades |
+//! | [`relay`](docs::relay), [`relay_clients`](docs::relay_clients) | other processes of the host through the same spool, and how each is configured |
 //! | [`metrics`](docs::metrics) | instruments, events, queries for a dashboard |
 //! | [`tool`](docs::tool) | `otel-spool`, the command line |
 //! | [`receivers`](docs::receivers) | real endpoints that were tried, and how |

@@ -17,14 +17,14 @@ use prost::Message as _;
 const RECORDS: u64 = 512;
 
 /// Frames that were captured of Python's `SocketHandler`.
-pub struct Frames {
+pub(crate) struct Frames {
     bytes: Vec<u8>,
     frames: u64,
 }
 
 impl Frames {
     /// The plain record of each capture, over and over, to some 64 KiB.
-    pub fn captured() -> Self {
+    pub(crate) fn captured() -> Self {
         let captures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/captures");
         let mut plain = Vec::new();
         for version in ["3.8", "3.11", "3.13"] {
@@ -40,7 +40,7 @@ impl Frames {
     }
 
     /// Sends for so long over so many connections. Returns how many frames were sent.
-    pub fn send(&self, to: SocketAddr, connections: usize, length: Duration) -> u64 {
+    pub(crate) fn send(&self, to: SocketAddr, connections: usize, length: Duration) -> u64 {
         let sent = AtomicU64::new(0);
         let begun = Instant::now();
         std::thread::scope(|scope| {
@@ -71,11 +71,11 @@ fn shortest(mut capture: &[u8]) -> Vec<u8> {
     found.expect("a frame").to_vec()
 }
 
-pub struct Otlp;
+pub(crate) struct Otlp;
 
 impl Otlp {
     /// Sends requests for so long over so many connections, each after the answer to the one before. Returns records per second.
-    pub fn send(to: SocketAddr, connections: usize, length: Duration) -> f64 {
+    pub(crate) fn send(to: SocketAddr, connections: usize, length: Duration) -> f64 {
         let sent = AtomicU64::new(0);
         let begun = Instant::now();
         std::thread::scope(|scope| {
@@ -101,18 +101,23 @@ impl Otlp {
 /// A request whose records are unlike those of any other.
 fn request(number: u64) -> Vec<u8> {
     let text = |text: String| Some(AnyValue { value: Some(Value::StringValue(text)) });
-    let attribute = |key: &str, value: String| KeyValue { key: key.to_owned(), value: text(value), ..KeyValue::default() };
+    let attribute =
+        |key: &str, value: String| KeyValue { key: key.to_owned(), value: text(value), ..KeyValue::default() };
     let log_records = (number..number + RECORDS).map(|number| LogRecord {
         time_unix_nano: 1_795_831_729_000_000_000 + number,
         severity_number: 9,
         severity_text: "INFO".to_owned(),
         body: text(format!("order {number} was paid and handed over to the warehouse")),
-        attributes: vec![attribute("customer", format!("c-{:08}", number % 99_991)), attribute("code.file.path", "src/orders.rs".to_owned())],
+        attributes: vec![
+            attribute("customer", format!("c-{:08}", number % 99_991)),
+            attribute("code.file.path", "src/orders.rs".to_owned()),
+        ],
         ..LogRecord::default()
     });
     let scope = InstrumentationScope { name: "shop::orders".to_owned(), ..InstrumentationScope::default() };
     let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records: log_records.collect(), ..ScopeLogs::default() }];
-    ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] }.encode_to_vec()
+    ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] }
+        .encode_to_vec()
 }
 
 /// Posts a body and reads the answer, which has a length.
@@ -140,13 +145,15 @@ fn post(stream: &mut TcpStream, path: &str, content_type: &str, body: &[u8]) {
 }
 
 /// The time of a client per record that sends forms as Python's `HTTPHandler` does: a connection each.
-pub fn time_per_form(to: SocketAddr, length: Duration) -> Duration {
+pub(crate) fn time_per_form(to: SocketAddr, length: Duration) -> Duration {
     let begun = Instant::now();
     let mut forms = 0;
     while begun.elapsed() < length {
         let mut stream = TcpStream::connect(to).expect("a server");
         stream.set_nodelay(true).unwrap();
-        let body = format!("name=shop&msg=order+{forms}+was+paid&args=None&levelname=INFO&levelno=20&pathname=shop.py&lineno=12&created=1795831729.5&process=1");
+        let body = format!(
+            "name=shop&msg=order+{forms}+was+paid&args=None&levelname=INFO&levelno=20&pathname=shop.py&lineno=12&created=1795831729.5&process=1"
+        );
         post(&mut stream, "/log", "application/x-www-form-urlencoded", body.as_bytes());
         forms += 1;
     }
@@ -154,7 +161,7 @@ pub fn time_per_form(to: SocketAddr, length: Duration) -> Duration {
 }
 
 /// The time of a write of 4 KiB and an fdatasync, to a file that has its bytes already.
-pub fn time_per_sync(length: Duration) -> Duration {
+pub(crate) fn time_per_sync(length: Duration) -> Duration {
     let dir = tempfile::tempdir_in(".").unwrap();
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(dir.path().join("file")).unwrap();
     file.write_all_at(&vec![1; 16 << 20], 0).unwrap();

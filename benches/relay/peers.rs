@@ -10,7 +10,7 @@ use opentelemetry_spool::Listener;
 use tempfile::TempDir;
 
 /// Takes frames in, and says how many it has put where it puts them.
-pub trait Receiver {
+pub(crate) trait Receiver {
     fn frames(&self) -> SocketAddr;
     fn taken(&mut self) -> u64;
 }
@@ -54,14 +54,14 @@ fn scratch() -> TempDir {
     tempfile::tempdir_in(".").expect("a directory")
 }
 
-pub struct Relay {
+pub(crate) struct Relay {
     process: Talking,
     frames: SocketAddr,
     http: SocketAddr,
 }
 
 impl Relay {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = scratch();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("serve").arg(dir.path());
@@ -71,11 +71,11 @@ impl Relay {
         Self { process, frames, http }
     }
 
-    pub fn http(&mut self) -> SocketAddr {
+    pub(crate) fn http(&mut self) -> SocketAddr {
         self.http
     }
 
-    pub fn peak_bytes(&self) -> u64 {
+    pub(crate) fn peak_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
@@ -93,7 +93,7 @@ impl Receiver for Relay {
 }
 
 /// The relay's own process: it prints its addresses, and what it has committed when it is asked. Its endpoint takes nothing.
-pub fn serve(args: &[String]) {
+pub(crate) fn serve(args: &[String]) {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
     let relay = opentelemetry_spool::Relay::builder()
         .with_spool_dir(&args[0])
@@ -116,13 +116,13 @@ pub fn serve(args: &[String]) {
     }
 }
 
-pub struct Cookbook {
+pub(crate) struct Cookbook {
     process: Talking,
     port: u16,
 }
 
 impl Cookbook {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = scratch();
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("relay/cookbook.py");
         let mut command = Command::new("python3");
@@ -143,16 +143,20 @@ impl Receiver for Cookbook {
     }
 }
 
-pub struct Rotel {
+pub(crate) struct Rotel {
     child: Child,
     address: SocketAddr,
 }
 
 impl Rotel {
     /// None if it is not installed.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-        let places = ["rotel", &format!("{target}/receivers/rotel/bin/rotel"), &format!("../{target}/receivers/rotel/bin/rotel")];
+        let places = [
+            "rotel",
+            &format!("{target}/receivers/rotel/bin/rotel"),
+            &format!("../{target}/receivers/rotel/bin/rotel"),
+        ];
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let child = places.iter().find_map(|place| {
@@ -170,7 +174,7 @@ impl Rotel {
         Some(Self { child, address })
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 }
@@ -183,7 +187,7 @@ impl Drop for Rotel {
 }
 
 /// A server that answers each request at once, and keeps nothing.
-pub fn answer_at_once() -> SocketAddr {
+pub(crate) fn answer_at_once() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

@@ -56,7 +56,7 @@ enum Command {
     Stats(stats::Args),
     Verify(verify::Args),
     Drain(drain::Args),
-    Relay(relay::Args),
+    Relay(Box<relay::Args>),
     Rejected(rejected::Args),
     Salvage(salvage::Args),
     Purge(purge::Args),

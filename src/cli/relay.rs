@@ -1,5 +1,7 @@
 //! `otel-spool relay`: other processes of the host through a spool.
 
+#![allow(clippy::doc_markdown, reason = "the comments are the help, which has no markup")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -165,18 +167,19 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.check {
         return check(builder);
     }
+    // Before it says that it listens: whoever reads that may end it at once.
+    let signals = Signals::new()?;
     let relay = builder.build()?;
     announce(&relay)?;
-    let ended = wait_for_the_end();
+    signals.wait();
     notify_stopping();
-    let stats = relay.stats();
     let shut_down = relay.shutdown(SHUTDOWN);
-    screen::note(&format!("ended: {}", summary(&stats)));
+    screen::note(&format!("ended: {}", summary(&relay.stats())));
     if let Err(error) = shut_down {
         screen::note(&error_chain(&error));
         return Ok(End::Left);
     }
-    ended.map(|()| End::Done).map_err(Failure::Output)
+    Ok(End::Done)
 }
 
 impl Args {
@@ -327,21 +330,55 @@ fn notify_stopping() {
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
-fn wait_for_the_end() -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+/// Waits for SIGTERM and SIGINT, from when it is made.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    #[cfg(unix)]
+    kinds: [tokio::signal::unix::Signal; 2],
+    #[cfg(windows)]
+    interrupt: tokio::signal::windows::CtrlC,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        #[cfg(unix)]
+        let kinds = {
+            use tokio::signal::unix::{SignalKind, signal};
+
+            [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]
+        };
+        #[cfg(windows)]
+        let interrupt = tokio::signal::windows::ctrl_c()?;
+        drop(entered);
+        Ok(Self {
+            runtime,
+            #[cfg(unix)]
+            kinds,
+            #[cfg(windows)]
+            interrupt,
+        })
+    }
+
+    /// Waits for the first one.
+    fn wait(self) {
         #[cfg(unix)]
         {
-            let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-            tokio::select! {
-                _ = terminated.recv() => Ok(()),
-                interrupted = tokio::signal::ctrl_c() => interrupted,
-            }
+            let [mut terminate, mut interrupt] = self.kinds;
+            self.runtime.block_on(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            });
         }
-        #[cfg(not(unix))]
-        tokio::signal::ctrl_c().await
-    })
+        #[cfg(windows)]
+        {
+            let mut interrupt = self.interrupt;
+            self.runtime.block_on(interrupt.recv());
+        }
+    }
 }
 
 fn summary(stats: &RelayStats) -> String {

@@ -1,6 +1,8 @@
 //! From what was given to what is built: precedence, defaults, and what is allowed.
 
 use std::ffi::OsString;
+#[cfg(feature = "relay")]
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +39,29 @@ pub(crate) struct CodeSettings {
     pub(crate) outside: Option<Arc<Outside>>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) http: HttpSettings,
+}
+
+#[cfg(feature = "relay")]
+impl CodeSettings {
+    /// The directory of the spool of a signal, wherever it is given.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ResolvedConfig::resolve`] that reading the environment or the file gives.
+    pub(crate) fn spool_dir(
+        &self,
+        signal: Signal,
+        lookup: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Option<PathBuf>, ExporterBuildError> {
+        if let Some(dir) = &self.settings.spool_dir {
+            return Ok(Some(dir.value.clone()));
+        }
+        let outside = match &self.outside {
+            Some(file) => file(signal)?,
+            None => Settings::from_environment(lookup, signal, false)?,
+        };
+        Ok(outside.spool_dir.map(|dir| dir.value))
+    }
 }
 
 /// The settings of an exporter with the encoder `E`, each with the value that counts, and allowed.

@@ -26,6 +26,11 @@ pub mod migration {}
 pub mod operations {}
 #[doc = include_str!("receivers.md")]
 pub mod receivers {}
+#[cfg(any(doc, feature = "relay"))]
+#[doc = include_str!("relay.md")]
+pub mod relay {}
+#[doc = include_str!("relay_clients.md")]
+pub mod relay_clients {}
 #[doc = include_str!("tool.md")]
 pub mod tool {}
 #[doc = include_str!("troubleshooting.md")]

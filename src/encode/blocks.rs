@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::SystemTime;
 
+use crate::encode::framing::Framing;
+
 /// The most memory of the buffers that is kept for reuse.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 const MAX_KEPT_BLOCKS: usize = 64;
@@ -108,6 +110,8 @@ pub(crate) struct Block {
     hasher: RandomState,
     /// The run of the latest record.
     latest: usize,
+    /// The framing of its records, where it is not that of the others which are appended with it.
+    pub(crate) framing: Option<Framing>,
     pub(crate) first_timestamp: Option<SystemTime>,
     pub(crate) last_timestamp: Option<SystemTime>,
 }
@@ -173,6 +177,7 @@ impl Block {
 
     /// Removes all records, and keeps memory for the next ones, `kept` bytes with what others keep.
     fn clear(&mut self, kept: &mut usize) {
+        self.framing = None;
         self.found.clear();
         self.found.shrink_to(MAX_KEPT_RUNS);
         self.runs.truncate(MAX_KEPT_RUNS);
@@ -194,6 +199,8 @@ impl Block {
 pub(crate) struct Blocks {
     /// The block of each key.
     keys: HashMap<String, usize>,
+    /// The block of each key and framing of its own.
+    framed: HashMap<(String, Framing), usize>,
     buffers: Vec<Block>,
     records: u64,
     bytes: usize,
@@ -206,10 +213,32 @@ impl Blocks {
         self.records += 1;
     }
 
+    /// The same for a record that has another framing than the others.
+    #[cfg_attr(
+        not(feature = "relay"),
+        allow(dead_code, reason = "records of this process have the framing of their encoder")
+    )]
+    pub(crate) fn push_framed(&mut self, key: &str, framing: &Framing, record: Encoded<'_>) {
+        let of = (key.to_owned(), framing.clone());
+        let at = self.framed.get(&of).copied().unwrap_or_else(|| {
+            let at = self.add_block(key);
+            self.buffers[at].framing = Some(framing.clone());
+            self.framed.insert(of, at);
+            at
+        });
+        self.bytes += self.buffers[at].push(record, framing.separator());
+        self.records += 1;
+    }
+
     #[cold]
     fn add_key(&mut self, key: &str) -> usize {
-        let at = self.keys.len();
+        let at = self.add_block(key);
         self.keys.insert(key.to_owned(), at);
+        at
+    }
+
+    fn add_block(&mut self, key: &str) -> usize {
+        let at = self.keys.len() + self.framed.len();
         self.bytes += key.len() + PARTITION_OVERHEAD;
         if at == self.buffers.len() {
             self.buffers.push(Block::default());
@@ -229,14 +258,16 @@ impl Blocks {
 
     /// Every key with its block, in the order in which the keys first appeared.
     pub(crate) fn all(&self) -> Vec<(&str, &Block)> {
-        let mut keys: Vec<_> = self.keys.iter().collect();
-        keys.sort_unstable_by_key(|(_, at)| **at);
-        keys.into_iter().map(|(key, at)| (key.as_str(), &self.buffers[*at])).collect()
+        let keys = self.keys.iter().map(|(key, at)| (key, *at));
+        let mut keys: Vec<_> = keys.chain(self.framed.iter().map(|((key, _), at)| (key, *at))).collect();
+        keys.sort_unstable_by_key(|(_, at)| *at);
+        keys.into_iter().map(|(key, at)| (key.as_str(), &self.buffers[at])).collect()
     }
 
     /// Removes all records, and keeps the memory that the next ones will probably need.
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
+        self.framed.clear();
         (self.records, self.bytes) = (0, 0);
         self.buffers.truncate(MAX_KEPT_BLOCKS);
         let mut kept = 0;

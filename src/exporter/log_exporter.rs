@@ -76,7 +76,6 @@ pub(crate) fn framing(encoder: &dyn Encoder) -> Framing {
 
 /// The framing of a record, where it is another one than [`framing`]. The SDK's records have none.
 #[cfg(feature = "relay")]
-#[allow(dead_code, reason = "the relay is being built")]
 pub(crate) fn framing_of(encoder: &dyn Encoder, record: &dyn LogView) -> Option<Framing> {
     if encoder.nested().is_some() { None } else { encoder.framing_of(record) }
 }

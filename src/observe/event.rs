@@ -394,7 +394,7 @@ impl Events {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(fuzzing, test))]
 impl Default for Events {
     fn default() -> Self {
         Self::new("logs")

@@ -24,6 +24,9 @@ const MAX_COMMITTED: usize = 8 << 20;
 /// The time until a failed commit is retried.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a failed commit says something about the next one.
+const FAILURE_COUNTS: Duration = Duration::from_secs(10);
+
 /// The limits of a buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BufferLimits {
@@ -108,8 +111,10 @@ struct State {
     since: Option<Instant>,
     /// Somebody waits for the commit.
     urgent: bool,
-    /// The reason why the last commit failed, if it did.
+    /// The reason why the last commit failed, if it did and is retried.
     failure: Option<String>,
+    /// The reason why the last commit failed, if it did, and when.
+    last_failure: Option<(String, Instant)>,
     unreported: Unreported,
     stopping: bool,
 }
@@ -140,6 +145,7 @@ impl Buffer {
             since: None,
             urgent: false,
             failure: None,
+            last_failure: None,
             unreported: Unreported::default(),
             stopping: false,
         };
@@ -157,7 +163,7 @@ impl Buffer {
     /// # Errors
     ///
     /// If it was not taken: it is lost, and noted as such if there was no room.
-    pub(crate) fn add(&self, key: &str, record: Encoded<'_>) -> Result<(), NotTaken> {
+    pub(crate) fn add(&self, key: &str, framing: Option<&Framing>, record: Encoded<'_>) -> Result<(), NotTaken> {
         let mut state = self.lock();
         if state.stopping {
             return Err(NotTaken::Stopped);
@@ -165,11 +171,16 @@ impl Buffer {
         let held = state.held();
         if held > 0 && held.saturating_add(record.len()) > self.limits.max_bytes {
             state.unreported.add_record(key, LossReason::BufferFull, record.timestamp);
+            // What fills it may be in a commit already: nothing else would have the loss reported.
+            state.since.get_or_insert_with(Instant::now);
             return Err(NotTaken::Full);
         }
-        let State { loose, framing, .. } = &mut *state;
+        let State { loose, framing: of_most, .. } = &mut *state;
         let before = loose.bytes();
-        loose.push(key, record, framing.separator());
+        match framing {
+            Some(framing) => loose.push_framed(key, framing, record),
+            None => loose.push(key, record, of_most.separator()),
+        }
         let was_enough = before >= WORTH_A_COMMIT;
         let is_enough = loose.bytes() >= WORTH_A_COMMIT;
         let first = state.since.is_none();
@@ -243,9 +254,11 @@ impl Buffer {
         }
     }
 
-    /// The reason why commits fail, while they do.
+    /// The reason why commits fail, while they do. Of what nobody retries here, it is so as long as clients may send it again.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.lock().failure.clone()
+        let state = self.lock();
+        let last = state.last_failure.as_ref().filter(|(_, at)| at.elapsed() < FAILURE_COUNTS);
+        state.failure.clone().or_else(|| last.map(|(reason, _)| reason.clone()))
     }
 
     /// Has the commit thread commit the rest and end. Nothing is added any more.
@@ -310,7 +323,7 @@ impl Buffer {
     /// A commit has succeeded.
     pub(crate) fn succeeded(&self, commit: &Commit) {
         let mut state = self.lock();
-        (state.committing, state.failure) = (0, None);
+        (state.committing, state.failure, state.last_failure) = (0, None, None);
         drop(state);
         for load in &commit.loads {
             load.outcome.send_replace(Outcome::Committed);
@@ -326,6 +339,7 @@ impl Buffer {
         }
         let mut state = self.lock();
         state.committing = commit.loose.bytes();
+        state.last_failure = Some((reason.to_owned(), Instant::now()));
         if commit.loose.records() == 0 {
             // Nobody retries it: whether it works again is seen with the next load.
             state.failure = None;

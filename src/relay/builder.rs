@@ -21,6 +21,8 @@ use crate::relay::{Relay, start};
 pub type RelayBuilder = ExporterBuilder<RelaySettings>;
 
 /// The settings that only a relay has: see [`RelayBuilder`].
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct RelaySettings {
     pub(crate) logs: LogsOut,
     pub(crate) listeners: Vec<Listener>,
@@ -57,26 +59,6 @@ impl Default for Limits {
             max_connections: 1024,
             max_buffer_bytes: 64 << 20,
             commit_delay: Duration::from_millis(100),
-        }
-    }
-}
-
-impl Default for RelaySettings {
-    fn default() -> Self {
-        Self {
-            logs: LogsOut::default(),
-            listeners: Vec::new(),
-            inherited: false,
-            status: None,
-            shows_keys: false,
-            partition_by: PartitionBy::default(),
-            listen_anywhere: false,
-            hosts: Vec::new(),
-            tokens: Vec::new(),
-            users: Vec::new(),
-            tags_senders: false,
-            dropped_attributes: Vec::new(),
-            limits: Limits::default(),
         }
     }
 }

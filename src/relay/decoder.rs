@@ -100,12 +100,11 @@ fn decode(read: &Read, outlets: &Outlets, counts: &Counts) {
         let body = read.bytes.get(frame.clone()).unwrap_or_default();
         let message = Message { body, arrived: read.arrived, request: None, file: read.source.file.as_deref() };
         let mut sink = Loose::new(outlets, &message, read.source.sender.as_deref());
-        match Frames.read(&message, &mut sink) {
-            Ok(_) => records += sink.taken,
-            Err(_) => {
-                bad += 1;
-                outlets.logs.lose(LossReason::BadFrame, 1, body.len());
-            }
+        if Frames.read(&message, &mut sink).is_ok() {
+            records += sink.taken;
+        } else {
+            bad += 1;
+            outlets.logs.lose(LossReason::BadFrame, 1, body.len());
         }
     }
     let counts = counts.of(read.source.listener);

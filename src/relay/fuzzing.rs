@@ -1,14 +1,11 @@
 //! The functions that the fuzz targets call.
 #![allow(missing_docs, unreachable_pub, clippy::missing_panics_doc)]
 
-use std::time::UNIX_EPOCH;
-
 use super::http::head::HeadLimits;
 use super::http::pieces;
-use super::protocol::{Message, OtlpRecord, Protocol as _, Sink};
-use super::protocols::frames::Frames;
-use super::record::Record;
-use crate::encode::{Encoder as _, JsonEncoder};
+
+#[cfg(fuzzing)]
+pub use frames::{frame, is_record};
 
 /// Reads the requests in some bytes: at once, byte by byte, and in pieces of these lengths. Returns how many there are.
 pub fn http(bytes: &[u8], lengths: &[u8]) -> usize {
@@ -29,38 +26,48 @@ pub fn http(bytes: &[u8], lengths: &[u8]) -> usize {
     found.0.len()
 }
 
-/// The JSON of the record that a frame is, if it is one.
-pub fn frame(body: &[u8]) -> Option<Vec<u8>> {
-    let mut sink = Json(Vec::new());
-    let message = Message { body, arrived: UNIX_EPOCH, request: None, file: None };
-    Frames.read(&message, &mut sink).ok()?;
-    Some(sink.0)
-}
+#[cfg(fuzzing)]
+mod frames {
+    use std::time::UNIX_EPOCH;
 
-struct Json(Vec<u8>);
+    use crate::encode::{Encoder as _, JsonEncoder};
+    use crate::relay::protocol::{Message, OtlpRecord, Protocol as _, Sink};
+    use crate::relay::protocols::frames::Frames;
+    use crate::relay::record::Record;
 
-impl Sink for Json {
-    fn log(&mut self, record: &Record) {
-        let encoder = JsonEncoder::default();
-        encoder.encode(record, &record.scope, &mut self.0).expect("any record can be encoded");
+    /// The JSON of the record that a frame is, if it is one.
+    pub fn frame(body: &[u8]) -> Option<Vec<u8>> {
+        let mut sink = Json(Vec::new());
+        let message = Message { body, arrived: UNIX_EPOCH, request: None, file: None };
+        Frames.read(&message, &mut sink).ok()?;
+        Some(sink.0)
     }
 
-    fn otlp(&mut self, _: OtlpRecord<'_>) {
-        unreachable!("a frame is a log record");
-    }
-}
+    struct Json(Vec<u8>);
 
-/// Whether a frame is a record. Nothing is encoded, so this is what reading costs.
-pub fn is_record(body: &[u8]) -> bool {
-    struct Nothing;
-    impl Sink for Nothing {
+    impl Sink for Json {
         fn log(&mut self, record: &Record) {
-            std::hint::black_box(record);
+            let encoder = JsonEncoder::default();
+            encoder.encode(record, &record.scope, &mut self.0).expect("any record can be encoded");
         }
 
-        fn otlp(&mut self, _: OtlpRecord<'_>) {}
+        fn otlp(&mut self, _: OtlpRecord<'_>) {
+            unreachable!("a frame is a log record");
+        }
     }
-    Frames.read(&Message { body, arrived: UNIX_EPOCH, request: None, file: None }, &mut Nothing).is_ok()
+
+    /// Whether a frame is a record. Nothing is encoded, so this is what reading costs.
+    pub fn is_record(body: &[u8]) -> bool {
+        struct Nothing;
+        impl Sink for Nothing {
+            fn log(&mut self, record: &Record) {
+                std::hint::black_box(record);
+            }
+
+            fn otlp(&mut self, _: OtlpRecord<'_>) {}
+        }
+        Frames.read(&Message { body, arrived: UNIX_EPOCH, request: None, file: None }, &mut Nothing).is_ok()
+    }
 }
 
 #[cfg(test)]

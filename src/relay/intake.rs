@@ -5,8 +5,9 @@ use opentelemetry::logs::AnyValue;
 
 use crate::config::values::Signal;
 use crate::encode::blocks::{Blocks, Encoded};
+use crate::encode::framing::Framing;
 use crate::relay::buffer::NotTaken;
-use crate::relay::outlet::{Outlet, Scratch};
+use crate::relay::outlet::{Add, Outlet, Scratch};
 use crate::relay::protocol::{Message, OtlpRecord, Sink};
 use crate::relay::record::Record;
 use crate::relay::repeats::Repeats;
@@ -63,9 +64,10 @@ impl<'a> Loose<'a> {
         Self { outlets, message, sender, scratch, taken: 0, rejected: 0, not_taken: None, unknown: None }
     }
 
-    fn add(&mut self, outlet: &Outlet, encode: impl FnOnce(&mut Scratch, &mut dyn FnMut(&str, Encoded<'_>)) -> bool) {
+    fn add(&mut self, outlet: &Outlet, encode: impl FnOnce(&mut Scratch, &mut Add<'_>) -> bool) {
         let Self { scratch, taken, not_taken, .. } = self;
-        let mut add = |key: &str, encoded: Encoded<'_>| match outlet.add(key, encoded) {
+        let mut add = |key: &str, framing: Option<&Framing>, record: Encoded<'_>| match outlet.add(key, framing, record)
+        {
             Ok(()) => *taken += 1,
             Err(reason) => *not_taken = Some(reason),
         };
@@ -117,11 +119,7 @@ impl<'a> Collected<'a> {
     }
 
     /// Adds a record, unless its signal is not relayed with those before.
-    fn add(
-        &mut self,
-        signal: Signal,
-        encode: impl FnOnce(&Outlet, &mut Scratch, &mut dyn FnMut(&str, Encoded<'_>)) -> bool,
-    ) {
+    fn add(&mut self, signal: Signal, encode: impl FnOnce(&Outlet, &mut Scratch, &mut Add<'_>) -> bool) {
         if self.blocks.records() == 0 {
             self.signal = signal;
         }
@@ -130,7 +128,8 @@ impl<'a> Collected<'a> {
             return;
         };
         let Self { blocks, scratch, .. } = self;
-        let mut add = |key: &str, encoded: Encoded<'_>| blocks.push(key, encoded, outlet.separator());
+        let mut add =
+            |key: &str, framing: Option<&Framing>, record: Encoded<'_>| outlet.push(blocks, key, framing, record);
         if !encode(outlet, scratch, &mut add) {
             self.rejected += 1;
         }

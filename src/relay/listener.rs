@@ -77,11 +77,6 @@ impl Listener {
         self.address().is_none_or(|address| address.ip().is_loopback())
     }
 
-    /// Whether HTTP is spoken.
-    pub(crate) fn is_http(&self) -> bool {
-        matches!(self, Self::Http(_) | Self::Otlp(_))
-    }
-
     /// Binds the socket, and listens where it has connections.
     ///
     /// # Errors

@@ -14,7 +14,7 @@
 //! | `listener`, `inherited`, `server` | sockets; the tasks that accept and serve |
 //! | `streams`, `datagrams`, `decoder` | frames, and the thread that reads them as records |
 //! | `http/`, `requests` | the HTTP server, and what a listener does with its requests |
-//! | `service`, `repeats` | stored before it is answered, and once |
+//! | `service`, `repeats`, `remembered` | stored before it is answered, and once |
 //! | `protocol`, `protocols/`, `pickle/`, `json/`, `record` | from the bytes of a message to records |
 //! | `intake`, `partition`, `outlet` | from a record to the buffer of its signal |
 //! | `buffer`, `committer` | group commit |
@@ -40,6 +40,7 @@ mod pickle;
 mod protocol;
 mod protocols;
 mod record;
+mod remembered;
 mod repeats;
 mod requests;
 mod server;

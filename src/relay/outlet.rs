@@ -17,7 +17,7 @@ use crate::encode::framing::Framing;
 use crate::error::{BoxError, ExporterBuildError, error_chain};
 use crate::exporter::SpoolHandle;
 use crate::exporter::intake::checked;
-use crate::exporter::log_exporter::{SharedEncoder, write};
+use crate::exporter::log_exporter::{SharedEncoder, framing_of, write};
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 use crate::process;
@@ -41,6 +41,9 @@ pub(crate) enum Form {
     /// Spans or metrics, which are OTLP.
     Otlp(Protocol),
 }
+
+/// Takes a record's partition key, its framing where that is its own, and what it is on the wire.
+pub(crate) type Add<'a> = dyn FnMut(&str, Option<&Framing>, Encoded<'_>) + 'a;
 
 /// What encoding keeps from one record of a message to the next.
 #[derive(Debug, Default)]
@@ -159,9 +162,12 @@ impl Outlet {
         self.buffer.failure()
     }
 
-    /// What stands between two records.
-    pub(crate) fn separator(&self) -> &[u8] {
-        self.framing.separator()
+    /// Adds a record to blocks of its own.
+    pub(crate) fn push(&self, blocks: &mut Blocks, key: &str, framing: Option<&Framing>, record: Encoded<'_>) {
+        match framing {
+            Some(framing) => blocks.push_framed(key, framing, record),
+            None => blocks.push(key, record, self.framing.separator()),
+        }
     }
 
     /// Adds a loose record to the buffer. One that is not taken is lost, and is counted.
@@ -169,9 +175,9 @@ impl Outlet {
     /// # Errors
     ///
     /// If it was not taken.
-    pub(crate) fn add(&self, key: &str, record: Encoded<'_>) -> Result<(), NotTaken> {
+    pub(crate) fn add(&self, key: &str, framing: Option<&Framing>, record: Encoded<'_>) -> Result<(), NotTaken> {
         let bytes = record.len();
-        let added = self.buffer.add(key, record);
+        let added = self.buffer.add(key, framing, record);
         match &added {
             Ok(()) => {}
             Err(NotTaken::Full) => {
@@ -237,13 +243,14 @@ impl Outlet {
         message: &Message<'_>,
         record: &Record,
         scratch: &mut Scratch,
-        add: &mut dyn FnMut(&str, Encoded<'_>),
+        add: &mut Add<'_>,
     ) -> bool {
         let Form::Logs(encoder, _) = &self.form else { return false };
         let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
         let encode = |out: &mut Vec<u8>| write(&**encoder, record, &record.scope, out);
+        let framing = framing_of(&**encoder, record);
         match checked(time_of(record), encode, &mut scratch.bytes) {
-            Ok(encoded) => self.give(&self.key(message, record, &record.scope), encoded, add),
+            Ok(on_wire) => self.give(&self.key(message, record, &record.scope), framing.as_ref(), on_wire, add),
             Err(error) => self.note_encode_failed(&error),
         }
     }
@@ -254,7 +261,7 @@ impl Outlet {
         message: &Message<'_>,
         record: &OtlpRecord<'_>,
         scratch: &mut Scratch,
-        add: &mut dyn FnMut(&str, Encoded<'_>),
+        add: &mut Add<'_>,
     ) -> bool {
         let resource = otlp::drop_attributes(record.resource, &self.dropped_attributes);
         let record = OtlpRecord { resource: &resource, ..*record };
@@ -268,17 +275,17 @@ impl Outlet {
             self.partition_by.of_message(message)
         };
         match scratch.pieces.get_or_insert_with(|| Pieces::new(*protocol)).encoded(&record) {
-            Ok(encoded) => self.give(&key, encoded, add),
+            Ok(on_wire) => self.give(&key, None, on_wire, add),
             Err(error) => self.note_encode_failed(&error.into()),
         }
     }
 
-    fn give(&self, key: &str, encoded: Encoded<'_>, add: &mut dyn FnMut(&str, Encoded<'_>)) -> bool {
-        let takes = encoded.len() <= self.max_record_bytes;
+    fn give(&self, key: &str, framing: Option<&Framing>, on_wire: Encoded<'_>, add: &mut Add<'_>) -> bool {
+        let takes = on_wire.len() <= self.max_record_bytes;
         if takes {
-            add(key, encoded);
+            add(key, framing, on_wire);
         } else {
-            self.lose(LossReason::TooLarge, 1, encoded.len());
+            self.lose(LossReason::TooLarge, 1, on_wire.len());
         }
         takes
     }

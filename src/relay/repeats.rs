@@ -177,6 +177,7 @@ mod tests {
             repeats.stored(id(&number.to_string()), Instant::now());
         }
         assert!(matches!(repeats.begin(id("0")), Begun::New(_)));
-        assert!(matches!(repeats.begin(id("1")), Begun::Stored));
+        // That one is remembered in place of the next.
+        assert!(matches!(repeats.begin(id("2")), Begun::Stored));
     }
 }

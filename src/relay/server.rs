@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::error::ExporterBuildError;
+use crate::process;
 use crate::relay::builder::RelaySettings;
 use crate::relay::counts::ListenerCounts;
 use crate::relay::datagrams::{self, Datagrams, Udp};
@@ -48,7 +49,7 @@ pub(crate) struct Config {
 
 /// The runtime of a relay. Dropping it ends all connections at once.
 pub(crate) struct Server {
-    runtime: Mutex<Option<Runtime>>,
+    runtime: Arc<Mutex<Option<Runtime>>>,
     stop: watch::Sender<bool>,
     /// Ends with the last connection.
     ended: Mutex<mpsc::Receiver<()>>,
@@ -125,7 +126,7 @@ impl Server {
             }
         }
         Ok(Self {
-            runtime: Mutex::new(Some(runtime)),
+            runtime: Arc::new(Mutex::new(Some(runtime))),
             stop,
             ended: Mutex::new(ended),
             decode: Mutex::new(Some(decode)),
@@ -140,9 +141,16 @@ impl Server {
         self.remove_files();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let in_time = ended.recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout);
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()));
+        // On a thread of its own: waiting for a runtime inside of another one would panic.
+        let runtime = self.runtime.clone();
+        let shut_down = process::spawn("shutdown", move || {
+            if let Some(runtime) = runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()));
+            }
+        });
+        match shut_down {
+            Ok(thread) => drop(thread.join()),
+            Err(_) => self.abort(),
         }
         // All who hand frames over are gone.
         if let Some(decode) = self.decode.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -255,18 +263,19 @@ pub(crate) fn sender(listener: &Listener, peer: Option<&str>, ids: Option<(u32, 
 }
 
 impl Connections {
-    /// Waits until one connection more may be there, and for it. `None` once the relay is stopped.
+    /// Waits until one connection more may be there, and for it. `None` once the relay is stopped and nobody waits any more: who
+    /// has connected before can have sent something.
     async fn accept<A: Accept>(&mut self, socket: &A) -> Option<(A::Stream, Connection)> {
         loop {
             let permit = tokio::select! {
                 biased;
-                _ = self.stop.wait_for(|stop| *stop) => return None,
                 permit = self.permits.clone().acquire_owned() => permit.ok()?,
+                _ = self.stop.wait_for(|stop| *stop) => return None,
             };
             let accepted = tokio::select! {
                 biased;
-                _ = self.stop.wait_for(|stop| *stop) => return None,
                 accepted = socket.accepted() => accepted,
+                _ = self.stop.wait_for(|stop| *stop) => return None,
             };
             let Ok(stream) = accepted else {
                 // A connection that was reset while it waited, or no descriptor is left: others may end.

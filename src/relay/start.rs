@@ -30,6 +30,7 @@ use crate::relay::inherited;
 use crate::relay::intake::Outlets;
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::outlet::{Form, Outlet, OutletConfig};
+use crate::relay::remembered;
 use crate::relay::repeats::{REMEMBERED, Repeats};
 use crate::relay::server::{self, Server};
 use crate::relay::service::Service;
@@ -102,7 +103,7 @@ fn check(settings: &RelaySettings) -> Result<(), ExporterBuildError> {
         if let Some(listener) = far {
             let reason = format!(
                 "{listener} can be reached from other hosts, which read and write without encryption; allowed are loopback \
-                 addresses, such as 127.0.0.1, and with `with_listen_anywhere` others"
+                 addresses, such as 127.0.0.1, and with `with_listen_anywhere`, or `--listen-anywhere`, others"
             );
             return Err(invalid("with_listener", reason));
         }
@@ -264,9 +265,15 @@ fn config(
 
 /// What a relay before this one stored of late. It is read before the spool is opened, which may delete what is delivered.
 fn recent(builder: &RelayBuilder, signal: Signal) -> Result<Vec<RecentLoad>, String> {
-    let Some(dir) = &builder.code.settings.spool_dir else { return Ok(Vec::new()) };
-    let Some(since) = SystemTime::now().checked_sub(REMEMBERED) else { return Ok(Vec::new()) };
-    recent_loads(&dir.value, signal, since).map_err(|error| error_chain(&error))
+    let dir = builder.code.spool_dir(signal, &|name| std::env::var_os(name)).map_err(|error| error_chain(&error))?;
+    let Some((dir, since)) = dir.zip(SystemTime::now().checked_sub(REMEMBERED)) else { return Ok(Vec::new()) };
+    let mut recent = recent_loads(&dir, signal, since).map_err(|error| error_chain(&error))?;
+    recent.extend(remembered::read(&dir, signal, since));
+    recent.sort_by_key(|load| (load.id, load.appended_at));
+    recent.dedup_by_key(|load| load.id);
+    // Where it cannot be written, the next relay knows what is not delivered by then.
+    let _ = remembered::write(&dir, signal, &recent);
+    Ok(recent)
 }
 
 fn remember(repeats: &Repeats, recent: Result<Vec<RecentLoad>, String>, pipeline: &Pipeline) {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::observe::loss::LossReason;
 use crate::relay::decoder::{Decoder, Source};
+use crate::relay::http::limits::LAST_READ;
 use crate::relay::protocols::logserv::{Connection, Event};
 
 /// The most that is read at once.
@@ -29,14 +30,14 @@ pub(crate) async fn serve(
 ) {
     let mut connection = Connection::new(max_record_bytes);
     let mut buffer = vec![0; READ_BYTES];
-    let mut stopping = false;
+    let mut end = None;
     loop {
         let read = tokio::select! {
             biased;
             read = stream.read(&mut buffer) => read,
-            () = std::future::ready(()), if stopping => break,
-            _ = stop.wait_for(|stop| *stop), if !stopping => {
-                stopping = true;
+            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
+            _ = stop.wait_for(|stop| *stop), if end.is_none() => {
+                end = Some(Instant::now() + LAST_READ);
                 continue;
             }
         };

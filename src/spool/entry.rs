@@ -64,6 +64,12 @@ impl LoadId {
     pub(crate) fn of_hash(hash: [u8; 8]) -> Self {
         Self(NonZeroU64::new(u64::from_le_bytes(hash)).unwrap_or(NonZeroU64::MIN))
     }
+
+    /// A hash of which it is made.
+    #[cfg(feature = "relay")]
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        self.0.get().to_le_bytes()
+    }
 }
 
 /// The load that an entry is of, if any, and its place there.

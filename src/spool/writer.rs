@@ -82,7 +82,8 @@ impl Queue {
         if self.is_closed() {
             return Err(SpoolError::Closed);
         }
-        let bytes = blocks(loads).map(|(key, block)| stored_bytes(key, block, framing)).sum();
+        let bytes =
+            blocks(loads).map(|(key, block)| stored_bytes(key, block, block.framing.as_ref().unwrap_or(framing))).sum();
         self.make_room(&mut writer, bytes, events)?;
         // After a write error a database fails for ever, also when the cause is gone: the entries go to a new one.
         let mut retried = false;
@@ -121,6 +122,7 @@ impl Queue {
         let mut writing = segment.begin()?;
         let has_loads = loads.iter().any(|load| load.id.is_some());
         for (id, (key, block), ends_load) in blocks_of_loads(loads) {
+            let framing = block.framing.as_ref().unwrap_or(framing);
             let (key, lane, mut first_record) = active.lane(stored_key(key));
             let boundary = self.index.lock().begin_append(&key);
             let start = first_record;

@@ -19,6 +19,7 @@ pub(crate) struct Request {
     pub(crate) response_protocol: ResponseProtocol,
     pub(crate) body: Bytes,
     /// Where each record lies in the body before it was compressed; none where that is not known.
+    #[cfg_attr(not(feature = "relay"), expect(dead_code, reason = "HTTP sends a body as it is"))]
     pub(crate) places: Arc<[Range<usize>]>,
     /// The longest time that the request may take.
     pub(crate) timeout: Duration,

@@ -23,6 +23,7 @@ pub(crate) struct TransportSettings {
     /// The framing of the exporter's records, if there is an exporter. The spool may hold others as well.
     pub(crate) framing: Option<Framing>,
     /// New records are stored with gzip.
+    #[cfg_attr(not(feature = "relay"), expect(dead_code, reason = "HTTP takes gzip"))]
     pub(crate) gzip: Option<Sourced<()>>,
     pub(crate) http: HttpSettings,
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -34,6 +34,17 @@ pub fn run(command: &mut Command) -> Result<(), String> {
     Err(format!("{program}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
 }
 
+/// A disk on which every write and sync waits until this is dropped.
+#[must_use]
+#[derive(Debug)]
+pub struct Stall(PathBuf);
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        let _ = run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0));
+    }
+}
+
 /// An ext4 file system of which the kernel tells more. Its journal is written when something is synced, and not every five
 /// seconds as well.
 #[derive(Debug)]
@@ -61,14 +72,10 @@ impl Disk {
         self.0.unmount();
     }
 
-    /// Has every write and sync wait until [`go_on`](Self::go_on).
-    pub fn stall(&self) {
+    /// Has every write and sync wait until what this returns is dropped.
+    pub fn stall(&self) -> Stall {
         run(Command::new("fsfreeze").arg("--freeze").arg(self.path())).expect("a file system that can be frozen");
-    }
-
-    /// Lets writes and syncs go on.
-    pub fn go_on(&self) {
-        run(Command::new("fsfreeze").arg("--unfreeze").arg(self.path())).expect("a file system that is frozen");
+        Stall(self.path().to_owned())
     }
 
     /// Loses all that is not synced yet. Reads and writes fail from now on.

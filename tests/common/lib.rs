@@ -20,7 +20,7 @@ mod wire;
 
 pub use certificates::Authority;
 pub use child::{Child, emulated, settings};
-pub use disk::{Disk, run, skip};
+pub use disk::{Disk, Stall, run, skip};
 pub use filesystem::{FileSystem, Kind, Mount, fill};
 pub use judges::{Judge, Ledger, Record, Ruling};
 pub use program::{Program, ask, free_port, wait_for_port};

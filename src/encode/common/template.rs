@@ -172,7 +172,7 @@ impl From<Field> for Template {
 impl Template {
     /// Whether the stack trace is one of its fields.
     pub(in crate::encode) fn has_stack_trace(&self) -> bool {
-        self.0.iter().any(|part| *part == Part::Field(Field::StackTrace))
+        self.0.contains(&Part::Field(Field::StackTrace))
     }
 
     /// The body alone: `{message}`.

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -16,7 +16,7 @@ use super::budget::{Budget, Permit};
 use super::guard::Guard;
 use super::handler::{Handler, Incoming};
 use super::head::{Head, HeadLimits, HeadReader, Version};
-use super::limits::Limits;
+use super::limits::{LAST_READ, Limits};
 use super::refusal::Refusal;
 use super::response::{After, Response};
 use super::surplus;
@@ -68,25 +68,37 @@ struct Connection<'a, S, H> {
     is_known: bool,
 }
 
-/// The time that a request has.
-struct Clock {
+/// The time and the memory that a request has.
+struct Allowance {
     begun: Instant,
     slow: Duration,
     received: u64,
     /// The time for which it waited for memory.
     waited: Duration,
+    permit: Permit,
+    /// The part of the memory that its head has.
+    of_head: usize,
 }
 
-impl Clock {
+impl Allowance {
     fn deadline(&self) -> Instant {
         self.begun + self.slow + self.waited + Duration::from_secs(self.received / BYTES_PER_SECOND)
+    }
+
+    /// Waits for memory, so much in all, which does not count as the client's time.
+    async fn cover(&mut self, bytes: usize) {
+        if bytes > self.permit.bytes() {
+            let begun = Instant::now();
+            self.permit.cover(bytes).await;
+            self.waited += begun.elapsed();
+        }
     }
 }
 
 /// A request that has arrived.
 struct Arrived {
-    incoming: Incoming,
-    is_persistent: bool,
+    head: Head,
+    body: Vec<u8>,
     /// Bytes were taken that a proxy may see as another request.
     has_surplus: bool,
 }
@@ -103,37 +115,46 @@ where
         }
         // Not the memory of a large request.
         self.buffer = BytesMut::with_capacity(READ_BYTES.0);
+        let down = async {
+            let _ = self.shutdown.wait_for(|is_down| *is_down).await;
+            sleep(LAST_READ).await;
+        };
         tokio::select! {
             biased;
             read = self.stream.read_buf(&mut self.buffer) => matches!(read, Ok(1..)),
-            _ = self.shutdown.wait_for(|is_down| *is_down) => false,
+            () = down => false,
             () = sleep(self.server.limits.idle) => false,
         }
     }
 
     /// Reads a request and answers it. Whether the connection stays open.
     async fn exchange(&mut self) -> bool {
-        let mut clock = Clock {
+        let mut allowance = Allowance {
             begun: Instant::now(),
             slow: self.server.limits.slow,
             received: self.buffer.len() as u64,
             waited: Duration::ZERO,
+            permit: self.server.budget.permit(),
+            of_head: 0,
         };
-        let mut body = None;
-        let arrived = match self.receive(&mut clock, &mut body).await {
+        let mut rest = None;
+        let Arrived { head, body, has_surplus } = match self.receive(&mut allowance, &mut rest).await {
             Ok(Some(arrived)) => arrived,
             Ok(None) => return false,
             Err(refusal) => {
-                self.refuse(refusal, body, &mut clock).await;
+                self.refuse(refusal, rest, allowance).await;
                 return false;
             }
         };
-        let is_head = arrived.incoming.head.method == "HEAD";
-        let response = self.server.handler.handle(arrived.incoming, self.peer).await;
-        let stays = arrived.is_persistent && !arrived.has_surplus && !*self.shutdown.borrow();
+        allowance.permit.shrink(allowance.of_head + body.len());
+        let (is_head, wants_to_stay) = (head.method == "HEAD", is_persistent(&head) && !has_surplus);
+        let cut = surplus::is_cut(&head);
+        let incoming = Incoming { head, body: body.into(), cut, permit: allowance.permit };
+        let response = self.server.handler.handle(incoming, self.peer).await;
+        let stays = wants_to_stay && !*self.shutdown.borrow();
         let after = if stays { After::KeepAlive(self.server.limits.idle) } else { After::Close };
         let is_written = self.write(&response.bytes(is_head, after, SystemTime::now())).await;
-        if arrived.has_surplus {
+        if has_surplus {
             self.linger().await;
         } else if !stays {
             let _ = self.stream.shutdown().await;
@@ -142,16 +163,19 @@ where
     }
 
     /// Reads a request; nothing if the connection ends before it. Leaves in `rest` what has to be read of a refused one.
-    async fn receive(&mut self, clock: &mut Clock, rest: &mut Option<BodyReader>) -> Result<Option<Arrived>, Refusal> {
-        let mut permit = self.server.budget.permit();
-        let Some(head) = self.head(clock, &mut permit).await? else { return Ok(None) };
+    async fn receive(
+        &mut self,
+        allowance: &mut Allowance,
+        rest: &mut Option<BodyReader>,
+    ) -> Result<Option<Arrived>, Refusal> {
+        let Some(head) = self.head(allowance).await? else { return Ok(None) };
+        allowance.of_head = allowance.permit.bytes();
         let framing = Framing::of(&head)?;
         let mut reader = BodyReader::discarding(framing, self.server.limits.discard);
         let expects = head.version == Version::Http11
             && head.elements("expect").any(|expectation| expectation.eq_ignore_ascii_case("100-continue"));
         let waits_for_us = expects && !reader.is_complete() && self.buffer.is_empty();
-        let cut = surplus::is_cut(&head);
-        let max_body = self.server.handler.max_body(&head.request(cut)).unwrap_or(self.server.limits.body);
+        let max_body = self.server.handler.max_body(&head.request(false)).unwrap_or(self.server.limits.body);
         let checked = self.server.guard.check(&head).and_then(|()| reader.keep(&head, max_body));
         if let Err(refusal) = checked {
             // Who waits for a permission sends nothing after a refusal.
@@ -162,22 +186,17 @@ where
         if waits_for_us {
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await;
         }
-        let of_head = permit.bytes();
-        if let Err(refusal) = self.body(&mut reader, of_head, clock, &mut permit).await {
+        if let Err(refusal) = self.body(&mut reader, allowance).await {
             *rest = Some(reader);
             return Err(refusal);
         }
         let mut body = reader.into_body();
-        let has_surplus = surplus::may_follow(&head, framing) && self.surplus(&mut body, max_body).await?;
+        let has_surplus = surplus::may_follow(&head, framing) && self.surplus(&mut body, max_body, allowance).await?;
         body.shrink_to_fit();
-        permit.cover(of_head + body.len()).await;
-        permit.shrink(of_head + body.len());
-        let is_persistent = is_persistent(&head);
-        let incoming = Incoming { head, body: Bytes::from(body), cut, permit };
-        Ok(Some(Arrived { incoming, is_persistent, has_surplus }))
+        Ok(Some(Arrived { head, body, has_surplus }))
     }
 
-    async fn head(&mut self, clock: &mut Clock, permit: &mut Permit) -> Result<Option<Head>, Refusal> {
+    async fn head(&mut self, allowance: &mut Allowance) -> Result<Option<Head>, Refusal> {
         let Limits { line, headers, stranger, .. } = self.server.limits;
         let is_stranger = self.server.guard.wants_credentials() && !self.is_known;
         let whole = if is_stranger { stranger } else { line + headers };
@@ -187,9 +206,9 @@ where
                 return Ok(Some(head));
             }
             if self.buffer.len() > FREE_HEAD_BYTES {
-                cover(permit, self.buffer.capacity(), clock).await;
+                allowance.cover(self.buffer.capacity()).await;
             }
-            match self.fill(READ_BYTES.0, clock).await {
+            match self.fill(READ_BYTES.0, allowance).await {
                 // An empty line is no request.
                 Err(Refusal::Cut) if self.buffer.is_empty() => return Ok(None),
                 filled => filled?,
@@ -197,30 +216,29 @@ where
         }
     }
 
-    async fn body(
-        &mut self,
-        reader: &mut BodyReader,
-        of_head: usize,
-        clock: &mut Clock,
-        permit: &mut Permit,
-    ) -> Result<(), Refusal> {
+    async fn body(&mut self, reader: &mut BodyReader, allowance: &mut Allowance) -> Result<(), Refusal> {
         loop {
             let progress = reader.read(&mut self.buffer)?;
-            cover(permit, of_head + reader.memory(), clock).await;
+            allowance.cover(allowance.of_head + reader.memory()).await;
             match progress {
                 Progress::Working => {}
-                Progress::NeedsInput => self.fill(READ_BYTES.1, clock).await?,
+                Progress::NeedsInput => self.fill(READ_BYTES.1, allowance).await?,
                 Progress::Complete => return Ok(()),
             }
         }
     }
 
     /// Takes what follows a form body at once and belongs to it. Whether there was any.
-    async fn surplus(&mut self, body: &mut Vec<u8>, max_body: usize) -> Result<bool, Refusal> {
+    async fn surplus(
+        &mut self,
+        body: &mut Vec<u8>,
+        max_body: usize,
+        allowance: &mut Allowance,
+    ) -> Result<bool, Refusal> {
+        let mut is_taken = false;
         if self.buffer.is_empty() {
             self.read_within(Duration::ZERO).await;
         }
-        let mut is_taken = false;
         loop {
             let len = surplus::len(&self.buffer);
             if len == 0 {
@@ -229,7 +247,12 @@ where
             if body.len() + len > max_body {
                 return Err(Refusal::BodyTooLarge);
             }
+            if Instant::now() > allowance.deadline() {
+                return Err(Refusal::Slow);
+            }
             body.extend_from_slice(&self.buffer.split_to(len));
+            allowance.received += len as u64;
+            allowance.cover(allowance.of_head + body.capacity()).await;
             is_taken = true;
             self.read_within(SURPLUS_PAUSE).await;
         }
@@ -242,12 +265,12 @@ where
     }
 
     /// Reads more of a request.
-    async fn fill(&mut self, room: usize, clock: &mut Clock) -> Result<(), Refusal> {
+    async fn fill(&mut self, room: usize, allowance: &mut Allowance) -> Result<(), Refusal> {
         self.buffer.reserve(room);
-        match timeout_at(clock.deadline(), self.stream.read_buf(&mut self.buffer)).await {
+        match timeout_at(allowance.deadline(), self.stream.read_buf(&mut self.buffer)).await {
             Ok(Ok(0) | Err(_)) => Err(Refusal::Cut),
             Ok(Ok(len)) => {
-                clock.received += len as u64;
+                allowance.received += len as u64;
                 Ok(())
             }
             Err(_) => Err(Refusal::Slow),
@@ -255,13 +278,13 @@ where
     }
 
     /// Answers a request that the handler does not see.
-    async fn refuse(&mut self, refusal: Refusal, rest: Option<BodyReader>, clock: &mut Clock) {
+    async fn refuse(&mut self, refusal: Refusal, rest: Option<BodyReader>, mut allowance: Allowance) {
         self.server.handler.refused(refusal, self.peer);
         if let Some(mut rest) = rest.filter(|_| !matches!(refusal, Refusal::Slow | Refusal::Cut)) {
             rest.discard(self.server.limits.discard);
-            let mut permit = self.server.budget.permit();
+            allowance.permit.shrink(allowance.of_head);
             // Whether it ends does not change the answer.
-            let _ = self.body(&mut rest, 0, clock, &mut permit).await;
+            let _ = self.body(&mut rest, &mut allowance).await;
         }
         self.write(&Response::refused(refusal).bytes(false, After::Close, SystemTime::now())).await;
         self.linger().await;
@@ -293,15 +316,6 @@ where
             std::io::Result::Ok(())
         })
         .await;
-    }
-}
-
-/// Waits for memory, which does not count as the client's time.
-async fn cover(permit: &mut Permit, bytes: usize, clock: &mut Clock) {
-    if bytes > permit.bytes() {
-        let begun = Instant::now();
-        permit.cover(bytes).await;
-        clock.waited += begun.elapsed();
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A listener on a loopback address can be reached by every web page that a browser of the host shows: by a plain request, or
 //! by a name of the page's own that resolves to 127.0.0.1. A browser gives both away, by `Origin` or `Sec-Fetch-Site`, and by
-//! `Host`. A request without `Host` comes from no browser.
+//! `Host`. A request without `Host` comes from no browser. Browsers of before 2023 send neither `Origin` nor `Sec-Fetch-Site`
+//! with a plain request such as an image's: against their pages, credentials help.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -20,6 +20,7 @@ pub(crate) struct Incoming {
     /// The client had cut the body.
     pub(crate) cut: bool,
     /// The memory of the body, and of a long request line. Keep it as long as these.
+    #[cfg_attr(not(test), expect(dead_code, reason = "it is held, not read"))]
     pub(crate) permit: Permit,
 }
 

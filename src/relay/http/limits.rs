@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The time for which a relay that is stopped still reads from a connection: the system may tell of what has come a moment later.
+pub(crate) const LAST_READ: Duration = Duration::from_millis(50);
+
 /// Sizes in bytes, and times, of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {

@@ -44,20 +44,6 @@ impl Refusal {
         }
     }
 
-    /// The reason in counts.
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Self::Malformed | Self::Version => "bad_request",
-            Self::Cut => "cut",
-            Self::Slow => "slow",
-            Self::BodyTooLarge | Self::LineTooLong | Self::HeadersTooLarge => "too_large",
-            Self::UnknownCoding => "unknown_coding",
-            Self::CrossSite => "cross_site",
-            Self::Unauthorized => "unauthorized",
-            Self::Loop => "loop",
-        }
-    }
-
     /// The body of the response, for who looks at it.
     pub(crate) fn text(self) -> &'static str {
         match self {

@@ -239,6 +239,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// As [`next`](Self::next).
+    #[cfg(test)]
     pub(crate) fn leave(&mut self) -> Result<(), JsonError> {
         let depth = self.open.len();
         while depth > 0 && self.open.len() >= depth {

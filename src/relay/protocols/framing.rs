@@ -32,6 +32,7 @@ pub(crate) struct Cutter {
 }
 
 /// A piece of a stream.
+#[cfg(test)]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Piece<'a> {
     /// A pickle, without its length.
@@ -80,11 +81,8 @@ impl Cutter {
         self.buffer.extend_from_slice(&bytes[skipped..]);
     }
 
-    /// The next piece that is complete.
-    ///
-    /// # Errors
-    ///
-    /// If the stream has no frames. It has no piece from then on.
+    /// The next piece with its bytes.
+    #[cfg(test)]
     pub(crate) fn next(&mut self) -> Result<Option<Piece<'_>>, NotFrames> {
         Ok(self.advance()?.map(|cut| match cut {
             Cut::Frame(body) => Piece::Frame(self.bytes(body)),
@@ -93,7 +91,11 @@ impl Cutter {
         }))
     }
 
-    /// The same without the bytes, which stay where they are until the next push.
+    /// The next piece that is complete. Its bytes stay where they are until the next push.
+    ///
+    /// # Errors
+    ///
+    /// If the stream has no frames. It has no piece from then on.
     pub(super) fn advance(&mut self) -> Result<Option<Cut>, NotFrames> {
         let Some(length) = self.rest().first_chunk::<LENGTH>() else {
             return Ok(None);

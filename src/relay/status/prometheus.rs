@@ -325,8 +325,8 @@ mod tests {
             ("delivery_held", &[("signal", "traces")], 0.0),
             ("relay_connections_total", &[("listener", &snapshot.listeners[0].name)], 9.0),
             ("relay_received_records_total", &[("protocol", "pickle"), ("signal", "logs")], 1_000.0),
-            ("relay_dropped_messages_total", &[("protocol", "pickle"), ("reason", "cut")], 2.0),
-            ("relay_dropped_messages_total", &[("signal", ""), ("reason", "cross_site")], 7.0),
+            ("relay_dropped_messages_total", &[("protocol", "pickle"), ("reason", "cut")], 3.0),
+            ("relay_dropped_messages_total", &[("signal", ""), ("reason", "cross_site")], 10.0),
         ];
         for (name, labels, expected) in cases {
             assert_eq!(value(&samples, name, labels), *expected, "{name} {labels:?}");

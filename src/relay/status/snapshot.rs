@@ -50,8 +50,6 @@ pub(crate) enum Refusal {
     CommitsFail(String),
     /// The spool is full and refuses what is new.
     SpoolFull,
-    /// The relay stops.
-    Stopping,
 }
 
 impl Refusal {
@@ -60,7 +58,6 @@ impl Refusal {
         match self {
             Self::CommitsFail(error) => format!("commits to the spool fail: {error}"),
             Self::SpoolFull => "the spool is full".to_owned(),
-            Self::Stopping => "the relay is stopping".to_owned(),
         }
     }
 }
@@ -178,7 +175,7 @@ pub(in crate::relay::status) mod tests {
             signal: Some(Signal::Logs),
             records: 1_000,
             bytes: 480_000,
-            dropped: [1, 2, 3, 4, 5, 6, 7],
+            dropped: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
         };
         let unknown = Intake { protocol: "http", signal: None, records: 0, bytes: 0, ..intake.clone() };
         let mut snapshot = Snapshot {

@@ -343,15 +343,15 @@ fn model_config(dir: &Path, is_synced: bool) -> SpoolConfig {
 /// Appends the records of one partition, or loads of several. Returns them, and which of them are of a load.
 fn append_some(spool: &Spool, begin: usize, random: &mut fastrand::Rng) -> (Vec<String>, Vec<(LoadId, Range<usize>)>) {
     let mut all = Vec::new();
-    let mut some = |random: &mut fastrand::Rng| {
+    let mut some = |most: usize, random: &mut fastrand::Rng| {
         let padding = "x".repeat(random.usize(0..300));
         let start = begin + all.len();
-        let lines: Vec<_> = (start..start + random.usize(1..7)).map(|n| format!("{n} {padding}")).collect();
+        let lines: Vec<_> = (start..start + random.usize(1..=most)).map(|n| format!("{n} {padding}")).collect();
         all.extend(lines.iter().cloned());
         (["a", "b"][random.usize(0..2)], lines)
     };
     if random.bool() {
-        let (key, lines) = some(random);
+        let (key, lines) = some(6, random);
         append(spool, key, &lines);
         return (all, Vec::new());
     }
@@ -359,7 +359,7 @@ fn append_some(spool: &Spool, begin: usize, random: &mut fastrand::Rng) -> (Vec<
     // Where several partitions are appended without any load, a power cut may count as corrupt what nobody was told is safe.
     let (count, with_id) = (random.usize(1..4), random.usize(0..3));
     for at in 0..count {
-        let blocks: Vec<_> = (0..random.usize(1..4)).map(|_| some(random)).collect();
+        let blocks: Vec<_> = (0..random.usize(1..4)).map(|_| some(2, random)).collect();
         let id = (at == with_id % count || random.u8(0..4) > 0).then(|| LoadId::of_hash(random.u64(..).to_le_bytes()));
         let end = start + blocks.iter().map(|(_, lines)| lines.len()).sum::<usize>();
         ids.extend(id.map(|id| (id, start..end)));

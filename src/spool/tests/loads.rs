@@ -240,7 +240,7 @@ fn whatever_frames_a_power_cut_takes_of_an_append_each_of_its_loads_is_there_who
         let bytes = killed.without(|frame| frame >= first && taken & (1 << (frame - first)) != 0);
         let (whole, what) = (killed.whole_in(&bytes), format!("without the frames {taken:08b}"));
         killed.check_segment(&bytes, whole, &what);
-        if taken.count_ones() == 1 || taken % 16 == 9 {
+        if taken.is_power_of_two() || taken % 16 == 9 {
             killed.check(&bytes, whole, &what);
         }
     }

@@ -95,11 +95,13 @@ fn append(spool: &Spool, key: &str, records: &[impl AsRef<[u8]>]) {
     spool.append(&[(key, &block(records))], &FRAMING).unwrap();
 }
 
+/// Records of a partition.
+type Records = (&'static str, Vec<String>);
+
 /// Appends loads: the id of each, if it has one, and its records by partition.
-fn append_loads(spool: &Spool, loads: &[(Option<LoadId>, Vec<(&'static str, Vec<String>)>)]) {
-    let of_load = |records: &[(&'static str, Vec<String>)]| -> Vec<_> {
-        records.iter().map(|(key, records)| (*key, block(records))).collect()
-    };
+fn append_loads(spool: &Spool, loads: &[(Option<LoadId>, Vec<Records>)]) {
+    let of_load =
+        |records: &[Records]| -> Vec<_> { records.iter().map(|(key, records)| (*key, block(records))).collect() };
     let blocks: Vec<_> = loads.iter().map(|(_, records)| of_load(records)).collect();
     let loads = loads
         .iter()

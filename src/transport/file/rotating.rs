@@ -359,11 +359,16 @@ mod tests {
         let mut setup = setup(0, 0);
         setup.append(&["one"]);
         let moved = setup.dir.path().join("moved");
-        fs::rename(setup.dir.path().join("app.log"), &moved).unwrap();
+        let path = setup.dir.path().join("app.log");
+        fs::rename(&path, &moved).unwrap();
         setup.append(&["two"]);
+        // As `logrotate` does with its option `create`.
+        fs::rename(&path, setup.dir.path().join("moved again")).unwrap();
+        fs::write(&path, "").unwrap();
+        setup.append(&["three"]);
         assert_eq!(
             (setup.contents(), fs::read_to_string(moved).unwrap()),
-            (vec!["two\n".to_owned()], "one\n".to_owned())
+            (vec!["three\n".to_owned()], "one\n".to_owned())
         );
     }
 

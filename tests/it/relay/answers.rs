@@ -4,7 +4,7 @@ use common::{Receiver, spool_dir, wait_for};
 use opentelemetry_spool::{FullPolicy, Listener};
 
 use super::client::{Http, Response, ask};
-use super::message::{FORM, JSON, PROTOBUF, gzip, otlp_json, otlp_protobuf};
+use super::message::{FORM, JSON, PROTOBUF, gzip, noise, otlp_json, otlp_protobuf};
 use super::{any_port, builder, http_of, http_relay};
 
 /// A request, and what is answered: the content type, and the body.
@@ -120,14 +120,13 @@ fn a_body_that_is_none_of_otlp_is_refused_in_its_form() {
 fn a_full_spool_that_refuses_is_503_with_the_time_to_wait() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
     let builder = builder(&receiver, spool.path()).with_listener(Listener::Http(any_port()));
-    let builder = builder.with_segment_bytes(1 << 20).with_max_spool_bytes(4 << 20);
+    let builder = builder.with_segment_bytes(1 << 20).with_max_spool_bytes(8 << 20);
     let relay = builder.with_full_policy(FullPolicy::RejectNew).build().expect("a relay");
     let mut connection = http_of(&relay);
-    let padding = "x".repeat(100_000);
     let mut stored = Vec::new();
     let refused = (0..).find_map(|number: usize| {
         assert!(number < 10_000, "it never becomes full");
-        let id = format!("{number} {padding}");
+        let id = format!("{number} {}", noise(100_000));
         let body = otlp_json(std::slice::from_ref(&id));
         let response = connection.ask("POST", "/v1/logs", &[JSON], &body).expect("a response");
         if response.status == 200 {

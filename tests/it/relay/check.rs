@@ -55,17 +55,16 @@ fn wrong_arguments_are_errors_that_name_them() {
         (&[dir, "--to", COLLECTOR, "--otlp", "--status", "0.0.0.0:9023"], "0.0.0.0:9023"),
         (&[dir, "--to", COLLECTOR, "--otlp", "nonsense"], "nonsense"),
         (&[dir, "--to", COLLECTOR, "--otlp", "--token-env", "SPOOL_TEST_UNSET"], "SPOOL_TEST_UNSET"),
-        (&[dir, "--to", COLLECTOR, "--otlp", "--user-env", "PATH"], "USER:PASSWORD"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--user-env", "SPOOL_TEST_WORD"], "USER:PASSWORD"),
         (&[dir, "--to", COLLECTOR, "--otlp", "--tcp", "--user-env", "SPOOL_TEST_USER"], "tcp 127.0.0.1:9020"),
         (&[dir, "--to", COLLECTOR, "--otlp", "--partition-by", "weather"], "logserv-file"),
         (&[dir, "--to", COLLECTOR, "--otlp", "--format", "weather"], "otlp-json"),
         (&[dir, "--to", COLLECTOR, "--otlp", "--max-buffer-bytes", "1KiB"], "with_max_buffer_bytes"),
         (&[dir, "--to", COLLECTOR, "--otlp", "--max-connections", "0"], "with_max_connections"),
-        (&[dir, "--to", "gopher://collector", "--otlp"], "gopher"),
     ];
     for (args, named) in cases {
         let mut command = bare_command(args);
-        command.arg("--check").env("SPOOL_TEST_USER", "user:password");
+        command.arg("--check").env("SPOOL_TEST_USER", "user:password").env("SPOOL_TEST_WORD", "password");
         let (code, out, error) = outcome(&mut command);
         assert_eq!((code, &*out), (2, ""), "{args:?}: {error}");
         assert!(error.contains(named), "{args:?}: {error}");
@@ -85,6 +84,7 @@ fn a_builder_says_which_setting_is_wrong() {
         (far(otlp()), "http 0.0.0.0:0"),
         (otlp().with_max_connections(0), "with_max_connections"),
         (otlp().with_max_buffer_bytes(1), "with_max_buffer_bytes"),
+        (otlp().with_endpoint("gopher://collector"), "gopher"),
         (otlp().with_token(""), "with_token"),
         (otlp().with_token("token").with_listener(Listener::Udp(any_port())), "udp 127.0.0.1:0"),
         (otlp().with_listener(Listener::Unix("/nowhere/at/all/log.sock".into())), "unix /nowhere/at/all/log.sock"),

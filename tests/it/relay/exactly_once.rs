@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -195,6 +194,39 @@ fn a_body_that_is_sent_again_after_a_restart_is_stored_once_wherever_the_directo
     }
     let relay = Running::start(spool.path(), &receiver.url("/ingest"), &["--otlp", &listener]);
     super::client::ask(relay.address("otlp"), "POST", "/v1/logs", &[JSON], otlp_json(&["last".to_owned()]));
+    receiver.wait_until("the last record", |log| log.delivered.contains(&"last".to_owned()).then_some(()));
+    assert_eq!(receiver.delivered(), ["first", "last"]);
+}
+
+#[test]
+fn a_body_that_is_sent_again_is_stored_once_also_when_what_it_held_is_delivered_and_deleted() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let body = otlp_json(&["first".to_owned()]);
+    let listener = format!("127.0.0.1:{}", free_port());
+    let start = || Running::start(spool.path(), &receiver.url("/ingest"), &["--otlp", &listener]);
+    let send = |relay: &Running, body: &[u8]| {
+        let response = super::client::ask(relay.address("otlp"), "POST", "/v1/logs", &[JSON], body);
+        assert_eq!(response.status, 200, "{}", response.text());
+    };
+    let queues = || -> Vec<_> {
+        let found = std::fs::read_dir(spool.path()).expect("a directory");
+        let paths = found.map(|found| found.expect("a file").path());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "logs")).collect()
+    };
+
+    let first = start();
+    send(&first, &body);
+    let of_first = queues();
+    first.kill();
+    receiver.come_up();
+    // The second one knows it from the first one's records, and ends before the client comes again.
+    let second = start();
+    receiver.wait_for_records(1);
+    wait_for("a queue that is deleted", || of_first.iter().all(|queue| !queue.exists()).then_some(()));
+    second.kill();
+    let third = start();
+    send(&third, &body);
+    send(&third, &otlp_json(&["last".to_owned()]));
     receiver.wait_until("the last record", |log| log.delivered.contains(&"last".to_owned()).then_some(()));
     assert_eq!(receiver.delivered(), ["first", "last"]);
 }

@@ -35,7 +35,16 @@ pub(super) fn tool() -> Command {
 
 /// Runs a command that ends by itself. Gives its exit code, and what it prints as output and as errors.
 pub(super) fn outcome(command: &mut Command) -> (i32, String, String) {
-    let output = command.output().expect("a process");
+    let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process");
+    let id = process.id().to_string();
+    // One that goes on for ever fails the test, and does not keep it.
+    let (sender, ended) = mpsc::channel();
+    let waiting = thread::spawn(move || sender.send(process.wait_with_output().expect("a process")));
+    let output = ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let _ = common::run(Command::new("kill").args(["-KILL", &id]));
+        panic!("{command:?} does not end");
+    });
+    let _ = waiting.join();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().expect("it ends by itself"), text(&output.stdout), text(&output.stderr))
 }

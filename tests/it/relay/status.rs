@@ -7,7 +7,7 @@ use opentelemetry_spool::{FullPolicy, Listener, PartitionBy, Relay};
 use serde_json::Value;
 
 use super::client::{Response, ask};
-use super::message::{JSON, otlp_json};
+use super::message::{JSON, noise, otlp_json};
 use super::{any_port, builder, http_of};
 
 fn relay(receiver: &Receiver, spool: &std::path::Path) -> Relay {
@@ -44,7 +44,7 @@ fn each_page_shows_the_counts_of_the_relay() {
     assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'self'")));
     let status = json_of(&relay);
     let signal = &status["signals"][0];
-    assert_eq!((&signal["accepted_records"], &signal["pending_records"]), (&2.into(), &2.into()), "{status}");
+    assert_eq!((&signal["accepted"], &signal["pending"]), (&2.into(), &2.into()), "{status}");
     assert!(status["endpoint"].as_str().is_some_and(|endpoint| endpoint.ends_with("/ingest")));
     let metrics = get(&relay, "/metrics").text();
     for line in ["opentelemetry_spool_accepting 1", "pending_records{signal=\"logs\"} 2", "duplicate"] {
@@ -55,7 +55,7 @@ fn each_page_shows_the_counts_of_the_relay() {
 
     receiver.come_up();
     receiver.wait_for_records(2);
-    wait_for("what is delivered", || (json_of(&relay)["signals"][0]["pending_records"] == 0).then_some(()));
+    wait_for("what is delivered", || (json_of(&relay)["signals"][0]["pending"] == 0).then_some(()));
     // A page is no message, and no connection of a client.
     let listener = &relay.stats().listeners[0];
     assert_eq!((listener.connections, listener.messages), (1, 2));
@@ -111,12 +111,11 @@ fn partition_keys_are_shown_only_when_they_are_asked_for() {
 fn a_relay_that_takes_nothing_is_not_healthy() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());
     let builder = builder(&receiver, spool.path()).with_listener(Listener::Http(any_port())).with_status(any_port());
-    let builder = builder.with_segment_bytes(1 << 20).with_max_spool_bytes(4 << 20);
+    let builder = builder.with_segment_bytes(1 << 20).with_max_spool_bytes(8 << 20);
     let relay = builder.with_full_policy(FullPolicy::RejectNew).build().expect("a relay");
     let mut client = http_of(&relay);
-    let padding = "x".repeat(100_000);
     let full = (0..10_000).find(|number| {
-        let body = otlp_json(&[format!("{number} {padding}")]);
+        let body = otlp_json(&[format!("{number} {}", noise(100_000))]);
         client.ask("POST", "/v1/logs", &[JSON], &body).expect("a response").status == 503
     });
     assert!(full.is_some());

@@ -124,7 +124,7 @@ fn frames_that_were_committed_before_a_kill_are_delivered_in_the_order_of_their_
     wait_for("a commit", || {
         let page = ask(status, "GET", "/status.json", &[], "");
         let page: serde_json::Value = serde_json::from_slice(&page.body).expect("JSON");
-        (page["signals"][0]["accepted_records"] == 8 * FRAMES).then_some(())
+        (page["signals"][0]["accepted"] == 8 * FRAMES).then_some(())
     });
     relay.kill();
 

@@ -208,7 +208,7 @@ fn what_a_file_has_no_use_for_is_an_error_of_build() {
         (exporter().with_endpoint("file:///a?rotate=1"), "no parameter \"rotate\"; allowed are max_bytes and backups"),
         (exporter().with_encoder(opentelemetry_spool::LokiEncoder::default()), "text, ndjson, json"),
     ] {
-        let error = in_words(&exporter.build().err().expect("an error"));
+        let error = in_words(&exporter.build().expect_err("an error"));
         assert!(error.contains(expected), "{error}");
     }
 }

@@ -74,14 +74,14 @@ fn each_record_is_a_udp_datagram_and_counts_as_not_confirmed() {
     let endpoint = format!("udp://{}", receiver.local_addr().expect("an address"));
     let service = Service::batch(texts(&endpoint, spool.path()));
     service.log_all("m", 1..=50);
-    let received: Vec<_> = (0..50)
+    let datagrams: Vec<_> = (0..50)
         .map(|_| {
             let mut datagram = [0; 100];
             let len = receiver.recv(&mut datagram).expect("a datagram");
             String::from_utf8_lossy(&datagram[..len]).into_owned()
         })
         .collect();
-    assert_eq!(received, names("m", 1..=50));
+    assert_eq!(datagrams, names("m", 1..=50));
     service.deliver();
     let stats = service.handle.stats();
     assert_eq!((stats.delivered_records, stats.unconfirmed_records), (50, 50));

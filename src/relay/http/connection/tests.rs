@@ -72,7 +72,8 @@ impl Server<Notes> {
     async fn with<T>(&self, client: impl AsyncFnOnce(DuplexStream) -> T) -> T {
         let (near, far) = duplex(64 << 10);
         let (_up, down) = watch::channel(false);
-        tokio::join!(self.serve(far, "peer", down), client(near)).1
+        let both = async { tokio::join!(self.serve(far, "peer", down), client(near)).1 };
+        timeout(Duration::from_secs(86_400), both).await.expect("it ends")
     }
 
     /// Sends these pieces, then the end. Returns all that comes back.
@@ -238,6 +239,8 @@ async fn what_follows_a_form_at_once_belongs_to_it_unless_it_is_a_request() {
         let responses = server.send(&bytes).await;
         assert_eq!(server.seen(), seen, "{pieces:?}");
         assert_eq!(statuses(&responses), expected, "{pieces:?}");
+        let is_longer = seen[0] != "POST /f log=c";
+        assert_eq!(!responses.contains("Connection: keep-alive"), is_longer, "{pieces:?}: the connection is closed");
     }
     // Only a form has any.
     let json = form(5, "12345678").replace("x-www-form-urlencoded", "json");
@@ -252,6 +255,21 @@ async fn surplus_has_the_limit_of_the_body() {
     let sent = PYTHON_FORM.to_owned() + &"x".repeat(200_000);
     assert_eq!(statuses(&server.send(&[sent.as_bytes()]).await), [413]);
     assert_eq!(server.refused(), [Refusal::BodyTooLarge]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn surplus_that_drips_is_slow() {
+    let server = server();
+    let responses = server
+        .with(async |mut stream| {
+            stream.write_all(PYTHON_FORM.as_bytes()).await.unwrap();
+            while stream.write_all(b"x").await.is_ok() && server.handler.refused.lock().unwrap().is_empty() {
+                sleep(SURPLUS_PAUSE / 2).await;
+            }
+            text(&mut stream).await
+        })
+        .await;
+    assert_eq!((statuses(&responses), server.refused()), (vec![408], vec![Refusal::Slow]));
 }
 
 #[tokio::test(start_paused = true)]

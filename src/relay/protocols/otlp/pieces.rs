@@ -5,6 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::config::values::{Protocol as Encoding, Signal};
 use crate::encode::blocks::{Encoded, Envelope};
+#[cfg(test)]
 use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
 use crate::encode::transcode::messages::{MAX_DEPTH, Message, lists};
 use crate::encode::transcode::wire::{Wire, put_field};
@@ -39,6 +40,7 @@ impl Pieces {
     }
 
     /// The framing of the pieces, which is that of the exporter of this signal.
+    #[cfg(test)]
     pub(crate) fn framing(&self, signal: Signal) -> Framing {
         let framing = match self.encoding {
             Encoding::HttpBinary => Framing::new("application/x-protobuf", "", "", "").nested(Nesting::Protobuf),

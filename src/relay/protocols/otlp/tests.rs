@@ -85,7 +85,7 @@ impl Sent<'_> {
             headers: if self.content_type.is_empty() { &[] } else { &headers },
             cut: false,
         };
-        act(&Message { body: self.body, arrived: UNIX_EPOCH, request: Some(&request) })
+        act(&Message { body: self.body, arrived: UNIX_EPOCH, request: Some(&request), file: None })
     }
 
     fn is_claimed(&self) -> bool {
