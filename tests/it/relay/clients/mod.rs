@@ -174,7 +174,9 @@ fn storm(
     clients.iter_mut().for_each(|client| client.tell("go"));
     wait_for_the_first(receiver, watched, count / 4);
     receiver.go_down();
-    wait_for_each(clients, "half of its records", |_, said| said.sent >= count / 2);
+    // Most are within the second third of their records.
+    let sent: Vec<_> = clients.iter().map(|client| client.look(|said| said.sent)).collect();
+    println!("of {count} records, so many were logged when the relay is killed: {sent:?}");
     restart();
     clients.iter_mut().for_each(|client| client.tell("back"));
     wait_for_each(clients, "its end", |_, said| said.has_ended);
@@ -182,9 +184,9 @@ fn storm(
     clients.drain(..).map(|client| (client.name.clone(), client.end())).collect()
 }
 
-fn print(accounts: &[Account]) {
+fn print<'a>(accounts: impl IntoIterator<Item = &'a Account>) {
     println!("| client | sent | told | arrived | missing | repeated | out of order | which |\n|---|---|---|---|---|---|---|---|");
-    accounts.iter().for_each(|account| println!("{account}"));
+    accounts.into_iter().for_each(|account| println!("{account}"));
 }
 
 /// Clients that log with Python's own handlers, with this Python.
@@ -327,7 +329,8 @@ fn clients_of_otlp_lose_nothing_and_send_nothing_twice_when_the_relay_is_killed(
     places.wait_for_delivery();
     let delivered = delivered(&receiver);
     let accounts: Vec<_> = said.iter().map(|(name, said)| Account::of(name, said, &delivered)).collect();
-    print(&accounts);
+    // A sum has no records.
+    print(accounts.iter().filter(|account| is_counted(&&*account.name)));
     let forms = clients.iter().map(|client| client.form).chain([Form::OtlpLog]);
     for ((account, (name, said)), form) in accounts.iter().zip(&said).zip(forms) {
         if form == Form::OtlpMetric {
