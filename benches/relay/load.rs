@@ -16,6 +16,23 @@ use prost::Message as _;
 /// The records of one request.
 const RECORDS: u64 = 512;
 
+/// The frames that are on their way: sent, and not yet where their receiver puts them.
+#[derive(Default)]
+pub(crate) struct Window {
+    sent: AtomicU64,
+    taken: AtomicU64,
+}
+
+impl Window {
+    pub(crate) fn note_taken(&self, taken: u64) {
+        self.taken.store(taken, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.sent.load(Ordering::Relaxed).saturating_sub(self.taken.load(Ordering::Relaxed)) > 40_000
+    }
+}
+
 /// Frames that were captured of Python's `SocketHandler`.
 pub(crate) struct Frames {
     bytes: Vec<u8>,
@@ -39,22 +56,25 @@ impl Frames {
         Self { bytes, frames }
     }
 
-    /// Sends for so long over so many connections. Returns how many frames were sent.
-    pub(crate) fn send(&self, to: SocketAddr, connections: usize, length: Duration) -> u64 {
-        let sent = AtomicU64::new(0);
+    /// Sends for so long over so many connections, and as the window allows. Returns how many frames were sent.
+    pub(crate) fn send(&self, to: SocketAddr, connections: usize, length: Duration, window: &Window) -> u64 {
         let begun = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..connections {
                 scope.spawn(|| {
                     let mut stream = TcpStream::connect(to).expect("a receiver");
                     while begun.elapsed() < length {
+                        if window.is_full() {
+                            std::thread::sleep(Duration::from_micros(200));
+                            continue;
+                        }
+                        window.sent.fetch_add(self.frames, Ordering::Relaxed);
                         stream.write_all(&self.bytes).expect("a receiver that reads");
-                        sent.fetch_add(self.frames, Ordering::Relaxed);
                     }
                 });
             }
         });
-        sent.into_inner()
+        window.sent.load(Ordering::Relaxed)
     }
 }
 

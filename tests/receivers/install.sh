@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs the servers of tests/it/receivers.rs, the tools of the tests that break disks and clocks, and what .ci/platforms builds and
 # runs with, as far as that is possible here: Debian's packages as root, the others into target/receivers, the standard library of
-# other platforms with rustup. What is there already stays. With `platforms`, installs what those take alone; with `servers`, as well
-# the servers that the gate leaves out. Fails if anything is missing; the tests say what they skip for it.
+# other platforms with rustup. What is there already stays. With `platforms`, installs what those take alone; with `servers` or
+# `clients`, as well the servers and the clients of the relay that the gate leaves out. Fails if anything is missing; the tests say
+# what they skip for it.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -114,6 +115,12 @@ want php debian php-cli /usr/bin/php
 want ruby debian ruby /usr/bin/ruby
 want perl debian perl /usr/share/perl/5.36/IO/Uncompress/Gunzip.pm
 want java debian default-jdk-headless /usr/bin/javac
+# The clients of the relay.
+want "clients in Python" python clients structlog==26.1.0 loguru==0.7.3 aiohttp==3.14.5 requests==2.34.2 http-logging==2.0.0 \
+    opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2
+want "clients in Node" node clients-node @opentelemetry/{api-logs,exporter-logs-otlp-http,exporter-logs-otlp-proto,sdk-logs}@0.223.0 \
+    @opentelemetry/resources@2.12.0 pino@10.4.0 pino-opentelemetry-transport@4.0.2
+[ "${1:-}" != clients ] || want "an older aiohttp" python aiohttp-3.9 aiohttp==3.9.5
 [ "${1:-}" = servers ] || exit $missing
 want lighttpd debian lighttpd /usr/sbin/lighttpd
 want varnish debian varnish /usr/sbin/varnishd

@@ -14,7 +14,7 @@ use super::message::{JSON, frame, otlp_json};
 use super::process::{bare_command, outcome};
 
 /// A keeper of sockets that starts relays with them. `None` without Debian's Python; that is then said.
-fn keeper(sockets: &[String], relay: &Command) -> Option<Program> {
+pub(super) fn keeper(sockets: &[String], relay: &Command) -> Option<Program> {
     const PYTHON: &str = "/usr/bin/python3";
     if let Err(why) = run(Command::new(PYTHON).args(["-c", ""])) {
         skip(&why);

@@ -5,6 +5,8 @@
 mod answers;
 mod check;
 mod client;
+#[cfg(unix)]
+mod clients;
 mod exactly_once;
 #[cfg(unix)]
 mod inherited;
