@@ -47,7 +47,7 @@ fn wrong_arguments_are_errors_that_name_them() {
     let spool = spool_dir();
     let dir = spool.path().to_str().expect("a path of text");
     let cases: &[(&[&str], &str)] = &[
-        (&[dir, "--to", COLLECTOR], "with_listener"),
+        (&[dir, "--to", COLLECTOR], "--otlp"),
         (&[dir, "--otlp"], "endpoint"),
         (&["--to", COLLECTOR, "--otlp"], "OTEL_EXPORTER_SPOOL_DIR"),
         (&[dir, "--to", COLLECTOR, "--otlp", "0.0.0.0:4318"], "otlp 0.0.0.0:4318"),
