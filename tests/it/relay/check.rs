@@ -49,7 +49,7 @@ fn wrong_arguments_are_errors_that_name_them() {
     let cases: &[(&[&str], &str)] = &[
         (&[dir, "--to", COLLECTOR], "--otlp"),
         (&[dir, "--otlp"], "endpoint"),
-        (&["--to", COLLECTOR, "--otlp"], "OTEL_EXPORTER_SPOOL_DIR"),
+        (&["--to", COLLECTOR, "--otlp"], "DIR"),
         (&[dir, "--to", COLLECTOR, "--otlp", "0.0.0.0:4318"], "otlp 0.0.0.0:4318"),
         (&[dir, "--to", COLLECTOR, "--tcp", "[::]:9020"], "tcp [::]:9020"),
         (&[dir, "--to", COLLECTOR, "--otlp", "--status", "0.0.0.0:9023"], "0.0.0.0:9023"),
