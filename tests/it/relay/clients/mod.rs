@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::client::ask;
 use super::inherited::keeper;
 use super::process::{Running, bare_command};
-use account::{Account, delivered, sum};
+use account::{Account, by_client, delivered, sum};
 use process::{Process, script, wait_for_each};
 use readback::Form;
 
@@ -258,7 +258,8 @@ fn clients_that_never_retry_lose_what_they_were_not_told_is_stored_at_most() {
     let _relay = places.start(&to, &[]);
     places.wait_for_delivery();
     let delivered = delivered(&receiver);
-    let accounts: Vec<_> = said.iter().map(|(name, said)| Account::of(name, said, &delivered)).collect();
+    let arrived = by_client(&delivered);
+    let accounts: Vec<_> = said.iter().map(|(name, said)| Account::of(name, said, &arrived)).collect();
     print(&accounts);
     for ((client, account), (_, said)) in clients.iter().zip(&accounts).zip(&said) {
         account.check();
@@ -331,7 +332,8 @@ fn clients_of_otlp_lose_nothing_and_send_nothing_twice_when_the_relay_is_killed(
 
     places.wait_for_delivery();
     let delivered = delivered(&receiver);
-    let accounts: Vec<_> = said.iter().map(|(name, said)| Account::of(name, said, &delivered)).collect();
+    let arrived = by_client(&delivered);
+    let accounts: Vec<_> = said.iter().map(|(name, said)| Account::of(name, said, &arrived)).collect();
     // A sum has no records.
     print(accounts.iter().filter(|account| is_counted(&&*account.name)));
     let forms = clients.iter().map(|client| client.form).chain([Form::OtlpLog]);
