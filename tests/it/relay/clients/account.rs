@@ -143,8 +143,8 @@ impl Account {
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, sent, told, arrived, missing, repeated, out_of_order, .. } = self;
-        let (told, arrived, lost) = (told.len(), arrived.len(), missing.len());
-        write!(f, "| {name} | {sent} | {told} | {arrived} | {lost} | {repeated} | {out_of_order} |")?;
+        let (told, arrived, gone) = (told.len(), arrived.len(), missing.len());
+        write!(f, "| {name} | {sent} | {told} | {arrived} | {gone} | {repeated} | {out_of_order} |")?;
         match (missing.first(), missing.last()) {
             (Some(first), Some(last)) => write!(f, " {first} to {last} |"),
             _ => write!(f, " |"),
