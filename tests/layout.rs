@@ -78,7 +78,7 @@ const RULES: &[Rule] = &[
 const NAMED_IN: &[(&str, &[&str])] = &[
     ("sled", &["src/spool/store.rs", "src/spool/sled_threads.rs"]),
     ("reqwest", &["src/transport/http/", "src/exporter/builder.rs"]),
-    ("opentelemetry_sdk", &["src/encode/", "src/exporter/", "src/lib.rs"]),
+    ("opentelemetry_sdk", &["src/encode/", "src/exporter/", "src/relay/", "src/lib.rs"]),
     ("clap", &["src/cli/", "src/bin/"]),
 ];
 

@@ -16,6 +16,23 @@ use prost::Message as _;
 /// The records of one request.
 const RECORDS: u64 = 512;
 
+/// The frames that are on their way: sent, and not yet where their receiver puts them.
+#[derive(Default)]
+pub(crate) struct Window {
+    sent: AtomicU64,
+    taken: AtomicU64,
+}
+
+impl Window {
+    pub(crate) fn note_taken(&self, taken: u64) {
+        self.taken.store(taken, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.sent.load(Ordering::Relaxed).saturating_sub(self.taken.load(Ordering::Relaxed)) > 40_000
+    }
+}
+
 /// Frames that were captured of Python's `SocketHandler`.
 pub(crate) struct Frames {
     bytes: Vec<u8>,
@@ -39,22 +56,25 @@ impl Frames {
         Self { bytes, frames }
     }
 
-    /// Sends for so long over so many connections. Returns how many frames were sent.
-    pub(crate) fn send(&self, to: SocketAddr, connections: usize, length: Duration) -> u64 {
-        let sent = AtomicU64::new(0);
+    /// Sends for so long over so many connections, and as the window allows. Returns how many frames were sent.
+    pub(crate) fn send(&self, to: SocketAddr, connections: usize, length: Duration, window: &Window) -> u64 {
         let begun = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..connections {
                 scope.spawn(|| {
                     let mut stream = TcpStream::connect(to).expect("a receiver");
                     while begun.elapsed() < length {
+                        if window.is_full() {
+                            std::thread::sleep(Duration::from_micros(200));
+                            continue;
+                        }
+                        window.sent.fetch_add(self.frames, Ordering::Relaxed);
                         stream.write_all(&self.bytes).expect("a receiver that reads");
-                        sent.fetch_add(self.frames, Ordering::Relaxed);
                     }
                 });
             }
         });
-        sent.into_inner()
+        window.sent.load(Ordering::Relaxed)
     }
 }
 
@@ -101,23 +121,18 @@ impl Otlp {
 /// A request whose records are unlike those of any other.
 fn request(number: u64) -> Vec<u8> {
     let text = |text: String| Some(AnyValue { value: Some(Value::StringValue(text)) });
-    let attribute =
-        |key: &str, value: String| KeyValue { key: key.to_owned(), value: text(value), ..KeyValue::default() };
+    let attribute = |key: &str, value: String| KeyValue { key: key.to_owned(), value: text(value), ..KeyValue::default() };
     let log_records = (number..number + RECORDS).map(|number| LogRecord {
         time_unix_nano: 1_795_831_729_000_000_000 + number,
         severity_number: 9,
         severity_text: "INFO".to_owned(),
         body: text(format!("order {number} was paid and handed over to the warehouse")),
-        attributes: vec![
-            attribute("customer", format!("c-{:08}", number % 99_991)),
-            attribute("code.file.path", "src/orders.rs".to_owned()),
-        ],
+        attributes: vec![attribute("customer", format!("c-{:08}", number % 99_991)), attribute("code.file.path", "src/orders.rs".to_owned())],
         ..LogRecord::default()
     });
     let scope = InstrumentationScope { name: "shop::orders".to_owned(), ..InstrumentationScope::default() };
     let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records: log_records.collect(), ..ScopeLogs::default() }];
-    ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] }
-        .encode_to_vec()
+    ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] }.encode_to_vec()
 }
 
 /// Posts a body and reads the answer, which has a length.
@@ -151,9 +166,7 @@ pub(crate) fn time_per_form(to: SocketAddr, length: Duration) -> Duration {
     while begun.elapsed() < length {
         let mut stream = TcpStream::connect(to).expect("a server");
         stream.set_nodelay(true).unwrap();
-        let body = format!(
-            "name=shop&msg=order+{forms}+was+paid&args=None&levelname=INFO&levelno=20&pathname=shop.py&lineno=12&created=1795831729.5&process=1"
-        );
+        let body = format!("name=shop&msg=order+{forms}+was+paid&args=None&levelname=INFO&levelno=20&pathname=shop.py&lineno=12&created=1795831729.5&process=1");
         post(&mut stream, "/log", "application/x-www-form-urlencoded", body.as_bytes());
         forms += 1;
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
-use load::{Frames, Otlp};
+use load::{Frames, Otlp, Window};
 use peers::{Cookbook, Receiver, Relay, Rotel};
 
 #[derive(Debug, Parser)]
@@ -57,14 +57,24 @@ fn median(name: &str, unit: &str, mut values: Vec<f64>) -> f64 {
     median
 }
 
-/// The rate at which a receiver has taken frames in, until all that was sent in this time is where it puts it.
+/// The rate at which a receiver takes frames in and puts them where it puts them, with no more on their way than it can hold: the relay
+/// drops what is above that, and who is compared makes its clients wait.
 fn rate(receiver: &mut dyn Receiver, length: Duration, connections: usize) -> f64 {
     let begun = Instant::now();
-    let sent = Frames::captured().send(receiver.frames(), connections, length);
-    while receiver.taken() < sent {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    sent as f64 / begun.elapsed().as_secs_f64()
+    let to = receiver.frames();
+    let window = Window::default();
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| Frames::captured().send(to, connections, length, &window));
+        while !sending.is_finished() {
+            window.note_taken(receiver.taken());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let sent = sending.join().unwrap();
+        while receiver.taken() < sent {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        sent as f64 / begun.elapsed().as_secs_f64()
+    })
 }
 
 fn frames(length: Duration, rounds: usize) {

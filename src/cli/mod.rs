@@ -41,7 +41,7 @@ Exit codes:
 ///
 /// A spool consists of queues, one for each exporter that uses it. A queue whose owner is gone (the process ended or was
 /// killed) can be read, verified, delivered and deleted. A queue whose owner is alive is read without disturbing the owner.
-/// Only `drain`, `purge` and `rejected retry` change a spool.
+/// Only `relay`, `drain`, `purge` and `rejected retry` change a spool.
 #[derive(Debug, Parser)]
 #[command(name = "otel-spool", version, after_help = EXIT_CODES)]
 struct Args {

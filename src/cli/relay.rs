@@ -8,14 +8,17 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::drain::headers;
+use percent_encoding::{CONTROLS, utf8_percent_encode};
+
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen};
 use crate::config::parse::FromText;
 use crate::config::values::{FullPolicy, Protocol};
 use crate::encode::formats::FORMATS;
-use crate::error::error_chain;
+use crate::error::{ExporterBuildError, error_chain};
 use crate::observe::event::SpoolEvent;
 use crate::relay::{DropReason, Listener, PartitionBy, Relay, RelayBuilder, RelayStats};
+use crate::transport::http::headers::HeaderMap;
 
 /// How long what is in memory may take to be committed, and what is on disk to be sent, when the relay ends.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -127,6 +130,9 @@ struct Records {
     /// Add a header to every request to the endpoint. Can be repeated
     #[arg(long, value_name = "NAME:VALUE")]
     header: Vec<String>,
+    /// Add a header with the partition key of the batch, percent-encoded where it has other than visible characters
+    #[arg(long, value_name = "NAME")]
+    partition_header: Option<String>,
     /// Add a header whose value is in an environment variable. Can be repeated
     #[arg(long, value_name = "NAME=VARIABLE")]
     header_env: Vec<String>,
@@ -163,13 +169,18 @@ struct Limits {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    if args.listen.is_empty() && std::env::var_os("LISTEN_FDS").is_none() {
+        let reason =
+            "nothing is listened on: give one or more of --otlp, --http, --tcp, --udp, --unix and --unix-datagram";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
     let builder = args.builder()?;
     if args.check {
         return check(builder);
     }
     // Before it says that it listens: whoever reads that may end it at once.
     let signals = Signals::new()?;
-    let relay = builder.build()?;
+    let relay = builder.build().map_err(as_typed)?;
     announce(&relay)?;
     signals.wait();
     notify_stopping();
@@ -180,6 +191,20 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Ok(End::Left);
     }
     Ok(End::Done)
+}
+
+/// What is missing, by what is typed.
+fn as_typed(error: ExporterBuildError) -> Failure {
+    let typed = match &error {
+        ExporterBuildError::Missing { setting: "with_spool_dir", .. } => {
+            "no directory is given for the spool: give DIR"
+        }
+        ExporterBuildError::Missing { setting: "with_endpoint", .. } => {
+            "no endpoint is given: give --to URL, or set OTEL_EXPORTER_OTLP_ENDPOINT"
+        }
+        _ => return error.into(),
+    };
+    Failure::Usage(typed.to_owned())
 }
 
 impl Args {
@@ -203,6 +228,11 @@ impl Args {
 }
 
 impl Listen {
+    fn is_empty(&self) -> bool {
+        let paths = self.unix.is_empty() && self.unix_datagram.is_empty();
+        paths && self.tcp.is_empty() && self.udp.is_empty() && self.http.is_empty() && self.otlp.is_empty()
+    }
+
     fn apply(&self, mut builder: RelayBuilder) -> RelayBuilder {
         let tcp = self.tcp.iter().copied().map(Listener::Tcp);
         let udp = self.udp.iter().copied().map(Listener::Udp);
@@ -263,9 +293,16 @@ impl Records {
                 let known: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
                 let wrong =
                     || Failure::Usage(format!("--format {name}: allowed are otlp, otlp-json, {}", known.join(", ")));
-                builder.with_boxed_encoder(format.ok_or_else(wrong)?.encoder(None))
+                builder.with_format(format.ok_or_else(wrong)?)
             }
         };
+        if let Some(name) = self.partition_header.clone() {
+            HeaderMap::new().insert(name.as_str(), "")?;
+            builder = builder.with_header_hook(move |batch, headers| {
+                let key = utf8_percent_encode(batch.partition_key(), CONTROLS).to_string();
+                Ok(headers.insert(name.as_str(), key)?)
+            });
+        }
         Ok(builder.with_headers(headers(&self.header, &self.header_env)?))
     }
 }
@@ -298,7 +335,7 @@ impl Limits {
 /// Says what would be done. Nothing is bound, opened or sent.
 fn check(builder: RelayBuilder) -> Outcome {
     let mut screen = Screen::new(false);
-    for line in builder.check()? {
+    for line in builder.check().map_err(as_typed)? {
         screen.line(&line)?;
     }
     screen.flush()?;

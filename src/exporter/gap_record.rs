@@ -55,8 +55,8 @@ fn record(gap: &Gap) -> SdkLogRecord {
         LossReason::EncodeFailed => "they could not be encoded",
         LossReason::Expired => "they waited for too long",
         LossReason::Corrupt => "they could not be read again",
-        LossReason::BadFrame => "a client sent what is none of its protocol",
-        LossReason::Cut => "a client broke off in their middle",
+        LossReason::BadFrame => "what a client sent was none of its protocol",
+        LossReason::Cut => "their client broke off while it sent them",
         LossReason::TooLarge => "they were larger than a limit of the relay",
     };
     let signal = gap.signal.unwrap_or(Signal::Logs);

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::encode::Encoder;
+#[cfg(feature = "cli")]
+use crate::encode::formats::Format;
 use crate::error::ExporterBuildError;
 use crate::exporter::builder::ExporterBuilder;
 use crate::relay::format::LogsOut;
@@ -216,10 +218,10 @@ impl ExporterBuilder<RelaySettings> {
         self
     }
 
-    /// The same as [`with_encoder`](Self::with_encoder) for one that is made while the program runs.
+    /// Sets the wire format by its name.
     #[cfg(feature = "cli")]
-    pub(crate) fn with_boxed_encoder(mut self, encoder: Box<dyn Encoder>) -> Self {
-        self.signal.logs.encoder = Some(encoder);
+    pub(crate) fn with_format(mut self, format: &'static Format) -> Self {
+        self.signal.logs = LogsOut { named: Some(format), ..LogsOut::default() };
         self.code.settings.protocol = None;
         self
     }

@@ -3,6 +3,7 @@
 use crate::config::format::{FormatSettings, LogFormat, protocol};
 use crate::config::table::Settings;
 use crate::config::values::{Protocol, Signal};
+use crate::encode::formats::Format;
 use crate::encode::framing::Framing;
 use crate::encode::{Encoder, OtlpEncoder, PickleEncoder, Template, TextEncoder, otlp_framing};
 use crate::error::ExporterBuildError;
@@ -11,6 +12,8 @@ use crate::error::ExporterBuildError;
 #[derive(Default)]
 pub(crate) struct LogsOut {
     pub(crate) encoder: Option<Box<dyn Encoder>>,
+    /// The format by its name, for which there may be a template outside.
+    pub(crate) named: Option<&'static Format>,
 }
 
 impl FormatSettings for LogsOut {
@@ -21,20 +24,30 @@ impl FormatSettings for LogsOut {
 
     fn is_otlp(&self, code: &Settings) -> bool {
         let by_endpoint = || code.endpoint.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
-        code.protocol.is_some() || (self.encoder.is_none() && by_endpoint())
+        code.protocol.is_some() || (self.encoder.is_none() && self.named.is_none() && by_endpoint())
     }
 
     fn choose(self, code: &Settings, outside: &Settings) -> Result<(Box<dyn Encoder>, Framing), ExporterBuildError> {
         let is_named = self.encoder.is_some()
+            || self.named.is_some()
             || code.protocol.is_some()
             || outside.protocol.is_some()
             || outside.format.is_some()
             || outside.template.is_some();
         let endpoint = code.endpoint.as_ref().or(outside.endpoint.as_ref());
         let suggested = endpoint.filter(|_| !is_named).and_then(|endpoint| suggested_by(&endpoint.value));
-        let encoder = self.encoder.or(suggested);
-        LogFormat { encoder }.choose(code, outside)
+        let template = outside.template.as_ref().map(|template| template.value.clone());
+        let named = self.named.map(|format| match (format.name, template) {
+            ("text", template) => text(template.unwrap_or_else(Template::message)),
+            (_, template) => format.encoder(template),
+        });
+        LogFormat { encoder: self.encoder.or(named).or(suggested) }.choose(code, outside)
     }
+}
+
+/// Text as Python's handlers write it, with traces.
+fn text(template: Template) -> Box<dyn Encoder> {
+    Box::new(TextEncoder::of(template).with_traces_below(true))
 }
 
 /// The format that an endpoint suggests, if it does.
@@ -42,7 +55,7 @@ fn suggested_by(endpoint: &str) -> Option<Box<dyn Encoder>> {
     let (scheme, _) = endpoint.split_once(':')?;
     match &*scheme.to_ascii_lowercase() {
         "http" | "https" if is_of_otlp(endpoint) => Some(Box::new(OtlpEncoder::new(Protocol::HttpBinary))),
-        "file" => Some(Box::new(TextEncoder::of(Template::message()).with_traces_below(true))),
+        "file" => Some(text(Template::message())),
         "tcp" | "unix" | "udp" => Some(Box::new(PickleEncoder::default())),
         _ => None,
     }

@@ -33,7 +33,7 @@ pub enum PartitionBy {
     Logger,
     /// The id of the process.
     Process,
-    /// The name of the file that a client of logserv asks for.
+    /// The name of the file that a client of logserv asks for, without its directory.
     LogservFile,
     /// The value of a header of the request.
     Header(String),
@@ -102,7 +102,10 @@ impl PartitionBy {
             Self::Header(name) => {
                 message.request.and_then(|request| request.header(name)).unwrap_or_default().to_owned()
             }
-            Self::LogservFile => message.file.unwrap_or_default().to_owned(),
+            // Most clients send a path. The directory is the operator's to choose.
+            Self::LogservFile => {
+                message.file.and_then(|file| file.rsplit(['/', '\\']).next()).unwrap_or_default().to_owned()
+            }
             _ => String::new(),
         }
     }

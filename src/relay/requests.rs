@@ -43,7 +43,7 @@ impl Requests {
                 ..Response::new(if answer.no_content { 204 } else { 200 })
             },
             Reply::Bad(bad) => refused(bad),
-            Reply::Unavailable(bad) => Response { retry: true, ..refused(bad) },
+            Reply::Unavailable { reason, may_repeat } => Response { retry: may_repeat, ..refused(reason) },
         }
     }
 }

@@ -35,8 +35,12 @@ pub(crate) enum Reply {
     Stored(Answer),
     /// There are none, and could not be any.
     Bad(BadMessage),
-    /// They are not on disk, for this reason. Who sends requests again does so.
-    Unavailable(BadMessage),
+    /// They are not on disk, for this reason.
+    Unavailable {
+        reason: BadMessage,
+        /// Nothing of them is kept: a client may send them again.
+        may_repeat: bool,
+    },
 }
 
 impl Reply {
@@ -47,16 +51,23 @@ impl Reply {
                 let answer = protocol.refusal(message, bad.status, &bad.reason);
                 Self::Bad(BadMessage { answer, ..bad })
             }
-            Self::Unavailable(bad) if bad.answer.is_none() => {
+            Self::Unavailable { reason: bad, may_repeat } if bad.answer.is_none() => {
                 let answer = protocol.refusal(message, bad.status, &bad.reason);
-                Self::Unavailable(BadMessage { answer, ..bad })
+                Self::Unavailable { reason: BadMessage { answer, ..bad }, may_repeat }
             }
             reply => reply,
         }
     }
 
+    /// The same where records stay, so that they would be stored twice if they came again.
+    fn kept(reason: impl Into<String>) -> Self {
+        let reason = BadMessage { status: 503, ..BadMessage::new(reason) };
+        Self::Unavailable { reason, may_repeat: false }
+    }
+
     fn unavailable(reason: impl Into<String>) -> Self {
-        Self::Unavailable(BadMessage { status: 503, ..BadMessage::new(reason) })
+        let reason = BadMessage { status: 503, ..BadMessage::new(reason) };
+        Self::Unavailable { reason, may_repeat: true }
     }
 }
 
@@ -102,7 +113,7 @@ impl Service {
         let reason = match &taken.reply {
             Reply::Stored(_) => taken.is_repeated.then_some(DropReason::Duplicate),
             Reply::Bad(_) => Some(DropReason::BadRequest),
-            Reply::Unavailable(_) => Some(DropReason::Unavailable),
+            Reply::Unavailable { .. } => Some(DropReason::Unavailable),
         };
         if let Some(reason) = reason {
             counts.drop(kind, reason, 1);
@@ -121,15 +132,17 @@ impl Service {
             (Ok(answer), _) => answer,
         };
         if taken > 0 {
-            // A long wait says so; the records stay all the same.
-            let committed = timeout(ONCE_PATIENCE, self.outlets.logs.commit_now().committed()).await;
-            if committed != Ok(true) {
-                let reason =
-                    "the records are not on disk yet; they are kept, and written as soon as the disk takes them";
-                return Taken::of(Reply::unavailable(reason), taken);
+            let (ticket, failure) = (self.outlets.logs.commit_now(), self.outlets.logs.failure());
+            // Its client waits with the application's lock held: not for what is known to fail.
+            let committed = failure.is_none() && timeout(ONCE_PATIENCE, ticket.committed()).await == Ok(true);
+            if !committed {
+                let why = failure.map(|failure| format!(": {failure}")).unwrap_or_default();
+                let reason = format!("the records are not on disk yet, but kept until they can be written{why}");
+                return Taken::of(Reply::kept(reason), taken);
             }
         }
         match not_taken {
+            Some(reason) if taken > 0 => Taken::of(Reply::kept(words(reason)), taken),
             Some(reason) => Taken::of(Reply::unavailable(words(reason)), taken),
             None => Taken::of(Reply::Stored(answer), taken),
         }

@@ -330,6 +330,7 @@ pub(crate) fn check_only(mut builder: RelayBuilder) -> Result<Vec<String>, Expor
     };
     let logs = ResolvedConfig::resolve(code(Signal::Logs), logs, &lookup)?;
     let framing_of_logs = framing(&*logs.encoder);
+    drop(crate::transport::open(logs.transport)?);
     lines.push(format!("keeps records in {}", logs.spool.dir.display()));
     lines.push(sends(Signal::Logs, logs.spool.endpoint.as_ref(), &framing_of_logs));
     if framing_of_logs.response_protocol() == ResponseProtocol::Otlp {

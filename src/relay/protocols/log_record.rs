@@ -182,9 +182,6 @@ impl LogRecord {
         if let Some(id) = origin.process_id {
             origin.resource.push((Key::from_static_str("process.pid"), id.into()));
         }
-        if let Some(name) = &origin.process_name {
-            origin.resource.push((Key::from_static_str("process.executable.name"), name.clone().into()));
-        }
 
         // Those that have no place of their own, and those whose value does not fit there.
         for (name, value) in Field::NAMES.into_iter().zip(self.fields) {
@@ -375,7 +372,7 @@ mod tests {
             let origin = &record.origin;
             assert_eq!((origin.process_id, origin.process_name.as_deref()), (Some(42), Some("worker")));
             assert_eq!((origin.level, origin.relative_created), (Some(17), Some(1505.5)));
-            let resource = vec![("process.pid", 42.into()), ("process.executable.name", "worker".into())];
+            let resource = vec![("process.pid", 42.into())];
             assert_eq!(origin.resource, pairs(resource));
         }
     }

@@ -6,7 +6,7 @@
 //! | `message` | the body |
 //! | `level` | severity and severity text; the number on Python's scale in the origin. Numbers of OpenTelemetry's scale are told by their names |
 //! | `sourcecode`, `source_code` | `code.file.path`, `code.function.name`, `code.line.number` |
-//! | `process` | the origin, and `process.pid` and `process.executable.name` in its resource |
+//! | `process` | the origin, and `process.pid` in its resource |
 //! | `thread` | `thread.id`, `thread.name` |
 //! | `stack_trace` | `exception.stacktrace`, unless it is blank |
 //! | `extra` | an attribute for each of its members; those of a lone one called `extra` in it, as loguru has it |
@@ -178,11 +178,8 @@ pub(in crate::relay::protocols) fn trace_ids(
 pub(super) fn set_process(record: &mut Record) {
     let origin = &mut record.origin;
     let id = origin.process_id.map(|id| ("process.pid", AnyValue::from(id)));
-    let name = origin.process_name.clone().map(|name| ("process.executable.name", AnyValue::from(name)));
-    for (key, value) in id.into_iter().chain(name) {
-        if !origin.resource.iter().any(|(known, _)| known.as_str() == key) {
-            origin.resource.push((key.into(), value));
-        }
+    if let Some((key, value)) = id.filter(|(key, _)| !origin.resource.iter().any(|(known, _)| known.as_str() == *key)) {
+        origin.resource.push((key.into(), value));
     }
 }
 
