@@ -57,7 +57,7 @@ tools:
 # --- long: before an issue is closed, not in the gate -------------------------------------------------------------------
 
 # All of the long tests.
-field: kills cuts faults faults-abort damages disks servers crashes model herd fuzz soak stress (platforms "all")
+field: kills cuts faults faults-abort damages disks servers clients crashes model herd fuzz soak stress (platforms "all")
 
 # A thousand kills, beside an endpoint that breaks in every way.
 kills count="1000":
@@ -89,6 +89,11 @@ disks count="20":
 servers:
     tests/receivers/install.sh servers
     SPOOL_TEST_SERVERS=all cargo test --locked --all-features --test it -- real_servers --nocapture
+
+# Real clients of the relay, 1,000 records of each, those versions that the gate leaves out as well.
+clients:
+    tests/receivers/install.sh clients
+    SPOOL_TEST_CLIENTS=all cargo test --locked --all-features --test it -- relay::clients --nocapture --test-threads 1
 
 # States of a disk after power cuts, in a model: so many runs of sixty cuts each.
 crashes count="300":

@@ -67,11 +67,30 @@ pub(super) fn sum(receiver: &Receiver, name: &str) -> (i64, usize) {
     (points.iter().map(|(value, _)| *value).max().unwrap_or_default(), points.len())
 }
 
-/// The number in an id `NAME-000123` somewhere in a record.
-fn number_of(record: &Value, name: &str) -> Option<usize> {
-    let text = record.to_string();
-    let at = text.find(&format!("{name}-"))? + name.len() + 1;
-    text.get(at..at + 6)?.parse().ok()
+/// The name and the number in an id `NAME-000123`, which is in a record's message, body or name.
+fn id_of(record: &Value) -> Option<(&str, usize)> {
+    let texts = [&record["message"], &record["body"]["stringValue"], &record["name"]];
+    let text = texts.into_iter().find_map(Value::as_str)?;
+    let ids = text.match_indices('-').filter_map(|(at, _)| {
+        let digits = text.get(at + 1..at + 7).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let goes_on = text[at + 7..].starts_with(|next: char| next.is_ascii_digit());
+        let name = text[..at].rsplit(|of: char| !(of.is_ascii_alphanumeric() || "-.".contains(of))).next()?;
+        (!goes_on && !name.is_empty()).then(|| Some((name, digits.parse().ok()?)))?
+    });
+    ids.into_iter().next()
+}
+
+/// What was delivered, by client: numbers in order of arrival, each with its record.
+pub(super) type Arrived<'a> = HashMap<&'a str, Vec<(usize, &'a Value)>>;
+
+pub(super) fn by_client(delivered: &[Value]) -> Arrived<'_> {
+    let mut arrived = Arrived::new();
+    for record in delivered {
+        if let Some((name, number)) = id_of(record) {
+            arrived.entry(name).or_default().push((number, record));
+        }
+    }
+    arrived
 }
 
 /// The account of a client.
@@ -90,23 +109,19 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn of(name: &str, said: &Said, delivered: &[Value]) -> Self {
-        let mut numbered: HashMap<usize, &Value> = HashMap::new();
-        let mut arrived = Vec::new();
-        for record in delivered {
-            if let Some(number) = number_of(record, name) {
-                arrived.push(number);
-                numbered.entry(number).or_insert(record);
-            }
-        }
+    pub(super) fn of(name: &str, said: &Said, arrived: &Arrived<'_>) -> Self {
+        let records: &[(usize, &Value)] = arrived.get(name).map_or(&[], Vec::as_slice);
+        let arrived: Vec<_> = records.iter().map(|(number, _)| *number).collect();
+        let numbers: HashSet<_> = arrived.iter().copied().collect();
+        let newest = records.iter().max_by_key(|(number, _)| *number);
         Self {
             name: name.to_owned(),
             sent: said.sent,
             told: said.told.clone(),
-            missing: (0..said.sent).filter(|number| !numbered.contains_key(number)).collect(),
-            repeated: arrived.len() - numbered.len(),
+            missing: (0..said.sent).filter(|number| !numbers.contains(number)).collect(),
+            repeated: arrived.len() - numbers.len(),
             out_of_order: arrived.windows(2).filter(|pair| pair[0] > pair[1]).count(),
-            newest: numbered.iter().max_by_key(|(number, _)| **number).map(|(_, value)| (*value).clone()).unwrap_or_default(),
+            newest: newest.map(|(_, record)| (*record).clone()).unwrap_or_default(),
             arrived,
         }
     }
@@ -128,8 +143,8 @@ impl Account {
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, sent, told, arrived, missing, repeated, out_of_order, .. } = self;
-        let (told, arrived, lost) = (told.len(), arrived.len(), missing.len());
-        write!(f, "| {name} | {sent} | {told} | {arrived} | {lost} | {repeated} | {out_of_order} |")?;
+        let (told, arrived, gone) = (told.len(), arrived.len(), missing.len());
+        write!(f, "| {name} | {sent} | {told} | {arrived} | {gone} | {repeated} | {out_of_order} |")?;
         match (missing.first(), missing.last()) {
             (Some(first), Some(last)) => write!(f, " {first} to {last} |"),
             _ => write!(f, " |"),

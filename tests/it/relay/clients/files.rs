@@ -25,7 +25,9 @@ fn log_at_once(python: &Path, kinds: &[&'static str], path: &str, options: &[&st
         process.tell("back");
     }
     wait_for_each(&processes, "its end", |_, said| said.has_ended);
-    processes.drain(..).for_each(|process| assert_eq!(process.end().sent, count()));
+    for process in processes {
+        assert_eq!(process.end().sent, count());
+    }
     // The last frames may still be in the sockets.
     let file = places.path("logs/clients.log");
     let mut progress = common::Progress::new();

@@ -1,6 +1,6 @@
 //! A client that runs, and what it has said so far.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ pub(super) struct Said {
     pub(super) told: BTreeSet<usize>,
     pub(super) last: Value,
     pub(super) has_ended: bool,
-    errors: String,
+    errors: VecDeque<String>,
 }
 
 impl Said {
@@ -38,10 +38,9 @@ impl Said {
 
     /// Keeps the end of what it prints as errors.
     fn error(&mut self, line: &str) {
-        self.errors = format!("{}{line}\n", self.errors);
-        if let Some(surplus) = self.errors.len().checked_sub(4000) {
-            let surplus = self.errors.ceil_char_boundary(surplus);
-            self.errors.drain(..surplus);
+        self.errors.push_back(line.to_owned());
+        if self.errors.len() > 40 {
+            self.errors.pop_front();
         }
     }
 }
@@ -80,7 +79,10 @@ impl Process {
     }
 
     /// Starts a thread. It is given where to say something, and what it is told.
-    pub(super) fn thread(name: &str, run: impl FnOnce(&dyn Fn(&str), &mpsc::Receiver<String>) + Send + 'static) -> Self {
+    pub(super) fn thread(
+        name: &str,
+        run: impl FnOnce(&dyn Fn(&str), &mpsc::Receiver<String>) + Send + 'static,
+    ) -> Self {
         let ears = Ears::default();
         let (sender, told) = mpsc::channel();
         let said = Arc::clone(&ears);
@@ -129,7 +131,8 @@ pub(super) fn wait_for_each(clients: &[Process], what: &str, is_so: impl Fn(&Pro
         }
         let figure: usize = clients.iter().map(|client| client.look(|said| said.sent + said.told.len())).sum();
         if progress.at((figure, late.len())).is_none() {
-            let late: Vec<_> = late.iter().map(|client| (&client.name, client.look(|said| said.errors.clone()))).collect();
+            let late: Vec<_> =
+                late.iter().map(|client| (&client.name, client.look(|said| said.errors.clone()))).collect();
             panic!("{what} is waited for in vain: {late:#?}");
         }
         thread::sleep(Duration::from_millis(5));

@@ -97,7 +97,6 @@ impl Form {
                 ("none", json!("None")),
                 ("day", json!("2026-11-27")),
                 ("amount", json!("12.50")),
-                ("map", json!("{'depth': {'inner': 1.5}}")),
             ],
             _ => Vec::new(),
         }

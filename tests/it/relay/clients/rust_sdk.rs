@@ -41,7 +41,7 @@ pub(super) fn start(port: u16, count: usize) -> Process {
             record.add_attribute("flag", true);
             logger.emit(record);
             say(&format!("sent {number}"));
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(20));
         }
         provider.shutdown().expect("everything is exported");
         say("last {}");
