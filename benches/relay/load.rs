@@ -121,18 +121,23 @@ impl Otlp {
 /// A request whose records are unlike those of any other.
 fn request(number: u64) -> Vec<u8> {
     let text = |text: String| Some(AnyValue { value: Some(Value::StringValue(text)) });
-    let attribute = |key: &str, value: String| KeyValue { key: key.to_owned(), value: text(value), ..KeyValue::default() };
+    let attribute =
+        |key: &str, value: String| KeyValue { key: key.to_owned(), value: text(value), ..KeyValue::default() };
     let log_records = (number..number + RECORDS).map(|number| LogRecord {
         time_unix_nano: 1_795_831_729_000_000_000 + number,
         severity_number: 9,
         severity_text: "INFO".to_owned(),
         body: text(format!("order {number} was paid and handed over to the warehouse")),
-        attributes: vec![attribute("customer", format!("c-{:08}", number % 99_991)), attribute("code.file.path", "src/orders.rs".to_owned())],
+        attributes: vec![
+            attribute("customer", format!("c-{:08}", number % 99_991)),
+            attribute("code.file.path", "src/orders.rs".to_owned()),
+        ],
         ..LogRecord::default()
     });
     let scope = InstrumentationScope { name: "shop::orders".to_owned(), ..InstrumentationScope::default() };
     let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records: log_records.collect(), ..ScopeLogs::default() }];
-    ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] }.encode_to_vec()
+    ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] }
+        .encode_to_vec()
 }
 
 /// Posts a body and reads the answer, which has a length.
@@ -166,7 +171,9 @@ pub(crate) fn time_per_form(to: SocketAddr, length: Duration) -> Duration {
     while begun.elapsed() < length {
         let mut stream = TcpStream::connect(to).expect("a server");
         stream.set_nodelay(true).unwrap();
-        let body = format!("name=shop&msg=order+{forms}+was+paid&args=None&levelname=INFO&levelno=20&pathname=shop.py&lineno=12&created=1795831729.5&process=1");
+        let body = format!(
+            "name=shop&msg=order+{forms}+was+paid&args=None&levelname=INFO&levelno=20&pathname=shop.py&lineno=12&created=1795831729.5&process=1"
+        );
         post(&mut stream, "/log", "application/x-www-form-urlencoded", body.as_bytes());
         forms += 1;
     }

@@ -150,7 +150,11 @@ impl Rotel {
     /// None if it is not installed.
     pub(crate) fn start() -> Option<Self> {
         let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-        let places = ["rotel", &format!("{target}/receivers/rotel/bin/rotel"), &format!("../{target}/receivers/rotel/bin/rotel")];
+        let places = [
+            "rotel",
+            &format!("{target}/receivers/rotel/bin/rotel"),
+            &format!("../{target}/receivers/rotel/bin/rotel"),
+        ];
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let child = places.iter().find_map(|place| {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::config::values::Signal;
 use crate::observe::loss::LossReason;
-use crate::relay::builder::RelaySettings;
 use crate::relay::counts::DropReason;
 use crate::relay::http::handler::{Answering, Handler, Incoming};
 use crate::relay::http::refusal::Refusal;
@@ -12,6 +11,7 @@ use crate::relay::http::response::Response;
 use crate::relay::protocol::{BadMessage, Request};
 use crate::relay::server::sender;
 use crate::relay::service::{Reply, Service};
+use crate::relay::settings::RelaySettings;
 
 /// The protocol of a request that was refused before its own was known.
 const UNKNOWN: &str = "http";

@@ -15,7 +15,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::error::ExporterBuildError;
 use crate::process;
-use crate::relay::builder::RelaySettings;
 use crate::relay::counts::ListenerCounts;
 use crate::relay::datagrams::{self, Datagrams, Udp};
 use crate::relay::decoder::{Decoder, Source};
@@ -28,6 +27,7 @@ use crate::relay::intake::Sender;
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::requests::Requests;
 use crate::relay::service::Service;
+use crate::relay::settings::RelaySettings;
 use crate::relay::status::server::StatusPages;
 use crate::relay::streams;
 
