@@ -7,6 +7,7 @@ use crate::config::values::Signal;
 use crate::encode::blocks::{Blocks, Encoded};
 use crate::encode::framing::Framing;
 use crate::relay::buffer::NotTaken;
+use crate::relay::listener::Listener;
 use crate::relay::outlet::{Add, Outlet, Scratch};
 use crate::relay::protocol::{Message, OtlpRecord, Sink};
 use crate::relay::record::Record;
@@ -36,6 +37,18 @@ impl Outlets {
 
 /// Who sent a message, as the attribute `relay` of its records says it.
 pub(crate) type Sender = Vec<(Key, AnyValue)>;
+
+/// Who sends, as an attribute.
+pub(crate) fn sender(listener: &Listener, peer: Option<&str>, ids: Option<(u32, Option<i32>)>) -> Sender {
+    let text = |text: &str| AnyValue::from(text.to_owned());
+    let mut sender = vec![("listener".into(), text(listener.name()))];
+    sender.extend(peer.map(|peer| ("peer".into(), text(peer))));
+    if let Some((uid, pid)) = ids {
+        sender.push(("uid".into(), AnyValue::Int(uid.into())));
+        sender.extend(pid.map(|pid| ("pid".into(), AnyValue::Int(pid.into()))));
+    }
+    sender
+}
 
 /// The record with its sender.
 fn sent_by(record: &Record, sender: &Sender) -> Record {

@@ -8,8 +8,8 @@ use crate::relay::counts::DropReason;
 use crate::relay::http::handler::{Answering, Handler, Incoming};
 use crate::relay::http::refusal::Refusal;
 use crate::relay::http::response::Response;
+use crate::relay::intake::sender;
 use crate::relay::protocol::{BadMessage, Request};
-use crate::relay::server::sender;
 use crate::relay::service::{Reply, Service};
 use crate::relay::settings::RelaySettings;
 

@@ -7,7 +7,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
-use opentelemetry::logs::AnyValue;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -23,7 +22,7 @@ use crate::relay::http::connection::Server as HttpServer;
 use crate::relay::http::guard::{Credential, Guard, Hosts};
 use crate::relay::http::handler::Handler;
 use crate::relay::http::limits::Limits;
-use crate::relay::intake::Sender;
+use crate::relay::intake::{Sender, sender};
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::requests::Requests;
 use crate::relay::service::Service;
@@ -248,18 +247,6 @@ fn hosts(listener: &Listener, settings: &RelaySettings) -> Hosts {
 fn credentials(settings: &RelaySettings) -> Vec<Credential> {
     let users = settings.users.iter().map(|(name, password)| Credential::basic(name, password));
     users.chain(settings.tokens.iter().map(|token| Credential::bearer(token))).collect()
-}
-
-/// Who sends, as an attribute.
-pub(crate) fn sender(listener: &Listener, peer: Option<&str>, ids: Option<(u32, Option<i32>)>) -> Sender {
-    let text = |text: &str| AnyValue::from(text.to_owned());
-    let mut sender = vec![("listener".into(), text(listener.name()))];
-    sender.extend(peer.map(|peer| ("peer".into(), text(peer))));
-    if let Some((uid, pid)) = ids {
-        sender.push(("uid".into(), AnyValue::Int(uid.into())));
-        sender.extend(pid.map(|pid| ("pid".into(), AnyValue::Int(pid.into()))));
-    }
-    sender
 }
 
 impl Connections {
