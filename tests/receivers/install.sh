@@ -120,6 +120,7 @@ want "clients in Python" python clients structlog==26.1.0 loguru==0.7.3 aiohttp=
     opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2
 want "clients in Node" node clients-node @opentelemetry/{api-logs,exporter-logs-otlp-http,exporter-logs-otlp-proto,sdk-logs}@0.223.0 \
     @opentelemetry/resources@2.12.0 pino@10.4.0 pino-opentelemetry-transport@4.0.2
+want chromium debian chromium /usr/bin/chromium
 [ "${1:-}" != clients ] || want "an older aiohttp" python aiohttp-3.9 aiohttp==3.9.5
 [ "${1:-}" = servers ] || exit $missing
 want lighttpd debian lighttpd /usr/sbin/lighttpd
