@@ -10,7 +10,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use common::{Receiver, seed, spool_dir, wait_for};
+#[cfg(unix)]
+use common::wait_for;
+use common::{Receiver, seed, spool_dir};
 
 use super::client::ask;
 use super::message::{FORM, JSON, PROTOBUF, frame, otlp_json, otlp_protobuf};
