@@ -40,11 +40,13 @@ fn a_receiver_that_closes_the_connection_gets_what_follows_over_the_next_one() {
     let (listener, spool) = (TcpListener::bind("127.0.0.1:0").expect("a port"), spool_dir());
     let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
     let service = Service::batch(texts(&endpoint, spool.path()));
-    for name in names("m", 1..=5) {
-        service.log(&name);
+    let all = names("m", 1..=5);
+    for (at, name) in all.iter().enumerate() {
+        service.log(name);
         let (stream, _) = listener.accept().expect("a connection");
-        // It is closed behind this line.
-        assert_eq!(read_until(stream, &name), [name]);
+        // It is closed behind this line. Where that is seen first, the line before may have been lost with it, and comes again.
+        let received = read_until(stream, name);
+        assert!(received == all[at..=at] || (at > 0 && received == all[at - 1..=at]), "{received:?}");
         service.deliver();
     }
 }
