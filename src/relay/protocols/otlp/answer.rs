@@ -21,7 +21,7 @@ const fn content_type(encoding: Encoding) -> &'static str {
 /// The response to a request whose records are committed, but for those of them that could not be read as records. It speaks of those
 /// only if there are any.
 pub(super) fn success(encoding: Encoding, signal: Signal, rejected: u64) -> Answer {
-    let message = "it is no object";
+    let message = "they are no objects, or larger than a record may be";
     let body = match (encoding, rejected) {
         (Encoding::HttpBinary, 0) => Vec::new(),
         (Encoding::HttpJson, 0) => b"{}".to_vec(),

@@ -477,10 +477,10 @@ fn a_span_that_is_no_object_is_rejected_and_counted() {
     let body = r#"{"resourceSpans":[{"scopeSpans":[{"spans":["x",{"name":"a"},5,null]},7]}]}"#;
     let (answer, kept) = in_json("/v1/traces", body).read();
     let answer: Value = serde_json::from_slice(&answer.unwrap().body).unwrap();
-    let expected = json!({ "partialSuccess": { "rejectedSpans": "3", "errorMessage": "it is no object" } });
+    let expected = json!({ "partialSuccess": { "rejectedSpans": "3", "errorMessage": "they are no objects, or larger than a record may be" } });
     assert_eq!((answer, kept.len()), (expected, 1));
     let success = answer::success(Encoding::HttpBinary, Signal::Traces, 300);
-    assert_eq!(*success.body, *b"\x0a\x14\x08\xac\x02\x12\x0fit is no object");
+    assert_eq!(*success.body, *b"\x0a\x38\x08\xac\x02\x12\x33they are no objects, or larger than a record may be");
 }
 
 // --- JSON ---------------------------------------------------------------------------------------------------------
