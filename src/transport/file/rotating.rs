@@ -8,6 +8,12 @@ use std::path::{Path, PathBuf};
 use super::lines::{End, Lines};
 use super::options::Rotation;
 
+/// The longest frame that is taken for one, as at the listeners of a relay. So a text is never one: its first bytes are too large a length.
+const MAX_FRAME_BYTES: u64 = 64 << 20;
+
+/// The head of a frame: its length in four bytes, and the first two of its pickle.
+const HEAD_BYTES: usize = 6;
+
 /// The error of a file, in words.
 #[derive(Debug)]
 pub(super) struct FileError {
@@ -36,6 +42,8 @@ struct Open {
     file: File,
     metadata: Metadata,
     len: u64,
+    /// Where the last batch begins, or its part that is in this file.
+    batch: u64,
     /// What is written before the next record.
     before: &'static [u8],
 }
@@ -59,6 +67,7 @@ impl RotatingFile {
     fn append_from(&mut self, lines: &Lines, safe: &mut usize) -> Result<(), FileError> {
         let end = lines.end.text();
         let mut open = self.open(lines.end)?;
+        open.batch = open.len;
         let mut part = open.before.to_vec();
         for (number, record) in lines.records().enumerate() {
             if self.rotation.is_due(open.len + part.len() as u64, record, end) {
@@ -76,6 +85,17 @@ impl RotatingFile {
         open.before = b"";
         self.open = Some(open);
         Ok(())
+    }
+
+    /// Takes the last batch back, of which nobody knows that it is there: it will come again. Records in a file that was rotated
+    /// behind them stay.
+    pub(super) fn take_back(&mut self) {
+        // The next batch opens it again.
+        let Some(open) = self.open.take() else { return };
+        // A file that somebody else has cut or written to is left alone.
+        if open.file.metadata().is_ok_and(|now| now.len() == open.len) {
+            let _ = open.file.set_len(open.batch);
+        }
     }
 
     /// The file, which is opened if it is not open, or if another one is at its place by now.
@@ -126,6 +146,7 @@ impl RotatingFile {
                     | ErrorKind::IsADirectory
                     | ErrorKind::ReadOnlyFilesystem
                     | ErrorKind::InvalidInput
+                    | ErrorKind::InvalidData
             );
         let dir = self.path.parent().filter(|dir| error.kind() == ErrorKind::NotFound && !dir.is_dir());
         let reason = match dir {
@@ -164,13 +185,19 @@ impl Open {
             End::Frame => {
                 let whole = whole_frames(&mut file, len)?;
                 if whole < len {
+                    if !is_torn_frame(&mut file, whole, len)? {
+                        let reason = format!(
+                            "what it holds from byte {whole} on is no frame of a pickle; move it away, or choose another file or format"
+                        );
+                        return Err(io::Error::new(ErrorKind::InvalidData, reason));
+                    }
                     file.set_len(whole)?;
                     len = whole;
                 }
             }
             End::Line | End::Bare => {}
         }
-        Ok(Self { file, metadata, len, before })
+        Ok(Self { file, metadata, len, batch: len, before })
     }
 
     /// Appends and syncs; after an error the file is as long as before.
@@ -195,20 +222,69 @@ impl fmt::Debug for RotatingFile {
     }
 }
 
-/// Where the last whole frame ends: each begins with its length, in four bytes.
+/// Where the last whole frame ends, of those that are pickles.
 fn whole_frames(file: &mut File, len: u64) -> io::Result<u64> {
     let mut at = 0;
-    while at + 4 <= len {
-        let mut frame = [0; 4];
-        file.seek(SeekFrom::Start(at))?;
-        file.read_exact(&mut frame)?;
-        let end = at + 4 + u64::from(u32::from_be_bytes(frame));
-        if end > len {
+    while let Some(frame) = frame_at(file, at, len)? {
+        if frame > len - at {
             break;
         }
-        at = end;
+        at += frame;
     }
     Ok(at)
+}
+
+/// The length of the frame that begins there, with its head. `None` if none does, or not enough of it is there to tell.
+fn frame_at(file: &mut File, at: u64, len: u64) -> io::Result<Option<u64>> {
+    let mut head = [0; HEAD_BYTES];
+    if len - at < HEAD_BYTES as u64 {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(&mut head)?;
+    let [a, b, c, d, first, second] = head;
+    let pickle = u64::from(u32::from_be_bytes([a, b, c, d]));
+    let is_frame = (2..=MAX_FRAME_BYTES).contains(&pickle) && begins_pickle(first, second);
+    Ok(is_frame.then_some(4 + pickle))
+}
+
+/// Whether a pickle of a dictionary begins so: in the protocols 0 and 1, or with the number of a later one.
+fn begins_pickle(first: u8, second: u8) -> bool {
+    matches!((first, second), (b'}', b'(' | b'q' | b'.') | (b'(', b'd') | (0x80, 2..=5))
+}
+
+/// Whether what stands behind the last whole frame is the beginning of one, as a kill leaves it, or zeros, as a power cut can. With
+/// no whole frame before it, it can be anything of somebody else, so that more of it has to be there.
+fn is_torn_frame(file: &mut File, at: u64, len: u64) -> io::Result<bool> {
+    if frame_at(file, at, len)?.is_some() {
+        return Ok(true);
+    }
+    let tail = len - at;
+    if at == 0 || tail > MAX_FRAME_BYTES + 4 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::Start(at))?;
+    let mut head = Vec::new();
+    file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    // The length may be cut as well: what is missing counts as zeros.
+    let mut length = [0; 4];
+    let known = head.len().min(4);
+    length[..known].copy_from_slice(&head[..known]);
+    let is_cut_head = tail < HEAD_BYTES as u64
+        && u64::from(u32::from_be_bytes(length)) <= MAX_FRAME_BYTES
+        && head.get(4).is_none_or(|first| [b'}', b'(', 0x80].contains(first));
+    Ok(is_cut_head || is_zero(file, at, len)?)
+}
+
+fn is_zero(file: &mut File, at: u64, len: u64) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = io::BufReader::new(file.take(len - at)).bytes();
+    while let Some(byte) = bytes.next() {
+        if byte? != 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Only the user of this process can read the file, and nothing else is opened in its place.
@@ -261,6 +337,7 @@ fn sync_dir(_: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::request::Request;
     use crate::transport::request::tests::request;
 
     /// A batch of these records.
@@ -342,15 +419,95 @@ mod tests {
         assert_eq!(setup.contents(), ["whole\nto\nnext\nother\n"]);
     }
 
+    const FRAME: &[u8] = b"\0\0\0\x03}(u";
+
+    /// A file with these bytes, to which a frame is then appended.
+    fn append_frame(setup: &mut Setup, before: &[u8]) -> (Result<(), Unfinished>, Vec<u8>) {
+        let path = setup.dir.path().join("app.log");
+        fs::write(&path, before).unwrap();
+        let request = Request { body: FRAME.into(), ..request("application/x-python-pickle", [""; 3], &["7 bytes"]) };
+        let appended = setup.file.append(&Lines::of(&request).unwrap());
+        (appended, fs::read(&path).unwrap())
+    }
+
     #[test]
     fn the_beginning_of_a_frame_that_a_crash_left_is_taken_away() {
-        for torn in ["", "\0", "\0\0\0\u{5}abcd", "\0\0\0"] {
+        let torn: [&[u8]; 8] = [
+            b"",
+            b"\0",
+            b"\0\0\0",
+            b"\0\0\0\x05",
+            b"\0\0\0\x05}",
+            &FRAME[..6],
+            b"\x03\xff\xff\xff\x80\x04...",
+            &[0; 100_000],
+        ];
+        for torn in torn {
             let mut setup = setup(0, 0);
-            let path = setup.dir.path().join("app.log");
-            fs::write(&path, format!("\0\0\0\u{2}ab\0\0\0\0{torn}")).unwrap();
-            setup.file.append(&batch("application/x-python-pickle", &["\0\0\0\u{1}c"])).unwrap();
-            assert_eq!(setup.contents(), ["\0\0\0\u{2}ab\0\0\0\0\0\0\0\u{1}c"], "{torn:?}");
+            let (appended, now) = append_frame(&mut setup, &[FRAME, torn].concat());
+            appended.unwrap();
+            assert_eq!(now, [FRAME, FRAME].concat(), "{:?}", torn.get(..8).unwrap_or(torn));
         }
+        let (appended, now) = append_frame(&mut setup(0, 0), &FRAME[..6]);
+        appended.unwrap();
+        assert_eq!(now, FRAME, "the first frame");
+    }
+
+    #[test]
+    fn frames_of_every_encoder_are_known_by_their_first_bytes() {
+        for pickle in [&b"}(u."[..], b"}q\0.", b"}.", b"(dp0\n.", b"\x80\x02}.", b"\x80\x04\x95"] {
+            let frame = [&u32::try_from(pickle.len()).unwrap().to_be_bytes(), pickle].concat();
+            let (appended, now) = append_frame(&mut setup(0, 0), &frame);
+            appended.unwrap();
+            assert_eq!(now, [&frame, FRAME].concat(), "{pickle:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_holds_no_frames_is_left_as_it_is_and_an_error_says_so() {
+        let text = b"2026-11-28 INFO a line of another program\n".repeat(500);
+        let [behind_frame, short, no_pickle] =
+            [&b"a line\n"[..], b"ab", b"\0\0\0\x02abc"].map(|tail| [FRAME, tail].concat());
+        for (before, at) in
+            [(&text[..], 0), (b"\0", 0), (&[0; 100], 0), (&behind_frame, 7), (&short, 7), (&no_pickle, 7)]
+        {
+            let (appended, now) = append_frame(&mut setup(0, 0), before);
+            let FileError { reason, is_lasting } = appended.unwrap_err().error;
+            let expected = format!("from byte {at} on is no frame of a pickle; move it away");
+            assert!(is_lasting && reason.contains(&expected), "{reason}");
+            assert!(now == before, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_nobody_waits_for_any_more_is_taken_back() {
+        let mut setup = setup(0, 0);
+        let path = setup.dir.path().join("app.log");
+        fs::write(&path, "torn").unwrap();
+        for _ in 0..2 {
+            setup.append(&["one", "two"]);
+            setup.file.take_back();
+            assert_eq!(setup.contents(), ["torn"]);
+            // There is nothing more.
+            setup.file.take_back();
+        }
+        setup.append(&["one"]);
+        setup.append(&["two"]);
+        setup.file.take_back();
+        assert_eq!(setup.contents(), ["torn\none\n"]);
+        setup.append(&["two"]);
+        fs::write(&path, "of somebody else").unwrap();
+        setup.file.take_back();
+        assert_eq!(setup.contents(), ["of somebody else"]);
+    }
+
+    #[test]
+    fn a_batch_that_is_taken_back_leaves_what_was_rotated_behind_it() {
+        let mut setup = setup(8, 2);
+        setup.append(&["zero"]);
+        setup.append(&["one", "two"]);
+        setup.file.take_back();
+        assert_eq!(setup.contents(), ["", "one\n", "zero\n"]);
     }
 
     #[cfg(unix)]
