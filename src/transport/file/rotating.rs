@@ -1,6 +1,8 @@
 //! [`RotatingFile`]: a file to which records are appended, and its backups.
 
 use std::fmt;
+#[cfg(unix)]
+use std::fs::TryLockError;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -74,8 +76,10 @@ impl RotatingFile {
                 open.append(&part).map_err(|error| self.error("append to", &self.path, &error))?;
                 *safe = number;
                 part.clear();
-                drop(open);
+                #[cfg(not(unix))]
+                drop(open); // A file cannot be moved while it is open.
                 self.rotate()?;
+                // The old file stays locked until the new one is.
                 open = self.open(lines.end)?;
             }
             part.extend_from_slice(record);
@@ -107,7 +111,8 @@ impl RotatingFile {
             open.len = now.len();
             return Ok(open);
         }
-        let open = Open::at(&self.path, end).map_err(|error| self.error("open", &self.path, &error))?;
+        let open =
+            Open::at(&self.path, end, self.rotation.is_on()).map_err(|error| self.error("open", &self.path, &error))?;
         if let Some(dir) = self.path.parent() {
             // So that the file's name survives a power cut, and with it what the file holds.
             sync_dir(dir).map_err(|error| self.error("sync", dir, &error))?;
@@ -163,7 +168,7 @@ impl RotatingFile {
 }
 
 impl Open {
-    fn at(path: &Path, end: End) -> io::Result<Self> {
+    fn at(path: &Path, end: End, is_rotated: bool) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
         secure(&mut options);
@@ -172,7 +177,14 @@ impl Open {
         if !metadata.is_file() {
             return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
         }
-        let mut len = metadata.len();
+        if is_rotated {
+            lock(&file)?;
+            // Who had it locked may have rotated it meanwhile.
+            if !fs::symlink_metadata(path).is_ok_and(|now| is_same(&now, &metadata)) {
+                return Err(io::Error::new(ErrorKind::WouldBlock, "another exporter or relay has rotated it"));
+            }
+        }
+        let mut len = file.metadata()?.len();
         let mut before: &[u8] = b"";
         // A kill or a power cut can have left the beginning of a record.
         match end {
@@ -216,10 +228,36 @@ impl Open {
     }
 }
 
+#[cfg(unix)]
+impl Drop for Open {
+    /// Also of a process that was forked meanwhile, and has the file open.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 impl fmt::Debug for RotatingFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("RotatingFile").field(&self.path).finish()
     }
+}
+
+/// Keeps others from rotating a file: they would overwrite backups. A system that has no locks has nobody who asks for one.
+#[cfg(unix)]
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            ErrorKind::WouldBlock,
+            "another exporter or relay rotates it; give each a file of its own, or let them send to one relay",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Nobody could read a file that is locked.
+#[cfg(not(unix))]
+fn lock(_: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Where the last whole frame ends, of those that are pickles.
@@ -579,5 +617,31 @@ mod tests {
         fs::remove_dir_all(&backup).unwrap();
         setup.append(&["two", "three"]);
         assert_eq!(setup.contents(), ["three\n", "two\n"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_rotated_by_one_writer_and_others_are_told_so() {
+        let mut setup = setup(8, 2);
+        let mut other = RotatingFile::new(setup.dir.path().join("app.log"), Rotation { max_bytes: 8, backups: 2 });
+        setup.append(&["one"]);
+        for records in [&["two"][..], &["three", "four"]] {
+            let FileError { reason, is_lasting } = other.append(&lines(&["other"])).unwrap_err().error;
+            assert!(!is_lasting && reason.contains("another exporter or relay rotates it"), "{reason}");
+            setup.append(records);
+        }
+        assert_eq!(setup.contents(), ["four\n", "three\n", "two\n"]);
+        setup.restart();
+        other.append(&lines(&["other"])).unwrap();
+        assert_eq!(setup.contents(), ["other\n", "four\n", "three\n"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_rotated_may_have_several_writers() {
+        let mut setup = setup(0, 0);
+        let mut other = RotatingFile::new(setup.dir.path().join("app.log"), Rotation::default());
+        setup.append(&["one"]);
+        other.append(&lines(&["two"])).unwrap();
+        assert_eq!(setup.contents(), ["one\ntwo\n"]);
     }
 }
