@@ -135,6 +135,11 @@ pub enum SpoolEvent {
         /// The error, with its causes.
         reason: String,
     },
+    /// A relay cannot read what the one before it stored of late: a request that comes again may be stored again.
+    RepeatsUnknown {
+        /// The error, with its causes.
+        reason: String,
+    },
     /// Segments cannot be prepared, sealed or deleted.
     HousekeepingFailed {
         /// The error, with its causes.
@@ -166,7 +171,7 @@ impl SpoolEvent {
             DeliveryFailing BatchHeld DeliveryResumed RecordsRejected RecordDeferred CompressionRefused DeliveryUnconfirmed RecordsLost EncodeFailed
             BufferFull CommitFailed CommitRecovered DiskFull SegmentAbandoned SegmentNotSynced SegmentDamaged
             SegmentHeld SegmentReleased
-            CursorDamaged CursorNotWritten AdoptionFailed HousekeepingFailed GapNotReported CloseFailed
+            CursorDamaged CursorNotWritten AdoptionFailed RepeatsUnknown HousekeepingFailed GapNotReported CloseFailed
         }
     }
 
@@ -187,6 +192,7 @@ impl SpoolEvent {
             | Self::CursorDamaged { reason }
             | Self::CursorNotWritten { reason }
             | Self::AdoptionFailed { reason }
+            | Self::RepeatsUnknown { reason }
             | Self::HousekeepingFailed { reason }
             | Self::GapNotReported { reason }
             | Self::CloseFailed { reason } => Some(reason),
@@ -314,6 +320,11 @@ impl SpoolEvent {
                 name: "Spool.AdoptionFailed",
                 reason = reason.as_str(),
                 message = "The queue of an exporter that is gone cannot be adopted. It is retried every ten seconds."
+            ),
+            Self::RepeatsUnknown { reason } => warn!(
+                name: "Spool.RepeatsUnknown",
+                reason = reason.as_str(),
+                message = "What was stored of late cannot be read. A request that comes again may be stored again."
             ),
             Self::HousekeepingFailed { reason } => warn!(
                 name: "Spool.HousekeepingFailed",

@@ -27,7 +27,7 @@ use crate::relay::listener::{Bound, Listener};
 use crate::relay::requests::Requests;
 use crate::relay::service::Service;
 use crate::relay::settings::RelaySettings;
-use crate::relay::status::server::StatusPages;
+use crate::relay::status::server::{StatusPages, every_moment};
 use crate::relay::streams;
 
 /// The threads that read and answer: what takes time is done by others.
@@ -121,6 +121,10 @@ impl Server {
                 let socket = TcpListener::from_std(bound.socket.into());
                 let socket =
                     socket.map_err(|source| ExporterBuildError::Listen { listener: listener.to_string(), source })?;
+                let pages = server.clone();
+                // Sizes of files are read.
+                let look = move || tokio::task::block_in_place(|| drop(pages.handler.look()));
+                tokio::spawn(every_moment(look, stopped.clone()));
                 tokio::spawn(serve_status(socket, server, stopped.clone()));
             }
         }

@@ -286,7 +286,7 @@ fn remember(repeats: &Repeats, recent: Result<Vec<RecentLoad>, String>, pipeline
             }
         }
         // The spool says itself what is wrong with it; a request that comes again may be stored again.
-        Err(reason) => pipeline.events().report(SpoolEvent::AdoptionFailed { reason }),
+        Err(reason) => pipeline.events().report(SpoolEvent::RepeatsUnknown { reason }),
     }
 }
 

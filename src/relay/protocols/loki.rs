@@ -10,7 +10,7 @@
 //! | `trace_id`, `span_id` in the metadata | the ids |
 //! | any other label, any other metadata | an attribute |
 //!
-//! The answer is 204: `python-logging-loki` takes nothing else.
+//! The answer is 204: `python-logging-loki` takes nothing else. A request in its protobuf, which is compressed by snappy, is refused.
 
 use std::time::SystemTime;
 
@@ -30,7 +30,8 @@ impl Protocol for Loki {
     }
 
     fn claims(&self, message: &Message<'_>) -> bool {
-        json::first(message.body).is_some_and(|members| members.get("streams").is_some_and(Value::is_list))
+        is_protobuf(message)
+            || json::first(message.body).is_some_and(|members| members.get("streams").is_some_and(Value::is_list))
     }
 
     fn repeats(&self) -> bool {
@@ -38,6 +39,11 @@ impl Protocol for Loki {
     }
 
     fn read(&self, message: &Message<'_>, sink: &mut dyn Sink) -> Result<Answer, BadMessage> {
+        if is_protobuf(message) {
+            let reason =
+                "Loki's push API is taken in JSON (application/json), and not in protobuf: have the client send JSON";
+            return Err(BadMessage { status: 415, ..BadMessage::new(reason) });
+        }
         let streams = json::first(message.body).and_then(|members| members.get("streams"));
         for stream in streams.iter().flat_map(Value::items) {
             let Some(members) = stream.object() else {
@@ -56,6 +62,15 @@ impl Protocol for Loki {
         }
         Ok(Answer { no_content: true, ..Answer::default() })
     }
+}
+
+/// Whether a request is one of Loki's clients that send protobuf: nothing but its path tells it from OTLP.
+fn is_protobuf(message: &Message<'_>) -> bool {
+    message.request.is_some_and(|request| {
+        let path = request.path.strip_suffix(b"/").unwrap_or(request.path);
+        path.ends_with(b"/loki/api/v1/push")
+            && matches!(&*request.media_type(), "application/x-protobuf" | "application/protobuf")
+    })
 }
 
 /// A line: `["1795890820058928000", "line", {"metadata": ".."}]`, or `{"ts": "2026-11-28T18:33:40Z", "line": "line"}`. Anything else is a line
@@ -144,7 +159,7 @@ fn labels_of(text: &str) -> Option<Vec<(String, String)>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::relay::protocols::testing::post;
+    use crate::relay::protocols::testing::{Sent, post};
 
     #[test]
     #[rustfmt::skip]
@@ -169,5 +184,21 @@ mod tests {
             assert!(sent.read().2.is_ok_and(|answer| answer.no_content));
         }
         assert!(post("application/json", r#"{"streams": 5, "message": "m"}"#).shown().starts_with("json"));
+    }
+
+    #[test]
+    fn protobuf_at_the_path_of_the_push_api_is_refused_with_what_is_taken() {
+        for (path, content_type, is_loki) in [
+            ("/loki/api/v1/push", "application/x-protobuf", true),
+            ("/tenant/loki/api/v1/push/", "application/x-protobuf; charset=utf-8", true),
+            ("/v1/logs", "application/x-protobuf", false),
+            ("/loki/api/v1/push", "application/octet-stream", false),
+        ] {
+            let (name, records, answer) =
+                Sent { path, content_type: Some(content_type), body: b"\x10\x3c", ..Sent::default() }.read();
+            let is_refused = answer.is_err_and(|bad| bad.status == 415 && bad.reason.contains("in JSON"));
+            assert_eq!((name == "loki", is_refused), (is_loki, is_loki), "{path} {content_type}");
+            assert!(!is_loki || records.is_empty());
+        }
     }
 }

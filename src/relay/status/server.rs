@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
 use crate::config::values::FullPolicy;
 use crate::relay::counts::Counts;
 use crate::relay::http::handler::{Answering, Handler, Incoming};
@@ -93,6 +96,18 @@ impl StatusPages {
     }
 }
 
+/// Looks once a second until the relay is stopped, so that the history is there before anybody opens a page.
+pub(crate) async fn every_moment(look: impl Fn(), mut stop: watch::Receiver<bool>) {
+    let mut moments = interval(MOMENT);
+    moments.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = moments.tick() => look(),
+        }
+    }
+}
+
 impl Handler for StatusPages {
     fn handle<'a>(&'a self, incoming: Incoming, _peer: &'a str) -> Answering<'a> {
         Box::pin(async move {
@@ -112,4 +127,23 @@ impl Handler for StatusPages {
     }
 
     fn refused(&self, _refusal: NotHttp, _peer: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn moments_come_by_themselves_until_the_relay_is_stopped() {
+        let (stop, stopped) = watch::channel(false);
+        let looks = Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            stop.send_replace(looks.get() == 3);
+        };
+        every_moment(look, stopped).await;
+        assert_eq!(looks.get(), 3);
+    }
 }

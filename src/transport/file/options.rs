@@ -19,10 +19,15 @@ pub(super) struct Rotation {
 }
 
 impl Rotation {
+    /// Whether a file is ever rotated.
+    pub(super) fn is_on(&self) -> bool {
+        self.max_bytes > 0 && self.backups > 0
+    }
+
     /// Whether a file is rotated before a record, by the rule of Python 3.13: it counts the bytes of the file and the characters
     /// of the record, and `end`, what stands behind it.
     pub(super) fn is_due(&self, file_bytes: u64, record: &[u8], end: &[u8]) -> bool {
-        let on = self.max_bytes > 0 && self.backups > 0 && file_bytes > 0;
+        let on = self.is_on() && file_bytes > 0;
         let chars = |text: &[u8]| text.iter().filter(|byte| (**byte & 0xc0) != 0x80).count() as u64;
         on && file_bytes + chars(record) + end.len() as u64 >= self.max_bytes
     }

@@ -1,12 +1,20 @@
 //! [`RotatingFile`]: a file to which records are appended, and its backups.
 
 use std::fmt;
+#[cfg(unix)]
+use std::fs::TryLockError;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::lines::{End, Lines};
 use super::options::Rotation;
+
+/// The longest frame that is taken for one, as at the listeners of a relay. So a text is never one: its first bytes are too large a length.
+const MAX_FRAME_BYTES: u64 = 64 << 20;
+
+/// The head of a frame: its length in four bytes, and the first two of its pickle.
+const HEAD_BYTES: usize = 6;
 
 /// The error of a file, in words.
 #[derive(Debug)]
@@ -36,6 +44,8 @@ struct Open {
     file: File,
     metadata: Metadata,
     len: u64,
+    /// Where the last batch begins, or its part that is in this file.
+    batch: u64,
     /// What is written before the next record.
     before: &'static [u8],
 }
@@ -59,14 +69,17 @@ impl RotatingFile {
     fn append_from(&mut self, lines: &Lines, safe: &mut usize) -> Result<(), FileError> {
         let end = lines.end.text();
         let mut open = self.open(lines.end)?;
+        open.batch = open.len;
         let mut part = open.before.to_vec();
         for (number, record) in lines.records().enumerate() {
             if self.rotation.is_due(open.len + part.len() as u64, record, end) {
                 open.append(&part).map_err(|error| self.error("append to", &self.path, &error))?;
                 *safe = number;
                 part.clear();
-                drop(open);
+                #[cfg(not(unix))]
+                drop(open); // A file cannot be moved while it is open.
                 self.rotate()?;
+                // The old file stays locked until the new one is.
                 open = self.open(lines.end)?;
             }
             part.extend_from_slice(record);
@@ -78,6 +91,17 @@ impl RotatingFile {
         Ok(())
     }
 
+    /// Takes the last batch back, of which nobody knows that it is there: it will come again. Records in a file that was rotated
+    /// behind them stay.
+    pub(super) fn take_back(&mut self) {
+        // The next batch opens it again.
+        let Some(open) = self.open.take() else { return };
+        // A file that somebody else has cut or written to is left alone.
+        if open.file.metadata().is_ok_and(|now| now.len() == open.len) {
+            let _ = open.file.set_len(open.batch);
+        }
+    }
+
     /// The file, which is opened if it is not open, or if another one is at its place by now.
     fn open(&mut self, end: End) -> Result<Open, FileError> {
         if let Some(mut open) = self.open.take()
@@ -87,7 +111,8 @@ impl RotatingFile {
             open.len = now.len();
             return Ok(open);
         }
-        let open = Open::at(&self.path, end).map_err(|error| self.error("open", &self.path, &error))?;
+        let open =
+            Open::at(&self.path, end, self.rotation.is_on()).map_err(|error| self.error("open", &self.path, &error))?;
         if let Some(dir) = self.path.parent() {
             // So that the file's name survives a power cut, and with it what the file holds.
             sync_dir(dir).map_err(|error| self.error("sync", dir, &error))?;
@@ -126,6 +151,7 @@ impl RotatingFile {
                     | ErrorKind::IsADirectory
                     | ErrorKind::ReadOnlyFilesystem
                     | ErrorKind::InvalidInput
+                    | ErrorKind::InvalidData
             );
         let dir = self.path.parent().filter(|dir| error.kind() == ErrorKind::NotFound && !dir.is_dir());
         let reason = match dir {
@@ -142,7 +168,7 @@ impl RotatingFile {
 }
 
 impl Open {
-    fn at(path: &Path, end: End) -> io::Result<Self> {
+    fn at(path: &Path, end: End, is_rotated: bool) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
         secure(&mut options);
@@ -151,7 +177,14 @@ impl Open {
         if !metadata.is_file() {
             return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
         }
-        let mut len = metadata.len();
+        if is_rotated {
+            lock(&file)?;
+            // Who had it locked may have rotated it meanwhile.
+            if !fs::symlink_metadata(path).is_ok_and(|now| is_same(&now, &metadata)) {
+                return Err(io::Error::new(ErrorKind::WouldBlock, "another exporter or relay has rotated it"));
+            }
+        }
+        let mut len = file.metadata()?.len();
         let mut before: &[u8] = b"";
         // A kill or a power cut can have left the beginning of a record.
         match end {
@@ -164,13 +197,19 @@ impl Open {
             End::Frame => {
                 let whole = whole_frames(&mut file, len)?;
                 if whole < len {
+                    if !is_torn_frame(&mut file, whole, len)? {
+                        let reason = format!(
+                            "what it holds from byte {whole} on is no frame of a pickle; move it away, or choose another file or format"
+                        );
+                        return Err(io::Error::new(ErrorKind::InvalidData, reason));
+                    }
                     file.set_len(whole)?;
                     len = whole;
                 }
             }
             End::Line | End::Bare => {}
         }
-        Ok(Self { file, metadata, len, before })
+        Ok(Self { file, metadata, len, batch: len, before })
     }
 
     /// Appends and syncs; after an error the file is as long as before.
@@ -189,26 +228,101 @@ impl Open {
     }
 }
 
+#[cfg(unix)]
+impl Drop for Open {
+    /// Also of a process that was forked meanwhile, and has the file open.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 impl fmt::Debug for RotatingFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("RotatingFile").field(&self.path).finish()
     }
 }
 
-/// Where the last whole frame ends: each begins with its length, in four bytes.
+/// Keeps others from rotating a file: they would overwrite backups. A system that has no locks has nobody who asks for one.
+#[cfg(unix)]
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            ErrorKind::WouldBlock,
+            "another exporter or relay rotates it; give each a file of its own, or let them send to one relay",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Nobody could read a file that is locked.
+#[cfg(not(unix))]
+fn lock(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// Where the last whole frame ends, of those that are pickles.
 fn whole_frames(file: &mut File, len: u64) -> io::Result<u64> {
     let mut at = 0;
-    while at + 4 <= len {
-        let mut frame = [0; 4];
-        file.seek(SeekFrom::Start(at))?;
-        file.read_exact(&mut frame)?;
-        let end = at + 4 + u64::from(u32::from_be_bytes(frame));
-        if end > len {
+    while let Some(frame) = frame_at(file, at, len)? {
+        if frame > len - at {
             break;
         }
-        at = end;
+        at += frame;
     }
     Ok(at)
+}
+
+/// The length of the frame that begins there, with its head. `None` if none does, or not enough of it is there to tell.
+fn frame_at(file: &mut File, at: u64, len: u64) -> io::Result<Option<u64>> {
+    let mut head = [0; HEAD_BYTES];
+    if len - at < HEAD_BYTES as u64 {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(&mut head)?;
+    let [a, b, c, d, first, second] = head;
+    let pickle = u64::from(u32::from_be_bytes([a, b, c, d]));
+    let is_frame = (2..=MAX_FRAME_BYTES).contains(&pickle) && begins_pickle(first, second);
+    Ok(is_frame.then_some(4 + pickle))
+}
+
+/// Whether a pickle of a dictionary begins so: in the protocols 0 and 1, or with the number of a later one.
+fn begins_pickle(first: u8, second: u8) -> bool {
+    matches!((first, second), (b'}', b'(' | b'q' | b'.') | (b'(', b'd') | (0x80, 2..=5))
+}
+
+/// Whether what stands behind the last whole frame is the beginning of one, as a kill leaves it, or zeros, as a power cut can. With
+/// no whole frame before it, it can be anything of somebody else, so that more of it has to be there.
+fn is_torn_frame(file: &mut File, at: u64, len: u64) -> io::Result<bool> {
+    if frame_at(file, at, len)?.is_some() {
+        return Ok(true);
+    }
+    let tail = len - at;
+    if at == 0 || tail > MAX_FRAME_BYTES + 4 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::Start(at))?;
+    let mut head = Vec::new();
+    file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    // The length may be cut as well: what is missing counts as zeros.
+    let mut length = [0; 4];
+    let known = head.len().min(4);
+    length[..known].copy_from_slice(&head[..known]);
+    let is_cut_head = tail < HEAD_BYTES as u64
+        && u64::from(u32::from_be_bytes(length)) <= MAX_FRAME_BYTES
+        && head.get(4).is_none_or(|first| [b'}', b'(', 0x80].contains(first));
+    Ok(is_cut_head || is_zero(file, at, len)?)
+}
+
+fn is_zero(file: &mut File, at: u64, len: u64) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = io::BufReader::new(file.take(len - at)).bytes();
+    while let Some(byte) = bytes.next() {
+        if byte? != 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Only the user of this process can read the file, and nothing else is opened in its place.
@@ -261,6 +375,7 @@ fn sync_dir(_: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::request::Request;
     use crate::transport::request::tests::request;
 
     /// A batch of these records.
@@ -342,15 +457,95 @@ mod tests {
         assert_eq!(setup.contents(), ["whole\nto\nnext\nother\n"]);
     }
 
+    const FRAME: &[u8] = b"\0\0\0\x03}(u";
+
+    /// A file with these bytes, to which a frame is then appended.
+    fn append_frame(setup: &mut Setup, before: &[u8]) -> (Result<(), Unfinished>, Vec<u8>) {
+        let path = setup.dir.path().join("app.log");
+        fs::write(&path, before).unwrap();
+        let request = Request { body: FRAME.into(), ..request("application/x-python-pickle", [""; 3], &["7 bytes"]) };
+        let appended = setup.file.append(&Lines::of(&request).unwrap());
+        (appended, fs::read(&path).unwrap())
+    }
+
     #[test]
     fn the_beginning_of_a_frame_that_a_crash_left_is_taken_away() {
-        for torn in ["", "\0", "\0\0\0\u{5}abcd", "\0\0\0"] {
+        let torn: [&[u8]; 8] = [
+            b"",
+            b"\0",
+            b"\0\0\0",
+            b"\0\0\0\x05",
+            b"\0\0\0\x05}",
+            &FRAME[..6],
+            b"\x03\xff\xff\xff\x80\x04...",
+            &[0; 100_000],
+        ];
+        for torn in torn {
             let mut setup = setup(0, 0);
-            let path = setup.dir.path().join("app.log");
-            fs::write(&path, format!("\0\0\0\u{2}ab\0\0\0\0{torn}")).unwrap();
-            setup.file.append(&batch("application/x-python-pickle", &["\0\0\0\u{1}c"])).unwrap();
-            assert_eq!(setup.contents(), ["\0\0\0\u{2}ab\0\0\0\0\0\0\0\u{1}c"], "{torn:?}");
+            let (appended, now) = append_frame(&mut setup, &[FRAME, torn].concat());
+            appended.unwrap();
+            assert_eq!(now, [FRAME, FRAME].concat(), "{:?}", torn.get(..8).unwrap_or(torn));
         }
+        let (appended, now) = append_frame(&mut setup(0, 0), &FRAME[..6]);
+        appended.unwrap();
+        assert_eq!(now, FRAME, "the first frame");
+    }
+
+    #[test]
+    fn frames_of_every_encoder_are_known_by_their_first_bytes() {
+        for pickle in [&b"}(u."[..], b"}q\0.", b"}.", b"(dp0\n.", b"\x80\x02}.", b"\x80\x04\x95"] {
+            let frame = [&u32::try_from(pickle.len()).unwrap().to_be_bytes(), pickle].concat();
+            let (appended, now) = append_frame(&mut setup(0, 0), &frame);
+            appended.unwrap();
+            assert_eq!(now, [&frame, FRAME].concat(), "{pickle:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_holds_no_frames_is_left_as_it_is_and_an_error_says_so() {
+        let text = b"2026-11-28 INFO a line of another program\n".repeat(500);
+        let [behind_frame, short, no_pickle] =
+            [&b"a line\n"[..], b"ab", b"\0\0\0\x02abc"].map(|tail| [FRAME, tail].concat());
+        for (before, at) in
+            [(&text[..], 0), (b"\0", 0), (&[0; 100], 0), (&behind_frame, 7), (&short, 7), (&no_pickle, 7)]
+        {
+            let (appended, now) = append_frame(&mut setup(0, 0), before);
+            let FileError { reason, is_lasting } = appended.unwrap_err().error;
+            let expected = format!("from byte {at} on is no frame of a pickle; move it away");
+            assert!(is_lasting && reason.contains(&expected), "{reason}");
+            assert!(now == before, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_nobody_waits_for_any_more_is_taken_back() {
+        let mut setup = setup(0, 0);
+        let path = setup.dir.path().join("app.log");
+        fs::write(&path, "torn").unwrap();
+        for _ in 0..2 {
+            setup.append(&["one", "two"]);
+            setup.file.take_back();
+            assert_eq!(setup.contents(), ["torn"]);
+            // There is nothing more.
+            setup.file.take_back();
+        }
+        setup.append(&["one"]);
+        setup.append(&["two"]);
+        setup.file.take_back();
+        assert_eq!(setup.contents(), ["torn\none\n"]);
+        setup.append(&["two"]);
+        fs::write(&path, "of somebody else").unwrap();
+        setup.file.take_back();
+        assert_eq!(setup.contents(), ["of somebody else"]);
+    }
+
+    #[test]
+    fn a_batch_that_is_taken_back_leaves_what_was_rotated_behind_it() {
+        let mut setup = setup(8, 2);
+        setup.append(&["zero"]);
+        setup.append(&["one", "two"]);
+        setup.file.take_back();
+        assert_eq!(setup.contents(), ["", "one\n", "zero\n"]);
     }
 
     #[cfg(unix)]
@@ -422,5 +617,31 @@ mod tests {
         fs::remove_dir_all(&backup).unwrap();
         setup.append(&["two", "three"]);
         assert_eq!(setup.contents(), ["three\n", "two\n"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_rotated_by_one_writer_and_others_are_told_so() {
+        let mut setup = setup(8, 2);
+        let mut other = RotatingFile::new(setup.dir.path().join("app.log"), Rotation { max_bytes: 8, backups: 2 });
+        setup.append(&["one"]);
+        for records in [&["two"][..], &["three", "four"]] {
+            let FileError { reason, is_lasting } = other.append(&lines(&["other"])).unwrap_err().error;
+            assert!(!is_lasting && reason.contains("another exporter or relay rotates it"), "{reason}");
+            setup.append(records);
+        }
+        assert_eq!(setup.contents(), ["four\n", "three\n", "two\n"]);
+        setup.restart();
+        other.append(&lines(&["other"])).unwrap();
+        assert_eq!(setup.contents(), ["other\n", "four\n", "three\n"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_rotated_may_have_several_writers() {
+        let mut setup = setup(0, 0);
+        let mut other = RotatingFile::new(setup.dir.path().join("app.log"), Rotation::default());
+        setup.append(&["one"]);
+        other.append(&lines(&["two"])).unwrap();
+        assert_eq!(setup.contents(), ["one\ntwo\n"]);
     }
 }

@@ -59,7 +59,7 @@ fn run(mut files: Files, received: &Receiver<Append>) {
             let append = || files.append(&partition, &lines);
             // After a panic, the channel that is dropped says so.
             if let Ok(appended) = catch_unwind(AssertUnwindSafe(append)) {
-                let _ = result.send(appended);
+                files.tell(&partition, appended, result);
             }
         }
     }
@@ -88,8 +88,27 @@ impl Files {
     }
 
     fn append(&mut self, partition: &str, lines: &Lines) -> Result<(), Unfinished> {
+        self.of(partition)?.append(lines)
+    }
+
+    /// Tells who waits for a batch how its append went. A batch that nobody waits for any more will come again, so it is taken back.
+    fn tell(
+        &mut self,
+        partition: &str,
+        appended: Result<(), Unfinished>,
+        result: oneshot::Sender<Result<(), Unfinished>>,
+    ) {
+        if let Err(Ok(())) = result.send(appended)
+            && let Ok(file) = self.of(partition)
+        {
+            file.take_back();
+        }
+    }
+
+    /// The file of a partition.
+    fn of(&mut self, partition: &str) -> Result<&mut RotatingFile, Unfinished> {
         match self {
-            Self::One(file) => file.append(lines),
+            Self::One(file) => Ok(file),
             Self::Directory { dir, rotation, names, open } => {
                 let names = match names {
                     Some(names) => names,
@@ -99,8 +118,7 @@ impl Files {
                     })?),
                 };
                 let name = names.of(partition);
-                let file = open.entry(name.to_owned()).or_insert_with(|| RotatingFile::new(dir.join(name), *rotation));
-                file.append(lines)
+                Ok(open.entry(name.to_owned()).or_insert_with(|| RotatingFile::new(dir.join(name), *rotation)))
             }
         }
     }
@@ -212,6 +230,23 @@ mod tests {
             assert_eq!(verdict(deliver(&*transport, "", "record")), Verdict::Delivered);
             assert_eq!(std::fs::read_to_string(missing.join(file)).unwrap(), "record\n");
         }
+    }
+
+    #[test]
+    fn a_batch_whose_time_ran_out_while_it_was_written_is_not_in_its_file_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("file://{}/", dir.path().display());
+        let mut files = Files::new(Options::of(&Sourced::new(url, "with_endpoint")).unwrap());
+        let lines = Lines::of(&request("text/plain", [""; 3], &["record"])).unwrap();
+        for (partition, is_waited_for) in [("a.log", false), ("a.log", true), ("b.log", false)] {
+            let (result, waiting) = oneshot::channel();
+            let waiting = is_waited_for.then_some(waiting);
+            let appended = files.append(partition, &lines);
+            files.tell(partition, appended, result);
+            assert!(waiting.is_none_or(|mut waiting| matches!(waiting.try_recv(), Ok(Ok(())))));
+        }
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!([read("a.log"), read("b.log")], ["record\n", ""]);
     }
 
     #[test]

@@ -26,6 +26,9 @@ use crate::transport::verdict::{Judgement, Verdict};
 /// is well.
 const BELIEVED_AFTER: Duration = Duration::from_secs(1);
 
+/// The same where the kernel does not tell of the send queue: a connection that breaks at once is noticed, and no batch waits for long.
+const BELIEVED_BLINDLY_AFTER: Duration = Duration::from_millis(20);
+
 /// The time between two looks at the send queue, at first and at most.
 const LOOK: Duration = Duration::from_millis(1);
 const LOOK_AT_MOST: Duration = Duration::from_millis(50);
@@ -174,20 +177,29 @@ impl Connection {
         }
     }
 
-    /// Waits until the other side has taken what was written, or for [`BELIEVED_AFTER`]. False if the connection broke.
+    /// Waits until the other side has taken what was written, or for as long as [`patience`] says. False if the connection broke.
     async fn is_taken(&self) -> bool {
-        let (deadline, mut pause) = (Instant::now() + BELIEVED_AFTER, LOOK);
+        let (begun, mut pause) = (Instant::now(), LOOK);
         loop {
-            let is_empty = self.unsent() == Some(0);
+            let unsent = self.unsent();
             if !self.is_well() {
                 return false;
             }
-            if is_empty || Instant::now() >= deadline {
+            if begun.elapsed() >= patience(unsent) {
                 return true;
             }
             sleep(pause).await;
             pause = (pause * 2).min(LOOK_AT_MOST);
         }
+    }
+}
+
+/// How long a connection that is well is watched, by the bytes that the other side has not taken.
+fn patience(unsent: Option<u32>) -> Duration {
+    match unsent {
+        Some(0) => Duration::ZERO,
+        Some(_) => BELIEVED_AFTER,
+        None => BELIEVED_BLINDLY_AFTER,
     }
 }
 
@@ -331,6 +343,11 @@ mod tests {
         closing.join().unwrap();
         assert!(matches!(result.0, Err(SendError::Interrupted(_))), "{result:?}");
         assert!(matches!(result.1, Err(SendError::Unreachable(_))), "{result:?}");
+    }
+
+    #[test]
+    fn a_batch_waits_for_its_receiver_the_less_the_less_is_known_of_it() {
+        assert_eq!([Some(0), None, Some(1)].map(|unsent| patience(unsent).as_millis()), [0, 20, 1_000]);
     }
 
     #[test]
