@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, RwLock};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use opentelemetry::Context;
 use opentelemetry_sdk::Resource;
@@ -191,7 +191,7 @@ fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
     };
     let logs = std::mem::take(&mut builder.signal.logs);
     set_endpoint(builder, Signal::Logs);
-    let repeats = Repeats::default();
+    let repeats = Arc::new(Repeats::default());
     let logs = logs_outlet(builder, logs, &repeats)?;
     let (mut traces, mut metrics) = (None, None);
     if logs.is_otlp() {
@@ -203,7 +203,7 @@ fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
     Ok(Outlets { logs, traces, metrics, repeats })
 }
 
-fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Repeats) -> Result<Outlet, ExporterBuildError> {
+fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Arc<Repeats>) -> Result<Outlet, ExporterBuildError> {
     let (recent, watched) = (recent(builder, Signal::Logs), Arc::new(Watched::default()));
     let with_gaps = |mut encoder: Box<dyn crate::encode::Encoder>| {
         encoder.set_resource(&resource());
@@ -219,20 +219,20 @@ fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Repeats) -> Resu
         _ => None,
     };
     remember(repeats, recent, &pipeline);
-    Outlet::start(config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing), pipeline, watched)
+    Outlet::start(config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing), pipeline, watched, repeats.clone())
 }
 
 fn otlp_outlet<F: FormatSettings<Encoder = Protocol>>(
     builder: &RelayBuilder,
     format: F,
-    repeats: &Repeats,
+    repeats: &Arc<Repeats>,
 ) -> Result<Outlet, ExporterBuildError> {
     let (recent, watched) = (recent(builder, F::SIGNAL), Arc::new(Watched::default()));
     let (protocol, pipeline) =
         watching(builder.with_signal(format), &watched).start(|format| format, |protocol| (protocol, None))?;
     let framing = otlp_framing(F::SIGNAL, protocol);
     remember(repeats, recent, &pipeline);
-    Outlet::start(config(builder, F::SIGNAL, Form::Otlp(protocol), framing), pipeline, watched)
+    Outlet::start(config(builder, F::SIGNAL, Form::Otlp(protocol), framing), pipeline, watched, repeats.clone())
 }
 
 /// Has the delivery's events noted.
@@ -271,6 +271,7 @@ fn recent(builder: &RelayBuilder, signal: Signal) -> Result<Vec<RecentLoad>, Str
     recent.extend(remembered::read(&dir, signal, since));
     recent.sort_by_key(|load| (load.id, load.appended_at));
     recent.dedup_by_key(|load| load.id);
+    recent.sort_by_key(|load| load.appended_at);
     // Where it cannot be written, the next relay knows what is not delivered by then.
     let _ = remembered::write(&dir, signal, &recent);
     Ok(recent)
@@ -282,7 +283,7 @@ fn remember(repeats: &Repeats, recent: Result<Vec<RecentLoad>, String>, pipeline
             let now = SystemTime::now();
             for load in recent {
                 let age = now.duration_since(load.appended_at).unwrap_or_default();
-                repeats.stored(load.id, Instant::now().checked_sub(age).unwrap_or_else(Instant::now));
+                repeats.stored([load.id], age);
             }
         }
         // The spool says itself what is wrong with it; a request that comes again may be stored again.
