@@ -9,8 +9,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::EnvResourceDetector;
 
 use crate::config::format::FormatSettings;
-use crate::config::values::Signal;
-use crate::config::values::{Protocol, Sourced};
+use crate::config::values::{Durability, Protocol, Signal, Sourced};
 use crate::delivery::Pipeline;
 use crate::encode::framing::{Nesting, ResponseProtocol};
 use crate::encode::otlp_framing;
@@ -179,6 +178,17 @@ fn check_own(endpoint: &Sourced<String>, bound: &[Bound]) -> Result<(), Exporter
     }
 }
 
+/// An answer says that records survive a power cut, so they are to be synced before it.
+fn check_durability(builder: &RelayBuilder, signal: Signal) -> Result<(), ExporterBuildError> {
+    match builder.code.durability(signal, &|name| std::env::var_os(name))? {
+        Some(given) if given.value != Durability::Sync => {
+            let reason = "a relay answers when records are on disk; allowed is `sync`, or `Durability::Sync`";
+            Err(given.invalid(reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens the spool of each signal that is relayed.
 fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
     let given = builder.code.settings.endpoint.clone();
@@ -204,6 +214,7 @@ fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
 }
 
 fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Arc<Repeats>) -> Result<Outlet, ExporterBuildError> {
+    check_durability(builder, Signal::Logs)?;
     let (recent, watched) = (recent(builder, Signal::Logs), Arc::new(Watched::default()));
     let with_gaps = |mut encoder: Box<dyn crate::encode::Encoder>| {
         encoder.set_resource(&resource());
@@ -219,7 +230,12 @@ fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Arc<Repeats>) ->
         _ => None,
     };
     remember(repeats, recent, &pipeline);
-    Outlet::start(config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing), pipeline, watched, repeats.clone())
+    Outlet::start(
+        config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing),
+        pipeline,
+        watched,
+        repeats.clone(),
+    )
 }
 
 fn otlp_outlet<F: FormatSettings<Encoder = Protocol>>(
@@ -227,6 +243,7 @@ fn otlp_outlet<F: FormatSettings<Encoder = Protocol>>(
     format: F,
     repeats: &Arc<Repeats>,
 ) -> Result<Outlet, ExporterBuildError> {
+    check_durability(builder, F::SIGNAL)?;
     let (recent, watched) = (recent(builder, F::SIGNAL), Arc::new(Watched::default()));
     let (protocol, pipeline) =
         watching(builder.with_signal(format), &watched).start(|format| format, |protocol| (protocol, None))?;
@@ -329,12 +346,15 @@ pub(crate) fn check_only(mut builder: RelayBuilder) -> Result<Vec<String>, Expor
             endpoint.map_or("an invalid URL", |endpoint| endpoint.split(['?', '#']).next().unwrap_or_default());
         format!("sends {signal} to {endpoint} as {}", framing.content_type())
     };
+    check_durability(&builder, Signal::Logs)?;
     let logs = ResolvedConfig::resolve(code(Signal::Logs), logs, &lookup)?;
     let framing_of_logs = framing(&*logs.encoder);
     drop(crate::transport::open(logs.transport)?);
     lines.push(format!("keeps records in {}", logs.spool.dir.display()));
     lines.push(sends(Signal::Logs, logs.spool.endpoint.as_ref(), &framing_of_logs));
     if framing_of_logs.response_protocol() == ResponseProtocol::Otlp {
+        check_durability(&builder, Signal::Traces)?;
+        check_durability(&builder, Signal::Metrics)?;
         let traces = ResolvedConfig::resolve(code(Signal::Traces), SpansOut, &lookup)?;
         lines.push(sends(
             Signal::Traces,
