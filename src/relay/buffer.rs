@@ -371,3 +371,60 @@ impl Buffer {
         self.lock().committing = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::encode::blocks::Envelope;
+    use crate::relay::repeats::{Begun, Repeats};
+
+    const KIB: usize = 1 << 10;
+
+    fn buffer() -> Buffer {
+        let limits = BufferLimits { max_bytes: 64 * KIB, commit_delay: Duration::ZERO };
+        Buffer::new(limits, Framing::new("text/plain", "", "\n", ""))
+    }
+
+    fn record(bytes: &[u8]) -> Encoded<'_> {
+        Encoded { timestamp: None, bytes, envelope: Envelope::default() }
+    }
+
+    fn load(bytes: usize) -> Blocks {
+        let mut blocks = Blocks::default();
+        blocks.push("", record(&vec![b'x'; bytes]), b"\n");
+        blocks
+    }
+
+    fn request(id: u8) -> Storing {
+        match Arc::new(Repeats::default()).begin(LoadId::of_hash([id; 8])) {
+            Begun::New(request) => request,
+            begun => panic!("{begun:?}"),
+        }
+    }
+
+    #[test]
+    fn a_load_above_the_limit_is_too_large_also_for_an_empty_buffer() {
+        let buffer = buffer();
+        assert!(matches!(buffer.submit(load(64 * KIB), request(1)), Err(NotTaken::TooLarge { max: 65_536, .. })));
+        assert_eq!(buffer.submit(load(40 * KIB), request(2)), Ok(()));
+        assert_eq!(buffer.submit(load(40 * KIB), request(3)), Err(NotTaken::Full));
+    }
+
+    #[test]
+    fn a_load_that_fails_says_nothing_about_loose_records_that_are_committed() {
+        let buffer = buffer();
+        buffer.submit(load(1), request(1)).unwrap();
+        let mut commit = buffer.take(Blocks::default()).unwrap();
+        buffer.failed(&mut commit, "a disk");
+        assert_eq!((buffer.failure().as_deref(), buffer.retried_failure()), (Some("a disk"), None));
+        buffer.add("", None, record(b"x")).unwrap();
+        let mut commit = buffer.take(Blocks::default()).unwrap();
+        buffer.stop();
+        buffer.failed(&mut commit, "a disk");
+        assert_eq!(buffer.retried_failure().as_deref(), Some("a disk"));
+        buffer.succeeded(&commit);
+        assert_eq!((buffer.failure(), buffer.retried_failure()), (None, None));
+    }
+}

@@ -101,10 +101,10 @@ impl Outlet {
         let (for_thread, spool) = (buffer.clone(), pipeline.spool().clone());
         let (counters, events) = (pipeline.counters().clone(), pipeline.events().clone());
         let remembered = spool.upgrade().map(|spool| Remembered::new(&spool.config().dir, config.signal));
-        let mut committer = Committer { spool, counters, events, repeats, remembered };
+        let mut thread = Committer { spool, counters, events, repeats, remembered };
         let (end, committed) = sync_channel::<()>(0);
         process::spawn("commit", move || {
-            committer.run(&for_thread);
+            thread.run(&for_thread);
             drop(end);
         })
         .map_err(ExporterBuildError::Thread)?;
@@ -326,6 +326,9 @@ impl Outlet {
 impl Drop for Outlet {
     /// Ends the commit thread, also of a relay that could not be built.
     fn drop(&mut self) {
-        self.buffer.stop();
+        // In a process that was forked there is none, and locks may be held for ever.
+        if process::check_process().is_ok() {
+            self.buffer.stop();
+        }
     }
 }

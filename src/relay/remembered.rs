@@ -109,10 +109,9 @@ impl Remembered {
         }
         let (file, _) = match &mut self.file {
             Some(file) => file,
-            none => none.insert((
-                open(&path(&self.root, self.signal), OpenOptions::new().append(true))?,
-                Instant::now(),
-            )),
+            none => {
+                none.insert((open(&path(&self.root, self.signal), OpenOptions::new().append(true))?, Instant::now()))
+            }
         };
         let appended_at = SystemTime::now();
         file.write_all(lines(ids.iter().map(|&id| RecentLoad { id, appended_at })).as_bytes())
