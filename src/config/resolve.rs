@@ -53,14 +53,36 @@ impl CodeSettings {
         signal: Signal,
         lookup: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Option<PathBuf>, ExporterBuildError> {
-        if let Some(dir) = &self.settings.spool_dir {
-            return Ok(Some(dir.value.clone()));
+        Ok(self.early(signal, lookup, |settings| settings.spool_dir.clone())?.map(|dir| dir.value))
+    }
+
+    /// The durability, if it is given anywhere. Nothing else is looked at.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ResolvedConfig::resolve`] that reading the environment or the file gives.
+    pub(crate) fn durability(
+        &self,
+        signal: Signal,
+        lookup: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Option<Sourced<Durability>>, ExporterBuildError> {
+        self.early(signal, lookup, |settings| settings.durability.clone())
+    }
+
+    fn early<T>(
+        &self,
+        signal: Signal,
+        lookup: &dyn Fn(&str) -> Option<OsString>,
+        setting: impl Fn(&Settings) -> Option<T>,
+    ) -> Result<Option<T>, ExporterBuildError> {
+        if let Some(given) = setting(&self.settings) {
+            return Ok(Some(given));
         }
         let outside = match &self.outside {
             Some(file) => file(signal)?,
             None => Settings::from_environment(lookup, signal, false)?,
         };
-        Ok(outside.spool_dir.map(|dir| dir.value))
+        Ok(setting(&outside))
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::encode::blocks::{Blocks, Encoded};
 use crate::encode::framing::Framing;
 use crate::observe::loss::LossReason;
+use crate::relay::repeats::Storing;
 use crate::spool::{LoadId, Unreported};
 
 /// The bytes that start a commit before the delay is over.
@@ -41,6 +42,8 @@ pub(crate) struct BufferLimits {
 pub(crate) enum NotTaken {
     /// There is no room.
     Full,
+    /// There would be none if nothing else waited: so many bytes are more than the limit.
+    TooLarge { bytes: usize, max: usize },
     /// Commits fail, for this reason.
     Failing(String),
     /// No commit would follow.
@@ -59,9 +62,8 @@ pub(crate) enum Outcome {
 
 /// A load that waits.
 pub(crate) struct Waiting {
-    pub(crate) id: LoadId,
     pub(crate) blocks: Blocks,
-    pub(crate) outcome: watch::Sender<Outcome>,
+    pub(crate) request: Storing,
 }
 
 /// The records of one commit.
@@ -210,7 +212,11 @@ impl Buffer {
     /// # Errors
     ///
     /// If it was not taken. Its client may send it again.
-    pub(crate) fn submit(&self, id: LoadId, blocks: Blocks, outcome: watch::Sender<Outcome>) -> Result<(), NotTaken> {
+    pub(crate) fn submit(&self, blocks: Blocks, request: Storing) -> Result<(), NotTaken> {
+        let (bytes, max) = (blocks.bytes(), self.limits.max_bytes);
+        if bytes > max {
+            return Err(NotTaken::TooLarge { bytes, max });
+        }
         let mut state = self.lock();
         if state.stopping {
             return Err(NotTaken::Stopped);
@@ -218,12 +224,11 @@ impl Buffer {
         if let Some(reason) = &state.failure {
             return Err(NotTaken::Failing(reason.clone()));
         }
-        let held = state.held();
-        if held > 0 && held.saturating_add(blocks.bytes()) > self.limits.max_bytes {
+        if state.held().saturating_add(bytes) > max {
             return Err(NotTaken::Full);
         }
-        state.loads_bytes += blocks.bytes();
-        state.loads.push_back(Waiting { id, blocks, outcome });
+        state.loads_bytes += bytes;
+        state.loads.push_back(Waiting { blocks, request });
         state.since.get_or_insert_with(Instant::now);
         state.urgent = true;
         drop(state);
@@ -234,11 +239,11 @@ impl Buffer {
     /// Takes a load out again. False if it is being written, or was.
     pub(crate) fn take_out(&self, id: LoadId, reason: &str) -> bool {
         let mut state = self.lock();
-        let Some(at) = state.loads.iter().position(|load| load.id == id) else { return false };
+        let Some(at) = state.loads.iter().position(|load| load.request.id() == id) else { return false };
         let Some(load) = state.loads.remove(at) else { return false };
         state.loads_bytes -= load.blocks.bytes();
         drop(state);
-        load.outcome.send_replace(Outcome::TakenOut(reason.to_owned()));
+        load.request.end(Outcome::TakenOut(reason.to_owned()));
         true
     }
 
@@ -252,6 +257,11 @@ impl Buffer {
         if first {
             self.work.notify_one();
         }
+    }
+
+    /// The reason why the loose records that are being committed could not be written so far.
+    pub(crate) fn retried_failure(&self) -> Option<String> {
+        self.lock().failure.clone()
     }
 
     /// The reason why commits fail, while they do. Of what nobody retries here, it is so as long as clients may send it again.
@@ -326,7 +336,7 @@ impl Buffer {
         (state.committing, state.failure, state.last_failure) = (0, None, None);
         drop(state);
         for load in &commit.loads {
-            load.outcome.send_replace(Outcome::Committed);
+            load.request.end(Outcome::Committed);
         }
         self.committed.send_replace(commit.number);
     }
@@ -335,7 +345,7 @@ impl Buffer {
     /// unless no record is left in it.
     pub(crate) fn failed(&self, commit: &mut Commit, reason: &str) {
         for load in commit.loads.drain(..) {
-            load.outcome.send_replace(Outcome::TakenOut(reason.to_owned()));
+            load.request.end(Outcome::TakenOut(reason.to_owned()));
         }
         let mut state = self.lock();
         state.committing = commit.loose.bytes();
@@ -359,5 +369,62 @@ impl Buffer {
     /// The records of a commit are given up: the buffer is stopped.
     pub(crate) fn gave_up(&self) {
         self.lock().committing = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::encode::blocks::Envelope;
+    use crate::relay::repeats::{Begun, Repeats};
+
+    const KIB: usize = 1 << 10;
+
+    fn buffer() -> Buffer {
+        let limits = BufferLimits { max_bytes: 64 * KIB, commit_delay: Duration::ZERO };
+        Buffer::new(limits, Framing::new("text/plain", "", "\n", ""))
+    }
+
+    fn record(bytes: &[u8]) -> Encoded<'_> {
+        Encoded { timestamp: None, bytes, envelope: Envelope::default() }
+    }
+
+    fn load(bytes: usize) -> Blocks {
+        let mut blocks = Blocks::default();
+        blocks.push("", record(&vec![b'x'; bytes]), b"\n");
+        blocks
+    }
+
+    fn request(id: u8) -> Storing {
+        match Arc::new(Repeats::default()).begin(LoadId::of_hash([id; 8])) {
+            Begun::New(request) => request,
+            begun => panic!("{begun:?}"),
+        }
+    }
+
+    #[test]
+    fn a_load_above_the_limit_is_too_large_also_for_an_empty_buffer() {
+        let buffer = buffer();
+        assert!(matches!(buffer.submit(load(64 * KIB), request(1)), Err(NotTaken::TooLarge { max: 65_536, .. })));
+        assert_eq!(buffer.submit(load(40 * KIB), request(2)), Ok(()));
+        assert_eq!(buffer.submit(load(40 * KIB), request(3)), Err(NotTaken::Full));
+    }
+
+    #[test]
+    fn a_load_that_fails_says_nothing_about_loose_records_that_are_committed() {
+        let buffer = buffer();
+        buffer.submit(load(1), request(1)).unwrap();
+        let mut commit = buffer.take(Blocks::default()).unwrap();
+        buffer.failed(&mut commit, "a disk");
+        assert_eq!((buffer.failure().as_deref(), buffer.retried_failure()), (Some("a disk"), None));
+        buffer.add("", None, record(b"x")).unwrap();
+        let mut commit = buffer.take(Blocks::default()).unwrap();
+        buffer.stop();
+        buffer.failed(&mut commit, "a disk");
+        assert_eq!(buffer.retried_failure().as_deref(), Some("a disk"));
+        buffer.succeeded(&commit);
+        assert_eq!((buffer.failure(), buffer.retried_failure()), (None, None));
     }
 }

@@ -7,6 +7,7 @@ use crate::encode::Encoder;
 use crate::encode::formats::Format;
 use crate::error::ExporterBuildError;
 use crate::exporter::builder::ExporterBuilder;
+#[cfg(feature = "cli")]
 use crate::relay::format::LogsOut;
 use crate::relay::listener::Listener;
 use crate::relay::partition::PartitionBy;

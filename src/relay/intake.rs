@@ -1,5 +1,7 @@
 //! From a message to the buffers: the sinks that protocols give records to.
 
+use std::sync::Arc;
+
 use opentelemetry::Key;
 use opentelemetry::logs::AnyValue;
 
@@ -18,7 +20,7 @@ pub(crate) struct Outlets {
     pub(crate) logs: Outlet,
     pub(crate) traces: Option<Outlet>,
     pub(crate) metrics: Option<Outlet>,
-    pub(crate) repeats: Repeats,
+    pub(crate) repeats: Arc<Repeats>,
 }
 
 impl Outlets {

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry::InstrumentationScope;
-use tokio::sync::watch;
 
 use crate::config::values::{Protocol, Signal, SpoolLimits};
 use crate::delivery::Pipeline;
@@ -21,12 +20,14 @@ use crate::exporter::log_exporter::{SharedEncoder, framing_of, write};
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 use crate::process;
-use crate::relay::buffer::{Buffer, BufferLimits, NotTaken, Outcome, Ticket};
-use crate::relay::committer;
+use crate::relay::buffer::{Buffer, BufferLimits, NotTaken, Ticket};
+use crate::relay::committer::Committer;
 use crate::relay::partition::PartitionBy;
 use crate::relay::protocol::{Message, OtlpRecord};
 use crate::relay::protocols::otlp::{self, Pieces};
 use crate::relay::record::Record;
+use crate::relay::remembered::Remembered;
+use crate::relay::repeats::{Repeats, Storing};
 use crate::relay::status::snapshot::Delivery;
 use crate::relay::watched::Watched;
 use crate::spool::LoadId;
@@ -94,13 +95,16 @@ impl Outlet {
         config: OutletConfig,
         pipeline: Pipeline,
         delivery: Arc<Watched>,
+        repeats: Arc<Repeats>,
     ) -> Result<Self, ExporterBuildError> {
         let buffer = Arc::new(Buffer::new(config.limits, config.framing.clone()));
         let (for_thread, spool) = (buffer.clone(), pipeline.spool().clone());
         let (counters, events) = (pipeline.counters().clone(), pipeline.events().clone());
+        let remembered = spool.upgrade().map(|spool| Remembered::new(&spool.config().dir, config.signal));
+        let mut thread = Committer { spool, counters, events, repeats, remembered };
         let (end, committed) = sync_channel::<()>(0);
         process::spawn("commit", move || {
-            committer::run(&for_thread, &spool, &counters, &events);
+            thread.run(&for_thread);
             drop(end);
         })
         .map_err(ExporterBuildError::Thread)?;
@@ -162,6 +166,11 @@ impl Outlet {
         self.buffer.failure()
     }
 
+    /// The reason why the loose records that are being committed could not be written so far.
+    pub(crate) fn retried_failure(&self) -> Option<String> {
+        self.buffer.retried_failure()
+    }
+
     /// Adds a record to blocks of its own.
     pub(crate) fn push(&self, blocks: &mut Blocks, key: &str, framing: Option<&Framing>, record: Encoded<'_>) {
         match framing {
@@ -186,7 +195,7 @@ impl Outlet {
                 losses.add(LossReason::BufferFull, 1);
                 self.report_loss(LossReason::BufferFull);
             }
-            Err(NotTaken::Stopped | NotTaken::Failing(_)) => {
+            Err(NotTaken::TooLarge { .. } | NotTaken::Stopped | NotTaken::Failing(_)) => {
                 self.pipeline.counters().losses.add(LossReason::NotWritten, 1);
             }
         }
@@ -198,8 +207,18 @@ impl Outlet {
         self.buffer.commit_now()
     }
 
-    pub(crate) fn submit(&self, id: LoadId, blocks: Blocks, outcome: watch::Sender<Outcome>) -> Result<(), NotTaken> {
-        self.buffer.submit(id, blocks, outcome)
+    /// Adds a load, to be committed at once.
+    ///
+    /// # Errors
+    ///
+    /// If it was not taken. One that is too large is lost, and is counted; another may be sent again.
+    pub(crate) fn submit(&self, blocks: Blocks, request: Storing) -> Result<(), NotTaken> {
+        let records = blocks.records();
+        let submitted = self.buffer.submit(blocks, request);
+        if let Err(NotTaken::TooLarge { bytes, .. }) = submitted {
+            self.lose(LossReason::TooLarge, records, bytes);
+        }
+        submitted
     }
 
     pub(crate) fn take_out(&self, id: LoadId, reason: &str) -> bool {
@@ -301,5 +320,15 @@ impl Outlet {
             self.pipeline.events().report(SpoolEvent::EncodeFailed { reason: error_chain(&**error) });
         }
         false
+    }
+}
+
+impl Drop for Outlet {
+    /// Ends the commit thread, also of a relay that could not be built.
+    fn drop(&mut self) {
+        // In a process that was forked there is none, and locks may be held for ever.
+        if process::check_process().is_ok() {
+            self.buffer.stop();
+        }
     }
 }

@@ -18,6 +18,9 @@ use crate::relay::listener::Listener;
 use crate::relay::outlet::Outlet;
 use crate::relay::server::Server;
 
+/// The most that a shutdown takes: a time that can be added to any other.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(1 << 30);
+
 /// A relay: it takes what other processes of the host send, makes it durable, and delivers it as an exporter does.
 ///
 /// | a client that | is told | its records are safe |
@@ -114,9 +117,10 @@ impl Relay {
         if check_process().is_err() || self.shut_down.swap(true, Ordering::AcqRel) {
             return Err(FlushError::ShutDown);
         }
-        let deadline = Instant::now() + timeout;
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let mut in_time = self.server.stop(timeout.mul_f64(0.4));
+        let patience = timeout.min(LONGEST_SHUTDOWN);
+        let begun = Instant::now();
+        let left = || patience.saturating_sub(begun.elapsed());
+        let mut in_time = self.server.stop(patience.mul_f64(0.4));
         for outlet in self.outlets.all() {
             in_time &= outlet.stop(left().mul_f64(0.7));
         }

@@ -6,7 +6,7 @@
 //! | sends it again | as a whole, once, under an id of its own | 200 once it is on disk; 503 after nine seconds, if it could be taken out |
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use crate::relay::outlet::Outlet;
 use crate::relay::protocol::{Answer, BadMessage, Message, OtlpRecord, Protocol, Request, Sink};
 use crate::relay::protocols;
 use crate::relay::record::Record;
-use crate::relay::repeats::{Begun, id_of};
+use crate::relay::repeats::{Begun, Storing, id_of};
 use crate::spool::LoadId;
 
 /// How long a client waits at most that never sends a request again: theirs give up after five seconds or more.
@@ -112,6 +112,7 @@ impl Service {
         counts.take(kind, 1, taken.records, body.len() as u64);
         let reason = match &taken.reply {
             Reply::Stored(_) => taken.is_repeated.then_some(DropReason::Duplicate),
+            Reply::Bad(BadMessage { status: 413, .. }) => Some(DropReason::TooLarge),
             Reply::Bad(_) => Some(DropReason::BadRequest),
             Reply::Unavailable { .. } => Some(DropReason::Unavailable),
         };
@@ -132,7 +133,7 @@ impl Service {
             (Ok(answer), _) => answer,
         };
         if taken > 0 {
-            let (ticket, failure) = (self.outlets.logs.commit_now(), self.outlets.logs.failure());
+            let (ticket, failure) = (self.outlets.logs.commit_now(), self.outlets.logs.retried_failure());
             // Its client waits with the application's lock held: not for what is known to fail.
             let committed = failure.is_none() && timeout(ONCE_PATIENCE, ticket.committed()).await == Ok(true);
             if !committed {
@@ -165,24 +166,16 @@ impl Service {
                 Outcome::TakenOut(reason) => Taken::of(Reply::unavailable(reason), 0),
                 Outcome::Waiting => Taken::of(Reply::unavailable(words(NotTaken::Stopped)), 0),
             },
-            Begun::New(outcome) => {
-                let stored = self.store(id, protocol, message, sender, outcome).await;
-                match &stored.reply {
-                    Reply::Stored(_) if stored.records > 0 => self.outlets.repeats.stored(id, Instant::now()),
-                    _ => self.outlets.repeats.not_stored(id),
-                }
-                stored
-            }
+            Begun::New(storing) => self.store(storing, protocol, message, sender).await,
         }
     }
 
     async fn store(
         &self,
-        id: LoadId,
+        storing: Storing,
         protocol: &dyn Protocol,
         message: &Message<'_>,
         sender: Option<&Sender>,
-        outcome: watch::Sender<Outcome>,
     ) -> Taken {
         let mut sink = Collected::new(&self.outlets, message, sender);
         let read = protocol.read(message, &mut sink);
@@ -198,11 +191,15 @@ impl Service {
         if records == 0 {
             return taken(Reply::Stored(answer), 0);
         }
-        let mut receiver = outcome.subscribe();
-        if let Err(reason) = outlet.submit(id, blocks, outcome) {
-            return taken(Reply::unavailable(words(reason)), 0);
+        let (id, mut outcome) = (storing.id(), storing.outcome());
+        match outlet.submit(blocks, storing) {
+            Ok(()) => {}
+            Err(reason @ NotTaken::TooLarge { .. }) => {
+                return taken(Reply::Bad(BadMessage { status: 413, ..BadMessage::new(words(reason)) }), 0);
+            }
+            Err(reason) => return taken(Reply::unavailable(words(reason)), 0),
         }
-        match self.committed(outlet, id, &mut receiver).await {
+        match self.committed(outlet, id, &mut outcome).await {
             Outcome::Committed => taken(Reply::Stored(answer), records),
             Outcome::TakenOut(reason) => taken(Reply::unavailable(reason), 0),
             Outcome::Waiting => taken(Reply::unavailable(words(NotTaken::Stopped)), 0),
@@ -258,6 +255,9 @@ fn not_relayed(signal: Signal) -> Taken {
 fn words(reason: NotTaken) -> String {
     match reason {
         NotTaken::Full => "the buffer is full: the disk is too slow".to_owned(),
+        NotTaken::TooLarge { bytes, max } => {
+            format!("the request takes {bytes} bytes of the buffer, which has {max} for all of them")
+        }
         NotTaken::Failing(reason) => format!("records cannot be written: {reason}"),
         NotTaken::Stopped => "the relay is being stopped".to_owned(),
     }

@@ -2,15 +2,14 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, RwLock};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use opentelemetry::Context;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::EnvResourceDetector;
 
 use crate::config::format::FormatSettings;
-use crate::config::values::Signal;
-use crate::config::values::{Protocol, Sourced};
+use crate::config::values::{Durability, Protocol, Signal, Sourced};
 use crate::delivery::Pipeline;
 use crate::encode::framing::{Nesting, ResponseProtocol};
 use crate::encode::otlp_framing;
@@ -179,6 +178,17 @@ fn check_own(endpoint: &Sourced<String>, bound: &[Bound]) -> Result<(), Exporter
     }
 }
 
+/// An answer says that records survive a power cut, so they are to be synced before it.
+fn check_durability(builder: &RelayBuilder, signal: Signal) -> Result<(), ExporterBuildError> {
+    match builder.code.durability(signal, &|name| std::env::var_os(name))? {
+        Some(given) if given.value != Durability::Sync => {
+            let reason = "a relay answers when records are on disk; allowed is `sync`, or `Durability::Sync`";
+            Err(given.invalid(reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens the spool of each signal that is relayed.
 fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
     let given = builder.code.settings.endpoint.clone();
@@ -191,7 +201,7 @@ fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
     };
     let logs = std::mem::take(&mut builder.signal.logs);
     set_endpoint(builder, Signal::Logs);
-    let repeats = Repeats::default();
+    let repeats = Arc::new(Repeats::default());
     let logs = logs_outlet(builder, logs, &repeats)?;
     let (mut traces, mut metrics) = (None, None);
     if logs.is_otlp() {
@@ -203,7 +213,8 @@ fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
     Ok(Outlets { logs, traces, metrics, repeats })
 }
 
-fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Repeats) -> Result<Outlet, ExporterBuildError> {
+fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Arc<Repeats>) -> Result<Outlet, ExporterBuildError> {
+    check_durability(builder, Signal::Logs)?;
     let (recent, watched) = (recent(builder, Signal::Logs), Arc::new(Watched::default()));
     let with_gaps = |mut encoder: Box<dyn crate::encode::Encoder>| {
         encoder.set_resource(&resource());
@@ -219,20 +230,26 @@ fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Repeats) -> Resu
         _ => None,
     };
     remember(repeats, recent, &pipeline);
-    Outlet::start(config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing), pipeline, watched)
+    Outlet::start(
+        config(builder, Signal::Logs, Form::Logs(encoder, protocol), framing),
+        pipeline,
+        watched,
+        repeats.clone(),
+    )
 }
 
 fn otlp_outlet<F: FormatSettings<Encoder = Protocol>>(
     builder: &RelayBuilder,
     format: F,
-    repeats: &Repeats,
+    repeats: &Arc<Repeats>,
 ) -> Result<Outlet, ExporterBuildError> {
+    check_durability(builder, F::SIGNAL)?;
     let (recent, watched) = (recent(builder, F::SIGNAL), Arc::new(Watched::default()));
     let (protocol, pipeline) =
         watching(builder.with_signal(format), &watched).start(|format| format, |protocol| (protocol, None))?;
     let framing = otlp_framing(F::SIGNAL, protocol);
     remember(repeats, recent, &pipeline);
-    Outlet::start(config(builder, F::SIGNAL, Form::Otlp(protocol), framing), pipeline, watched)
+    Outlet::start(config(builder, F::SIGNAL, Form::Otlp(protocol), framing), pipeline, watched, repeats.clone())
 }
 
 /// Has the delivery's events noted.
@@ -271,6 +288,7 @@ fn recent(builder: &RelayBuilder, signal: Signal) -> Result<Vec<RecentLoad>, Str
     recent.extend(remembered::read(&dir, signal, since));
     recent.sort_by_key(|load| (load.id, load.appended_at));
     recent.dedup_by_key(|load| load.id);
+    recent.sort_by_key(|load| load.appended_at);
     // Where it cannot be written, the next relay knows what is not delivered by then.
     let _ = remembered::write(&dir, signal, &recent);
     Ok(recent)
@@ -282,7 +300,7 @@ fn remember(repeats: &Repeats, recent: Result<Vec<RecentLoad>, String>, pipeline
             let now = SystemTime::now();
             for load in recent {
                 let age = now.duration_since(load.appended_at).unwrap_or_default();
-                repeats.stored(load.id, Instant::now().checked_sub(age).unwrap_or_else(Instant::now));
+                repeats.stored([load.id], age);
             }
         }
         // The spool says itself what is wrong with it; a request that comes again may be stored again.
@@ -328,12 +346,15 @@ pub(crate) fn check_only(mut builder: RelayBuilder) -> Result<Vec<String>, Expor
             endpoint.map_or("an invalid URL", |endpoint| endpoint.split(['?', '#']).next().unwrap_or_default());
         format!("sends {signal} to {endpoint} as {}", framing.content_type())
     };
+    check_durability(&builder, Signal::Logs)?;
     let logs = ResolvedConfig::resolve(code(Signal::Logs), logs, &lookup)?;
     let framing_of_logs = framing(&*logs.encoder);
     drop(crate::transport::open(logs.transport)?);
     lines.push(format!("keeps records in {}", logs.spool.dir.display()));
     lines.push(sends(Signal::Logs, logs.spool.endpoint.as_ref(), &framing_of_logs));
     if framing_of_logs.response_protocol() == ResponseProtocol::Otlp {
+        check_durability(&builder, Signal::Traces)?;
+        check_durability(&builder, Signal::Metrics)?;
         let traces = ResolvedConfig::resolve(code(Signal::Traces), SpansOut, &lookup)?;
         lines.push(sends(
             Signal::Traces,

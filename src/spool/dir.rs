@@ -495,6 +495,11 @@ impl QueueDir {
             + bytes_where(&self.root().join(REJECTED), is_rejected_of_another);
         walk(self.root()).map(|all| all.saturating_sub(others)).map_err(error)
     }
+
+    /// How much a segment takes. What cannot be measured counts as nothing.
+    pub(super) fn segment_bytes(&self, segment: SegmentId) -> u64 {
+        walk(&self.segment(segment)).unwrap_or(0)
+    }
 }
 
 /// The batch and the signal in the name of a file of rejected records: empty where it names none.

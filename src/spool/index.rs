@@ -398,9 +398,16 @@ impl Index {
 
     /// The oldest segment, unless it is the active one or not known yet. It need not be known what is in one that cannot be read.
     pub(super) fn oldest(&self) -> Option<SegmentId> {
+        self.evictable().next()
+    }
+
+    /// The segments that are the oldest one after the other, when those before are evicted.
+    pub(super) fn evictable(&self) -> impl Iterator<Item = SegmentId> {
         let Readable { unrecovered, held } = &self.readable;
-        let oldest = *self.segments.keys().find(|segment| !unrecovered.contains(segment) || !held.contains(segment))?;
-        (self.active != Some(oldest) && !unrecovered.contains(&oldest)).then_some(oldest)
+        let known = self.segments.keys().copied();
+        known
+            .filter(|segment| !unrecovered.contains(segment) || !held.contains(segment))
+            .take_while(|segment| self.active != Some(*segment) && !unrecovered.contains(segment))
     }
 
     /// Forgets the cursors of a segment that is delivered.

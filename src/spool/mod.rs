@@ -57,7 +57,6 @@ mod queue;
 mod read_cache;
 mod reader;
 #[cfg(feature = "relay")]
-#[allow(dead_code, reason = "the relay is not whole yet")]
 mod recent_loads;
 mod rejected;
 mod seal;
@@ -74,12 +73,10 @@ mod writer;
 pub(crate) use coding::Coding;
 pub(crate) use dir::Place;
 #[cfg(feature = "relay")]
-#[allow(unused_imports, reason = "the relay is not whole yet")]
 pub(crate) use entry::LoadId;
 pub(crate) use entry::MAX_RECORD_BYTES;
 pub(crate) use gap::{Gap, GapEncoder, Unreported};
 #[cfg(feature = "relay")]
-#[allow(unused_imports, reason = "the relay is not whole yet")]
 pub(crate) use load::{Load, RecentLoad};
 #[cfg(unix)]
 pub(crate) use mount::Mount;
@@ -89,7 +86,6 @@ pub(crate) use position::BatchStart;
 pub(crate) use queue::{SpoolConfig, SpoolHooks, Wake};
 pub(crate) use reader::Next;
 #[cfg(feature = "relay")]
-#[allow(unused_imports, reason = "the relay is not whole yet")]
 pub(crate) use recent_loads::recent_loads;
 pub use rejected::RejectedRecord;
 pub(crate) use rejected::Rejection;

@@ -29,6 +29,10 @@ impl Queue {
         bytes: u64,
         events: &mut Vec<SpoolEvent>,
     ) -> Result<(), SpoolError> {
+        if bytes > self.config.limits.max_bytes {
+            let reason = format!("{bytes} bytes are more than the {} that it may have", self.config.limits.max_bytes);
+            return Err(SpoolError::Full { path: self.config.dir.clone(), reason });
+        }
         // Other processes write as well, and deliveries give space back: measured anew every few appends.
         if !writer.space.is_measured || writer.space.written >= self.config.segment_bytes / 8 {
             // Where it cannot be measured, what is known counts, and what was written since.
@@ -50,6 +54,16 @@ impl Queue {
             }
             #[cfg(test)]
             self.before_giving_way.run();
+            let evictable: u64 = quiet.iter().map(|(queue, _)| queue.evictable_bytes()).sum();
+            let emptied = Space {
+                used: writer.space.used.saturating_sub(evictable),
+                free: writer.space.free.saturating_add(evictable),
+                ..writer.space
+            };
+            // Nothing is evicted for what would not fit then either.
+            if self.lacks_room(&emptied, bytes).is_some() {
+                return Err(SpoolError::Full { path: self.config.dir.clone(), reason });
+            }
             match self.give_way(&quiet, events)? {
                 Eviction::Done | Eviction::Outdated => {}
                 Eviction::Nothing => return Err(SpoolError::Full { path: self.config.dir.clone(), reason }),
@@ -66,6 +80,15 @@ impl Queue {
             cache = cache.wait(&self.phase_ended);
         }
         cache.deletions()
+    }
+
+    /// How much its segments take that can be evicted, as far as that can be measured.
+    fn evictable_bytes(&self) -> u64 {
+        let (segments, owed) = {
+            let index = self.index.lock();
+            (index.evictable().collect::<Vec<_>>(), index.seals_owed())
+        };
+        segments.into_iter().map(|segment| self.dir.segment_bytes(segment)).sum::<u64>() + owed
     }
 
     /// Evicts the oldest segment of the first of these queues that has one, if segments give way at all, and if in none of

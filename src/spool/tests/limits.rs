@@ -99,6 +99,29 @@ fn with_reject_new_what_was_accepted_stays_and_there_is_room_again_after_a_deliv
     try_append(200).unwrap();
 }
 
+#[test]
+fn nothing_is_evicted_for_what_would_not_fit_into_an_empty_spool_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = limited(dir.path());
+    let spool = open(&config);
+    let record = "x".repeat(1 << 20);
+    for _ in 0..5 {
+        append(&spool, "a", &[&record]);
+    }
+    let append_records = |records: usize| {
+        let block = block(&vec![record.clone(); records]);
+        spool.append(&[("a", &block)], &FRAMING).map(drop)
+    };
+    // More than the limit, and more than the active segment leaves of it.
+    for records in [9, 8, 7] {
+        let error = append_records(records).unwrap_err();
+        assert!(matches!(error, SpoolError::Full { .. }), "{records}: {error}");
+        assert_eq!(spool.lost(LossReason::Evicted), 0, "{records} records");
+    }
+    append_records(4).unwrap();
+    assert!(spool.lost(LossReason::Evicted) > 0);
+}
+
 /// A deletion that begins after the measurement, of a segment that is not the oldest.
 #[test]
 fn nothing_is_evicted_for_the_room_that_a_deletion_has_just_made() {

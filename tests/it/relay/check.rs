@@ -1,9 +1,10 @@
 //! `--check`, and settings that are wrong.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use common::{in_words, spool_dir};
-use opentelemetry_spool::{Listener, Relay, RelayBuilder};
+use opentelemetry_spool::{Durability, Listener, Relay, RelayBuilder};
 
 use super::any_port;
 use super::process::{bare_command, command, outcome};
@@ -84,6 +85,8 @@ fn a_builder_says_which_setting_is_wrong() {
         (far(otlp()), "http 0.0.0.0:0"),
         (otlp().with_max_connections(0), "with_max_connections"),
         (otlp().with_max_buffer_bytes(1), "with_max_buffer_bytes"),
+        (otlp().with_durability(Durability::Process), "with_durability"),
+        (otlp().with_durability(Durability::Interval(Duration::from_millis(5))), "with_durability"),
         (otlp().with_endpoint("gopher://collector"), "gopher"),
         (otlp().with_token(""), "with_token"),
         (otlp().with_token("token").with_listener(Listener::Udp(any_port())), "udp 127.0.0.1:0"),
@@ -92,6 +95,24 @@ fn a_builder_says_which_setting_is_wrong() {
     for (builder, named) in cases {
         let error = in_words(&builder.build().expect_err(named));
         assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn a_relay_that_would_answer_before_the_records_are_synced_does_not_start() {
+    let spool = spool_dir();
+    for (value, is_allowed) in [("process", false), ("500ms", false), ("sync", true)] {
+        for check in [true, false] {
+            if is_allowed && !check {
+                continue;
+            }
+            let mut command = command(spool.path(), COLLECTOR, &["--otlp", "127.0.0.1:0"]);
+            command.args(check.then_some("--check")).env("OTEL_EXPORTER_SPOOL_DURABILITY", value);
+            let (code, _, error) = outcome(&mut command);
+            assert_eq!(code, if is_allowed { 0 } else { 2 }, "{value}: {error}");
+            let says = error.contains("OTEL_EXPORTER_SPOOL_DURABILITY") && error.contains("allowed is `sync`");
+            assert_eq!(says, !is_allowed, "{value}: {error}");
+        }
     }
 }
 

@@ -236,3 +236,35 @@ fn a_body_that_is_sent_again_is_stored_once_also_when_what_it_held_is_delivered_
     receiver.wait_until("the last record", |log| log.delivered.contains(&"last".to_owned()).then_some(()));
     assert_eq!(receiver.delivered(), ["first", "last"]);
 }
+
+#[test]
+fn a_body_that_is_sent_again_is_stored_once_also_when_it_was_delivered_and_deleted_by_the_relay_that_took_it() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let listener = format!("127.0.0.1:{}", free_port());
+    let start = || Running::start(spool.path(), &receiver.url("/ingest"), &["--otlp", &listener]);
+    // Each has a time of its own.
+    let [one, two, three] = ["first", "second", "last"].map(|name| otlp_json(&[name.to_owned()]));
+    let send = |relay: &Running, body: &[u8]| {
+        let response = super::client::ask(relay.address("otlp"), "POST", "/v1/logs", &[JSON], body);
+        assert_eq!(response.status, 200, "{}", response.text());
+    };
+
+    // A clean end deletes what is delivered, with its ids.
+    let first = start();
+    send(&first, &one);
+    receiver.wait_for_records(1);
+    end(first);
+    let second = start();
+    send(&second, &one);
+    send(&second, &two);
+    receiver.wait_for_records(2);
+    second.kill();
+    // So does a start.
+    start().kill();
+    let last = start();
+    for body in [&one, &two, &three] {
+        send(&last, body);
+    }
+    receiver.wait_until("the last record", |log| log.delivered.contains(&"last".to_owned()).then_some(()));
+    assert_eq!(receiver.delivered(), ["first", "second", "last"]);
+}

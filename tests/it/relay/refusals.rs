@@ -158,6 +158,20 @@ fn a_body_above_the_limit_is_read_and_its_client_sees_the_refusal() {
 }
 
 #[test]
+fn a_request_above_what_the_buffer_holds_is_refused_for_good() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let builder = builder(&receiver, spool.path()).with_listener(Listener::Http(any_port()));
+    let relay = builder.with_max_buffer_bytes(1 << 20).build().expect("a relay");
+    // Half of the memory is for what is being read.
+    for (bytes, status) in [(600_000, 413), (400_000, 200)] {
+        let response = ask(relay.addresses()[0], "POST", "/v1/logs", &[JSON], otlp_json(&["x".repeat(bytes)]));
+        assert_eq!(response.status, status, "{bytes}: {}", response.text());
+    }
+    assert_eq!(dropped(&relay, DropReason::TooLarge), 1);
+    wait_for_reports(&receiver, &[("too_large", 1)]);
+}
+
+#[test]
 fn what_the_relay_has_sent_itself_does_not_come_in_again() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let relay = http_relay(&receiver, spool.path());
