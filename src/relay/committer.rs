@@ -17,7 +17,13 @@ pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, eve
     while let Some(mut commit) = buffer.take(spare) {
         write(&mut commit, buffer, spool, counters, events);
         if let Some(spool) = spool.upgrade().filter(|_| !commit.unreported.is_empty()) {
-            spool.report(commit.unreported);
+            let reported = contained(|| {
+                spool.report(commit.unreported);
+                Ok(())
+            });
+            if let Err(error) = reported {
+                events.report(SpoolEvent::CommitFailed { reason: error_chain(&error) });
+            }
         }
         spare = commit.loose;
         spare.clear();

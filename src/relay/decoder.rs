@@ -3,6 +3,7 @@
 //! Who reads from a client of frames does nothing else, since the client never waits: a second, and it drops the record.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -73,12 +74,13 @@ impl Decoder {
         if frames.is_empty() {
             return;
         }
-        let Some(permit) = self.budget.try_take(bytes.len()) else {
+        let Some(permit) = self.budget.try_take(size_of_read(&bytes, &frames)) else {
             return self.lose(source, LossReason::BufferFull, frames.len() as u64, bytes.len());
         };
         let read = Read { source: source.clone(), bytes, frames, arrived: SystemTime::now(), _permit: permit };
-        // The thread ends after all of its clients.
-        let _ = self.queue.send(read);
+        if let Err(mpsc::SendError(read)) = self.queue.send(read) {
+            self.lose(source, LossReason::NotWritten, read.frames.len() as u64, read.bytes.len());
+        }
     }
 
     /// Counts what a client lost before it was a frame.
@@ -86,7 +88,7 @@ impl Decoder {
         let dropped = match reason {
             LossReason::Cut => DropReason::Cut,
             LossReason::TooLarge => DropReason::TooLarge,
-            LossReason::BufferFull => DropReason::BufferFull,
+            LossReason::BufferFull | LossReason::NotWritten => DropReason::BufferFull,
             _ => DropReason::BadFrame,
         };
         self.counts.of(source.listener).drop((Frames.name(), None), dropped, records);
@@ -94,15 +96,22 @@ impl Decoder {
     }
 }
 
+/// The memory of frames that wait: also that of many which are empty.
+fn size_of_read(bytes: &Vec<u8>, frames: &Vec<Range<usize>>) -> usize {
+    bytes.capacity() + frames.capacity() * size_of::<Range<usize>>() + size_of::<Read>()
+}
+
 fn decode(read: &Read, outlets: &Outlets, counts: &Counts) {
-    let (mut records, mut bad) = (0, 0);
+    let (mut records, mut bad, mut full) = (0, 0, 0);
     for frame in &read.frames {
         let body = read.bytes.get(frame.clone()).unwrap_or_default();
         let message = Message { body, arrived: read.arrived, request: None, file: read.source.file.as_deref() };
         let mut sink = Loose::new(outlets, &message, read.source.sender.as_deref());
-        if Frames.read(&message, &mut sink).is_ok() {
-            records += sink.taken;
-        } else {
+        // Those behind it do not end with a frame that cannot be read.
+        let is_read = catch_unwind(AssertUnwindSafe(|| Frames.read(&message, &mut sink).is_ok()));
+        records += sink.taken;
+        full += u64::from(sink.not_taken.is_some());
+        if !is_read.unwrap_or(false) {
             bad += 1;
             outlets.logs.lose(LossReason::BadFrame, 1, body.len());
         }
@@ -110,7 +119,9 @@ fn decode(read: &Read, outlets: &Outlets, counts: &Counts) {
     let counts = counts.of(read.source.listener);
     let kind = (Frames.name(), Some(Signal::Logs));
     counts.take(kind, read.frames.len() as u64, records, read.bytes.len() as u64);
-    if bad > 0 {
-        counts.drop(kind, DropReason::BadFrame, bad);
+    for (reason, frames) in [(DropReason::BadFrame, bad), (DropReason::BufferFull, full)] {
+        if frames > 0 {
+            counts.drop(kind, reason, frames);
+        }
     }
 }
