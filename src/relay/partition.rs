@@ -88,6 +88,11 @@ impl PartitionBy {
         !matches!(self, Self::Nothing | Self::LogservFile | Self::Header(_))
     }
 
+    /// Whether records of one resource and scope can have different keys.
+    pub(crate) fn is_of_each_record(&self) -> bool {
+        matches!(self, Self::Attribute(_))
+    }
+
     /// The header that a repeated request has alike.
     pub(crate) fn header(&self) -> Option<&str> {
         match self {
