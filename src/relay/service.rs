@@ -8,15 +8,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::config::values::Signal;
+use crate::encode::blocks::Blocks;
+use crate::observe::loss::LossReason;
 use crate::relay::buffer::{NotTaken, Outcome};
 use crate::relay::counts::{Counts, DropReason};
+use crate::relay::http::handler::Incoming;
 use crate::relay::intake::{Collected, Loose, Outlets, Sender};
 use crate::relay::outlet::Outlet;
-use crate::relay::protocol::{Answer, BadMessage, Message, OtlpRecord, Protocol, Request, Sink};
+use crate::relay::protocol::{Answer, BadMessage, Message, OtlpRecord, Protocol, Sink};
 use crate::relay::protocols;
 use crate::relay::record::Record;
 use crate::relay::repeats::{Begun, id_of};
@@ -27,6 +30,12 @@ const ONCE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long one waits that sends it again: theirs give up after ten seconds.
 const REPEATED_PATIENCE: Duration = Duration::from_secs(9);
+
+/// The largest body that is read by who reads from all connections.
+const SMALL_BYTES: usize = 64 << 10;
+
+/// How many larger ones are read at the same time.
+const READERS: usize = 2;
 
 /// What a client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,60 +84,155 @@ impl Reply {
 struct Taken {
     reply: Reply,
     records: u64,
-    signal: Option<Signal>,
     is_repeated: bool,
 }
 
 impl Taken {
-    /// Of log records, unless it is said.
     fn of(reply: Reply, records: u64) -> Self {
-        Self { reply, records, signal: Some(Signal::Logs), is_repeated: false }
+        Self { reply, records, is_repeated: false }
     }
+}
+
+/// A request on its way.
+struct Job {
+    outlets: Arc<Outlets>,
+    incoming: Incoming,
+    arrived: SystemTime,
+    sender: Option<Sender>,
+}
+
+impl Job {
+    /// Does something with the message that it is.
+    fn with<T>(&self, act: impl FnOnce(&Message<'_>) -> T) -> T {
+        let request = self.incoming.request();
+        act(&Message { body: &self.incoming.body, arrived: self.arrived, request: Some(&request), file: None })
+    }
+
+    /// Adds its records to the buffers.
+    fn read_loose(&self, protocol: &dyn Protocol) -> ReadLoose {
+        self.with(|message| {
+            let mut sink = Loose::new(&self.outlets, message, self.sender.as_ref());
+            let answer = protocol.read(message, &mut sink);
+            let Loose { taken, not_taken, unknown, .. } = sink;
+            ReadLoose { answer, taken, not_taken, unknown }
+        })
+    }
+
+    /// Collects its records.
+    fn collect(&self, protocol: &dyn Protocol) -> ReadLoad {
+        self.with(|message| {
+            let mut sink = Collected::new(&self.outlets, message, self.sender.as_ref());
+            let mut answer = protocol.read(message, &mut sink);
+            let Collected { signal, blocks, unknown, is_full, .. } = sink;
+            if is_full {
+                answer = Err(BadMessage::too_large("the records are more than the relay stores as a whole"));
+            }
+            ReadLoad { answer, signal, blocks, unknown }
+        })
+    }
+}
+
+/// A message whose records are in the buffers.
+struct ReadLoose {
+    answer: Result<Answer, BadMessage>,
+    taken: u64,
+    /// Why one of them was not taken.
+    not_taken: Option<NotTaken>,
+    /// A signal that is not relayed.
+    unknown: Option<Signal>,
+}
+
+/// A message whose records are to be stored as a whole.
+struct ReadLoad {
+    answer: Result<Answer, BadMessage>,
+    signal: Signal,
+    blocks: Blocks,
+    /// A signal that is not relayed, or not with the others.
+    unknown: Option<Signal>,
 }
 
 /// What the requests of a listener go through.
 pub(crate) struct Service {
     pub(crate) outlets: Arc<Outlets>,
     pub(crate) counts: Arc<Counts>,
+    /// Those who may read a large request at the same time.
+    readers: Arc<Semaphore>,
 }
 
 impl Service {
+    pub(crate) fn new(outlets: Arc<Outlets>, counts: Arc<Counts>) -> Self {
+        Self { outlets, counts, readers: Arc::new(Semaphore::new(READERS)) }
+    }
+
     /// Stores the records of a request that came to a listener.
-    pub(crate) async fn take(
-        &self,
-        listener: usize,
-        request: &Request<'_>,
-        body: &[u8],
-        sender: Option<&Sender>,
-    ) -> Reply {
-        let message = Message { body, arrived: SystemTime::now(), request: Some(request), file: None };
-        let protocol = protocols::of(&message);
-        let taken = if protocol.repeats() {
-            self.take_once(listener, protocol, &message, request, sender).await
-        } else {
-            self.take_loose(protocol, &message, sender).await
+    pub(crate) async fn take(&self, listener: usize, incoming: Incoming, sender: Option<Sender>) -> Reply {
+        let job = Job { outlets: self.outlets.clone(), incoming, arrived: SystemTime::now(), sender };
+        let job = Arc::new(job);
+        let named = |job: &Job| {
+            job.with(|message| {
+                let protocol = protocols::of(message);
+                (protocol, protocol.signal(message))
+            })
         };
-        let (counts, kind) = (self.counts.of(listener), (protocol.name(), taken.signal));
-        counts.take(kind, 1, taken.records, body.len() as u64);
+        let Some((protocol, signal)) = self.apart(&job, named).await else { return stopped() };
+        let taken = if protocol.repeats() {
+            self.take_once(listener, protocol, &job).await
+        } else {
+            self.take_loose(protocol, &job).await
+        };
+        let taken = taken.unwrap_or_else(|| Taken::of(stopped(), 0));
+        let (counts, kind) = (self.counts.of(listener), (protocol.name(), signal));
+        let bytes = job.incoming.body.len();
+        counts.take(kind, 1, taken.records, bytes as u64);
         let reason = match &taken.reply {
             Reply::Stored(_) => taken.is_repeated.then_some(DropReason::Duplicate),
+            Reply::Bad(bad) if bad.status == 413 => Some(DropReason::TooLarge),
             Reply::Bad(_) => Some(DropReason::BadRequest),
             Reply::Unavailable { .. } => Some(DropReason::Unavailable),
         };
         if let Some(reason) = reason {
             counts.drop(kind, reason, 1);
         }
-        taken.reply.of_protocol(protocol, &message)
+        if reason == Some(DropReason::TooLarge) {
+            let outlet = signal.and_then(|signal| self.outlets.get(signal)).unwrap_or(&self.outlets.logs);
+            outlet.lose(LossReason::TooLarge, 1, bytes);
+        }
+        job.with(|message| taken.reply.of_protocol(protocol, message))
+    }
+
+    /// Does what takes the longer the larger a request is: with a large one on a thread of its own, since the others have all connections
+    /// to read from. `None` if the relay ends before.
+    async fn apart<T: Send + 'static>(
+        &self,
+        job: &Arc<Job>,
+        act: impl FnOnce(&Job) -> T + Send + 'static,
+    ) -> Option<T> {
+        if job.incoming.body.len() <= SMALL_BYTES {
+            return Some(act(job));
+        }
+        let reader = self.readers.clone().acquire_owned().await.ok()?;
+        let job = job.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let done = act(&job);
+            drop(reader);
+            done
+        });
+        match done.await {
+            Ok(done) => Some(done),
+            Err(error) => {
+                let panic = error.try_into_panic().ok()?;
+                std::panic::resume_unwind(panic)
+            }
+        }
     }
 
     /// The records of a client that never sends them again.
-    async fn take_loose(&self, protocol: &dyn Protocol, message: &Message<'_>, sender: Option<&Sender>) -> Taken {
-        let mut sink = Loose::new(&self.outlets, message, sender);
-        let read = protocol.read(message, &mut sink);
-        let Loose { taken, not_taken, unknown, .. } = sink;
-        let answer = match (read, unknown) {
-            (Err(bad), _) => return Taken::of(Reply::Bad(bad), taken),
-            (Ok(_), Some(signal)) if taken == 0 => return not_relayed(signal),
+    async fn take_loose(&self, protocol: &'static dyn Protocol, job: &Arc<Job>) -> Option<Taken> {
+        let ReadLoose { answer, taken, not_taken, unknown } =
+            self.apart(job, move |job| job.read_loose(protocol)).await?;
+        let answer = match (answer, unknown) {
+            (Err(bad), _) => return Some(Taken::of(Reply::Bad(bad), taken)),
+            (Ok(_), Some(signal)) if taken == 0 => return Some(not_relayed(signal)),
             (Ok(answer), _) => answer,
         };
         if taken > 0 {
@@ -138,75 +242,73 @@ impl Service {
             if !committed {
                 let why = failure.map(|failure| format!(": {failure}")).unwrap_or_default();
                 let reason = format!("the records are not on disk yet, but kept until they can be written{why}");
-                return Taken::of(Reply::kept(reason), taken);
+                return Some(Taken::of(Reply::kept(reason), taken));
             }
         }
-        match not_taken {
+        Some(match not_taken {
             Some(reason) if taken > 0 => Taken::of(Reply::kept(words(reason)), taken),
             Some(reason) => Taken::of(Reply::unavailable(words(reason)), taken),
             None => Taken::of(Reply::Stored(answer), taken),
-        }
+        })
     }
 
     /// The records of a client that sends them again until it is told that they are stored.
-    async fn take_once(
-        &self,
-        listener: usize,
-        protocol: &dyn Protocol,
-        message: &Message<'_>,
-        request: &Request<'_>,
-        sender: Option<&Sender>,
-    ) -> Taken {
-        let id = self.id(listener, request, message.body);
-        match self.outlets.repeats.begin(id) {
-            Begun::Stored => repeated(protocol, message),
+    async fn take_once(&self, listener: usize, protocol: &'static dyn Protocol, job: &Arc<Job>) -> Option<Taken> {
+        let name = self.counts.listener(listener).to_string();
+        let id = self.apart(job, move |job| job.id(&name)).await?;
+        Some(match self.outlets.repeats.begin(id) {
+            Begun::Stored => self.repeated(protocol, job).await?,
             Begun::Storing(mut outcome) => match ended(&mut outcome).await {
-                Outcome::Committed => repeated(protocol, message),
+                Outcome::Committed => self.repeated(protocol, job).await?,
                 Outcome::TakenOut(reason) => Taken::of(Reply::unavailable(reason), 0),
                 Outcome::Waiting => Taken::of(Reply::unavailable(words(NotTaken::Stopped)), 0),
             },
             Begun::New(outcome) => {
-                let stored = self.store(id, protocol, message, sender, outcome).await;
-                match &stored.reply {
-                    Reply::Stored(_) if stored.records > 0 => self.outlets.repeats.stored(id, Instant::now()),
+                let stored = self.store(id, protocol, job, outcome).await;
+                match &stored {
+                    Some(Taken { reply: Reply::Stored(_), records: 1.., .. }) => {
+                        self.outlets.repeats.stored(id, Instant::now());
+                    }
                     _ => self.outlets.repeats.not_stored(id),
                 }
-                stored
+                stored?
             }
-        }
+        })
+    }
+
+    /// The answer to a request that was stored before.
+    async fn repeated(&self, protocol: &'static dyn Protocol, job: &Arc<Job>) -> Option<Taken> {
+        let answer = self.apart(job, move |job| job.with(|message| protocol.read(message, &mut Nowhere))).await?;
+        Some(Taken { is_repeated: true, ..Taken::of(answer.map_or_else(Reply::Bad, Reply::Stored), 0) })
     }
 
     async fn store(
         &self,
         id: LoadId,
-        protocol: &dyn Protocol,
-        message: &Message<'_>,
-        sender: Option<&Sender>,
+        protocol: &'static dyn Protocol,
+        job: &Arc<Job>,
         outcome: watch::Sender<Outcome>,
-    ) -> Taken {
-        let mut sink = Collected::new(&self.outlets, message, sender);
-        let read = protocol.read(message, &mut sink);
-        let Collected { signal, blocks, unknown, .. } = sink;
+    ) -> Option<Taken> {
+        let ReadLoad { answer, signal, blocks, unknown } = self.apart(job, move |job| job.collect(protocol)).await?;
         let records = blocks.records();
-        let (answer, outlet) = match (read, unknown, self.outlets.get(signal)) {
-            (Err(bad), ..) => return Taken::of(Reply::Bad(bad), 0),
-            (Ok(_), Some(unknown), _) => return not_relayed(unknown),
-            (Ok(_), None, None) => return not_relayed(signal),
+        let (answer, outlet) = match (answer, unknown, self.outlets.get(signal)) {
+            (Err(bad), ..) => return Some(Taken::of(Reply::Bad(bad), 0)),
+            (Ok(_), Some(unknown), _) => return Some(not_relayed(unknown)),
+            (Ok(_), None, None) => return Some(not_relayed(signal)),
             (Ok(answer), None, Some(outlet)) => (answer, outlet),
         };
-        let taken = |reply, records| Taken { signal: Some(signal), ..Taken::of(reply, records) };
         if records == 0 {
-            return taken(Reply::Stored(answer), 0);
+            return Some(Taken::of(Reply::Stored(answer), 0));
         }
         let mut receiver = outcome.subscribe();
         if let Err(reason) = outlet.submit(id, blocks, outcome) {
-            return taken(Reply::unavailable(words(reason)), 0);
+            return Some(Taken::of(Reply::unavailable(words(reason)), 0));
         }
-        match self.committed(outlet, id, &mut receiver).await {
-            Outcome::Committed => taken(Reply::Stored(answer), records),
-            Outcome::TakenOut(reason) => taken(Reply::unavailable(reason), 0),
-            Outcome::Waiting => taken(Reply::unavailable(words(NotTaken::Stopped)), 0),
-        }
+        Some(match self.committed(outlet, id, &mut receiver).await {
+            Outcome::Committed => Taken::of(Reply::Stored(answer), records),
+            Outcome::TakenOut(reason) => Taken::of(Reply::unavailable(reason), 0),
+            Outcome::Waiting => Taken::of(Reply::unavailable(words(NotTaken::Stopped)), 0),
+        })
     }
 
     /// What becomes of a load. One that takes too long is taken out; where that is too late, its client has to wait: a 503 would have it
@@ -218,22 +320,25 @@ impl Service {
         outlet.take_out(id, "the disk did not take the records in time");
         ended(outcome).await
     }
+}
 
-    /// The id of a request: what makes another one the same.
-    fn id(&self, listener: usize, request: &Request<'_>, body: &[u8]) -> LoadId {
-        let header = |name: &str| request.header(name).unwrap_or_default().as_bytes();
-        let partition = self.outlets.logs.partition_header().map(header).unwrap_or_default();
-        let listener = self.counts.listener(listener).to_string();
-        let query = request.query.unwrap_or_default();
-        id_of([
-            listener.as_bytes(),
-            request.path,
-            query,
-            header("authorization"),
-            header("content-type"),
-            partition,
-            body,
-        ])
+impl Job {
+    /// The id of the request, which came to this listener: what makes another one the same.
+    fn id(&self, listener: &str) -> LoadId {
+        self.with(|message| {
+            let header =
+                |name: &str| message.request.and_then(|request| request.header(name)).unwrap_or_default().as_bytes();
+            let partition = self.outlets.logs.partition_header().map(header).unwrap_or_default();
+            id_of([
+                listener.as_bytes(),
+                message.request.map(|request| request.path).unwrap_or_default(),
+                message.request.and_then(|request| request.query).unwrap_or_default(),
+                header("authorization"),
+                header("content-type"),
+                partition,
+                message.body,
+            ])
+        })
     }
 }
 
@@ -243,16 +348,15 @@ async fn ended(outcome: &mut watch::Receiver<Outcome>) -> Outcome {
     ended.unwrap_or(Outcome::Waiting)
 }
 
-/// The answer to a request that was stored before.
-fn repeated(protocol: &dyn Protocol, message: &Message<'_>) -> Taken {
-    let reply = protocol.read(message, &mut Nowhere).map_or_else(Reply::Bad, Reply::Stored);
-    Taken { is_repeated: true, ..Taken::of(reply, 0) }
+/// The reply to a request that is not read any more.
+fn stopped() -> Reply {
+    Reply::unavailable(words(NotTaken::Stopped))
 }
 
 fn not_relayed(signal: Signal) -> Taken {
     let reason = format!("this relay sends log records alone, and no {signal}: its endpoint does not get OTLP");
     let reply = Reply::Bad(BadMessage { status: 404, ..BadMessage::new(reason) });
-    Taken { signal: Some(signal), ..Taken::of(reply, 0) }
+    Taken::of(reply, 0)
 }
 
 fn words(reason: NotTaken) -> String {
@@ -263,11 +367,15 @@ fn words(reason: NotTaken) -> String {
     }
 }
 
-/// Takes records nowhere.
+/// Takes records nowhere, and wants none.
 struct Nowhere;
 
 impl Sink for Nowhere {
     fn log(&mut self, _record: &Record) {}
 
     fn otlp(&mut self, _record: OtlpRecord<'_>) {}
+
+    fn is_full(&self) -> bool {
+        true
+    }
 }

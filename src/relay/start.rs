@@ -66,7 +66,7 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
     let counts = Arc::new(Counts::new(bound.iter().map(|bound| bound.listener.clone())));
     let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
     let status_address = status.as_ref().and_then(|bound| bound.listener.address());
-    let service = Arc::new(Service { outlets: outlets.clone(), counts: counts.clone() });
+    let service = Arc::new(Service::new(outlets.clone(), counts.clone()));
     let options = status::Options { show_keys: settings.shows_keys };
     let status = status.map(|bound| (bound, StatusPages::new(outlets.clone(), counts.clone(), options)));
     let server = Server::start(server::Config { bound, status, service, settings, id })?;
