@@ -24,7 +24,7 @@ use crate::observe::loss::LossReason;
 use crate::process;
 use crate::relay::buffer::{Buffer, BufferLimits, NotTaken, Outcome, Ticket};
 use crate::relay::committer;
-use crate::relay::partition::PartitionBy;
+use crate::relay::partition::{Keys, PartitionBy};
 use crate::relay::protocol::{Message, OtlpRecord};
 use crate::relay::protocols::otlp::{self, Pieces};
 use crate::relay::record::Record;
@@ -76,6 +76,7 @@ pub(crate) struct Outlet {
     form: Form,
     framing: Framing,
     partition_by: PartitionBy,
+    keys: Keys,
     /// Attributes of resources that are left out.
     dropped_attributes: Vec<String>,
     max_record_bytes: usize,
@@ -128,6 +129,7 @@ impl Outlet {
             form: config.form,
             framing: config.framing,
             partition_by: config.partition_by,
+            keys: Keys::default(),
             dropped_attributes: config.dropped_attributes,
             max_record_bytes: config.max_record_bytes,
             max_load_bytes: config.limits.max_bytes,
@@ -323,7 +325,7 @@ impl Outlet {
         }
         let is_read = matches!(self.form, Form::Logs(_, None));
         if !is_read && (self.signal != Signal::Logs || !self.partition_by.is_in_record()) {
-            shared.key = Some(self.partition_by.of_message(message));
+            shared.key = Some(self.keys.bounded(self.partition_by.of_message(message)));
             return;
         }
         if !has_resource {
@@ -384,7 +386,9 @@ impl Outlet {
     }
 
     fn key(&self, message: &Message<'_>, record: &dyn LogView, scope: &InstrumentationScope) -> String {
-        self.partition_by.of_record(record, scope).unwrap_or_else(|| self.partition_by.of_message(message))
+        self.keys.bounded(
+            self.partition_by.of_record(record, scope).unwrap_or_else(|| self.partition_by.of_message(message)),
+        )
     }
 
     fn note_encode_failed(&self, error: &BoxError) -> bool {
