@@ -379,3 +379,97 @@ impl Sink for Nowhere {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+    use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+    use prost::Message as _;
+
+    use super::*;
+    use crate::relay::Relay;
+    use crate::relay::http::budget::Budget;
+    use crate::relay::http::head::{Head, Version};
+    use crate::relay::listener::Listener;
+    use crate::relay::start;
+
+    /// A service whose records nobody takes, with the least memory that there may be.
+    fn service(dir: &tempfile::TempDir, endpoint: &str) -> Service {
+        let mut builder =
+            Relay::builder().with_spool_dir(dir.path()).with_endpoint(endpoint).with_max_buffer_bytes(1 << 20);
+        let outlets = start::outlets(&mut builder).unwrap();
+        let listener = Listener::Otlp("127.0.0.1:0".parse().unwrap());
+        Service::new(Arc::new(outlets), Arc::new(Counts::new([listener])))
+    }
+
+    fn post(path: &'static str, content_type: &str, body: impl Into<Vec<u8>>) -> Incoming {
+        let body: Vec<u8> = body.into();
+        let head = Head {
+            method: "POST",
+            version: Version::Http11,
+            path: path.into(),
+            query: None,
+            headers: vec![("Content-Type".to_owned(), content_type.to_owned())],
+        };
+        let permit = Budget::new(body.len()).try_take(body.len()).unwrap();
+        Incoming { head, body: body.into(), cut: false, permit }
+    }
+
+    /// A request with so many empty records, with a resource of this size.
+    fn empty_records(records: usize, resource: usize) -> Vec<u8> {
+        let scope = ScopeLogs { log_records: vec![LogRecord::default(); records], ..ScopeLogs::default() };
+        let (scope_logs, schema_url) = (vec![scope], "r".repeat(resource));
+        let resource = ResourceLogs { scope_logs, schema_url, ..ResourceLogs::default() };
+        ExportLogsServiceRequest { resource_logs: vec![resource] }.encode_to_vec()
+    }
+
+    /// What was counted: by protocol and signal the records, and the messages that were dropped with the reason.
+    fn counted(service: &Service) -> Vec<(&'static str, Option<Signal>, u64, Vec<(DropReason, u64)>)> {
+        let tallies = service.counts.of(0).tallies().into_iter();
+        let dropped = |dropped: [u64; DropReason::ALL.len()]| {
+            DropReason::ALL.into_iter().zip(dropped).filter(|(_, messages)| *messages > 0).collect()
+        };
+        tallies.map(|((name, signal), tally)| (name, signal, tally.records, dropped(tally.dropped))).collect()
+    }
+
+    const JSON: &str = "http://127.0.0.1:9/ingest";
+    const FILE: &str = "file:///dev/null";
+    const OTLP: &str = "http://127.0.0.1:9/v1/logs";
+    const PROTOBUF: &str = "application/x-protobuf";
+
+    #[tokio::test]
+    async fn a_request_whose_records_are_more_than_the_buffer_holds_is_refused_as_a_whole() {
+        let of_loki = |labels: usize, lines: usize| {
+            let lines = vec![r#"["1","l"]"#; lines].join(",");
+            format!(r#"{{"streams":[{{"stream":{{"a":"{}"}},"values":[{lines}]}}]}}"#, "x".repeat(labels))
+        };
+        let cases = [
+            ("otlp", JSON, post("/v1/logs", PROTOBUF, empty_records(100_000, 0))),
+            ("loki", JSON, post("/loki/api/v1/push", "application/json", of_loki(10_000, 1_000))),
+            ("loki", FILE, post("/loki/api/v1/push", "application/json", of_loki(1_000_000, 1_000))),
+        ];
+        for (name, endpoint, incoming) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            let service = service(&dir, endpoint);
+            let reply = service.take(0, incoming, None).await;
+            let Reply::Bad(BadMessage { status: 413, .. }) = reply else { panic!("{name}: {reply:?}") };
+            assert_eq!(counted(&service), [(name, Some(Signal::Logs), 0, vec![(DropReason::TooLarge, 1)])]);
+            assert_eq!(service.outlets.logs.pipeline.counters().losses.get(LossReason::TooLarge), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_request_is_stored_and_its_repetition_counts_for_its_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(&dir, OTLP);
+        for _ in 0..2 {
+            let body = empty_records(1_000, 100_000);
+            let reply = service.take(0, post("/v1/traces", PROTOBUF, body), None).await;
+            assert!(matches!(reply, Reply::Stored(_)), "{reply:?}");
+        }
+        assert_eq!(counted(&service), [("otlp", Some(Signal::Traces), 1_000, vec![(DropReason::Duplicate, 1)])]);
+        let reply = service.take(0, post("/v1/metrics", PROTOBUF, "no protobuf"), None).await;
+        assert!(matches!(reply, Reply::Bad(BadMessage { status: 400, .. })), "{reply:?}");
+        assert!(counted(&service).contains(&("otlp", Some(Signal::Metrics), 0, vec![(DropReason::BadRequest, 1)])));
+    }
+}

@@ -180,7 +180,7 @@ fn check_own(endpoint: &Sourced<String>, bound: &[Bound]) -> Result<(), Exporter
 }
 
 /// Opens the spool of each signal that is relayed.
-fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
+pub(crate) fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
     let given = builder.code.settings.endpoint.clone();
     let of_otlp = given.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
     let set_endpoint = |builder: &mut RelayBuilder, signal| {
