@@ -388,6 +388,7 @@ mod tests {
 
     use super::*;
     use crate::relay::Relay;
+    use crate::relay::counts::Kind;
     use crate::relay::http::budget::Budget;
     use crate::relay::http::head::{Head, Version};
     use crate::relay::listener::Listener;
@@ -423,13 +424,16 @@ mod tests {
         ExportLogsServiceRequest { resource_logs: vec![resource] }.encode_to_vec()
     }
 
+    /// Messages by the reason for which they were dropped.
+    type Dropped = Vec<(DropReason, u64)>;
+
     /// What was counted: by protocol and signal the records, and the messages that were dropped with the reason.
-    fn counted(service: &Service) -> Vec<(&'static str, Option<Signal>, u64, Vec<(DropReason, u64)>)> {
+    fn counted(service: &Service) -> Vec<(Kind, u64, Dropped)> {
         let tallies = service.counts.of(0).tallies().into_iter();
         let dropped = |dropped: [u64; DropReason::ALL.len()]| {
             DropReason::ALL.into_iter().zip(dropped).filter(|(_, messages)| *messages > 0).collect()
         };
-        tallies.map(|((name, signal), tally)| (name, signal, tally.records, dropped(tally.dropped))).collect()
+        tallies.map(|(kind, tally)| (kind, tally.records, dropped(tally.dropped))).collect()
     }
 
     const JSON: &str = "http://127.0.0.1:9/ingest";
@@ -453,7 +457,7 @@ mod tests {
             let service = service(&dir, endpoint);
             let reply = service.take(0, incoming, None).await;
             let Reply::Bad(BadMessage { status: 413, .. }) = reply else { panic!("{name}: {reply:?}") };
-            assert_eq!(counted(&service), [(name, Some(Signal::Logs), 0, vec![(DropReason::TooLarge, 1)])]);
+            assert_eq!(counted(&service), [((name, Some(Signal::Logs)), 0, vec![(DropReason::TooLarge, 1)])]);
             assert_eq!(service.outlets.logs.pipeline.counters().losses.get(LossReason::TooLarge), 1);
         }
     }
@@ -467,9 +471,9 @@ mod tests {
             let reply = service.take(0, post("/v1/traces", PROTOBUF, body), None).await;
             assert!(matches!(reply, Reply::Stored(_)), "{reply:?}");
         }
-        assert_eq!(counted(&service), [("otlp", Some(Signal::Traces), 1_000, vec![(DropReason::Duplicate, 1)])]);
+        assert_eq!(counted(&service), [(("otlp", Some(Signal::Traces)), 1_000, vec![(DropReason::Duplicate, 1)])]);
         let reply = service.take(0, post("/v1/metrics", PROTOBUF, "no protobuf"), None).await;
         assert!(matches!(reply, Reply::Bad(BadMessage { status: 400, .. })), "{reply:?}");
-        assert!(counted(&service).contains(&("otlp", Some(Signal::Metrics), 0, vec![(DropReason::BadRequest, 1)])));
+        assert!(counted(&service).contains(&(("otlp", Some(Signal::Metrics)), 0, vec![(DropReason::BadRequest, 1)])));
     }
 }
