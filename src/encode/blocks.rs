@@ -52,9 +52,18 @@ impl Encoded<'_> {
     }
 }
 
+/// The numbers of an envelope's two texts within one message. Texts of the same number are the same, so that they need not be compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EnvelopeId {
+    pub(crate) outer: usize,
+    pub(crate) inner: usize,
+}
+
 /// The records of a block that share an envelope.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Run {
+    /// The numbers of the envelope, where it has some.
+    id: Option<EnvelopeId>,
     outer: Vec<u8>,
     inner: Vec<u8>,
     /// The records joined by the framing's separator.
@@ -69,6 +78,16 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn envelope(&self) -> Envelope<'_> {
         Envelope { outer: &self.outer, inner: &self.inner }
+    }
+
+    /// Whether this is its envelope.
+    fn is_of(&self, envelope: Envelope<'_>, id: Option<EnvelopeId>) -> bool {
+        let is_same = self.id.zip(id).is_some_and(|(own, other)| own.inner == other.inner);
+        self.has_outer(envelope, id) && (is_same || self.inner == envelope.inner)
+    }
+
+    fn has_outer(&self, envelope: Envelope<'_>, id: Option<EnvelopeId>) -> bool {
+        self.id.zip(id).is_some_and(|(own, other)| own.outer == other.outer) || self.outer == envelope.outer
     }
 
     fn begin(&mut self, envelope: Envelope<'_>, outer_hash: u64, earlier: Option<usize>) {
@@ -89,6 +108,7 @@ impl Run {
         for buffer in [&mut self.outer, &mut self.inner, &mut self.payload] {
             buffer.clear();
         }
+        self.id = None;
         self.ends.clear();
     }
 
@@ -119,9 +139,16 @@ pub(crate) struct Block {
 impl Block {
     /// Returns how many bytes of memory it takes now that were not needed before.
     pub(crate) fn push(&mut self, record: Encoded<'_>, separator: &[u8]) -> usize {
+        self.push_of(record, None, separator)
+    }
+
+    /// The same for a record whose envelope may have numbers, which belong to the same message as those before.
+    fn push_of(&mut self, record: Encoded<'_>, id: Option<EnvelopeId>, separator: &[u8]) -> usize {
         let begun = self.used;
-        let at = self.run_of(record.envelope);
+        let at = self.run_of(record.envelope, id);
         self.latest = at;
+        // What was compared once is known from now on.
+        self.runs[at].id = id;
         self.runs[at].push(record.bytes, separator);
         if let Some(time) = record.timestamp {
             self.first_timestamp = Some(self.first_timestamp.map_or(time, |first| first.min(time)));
@@ -132,14 +159,14 @@ impl Block {
     }
 
     /// The run of an envelope; a new one if there is none. Envelopes are compared as a whole: two resources must not be mixed up.
-    fn run_of(&mut self, envelope: Envelope<'_>) -> usize {
-        let is_of = |at: usize| self.runs[at].envelope() == envelope;
+    fn run_of(&mut self, envelope: Envelope<'_>, id: Option<EnvelopeId>) -> usize {
+        let is_of = |at: usize| self.runs[at].is_of(envelope, id);
         if self.latest < self.used && is_of(self.latest) {
             return self.latest;
         }
         // Scopes change with every record, resources hardly ever.
         let outer_hash = match self.runs().get(self.latest) {
-            Some(latest) if latest.outer == envelope.outer => latest.outer_hash,
+            Some(latest) if latest.has_outer(envelope, id) => latest.outer_hash,
             _ => self.hasher.hash_one(envelope.outer),
         };
         let hash = self.hasher.hash_one((outer_hash, envelope.inner));
@@ -202,14 +229,25 @@ pub(crate) struct Blocks {
     /// The block of each key and framing of its own.
     framed: HashMap<(String, Framing), usize>,
     buffers: Vec<Block>,
+    /// The numbers of the envelope of the next records.
+    id: Option<EnvelopeId>,
     records: u64,
     bytes: usize,
 }
 
 impl Blocks {
+    /// Says that the records from now on have the envelope of these numbers, if any. All numbers belong to the same message.
+    #[cfg_attr(
+        not(feature = "relay"),
+        allow(dead_code, reason = "records of this process have no message around them")
+    )]
+    pub(crate) fn set_envelope(&mut self, id: Option<EnvelopeId>) {
+        self.id = id;
+    }
+
     pub(crate) fn push(&mut self, key: &str, record: Encoded<'_>, separator: &[u8]) {
         let at = self.keys.get(key).copied().unwrap_or_else(|| self.add_key(key));
-        self.bytes += self.buffers[at].push(record, separator);
+        self.bytes += self.buffers[at].push_of(record, self.id, separator);
         self.records += 1;
     }
 
@@ -226,7 +264,7 @@ impl Blocks {
             self.framed.insert(of, at);
             at
         });
-        self.bytes += self.buffers[at].push(record, framing.separator());
+        self.bytes += self.buffers[at].push_of(record, self.id, framing.separator());
         self.records += 1;
     }
 
@@ -268,7 +306,7 @@ impl Blocks {
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
         self.framed.clear();
-        (self.records, self.bytes) = (0, 0);
+        (self.id, self.records, self.bytes) = (None, 0, 0);
         self.buffers.truncate(MAX_KEPT_BLOCKS);
         let mut kept = 0;
         for block in &mut self.buffers {
@@ -347,6 +385,27 @@ mod tests {
             assert!(blocks.bytes() > 4 * RUN_OVERHEAD);
             blocks.clear();
         }
+    }
+
+    #[test]
+    fn envelopes_of_the_same_numbers_are_not_compared_and_numbers_end_with_the_records() {
+        let mut blocks = Blocks::default();
+        let id = |outer, inner| Some(EnvelopeId { outer, inner });
+        let push_of = |blocks: &mut Blocks, id, outer: &[u8], inner: &[u8]| {
+            blocks.set_envelope(id);
+            push_in(blocks, "a", Envelope { outer, inner }, b"1", 0);
+            blocks.all()[0].1.runs().len()
+        };
+        assert_eq!(push_of(&mut blocks, id(0, 0), b"resource", b"scope"), 1);
+        assert_eq!(push_of(&mut blocks, id(0, 0), b"not", b"looked at"), 1);
+        assert_eq!(push_of(&mut blocks, id(0, 1), b"resource", b"other"), 2);
+        assert_eq!(push_of(&mut blocks, id(1, 2), b"resource", b"other"), 2, "the same with other numbers");
+        assert_eq!(push_of(&mut blocks, id(1, 3), b"resource", b"scope"), 2);
+        assert_eq!(push_of(&mut blocks, None, b"resource", b"scope"), 2);
+        assert_eq!(push_of(&mut blocks, None, b"not", b"looked at"), 3, "without numbers it is");
+        blocks.clear();
+        assert_eq!(push_of(&mut blocks, id(0, 0), b"a", b"b"), 1);
+        assert_eq!(blocks.all()[0].1.runs()[0].envelope(), Envelope { outer: b"a", inner: b"b" });
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) mod view;
 pub use bulk::BulkEncoder;
 pub use clickhouse::ClickHouseEncoder;
 #[cfg(feature = "relay")]
-pub(crate) use common::any_value::{json_text, null};
+pub(crate) use common::any_value::{is_null, json_text, null};
 pub use common::template::Template;
 pub(crate) use encoder::NestedEncoder;
 pub use encoder::{Encoder, FromSdk, SdkEncoder};

@@ -6,7 +6,7 @@ use opentelemetry::logs::AnyValue;
 use opentelemetry::{InstrumentationScope, SpanId, TraceId};
 use opentelemetry_sdk::Resource;
 
-use super::common::any_value::write_json;
+use super::common::any_value::{is_null, write_json};
 use super::common::depth;
 use super::common::origin::Origin;
 use super::common::template::{Rendering, Template};
@@ -247,16 +247,4 @@ impl Pickle<'_> {
         self.0.extend_from_slice(b"tR");
         Ok(())
     }
-}
-
-/// Whether a value stands for none. For all but maps of one entry that is seen without looking into them.
-#[cfg(feature = "relay")]
-fn is_null(value: &AnyValue) -> bool {
-    matches!(value, AnyValue::Map(entries) if entries.len() == 1) && *value == super::common::any_value::null()
-}
-
-/// Without the relay no value stands for none.
-#[cfg(not(feature = "relay"))]
-const fn is_null(_value: &AnyValue) -> bool {
-    false
 }

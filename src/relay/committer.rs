@@ -30,7 +30,13 @@ impl Committer {
         while let Some(mut commit) = buffer.take(spare) {
             self.write(&mut commit, buffer);
             if let Some(spool) = self.spool.upgrade().filter(|_| !commit.unreported.is_empty()) {
-                spool.report(commit.unreported);
+                let reported = contained(|| {
+                    spool.report(commit.unreported);
+                    Ok(())
+                });
+                if let Err(error) = reported {
+                    self.events.report(SpoolEvent::CommitFailed { reason: error_chain(&error) });
+                }
             }
             spare = commit.loose;
             spare.clear();

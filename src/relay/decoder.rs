@@ -3,6 +3,7 @@
 //! Who reads from a client of frames does nothing else, since the client never waits: a second, and it drops the record.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -12,6 +13,7 @@ use crate::config::values::Signal;
 use crate::error::ExporterBuildError;
 use crate::observe::loss::LossReason;
 use crate::process;
+use crate::relay::buffer::NotTaken;
 use crate::relay::counts::{Counts, DropReason};
 use crate::relay::http::budget::{Budget, Permit};
 use crate::relay::intake::{Loose, Outlets, Sender};
@@ -73,12 +75,13 @@ impl Decoder {
         if frames.is_empty() {
             return;
         }
-        let Some(permit) = self.budget.try_take(bytes.len()) else {
+        let Some(permit) = self.budget.try_take(size_of_read(&bytes, &frames)) else {
             return self.lose(source, LossReason::BufferFull, frames.len() as u64, bytes.len());
         };
         let read = Read { source: source.clone(), bytes, frames, arrived: SystemTime::now(), _permit: permit };
-        // The thread ends after all of its clients.
-        let _ = self.queue.send(read);
+        if let Err(mpsc::SendError(read)) = self.queue.send(read) {
+            self.lose(source, LossReason::NotWritten, read.frames.len() as u64, read.bytes.len());
+        }
     }
 
     /// Counts what a client lost before it was a frame.
@@ -87,6 +90,7 @@ impl Decoder {
             LossReason::Cut => DropReason::Cut,
             LossReason::TooLarge => DropReason::TooLarge,
             LossReason::BufferFull => DropReason::BufferFull,
+            LossReason::NotWritten => DropReason::Unavailable,
             _ => DropReason::BadFrame,
         };
         self.counts.of(source.listener).drop((Frames.name(), None), dropped, records);
@@ -94,15 +98,26 @@ impl Decoder {
     }
 }
 
+/// The memory of frames that wait: also that of many which are empty.
+fn size_of_read(bytes: &Vec<u8>, frames: &Vec<Range<usize>>) -> usize {
+    bytes.capacity() + frames.capacity() * size_of::<Range<usize>>() + size_of::<Read>()
+}
+
 fn decode(read: &Read, outlets: &Outlets, counts: &Counts) {
-    let (mut records, mut bad) = (0, 0);
+    let (mut records, mut bad, mut full, mut unavailable) = (0, 0, 0, 0);
     for frame in &read.frames {
         let body = read.bytes.get(frame.clone()).unwrap_or_default();
         let message = Message { body, arrived: read.arrived, request: None, file: read.source.file.as_deref() };
         let mut sink = Loose::new(outlets, &message, read.source.sender.as_deref());
-        if Frames.read(&message, &mut sink).is_ok() {
-            records += sink.taken;
-        } else {
+        // Those behind it do not end with a frame that cannot be read.
+        let is_read = catch_unwind(AssertUnwindSafe(|| Frames.read(&message, &mut sink).is_ok()));
+        records += sink.taken;
+        match sink.not_taken {
+            Some(NotTaken::Full | NotTaken::TooLarge { .. }) => full += 1,
+            Some(NotTaken::Failing(_) | NotTaken::Stopped) => unavailable += 1,
+            None => {}
+        }
+        if !is_read.unwrap_or(false) {
             bad += 1;
             outlets.logs.lose(LossReason::BadFrame, 1, body.len());
         }
@@ -110,7 +125,60 @@ fn decode(read: &Read, outlets: &Outlets, counts: &Counts) {
     let counts = counts.of(read.source.listener);
     let kind = (Frames.name(), Some(Signal::Logs));
     counts.take(kind, read.frames.len() as u64, records, read.bytes.len() as u64);
-    if bad > 0 {
-        counts.drop(kind, DropReason::BadFrame, bad);
+    for (reason, frames) in
+        [(DropReason::BadFrame, bad), (DropReason::BufferFull, full), (DropReason::Unavailable, unavailable)]
+    {
+        if frames > 0 {
+            counts.drop(kind, reason, frames);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::relay::Relay;
+    use crate::relay::listener::Listener;
+    use crate::relay::start;
+
+    /// The pickle of a record with a message of this length.
+    fn pickle(length: u32) -> Vec<u8> {
+        let text = |text: &str| [b"X", &u32::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat();
+        [b"}(", &text("msg")[..], &text(&"m".repeat(length as usize)), b"u."].concat()
+    }
+
+    #[test]
+    fn every_frame_that_is_not_taken_is_counted_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut builder = Relay::builder()
+            .with_spool_dir(dir.path())
+            .with_endpoint("http://127.0.0.1:9/")
+            .with_commit_delay(Duration::from_secs(3600))
+            .with_max_buffer_bytes(1 << 20);
+        let outlets = start::outlets(&mut builder).unwrap();
+        let counts = Counts::new([Listener::Tcp("127.0.0.1:0".parse().unwrap())]);
+        let (mut bytes, mut frames) = (Vec::new(), Vec::new());
+        for frame in [pickle(400_000), pickle(400_000), b"no pickle".to_vec(), pickle(1), pickle(300_000)] {
+            let start = bytes.len();
+            bytes.extend_from_slice(&frame);
+            frames.push(start..bytes.len());
+        }
+        let source = Source { listener: 0, file: None, sender: None };
+        let permit = Budget::new(1).permit();
+        let read = Read { source, bytes, frames, arrived: SystemTime::now(), _permit: permit };
+        decode(&read, &outlets, &counts);
+        outlets.logs.stop(Duration::from_secs(3600));
+        decode(&read, &outlets, &counts);
+        let stats = &counts.snapshot().listeners[0];
+        let dropped =
+            [DropReason::BadFrame, DropReason::BufferFull, DropReason::Unavailable].map(|reason| stats.dropped(reason));
+        assert_eq!((stats.messages, stats.records, dropped), (10, 2, [2, 2, 4]));
+    }
+
+    #[test]
+    fn frames_without_a_payload_take_memory_while_they_wait() {
+        assert!(size_of_read(&Vec::new(), &vec![0..0; 1_000]) > 16_000);
     }
 }

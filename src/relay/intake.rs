@@ -113,6 +113,9 @@ impl Sink for Loose<'_> {
     }
 }
 
+/// How many times as much as may be stored is encoded of records that are too large.
+const MAX_WASTE: usize = 4;
+
 /// Collects the records of a message, to be stored as a whole.
 pub(crate) struct Collected<'a> {
     outlets: &'a Outlets,
@@ -120,6 +123,8 @@ pub(crate) struct Collected<'a> {
     sender: Option<&'a Sender>,
     scratch: Scratch,
     rejected: u64,
+    /// They are more than may be stored as a whole.
+    pub(crate) is_full: bool,
     /// The signal that they are of.
     pub(crate) signal: Signal,
     pub(crate) blocks: Blocks,
@@ -130,11 +135,15 @@ pub(crate) struct Collected<'a> {
 impl<'a> Collected<'a> {
     pub(crate) fn new(outlets: &'a Outlets, message: &'a Message<'a>, sender: Option<&'a Sender>) -> Self {
         let (scratch, blocks) = (Scratch::default(), Blocks::default());
-        Self { outlets, message, sender, scratch, rejected: 0, signal: Signal::Logs, blocks, unknown: None }
+        let (rejected, is_full, signal, unknown) = (0, false, Signal::Logs, None);
+        Self { outlets, message, sender, scratch, rejected, is_full, signal, blocks, unknown }
     }
 
     /// Adds a record, unless its signal is not relayed with those before.
     fn add(&mut self, signal: Signal, encode: impl FnOnce(&Outlet, &mut Scratch, &mut Add<'_>) -> bool) {
+        if self.is_full {
+            return;
+        }
         if self.blocks.records() == 0 {
             self.signal = signal;
         }
@@ -148,12 +157,18 @@ impl<'a> Collected<'a> {
         if !encode(outlet, scratch, &mut add) {
             self.rejected += 1;
         }
+        let max = outlet.max_load_bytes;
+        self.is_full = blocks.bytes() > max || scratch.wasted > max.saturating_mul(MAX_WASTE);
     }
 }
 
 impl Sink for Collected<'_> {
     fn log(&mut self, record: &Record) {
+        if self.is_full() {
+            return;
+        }
         let message = self.message;
+        self.blocks.set_envelope(None);
         let tagged = self.sender.map(|sender| sent_by(record, sender));
         let record = tagged.as_ref().unwrap_or(record);
         self.add(Signal::Logs, |outlet, scratch, add| outlet.encode_log(message, record, scratch, add));
@@ -161,7 +176,12 @@ impl Sink for Collected<'_> {
 
     fn otlp(&mut self, record: OtlpRecord<'_>) {
         let message = self.message;
+        self.blocks.set_envelope(Some(record.id));
         self.add(record.signal, |outlet, scratch, add| outlet.encode_otlp(message, &record, scratch, add));
+    }
+
+    fn is_full(&self) -> bool {
+        self.is_full || self.unknown.is_some()
     }
 
     fn rejected(&self) -> u64 {

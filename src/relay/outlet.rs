@@ -1,5 +1,6 @@
 //! [`Outlet`]: the way of one signal's records out of the relay. It encodes them, and has the buffer in front of their spool.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +10,10 @@ use opentelemetry::InstrumentationScope;
 
 use crate::config::values::{Protocol, Signal, SpoolLimits};
 use crate::delivery::Pipeline;
-use crate::encode::LogView;
-use crate::encode::blocks::{Blocks, Encoded};
+use crate::encode::blocks::{Blocks, Encoded, EnvelopeId};
 use crate::encode::common::time::time_of;
 use crate::encode::framing::Framing;
+use crate::encode::{LogView, RecordOrigin};
 use crate::error::{BoxError, ExporterBuildError, error_chain};
 use crate::exporter::SpoolHandle;
 use crate::exporter::intake::checked;
@@ -22,7 +23,7 @@ use crate::observe::loss::LossReason;
 use crate::process;
 use crate::relay::buffer::{Buffer, BufferLimits, NotTaken, Ticket};
 use crate::relay::committer::Committer;
-use crate::relay::partition::PartitionBy;
+use crate::relay::partition::{Keys, PartitionBy};
 use crate::relay::protocol::{Message, OtlpRecord};
 use crate::relay::protocols::otlp::{self, Pieces};
 use crate::relay::record::Record;
@@ -52,6 +53,22 @@ pub(crate) struct Scratch {
     bytes: Vec<u8>,
     /// The form in which OTLP passes, once there was some.
     pieces: Option<Pieces>,
+    shared: Shared,
+    /// The size of what was encoded in vain.
+    pub(crate) wasted: usize,
+}
+
+/// All that records of OTLP of one scope share, read once.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The numbers that it is of: see [`OtlpRecord::id`].
+    of: Option<EnvelopeId>,
+    /// The resource without attributes that are left out, if there are some.
+    resource: Option<Vec<u8>>,
+    origin: RecordOrigin,
+    scope: InstrumentationScope,
+    /// The partition key, where it is in the resource or the scope.
+    key: Option<String>,
 }
 
 /// The way of one signal's records out of the relay.
@@ -60,9 +77,12 @@ pub(crate) struct Outlet {
     form: Form,
     framing: Framing,
     partition_by: PartitionBy,
+    keys: Keys,
     /// Attributes of resources that are left out.
     dropped_attributes: Vec<String>,
     max_record_bytes: usize,
+    /// The most that the records of a message may take which are stored as a whole.
+    pub(crate) max_load_bytes: usize,
     buffer: Arc<Buffer>,
     pub(crate) pipeline: Pipeline,
     /// How delivery is, by its last events.
@@ -113,8 +133,10 @@ impl Outlet {
             form: config.form,
             framing: config.framing,
             partition_by: config.partition_by,
+            keys: Keys::default(),
             dropped_attributes: config.dropped_attributes,
             max_record_bytes: config.max_record_bytes,
+            max_load_bytes: config.limits.max_bytes,
             buffer,
             pipeline,
             delivery,
@@ -264,12 +286,22 @@ impl Outlet {
         scratch: &mut Scratch,
         add: &mut Add<'_>,
     ) -> bool {
+        self.encode_keyed(&self.key(message, record, &record.scope), record, scratch, add)
+    }
+
+    fn encode_keyed(&self, key: &str, record: &Record, scratch: &mut Scratch, add: &mut Add<'_>) -> bool {
         let Form::Logs(encoder, _) = &self.form else { return false };
         let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
         let encode = |out: &mut Vec<u8>| write(&**encoder, record, &record.scope, out);
         let framing = framing_of(&**encoder, record);
-        match checked(time_of(record), encode, &mut scratch.bytes) {
-            Ok(on_wire) => self.give(&self.key(message, record, &record.scope), framing.as_ref(), on_wire, add),
+        let Scratch { bytes, wasted, .. } = scratch;
+        match checked(time_of(record), encode, bytes) {
+            Ok(on_wire) => {
+                let bytes = on_wire.len();
+                let given = self.give(key, framing.as_ref(), on_wire, add);
+                *wasted += if given { 0 } else { bytes };
+                given
+            }
             Err(error) => self.note_encode_failed(&error),
         }
     }
@@ -282,19 +314,82 @@ impl Outlet {
         scratch: &mut Scratch,
         add: &mut Add<'_>,
     ) -> bool {
-        let resource = otlp::drop_attributes(record.resource, &self.dropped_attributes);
-        let record = OtlpRecord { resource: &resource, ..*record };
-        let (Form::Logs(_, Some(protocol)) | Form::Otlp(protocol)) = &self.form else {
-            return self.encode_log(message, &otlp::record(&record, message.arrived), scratch, add);
+        // It would not become smaller.
+        if record.record.len() > self.max_record_bytes {
+            self.lose(LossReason::TooLarge, 1, record.record.len());
+            return false;
+        }
+        let mut shared = std::mem::take(&mut scratch.shared);
+        self.share(message, record, &mut shared);
+        let resource = shared.resource.take();
+        let passed = OtlpRecord { resource: resource.as_deref().unwrap_or(record.resource), ..*record };
+        let given = self.encode_shared(message, &passed, &mut shared, scratch, add);
+        shared.resource = resource;
+        scratch.shared = shared;
+        given
+    }
+
+    /// Reads what a record shares with others, unless it was read for the one before.
+    fn share(&self, message: &Message<'_>, record: &OtlpRecord<'_>, shared: &mut Shared) {
+        let before = shared.of.replace(record.id);
+        if before == shared.of {
+            return;
+        }
+        let has_resource = before.is_some_and(|before| before.outer == record.id.outer);
+        if !has_resource {
+            shared.resource = match otlp::drop_attributes(record.resource, &self.dropped_attributes) {
+                Cow::Owned(resource) => Some(resource),
+                Cow::Borrowed(_) => None,
+            };
+        }
+        let is_read = matches!(self.form, Form::Logs(_, None));
+        if !is_read && (self.signal != Signal::Logs || !self.partition_by.is_in_record()) {
+            shared.key = Some(self.keys.bounded(self.partition_by.of_message(message)));
+            return;
+        }
+        if !has_resource {
+            shared.origin = otlp::origin(shared.resource.as_deref().unwrap_or(record.resource));
+        }
+        shared.scope = otlp::scope(record.scope);
+        shared.key = None;
+        if !self.partition_by.is_of_each_record() {
+            let of_all = Record { origin: std::mem::take(&mut shared.origin), ..Record::default() };
+            shared.key = Some(self.key(message, &of_all, &shared.scope));
+            shared.origin = of_all.origin;
+        }
+    }
+
+    fn encode_shared(
+        &self,
+        message: &Message<'_>,
+        record: &OtlpRecord<'_>,
+        shared: &mut Shared,
+        scratch: &mut Scratch,
+        add: &mut Add<'_>,
+    ) -> bool {
+        let protocol = match &self.form {
+            Form::Logs(_, protocol) => *protocol,
+            Form::Otlp(protocol) => Some(*protocol),
         };
-        let key = if self.partition_by.is_in_record() && self.signal == Signal::Logs {
-            let read = otlp::record(&record, message.arrived);
-            self.key(message, &read, &read.scope)
-        } else {
-            self.partition_by.of_message(message)
-        };
-        match scratch.pieces.get_or_insert_with(|| Pieces::new(*protocol)).encoded(&record) {
-            Ok(on_wire) => self.give(&key, None, on_wire, add),
+        let mut own_key = None;
+        if protocol.is_none() || shared.key.is_none() {
+            let mut read = otlp::record(record, message.arrived);
+            // Copies of them would take as long as all records together have them.
+            (read.origin, read.scope) = (std::mem::take(&mut shared.origin), std::mem::take(&mut shared.scope));
+            own_key = shared.key.is_none().then(|| self.key(message, &read, &read.scope));
+            let given = protocol.is_none().then(|| {
+                let key = own_key.as_deref().or(shared.key.as_deref()).unwrap_or_default();
+                self.encode_keyed(key, &read, scratch, add)
+            });
+            (shared.origin, shared.scope) = (read.origin, read.scope);
+            if let Some(given) = given {
+                return given;
+            }
+        }
+        let Some(protocol) = protocol else { return false };
+        let key = own_key.as_deref().or(shared.key.as_deref()).unwrap_or_default();
+        match scratch.pieces.get_or_insert_with(|| Pieces::new(protocol)).encoded(record) {
+            Ok(on_wire) => self.give(key, None, on_wire, add),
             Err(error) => self.note_encode_failed(&error.into()),
         }
     }
@@ -310,7 +405,9 @@ impl Outlet {
     }
 
     fn key(&self, message: &Message<'_>, record: &dyn LogView, scope: &InstrumentationScope) -> String {
-        self.partition_by.of_record(record, scope).unwrap_or_else(|| self.partition_by.of_message(message))
+        self.keys.bounded(
+            self.partition_by.of_record(record, scope).unwrap_or_else(|| self.partition_by.of_message(message)),
+        )
     }
 
     fn note_encode_failed(&self, error: &BoxError) -> bool {

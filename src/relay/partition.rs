@@ -1,7 +1,9 @@
 //! [`PartitionBy`]: what of a record, or of the message that it came in, is its partition key.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::AnyValue;
@@ -13,6 +15,9 @@ use crate::relay::protocol::Message;
 ///
 /// Records of one partition may share a request and keep their order; partitions are delivered independently of each other. The
 /// header hook and a directory of files see the key. A record without the part has the empty key.
+///
+/// Clients choose the keys, and each partition takes memory until it is delivered. So a key has at most 256 bytes, after which it is cut, at a
+/// character. A relay gives at most 10,000 keys for each signal as long as it runs: records with any other one have the empty key.
 ///
 /// As text, in the order of the variants: `nothing`, `logger`, `process`, `logserv-file`, `header:NAME`, `attribute:NAME`, `resource:NAME`.
 ///
@@ -41,6 +46,39 @@ pub enum PartitionBy {
     Attribute(String),
     /// An attribute of the record's resource.
     Resource(String),
+}
+
+/// The most bytes of a key.
+const MAX_KEY_BYTES: usize = 256;
+
+/// The most keys that a relay gives for a signal.
+const MAX_KEYS: usize = 10_000;
+
+/// The keys that were given so far.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    given: Mutex<HashSet<String>>,
+}
+
+impl Keys {
+    /// The key that is given in place of this one.
+    pub(crate) fn bounded(&self, mut key: String) -> String {
+        if key.is_empty() {
+            return key;
+        }
+        if let Some(end) = (0..=MAX_KEY_BYTES.min(key.len())).rev().find(|end| key.is_char_boundary(*end)) {
+            key.truncate(end);
+        }
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.contains(&key) {
+            return key;
+        }
+        if given.len() == MAX_KEYS {
+            return String::new();
+        }
+        given.insert(key.clone());
+        key
+    }
 }
 
 /// A text that is no [`PartitionBy`].
@@ -86,6 +124,11 @@ impl PartitionBy {
     /// Whether the key is in the record, so that it has to be read where it could be passed on as it is.
     pub(crate) fn is_in_record(&self) -> bool {
         !matches!(self, Self::Nothing | Self::LogservFile | Self::Header(_))
+    }
+
+    /// Whether records of one resource and scope can have different keys.
+    pub(crate) fn is_of_each_record(&self) -> bool {
+        matches!(self, Self::Attribute(_))
     }
 
     /// The header that a repeated request has alike.
@@ -145,5 +188,23 @@ fn text_of(value: &AnyValue) -> String {
         AnyValue::Double(number) => number.to_string(),
         AnyValue::Boolean(value) => value.to_string(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_cut_at_a_character_and_those_beyond_the_limit_are_empty() {
+        let keys = Keys::default();
+        assert_eq!(keys.bounded("é".repeat(200)), "é".repeat(128));
+        assert_eq!(keys.bounded(format!("a{}", "é".repeat(200))), format!("a{}", "é".repeat(127)));
+        for key in 2..MAX_KEYS {
+            assert_eq!(keys.bounded(key.to_string()), key.to_string());
+        }
+        assert_eq!(keys.bounded("one more".into()), "");
+        assert_eq!(keys.bounded("2".into()), "2", "it was given before");
+        assert_eq!(keys.bounded(String::new()), "");
     }
 }

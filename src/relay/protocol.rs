@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use crate::config::values::Signal;
+use crate::encode::blocks::EnvelopeId;
 use crate::relay::record::Record;
 
 /// A message, as its listener has it: the payload of a frame, a datagram, or the body of a request.
@@ -57,6 +58,11 @@ pub(crate) trait Sink {
     /// A record of any signal in OTLP's protobuf, as it came.
     fn otlp(&mut self, record: OtlpRecord<'_>);
 
+    /// Whether it takes nothing more of the message: who reads it may stop.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// The records so far that will not be stored, for good.
     fn rejected(&self) -> u64 {
         0
@@ -67,6 +73,8 @@ pub(crate) trait Sink {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OtlpRecord<'a> {
     pub(crate) signal: Signal,
+    /// The numbers of its resource and its scope: those of another number may be the same, those of the same number are.
+    pub(crate) id: EnvelopeId,
     /// The fields of the message of its resource, but for its scopes.
     pub(crate) resource: &'a [u8],
     /// The fields of the message of its scope, but for its records.
@@ -83,6 +91,11 @@ pub(crate) trait Protocol: Send + Sync {
 
     /// Whether a message is of this protocol. Protocols are asked in the order of [`crate::relay::protocols::HTTP`].
     fn claims(&self, message: &Message<'_>) -> bool;
+
+    /// The signal that a message is of, if it is told.
+    fn signal(&self, _message: &Message<'_>) -> Option<Signal> {
+        Some(Signal::Logs)
+    }
 
     /// Whether a client sends the same body again after a 503, and bodies hold times: a repeated one is then recognised.
     fn repeats(&self) -> bool {
@@ -127,5 +140,10 @@ pub(crate) struct BadMessage {
 impl BadMessage {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self { status: 400, reason: reason.into(), answer: None }
+    }
+
+    /// The same of one that takes more than it may.
+    pub(crate) fn too_large(reason: impl Into<String>) -> Self {
+        Self { status: 413, ..Self::new(reason) }
     }
 }

@@ -36,7 +36,7 @@ impl Requests {
             return Response::new(200);
         }
         let sender = self.tags_senders.then(|| sender(self.service.counts.listener(self.listener), Some(peer), None));
-        match self.service.take(self.listener, &request, &incoming.body, sender.as_ref()).await {
+        match self.service.take(self.listener, incoming, sender).await {
             Reply::Stored(answer) => Response {
                 content_type: answer.content_type,
                 body: answer.body,

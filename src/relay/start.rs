@@ -65,7 +65,7 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
     let counts = Arc::new(Counts::new(bound.iter().map(|bound| bound.listener.clone())));
     let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
     let status_address = status.as_ref().and_then(|bound| bound.listener.address());
-    let service = Arc::new(Service { outlets: outlets.clone(), counts: counts.clone() });
+    let service = Arc::new(Service::new(outlets.clone(), counts.clone()));
     let options = status::Options { show_keys: settings.shows_keys };
     let status = status.map(|bound| (bound, StatusPages::new(outlets.clone(), counts.clone(), options)));
     let server = Server::start(server::Config { bound, status, service, settings, id })?;
@@ -190,7 +190,7 @@ fn check_durability(builder: &RelayBuilder, signal: Signal) -> Result<(), Export
 }
 
 /// Opens the spool of each signal that is relayed.
-fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
+pub(crate) fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
     let given = builder.code.settings.endpoint.clone();
     let of_otlp = given.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
     let set_endpoint = |builder: &mut RelayBuilder, signal| {

@@ -22,14 +22,14 @@ pub(crate) fn null() -> AnyValue {
 /// Whether a value stands for none. For all but maps of one entry that is seen without looking into them.
 #[cfg(feature = "relay")]
 #[inline]
-pub(in crate::encode) fn is_null(value: &AnyValue) -> bool {
+pub(crate) fn is_null(value: &AnyValue) -> bool {
     matches!(value, AnyValue::Map(entries) if entries.len() == 1 && entries.keys().all(|key| key.as_str() == NULL))
 }
 
 /// Without the relay no value stands for none.
 #[cfg(not(feature = "relay"))]
 #[inline]
-pub(in crate::encode) const fn is_null(_value: &AnyValue) -> bool {
+pub(crate) const fn is_null(_value: &AnyValue) -> bool {
     false
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn request(signal: Signal, protobuf: &[u8]) -> Result<String, Unreada
     Json { out: &mut json, is_strict: true, levels: usize::MAX }.message(
         request_of(signal),
         "request",
-        protobuf,
+        &[protobuf],
         MAX_DEPTH,
     )?;
     String::from_utf8(json).map_err(|_| Unreadable { field: "request", what: "it is no UTF-8" })
@@ -50,7 +50,7 @@ pub(crate) fn write_object(
     depth: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), Unreadable> {
-    Json { out, is_strict: false, levels: depth::OTLP_JSON }.message(message, name, protobuf, depth)
+    Json { out, is_strict: false, levels: depth::OTLP_JSON }.message(message, name, &[protobuf], depth)
 }
 
 /// The values of a packed field.
@@ -75,13 +75,20 @@ struct Json<'a> {
 }
 
 impl Json<'_> {
-    /// Appends a message, the value of the field `name`. At most `depth` messages are inside one another, itself included.
-    fn message(&mut self, message: &Message, name: &'static str, bytes: &[u8], depth: usize) -> Result<(), Unreadable> {
+    /// Appends a message, the value of the field `name`, which is given in parts: protobuf merges them. At most `depth` messages are inside
+    /// one another, itself included.
+    fn message(
+        &mut self,
+        message: &Message,
+        name: &'static str,
+        parts: &[&[u8]],
+        depth: usize,
+    ) -> Result<(), Unreadable> {
         let unreadable = |what| Unreadable { field: name, what };
         let depth = depth.checked_sub(1).ok_or(unreadable("it is nested too deeply"))?;
         // The fields in the order in which they came, each with all of its values.
         let mut found: Vec<(&Field, Vec<Wire<'_>>)> = Vec::new();
-        for field in Fields(bytes) {
+        for field in parts.iter().flat_map(|part| Fields(part)) {
             let (number, value) = field.map_err(unreadable)?;
             let Some(field) = message.fields.iter().find(|field| field.number == number) else { continue };
             match found.iter_mut().find(|(other, _)| other.number == number) {
@@ -132,13 +139,12 @@ impl Json<'_> {
     fn values(&mut self, field: &Field, values: &[Wire<'_>], depth: usize) -> Result<(), Unreadable> {
         if !field.is_repeated {
             return match (field.kind, values) {
-                // Protobuf merges the parts of a message, which is the same as if they were one.
                 (Of(message), [_, _, ..]) => {
                     let parts: Vec<_> = values.iter().map_while(|value| value.bytes()).collect();
                     if parts.len() < values.len() {
                         return Err(field.of_another_type());
                     }
-                    self.message(message, field.name, &parts.concat(), depth)
+                    self.message(message, field.name, &parts, depth)
                 }
                 (_, [.., last]) => self.value(field, *last, depth),
                 (_, []) => self.value(field, Wire::Bytes(&[]), depth),
@@ -167,7 +173,7 @@ impl Json<'_> {
     /// Appends one value.
     fn value(&mut self, field: &Field, value: Wire<'_>, depth: usize) -> Result<(), Unreadable> {
         match (field.kind, value) {
-            (Of(message), Wire::Bytes(bytes)) => return self.message(message, field.name, bytes, depth),
+            (Of(message), Wire::Bytes(bytes)) => return self.message(message, field.name, &[bytes], depth),
             (Text, Wire::Bytes(bytes)) => {
                 let text = match std::str::from_utf8(bytes) {
                     Ok(text) => Cow::Borrowed(text),
@@ -313,6 +319,13 @@ mod tests {
         assert_eq!(read(b"\x10\x01\x10\x02"), Ok(log_as_json("{\"severityNumber\":2}")));
         let body = "{\"body\":{\"stringValue\":\"a\",\"intValue\":\"1\"}}";
         assert_eq!(read(b"\x2a\x03\x0a\x01a\x2a\x02\x18\x01"), Ok(log_as_json(body)));
+    }
+
+    #[test]
+    fn parts_of_a_message_are_not_joined_so_that_none_may_end_in_the_next_one() {
+        let joined = b"\x2a\x02\x0a\x01\x2a\x01a";
+        let unreadable = Unreadable { field: "body", what: TOO_SHORT };
+        assert_eq!(request(Signal::Logs, &log(joined)), Err(unreadable));
     }
 
     #[test]

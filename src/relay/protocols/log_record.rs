@@ -13,13 +13,12 @@
 //! | `args` | an attribute if there are any, since the client has then not merged them into `msg` |
 //! | `taskName`, and any other | an attribute of the same name |
 
-use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key};
 
-use crate::encode::null;
+use crate::encode::{is_null, null};
 use crate::relay::record::Record;
 
 /// Python's levels with their names and OpenTelemetry's severities, from the highest down.
@@ -220,29 +219,17 @@ impl LogRecord {
 
     /// Loguru puts all that a record has beyond Python's attributes into a lone one named `extra`: its members are what was meant.
     fn lift_extra(&mut self) {
-        if let [(key, AnyValue::Map(members))] = &mut self.extra[..]
+        if let [(key, value)] = &mut self.extra[..]
             && key.as_str() == "extra"
+            && !is_null(value)
+            && let AnyValue::Map(members) = value
         {
-            let value = AnyValue::Map(std::mem::take(members));
+            let members = std::mem::take(members);
             self.extra.clear();
-            match value {
-                AnyValue::Map(members) if !is_null_map(&members) => {
-                    self.extra.extend(*members);
-                    self.extra.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
-                }
-                value => self.extra.push((Key::from_static_str("extra"), value)),
-            }
+            self.extra.extend(*members);
+            self.extra.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         }
     }
-}
-
-/// Whether a value stands for none: see [`null`].
-fn is_null(value: &AnyValue) -> bool {
-    matches!(value, AnyValue::Map(members) if is_null_map(members))
-}
-
-fn is_null_map(members: &HashMap<Key, AnyValue>) -> bool {
-    members.len() == 1 && matches!(null(), AnyValue::Map(null) if *null == *members)
 }
 
 fn text(value: AnyValue) -> Result<String, AnyValue> {

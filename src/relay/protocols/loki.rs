@@ -22,6 +22,12 @@ use super::{level, time};
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Sink};
 use crate::relay::record::Record;
 
+/// The most bytes of labels that the lines of a request have together: each line has its stream's.
+const MAX_LABELS: usize = 128 << 20;
+
+/// The bytes that a copy of a label takes besides its texts.
+const LABEL_OVERHEAD: usize = 32;
+
 pub(crate) struct Loki;
 
 impl Protocol for Loki {
@@ -45,14 +51,24 @@ impl Protocol for Loki {
             return Err(BadMessage { status: 415, ..BadMessage::new(reason) });
         }
         let streams = json::first(message.body).and_then(|members| members.get("streams"));
+        let mut left = MAX_LABELS;
         for stream in streams.iter().flat_map(Value::items) {
             let Some(members) = stream.object() else {
                 sink.log(&Record::plain(stream.json(), message.arrived));
                 continue;
             };
             let labels = members.get("stream").or_else(|| members.get("labels")).map(labels).unwrap_or_default();
+            let size: usize = labels.iter().map(|(name, value)| LABEL_OVERHEAD + name.len() + size_of(value)).sum();
             let lists = [members.get("values"), members.get("entries")];
             for entry in lists.iter().flatten().flat_map(Value::items) {
+                if sink.is_full() {
+                    return Ok(answer());
+                }
+                left = left.checked_sub(size).ok_or_else(|| {
+                    BadMessage::too_large(
+                        "the labels are too large for so many lines: each line has all of its stream's",
+                    )
+                })?;
                 let mut record = read_entry(entry, message.arrived);
                 for (name, value) in &labels {
                     set(&mut record, name, value.clone());
@@ -60,7 +76,23 @@ impl Protocol for Loki {
                 sink.log(&record);
             }
         }
-        Ok(Answer { no_content: true, ..Answer::default() })
+        Ok(answer())
+    }
+}
+
+fn answer() -> Answer {
+    Answer { no_content: true, ..Answer::default() }
+}
+
+/// The size of a label's value, which is a text with all clients.
+fn size_of(value: &AnyValue) -> usize {
+    match value {
+        AnyValue::String(text) => text.as_str().len(),
+        AnyValue::ListAny(items) => items.iter().map(size_of).sum::<usize>() + items.len(),
+        AnyValue::Map(members) => {
+            members.iter().map(|(name, value)| name.as_str().len() + size_of(value)).sum::<usize>()
+        }
+        _ => 1,
     }
 }
 

@@ -50,6 +50,9 @@ impl Protocol for Splunk {
             if let Some(record) = record {
                 sink.log(&record);
             }
+            if sink.is_full() {
+                break;
+            }
         }
         let body = br#"{"text":"Success","code":0}"#;
         Ok(Answer { content_type: Some("application/json"), body: body.as_slice().into(), ..Answer::default() })

@@ -23,6 +23,9 @@ impl Protocol for Text {
             if !line.trim_ascii().is_empty() {
                 sink.log(&Record::plain(String::from_utf8_lossy(line).into_owned(), message.arrived));
             }
+            if sink.is_full() {
+                break;
+            }
         }
         Ok(Answer::default())
     }

@@ -50,6 +50,9 @@ impl Protocol for Json {
             if let Some(record) = record {
                 sink.log(&record);
             }
+            if sink.is_full() {
+                break;
+            }
         }
         Ok(Answer::default())
     }

@@ -11,6 +11,7 @@ use crate::encode::transcode::messages::MAX_DEPTH;
 use crate::encode::transcode::wire::{Fields, Wire, WireError, low};
 use crate::encode::{RecordOrigin, TraceIds, null};
 use crate::relay::protocol::OtlpRecord;
+use crate::relay::protocols::level;
 use crate::relay::record::Record;
 
 /// The most values that one record may hold: two bytes are one, which takes a hundred in memory.
@@ -19,7 +20,11 @@ const MAX_VALUES: usize = 100_000;
 /// The most messages that one level of a value takes: a map, an entry of it and its value.
 const LEVEL: usize = 3;
 
-/// The record that this is, which came at this time. One that is damaged is a record whose body are its bytes.
+/// The most values of a resource, or of a scope: each record of it may be written with all of them.
+const MAX_SHARED_VALUES: usize = 1_000;
+
+/// The record that this is, which came at this time, but for its scope and its origin, which it shares with others. One that is damaged is a
+/// record whose body are its bytes.
 pub(crate) fn record(record: &OtlpRecord<'_>, arrived: SystemTime) -> Record {
     let mut values = Values { left: MAX_VALUES };
     let mut read = values.log(record.record).unwrap_or_else(|_| Record {
@@ -27,9 +32,17 @@ pub(crate) fn record(record: &OtlpRecord<'_>, arrived: SystemTime) -> Record {
         ..Record::default()
     });
     read.observed = read.observed.or(Some(arrived));
-    read.scope = values.scope(record.scope);
-    read.origin = values.origin(record.resource);
     read
+}
+
+/// The scope of the fields of `ScopeLogs`.
+pub(crate) fn scope(message: &[u8]) -> InstrumentationScope {
+    Values { left: MAX_SHARED_VALUES }.scope(message)
+}
+
+/// The origin of the fields of `ResourceLogs`.
+pub(crate) fn origin(message: &[u8]) -> RecordOrigin {
+    Values { left: MAX_SHARED_VALUES }.origin(message)
 }
 
 /// Reads values, and counts them.
@@ -216,15 +229,7 @@ fn time(nanos: u64) -> Option<SystemTime> {
 }
 
 fn severity(number: u64) -> Option<Severity> {
-    use Severity::{
-        Debug, Debug2, Debug3, Debug4, Error, Error2, Error3, Error4, Fatal, Fatal2, Fatal3, Fatal4, Info, Info2,
-        Info3, Info4, Trace, Trace2, Trace3, Trace4, Warn, Warn2, Warn3, Warn4,
-    };
-    const ALL: [Severity; 24] = [
-        Trace, Trace2, Trace3, Trace4, Debug, Debug2, Debug3, Debug4, Info, Info2, Info3, Info4, Warn, Warn2, Warn3,
-        Warn4, Error, Error2, Error3, Error4, Fatal, Fatal2, Fatal3, Fatal4,
-    ];
-    ALL.get(usize::try_from(low(number)).ok()?.checked_sub(1)?).copied()
+    level::of_number(low(number).into())
 }
 
 /// A value of a scope's attribute.

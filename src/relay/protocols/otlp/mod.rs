@@ -23,7 +23,7 @@ use crate::config::values::{Protocol as Encoding, Signal};
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Request, Sink};
 pub(crate) use attributes::drop_attributes;
 use from_json::Content;
-pub(crate) use log::record;
+pub(crate) use log::{origin, record, scope};
 pub(crate) use pieces::Pieces;
 
 /// OTLP over HTTP.
@@ -48,6 +48,14 @@ impl Protocol for Otlp {
                 Content::Other => false,
             },
             None => false,
+        }
+    }
+
+    fn signal(&self, message: &Message<'_>) -> Option<Signal> {
+        let of_path = message.request.and_then(signal_of);
+        match message.request.and_then(|request| encoding(request, message.body)) {
+            Some(Encoding::HttpJson) => signal_of_json(message.body, of_path),
+            _ => of_path,
         }
     }
 
@@ -80,15 +88,19 @@ fn read_protobuf(body: &[u8], signal: Option<Signal>, sink: &mut dyn Sink) -> Re
     Ok(answer::success(encoding, signal, sink.rejected()))
 }
 
-/// What the body says is of more weight than its path.
+/// The signal of a body in JSON, which is of more weight than its path.
+fn signal_of_json(body: &[u8], of_path: Option<Signal>) -> Option<Signal> {
+    match Content::of(body) {
+        Content::Of(signal) => Some(signal),
+        _ => of_path,
+    }
+}
+
+/// Reads JSON.
 fn read_json(body: &[u8], signal: Option<Signal>, sink: &mut dyn Sink) -> Result<Answer, BadMessage> {
     let bad_request = |reason: String| answer::bad_request(Encoding::HttpJson, reason);
-    let signal = match Content::of(body) {
-        Content::Of(signal) => Some(signal),
-        _ => signal,
-    };
-    let signal =
-        signal.ok_or_else(|| bad_request("the body has no resourceLogs, resourceSpans or resourceMetrics".into()))?;
+    let signal = signal_of_json(body, signal)
+        .ok_or_else(|| bad_request("the body has no resourceLogs, resourceSpans or resourceMetrics".into()))?;
     let request =
         from_json::request(signal, body).map_err(|error| bad_request(format!("the body is no JSON: {error}")))?;
     split::split(signal, &request.protobuf, sink).map_err(|error| bad_request(error.into()))?;

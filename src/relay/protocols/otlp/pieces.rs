@@ -17,7 +17,7 @@ const RECORDS: u32 = 2;
 
 /// Makes pieces of records, as [`NestedEncoder`](crate::encode::NestedEncoder) describes them. In protobuf they are the bytes that came.
 ///
-/// It keeps the latest envelopes: records that follow one another mostly share them.
+/// It keeps the latest envelopes: records that follow one another mostly share them. All records are those of one message.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     encoding: Encoding,
@@ -29,8 +29,8 @@ pub(crate) struct Pieces {
 /// An envelope in JSON.
 #[derive(Debug, Default)]
 struct Head {
-    /// The signal and the fields of which it was made.
-    of: Option<(Signal, Vec<u8>)>,
+    /// The number of the fields of which it was made: see [`OtlpRecord::id`].
+    of: Option<usize>,
     json: Vec<u8>,
 }
 
@@ -69,8 +69,8 @@ impl Pieces {
                 let [(_, outer), (scopes, inner), (records, of_record)] = lists(record.signal);
                 write_record(of_record, record, &mut self.record)?;
                 Envelope {
-                    outer: self.outer.of(record.signal, outer, scopes, record.resource),
-                    inner: self.inner.of(record.signal, inner, records, record.scope),
+                    outer: self.outer.of(record.id.outer, outer, scopes, record.resource),
+                    inner: self.inner.of(record.id.inner, inner, records, record.scope),
                 }
             }
         };
@@ -92,8 +92,8 @@ fn write_record(message: &Message, record: &OtlpRecord<'_>, json: &mut Vec<u8>) 
 
 impl Head {
     /// The JSON of an envelope up to the list that it holds. One that cannot be read has the list alone.
-    fn of(&mut self, signal: Signal, message: &Message, list: &'static str, protobuf: &[u8]) -> &[u8] {
-        if !self.of.as_ref().is_some_and(|(of, bytes)| *of == signal && bytes == protobuf) {
+    fn of(&mut self, number: usize, message: &Message, list: &'static str, protobuf: &[u8]) -> &[u8] {
+        if self.of != Some(number) {
             self.json.clear();
             if write_object(message, list, protobuf, MAX_DEPTH - 1, &mut self.json).is_err() {
                 self.json.clear();
@@ -104,7 +104,7 @@ impl Head {
                 self.json.push(b',');
             }
             self.json.extend_from_slice(format!("\"{list}\":[").as_bytes());
-            self.of = Some((signal, protobuf.to_vec()));
+            self.of = Some(number);
         }
         &self.json
     }

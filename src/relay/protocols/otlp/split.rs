@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::values::Signal;
+use crate::encode::blocks::EnvelopeId;
 use crate::encode::transcode::wire::{Fields, WireError};
 use crate::relay::protocol::{OtlpRecord, Sink};
 
@@ -23,6 +24,7 @@ const LIST: u32 = 2;
 
 /// Gives each record of a request to `sink`, in order.
 pub(super) fn split(signal: Signal, request: &[u8], sink: &mut dyn Sink) -> Result<(), WireError> {
+    let mut id = EnvelopeId::default();
     for resource in messages(request, RESOURCES) {
         let of_resource = resource?;
         let resource = &*envelope(of_resource)?;
@@ -31,9 +33,14 @@ pub(super) fn split(signal: Signal, request: &[u8], sink: &mut dyn Sink) -> Resu
             let scope = &*envelope(of_scope)?;
             for record in messages(of_scope, LIST) {
                 let record = record?;
-                sink.otlp(OtlpRecord { signal, resource, scope, record, timestamp: time_of(signal, record) });
+                sink.otlp(OtlpRecord { signal, id, resource, scope, record, timestamp: time_of(signal, record) });
+                if sink.is_full() {
+                    return Ok(());
+                }
             }
+            id.inner += 1;
         }
+        id.outer += 1;
     }
     Ok(())
 }

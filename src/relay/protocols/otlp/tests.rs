@@ -16,6 +16,7 @@ use serde_core::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::encode::blocks::EnvelopeId;
 use crate::encode::framing::Nesting;
 use crate::encode::null;
 use crate::encode::transcode::draw::Draw;
@@ -31,6 +32,7 @@ use crate::relay::record::Record;
 #[derive(Clone, Debug, PartialEq)]
 struct Kept {
     signal: Signal,
+    id: EnvelopeId,
     resource: Vec<u8>,
     scope: Vec<u8>,
     record: Vec<u8>,
@@ -41,12 +43,18 @@ impl Kept {
     fn borrowed(&self) -> OtlpRecord<'_> {
         OtlpRecord {
             signal: self.signal,
+            id: self.id,
             resource: &self.resource,
             scope: &self.scope,
             record: &self.record,
             timestamp: self.timestamp,
         }
     }
+}
+
+/// A log record with all that it shares.
+fn with_shared(record: &OtlpRecord<'_>, arrived: SystemTime) -> Record {
+    Record { scope: log::scope(record.scope), origin: log::origin(record.resource), ..log::record(record, arrived) }
 }
 
 impl Sink for Vec<Kept> {
@@ -57,6 +65,7 @@ impl Sink for Vec<Kept> {
     fn otlp(&mut self, record: OtlpRecord<'_>) {
         self.push(Kept {
             signal: record.signal,
+            id: record.id,
             resource: record.resource.to_vec(),
             scope: record.scope.to_vec(),
             record: record.record.to_vec(),
@@ -240,7 +249,7 @@ proptest! {
                     let size: usize = kept.iter().map(|kept| kept.record.len()).sum();
                     prop_assert!(size <= 4 * body.len(), "{size}");
                     for kept in &kept {
-                        log::record(&kept.borrowed(), UNIX_EPOCH);
+                        with_shared(&kept.borrowed(), UNIX_EPOCH);
                         for encoding in [Encoding::HttpBinary, Encoding::HttpJson] {
                             let mut pieces = pieces::Pieces::new(encoding);
                             let encoded = pieces.encoded(&kept.borrowed()).map(|encoded| {
@@ -294,7 +303,7 @@ fn a_record_that_is_damaged_inside_passes_as_it_came_beside_the_others() {
         assert_eq!(records, [b"\x10\x09", record, b"\x10\x0a"]);
         let as_json: Value = serde_json::from_slice(&put_together(Encoding::HttpJson, &kept)).unwrap();
         let found = &as_json["resourceLogs"][1]["scopeLogs"][0]["logRecords"][0];
-        let body = log::record(&kept[1].borrowed(), UNIX_EPOCH).body;
+        let body = with_shared(&kept[1].borrowed(), UNIX_EPOCH).body;
         if record == b"\x1a\x01\xff" {
             assert_eq!(*found, json!({ "severityText": "\u{fffd}" }), "what can be read of it is");
         } else {
@@ -663,7 +672,7 @@ fn a_value_of_any_depth_is_read_by_receivers_in_both_encodings() {
             let whole = put_together(Encoding::HttpBinary, &kept);
             let read = ExportLogsServiceRequest::decode(&*whole).unwrap();
             assert!(format!("{read:?}").contains('x'), "{depth}");
-            log::record(&kept[0].borrowed(), UNIX_EPOCH);
+            with_shared(&kept[0].borrowed(), UNIX_EPOCH);
             // Many receivers of JSON read 64 levels.
             let json = String::from_utf8(put_together(Encoding::HttpJson, &kept)).unwrap();
             let read: Value = serde_json::from_str(&json).unwrap();
@@ -691,7 +700,7 @@ fn a_record_of_another_sdk_is_a_record_for_every_format() {
     let (answer, kept) = in_json("/v1/logs", NODE).read();
     assert!(answer.is_ok());
     let arrived = UNIX_EPOCH + Duration::from_secs(9);
-    let record = log::record(&kept[0].borrowed(), arrived);
+    let record = with_shared(&kept[0].borrowed(), arrived);
     let at = |nanos| Some(UNIX_EPOCH + Duration::from_nanos(nanos));
     assert_eq!((record.timestamp, record.observed), (at(1_700_000_000_123_456_789), at(1_700_000_000_124_000_000)));
     assert_eq!((record.severity, record.severity_text.as_deref()), (Some(Severity::Error), Some("ERROR")));
@@ -719,7 +728,7 @@ fn a_record_of_another_sdk_is_a_record_for_every_format() {
     assert_eq!(keys, expected);
 
     let dropped = attributes::drop_attributes(&kept[0].resource, &["process.command_args", "process.owner"]);
-    let record = log::record(&OtlpRecord { resource: &dropped, ..kept[0].borrowed() }, arrived);
+    let record = with_shared(&OtlpRecord { resource: &dropped, ..kept[0].borrowed() }, arrived);
     let keys: Vec<_> = record.origin.resource.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(keys, expected[..3]);
 }
@@ -730,7 +739,7 @@ fn a_record_that_says_no_time_has_the_one_of_its_arrival_and_the_last_value_of_a
         "scope":{"name":"n","attributes":[{"key":"k","value":true},{"key":"l","value":[1]}]},"logRecords":["x"]}]}]}"#;
     let (_, kept) = in_json("/v1/logs", body).read();
     let arrived = UNIX_EPOCH + Duration::from_secs(9);
-    let record = log::record(&kept[0].borrowed(), arrived);
+    let record = with_shared(&kept[0].borrowed(), arrived);
     assert_eq!((record.timestamp, record.observed, record.trace), (None, Some(arrived), None));
     assert_eq!(record.body, Some("x".into()));
     assert_eq!(record.origin.resource, [("a".into(), 3.into()), ("b".into(), 2.into())]);
@@ -746,8 +755,15 @@ fn a_record_of_more_values_than_memory_takes_is_cut() {
     put_field(5, Wire::Bytes(&list), &mut value);
     put_field(5, Wire::Bytes(&value), &mut message);
     let read = |record: Vec<u8>| {
-        let kept = Kept { signal: Signal::Logs, resource: vec![], scope: vec![], record, timestamp: None };
-        log::record(&kept.borrowed(), UNIX_EPOCH)
+        let kept = Kept {
+            signal: Signal::Logs,
+            id: EnvelopeId::default(),
+            resource: vec![],
+            scope: vec![],
+            record,
+            timestamp: None,
+        };
+        with_shared(&kept.borrowed(), UNIX_EPOCH)
     };
     let record = read(message);
     let Some(AnyValue::ListAny(items)) = record.body else { panic!("{:?}", record.body) };
@@ -828,7 +844,7 @@ fn a_record_of_pythons_sdk_passes_as_it_came_and_is_read() {
     let (answer, kept) = protobuf("/v1/logs", &body).read();
     assert!(answer.is_ok());
     assert_eq!(put_together(Encoding::HttpBinary, &kept), body);
-    let record = log::record(&kept[0].borrowed(), UNIX_EPOCH);
+    let record = with_shared(&kept[0].borrowed(), UNIX_EPOCH);
     assert_eq!((record.body, record.severity), (Some("payment failed".into()), Some(Severity::Error)));
     assert_eq!((record.scope.name(), record.origin.process_id), ("orders", Some(4242)));
     assert!(record.trace.is_some() && record.timestamp.is_some() && record.timestamp == kept[0].timestamp);
