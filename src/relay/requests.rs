@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::values::Signal;
 use crate::observe::loss::LossReason;
 use crate::relay::counts::DropReason;
-use crate::relay::http::handler::{Answering, Handler, Incoming};
+use crate::relay::http::handler::{Answering, Handler, Incoming, Refused};
 use crate::relay::http::refusal::Refusal;
 use crate::relay::http::response::Response;
 use crate::relay::intake::sender;
@@ -66,13 +66,11 @@ impl Handler for Requests {
     }
 
     fn max_body(&self, request: &Request<'_>) -> Option<usize> {
-        let is_otlp = |target: &[u8]| Signal::ALL.iter().any(|signal| target.ends_with(signal.path().as_bytes()));
-        let is_otlp = is_otlp(request.path) || request.query.is_some_and(is_otlp);
-        is_otlp.then_some(self.max_otlp_bytes)
+        signal_of(request).map(|_| self.max_otlp_bytes)
     }
 
-    fn refused(&self, refusal: Refusal, _peer: &str) {
-        let reason = match refusal {
+    fn refused(&self, refused: &Refused<'_>) {
+        let reason = match refused.refusal {
             Refusal::Malformed | Refusal::Version | Refusal::UnknownCoding => DropReason::BadRequest,
             Refusal::Cut => DropReason::Cut,
             Refusal::Slow => DropReason::Slow,
@@ -81,9 +79,22 @@ impl Handler for Requests {
             Refusal::Unauthorized => DropReason::Unauthorized,
             Refusal::Loop => DropReason::Loop,
         };
-        self.service.counts.of(self.listener).drop((UNKNOWN, None), reason, 1);
-        if reason == DropReason::TooLarge {
-            self.service.outlets.logs.lose(LossReason::TooLarge, 1, 0);
+        let signal = refused.request.as_ref().and_then(signal_of);
+        self.service.counts.of(self.listener).drop((UNKNOWN, signal), reason, 1);
+        // A stranger has nothing that could be lost, and writes nothing into the stream.
+        if reason == DropReason::TooLarge && !refused.is_stranger {
+            if let Some(outlet) = self.service.outlets.get(signal.unwrap_or(Signal::Logs)) {
+                outlet.lose(LossReason::TooLarge, 1, 0);
+            }
         }
     }
+}
+
+/// The signal of OTLP that a request is for, by its target.
+fn signal_of(request: &Request<'_>) -> Option<Signal> {
+    let ends_so = |signal: &Signal| {
+        let path = signal.path().as_bytes();
+        request.path.ends_with(path) || request.query.is_some_and(|query| query.ends_with(path))
+    };
+    Signal::ALL.into_iter().find(ends_so)
 }

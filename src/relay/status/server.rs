@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::values::FullPolicy;
 use crate::relay::counts::Counts;
-use crate::relay::http::handler::{Answering, Handler, Incoming};
-use crate::relay::http::refusal::Refusal as NotHttp;
+use crate::relay::http::handler::{Answering, Handler, Incoming, Refused};
 use crate::relay::http::response::Response;
 use crate::relay::intake::Outlets;
 use crate::relay::outlet::Outlet;
@@ -111,5 +110,5 @@ impl Handler for StatusPages {
         })
     }
 
-    fn refused(&self, _refusal: NotHttp, _peer: &str) {}
+    fn refused(&self, _refused: &Refused<'_>) {}
 }
