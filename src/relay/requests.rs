@@ -104,19 +104,20 @@ impl Handler for Requests {
         };
         let signal = refused.request.as_ref().and_then(signal_of);
         self.service.counts.of(self.listener).drop((UNKNOWN, signal), reason, 1);
-        if matches!(refused.refusal, Refusal::Unauthorized | Refusal::CrossSite | Refusal::Loop) {
-            if let Some(requests) = self.refusals.note(Instant::now()) {
-                let listener = self.service.counts.listener(self.listener);
-                let reason = format!("{listener}: {}", refused.refusal.text().trim_end());
-                let event = SpoolEvent::RequestsRefused { reason, requests };
-                self.service.outlets.logs.pipeline.events().report(event);
-            }
+        if matches!(refused.refusal, Refusal::Unauthorized | Refusal::CrossSite | Refusal::Loop)
+            && let Some(requests) = self.refusals.note(Instant::now())
+        {
+            let listener = self.service.counts.listener(self.listener);
+            let reason = format!("{listener}: {}", refused.refusal.text().trim_end());
+            let event = SpoolEvent::RequestsRefused { reason, requests };
+            self.service.outlets.logs.pipeline.events().report(event);
         }
         // A stranger has nothing that could be lost, and writes nothing into the stream.
-        if reason == DropReason::TooLarge && !refused.is_stranger {
-            if let Some(outlet) = self.service.outlets.get(signal.unwrap_or(Signal::Logs)) {
-                outlet.lose(LossReason::TooLarge, 1, 0);
-            }
+        if reason == DropReason::TooLarge
+            && !refused.is_stranger
+            && let Some(outlet) = self.service.outlets.get(signal.unwrap_or(Signal::Logs))
+        {
+            outlet.lose(LossReason::TooLarge, 1, 0);
         }
     }
 }

@@ -51,10 +51,10 @@ pub(crate) async fn serve(
             return;
         }
         // A client can send half a frame and no more, and many clients can.
-        if !permit.try_cover(connection.settle().saturating_sub(FREE_BYTES)) {
-            if let Some(length) = connection.skip() {
-                decoder.lose(&source, LossReason::BufferFull, 1, length);
-            }
+        if !permit.try_cover(connection.settle().saturating_sub(FREE_BYTES))
+            && let Some(length) = connection.skip()
+        {
+            decoder.lose(&source, LossReason::BufferFull, 1, length);
         }
         permit.shrink(connection.settle().saturating_sub(FREE_BYTES));
     }

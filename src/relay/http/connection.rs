@@ -371,7 +371,7 @@ async fn gone(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut, pati
             Err(_) => return,
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Whether the client would keep the connection.
