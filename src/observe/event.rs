@@ -77,6 +77,13 @@ pub enum SpoolEvent {
         /// The encoder's error.
         reason: String,
     },
+    /// A relay refuses requests: their credentials are missing or wrong, for example. It is reported once a minute at most.
+    RequestsRefused {
+        /// Why the latest one was refused.
+        reason: String,
+        /// The number of them since the last report.
+        requests: u64,
+    },
     /// A [`SpoolProcessor`](crate::SpoolProcessor) begins to lose records because its buffer is full.
     BufferFull,
     /// A [`SpoolProcessor`](crate::SpoolProcessor) cannot write to the spool.
@@ -169,7 +176,7 @@ impl SpoolEvent {
         }
         name_of! {
             DeliveryFailing BatchHeld DeliveryResumed RecordsRejected RecordDeferred CompressionRefused DeliveryUnconfirmed RecordsLost EncodeFailed
-            BufferFull CommitFailed CommitRecovered DiskFull SegmentAbandoned SegmentNotSynced SegmentDamaged
+            RequestsRefused BufferFull CommitFailed CommitRecovered DiskFull SegmentAbandoned SegmentNotSynced SegmentDamaged
             SegmentHeld SegmentReleased
             CursorDamaged CursorNotWritten AdoptionFailed RepeatsUnknown HousekeepingFailed GapNotReported CloseFailed
         }
@@ -185,6 +192,7 @@ impl SpoolEvent {
             | Self::CompressionRefused { reason }
             | Self::DeliveryUnconfirmed { reason, .. }
             | Self::EncodeFailed { reason }
+            | Self::RequestsRefused { reason, .. }
             | Self::CommitFailed { reason }
             | Self::DiskFull { reason }
             | Self::SegmentNotSynced { reason, .. }
@@ -263,6 +271,12 @@ impl SpoolEvent {
                 name: "Spool.EncodeFailed",
                 reason = reason.as_str(),
                 message = "A record could not be encoded and is lost. Further ones are counted only."
+            ),
+            Self::RequestsRefused { reason, requests } => warn!(
+                name: "Spool.RequestsRefused",
+                reason = reason.as_str(),
+                requests = *requests,
+                message = "The relay refuses requests. Their records are not stored, and RelayStats counts them."
             ),
             Self::BufferFull => warn!(
                 name: "Spool.BufferFull",

@@ -18,6 +18,12 @@ const MAX_DATAGRAM: usize = 256 << 10;
 /// The most that is read before it is handed over.
 const HANDED_OVER: usize = 256 << 10;
 
+/// The most datagrams of one turn: others have the thread then.
+const DATAGRAMS_PER_TURN: usize = 256;
+
+/// The turns that a relay that is stopped still takes: more than a buffer of the system holds.
+const LAST_TURNS: usize = 64;
+
 /// A socket of datagrams.
 pub(crate) trait Datagrams: Send + Sync + 'static {
     /// Waits until there may be one.
@@ -51,7 +57,14 @@ pub(crate) async fn serve(
                 false
             }
         };
-        while read_some(&*socket, &source, max_record_bytes, &decoder, &mut buffer, &mut dropped) {}
+        for _ in 0..if stopping { LAST_TURNS } else { 1 } {
+            let more = read_some(&*socket, &source, max_record_bytes, &decoder, &mut buffer, &mut dropped);
+            // A sender that never pauses would keep the thread from all others.
+            tokio::task::yield_now().await;
+            if !more {
+                break;
+            }
+        }
         if stopping {
             return;
         }
@@ -68,7 +81,8 @@ fn read_some(
     dropped: &mut u32,
 ) -> bool {
     let (mut bytes, mut frames, mut more) = (Vec::new(), Vec::new(), false);
-    while let Ok((length, all_dropped)) = socket.read(buffer) {
+    for turn in 1.. {
+        let Ok((length, all_dropped)) = socket.read(buffer) else { break };
         if let Some(all) = all_dropped.filter(|all| all != dropped) {
             // It counts in 32 bits, and begins anew behind them.
             decoder.lose(source, LossReason::BufferFull, all.wrapping_sub(*dropped).into(), 0);
@@ -87,7 +101,7 @@ fn read_some(
             }
             None => decoder.lose(source, LossReason::BadFrame, 1, length),
         }
-        if bytes.len() >= HANDED_OVER {
+        if bytes.len() >= HANDED_OVER || turn == DATAGRAMS_PER_TURN {
             more = true;
             break;
         }

@@ -84,6 +84,11 @@ impl Decoder {
         }
     }
 
+    /// The memory for what is half read.
+    pub(crate) fn permit(&self) -> Permit {
+        self.budget.permit()
+    }
+
     /// Counts what a client lost before it was a frame.
     pub(crate) fn lose(&self, source: &Source, reason: LossReason, records: u64, bytes: usize) {
         let dropped = match reason {

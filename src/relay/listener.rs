@@ -167,11 +167,10 @@ mod unix {
             if !found.file_type().is_socket() {
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
             }
-            let is_used = Socket::new(Domain::UNIX, kind, None)?.connect(&SockAddr::unix(path)?).is_ok();
-            if is_used {
+            if is_used(path, kind)? {
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
             }
-            fs::remove_file(path)?;
+            fs::remove_file(path).or_else(|error| ignore(error, io::ErrorKind::NotFound))?;
         }
         // Bound under another name, so that nobody opens it before its mode is set.
         let mut name = path.as_os_str().to_owned();
@@ -183,6 +182,21 @@ mod unix {
         let placed = fs::set_permissions(new, fs::Permissions::from_mode(0o600)).and_then(|()| fs::rename(new, path));
         placed.inspect_err(|_| drop(fs::remove_file(new)))?;
         Ok(socket)
+    }
+
+    /// Whether a process has the socket at this path open. It may be of another kind, or have no room for a connection: only a
+    /// refusal says that nobody is there.
+    fn is_used(path: &Path, kind: Type) -> io::Result<bool> {
+        let socket = Socket::new(Domain::UNIX, kind, None)?;
+        socket.set_nonblocking(true)?;
+        match socket.connect(&SockAddr::unix(path)?).map_err(|error| error.kind()) {
+            Err(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(false),
+            _ => Ok(true),
+        }
+    }
+
+    fn ignore(error: io::Error, kind: io::ErrorKind) -> io::Result<()> {
+        if error.kind() == kind { Ok(()) } else { Err(error) }
     }
 }
 
@@ -218,6 +232,22 @@ mod tests {
             drop(listener.bind().unwrap());
             std::fs::remove_file(&path).unwrap();
         }
+        for (one, other) in [
+            (Listener::Unix(path.clone()), Listener::UnixDatagram(path.clone())),
+            (Listener::UnixDatagram(path.clone()), Listener::Unix(path.clone())),
+        ] {
+            let _bound = one.bind().unwrap();
+            assert_eq!(other.bind().unwrap_err().kind(), io::ErrorKind::AddrInUse, "{one} is alive");
+            std::fs::remove_file(&path).unwrap();
+        }
+        // Nobody accepts, and there is no room for one more connection.
+        let full = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        full.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+        full.listen(0).unwrap();
+        let waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        assert_eq!(Listener::Unix(path.clone()).bind().unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop((full, waiting));
+        std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
         assert_eq!(Listener::Unix(path.clone()).bind().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");

@@ -11,7 +11,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `running`, `settings`, `builder`, `format`, `start` | the relay as an application sees it, its settings, what they suggest, and what is made of them |
-//! | `listener`, `inherited`, `server` | sockets; the tasks that accept and serve |
+//! | `listener`, `inherited`, `own`, `server` | sockets; no endpoint is one of them; the tasks that accept and serve |
 //! | `streams`, `datagrams`, `decoder` | frames, and the thread that reads them as records |
 //! | `http/`, `requests` | the HTTP server, and what a listener does with its requests |
 //! | `service`, `repeats`, `remembered` | stored before it is answered, and once |
@@ -35,6 +35,7 @@ mod intake;
 mod json;
 mod listener;
 mod outlet;
+mod own;
 mod partition;
 mod pickle;
 mod protocol;

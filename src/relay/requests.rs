@@ -1,11 +1,13 @@
 //! [`Requests`]: the requests of one listener of HTTP, between the server and the [`Service`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::config::values::Signal;
+use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 use crate::relay::counts::DropReason;
-use crate::relay::http::handler::{Answering, Handler, Incoming};
+use crate::relay::http::handler::{Answering, Handler, Incoming, Refused};
 use crate::relay::http::refusal::Refusal;
 use crate::relay::http::response::Response;
 use crate::relay::intake::sender;
@@ -16,18 +18,39 @@ use crate::relay::settings::RelaySettings;
 /// The protocol of a request that was refused before its own was known.
 const UNKNOWN: &str = "http";
 
+/// The least time between two reports of requests that are refused.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
 /// The requests of one listener.
 pub(crate) struct Requests {
     service: Arc<Service>,
     listener: usize,
     tags_senders: bool,
     max_otlp_bytes: usize,
+    refusals: Refusals,
+}
+
+/// Refused requests that nobody was told of, and when somebody was.
+#[derive(Debug, Default)]
+struct Refusals(Mutex<(u64, Option<Instant>)>);
+
+impl Refusals {
+    /// Counts one. The number to be told, once in a while.
+    fn note(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += 1;
+        if state.1.is_some_and(|told| now.saturating_duration_since(told) < TOLD_EVERY) {
+            return None;
+        }
+        state.1 = Some(now);
+        Some(std::mem::take(&mut state.0))
+    }
 }
 
 impl Requests {
     pub(crate) fn new(service: Arc<Service>, listener: usize, settings: &RelaySettings) -> Self {
         let (tags_senders, max_otlp_bytes) = (settings.tags_senders, settings.limits.max_otlp_bytes);
-        Self { service, listener, tags_senders, max_otlp_bytes }
+        Self { service, listener, tags_senders, max_otlp_bytes, refusals: Refusals::default() }
     }
 
     async fn answer(&self, incoming: Incoming, peer: &str) -> Response {
@@ -66,13 +89,11 @@ impl Handler for Requests {
     }
 
     fn max_body(&self, request: &Request<'_>) -> Option<usize> {
-        let is_otlp = |target: &[u8]| Signal::ALL.iter().any(|signal| target.ends_with(signal.path().as_bytes()));
-        let is_otlp = is_otlp(request.path) || request.query.is_some_and(is_otlp);
-        is_otlp.then_some(self.max_otlp_bytes)
+        signal_of(request).map(|_| self.max_otlp_bytes)
     }
 
-    fn refused(&self, refusal: Refusal, _peer: &str) {
-        let reason = match refusal {
+    fn refused(&self, refused: &Refused<'_>) {
+        let reason = match refused.refusal {
             Refusal::Malformed | Refusal::Version | Refusal::UnknownCoding => DropReason::BadRequest,
             Refusal::Cut => DropReason::Cut,
             Refusal::Slow => DropReason::Slow,
@@ -81,9 +102,44 @@ impl Handler for Requests {
             Refusal::Unauthorized => DropReason::Unauthorized,
             Refusal::Loop => DropReason::Loop,
         };
-        self.service.counts.of(self.listener).drop((UNKNOWN, None), reason, 1);
-        if reason == DropReason::TooLarge {
-            self.service.outlets.logs.lose(LossReason::TooLarge, 1, 0);
+        let signal = refused.request.as_ref().and_then(signal_of);
+        self.service.counts.of(self.listener).drop((UNKNOWN, signal), reason, 1);
+        if matches!(refused.refusal, Refusal::Unauthorized | Refusal::CrossSite | Refusal::Loop)
+            && let Some(requests) = self.refusals.note(Instant::now())
+        {
+            let listener = self.service.counts.listener(self.listener);
+            let reason = format!("{listener}: {}", refused.refusal.text().trim_end());
+            let event = SpoolEvent::RequestsRefused { reason, requests };
+            self.service.outlets.logs.pipeline.events().report(event);
         }
+        // A stranger has nothing that could be lost, and writes nothing into the stream.
+        if reason == DropReason::TooLarge
+            && !refused.is_stranger
+            && let Some(outlet) = self.service.outlets.get(signal.unwrap_or(Signal::Logs))
+        {
+            outlet.lose(LossReason::TooLarge, 1, 0);
+        }
+    }
+}
+
+/// The signal of OTLP that a request is for, by its target.
+fn signal_of(request: &Request<'_>) -> Option<Signal> {
+    let ends_so = |signal: &Signal| {
+        let path = signal.path().as_bytes();
+        request.path.ends_with(path) || request.query.is_some_and(|query| query.ends_with(path))
+    };
+    Signal::ALL.into_iter().find(ends_so)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_once_a_minute_with_their_number() {
+        let (refusals, begun) = (Refusals::default(), Instant::now());
+        let told: Vec<_> =
+            [0, 1, 59, 60, 61, 200].iter().map(|at| refusals.note(begun + Duration::from_secs(*at))).collect();
+        assert_eq!(told, [Some(1), None, None, Some(3), None, Some(2)]);
     }
 }

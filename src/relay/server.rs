@@ -36,6 +36,9 @@ const THREADS: usize = 2;
 /// The time after which accepting is tried again where the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The most who look at the status at a time; further ones wait.
+const MAX_STATUS_CONNECTIONS: usize = 32;
+
 /// What a server is made of.
 pub(crate) struct Config {
     pub(crate) bound: Vec<Bound>,
@@ -254,27 +257,37 @@ fn credentials(settings: &RelaySettings) -> Vec<Credential> {
 }
 
 impl Connections {
-    /// Waits until one connection more may be there, and for it. `None` once the relay is stopped and nobody waits any more: who
-    /// has connected before can have sent something.
+    /// Waits for a connection, and until it may be served. `None` once the relay is stopped and nobody waits any more: who has
+    /// connected before can have sent something.
     async fn accept<A: Accept>(&mut self, socket: &A) -> Option<(A::Stream, Connection)> {
-        loop {
-            let permit = tokio::select! {
-                biased;
-                permit = self.permits.clone().acquire_owned() => permit.ok()?,
-                _ = self.stop.wait_for(|stop| *stop) => return None,
-            };
-            let accepted = tokio::select! {
-                biased;
-                accepted = socket.accepted() => accepted,
-                _ = self.stop.wait_for(|stop| *stop) => return None,
-            };
-            let Ok(stream) = accepted else {
-                // A connection that was reset while it waited, or no descriptor is left: others may end.
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            return Some((stream, Connection::begin(self, permit)));
+        let (stream, permit) = accept(socket, &self.permits, &mut self.stop).await?;
+        Some((stream, Connection::begin(self, permit)))
+    }
+}
+
+/// Waits for a connection, and then for its permit: a listener to which nobody comes takes none from the others. `None` once the
+/// relay is stopped.
+async fn accept<A: Accept>(
+    socket: &A,
+    permits: &Arc<Semaphore>,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<(A::Stream, OwnedSemaphorePermit)> {
+    let stream = loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = socket.accepted() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return None,
+        };
+        match accepted {
+            Ok(stream) => break stream,
+            // A connection that was reset while it waited, or no descriptor is left: others may end.
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
+    };
+    tokio::select! {
+        biased;
+        permit = permits.clone().acquire_owned() => permit.ok().map(|permit| (stream, permit)),
+        _ = stop.wait_for(|stop| *stop) => None,
     }
 }
 
@@ -353,18 +366,13 @@ async fn serve_status<H: Handler + 'static>(
     server: Arc<HttpServer<H>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    loop {
-        let accepted = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            accepted = socket.accepted() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (server, stop) = (server.clone(), stop.clone());
-                tokio::spawn(async move { server.serve(stream, &peer, stop).await });
-            }
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-        }
+    let permits = Arc::new(Semaphore::new(MAX_STATUS_CONNECTIONS));
+    while let Some(((stream, peer), permit)) = accept(&socket, &permits, &mut stop).await {
+        let (server, stop) = (server.clone(), stop.clone());
+        tokio::spawn(async move {
+            server.serve(stream, &peer, stop).await;
+            drop(permit);
+        });
     }
 }
 
@@ -423,4 +431,28 @@ fn serve_datagrams(
         datagrams::serve(Arc::new(socket), source, max_record_bytes, decoder, connections.stop.clone()).await;
         drop(connections);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_that_waits_takes_no_connection_from_another_one() {
+        let bind = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
+        let (quiet, busy) = (bind().await, bind().await);
+        let permits = Arc::new(Semaphore::new(1));
+        let (_stop, stopped) = watch::channel(false);
+        let (mut first, mut second) = (stopped.clone(), stopped);
+        let waiting = accept(&quiet, &permits, &mut first);
+        let served = async {
+            let _client = TcpStream::connect(busy.local_addr().unwrap()).await.unwrap();
+            accept(&busy, &permits, &mut second).await.is_some()
+        };
+        tokio::select! {
+            biased;
+            _ = waiting => panic!("nobody came"),
+            is_served = served => assert!(is_served),
+        }
+    }
 }

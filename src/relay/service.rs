@@ -258,7 +258,8 @@ impl Service {
         let id = self.apart(job, move |job| job.id(&name)).await?;
         Some(match self.outlets.repeats.begin(id) {
             Begun::Stored => self.repeated(protocol, job).await?,
-            Begun::Storing(mut outcome) => match ended(&mut outcome).await {
+            // It is the same request whenever it comes again, so that it need not wait for a disk that hangs.
+            Begun::Storing(mut outcome) => match stored_soon(&mut outcome).await {
                 Outcome::Committed => self.repeated(protocol, job).await?,
                 Outcome::TakenOut(reason) => Taken::of(Reply::unavailable(reason), 0),
                 Outcome::Waiting => Taken::of(Reply::unavailable(words(NotTaken::Stopped)), 0),
@@ -335,6 +336,12 @@ impl Job {
 async fn ended(outcome: &mut watch::Receiver<Outcome>) -> Outcome {
     let ended = outcome.wait_for(|outcome| *outcome != Outcome::Waiting).await.map(|outcome| outcome.clone());
     ended.unwrap_or(Outcome::Waiting)
+}
+
+/// Waits for the end of a load that another connection brought, as long as its client does.
+async fn stored_soon(outcome: &mut watch::Receiver<Outcome>) -> Outcome {
+    let ended = timeout(REPEATED_PATIENCE, ended(outcome)).await;
+    ended.unwrap_or_else(|_| Outcome::TakenOut("the same request is still being written".into()))
 }
 
 /// The reply to a request that is not read any more.

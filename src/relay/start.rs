@@ -1,6 +1,5 @@
 //! From the settings to a running relay.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, RwLock};
 use std::time::SystemTime;
 
@@ -27,6 +26,7 @@ use crate::relay::inherited;
 use crate::relay::intake::Outlets;
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::outlet::{Form, Outlet, OutletConfig};
+use crate::relay::own::check_own;
 use crate::relay::remembered;
 use crate::relay::repeats::{REMEMBERED, Repeats};
 use crate::relay::running::Relay;
@@ -54,16 +54,16 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
     let status = bound_status.transpose()?;
     let id = format!("{:016x}", unique_number());
     if let Some(endpoint) = &builder.code.settings.endpoint {
-        check_own(endpoint, &bound)?;
+        check_own(endpoint, listeners_of(&bound))?;
     }
     builder.code.http.via = Some(via(&id));
     let outlets = Arc::new(outlets(&mut builder)?);
     for outlet in outlets.all() {
-        check_own(&Sourced::new(outlet.endpoint(), "the endpoint"), &bound)?;
+        check_own(&Sourced::new(outlet.endpoint(), "the endpoint"), listeners_of(&bound))?;
     }
     let settings = builder.signal;
-    let counts = Arc::new(Counts::new(bound.iter().map(|bound| bound.listener.clone())));
-    let listeners = bound.iter().map(|bound| bound.listener.clone()).collect();
+    let counts = Arc::new(Counts::new(listeners_of(&bound).cloned()));
+    let listeners = listeners_of(&bound).cloned().collect();
     let status_address = status.as_ref().and_then(|bound| bound.listener.address());
     let service = Arc::new(Service::new(outlets.clone(), counts.clone()));
     let options = status::Options { show_keys: settings.shows_keys };
@@ -97,39 +97,49 @@ fn check(settings: &RelaySettings) -> Result<(), ExporterBuildError> {
     if settings.limits.max_connections == 0 {
         return Err(invalid("with_max_connections", "0; allowed are 1 and more"));
     }
-    if !settings.listen_anywhere {
-        let far = settings.listeners.iter().find(|listener| !listener.is_local());
-        if let Some(listener) = far {
-            let reason = format!(
-                "{listener} can be reached from other hosts, which read and write without encryption; allowed are loopback \
-                 addresses, such as 127.0.0.1, and with `with_listen_anywhere`, or `--listen-anywhere`, others"
-            );
-            return Err(invalid("with_listener", reason));
-        }
-        if let Some(address) = settings.status.filter(|address| !address.ip().is_loopback()) {
-            let reason = format!(
-                "{address} can be reached from other hosts; allowed are loopback addresses, such as 127.0.0.1:9023"
-            );
-            return Err(invalid("with_status", reason));
-        }
+    for listener in &settings.listeners {
+        check_open(settings, listener, "with_listener")?;
     }
-    if !settings.tokens.is_empty() || !settings.users.is_empty() {
-        let open = |listener: &&Listener| matches!(listener, Listener::Tcp(_) | Listener::Udp(_));
-        if let Some(listener) = settings.listeners.iter().find(open) {
-            let reason = format!(
-                "frames have no credentials, so that {listener} would be open to all; allowed is a Unix socket"
-            );
-            return Err(invalid("with_listener", reason));
-        }
-        if settings.tokens.iter().any(String::is_empty) {
-            return Err(invalid("with_token", "it is empty"));
-        }
+    if let Some(address) = settings.status.filter(|address| !settings.listen_anywhere && !address.ip().is_loopback()) {
+        let reason = format!(
+            "{address} can be reached from other hosts; allowed are loopback addresses, such as 127.0.0.1:9023"
+        );
+        return Err(invalid("with_status", reason));
+    }
+    if settings.tokens.iter().any(String::is_empty) {
+        return Err(invalid("with_token", "it is empty"));
     }
     Ok(())
 }
 
+/// Checks that a listener is open to those alone who are meant.
+fn check_open(settings: &RelaySettings, listener: &Listener, setting: &str) -> Result<(), ExporterBuildError> {
+    if !settings.listen_anywhere && !listener.is_local() {
+        let reason = format!(
+            "{listener} can be reached from other hosts, which read and write without encryption; allowed are loopback \
+             addresses, such as 127.0.0.1, and with `with_listen_anywhere`, or `--listen-anywhere`, others"
+        );
+        return Err(invalid(setting, reason));
+    }
+    let wants_credentials = !settings.tokens.is_empty() || !settings.users.is_empty();
+    if wants_credentials && matches!(listener, Listener::Tcp(_) | Listener::Udp(_)) {
+        let reason =
+            format!("frames have no credentials, so that {listener} would be open to all; allowed is a Unix socket");
+        return Err(invalid(setting, reason));
+    }
+    Ok(())
+}
+
+fn listeners_of(bound: &[Bound]) -> impl Iterator<Item = &Listener> + Clone {
+    bound.iter().map(|bound| &bound.listener)
+}
+
 fn bind(settings: &RelaySettings) -> Result<Vec<Bound>, ExporterBuildError> {
     let mut bound = if settings.inherited { inherited::listeners()? } else { Vec::new() };
+    // Whoever has opened them: what they are bound to is what counts.
+    for listener in listeners_of(&bound) {
+        check_open(settings, listener, "with_inherited_listeners")?;
+    }
     for listener in &settings.listeners {
         // A service manager may have it open already.
         if bound.iter().any(|inherited| inherited.listener == *listener) {
@@ -145,37 +155,6 @@ fn bind(settings: &RelaySettings) -> Result<Vec<Bound>, ExporterBuildError> {
         ));
     }
     Ok(bound)
-}
-
-/// A relay that sends to itself would go in a circle.
-fn check_own(endpoint: &Sourced<String>, bound: &[Bound]) -> Result<(), ExporterBuildError> {
-    let Some((_, rest)) = endpoint.value.split_once("://") else { return Ok(()) };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let default_port = if endpoint.value.starts_with("https") { 443 } else { 80 };
-    let of_port = |port: u16| {
-        bound.iter().find(move |bound| bound.listener.address().is_some_and(|address| address.port() == port))
-    };
-    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(default_port);
-    // Names are asked for only if it may matter.
-    if of_port(port).is_none() {
-        return Ok(());
-    }
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
-    let Ok(addresses) = (host, port).to_socket_addrs() else { return Ok(()) };
-    let own = addresses.into_iter().find_map(|address: SocketAddr| {
-        let is_own = |bound: &&Bound| {
-            bound
-                .listener
-                .address()
-                .is_some_and(|own| own == address || (own.port() == port && own.ip().is_unspecified()))
-        };
-        bound.iter().find(is_own)
-    });
-    match own {
-        Some(bound) => Err(endpoint.invalid(format!("it is the relay itself, which listens on {}", bound.listener))),
-        None => Ok(()),
-    }
 }
 
 /// An answer says that records survive a power cut, so they are to be synced before it.
@@ -369,4 +348,30 @@ pub(crate) fn check_only(mut builder: RelayBuilder) -> Result<Vec<String>, Expor
         ));
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_not_open_to_more_than_is_said_whoever_has_opened_it() {
+        let far = Listener::Otlp("0.0.0.0:4318".parse().unwrap());
+        let (frames, http) = (Listener::Tcp(Listener::DEFAULT_TCP), Listener::Http(Listener::DEFAULT_HTTP));
+        let unix = Listener::Unix("/run/log.sock".into());
+        let closed = RelaySettings::default();
+        let anywhere = RelaySettings { listen_anywhere: true, ..RelaySettings::default() };
+        let secret = RelaySettings { tokens: vec!["secret".to_owned()], ..RelaySettings::default() };
+        for (settings, listener, expected) in [
+            (&closed, &far, false),
+            (&closed, &frames, true),
+            (&closed, &unix, true),
+            (&anywhere, &far, true),
+            (&secret, &frames, false),
+            (&secret, &http, true),
+            (&secret, &unix, true),
+        ] {
+            assert_eq!(check_open(settings, listener, "LISTEN_FDS").is_ok(), expected, "{listener}");
+        }
+    }
 }

@@ -17,6 +17,9 @@ use crate::relay::protocols::logserv::{Connection, Event};
 /// The most that is read at once.
 const READ_BYTES: usize = 64 << 10;
 
+/// A connection may keep so much of what is half read without a permit.
+const FREE_BYTES: usize = 64 << 10;
+
 /// How long a client may take to read a line of logserv's dialogue.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -29,6 +32,7 @@ pub(crate) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connection = Connection::new(max_record_bytes);
+    let mut permit = decoder.permit();
     let mut buffer = vec![0; READ_BYTES];
     let mut end = None;
     loop {
@@ -46,6 +50,13 @@ pub(crate) async fn serve(
         if !take(&mut connection, &mut stream, &mut source, length, &decoder).await {
             return;
         }
+        // A client can send half a frame and no more, and many clients can.
+        if !permit.try_cover(connection.settle().saturating_sub(FREE_BYTES))
+            && let Some(length) = connection.skip()
+        {
+            decoder.lose(&source, LossReason::BufferFull, 1, length);
+        }
+        permit.shrink(connection.settle().saturating_sub(FREE_BYTES));
     }
     if connection.is_within() {
         decoder.lose(&source, LossReason::Cut, 1, 0);

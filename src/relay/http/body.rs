@@ -132,6 +132,11 @@ impl BodyReader {
         self.body.capacity()
     }
 
+    /// The bytes that are read and decoded.
+    pub(crate) fn made(&self) -> usize {
+        self.body.len()
+    }
+
     /// The body.
     pub(crate) fn into_body(self) -> Vec<u8> {
         self.body
@@ -177,7 +182,13 @@ impl BodyReader {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let used = match &mut self.mode {
             Mode::Discard => piece,
-            Mode::Keep(decoder) => decoder.decode(&bytes[..piece], &mut self.body, limit)?,
+            Mode::Keep(decoder) => {
+                if let (State::Length(_), true) = (self.state, decoder.is_identity()) {
+                    let whole = self.body.len().saturating_add(usize::try_from(left).unwrap_or(usize::MAX));
+                    grow(&mut self.body, piece, whole);
+                }
+                decoder.decode(&bytes[..piece], &mut self.body, limit)?
+            }
         };
         bytes.advance(used);
         let used = used as u64;
@@ -257,6 +268,15 @@ impl BodyReader {
         }
         line.truncate(end - 1);
         Some(line)
+    }
+}
+
+/// Makes room for more bytes of a body that will have `whole`: in steps, and for no more than those.
+fn grow(body: &mut Vec<u8>, more: usize, whole: usize) {
+    let needed = body.len() + more;
+    if needed > body.capacity() {
+        let room = body.capacity().saturating_mul(2).min(whole).max(needed);
+        body.reserve_exact(room - body.len());
     }
 }
 

@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::body::{BodyReader, Framing, Progress};
 use super::budget::{Budget, Permit};
 use super::guard::Guard;
-use super::handler::{Handler, Incoming};
+use super::handler::{Handler, Incoming, Refused};
 use super::head::{Head, HeadLimits, HeadReader, Version};
 use super::limits::{LAST_READ, Limits};
 use super::refusal::Refusal;
@@ -29,6 +30,12 @@ const FREE_HEAD_BYTES: usize = 64 << 10;
 
 /// A request has a second more for each so many bytes of it.
 const BYTES_PER_SECOND: u64 = 64 << 10;
+
+/// Who may not send is read from for so long at most.
+const FOREIGN_BYTES: u64 = 1 << 20;
+
+/// Others have the thread after so many bytes of a body.
+const BYTES_PER_TURN: usize = 1 << 20;
 
 /// Surplus of a body ends when nothing came for so long.
 const SURPLUS_PAUSE: Duration = Duration::from_millis(50);
@@ -70,19 +77,19 @@ struct Connection<'a, S, H> {
 
 /// The time and the memory that a request has.
 struct Allowance {
-    begun: Instant,
+    /// What is not there by then is slow. Each byte puts it off, but no further than it was at first: who stops sends no more.
+    deadline: Instant,
     slow: Duration,
-    received: u64,
-    /// The time for which it waited for memory.
-    waited: Duration,
     permit: Permit,
     /// The part of the memory that its head has.
     of_head: usize,
 }
 
 impl Allowance {
-    fn deadline(&self) -> Instant {
-        self.begun + self.slow + self.waited + Duration::from_secs(self.received / BYTES_PER_SECOND)
+    /// Gives more time for bytes that came.
+    fn receive(&mut self, bytes: usize) {
+        let more = Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / BYTES_PER_SECOND);
+        self.deadline = (self.deadline + more).min(Instant::now() + self.slow);
     }
 
     /// Waits for memory, so much in all, which does not count as the client's time.
@@ -90,9 +97,17 @@ impl Allowance {
         if bytes > self.permit.bytes() {
             let begun = Instant::now();
             self.permit.cover(bytes).await;
-            self.waited += begun.elapsed();
+            self.deadline += begun.elapsed();
         }
     }
+}
+
+/// What is known of a request that is refused.
+#[derive(Default)]
+struct Begun {
+    head: Option<Head>,
+    /// What has to be read of it.
+    rest: Option<BodyReader>,
 }
 
 /// A request that has arrived.
@@ -129,20 +144,15 @@ where
 
     /// Reads a request and answers it. Whether the connection stays open.
     async fn exchange(&mut self) -> bool {
-        let mut allowance = Allowance {
-            begun: Instant::now(),
-            slow: self.server.limits.slow,
-            received: self.buffer.len() as u64,
-            waited: Duration::ZERO,
-            permit: self.server.budget.permit(),
-            of_head: 0,
-        };
-        let mut rest = None;
-        let Arrived { head, body, has_surplus } = match self.receive(&mut allowance, &mut rest).await {
+        let slow = self.server.limits.slow;
+        let mut allowance =
+            Allowance { deadline: Instant::now() + slow, slow, permit: self.server.budget.permit(), of_head: 0 };
+        let mut begun = Begun::default();
+        let Arrived { head, body, has_surplus } = match self.receive(&mut allowance, &mut begun).await {
             Ok(Some(arrived)) => arrived,
             Ok(None) => return false,
             Err(refusal) => {
-                self.refuse(refusal, rest, allowance).await;
+                self.refuse(refusal, begun, allowance).await;
                 return false;
             }
         };
@@ -150,7 +160,12 @@ where
         let (is_head, wants_to_stay) = (head.method == "HEAD", is_persistent(&head) && !has_surplus);
         let cut = surplus::is_cut(&head);
         let incoming = Incoming { head, body: body.into(), cut, permit: allowance.permit };
-        let response = self.server.handler.handle(incoming, self.peer).await;
+        let handled = self.server.handler.handle(incoming, self.peer);
+        let response = tokio::select! {
+            biased;
+            response = handled => response,
+            () = gone(&mut self.stream, &mut self.buffer, slow) => return false,
+        };
         let stays = wants_to_stay && !*self.shutdown.borrow();
         let after = if stays { After::KeepAlive(self.server.limits.idle) } else { After::Close };
         let is_written = self.write(&response.bytes(is_head, after, SystemTime::now())).await;
@@ -162,27 +177,40 @@ where
         is_written && stays
     }
 
-    /// Reads a request; nothing if the connection ends before it. Leaves in `rest` what has to be read of a refused one.
-    async fn receive(
+    /// Reads a request; nothing if the connection ends before it. Leaves in `begun` what there is of a refused one.
+    async fn receive(&mut self, allowance: &mut Allowance, begun: &mut Begun) -> Result<Option<Arrived>, Refusal> {
+        let Some(head) = self.head(allowance).await? else { return Ok(None) };
+        match self.body_of(&head, allowance, &mut begun.rest).await {
+            Ok((body, has_surplus)) => Ok(Some(Arrived { head, body, has_surplus })),
+            Err(refusal) => {
+                begun.head = Some(head);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Reads the body of a request, and says whether it had surplus. Leaves in `rest` what has to be read of a refused one.
+    async fn body_of(
         &mut self,
+        head: &Head,
         allowance: &mut Allowance,
         rest: &mut Option<BodyReader>,
-    ) -> Result<Option<Arrived>, Refusal> {
-        let Some(head) = self.head(allowance).await? else { return Ok(None) };
+    ) -> Result<(Vec<u8>, bool), Refusal> {
         allowance.of_head = allowance.permit.bytes();
-        let framing = Framing::of(&head)?;
+        let framing = Framing::of(head)?;
         let mut reader = BodyReader::discarding(framing, self.server.limits.discard);
         let expects = head.version == Version::Http11
             && head.elements("expect").any(|expectation| expectation.eq_ignore_ascii_case("100-continue"));
         let waits_for_us = expects && !reader.is_complete() && self.buffer.is_empty();
         let max_body = self.server.handler.max_body(&head.request(false)).unwrap_or(self.server.limits.body);
-        let checked = self.server.guard.check(&head).and_then(|()| reader.keep(&head, max_body));
+        let checked = self.server.guard.check(head);
+        self.is_known |= checked.is_ok();
+        let checked = checked.and_then(|()| reader.keep(head, max_body));
         if let Err(refusal) = checked {
             // Who waits for a permission sends nothing after a refusal.
             *rest = (!waits_for_us).then_some(reader);
             return Err(refusal);
         }
-        self.is_known = true;
         if waits_for_us {
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await;
         }
@@ -191,15 +219,19 @@ where
             return Err(refusal);
         }
         let mut body = reader.into_body();
-        let has_surplus = surplus::may_follow(&head, framing) && self.surplus(&mut body, max_body, allowance).await?;
+        let has_surplus = surplus::may_follow(head, framing) && self.surplus(&mut body, max_body, allowance).await?;
         body.shrink_to_fit();
-        Ok(Some(Arrived { head, body, has_surplus }))
+        Ok((body, has_surplus))
+    }
+
+    /// Whether it has still to show credentials.
+    fn is_stranger(&self) -> bool {
+        self.server.guard.wants_credentials() && !self.is_known
     }
 
     async fn head(&mut self, allowance: &mut Allowance) -> Result<Option<Head>, Refusal> {
         let Limits { line, headers, stranger, .. } = self.server.limits;
-        let is_stranger = self.server.guard.wants_credentials() && !self.is_known;
-        let whole = if is_stranger { stranger } else { line + headers };
+        let whole = if self.is_stranger() { stranger } else { line + headers };
         let (mut reader, limits) = (HeadReader::default(), HeadLimits { line, headers, whole });
         loop {
             if let Some(head) = reader.read(&mut self.buffer, limits)? {
@@ -217,9 +249,15 @@ where
     }
 
     async fn body(&mut self, reader: &mut BodyReader, allowance: &mut Allowance) -> Result<(), Refusal> {
+        let mut turn_ends = BYTES_PER_TURN;
         loop {
             let progress = reader.read(&mut self.buffer)?;
             allowance.cover(allowance.of_head + reader.memory()).await;
+            if reader.made() >= turn_ends {
+                // What little is sent can decode to much, without a wait.
+                turn_ends = reader.made() + BYTES_PER_TURN;
+                yield_now().await;
+            }
             match progress {
                 Progress::Working => {}
                 Progress::NeedsInput => self.fill(READ_BYTES.1, allowance).await?,
@@ -247,11 +285,11 @@ where
             if body.len() + len > max_body {
                 return Err(Refusal::BodyTooLarge);
             }
-            if Instant::now() > allowance.deadline() {
+            if Instant::now() > allowance.deadline {
                 return Err(Refusal::Slow);
             }
             body.extend_from_slice(&self.buffer.split_to(len));
-            allowance.received += len as u64;
+            allowance.receive(len);
             allowance.cover(allowance.of_head + body.capacity()).await;
             is_taken = true;
             self.read_within(SURPLUS_PAUSE).await;
@@ -267,10 +305,10 @@ where
     /// Reads more of a request.
     async fn fill(&mut self, room: usize, allowance: &mut Allowance) -> Result<(), Refusal> {
         self.buffer.reserve(room);
-        match timeout_at(allowance.deadline(), self.stream.read_buf(&mut self.buffer)).await {
+        match timeout_at(allowance.deadline, self.stream.read_buf(&mut self.buffer)).await {
             Ok(Ok(0) | Err(_)) => Err(Refusal::Cut),
             Ok(Ok(len)) => {
-                allowance.received += len as u64;
+                allowance.receive(len);
                 Ok(())
             }
             Err(_) => Err(Refusal::Slow),
@@ -278,10 +316,13 @@ where
     }
 
     /// Answers a request that the handler does not see.
-    async fn refuse(&mut self, refusal: Refusal, rest: Option<BodyReader>, mut allowance: Allowance) {
-        self.server.handler.refused(refusal, self.peer);
-        if let Some(mut rest) = rest.filter(|_| !matches!(refusal, Refusal::Slow | Refusal::Cut)) {
-            rest.discard(self.server.limits.discard);
+    async fn refuse(&mut self, refusal: Refusal, begun: Begun, mut allowance: Allowance) {
+        let request = begun.head.as_ref().map(|head| head.request(false));
+        self.server.handler.refused(&Refused { refusal, is_stranger: self.is_stranger(), request });
+        if let Some(mut rest) = begun.rest.filter(|_| !matches!(refusal, Refusal::Slow | Refusal::Cut)) {
+            let is_foe = matches!(refusal, Refusal::Unauthorized | Refusal::CrossSite | Refusal::Loop);
+            let most = if is_foe { FOREIGN_BYTES } else { u64::MAX };
+            rest.discard(self.server.limits.discard.min(most));
             allowance.permit.shrink(allowance.of_head);
             // Whether it ends does not change the answer.
             let _ = self.body(&mut rest, &mut allowance).await;
@@ -317,6 +358,20 @@ where
         })
         .await;
     }
+}
+
+/// Ends when the client is gone, and keeps what it sends meanwhile. One that has only closed its side may still read, for a time: the
+/// two look the same.
+async fn gone(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut, patience: Duration) {
+    while buffer.len() < READ_BYTES.1 {
+        buffer.reserve(READ_BYTES.0);
+        match stream.read_buf(buffer).await {
+            Ok(1..) => {}
+            Ok(0) => return sleep(patience).await,
+            Err(_) => return,
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Whether the client would keep the connection.

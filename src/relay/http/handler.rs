@@ -31,6 +31,16 @@ impl Incoming {
     }
 }
 
+/// A request that the server refused itself.
+#[derive(Debug)]
+pub(crate) struct Refused<'a> {
+    pub(crate) refusal: Refusal,
+    /// Its connection has not shown the credentials that it needs.
+    pub(crate) is_stranger: bool,
+    /// Its head, if that was read.
+    pub(crate) request: Option<Request<'a>>,
+}
+
 /// The response that a handler will give.
 pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
 
@@ -46,5 +56,5 @@ pub(crate) trait Handler: Send + Sync {
     }
 
     /// Counts a request that the server has refused itself.
-    fn refused(&self, refusal: Refusal, peer: &str);
+    fn refused(&self, refused: &Refused<'_>);
 }

@@ -78,7 +78,39 @@ impl Cutter {
         if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
             self.buffer = Vec::new();
         }
-        self.buffer.extend_from_slice(&bytes[skipped..]);
+        let bytes = &bytes[skipped..];
+        let needed = self.buffer.len() + bytes.len();
+        if needed > self.buffer.capacity() {
+            // In steps, and for no more than the frame that is being read.
+            let whole = self.length().filter(|len| *len <= self.max_bytes).map_or(0, |len| LENGTH + len);
+            let room = needed.saturating_mul(2).min(whole).max(needed);
+            self.buffer.reserve_exact(room - self.buffer.len());
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Gives memory back that nothing needs which has come. Returns what is kept.
+    pub(crate) fn settle(&mut self) -> usize {
+        let rest = self.buffer.len() - self.start;
+        if rest <= KEPT && self.buffer.capacity() > KEPT {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            self.buffer.shrink_to(KEPT);
+        }
+        self.buffer.capacity()
+    }
+
+    /// Skips the frame that is half read, and says how long it is.
+    pub(crate) fn skip(&mut self) -> Option<usize> {
+        let len = self.length()?;
+        let here = (self.rest().len() - LENGTH).min(len);
+        (self.start, self.skip, self.buffer) = (0, len - here, Vec::new());
+        Some(len)
+    }
+
+    /// The length of the frame that comes next.
+    fn length(&self) -> Option<usize> {
+        self.rest().first_chunk::<LENGTH>().map(|length| u32::from_be_bytes(*length) as usize)
     }
 
     /// The next piece with its bytes.
@@ -97,10 +129,9 @@ impl Cutter {
     ///
     /// If the stream has no frames. It has no piece from then on.
     pub(super) fn advance(&mut self) -> Result<Option<Cut>, NotFrames> {
-        let Some(length) = self.rest().first_chunk::<LENGTH>() else {
+        let Some(len) = self.length() else {
             return Ok(None);
         };
-        let len = u32::from_be_bytes(*length) as usize;
         if len > LONGEST {
             return Err(NotFrames::Length(len));
         }
@@ -254,6 +285,28 @@ mod tests {
         assert_eq!(cutter.line(), Ok(Some(&b"LOG"[..])));
         cutter.push(&[b'x'; LINE]);
         assert_eq!(cutter.line(), Err(NotFrames::Line));
+    }
+
+    #[test]
+    fn a_frame_that_is_half_read_takes_no_more_than_itself_and_can_be_skipped() {
+        let long = frame(&vec![b'x'; 1 << 20]);
+        let stream = [&long[..], &frame(b"next")].concat();
+        let mut cutter = Cutter::new(4 << 20);
+        for part in long[..long.len() - 1].chunks(10_000) {
+            cutter.push(part);
+            assert_eq!(cutter.next(), Ok(None));
+            assert!(cutter.settle() <= long.len().max(KEPT));
+        }
+        assert_eq!(cutter.skip(), Some(1 << 20));
+        assert_eq!(cutter.settle(), 0);
+        assert!(cutter.is_within());
+        cutter.push(&stream[long.len() - 1..]);
+        assert_eq!(cutter.next(), Ok(Some(Piece::Frame(b"next"))));
+        assert_eq!(cutter.next(), Ok(None));
+        cutter.push(&long);
+        assert!(matches!(cutter.next(), Ok(Some(Piece::Frame(_)))));
+        assert!(cutter.settle() <= KEPT, "nothing waits");
+        assert!(!cutter.is_within());
     }
 
     #[test]

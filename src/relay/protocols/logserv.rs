@@ -79,6 +79,16 @@ impl Connection {
         self.cutter.push(bytes);
     }
 
+    /// Gives memory back that nothing needs which has come. Returns what is kept.
+    pub(crate) fn settle(&mut self) -> usize {
+        self.cutter.settle()
+    }
+
+    /// Skips the frame that is half read, and says how long it is.
+    pub(crate) fn skip(&mut self) -> Option<usize> {
+        if self.state == State::Frames { self.cutter.skip() } else { None }
+    }
+
     /// Who the client is, if it said so.
     #[cfg(test)]
     pub(crate) fn identity(&self) -> Option<&Identity> {

@@ -9,8 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::values::FullPolicy;
 use crate::relay::counts::Counts;
-use crate::relay::http::handler::{Answering, Handler, Incoming};
-use crate::relay::http::refusal::Refusal as NotHttp;
+use crate::relay::http::handler::{Answering, Handler, Incoming, Refused};
 use crate::relay::http::response::Response;
 use crate::relay::intake::Outlets;
 use crate::relay::outlet::Outlet;
@@ -126,7 +125,7 @@ impl Handler for StatusPages {
         })
     }
 
-    fn refused(&self, _refusal: NotHttp, _peer: &str) {}
+    fn refused(&self, _refused: &Refused<'_>) {}
 }
 
 #[cfg(test)]

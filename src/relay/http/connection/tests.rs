@@ -19,6 +19,8 @@ use crate::relay::protocol::Request;
 struct Notes {
     seen: Mutex<Vec<String>>,
     refused: Mutex<Vec<Refusal>>,
+    /// How many of these were strangers.
+    strangers: AtomicUsize,
     /// Waits before each answer.
     gate: Option<Notify>,
     /// Keeps the memory of the requests.
@@ -48,8 +50,9 @@ impl Handler for Notes {
         (request.path == b"/large").then_some(4 << 20)
     }
 
-    fn refused(&self, refusal: Refusal, _peer: &str) {
-        self.refused.lock().unwrap().push(refusal);
+    fn refused(&self, refused: &Refused<'_>) {
+        self.refused.lock().unwrap().push(refused.refusal);
+        self.strangers.fetch_add(usize::from(refused.is_stranger), Ordering::Relaxed);
     }
 }
 
@@ -359,6 +362,7 @@ async fn who_may_not_send_is_refused_and_counted() {
     }
     let large = format!("GET /{} HTTP/1.1\r\nAuthorization: Bearer token\r\n\r\n", "x".repeat(70_000));
     assert_eq!(statuses(&server.send(&[large.as_bytes()]).await), [414], "a stranger has a small head");
+    assert_eq!(server.handler.strangers.load(Ordering::Relaxed), 4, "none has shown credentials");
     let small = large.replace('x', "");
     assert_eq!(statuses(&server.send(&[small.as_bytes(), large.as_bytes()]).await), [200, 200]);
 }
@@ -544,4 +548,60 @@ async fn connections_are_tasks_of_a_runtime_with_threads() {
     near.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await.unwrap();
     assert_eq!(statuses(&text(&mut near).await), [200]);
     task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_gone_has_no_handler_and_one_that_only_closed_its_side_is_answered() {
+    let server = Server { handler: Notes { gate: Some(Notify::new()), ..Notes::default() }, ..server() };
+    let gate = server.handler.gate.as_ref().unwrap();
+    server.with(async |mut stream| stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap()).await;
+    assert_eq!(server.budget.available(), 1 << 20);
+    let responses = server
+        .with(async |mut stream| {
+            stream.write_all(b"GET /a HTTP/1.1\r\n\r\nGET /b HTT").await.unwrap();
+            sleep(Duration::from_millis(1)).await;
+            stream.write_all(b"P/1.1\r\n\r\n").await.unwrap();
+            stream.shutdown().await.unwrap();
+            for _ in 0..2 {
+                sleep(Duration::from_secs(5)).await;
+                gate.notify_one();
+            }
+            text(&mut stream).await
+        })
+        .await;
+    assert_eq!(statuses(&responses), [200, 200]);
+    assert_eq!(server.seen(), ["GET / ", "GET /a ", "GET /b "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_stops_is_slow_however_much_has_come() {
+    let server = server();
+    let head = "POST /large HTTP/1.1\r\nContent-Length: 4000000\r\n\r\n";
+    let (responses, waited) = server
+        .with(async |mut stream| {
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&vec![b'x'; 3_000_000]).await.unwrap();
+            let begun = Instant::now();
+            (text(&mut stream).await, begun.elapsed())
+        })
+        .await;
+    assert_eq!((statuses(&responses), server.refused()), (vec![408], vec![Refusal::Slow]));
+    assert_eq!(waited.as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_send_cannot_have_much_read() {
+    let server = Server { guard: Guard::new(Hosts::Any, vec![Credential::bearer("token")], "id"), ..server() };
+    let read = server
+        .with(async |mut stream| {
+            stream.write_all(b"POST / HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n").await.unwrap();
+            let (piece, mut sent) = (vec![b'x'; 64 << 10], 0);
+            while stream.write_all(&piece).await.is_ok() {
+                sent += piece.len();
+            }
+            sent
+        })
+        .await;
+    assert!(read <= 3 << 20, "{read} bytes were read");
+    assert_eq!(server.refused(), [Refusal::Unauthorized]);
 }
