@@ -11,12 +11,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::body::{BodyReader, Framing, Progress};
+use super::body::{BodyFraming, BodyReader, Progress};
 use super::budget::{Budget, Permit};
 use super::guard::Guard;
 use super::handler::{Handler, Incoming};
 use super::head::{Head, HeadLimits, HeadReader, Version};
-use super::limits::{LAST_READ, Limits};
+use super::limits::{LAST_READ, RequestLimits};
 use super::refusal::Refusal;
 use super::response::{After, Response};
 use super::surplus;
@@ -40,7 +40,7 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 1 << 20);
 #[derive(Debug)]
 pub(crate) struct Server<H> {
     pub(crate) handler: H,
-    pub(crate) limits: Limits,
+    pub(crate) limits: RequestLimits,
     pub(crate) guard: Guard,
     pub(crate) budget: Budget,
 }
@@ -170,7 +170,7 @@ where
     ) -> Result<Option<Arrived>, Refusal> {
         let Some(head) = self.head(allowance).await? else { return Ok(None) };
         allowance.of_head = allowance.permit.bytes();
-        let framing = Framing::of(&head)?;
+        let framing = BodyFraming::of(&head)?;
         let mut reader = BodyReader::discarding(framing, self.server.limits.discard);
         let expects = head.version == Version::Http11
             && head.elements("expect").any(|expectation| expectation.eq_ignore_ascii_case("100-continue"));
@@ -197,7 +197,7 @@ where
     }
 
     async fn head(&mut self, allowance: &mut Allowance) -> Result<Option<Head>, Refusal> {
-        let Limits { line, headers, stranger, .. } = self.server.limits;
+        let RequestLimits { line, headers, stranger, .. } = self.server.limits;
         let is_stranger = self.server.guard.wants_credentials() && !self.is_known;
         let whole = if is_stranger { stranger } else { line + headers };
         let (mut reader, limits) = (HeadReader::default(), HeadLimits { line, headers, whole });
