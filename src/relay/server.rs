@@ -21,7 +21,7 @@ use crate::relay::http::budget::Budget;
 use crate::relay::http::connection::Server as HttpServer;
 use crate::relay::http::guard::{Credential, Guard, Hosts};
 use crate::relay::http::handler::Handler;
-use crate::relay::http::limits::Limits;
+use crate::relay::http::limits::RequestLimits;
 use crate::relay::intake::{Sender, sender};
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::requests::Requests;
@@ -117,7 +117,7 @@ impl Server {
                 let listener = bound.listener.clone();
                 let server = Arc::new(HttpServer {
                     handler: pages,
-                    limits: Limits::default(),
+                    limits: RequestLimits::default(),
                     guard: Guard::new(hosts(&listener, &settings), Vec::new(), &id),
                     budget: Budget::new(1 << 20),
                 });
@@ -210,7 +210,7 @@ fn accept_from(
         Listener::Http(_) | Listener::Otlp(_) => {
             let server = Arc::new(HttpServer {
                 handler: Requests::new(connections.service.clone(), connections.listener, settings),
-                limits: Limits { body: settings.limits.max_request_bytes, ..Limits::default() },
+                limits: RequestLimits { body: settings.limits.max_request_bytes, ..RequestLimits::default() },
                 guard: Guard::new(hosts(&listener, settings), credentials(settings), id),
                 budget: budget.clone(),
             });

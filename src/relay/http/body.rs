@@ -6,7 +6,7 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::coding::{Decoder, STEP_BYTES};
+use super::coding::{Inflater, STEP_BYTES};
 use super::head::{Head, Version};
 use super::refusal::Refusal;
 
@@ -15,12 +15,12 @@ const MAX_EXTRAS_BYTES: usize = 16 << 10;
 
 /// Where a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub(crate) enum BodyFraming {
     Length(u64),
     Chunked,
 }
 
-impl Framing {
+impl BodyFraming {
     /// Reads it from the headers. A request without any has no body.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ enum State {
 
 #[derive(Debug)]
 enum Mode {
-    Keep(Decoder),
+    Keep(Inflater),
     Discard,
 }
 
@@ -88,11 +88,11 @@ pub(crate) enum Progress {
 
 impl BodyReader {
     /// A reader that discards the body, up to a limit.
-    pub(crate) fn discarding(framing: Framing, limit: u64) -> Self {
+    pub(crate) fn discarding(framing: BodyFraming, limit: u64) -> Self {
         let state = match framing {
-            Framing::Length(0) => State::Complete,
-            Framing::Length(len) => State::Length(len),
-            Framing::Chunked => State::ChunkSize,
+            BodyFraming::Length(0) => State::Complete,
+            BodyFraming::Length(len) => State::Length(len),
+            BodyFraming::Chunked => State::ChunkSize,
         };
         Self { state, mode: Mode::Discard, limit, sent: 0, extras: 0, scanned: 0, body: Vec::new() }
     }
@@ -103,7 +103,7 @@ impl BodyReader {
     ///
     /// If the coding is unknown, or the body longer than the limit by its head.
     pub(crate) fn keep(&mut self, head: &Head, limit: usize) -> Result<(), Refusal> {
-        let decoder = Decoder::of(head)?;
+        let decoder = Inflater::of(head)?;
         let limit_bytes = u64::try_from(limit).unwrap_or(u64::MAX);
         if let State::Length(len) = self.state {
             if len > limit_bytes {
@@ -462,11 +462,11 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_refused_body_is_discarded_up_to_its_end_or_a_limit() {
-        let mut body = BodyReader::discarding(Framing::Length(10), 100);
+        let mut body = BodyReader::discarding(BodyFraming::Length(10), 100);
         let mut bytes = BytesMut::from(&b"0123456789next"[..]);
         while body.read(&mut bytes).unwrap() != Progress::Complete {}
         assert_eq!(&bytes[..], b"next");
-        let mut endless = BodyReader::discarding(Framing::Length(200), 100);
+        let mut endless = BodyReader::discarding(BodyFraming::Length(200), 100);
         bytes.resize(150, 0);
         assert_eq!(endless.read(&mut bytes), Ok(Progress::Working));
         assert_eq!(endless.read(&mut bytes), Err(Refusal::Malformed));

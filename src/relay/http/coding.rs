@@ -1,4 +1,4 @@
-//! [`Decoder`]: the content codings of a body. It stops at a limit, and never makes much at a time.
+//! [`Inflater`]: the content codings of a body. It stops at a limit, and never makes much at a time.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -13,7 +13,7 @@ const WINDOW_BITS: u8 = 15;
 
 /// Undoes the content coding of a body.
 #[derive(Debug)]
-pub(super) enum Decoder {
+pub(super) enum Inflater {
     Identity,
     /// gzip: members, one behind the other.
     Gzip(Inflate),
@@ -32,7 +32,7 @@ pub(super) struct Inflate {
     full: bool,
 }
 
-impl Decoder {
+impl Inflater {
     /// The decoder of a request.
     ///
     /// # Errors

@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::body::{BodyReader, Framing, Progress};
+use super::body::{BodyFraming, BodyReader, Progress};
 use super::budget::{Budget, Permit};
 use super::guard::Guard;
 use super::handler::{Handler, Incoming, Refused};
 use super::head::{Head, HeadLimits, HeadReader, Version};
-use super::limits::{LAST_READ, Limits};
+use super::limits::{LAST_READ, RequestLimits};
 use super::refusal::Refusal;
 use super::response::{After, Response};
 use super::surplus;
@@ -47,7 +47,7 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 1 << 20);
 #[derive(Debug)]
 pub(crate) struct Server<H> {
     pub(crate) handler: H,
-    pub(crate) limits: Limits,
+    pub(crate) limits: RequestLimits,
     pub(crate) guard: Guard,
     pub(crate) budget: Budget,
 }
@@ -197,7 +197,7 @@ where
         rest: &mut Option<BodyReader>,
     ) -> Result<(Vec<u8>, bool), Refusal> {
         allowance.of_head = allowance.permit.bytes();
-        let framing = Framing::of(head)?;
+        let framing = BodyFraming::of(head)?;
         let mut reader = BodyReader::discarding(framing, self.server.limits.discard);
         let expects = head.version == Version::Http11
             && head.elements("expect").any(|expectation| expectation.eq_ignore_ascii_case("100-continue"));
@@ -230,7 +230,7 @@ where
     }
 
     async fn head(&mut self, allowance: &mut Allowance) -> Result<Option<Head>, Refusal> {
-        let Limits { line, headers, stranger, .. } = self.server.limits;
+        let RequestLimits { line, headers, stranger, .. } = self.server.limits;
         let whole = if self.is_stranger() { stranger } else { line + headers };
         let (mut reader, limits) = (HeadReader::default(), HeadLimits { line, headers, whole });
         loop {

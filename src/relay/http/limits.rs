@@ -1,4 +1,4 @@
-//! [`Limits`]: sizes and times of a connection.
+//! [`RequestLimits`]: sizes and times of a connection.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ pub(crate) const LAST_READ: Duration = Duration::from_millis(50);
 
 /// Sizes in bytes, and times, of a connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct RequestLimits {
     /// A request line. Records are sent in it. Default 8 MiB.
     pub(crate) line: usize,
     /// The headers of a request. Default 64 KiB. There are at most [`MAX_HEADERS`](super::head::MAX_HEADERS).
@@ -25,7 +25,7 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
 }
 
-impl Default for Limits {
+impl Default for RequestLimits {
     fn default() -> Self {
         Self {
             line: 8 << 20,

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::body::{BodyReader, Framing, Progress};
+use super::body::{BodyFraming, BodyReader, Progress};
 use super::head::{Head, HeadLimits, HeadReader};
 use super::refusal::Refusal;
 
@@ -25,7 +25,7 @@ pub(crate) fn requests(pieces: &[&[u8]], limits: HeadLimits, max_body: usize) ->
                 None => fill(&mut buffer)?,
             }
         };
-        let mut body = BodyReader::discarding(Framing::of(&head)?, 1 << 20);
+        let mut body = BodyReader::discarding(BodyFraming::of(&head)?, 1 << 20);
         body.keep(&head, max_body)?;
         loop {
             let progress = body.read(&mut buffer)?;

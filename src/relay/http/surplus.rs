@@ -12,7 +12,7 @@
 //! - Where surplus is left alone or arrives too late, it has no space and no line feed, so it cannot be a request. It stands
 //!   before the method of the next one, and makes an unknown method of it, which is refused: no method is the end of another.
 
-use super::body::Framing;
+use super::body::BodyFraming;
 use super::head::{Head, METHODS};
 
 /// Whether the client has cut the body to a length that is too small.
@@ -32,8 +32,8 @@ fn cuts(agent: &str) -> bool {
 }
 
 /// Whether bytes behind the body may belong to it.
-pub(super) fn may_follow(head: &Head, framing: Framing) -> bool {
-    matches!(framing, Framing::Length(1..)) && is_form(head) && head.values("content-encoding").next().is_none()
+pub(super) fn may_follow(head: &Head, framing: BodyFraming) -> bool {
+    matches!(framing, BodyFraming::Length(1..)) && is_form(head) && head.values("content-encoding").next().is_none()
 }
 
 fn is_form(head: &Head) -> bool {

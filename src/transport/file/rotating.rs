@@ -316,8 +316,8 @@ fn is_torn_frame(file: &mut File, at: u64, len: u64) -> io::Result<bool> {
 
 fn is_zero(file: &mut File, at: u64, len: u64) -> io::Result<bool> {
     file.seek(SeekFrom::Start(at))?;
-    let mut bytes = io::BufReader::new(file.take(len - at)).bytes();
-    while let Some(byte) = bytes.next() {
+    let bytes = io::BufReader::new(file.take(len - at)).bytes();
+    for byte in bytes {
         if byte? != 0 {
             return Ok(false);
         }
@@ -478,7 +478,7 @@ mod tests {
             b"\0\0\0\x05}",
             &FRAME[..6],
             b"\x03\xff\xff\xff\x80\x04...",
-            &[0; 100_000],
+            &[0; 1_000],
         ];
         for torn in torn {
             let mut setup = setup(0, 0);

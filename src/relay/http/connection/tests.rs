@@ -58,7 +58,7 @@ impl Handler for Notes {
 
 fn server() -> Server<Notes> {
     let guard = Guard::new(Hosts::Any, Vec::new(), "id");
-    let limits = Limits { body: 100_000, ..Limits::default() };
+    let limits = RequestLimits { body: 100_000, ..RequestLimits::default() };
     Server { handler: Notes::default(), limits, guard, budget: Budget::new(1 << 20) }
 }
 
@@ -339,7 +339,7 @@ async fn a_body_that_is_too_large_is_read_before_it_is_refused() {
     assert!(responses.contains("Connection: close\r\n") && server.seen().is_empty());
     assert_eq!(statuses(&server.send(&[sent("/large", 3 << 20).as_bytes()]).await), [200], "a path has its own limit");
     // But not for ever.
-    let server = Server { limits: Limits { discard: 1 << 20, ..server.limits }, ..server };
+    let server = Server { limits: RequestLimits { discard: 1 << 20, ..server.limits }, ..server };
     assert_eq!(statuses(&server.send(&[sent("/", 3 << 20).as_bytes()]).await), [413]);
 }
 
