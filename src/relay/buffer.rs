@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::encode::blocks::{Blocks, Encoded};
 use crate::encode::framing::Framing;
 use crate::observe::loss::LossReason;
-use crate::relay::repeats::Storing;
+use crate::relay::repeats::{Outcome, Storing};
 use crate::spool::{LoadId, Unreported};
 
 /// The bytes that start a commit before the delay is over.
@@ -48,16 +48,6 @@ pub(crate) enum NotTaken {
     Failing(String),
     /// No commit would follow.
     Stopped,
-}
-
-/// What has become of a load.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Waiting,
-    /// It is on disk.
-    Committed,
-    /// It is not stored, and was taken out: its client may send it again.
-    TakenOut(String),
 }
 
 /// A load that waits.

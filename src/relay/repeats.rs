@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::relay::buffer::Outcome;
 use crate::spool::LoadId;
 
 /// How long a request is remembered.
@@ -30,6 +29,16 @@ pub(crate) fn id_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> LoadId {
     let mut first = [0; 8];
     first.copy_from_slice(&digest.finalize()[..8]);
     LoadId::of_hash(first)
+}
+
+/// What has become of a load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Waiting,
+    /// It is on disk.
+    Committed,
+    /// It is not stored, and was taken out: its client may send it again.
+    TakenOut(String),
 }
 
 /// A request that begins.

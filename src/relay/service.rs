@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::config::values::Signal;
 use crate::encode::blocks::Blocks;
 use crate::observe::loss::LossReason;
-use crate::relay::buffer::{NotTaken, Outcome};
+use crate::relay::buffer::NotTaken;
 use crate::relay::counts::{Counts, DropReason};
 use crate::relay::http::handler::Incoming;
 use crate::relay::intake::{Collected, Loose, Outlets, Sender};
@@ -22,7 +22,7 @@ use crate::relay::outlet::Outlet;
 use crate::relay::protocol::{Answer, BadMessage, Message, OtlpRecord, Protocol, Sink};
 use crate::relay::protocols;
 use crate::relay::record::Record;
-use crate::relay::repeats::{Begun, Storing, id_of};
+use crate::relay::repeats::{Begun, Outcome, Storing, id_of};
 use crate::spool::LoadId;
 
 /// How long a client waits at most that never sends a request again: theirs give up after five seconds or more.
