@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use crate::config::values::Signal;
@@ -50,7 +49,7 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Starts the thread.
+    /// Starts the thread, and gives what ends with it.
     ///
     /// # Errors
     ///
@@ -59,15 +58,18 @@ impl Decoder {
         outlets: Arc<Outlets>,
         counts: Arc<Counts>,
         budget: Budget,
-    ) -> Result<(Self, JoinHandle<()>), ExporterBuildError> {
+    ) -> Result<(Self, mpsc::Receiver<()>), ExporterBuildError> {
         let (queue, reads) = mpsc::channel();
+        let (end, ended) = mpsc::sync_channel::<()>(0);
         let (for_thread, counts_of_thread) = (outlets.clone(), counts.clone());
-        let thread = process::spawn("decode", move || {
+        process::spawn("decode", move || {
             for read in reads {
                 decode(&read, &for_thread, &counts_of_thread);
             }
-        });
-        Ok((Self { queue, outlets, counts, budget }, thread.map_err(ExporterBuildError::Thread)?))
+            drop(end);
+        })
+        .map_err(ExporterBuildError::Thread)?;
+        Ok((Self { queue, outlets, counts, budget }, ended))
     }
 
     /// Hands frames over, each of which is a part of `bytes`. They are lost where too many wait already.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -58,6 +58,14 @@ impl Listener {
         match self {
             Self::Tcp(address) | Self::Udp(address) | Self::Http(address) | Self::Otlp(address) => Some(*address),
             Self::Unix(_) | Self::UnixDatagram(_) => None,
+        }
+    }
+
+    /// The path, if it is a Unix socket.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unix(path) | Self::UnixDatagram(path) => Some(path),
+            Self::Tcp(_) | Self::Udp(_) | Self::Http(_) | Self::Otlp(_) => None,
         }
     }
 

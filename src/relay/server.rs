@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
@@ -39,6 +38,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The most who look at the status at a time; further ones wait.
 const MAX_STATUS_CONNECTIONS: usize = 32;
 
+/// The least time for frames that were read and are not decoded when a relay is stopped.
+const LEAST_DECODING: Duration = Duration::from_millis(200);
+
 /// What a server is made of.
 pub(crate) struct Config {
     pub(crate) bound: Vec<Bound>,
@@ -55,7 +57,8 @@ pub(crate) struct Server {
     stop: watch::Sender<bool>,
     /// Ends with the last connection.
     ended: Mutex<mpsc::Receiver<()>>,
-    decode: Mutex<Option<JoinHandle<()>>>,
+    /// Ends with the decode thread.
+    decoded: Mutex<mpsc::Receiver<()>>,
     /// The files of its sockets.
     files: Vec<PathBuf>,
 }
@@ -93,7 +96,7 @@ impl Server {
             .map_err(ExporterBuildError::Thread)?;
         // The other half is for what waits to be committed.
         let budget = Budget::new(settings.limits.max_buffer_bytes / 2);
-        let (decoder, decode) = Decoder::start(service.outlets.clone(), service.counts.clone(), budget.clone())?;
+        let (decoder, decoded) = Decoder::start(service.outlets.clone(), service.counts.clone(), budget.clone())?;
         let (stop, stopped) = watch::channel(false);
         let (alive, ended) = mpsc::sync_channel(0);
         let permits = Arc::new(Semaphore::new(settings.limits.max_connections));
@@ -135,7 +138,7 @@ impl Server {
             runtime: Arc::new(Mutex::new(Some(runtime))),
             stop,
             ended: Mutex::new(ended),
-            decode: Mutex::new(Some(decode)),
+            decoded: Mutex::new(decoded),
             files,
         })
     }
@@ -158,11 +161,10 @@ impl Server {
             Ok(thread) => drop(thread.join()),
             Err(_) => self.abort(),
         }
-        // All who hand frames over are gone.
-        if let Some(decode) = self.decode.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = decode.join();
-        }
-        in_time
+        // All who hand frames over are gone. What is not decoded by then is not written: that is counted.
+        let left = deadline.saturating_duration_since(Instant::now()).max(LEAST_DECODING);
+        let decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(left);
+        in_time && decoded != Err(mpsc::RecvTimeoutError::Timeout)
     }
 }
 

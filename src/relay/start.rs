@@ -37,6 +37,9 @@ use crate::relay::status::{self, server::StatusPages};
 use crate::relay::watched::Watched;
 use crate::spool::{RecentLoad, recent_loads};
 
+/// The most connections at a time: far more than a process has descriptors.
+const MAX_CONNECTIONS: usize = 1 << 20;
+
 /// The least memory for what waits.
 const MIN_BUFFER_BYTES: usize = 1 << 20;
 
@@ -95,7 +98,20 @@ fn check(settings: &RelaySettings) -> Result<(), ExporterBuildError> {
         return Err(invalid("with_max_buffer_bytes", reason));
     }
     if settings.limits.max_connections == 0 {
-        return Err(invalid("with_max_connections", "0; allowed are 1 and more"));
+        return Err(invalid("with_max_connections", format!("0; allowed are 1 to {MAX_CONNECTIONS}")));
+    }
+    if settings.limits.max_connections > MAX_CONNECTIONS {
+        let reason = format!("{}; allowed are 1 to {MAX_CONNECTIONS}", settings.limits.max_connections);
+        return Err(invalid("with_max_connections", reason));
+    }
+    let paths = settings.listeners.iter().filter_map(Listener::path);
+    if let Some(path) =
+        paths.clone().enumerate().find_map(|(at, path)| paths.clone().skip(at + 1).find(|other| *other == path))
+    {
+        return Err(invalid(
+            "with_listener",
+            format!("two listeners have the path {}; allowed is one", path.display()),
+        ));
     }
     for listener in &settings.listeners {
         check_open(settings, listener, "with_listener")?;
@@ -308,6 +324,9 @@ pub(crate) fn check_only(mut builder: RelayBuilder) -> Result<Vec<String>, Expor
 
     check(&builder.signal)?;
     let given = builder.code.settings.endpoint.clone();
+    if let Some(endpoint) = &given {
+        check_own(endpoint, builder.signal.listeners.iter())?;
+    }
     let of_otlp = given.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
     let lookup = |name: &str| std::env::var_os(name);
     let mut lines: Vec<_> = builder.signal.listeners.iter().map(|listener| format!("listens on {listener}")).collect();
