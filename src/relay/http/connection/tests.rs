@@ -111,7 +111,7 @@ async fn response(stream: &mut DuplexStream) -> String {
 
 fn statuses(responses: &str) -> Vec<u16> {
     let begins = responses.match_indices("HTTP/1.1 ").map(|(at, found)| &responses[at + found.len()..]);
-    begins.map(|rest| rest[..3].parse().unwrap()).collect()
+    begins.map(|rest| rest[..3].parse::<u16>().unwrap()).collect()
 }
 
 const PYTHON_FORM: &str = "POST log HTTP/1.1\r\nHost: 127.0.0.1:33013\r\nAccept-Encoding: identity\r\n\
