@@ -87,14 +87,13 @@ pub(crate) fn write(root: &Path, signal: Signal, loads: &[RecentLoad]) -> io::Re
 pub(crate) struct Remembered {
     root: PathBuf,
     signal: Signal,
-    /// The file that is added to, since when, and the one before it. There is none before the first request.
+    /// The file that is added to, and since when. There is none before the first request.
     file: Option<(File, Instant)>,
-    before: Option<File>,
 }
 
 impl Remembered {
     pub(crate) fn new(root: &Path, signal: Signal) -> Self {
-        Self { root: root.to_owned(), signal, file: None, before: None }
+        Self { root: root.to_owned(), signal, file: None }
     }
 
     /// Adds requests that were stored just now. A kill does not take that back.
@@ -104,8 +103,10 @@ impl Remembered {
 
     fn try_add(&mut self, ids: &[LoadId]) -> io::Result<()> {
         if let Some((file, _)) = self.file.take_if(|(_, since)| since.elapsed() >= REMEMBERED) {
+            // Once a minute. Windows renames nothing that is open.
+            file.sync_all()?;
+            drop(file);
             fs::rename(path(&self.root, self.signal), path_before(&self.root, self.signal))?;
-            self.before = Some(file);
         }
         let (file, _) = match &mut self.file {
             Some(file) => file,
@@ -120,7 +121,7 @@ impl Remembered {
     /// Syncs what was added.
     pub(crate) fn sync(&self) {
         let Some((file, _)) = &self.file else { return };
-        let _ = self.before.iter().chain([file]).try_for_each(File::sync_all).and_then(|()| sync_dir(&self.root));
+        let _ = file.sync_all().and_then(|()| sync_dir(&self.root));
     }
 }
 

@@ -436,7 +436,7 @@ mod tests {
     }
 
     const JSON: &str = "http://127.0.0.1:9/ingest";
-    const FILE: &str = "file:///dev/null";
+    const FILE: &str = if cfg!(unix) { "file:///dev/null" } else { "http://127.0.0.1:9/" };
     const OTLP: &str = "http://127.0.0.1:9/v1/logs";
     const PROTOBUF: &str = "application/x-protobuf";
 

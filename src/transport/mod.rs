@@ -5,7 +5,7 @@
 //! no schedule.
 
 pub(crate) mod contract;
-#[cfg(feature = "relay")]
+#[cfg(all(feature = "relay", unix))]
 mod file;
 pub(crate) mod http;
 pub(crate) mod request;
@@ -13,6 +13,7 @@ pub(crate) mod settings;
 #[cfg(feature = "relay")]
 mod socket;
 #[cfg(feature = "relay")]
+#[cfg_attr(not(unix), allow(dead_code, reason = "files and Unix sockets are only there on Unix"))]
 mod url;
 pub(crate) mod verdict;
 
@@ -28,7 +29,7 @@ type Open = fn(TransportSettings) -> Result<Arc<dyn Transport>, ExporterBuildErr
 const SCHEMES: &[(&str, Open)] = &[
     ("http", http::open),
     ("https", http::open),
-    #[cfg(feature = "relay")]
+    #[cfg(all(feature = "relay", unix))]
     ("file", file::open),
     #[cfg(feature = "relay")]
     ("tcp", socket::open_tcp),
@@ -108,10 +109,8 @@ mod tests {
         "http://host/path, https://host/path, file:///path, tcp://host:port, udp://host:port and unix:///path",
     );
     #[cfg(all(feature = "relay", not(unix)))]
-    const SCHEMES_HERE: (&str, &str) = (
-        "http, https, file, tcp and udp",
-        "http://host/path, https://host/path, file:///path, tcp://host:port and udp://host:port",
-    );
+    const SCHEMES_HERE: (&str, &str) =
+        ("http, https, tcp and udp", "http://host/path, https://host/path, tcp://host:port and udp://host:port");
     #[cfg(not(feature = "relay"))]
     const SCHEMES_HERE: (&str, &str) = ("http and https", "http://host/path and https://host/path");
 

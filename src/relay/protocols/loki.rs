@@ -195,6 +195,7 @@ mod tests {
 
     #[test]
     #[rustfmt::skip]
+    #[cfg_attr(windows, ignore = "times have 100 ns there")]
     fn lines_of_both_versions_are_read_with_their_labels() {
         let cases = [
             // python-logging-loki 0.3.1, both of its versions.

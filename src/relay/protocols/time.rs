@@ -104,6 +104,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "times have 100 ns there")]
     fn numbers_are_times_in_the_unit_that_makes_sense() {
         let cases = [
             ("0", "0.000000000"),
@@ -130,6 +131,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "times have 100 ns there")]
     fn dates_are_times() {
         let cases = [
             ("1970-01-01T00:00:00Z", "0.000000000"),

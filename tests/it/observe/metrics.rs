@@ -164,6 +164,8 @@ fn the_chapter_names_every_instrument_with_its_kind_and_unit() {
     let there: BTreeSet<_> =
         meters.collect().into_iter().map(|point| (point.name, point.kind.to_owned(), point.unit)).collect();
     let rows = CHAPTER.lines().filter_map(|line| line.strip_prefix("| `")).filter(|row| !row.starts_with("Spool."));
+    // The relay's page has names of Prometheus, without a dot.
+    let rows = rows.filter(|row| row.split('`').next().is_some_and(|name| name.contains('.')));
     let mut told = BTreeSet::new();
     for row in rows {
         let cells: Vec<_> = row.split(" | ").map(|cell| cell.trim_matches('`')).collect();
