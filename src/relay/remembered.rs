@@ -172,6 +172,7 @@ mod tests {
             let mode = std::os::unix::fs::PermissionsExt::mode(&found.unwrap().metadata().unwrap().permissions());
             assert_eq!(mode & 0o777, 0o600);
         }
+        drop(remembered);
         write(dir.path(), Signal::Logs, &[]).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
