@@ -58,7 +58,7 @@ pub(crate) struct Server {
     /// Ends with the last connection.
     ended: Mutex<mpsc::Receiver<()>>,
     /// Ends with the decode thread.
-    decoded: Mutex<mpsc::Receiver<()>>,
+    decode_ended: Mutex<mpsc::Receiver<()>>,
     /// The files of its sockets.
     files: Vec<PathBuf>,
 }
@@ -96,7 +96,7 @@ impl Server {
             .map_err(ExporterBuildError::Thread)?;
         // The other half is for what waits to be committed.
         let budget = Budget::new(settings.limits.max_buffer_bytes / 2);
-        let (decoder, decoded) = Decoder::start(service.outlets.clone(), service.counts.clone(), budget.clone())?;
+        let (decoder, decode_ended) = Decoder::start(service.outlets.clone(), service.counts.clone(), budget.clone())?;
         let (stop, stopped) = watch::channel(false);
         let (alive, ended) = mpsc::sync_channel(0);
         let permits = Arc::new(Semaphore::new(settings.limits.max_connections));
@@ -138,7 +138,7 @@ impl Server {
             runtime: Arc::new(Mutex::new(Some(runtime))),
             stop,
             ended: Mutex::new(ended),
-            decoded: Mutex::new(decoded),
+            decode_ended: Mutex::new(decode_ended),
             files,
         })
     }
@@ -163,7 +163,7 @@ impl Server {
         }
         // All who hand frames over are gone. What is not decoded by then is not written: that is counted.
         let left = deadline.saturating_duration_since(Instant::now()).max(LEAST_DECODING);
-        let decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(left);
+        let decoded = self.decode_ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(left);
         in_time && decoded != Err(mpsc::RecvTimeoutError::Timeout)
     }
 }
