@@ -144,32 +144,30 @@ impl Receiver for Cookbook {
 pub(crate) struct Rotel {
     child: Child,
     address: SocketAddr,
+    _dir: TempDir,
 }
 
 impl Rotel {
     /// None if it is not installed.
     pub(crate) fn start() -> Option<Self> {
-        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-        let places = [
-            "rotel",
-            &format!("{target}/receivers/rotel/bin/rotel"),
-            &format!("../{target}/receivers/rotel/bin/rotel"),
-        ];
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let child = places.iter().find_map(|place| {
-            Command::new(place)
-                .args(["start", "--exporter", "blackhole", "--otlp-http-endpoint", &address.to_string()])
-                .args(["--otlp-grpc-endpoint", "127.0.0.1:0"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .ok()
-        })?;
+        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "../target".to_owned());
+        // Where it is depends on the version of Python.
+        let python = std::fs::read_dir(format!("{target}/receivers/rotel/lib")).ok()?.next()?.ok()?.path();
+        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (address, other, dir) = (port(), port(), scratch());
+        let child = Command::new(python.join("site-packages/rotel/rotel-agent"))
+            .args(["start", "--exporter", "blackhole", "--otlp-http-endpoint", &address.to_string()])
+            .args(["--otlp-grpc-endpoint", &other.to_string()])
+            .arg("--pid-file")
+            .arg(dir.path().join("pid"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
         while TcpStream::connect(address).is_err() {
             std::thread::sleep(Duration::from_millis(10));
         }
-        Some(Self { child, address })
+        Some(Self { child, address, _dir: dir })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
