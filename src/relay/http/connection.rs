@@ -37,6 +37,9 @@ const FOREIGN_BYTES: u64 = 1 << 20;
 /// Others have the thread after so many bytes of a body.
 const BYTES_PER_TURN: usize = 1 << 20;
 
+/// The wait for surplus that has not come together with the body: as short as a timer is.
+const SURPLUS_WAIT: Duration = Duration::from_millis(1);
+
 /// Surplus of a body ends when nothing came for so long.
 const SURPLUS_PAUSE: Duration = Duration::from_millis(50);
 
@@ -219,7 +222,8 @@ where
             return Err(refusal);
         }
         let mut body = reader.into_body();
-        let has_surplus = surplus::may_follow(head, framing) && self.surplus(&mut body, max_body, allowance).await?;
+        let has_surplus =
+            surplus::may_follow(head, framing) && self.surplus(head, &mut body, max_body, allowance).await?;
         body.shrink_to_fit();
         Ok((body, has_surplus))
     }
@@ -269,13 +273,14 @@ where
     /// Takes what follows a form body at once and belongs to it. Whether there was any.
     async fn surplus(
         &mut self,
+        head: &Head,
         body: &mut Vec<u8>,
         max_body: usize,
         allowance: &mut Allowance,
     ) -> Result<bool, Refusal> {
         let mut is_taken = false;
-        if self.buffer.is_empty() {
-            self.read_within(Duration::ZERO).await;
+        if self.buffer.is_empty() && surplus::is_likely(head) {
+            self.read_within(SURPLUS_WAIT).await;
         }
         loop {
             let len = surplus::len(&self.buffer);

@@ -21,6 +21,12 @@ pub(super) fn is_cut(head: &Head) -> bool {
     sends_wrong_length && is_form(head) && head.values("user-agent").any(cuts)
 }
 
+/// Whether the client is one of those that send any, and worth a wait. Each form of the others would have it as well: they
+/// lose only what has not come together with the body.
+pub(super) fn is_likely(head: &Head) -> bool {
+    head.values("user-agent").any(|agent| agent.split_ascii_whitespace().any(|product| product.starts_with("aiohttp/")))
+}
+
 /// Whether a client with this name is aiohttp 3.12 or later.
 fn cuts(agent: &str) -> bool {
     let versions = agent.split_ascii_whitespace().filter_map(|product| product.strip_prefix("aiohttp/"));

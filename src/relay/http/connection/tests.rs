@@ -252,6 +252,32 @@ async fn what_follows_a_form_at_once_belongs_to_it_unless_it_is_a_request() {
     assert_eq!(server.seen(), ["POST /f 12345"]);
 }
 
+/// Each form of the others would take as long as a timer does.
+#[tokio::test(start_paused = true)]
+async fn only_a_client_that_sends_surplus_is_waited_for() {
+    for (agent, seen) in [("Python/3.10 aiohttp/3.9.5", "POST /f log=caf"), ("python-requests/2.34.2", "POST /f log=c")]
+    {
+        let form = format!(
+            "POST /f HTTP/1.1\r\nUser-Agent: {agent}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-length: 5\r\n\r\nlog=c"
+        );
+        let server = server();
+        server
+            .with(async |mut stream| {
+                stream.write_all(form.as_bytes()).await.unwrap();
+                for _ in 0..100 {
+                    // The clock stands still as long as there is something to run.
+                    tokio::task::yield_now().await;
+                }
+                stream.write_all(b"af").await.unwrap();
+                stream.shutdown().await.unwrap();
+                text(&mut stream).await
+            })
+            .await;
+        assert_eq!(server.seen(), [seen], "{agent}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn surplus_has_the_limit_of_the_body() {
     let server = server();
