@@ -4,35 +4,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use opentelemetry_spool::relay_fuzzing::http;
-
-/// What requests are made of.
-const WORDS: [&[u8]; 24] = [
-    b"GET /log?a=b HTTP/1.1\r\n",
-    b"POST http://a/b HTTP/1.1\r\n",
-    b"PUT log HTTP/1.0\r\n",
-    b"Content-Length: 5\r\n",
-    b"Content-length: 11\r\n",
-    b"Content-Length: ",
-    b"Transfer-Encoding: chunked\r\n",
-    b"Content-Encoding: gzip\r\n",
-    b"Content-Encoding: deflate\r\n",
-    b"Content-Encoding: ",
-    b"Name: value\r\n",
-    b"\r\n",
-    b"\n",
-    b"\r",
-    b" HTTP/1.1\r\n",
-    b"01234",
-    b"5\r\n01234\r\n",
-    b"0\r\n\r\n",
-    b"a;b=c\r\n",
-    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03",
-    b"\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00",
-    b"\x78\x9c\x03\x00\x00\x00\x00\x01",
-    b"\x00\x00\x00\xff\xff",
-    b"\xed\xc1\x01\x01\x00\x00\x00\x80\x90\xfe\xaf\xee\x08\x0a",
-];
+use opentelemetry_spool::relay_fuzzing::{WORDS, http};
 
 #[derive(Arbitrary, Debug)]
 enum Part<'a> {

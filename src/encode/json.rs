@@ -20,7 +20,7 @@ use crate::encode::framing::Framing;
 use crate::error::BoxError;
 
 /// The keys of the schema, in either spelling, which [`JsonEncoder::with_extra_key`] may not use.
-const RESERVED_KEYS: [&str; 16] = [
+pub(crate) const RESERVED_KEYS: [&str; 16] = [
     "type",
     "created",
     "relative_created",

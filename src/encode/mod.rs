@@ -8,7 +8,7 @@ pub(crate) mod encoder;
 mod form;
 pub(crate) mod formats;
 pub(crate) mod framing;
-mod json;
+pub(crate) mod json;
 mod loki;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;

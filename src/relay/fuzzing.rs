@@ -7,6 +7,42 @@ use super::http::pieces;
 #[cfg(fuzzing)]
 pub use frames::{frame, is_record};
 
+/// What requests are made of.
+pub const WORDS: [&[u8]; 32] = [
+    b"GET /log?a=b HTTP/1.1\r\n",
+    b"POST http://a/b HTTP/1.1\r\n",
+    b"PUT log HTTP/1.0\r\n",
+    b"Content-Length: 5\r\n",
+    b"Content-length: 11\r\n",
+    b"Content-Length: ",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Content-Encoding: gzip\r\n",
+    b"Content-Encoding: deflate\r\n",
+    b"Content-Encoding: ",
+    b"Name: value\r\n",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b" HTTP/1.1\r\n",
+    b"01234",
+    b"5\r\n01234\r\n",
+    b"0\r\n\r\n",
+    b"a;b=c\r\n",
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03",
+    b"\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+    b"\x78\x9c\x03\x00\x00\x00\x00\x01",
+    b"\x00\x00\x00\xff\xff",
+    b"\xed\xc1\x01\x01\x00\x00\x00\x80\x90\xfe\xaf\xee\x08\x0a",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"POST log?a=b HTTP/1.1\r\n",
+    b"PUT http://a/b HTTP/1.0\r\n",
+    b"Content-length: 10\r\n",
+    b" ",
+    b"0\r\n",
+    b"\x03\x00",
+    b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+];
+
 /// Reads the requests in some bytes: at once, byte by byte, and in pieces of these lengths. Returns how many there are.
 pub fn http(bytes: &[u8], lengths: &[u8]) -> usize {
     let limits = HeadLimits { line: 500, headers: 400, whole: 800 };
@@ -74,32 +110,7 @@ mod frames {
 mod tests {
     use proptest::prelude::*;
 
-    const WORDS: [&[u8]; 24] = [
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"POST log?a=b HTTP/1.1\r\n",
-        b"PUT http://a/b HTTP/1.0\r\n",
-        b"Content-Length: 5\r\n",
-        b"Content-length: 10\r\n",
-        b"Transfer-Encoding: chunked\r\n",
-        b"Content-Encoding: gzip\r\n",
-        b"Content-Encoding: deflate\r\n",
-        b"\r\n",
-        b"\n",
-        b"\r",
-        b" ",
-        b"5\r\n01234\r\n",
-        b"01234",
-        b"0\r\n",
-        b"0\r\n\r\n",
-        b"a;b=c\r\n",
-        b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03",
-        b"\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00",
-        b"\x78\x9c\x03\x00\x00\x00\x00\x01",
-        b"\x00\x00\x00\xff\xff",
-        b"\x03\x00",
-        b"Name: value\r\n",
-        b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
-    ];
+    use super::WORDS;
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]

@@ -21,6 +21,7 @@ use opentelemetry::{InstrumentationScope, Key, SpanId, TraceFlags, TraceId};
 
 use super::members::{Members, Value};
 use crate::encode::TraceIds;
+use crate::encode::json::RESERVED_KEYS;
 use crate::relay::protocols::log_record::severity;
 use crate::relay::protocols::{level, time};
 use crate::relay::record::Record;
@@ -39,26 +40,7 @@ pub(super) fn read(members: &Members<'_>, arrived: SystemTime) -> Record {
 
 /// Whether a member of the schema, which may be null, has this name.
 fn is_known(name: &str) -> bool {
-    const NAMES: [&str; 17] = [
-        "type",
-        "created",
-        "relative_created",
-        "message",
-        "level",
-        "sourcecode",
-        "source_code",
-        "process",
-        "thread",
-        "stack_trace",
-        "tags",
-        "extra",
-        "logger",
-        "target",
-        "event",
-        "trace",
-        "resource",
-    ];
-    NAMES.contains(&name)
+    name == "extra" || RESERVED_KEYS.contains(&name)
 }
 
 /// Sets what a member of the schema stands for; `None` if it is no such member or has another type.
