@@ -61,7 +61,7 @@ field: kills cuts faults faults-abort damages disks servers clients crashes mode
 
 # A thousand kills, beside an endpoint that breaks in every way.
 kills count="1000":
-    SPOOL_TEST_KILLS={{ count }} cargo test --locked --all-features --test it -- kill_9_at_random crash_oracle
+    SPOOL_TEST_KILLS={{ count }} cargo test --locked --all-features --test it -- kill_9_at_random crash_oracle whatever_the_relay_is_killed_in
 
 # A hundred power cuts, on each kind of file system.
 cuts count="100":

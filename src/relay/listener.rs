@@ -127,10 +127,7 @@ impl Listener {
         };
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?.as_socket();
-        let file = match self {
-            Self::Unix(path) | Self::UnixDatagram(path) => Some(path.clone()),
-            _ => None,
-        };
+        let file = self.path().map(Path::to_path_buf);
         Ok(Bound { listener: self.bound_to(address), socket, file })
     }
 }

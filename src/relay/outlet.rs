@@ -157,7 +157,15 @@ impl Outlet {
 
     /// Whether OTLP is stored.
     pub(crate) fn is_otlp(&self) -> bool {
-        matches!(self.form, Form::Otlp(_) | Form::Logs(_, Some(_)))
+        self.protocol().is_some()
+    }
+
+    /// The encoding of OTLP in which records are stored, if they are.
+    fn protocol(&self) -> Option<Protocol> {
+        match &self.form {
+            Form::Logs(_, protocol) => *protocol,
+            Form::Otlp(protocol) => Some(*protocol),
+        }
     }
 
     /// How delivery is, and how long ago it began to fail last.
@@ -342,8 +350,7 @@ impl Outlet {
                 Cow::Borrowed(_) => None,
             };
         }
-        let is_read = matches!(self.form, Form::Logs(_, None));
-        if !is_read && (self.signal != Signal::Logs || !self.partition_by.is_in_record()) {
+        if self.is_otlp() && (self.signal != Signal::Logs || !self.partition_by.is_in_record()) {
             shared.key = Some(self.keys.bounded(self.partition_by.of_message(message)));
             return;
         }
@@ -367,10 +374,7 @@ impl Outlet {
         scratch: &mut Scratch,
         add: &mut Add<'_>,
     ) -> bool {
-        let protocol = match &self.form {
-            Form::Logs(_, protocol) => *protocol,
-            Form::Otlp(protocol) => Some(*protocol),
-        };
+        let protocol = self.protocol();
         let mut own_key = None;
         if protocol.is_none() || shared.key.is_none() {
             let mut read = otlp::record(record, message.arrived);

@@ -40,7 +40,7 @@ fn path(endpoint: &str) -> Option<PathBuf> {
 }
 
 fn has_path(listener: &Listener, path: &Path) -> bool {
-    let (Listener::Unix(own) | Listener::UnixDatagram(own)) = listener else { return false };
+    let Some(own) = listener.path() else { return false };
     let canonical = |path: &Path| std::fs::canonicalize(path).ok();
     own == path || canonical(own).is_some_and(|own| canonical(path) == Some(own))
 }

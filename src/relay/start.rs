@@ -97,10 +97,7 @@ fn check(settings: &RelaySettings) -> Result<(), ExporterBuildError> {
         let reason = format!("{}; allowed are 1 MiB and more", settings.limits.max_buffer_bytes);
         return Err(invalid("with_max_buffer_bytes", reason));
     }
-    if settings.limits.max_connections == 0 {
-        return Err(invalid("with_max_connections", format!("0; allowed are 1 to {MAX_CONNECTIONS}")));
-    }
-    if settings.limits.max_connections > MAX_CONNECTIONS {
+    if !(1..=MAX_CONNECTIONS).contains(&settings.limits.max_connections) {
         let reason = format!("{}; allowed are 1 to {MAX_CONNECTIONS}", settings.limits.max_connections);
         return Err(invalid("with_max_connections", reason));
     }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::observe::stats::Outcome;
 use crate::transport::request::Request;
 use crate::transport::verdict::Judgement;
 
@@ -17,6 +18,16 @@ pub(crate) enum SendError {
     Interrupted(String),
     /// The request's time was up: the endpoint may have the batch.
     TimedOut(String),
+}
+
+impl SendError {
+    /// What it says of the request in flight.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unreachable(_) => Outcome::Unreachable,
+            _ => Outcome::Interrupted,
+        }
+    }
 }
 
 /// A request in flight.

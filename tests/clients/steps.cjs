@@ -8,7 +8,6 @@ const name = process.env.CLIENT_NAME;
 const count = Number(process.env.CLIENT_COUNT);
 const pace = Number(process.env.CLIENT_PACE || 0);
 
-exports.name = name;
 exports.endpoint = `http://127.0.0.1:${process.env.CLIENT_OTLP}`;
 
 // Values of every type that a record can carry.

@@ -9,6 +9,9 @@ use crate::config::values::Signal;
 /// The number of messages inside one another that are read, as in other readers of protobuf.
 pub(crate) const MAX_DEPTH: usize = 100;
 
+/// The most messages that one level of a value takes: a map, an entry of it and its value.
+pub(crate) const LEVEL: usize = 3;
+
 /// The fields of a message.
 #[derive(Debug)]
 pub(crate) struct Message {

@@ -249,9 +249,7 @@ impl<'a> Reader<'a> {
             }
             b'b' => {
                 let (state, object) = (self.pop()?, self.top()?);
-                if let Node::Object(object) = &mut self.nodes[object.index()] {
-                    object.state = Some(state);
-                }
+                self.object(object, |object| object.state = Some(state));
             }
 
             b'r' => {

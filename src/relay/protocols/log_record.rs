@@ -214,7 +214,7 @@ impl LogRecord {
             (trace, stack) => trace.or(stack)?,
         };
         let trimmed = joined.trim();
-        (!trimmed.is_empty()).then(|| if trimmed.len() == joined.len() { joined.clone() } else { trimmed.to_owned() })
+        (!trimmed.is_empty()).then(|| trimmed.to_owned())
     }
 
     /// Loguru puts all that a record has beyond Python's attributes into a lone one named `extra`: its members are what was meant.

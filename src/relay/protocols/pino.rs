@@ -15,9 +15,7 @@ impl Protocol for Pino {
 
     fn claims(&self, message: &Message<'_>) -> bool {
         let has_number = |members: &Members<'_>, name| members.get(name).is_some_and(|value| value.number().is_some());
-        Json.claims(message)
-            && json::first(message.body)
-                .is_some_and(|members| has_number(&members, "level") && members.get("time").is_some())
+        json::first(message.body).is_some_and(|members| has_number(&members, "level") && members.get("time").is_some())
     }
 
     fn repeats(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::parse::FromText as _;
 use crate::config::values::Sourced;
 use crate::error::ExporterBuildError;
 use crate::transport::url;
@@ -59,7 +60,7 @@ impl Options {
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*name {
                 "max_bytes" => {
-                    rotation.max_bytes = bytes(&value).ok_or_else(|| {
+                    rotation.max_bytes = u64::from_text(&value).map_err(|_| {
                         endpoint.invalid(
                             "its max_bytes is no size; allowed are bytes such as 1048576, 64KiB, 10MiB or 1GiB",
                         )
@@ -90,15 +91,6 @@ impl Options {
         let is_directory = path.as_os_str().as_encoded_bytes().ends_with(b"/");
         Ok(Self { path, is_directory, rotation })
     }
-}
-
-/// A number of bytes, with a binary unit or without.
-fn bytes(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = ["", "KiB", "MiB", "GiB", "TiB"].iter().position(|known| known.eq_ignore_ascii_case(unit.trim()));
-    let shift = shift.or_else(|| unit.trim().eq_ignore_ascii_case("B").then_some(0))?;
-    number.parse::<u64>().ok()?.checked_mul(1 << (10 * shift))
 }
 
 /// The start of a name, which may be anything.

@@ -14,7 +14,6 @@ use super::options::{Options, Rotation};
 use super::rotating::{FileError, RotatingFile, Unfinished};
 use crate::config::values::Sourced;
 use crate::error::ExporterBuildError;
-use crate::observe::stats::Outcome;
 use crate::process;
 use crate::transport::contract::{Delivery, Peer, SendError, Transport};
 use crate::transport::request::Request;
@@ -160,8 +159,7 @@ impl Transport for FileTransport {
             let result = self.append(&request, lines).await;
             in_flight.end(match &result {
                 Ok(judgement) => judgement.outcome,
-                Err(SendError::Unreachable(_)) => Outcome::Unreachable,
-                Err(_) => Outcome::Interrupted,
+                Err(error) => error.outcome(),
             });
             result
         })

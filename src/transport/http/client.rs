@@ -292,8 +292,7 @@ impl Transport for HttpTransport {
                     Ok(judgement)
                 }
                 Err(error) => {
-                    let is_unreachable = matches!(error, SendError::Unreachable(_));
-                    in_flight.end(if is_unreachable { Outcome::Unreachable } else { Outcome::Interrupted });
+                    in_flight.end(error.outcome());
                     Err(match error {
                         SendError::NotSent(why) => SendError::NotSent(secrets.redact(&why, MAX_ERROR_BYTES)),
                         SendError::Unreachable(why) => SendError::Unreachable(secrets.redact(&why, MAX_ERROR_BYTES)),

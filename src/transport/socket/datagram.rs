@@ -139,8 +139,7 @@ impl Transport for DatagramTransport {
             };
             in_flight.end(match &sent {
                 Ok(_) => Outcome::Delivered(0),
-                Err(SendError::Unreachable(_)) => Outcome::Unreachable,
-                Err(_) => Outcome::Interrupted,
+                Err(error) => error.outcome(),
             });
             let (verdict, reason) = match sent? {
                 Sent::All => (Verdict::Delivered, String::new()),

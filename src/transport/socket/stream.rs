@@ -227,8 +227,7 @@ impl Transport for StreamTransport {
             };
             in_flight.end(match &sent {
                 Ok(()) => Outcome::Delivered(0),
-                Err(SendError::Unreachable(_)) => Outcome::Unreachable,
-                Err(_) => Outcome::Interrupted,
+                Err(error) => error.outcome(),
             });
             sent.map(|()| Judgement::without_response(Verdict::Delivered, String::new()))
         })

@@ -1,10 +1,10 @@
 //! What clients of HTTP are answered, and when.
 
-use common::{Receiver, spool_dir, wait_for};
+use common::{Receiver, noise, spool_dir, wait_for};
 use opentelemetry_spool::{FullPolicy, Listener};
 
 use super::client::{Http, Response, ask};
-use super::message::{FORM, JSON, PROTOBUF, gzip, noise, otlp_json, otlp_protobuf};
+use super::message::{FORM, JSON, PROTOBUF, gzip, otlp_json, otlp_protobuf};
 use super::{any_port, builder, http_of, http_relay};
 
 /// A request, and what is answered: the content type, and the body.

@@ -52,11 +52,6 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     gzip.finish().expect("memory takes everything")
 }
 
-/// A text that cannot be compressed to much less than three quarters of it.
-pub(super) fn noise(length: usize) -> String {
-    std::iter::repeat_with(fastrand::alphanumeric).take(length).collect()
-}
-
 /// A record as Python's handlers of sockets pickle it, in protocol 1.
 pub(super) fn pickle(logger: &str, message: &str) -> Vec<u8> {
     fn text(text: &str, out: &mut Vec<u8>) {

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use common::{Receiver, spool_dir, wait_for};
+use common::{Receiver, noise, spool_dir, wait_for};
 use opentelemetry_spool::{FullPolicy, Listener, PartitionBy, Relay};
 use serde_json::Value;
 
 use super::client::{Response, ask};
-use super::message::{JSON, noise, otlp_json};
+use super::message::{JSON, otlp_json};
 use super::{any_port, builder, http_of};
 
 fn relay(receiver: &Receiver, spool: &std::path::Path) -> Relay {

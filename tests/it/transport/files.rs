@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{Child, Service, by_tenant, exporter_to, in_words, names, settings, skip, spool_dir};
-use opentelemetry_spool::{LogExporterBuilder, SpoolCompression, TextEncoder};
+use opentelemetry_spool::SpoolCompression;
 
+use super::texts;
 use crate::CHILD;
 
 /// Python's own handler, given its numbers, a path, and each record in hexadecimal on a line.
@@ -24,11 +25,6 @@ for line in sys.stdin:
 
 fn url(path: &Path, rest: &str) -> String {
     format!("file://{}{rest}", path.display())
-}
-
-/// Records as they are, so that a file shows them.
-fn texts(endpoint: &str, spool: &Path) -> LogExporterBuilder {
-    exporter_to(endpoint, spool).with_encoder(TextEncoder::new("{message}").expect("a template"))
 }
 
 /// The names and contents of a directory.

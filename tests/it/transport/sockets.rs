@@ -2,15 +2,11 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, UdpSocket};
-use std::path::Path;
 use std::thread;
 
-use common::{Service, exporter_to, names, spool_dir};
-use opentelemetry_spool::{LogExporterBuilder, TextEncoder};
+use common::{Service, names, spool_dir};
 
-fn texts(endpoint: &str, spool: &Path) -> LogExporterBuilder {
-    exporter_to(endpoint, spool).with_encoder(TextEncoder::new("{message}").expect("a template"))
-}
+use super::texts;
 
 /// Reads lines until it has the last one.
 fn read_until(stream: impl Read, last: &str) -> Vec<String> {

@@ -27,7 +27,7 @@ pub(super) fn read(whole: Value<'_>, members: &Members<'_>, arrived: SystemTime)
     let given = |name: &str| members.get(name).filter(|value| !value.is_null());
     // The names of the members that have a place of their own.
     let mut used = Vec::new();
-    let mut record = Record::plain(whole.json(), arrived);
+    let mut record = Record::plain("", arrived);
 
     let times = ["time", "timestamp", "@timestamp", "ts"];
     let time_of = |value: Value<'_>| value.number().map_or_else(|| time::of_date(&value.text()?), time::of_number);
@@ -49,6 +49,7 @@ pub(super) fn read(whole: Value<'_>, members: &Members<'_>, arrived: SystemTime)
 
     let texts = ["event", "log", "text"].iter().filter(|name| given(name).is_some_and(|value| value.text().is_some()));
     let Some((name, body)) = ["message", "msg"].iter().chain(texts).find_map(|name| Some((*name, given(name)?))) else {
+        record.body = Some(whole.json().into());
         return record;
     };
     record.body = Some(body.any());
@@ -78,10 +79,12 @@ pub(super) fn read(whole: Value<'_>, members: &Members<'_>, arrived: SystemTime)
     }
 
     for (name, value) in members.iter().filter(|(name, _)| !used.contains(name)) {
-        let lines = value.text().filter(|text| text.trim_end().contains('\n'));
+        let is_stack = matches!(name, "stack" | "stack_trace" | "exception" | "exc_info");
+        let lines = if is_stack { value.text().filter(|text| text.trim_end().contains('\n')) } else { None };
+        let error = if name == "err" { value.object() } else { None };
         let attributes = &mut record.attributes;
-        match (name, lines, value.object()) {
-            ("err", _, Some(error)) if error.get("stack").is_some() => {
+        match (lines, error) {
+            (_, Some(error)) if error.get("stack").is_some() => {
                 for (name, value) in error.iter().filter(|(_, value)| !value.is_null()) {
                     let key = match name {
                         "type" => "exception.type".to_owned(),
@@ -92,7 +95,7 @@ pub(super) fn read(whole: Value<'_>, members: &Members<'_>, arrived: SystemTime)
                     attributes.push((key.into(), value.any()));
                 }
             }
-            ("stack" | "stack_trace" | "exception" | "exc_info", Some(lines), _) => {
+            (Some(lines), _) => {
                 attributes.push(("exception.stacktrace".into(), lines.into()));
             }
             _ => attributes.push((name.to_owned().into(), value.any())),

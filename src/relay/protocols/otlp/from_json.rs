@@ -31,7 +31,7 @@ use crate::encode::transcode::messages::Kind::{
     Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Int64, Of, Sfixed64, Sint32, Text, Uint32, Uint64,
 };
 use crate::encode::transcode::messages::{
-    self as schema, ANY_VALUE, Field, KEY_VALUE, LOG_RECORD, MAX_DEPTH, Message, Names, lists, request_of,
+    self as schema, ANY_VALUE, Field, KEY_VALUE, LEVEL, LOG_RECORD, MAX_DEPTH, Message, Names, lists, request_of,
 };
 use crate::encode::transcode::wire::{Wire, low, put_field, put_message, put_value};
 use crate::relay::json::{JsonError, Kind, Reader, Token};
@@ -46,9 +46,6 @@ const KEY: u32 = 1;
 const VALUE: u32 = 2;
 /// `LogRecord`.
 const BODY: u32 = 5;
-
-/// The most messages that one level of a value takes: a map, an entry of it and its value.
-const LEVEL: usize = 3;
 
 /// Both alphabets are read with this one, after two characters are replaced.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

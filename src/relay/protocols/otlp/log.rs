@@ -7,7 +7,7 @@ use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, KeyValue, SpanId, StringValue, TraceFlags, TraceId, Value};
 
 use super::split::system_time;
-use crate::encode::transcode::messages::MAX_DEPTH;
+use crate::encode::transcode::messages::{LEVEL, MAX_DEPTH};
 use crate::encode::transcode::wire::{Fields, Wire, WireError, low};
 use crate::encode::{RecordOrigin, TraceIds, null};
 use crate::relay::protocol::OtlpRecord;
@@ -16,9 +16,6 @@ use crate::relay::record::Record;
 
 /// The most values that one record may hold: two bytes are one, which takes a hundred in memory.
 const MAX_VALUES: usize = 100_000;
-
-/// The most messages that one level of a value takes: a map, an entry of it and its value.
-const LEVEL: usize = 3;
 
 /// The most values of a resource, or of a scope: each record of it may be written with all of them.
 const MAX_SHARED_VALUES: usize = 1_000;
