@@ -91,6 +91,14 @@ pub(super) struct Loaded {
     copy_bytes: usize,
 }
 
+#[cfg(test)]
+impl Loaded {
+    /// Whether neither copy has as much as its header.
+    pub(super) fn is_lost(&self) -> bool {
+        self.newest == Position::default()
+    }
+}
+
 /// A place in the history of a cursor file: its generation, and the offset in a copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Position {
