@@ -41,6 +41,8 @@ pub struct Record {
 #[derive(Default)]
 pub struct Ledger {
     stored: Vec<String>,
+    /// Where each message is in that, the latest time that it was stored.
+    places: HashMap<String, usize>,
     positions: HashMap<(String, u64), String>,
     /// Every record that was ever in a request that was not taken, or alone in one.
     suspects: HashSet<String>,
@@ -66,24 +68,40 @@ impl Ledger {
             }
             if taken && known.is_none() {
                 self.positions.insert((lane.to_owned(), number), message.clone());
+                self.places.insert(message.clone(), self.stored.len());
                 self.stored.push(message.clone());
             }
         }
     }
 
+    /// The place of a message in what was stored.
+    pub fn place(&self, message: &str) -> Option<usize> {
+        self.places.get(message).copied()
+    }
+
+    /// The records that came before one that had been logged earlier, given all of a partition that were stored, as they were logged.
+    ///
+    /// Free to come in any order are those that were ever in a request that was not taken, those that were taken alone, since they
+    /// may be controls, and those that lie before one that was taken alone and earlier: where a control is taken from behind a bad
+    /// stretch, all before it is parked.
+    pub fn overtaken<'a>(&self, logged: impl DoubleEndedIterator<Item = &'a str>) -> Vec<String> {
+        let (mut earliest_single, mut next, mut faults) = (usize::MAX, None::<(usize, &str)>, Vec::new());
+        for (at, message) in logged.rev().filter_map(|message| Some((self.place(message)?, message))) {
+            if self.singles.contains(message) {
+                earliest_single = earliest_single.min(at);
+            } else if !self.suspects.contains(message) && at < earliest_single {
+                if let Some((behind, other)) = next.filter(|(behind, _)| *behind < at) {
+                    faults.push(format!("{other} was delivered as number {behind}, before {message}, number {at}"));
+                }
+                next = Some((at, message));
+            }
+        }
+        faults
+    }
+
     /// The messages of what was taken, in order, each position once.
     pub fn stored(&self) -> &[String] {
         &self.stored
-    }
-
-    /// Whether a record was only ever in requests with others that were taken: it keeps the order.
-    pub fn is_plain(&self, message: &str) -> bool {
-        !self.suspects.contains(message)
-    }
-
-    /// Whether a record was taken alone: it may have been sent before its turn, and what lies before it parked.
-    pub fn is_single(&self, message: &str) -> bool {
-        self.singles.contains(message)
     }
 
     /// What came in a place that was another's.

@@ -1,8 +1,8 @@
 //! A service that logs in several ways at once, stops and delivers on command.
 
 use std::process;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ const PACES: [Pace; 4] = [
 /// More records than this are never on their way to the disk, so that the processor's queue of 2048 never overflows.
 const MAX_QUEUED: u64 = 1000;
 
-pub fn message(tenant: &str, thread: usize, number: usize) -> String {
-    let mut message = name(&format!("{tenant}-{thread}"), number);
+pub fn message(tenant: &str, number: usize) -> String {
+    let mut message = name(tenant, number);
     if number % 97 == 7 {
         message.push(BAD);
     }
@@ -58,12 +58,29 @@ struct Logging {
     emitted: AtomicU64,
     /// The threads that are in a burst.
     busy: AtomicUsize,
-    /// How many records of each tenant each thread has logged.
-    counts: [[AtomicUsize; TENANTS.len()]; PACES.len()],
+    /// How many records of each tenant are logged. Who logs one has the lock, so that they are numbered in their order.
+    counts: [Mutex<usize>; TENANTS.len()],
+}
+
+impl Logging {
+    fn log(&self, tenant: usize, padding: &str, service: &Service) {
+        let mut count = self.counts[tenant].lock().expect("nobody panics here");
+        *count += 1;
+        service.log_with(&message(TENANTS[tenant], *count), |record| {
+            record.add_attribute("tenant", TENANTS[tenant]);
+            record.add_attribute("padding", padding.to_owned());
+        });
+        self.emitted.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn counts(&self) -> String {
+        let counts = self.counts.iter().map(|count| count.lock().expect("nobody panics here").to_string());
+        counts.collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Logs as long as that is on.
-fn log(thread: usize, pace: Pace, service: &Service, logging: &Logging) {
+fn log(pace: Pace, service: &Service, logging: &Logging) {
     let padding = "x".repeat(pace.padding);
     for burst in 0.. {
         thread::sleep(pace.pause);
@@ -76,13 +93,7 @@ fn log(thread: usize, pace: Pace, service: &Service, logging: &Logging) {
         }
         let records = if logging.on.load(Ordering::SeqCst) { pace.burst } else { 0 };
         for nth in 0..records {
-            let tenant = (burst + nth) % TENANTS.len();
-            let number = logging.counts[thread][tenant].fetch_add(1, Ordering::SeqCst) + 1;
-            service.log_with(&message(TENANTS[tenant], thread, number), |record| {
-                record.add_attribute("tenant", TENANTS[tenant]);
-                record.add_attribute("padding", padding.clone());
-            });
-            logging.emitted.fetch_add(1, Ordering::SeqCst);
+            logging.log((burst + nth) % TENANTS.len(), &padding, service);
         }
         logging.busy.fetch_sub(1, Ordering::SeqCst);
     }
@@ -101,9 +112,9 @@ pub(crate) fn main() {
         .with_retry_policy(retries);
     let service = Arc::new(Service::batch(exporter));
     let logging = Arc::new(Logging::default());
-    for (thread, pace) in PACES.into_iter().enumerate() {
+    for pace in PACES {
         let (service, logging) = (Arc::clone(&service), Arc::clone(&logging));
-        thread::spawn(move || log(thread, pace, &service, &logging));
+        thread::spawn(move || log(pace, &service, &logging));
     }
     say(&format!("pid {}", process::id()));
     for command in commands() {
@@ -122,18 +133,15 @@ pub(crate) fn main() {
                 service.sync();
                 service.settle(|_| {
                     say(&format!("still {}", service.handle.stats().pending_records));
-                    for tenant in TENANTS {
-                        service.log_with("live", |record| record.add_attribute("tenant", tenant));
-                        logging.emitted.fetch_add(1, Ordering::SeqCst);
+                    for tenant in 0..TENANTS.len() {
+                        logging.log(tenant, "", &service);
                     }
                 });
                 let stats = service.handle.stats();
                 let emitted = logging.emitted.load(Ordering::SeqCst);
                 assert_eq!((stats.accepted_records, stats.pending_records), (emitted, 0), "{stats:?}");
                 assert_eq!((stats.failed_exports, stats.lost_records, stats.corrupt_records), (0, 0, 0), "{stats:?}");
-                let counts: Vec<_> =
-                    logging.counts.iter().flatten().map(|count| count.load(Ordering::SeqCst).to_string()).collect();
-                say(&format!("drained {}", counts.join(" ")));
+                say(&format!("drained {}", logging.counts()));
             }
             command => panic!("unknown: {command}"),
         }

@@ -219,17 +219,11 @@ impl Oracle {
         messages
     }
 
-    /// Nothing that was accepted is missing, and the order was kept, run after run, number after number, of what was never alone
-    /// in a request nor in one that failed, and lay before no record that was taken alone and earlier: where a control is taken from
-    /// behind a bad stretch, all before it is parked.
+    /// Nothing that was accepted is missing, and the order was kept, run after run, number after number.
     fn check_tenant(&mut self, tenant: &str, accepted: &[usize], ledger: &Ledger, rejected: &[String]) {
-        let delivered: Vec<_> = ledger.stored().iter().filter(|message| message.starts_with(tenant)).collect();
-        let position: HashMap<&str, usize> =
-            delivered.iter().enumerate().map(|(at, message)| (message.as_str(), at)).collect();
+        let delivered = ledger.stored().iter().filter(|message| message.starts_with(tenant)).count();
         let aside: HashSet<_> = rejected.iter().map(String::as_str).collect();
-        let mut explained = 0;
-        // Those whose order counts, as they were logged, and the singles between them.
-        let mut logged: Vec<(usize, String)> = Vec::new();
+        let mut logged = Vec::new();
         for (run, &accepted) in accepted.iter().enumerate() {
             for number in 1.. {
                 let message = message(tenant, run, number);
@@ -239,35 +233,22 @@ impl Oracle {
                     }
                     continue;
                 }
-                let Some(&at) = position.get(&*message) else {
+                if ledger.place(&message).is_none() {
                     if number <= accepted {
                         self.accuse(format!("{message} was accepted ({accepted} were) and is lost"));
                         continue;
                     }
                     break;
-                };
-                explained += 1;
-                if ledger.is_plain(&message) || ledger.is_single(&message) {
-                    logged.push((at, message));
                 }
+                logged.push(message);
             }
         }
-        let (mut earliest_single, mut next) = (usize::MAX, None::<(usize, String)>);
-        for (at, message) in logged.into_iter().rev() {
-            if ledger.is_single(&message) {
-                earliest_single = earliest_single.min(at);
-            } else if at < earliest_single {
-                if let Some((behind, other)) = next.as_ref().filter(|(behind, _)| *behind < at) {
-                    self.accuse(format!("{other} was delivered as number {behind}, before {message}, number {at}"));
-                }
-                next = Some((at, message));
-            }
+        for fault in ledger.overtaken(logged.iter().map(String::as_str)) {
+            self.accuse(fault);
         }
-        if explained < delivered.len() {
-            self.accuse(format!(
-                "{} records of {tenant} were delivered that were never logged, or after a gap",
-                delivered.len() - explained
-            ));
+        if logged.len() < delivered {
+            let unknown = delivered - logged.len();
+            self.accuse(format!("{unknown} records of {tenant} were delivered that were never logged, or after a gap"));
         }
     }
 
