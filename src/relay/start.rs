@@ -8,6 +8,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::EnvResourceDetector;
 
 use crate::config::format::FormatSettings;
+use crate::config::resolve::CodeSettings;
 use crate::config::values::{Durability, Protocol, Signal, Sourced};
 use crate::delivery::Pipeline;
 use crate::encode::framing::{Nesting, ResponseProtocol};
@@ -183,26 +184,25 @@ fn check_durability(builder: &RelayBuilder, signal: Signal) -> Result<(), Export
 
 /// Opens the spool of each signal that is relayed.
 pub(crate) fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
-    let given = builder.code.settings.endpoint.clone();
-    let of_otlp = given.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
-    let set_endpoint = |builder: &mut RelayBuilder, signal| {
-        if let Some(endpoint) = given.as_ref().filter(|_| of_otlp) {
-            let value = endpoint_of(&endpoint.value, signal);
-            builder.code.settings.endpoint = Some(Sourced { value, ..endpoint.clone() });
-        }
-    };
     let logs = std::mem::take(&mut builder.signal.logs);
-    set_endpoint(builder, Signal::Logs);
+    of_signal(&mut builder.code, Signal::Logs);
     let repeats = Arc::new(Repeats::default());
     let logs = logs_outlet(builder, logs, &repeats)?;
     let (mut traces, mut metrics) = (None, None);
     if logs.is_otlp() {
-        set_endpoint(builder, Signal::Traces);
+        of_signal(&mut builder.code, Signal::Traces);
         traces = Some(otlp_outlet(builder, SpansOut, &repeats)?);
-        set_endpoint(builder, Signal::Metrics);
+        of_signal(&mut builder.code, Signal::Metrics);
         metrics = Some(otlp_outlet(builder, MetricsOut, &repeats)?);
     }
     Ok(Outlets { logs, traces, metrics, repeats })
+}
+
+/// Has an endpoint of OTLP be that of a signal.
+fn of_signal(code: &mut CodeSettings, signal: Signal) {
+    if let Some(endpoint) = code.settings.endpoint.as_mut().filter(|endpoint| is_of_otlp(&endpoint.value)) {
+        endpoint.value = endpoint_of(&endpoint.value, signal);
+    }
 }
 
 fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Arc<Repeats>) -> Result<Outlet, ExporterBuildError> {
@@ -320,20 +320,16 @@ pub(crate) fn check_only(mut builder: RelayBuilder) -> Result<Vec<String>, Expor
     use crate::config::resolve::ResolvedConfig;
 
     check(&builder.signal)?;
-    let given = builder.code.settings.endpoint.clone();
-    if let Some(endpoint) = &given {
+    if let Some(endpoint) = &builder.code.settings.endpoint {
         check_own(endpoint, builder.signal.listeners.iter())?;
     }
-    let of_otlp = given.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
     let lookup = |name: &str| std::env::var_os(name);
     let mut lines: Vec<_> = builder.signal.listeners.iter().map(|listener| format!("listens on {listener}")).collect();
     lines.extend(builder.signal.status.map(|address| format!("shows its status at http://{address}/")));
     let logs = std::mem::take(&mut builder.signal.logs);
     let code = |signal| {
         let mut code = builder.code.clone();
-        if let Some(endpoint) = given.as_ref().filter(|_| of_otlp) {
-            code.settings.endpoint = Some(Sourced { value: endpoint_of(&endpoint.value, signal), ..endpoint.clone() });
-        }
+        of_signal(&mut code, signal);
         code
     };
     let sends = |signal: Signal, endpoint: Option<&String>, framing: &crate::encode::framing::Framing| {
