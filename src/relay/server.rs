@@ -112,21 +112,17 @@ impl Server {
                     listener: at,
                     tags_senders: settings.tags_senders,
                 };
-                let listener = bound.listener.clone();
-                let accepting = accept_from(bound, connections, &settings, &budget, &decoder, &id);
-                accepting.map_err(|source| ExporterBuildError::Listen { listener: listener.to_string(), source })?;
+                let error = bound.listener.error();
+                accept_from(bound, connections, &settings, &budget, &decoder, &id).map_err(error)?;
             }
             if let Some((bound, pages)) = status {
-                let listener = bound.listener.clone();
                 let server = Arc::new(HttpServer {
                     handler: pages,
                     limits: RequestLimits::default(),
-                    guard: Guard::new(hosts(&listener, &settings), Vec::new(), &id),
+                    guard: Guard::new(hosts(&bound.listener, &settings), Vec::new(), &id),
                     budget: Budget::new(1 << 20),
                 });
-                let socket = TcpListener::from_std(bound.socket.into());
-                let socket =
-                    socket.map_err(|source| ExporterBuildError::Listen { listener: listener.to_string(), source })?;
+                let socket = TcpListener::from_std(bound.socket.into()).map_err(bound.listener.error())?;
                 let pages = server.clone();
                 // Sizes of files are read.
                 let look = move || tokio::task::block_in_place(|| drop(pages.handler.look()));

@@ -51,10 +51,10 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
     let _suppressed = Context::enter_telemetry_suppressed_scope();
     check(&builder.signal)?;
     let bound = bind(&builder.signal)?;
-    let bound_status = builder
-        .signal
-        .status
-        .map(|address| Listener::Http(address).bind().map_err(|error| listen("status", address, error)));
+    let bound_status = builder.signal.status.map(|address| {
+        let error = |source| ExporterBuildError::Listen { listener: format!("status {address}"), source };
+        Listener::Http(address).bind().map_err(error)
+    });
     let status = bound_status.transpose()?;
     let id = format!("{:016x}", unique_number());
     if let Some(endpoint) = &builder.code.settings.endpoint {
@@ -78,14 +78,6 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
 
 fn invalid(setting: &str, reason: impl Into<String>) -> ExporterBuildError {
     Sourced::new((), setting).invalid(reason)
-}
-
-fn listen(
-    listener: impl std::fmt::Display,
-    address: impl std::fmt::Display,
-    source: std::io::Error,
-) -> ExporterBuildError {
-    ExporterBuildError::Listen { listener: format!("{listener} {address}"), source }
 }
 
 /// Checks what the relay alone has.
@@ -159,8 +151,7 @@ fn bind(settings: &RelaySettings) -> Result<Vec<Bound>, ExporterBuildError> {
         if bound.iter().any(|inherited| inherited.listener == *listener) {
             continue;
         }
-        let socket = listener.bind();
-        bound.push(socket.map_err(|source| ExporterBuildError::Listen { listener: listener.to_string(), source })?);
+        bound.push(listener.bind().map_err(listener.error())?);
     }
     if bound.is_empty() {
         return Err(invalid(
