@@ -410,12 +410,7 @@ fn serve_frames(
     });
 }
 
-fn serve_datagrams(
-    socket: impl Datagrams,
-    max_record_bytes: usize,
-    decoder: &Decoder,
-    connections: Connections,
-) {
+fn serve_datagrams(socket: impl Datagrams, max_record_bytes: usize, decoder: &Decoder, connections: Connections) {
     let (source, decoder) = (connections.source(None, None), decoder.clone());
     tokio::spawn(async move {
         datagrams::serve(Arc::new(socket), source, max_record_bytes, decoder, connections.stop.clone()).await;
