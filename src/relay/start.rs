@@ -323,32 +323,25 @@ pub(crate) fn check_only(mut builder: RelayBuilder) -> Result<Vec<String>, Expor
         of_signal(&mut code, signal);
         code
     };
-    let sends = |signal: Signal, endpoint: Option<&String>, framing: &crate::encode::framing::Framing| {
+    let sends = |spool: &crate::spool::SpoolConfig, framing: &crate::encode::framing::Framing| {
+        let endpoint = spool.endpoint.as_ref();
         let endpoint =
             endpoint.map_or("an invalid URL", |endpoint| endpoint.split(['?', '#']).next().unwrap_or_default());
-        format!("sends {signal} to {endpoint} as {}", framing.content_type())
+        format!("sends {} to {endpoint} as {}", spool.signal, framing.content_type())
     };
     check_durability(&builder, Signal::Logs)?;
     let logs = ResolvedConfig::resolve(code(Signal::Logs), logs, &lookup)?;
     let framing_of_logs = framing(&*logs.encoder);
     drop(crate::transport::open(logs.transport)?);
     lines.push(format!("keeps records in {}", logs.spool.dir.display()));
-    lines.push(sends(Signal::Logs, logs.spool.endpoint.as_ref(), &framing_of_logs));
+    lines.push(sends(&logs.spool, &framing_of_logs));
     if framing_of_logs.response_protocol() == ResponseProtocol::Otlp {
         check_durability(&builder, Signal::Traces)?;
         check_durability(&builder, Signal::Metrics)?;
         let traces = ResolvedConfig::resolve(code(Signal::Traces), SpansOut, &lookup)?;
-        lines.push(sends(
-            Signal::Traces,
-            traces.spool.endpoint.as_ref(),
-            &otlp_framing(Signal::Traces, traces.encoder),
-        ));
+        lines.push(sends(&traces.spool, &otlp_framing(Signal::Traces, traces.encoder)));
         let metrics = ResolvedConfig::resolve(code(Signal::Metrics), MetricsOut, &lookup)?;
-        lines.push(sends(
-            Signal::Metrics,
-            metrics.spool.endpoint.as_ref(),
-            &otlp_framing(Signal::Metrics, metrics.encoder),
-        ));
+        lines.push(sends(&metrics.spool, &otlp_framing(Signal::Metrics, metrics.encoder)));
     }
     Ok(lines)
 }
