@@ -91,31 +91,27 @@ fn shortest(mut capture: &[u8]) -> Vec<u8> {
     found.expect("a frame").to_vec()
 }
 
-pub(crate) struct Otlp;
-
-impl Otlp {
-    /// Sends requests for so long over so many connections, each after the answer to the one before. Returns records per second.
-    pub(crate) fn send(to: SocketAddr, connections: usize, length: Duration) -> f64 {
-        let sent = AtomicU64::new(0);
-        let begun = Instant::now();
-        std::thread::scope(|scope| {
-            for connection in 0..connections {
-                let sent = &sent;
-                scope.spawn(move || {
-                    let mut stream = TcpStream::connect(to).expect("a receiver");
-                    stream.set_nodelay(true).unwrap();
-                    let mut number = connection as u64 * 1_000_000_000;
-                    while begun.elapsed() < length {
-                        let body = request(number);
-                        number += RECORDS;
-                        post(&mut stream, "/v1/logs", "application/x-protobuf", &body);
-                        sent.fetch_add(RECORDS, Ordering::Relaxed);
-                    }
-                });
-            }
-        });
-        sent.into_inner() as f64 / begun.elapsed().as_secs_f64()
-    }
+/// Sends requests of OTLP for so long over so many connections, each after the answer to the one before. Returns records per second.
+pub(crate) fn send_otlp(to: SocketAddr, connections: usize, length: Duration) -> f64 {
+    let sent = AtomicU64::new(0);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for connection in 0..connections {
+            let sent = &sent;
+            scope.spawn(move || {
+                let mut stream = TcpStream::connect(to).expect("a receiver");
+                stream.set_nodelay(true).unwrap();
+                let mut number = connection as u64 * 1_000_000_000;
+                while begun.elapsed() < length {
+                    let body = request(number);
+                    number += RECORDS;
+                    post(&mut stream, "/v1/logs", "application/x-protobuf", &body);
+                    sent.fetch_add(RECORDS, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    sent.into_inner() as f64 / begun.elapsed().as_secs_f64()
 }
 
 /// A request whose records are unlike those of any other.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
-use load::{Frames, Otlp, Window};
+use load::{Frames, Window};
 use peers::{Cookbook, Receiver, Relay, Rotel};
 
 #[derive(Debug, Parser)]
@@ -44,7 +44,7 @@ fn main() {
         "frames" => frames(length, args.rounds),
         "otlp" => otlp(length, args.rounds),
         "requests" => requests(length, args.rounds),
-        "memory" => memory(length),
+        "memory" => memory(length, args.rounds),
         other => panic!("there is no mode {other}"),
     }
 }
@@ -92,10 +92,9 @@ fn otlp(length: Duration, rounds: usize) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let Some(rotel) = Rotel::start() else { panic!("there is no rotel: tests/receivers/install.sh installs it") };
-        theirs.push(Otlp::send(rotel.address(), 8, length));
+        theirs.push(load::send_otlp(rotel.address(), 8, length));
         drop(rotel);
-        let mut relay = Relay::start();
-        ours.push(Otlp::send(relay.http(), 8, length));
+        ours.push(load::send_otlp(Relay::start().http(), 8, length));
     }
     let theirs = median("rotel, kept nowhere", "records/s", theirs);
     let ours = median("relay, synced", "records/s", ours);
@@ -108,8 +107,7 @@ fn requests(length: Duration, rounds: usize) {
         let address = peers::answer_at_once();
         theirs.push(load::time_per_form(address, length));
         syncs.push(load::time_per_sync(length));
-        let mut relay = Relay::start();
-        ours.push(load::time_per_form(relay.http(), length));
+        ours.push(load::time_per_form(Relay::start().http(), length));
     }
     let micros = |values: Vec<Duration>| values.into_iter().map(|value| value.as_secs_f64() * 1e6).collect();
     let theirs = median("answered at once, kept nowhere", "us", micros(theirs));
@@ -118,9 +116,13 @@ fn requests(length: Duration, rounds: usize) {
     println!("{:<40} {:>12.2} (goal: at most 2)", "(relay - at once) / fdatasync", (ours - theirs) / sync);
 }
 
-fn memory(length: Duration) {
-    let mut relay = Relay::start();
-    let rate = rate(&mut relay, length, 64);
-    println!("{:<40} {:>12.0} records/s", "64 connections", rate);
-    println!("{:<40} {:>12.1} MB", "peak", relay.peak_bytes() as f64 / 1e6);
+fn memory(length: Duration, rounds: usize) {
+    let (mut rates, mut peaks) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let mut relay = Relay::start();
+        rates.push(rate(&mut relay, length, 64));
+        peaks.push(relay.peak_bytes() as f64 / 1e6);
+    }
+    median("64 connections", "records/s", rates);
+    median("peak", "MB", peaks);
 }

@@ -71,7 +71,7 @@ impl Relay {
         Self { process, frames, http }
     }
 
-    pub(crate) fn http(&mut self) -> SocketAddr {
+    pub(crate) fn http(&self) -> SocketAddr {
         self.http
     }
 

@@ -2,14 +2,14 @@
 //! holds ten.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
 
 use crate::observe::loss::LossReason;
 use crate::relay::decoder::{Decoder, Source};
-use crate::relay::http::limits::LAST_READ;
+use crate::relay::http::limits::last_read;
 use crate::relay::protocols::framing;
 
 /// The largest datagram: 65,507 bytes over UDP, 212,528 over a Unix socket with the system's defaults.
@@ -47,15 +47,11 @@ pub(crate) async fn serve(
 ) {
     let mut dropped = 0;
     let mut buffer = vec![0; MAX_DATAGRAM];
-    let mut end = None;
+    let mut last_read = pin!(last_read(&mut stop));
     loop {
         let stopping = tokio::select! {
             readable = socket.readable() => readable.is_err(),
-            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => true,
-            _ = stop.wait_for(|stop| *stop), if end.is_none() => {
-                end = Some(Instant::now() + LAST_READ);
-                false
-            }
+            () = &mut last_read => true,
         };
         for _ in 0..if stopping { LAST_TURNS } else { 1 } {
             let more = read_some(&*socket, &source, max_record_bytes, &decoder, &mut buffer, &mut dropped);

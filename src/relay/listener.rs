@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::error::ExporterBuildError;
+
 /// How many connections may wait to be accepted: a client of Python gives up after a second.
 const BACKLOG: i32 = 1024;
 
@@ -83,6 +85,12 @@ impl Listener {
     /// Whether only processes of this host can reach it.
     pub(crate) fn is_local(&self) -> bool {
         self.address().is_none_or(|address| address.ip().is_loopback())
+    }
+
+    /// Names the listener in an error of the system.
+    pub(crate) fn error(&self) -> impl FnOnce(io::Error) -> ExporterBuildError + use<> {
+        let listener = self.to_string();
+        |source| ExporterBuildError::Listen { listener, source }
     }
 
     /// Binds the socket, and listens where it has connections.

@@ -3,11 +3,10 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use percent_encoding::percent_decode_str;
-
 use crate::config::values::Sourced;
 use crate::error::ExporterBuildError;
 use crate::relay::listener::Listener;
+use crate::transport::url::path_and_query;
 
 /// A relay that sends to itself would go in a circle.
 ///
@@ -30,13 +29,9 @@ pub(crate) fn check_own<'a>(
 
 /// The path of `unix:/path` or `unix:///path`.
 fn path(endpoint: &str) -> Option<PathBuf> {
-    let (scheme, rest) = endpoint.trim().split_once(':')?;
-    if !scheme.eq_ignore_ascii_case("unix") {
-        return None;
-    }
-    let rest = rest.strip_prefix("//").unwrap_or(rest);
-    let path = rest.strip_prefix("localhost").unwrap_or(rest).split(['?', '#']).next()?;
-    Some(percent_decode_str(path).decode_utf8_lossy().into_owned().into())
+    let (scheme, _) = endpoint.trim().split_once(':')?;
+    let (path, _) = path_and_query(endpoint).filter(|_| scheme.eq_ignore_ascii_case("unix"))?;
+    Some(path)
 }
 
 fn has_path(listener: &Listener, path: &Path) -> bool {

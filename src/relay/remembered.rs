@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config::values::Signal;
 use crate::relay::repeats::REMEMBERED;
-use crate::spool::{LoadId, RecentLoad};
+use crate::spool::{LoadId, RecentLoad, files};
 
 fn path(root: &Path, signal: Signal) -> PathBuf {
     root.join(format!("remembered-{}", signal.name()))
@@ -45,21 +45,9 @@ fn lines(loads: impl IntoIterator<Item = RecentLoad>) -> String {
     text
 }
 
-/// Opens a file that only its owner may read.
-fn open(path: &Path, how: &mut OpenOptions) -> io::Result<File> {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(how, 0o600);
-    how.create(true).open(path)
-}
-
 /// Removes a file, if there is one.
 fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-}
-
-fn sync_dir(root: &Path) -> io::Result<()> {
-    // Windows cannot sync a directory.
-    if cfg!(unix) { File::open(root)?.sync_all() } else { Ok(()) }
 }
 
 /// Writes this in place of what was there.
@@ -73,12 +61,10 @@ pub(crate) fn write(root: &Path, signal: Signal, loads: &[RecentLoad]) -> io::Re
         return remove(&path).and(remove(&before));
     }
     let new = path.with_extension(std::process::id().to_string());
-    let mut file = open(&new, OpenOptions::new().write(true).truncate(true))?;
-    file.write_all(lines(loads.iter().copied()).as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, &path)?;
+    files::write_synced(&new, lines(loads.iter().copied()).as_bytes())?;
+    files::rename(&new, &path)?;
     remove(&before)?;
-    sync_dir(root)
+    files::sync_dir(root).map_err(io::Error::other)
 }
 
 /// The files of a signal while its relay runs: two of a minute each, so that adding costs the same however many requests there are.
@@ -106,12 +92,13 @@ impl Remembered {
             // Once a minute. Windows renames nothing that is open.
             file.sync_all()?;
             drop(file);
-            fs::rename(path(&self.root, self.signal), path_before(&self.root, self.signal))?;
+            files::rename(&path(&self.root, self.signal), &path_before(&self.root, self.signal))?;
         }
         let (file, _) = match &mut self.file {
             Some(file) => file,
             none => {
-                none.insert((open(&path(&self.root, self.signal), OpenOptions::new().append(true))?, Instant::now()))
+                let path = path(&self.root, self.signal);
+                none.insert((files::private(OpenOptions::new().append(true).create(true)).open(path)?, Instant::now()))
             }
         };
         let appended_at = SystemTime::now();
@@ -121,7 +108,7 @@ impl Remembered {
     /// Syncs what was added.
     pub(crate) fn sync(&self) {
         let Some((file, _)) = &self.file else { return };
-        let _ = file.sync_all().and_then(|()| sync_dir(&self.root));
+        let _ = file.sync_all().and_then(|()| files::sync_dir(&self.root).map_err(io::Error::other));
     }
 }
 

@@ -21,7 +21,7 @@ use crate::relay::http::connection::Server as HttpServer;
 use crate::relay::http::guard::{Credential, Guard, Hosts};
 use crate::relay::http::handler::Handler;
 use crate::relay::http::limits::RequestLimits;
-use crate::relay::intake::{Sender, sender};
+use crate::relay::intake::sender;
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::requests::Requests;
 use crate::relay::service::Service;
@@ -112,21 +112,17 @@ impl Server {
                     listener: at,
                     tags_senders: settings.tags_senders,
                 };
-                let listener = bound.listener.clone();
-                let accepting = accept_from(bound, connections, &settings, &budget, &decoder, &id);
-                accepting.map_err(|source| ExporterBuildError::Listen { listener: listener.to_string(), source })?;
+                let error = bound.listener.error();
+                accept_from(bound, connections, &settings, &budget, &decoder, &id).map_err(error)?;
             }
             if let Some((bound, pages)) = status {
-                let listener = bound.listener.clone();
                 let server = Arc::new(HttpServer {
                     handler: pages,
                     limits: RequestLimits::default(),
-                    guard: Guard::new(hosts(&listener, &settings), Vec::new(), &id),
+                    guard: Guard::new(hosts(&bound.listener, &settings), Vec::new(), &id),
                     budget: Budget::new(1 << 20),
                 });
-                let socket = TcpListener::from_std(bound.socket.into());
-                let socket =
-                    socket.map_err(|source| ExporterBuildError::Listen { listener: listener.to_string(), source })?;
+                let socket = TcpListener::from_std(bound.socket.into()).map_err(bound.listener.error())?;
                 let pages = server.clone();
                 // Sizes of files are read.
                 let look = move || tokio::task::block_in_place(|| drop(pages.handler.look()));
@@ -203,11 +199,6 @@ fn accept_from(
 ) -> io::Result<()> {
     let Bound { listener, socket, .. } = bound;
     let max_record_bytes = settings.limits.max_record_bytes;
-    let source = Source { listener: connections.listener, file: None, sender: None };
-    let tagged = |connections: &Connections| {
-        let tags = connections.tags_senders;
-        tags.then(|| Arc::new(sender(connections.service.counts.listener(connections.listener), None, None)))
-    };
     match listener {
         Listener::Http(_) | Listener::Otlp(_) => {
             let server = Arc::new(HttpServer {
@@ -225,8 +216,7 @@ fn accept_from(
         }
         Listener::Udp(_) => {
             let socket = Udp::new(tokio::net::UdpSocket::from_std(socket.into())?);
-            let source = Source { sender: tagged(&connections), ..source };
-            serve_datagrams(socket, source, max_record_bytes, decoder, connections);
+            serve_datagrams(socket, max_record_bytes, decoder, connections);
         }
         #[cfg(unix)]
         Listener::Unix(_) => {
@@ -236,8 +226,7 @@ fn accept_from(
         #[cfg(unix)]
         Listener::UnixDatagram(_) => {
             let socket = tokio::net::UnixDatagram::from_std(std::os::fd::OwnedFd::from(socket).into())?;
-            let source = Source { sender: tagged(&connections), ..source };
-            serve_datagrams(socket, source, max_record_bytes, decoder, connections);
+            serve_datagrams(socket, max_record_bytes, decoder, connections);
         }
         #[cfg(not(unix))]
         Listener::Unix(_) | Listener::UnixDatagram(_) => return Err(io::ErrorKind::Unsupported.into()),
@@ -264,6 +253,13 @@ impl Connections {
     async fn accept<A: Accept>(&mut self, socket: &A) -> Option<(A::Stream, Connection)> {
         let (stream, permit) = accept(socket, &self.permits, &mut self.stop).await?;
         Some((stream, Connection::begin(self, permit)))
+    }
+
+    /// Where frames come from, with who sends them if records are to say so.
+    fn source(&self, peer: Option<&str>, ids: Option<(u32, Option<i32>)>) -> Source {
+        let listener = self.service.counts.listener(self.listener);
+        let sender = self.tags_senders.then(|| Arc::new(sender(listener, peer, ids)));
+        Source { listener: self.listener, file: None, sender }
     }
 }
 
@@ -380,11 +376,8 @@ async fn serve_status<H: Handler + 'static>(
 
 async fn accept_frames(socket: TcpListener, mut connections: Connections, decoder: Decoder, max_record_bytes: usize) {
     while let Some(((stream, peer), connection)) = connections.accept(&socket).await {
-        let sender = connections.tags_senders.then(|| {
-            let listener = connections.service.counts.listener(connections.listener);
-            Arc::new(sender(listener, Some(&peer), None))
-        });
-        serve_frames(stream, sender, connection, &connections, &decoder, max_record_bytes);
+        let source = connections.source(Some(&peer), None);
+        serve_frames(stream, source, connection, &connections, &decoder, max_record_bytes);
     }
 }
 
@@ -396,24 +389,20 @@ async fn accept_unix_frames(
     max_record_bytes: usize,
 ) {
     while let Some((stream, connection)) = connections.accept(&socket).await {
-        let sender = connections.tags_senders.then(|| {
-            let ids = stream.peer_cred().ok().map(|ids| (ids.uid(), ids.pid()));
-            let listener = connections.service.counts.listener(connections.listener);
-            Arc::new(sender(listener, None, ids))
-        });
-        serve_frames(stream, sender, connection, &connections, &decoder, max_record_bytes);
+        let ids = stream.peer_cred().ok().map(|ids| (ids.uid(), ids.pid()));
+        let source = connections.source(None, ids);
+        serve_frames(stream, source, connection, &connections, &decoder, max_record_bytes);
     }
 }
 
 fn serve_frames(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    sender: Option<Arc<Sender>>,
+    source: Source,
     connection: Connection,
     connections: &Connections,
     decoder: &Decoder,
     max_record_bytes: usize,
 ) {
-    let source = Source { listener: connections.listener, file: None, sender };
     let (decoder, stop) = (decoder.clone(), connections.stop.clone());
     tokio::spawn(async move {
         streams::serve(stream, source, max_record_bytes, decoder, stop).await;
@@ -421,14 +410,8 @@ fn serve_frames(
     });
 }
 
-fn serve_datagrams(
-    socket: impl Datagrams,
-    source: Source,
-    max_record_bytes: usize,
-    decoder: &Decoder,
-    connections: Connections,
-) {
-    let decoder = decoder.clone();
+fn serve_datagrams(socket: impl Datagrams, max_record_bytes: usize, decoder: &Decoder, connections: Connections) {
+    let (source, decoder) = (connections.source(None, None), decoder.clone());
     tokio::spawn(async move {
         datagrams::serve(Arc::new(socket), source, max_record_bytes, decoder, connections.stop.clone()).await;
         drop(connections);

@@ -8,6 +8,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::EnvResourceDetector;
 
 use crate::config::format::FormatSettings;
+use crate::config::resolve::CodeSettings;
 use crate::config::values::{Durability, Protocol, Signal, Sourced};
 use crate::delivery::Pipeline;
 use crate::encode::framing::{Nesting, ResponseProtocol};
@@ -50,10 +51,10 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
     let _suppressed = Context::enter_telemetry_suppressed_scope();
     check(&builder.signal)?;
     let bound = bind(&builder.signal)?;
-    let bound_status = builder
-        .signal
-        .status
-        .map(|address| Listener::Http(address).bind().map_err(|error| listen("status", address, error)));
+    let bound_status = builder.signal.status.map(|address| {
+        let error = |source| ExporterBuildError::Listen { listener: format!("status {address}"), source };
+        Listener::Http(address).bind().map_err(error)
+    });
     let status = bound_status.transpose()?;
     let id = format!("{:016x}", unique_number());
     if let Some(endpoint) = &builder.code.settings.endpoint {
@@ -77,14 +78,6 @@ pub(crate) fn start(mut builder: RelayBuilder) -> Result<Relay, ExporterBuildErr
 
 fn invalid(setting: &str, reason: impl Into<String>) -> ExporterBuildError {
     Sourced::new((), setting).invalid(reason)
-}
-
-fn listen(
-    listener: impl std::fmt::Display,
-    address: impl std::fmt::Display,
-    source: std::io::Error,
-) -> ExporterBuildError {
-    ExporterBuildError::Listen { listener: format!("{listener} {address}"), source }
 }
 
 /// Checks what the relay alone has.
@@ -158,8 +151,7 @@ fn bind(settings: &RelaySettings) -> Result<Vec<Bound>, ExporterBuildError> {
         if bound.iter().any(|inherited| inherited.listener == *listener) {
             continue;
         }
-        let socket = listener.bind();
-        bound.push(socket.map_err(|source| ExporterBuildError::Listen { listener: listener.to_string(), source })?);
+        bound.push(listener.bind().map_err(listener.error())?);
     }
     if bound.is_empty() {
         return Err(invalid(
@@ -183,26 +175,25 @@ fn check_durability(builder: &RelayBuilder, signal: Signal) -> Result<(), Export
 
 /// Opens the spool of each signal that is relayed.
 pub(crate) fn outlets(builder: &mut RelayBuilder) -> Result<Outlets, ExporterBuildError> {
-    let given = builder.code.settings.endpoint.clone();
-    let of_otlp = given.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
-    let set_endpoint = |builder: &mut RelayBuilder, signal| {
-        if let Some(endpoint) = given.as_ref().filter(|_| of_otlp) {
-            let value = endpoint_of(&endpoint.value, signal);
-            builder.code.settings.endpoint = Some(Sourced { value, ..endpoint.clone() });
-        }
-    };
     let logs = std::mem::take(&mut builder.signal.logs);
-    set_endpoint(builder, Signal::Logs);
+    of_signal(&mut builder.code, Signal::Logs);
     let repeats = Arc::new(Repeats::default());
     let logs = logs_outlet(builder, logs, &repeats)?;
     let (mut traces, mut metrics) = (None, None);
     if logs.is_otlp() {
-        set_endpoint(builder, Signal::Traces);
+        of_signal(&mut builder.code, Signal::Traces);
         traces = Some(otlp_outlet(builder, SpansOut, &repeats)?);
-        set_endpoint(builder, Signal::Metrics);
+        of_signal(&mut builder.code, Signal::Metrics);
         metrics = Some(otlp_outlet(builder, MetricsOut, &repeats)?);
     }
     Ok(Outlets { logs, traces, metrics, repeats })
+}
+
+/// Has an endpoint of OTLP be that of a signal.
+fn of_signal(code: &mut CodeSettings, signal: Signal) {
+    if let Some(endpoint) = code.settings.endpoint.as_mut().filter(|endpoint| is_of_otlp(&endpoint.value)) {
+        endpoint.value = endpoint_of(&endpoint.value, signal);
+    }
 }
 
 fn logs_outlet(builder: &RelayBuilder, logs: LogsOut, repeats: &Arc<Repeats>) -> Result<Outlet, ExporterBuildError> {
@@ -320,48 +311,37 @@ pub(crate) fn check_only(mut builder: RelayBuilder) -> Result<Vec<String>, Expor
     use crate::config::resolve::ResolvedConfig;
 
     check(&builder.signal)?;
-    let given = builder.code.settings.endpoint.clone();
-    if let Some(endpoint) = &given {
+    if let Some(endpoint) = &builder.code.settings.endpoint {
         check_own(endpoint, builder.signal.listeners.iter())?;
     }
-    let of_otlp = given.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
     let lookup = |name: &str| std::env::var_os(name);
     let mut lines: Vec<_> = builder.signal.listeners.iter().map(|listener| format!("listens on {listener}")).collect();
     lines.extend(builder.signal.status.map(|address| format!("shows its status at http://{address}/")));
     let logs = std::mem::take(&mut builder.signal.logs);
     let code = |signal| {
         let mut code = builder.code.clone();
-        if let Some(endpoint) = given.as_ref().filter(|_| of_otlp) {
-            code.settings.endpoint = Some(Sourced { value: endpoint_of(&endpoint.value, signal), ..endpoint.clone() });
-        }
+        of_signal(&mut code, signal);
         code
     };
-    let sends = |signal: Signal, endpoint: Option<&String>, framing: &crate::encode::framing::Framing| {
+    let sends = |spool: &crate::spool::SpoolConfig, framing: &crate::encode::framing::Framing| {
+        let endpoint = spool.endpoint.as_ref();
         let endpoint =
             endpoint.map_or("an invalid URL", |endpoint| endpoint.split(['?', '#']).next().unwrap_or_default());
-        format!("sends {signal} to {endpoint} as {}", framing.content_type())
+        format!("sends {} to {endpoint} as {}", spool.signal, framing.content_type())
     };
     check_durability(&builder, Signal::Logs)?;
     let logs = ResolvedConfig::resolve(code(Signal::Logs), logs, &lookup)?;
     let framing_of_logs = framing(&*logs.encoder);
     drop(crate::transport::open(logs.transport)?);
     lines.push(format!("keeps records in {}", logs.spool.dir.display()));
-    lines.push(sends(Signal::Logs, logs.spool.endpoint.as_ref(), &framing_of_logs));
+    lines.push(sends(&logs.spool, &framing_of_logs));
     if framing_of_logs.response_protocol() == ResponseProtocol::Otlp {
         check_durability(&builder, Signal::Traces)?;
         check_durability(&builder, Signal::Metrics)?;
         let traces = ResolvedConfig::resolve(code(Signal::Traces), SpansOut, &lookup)?;
-        lines.push(sends(
-            Signal::Traces,
-            traces.spool.endpoint.as_ref(),
-            &otlp_framing(Signal::Traces, traces.encoder),
-        ));
+        lines.push(sends(&traces.spool, &otlp_framing(Signal::Traces, traces.encoder)));
         let metrics = ResolvedConfig::resolve(code(Signal::Metrics), MetricsOut, &lookup)?;
-        lines.push(sends(
-            Signal::Metrics,
-            metrics.spool.endpoint.as_ref(),
-            &otlp_framing(Signal::Metrics, metrics.encoder),
-        ));
+        lines.push(sends(&metrics.spool, &otlp_framing(Signal::Metrics, metrics.encoder)));
     }
     Ok(lines)
 }

@@ -2,16 +2,17 @@
 //!
 //! A client is read from whatever happens: after a second in which it cannot write, it drops its record.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use crate::observe::loss::LossReason;
 use crate::relay::decoder::{Decoder, Source};
-use crate::relay::http::limits::LAST_READ;
+use crate::relay::http::limits::last_read;
 use crate::relay::protocols::logserv::{Connection, Event};
 
 /// The most that is read at once.
@@ -34,16 +35,12 @@ pub(crate) async fn serve(
     let mut connection = Connection::new(max_record_bytes);
     let mut permit = decoder.permit();
     let mut buffer = vec![0; READ_BYTES];
-    let mut end = None;
+    let mut last_read = pin!(last_read(&mut stop));
     loop {
         let read = tokio::select! {
             biased;
             read = stream.read(&mut buffer) => read,
-            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
-            _ = stop.wait_for(|stop| *stop), if end.is_none() => {
-                end = Some(Instant::now() + LAST_READ);
-                continue;
-            }
+            () = &mut last_read => break,
         };
         let Ok(length @ 1..) = read else { break };
         connection.push(&buffer[..length]);

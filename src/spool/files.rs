@@ -66,7 +66,7 @@ pub(super) fn ensure_in(dir: &Path) -> Result<(), SpoolError> {
 }
 
 /// Has a file created for the owner alone.
-pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options
@@ -97,7 +97,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
 
 /// Does so, and syncs it.
 #[track_caller]
-pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     #[cfg(test)]
     let site = Location::caller();
     let file = write(path, bytes)?;
@@ -123,7 +123,7 @@ pub(super) fn sync_data(file: &File, path: &Path) -> io::Result<()> {
 /// Makes what was created, renamed or removed in `dir` survive a power cut. Only Unix lets a directory be synced;
 /// elsewhere the file system's own journal has to do.
 #[track_caller]
-pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
     #[cfg(test)]
     let site = Location::caller();
     if cfg!(unix) {
@@ -135,7 +135,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
 }
 
 /// Renames a file or a directory; a file takes the place of the one that is there.
-pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     patiently(|| fs::rename(from, to))?;
     #[cfg(test)]
     note(from, || Operation::Rename { to: to.to_owned() });

@@ -32,7 +32,7 @@ mod cursor_store;
 mod dir;
 mod entry;
 mod fault;
-mod files;
+pub(crate) mod files;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -592,7 +592,8 @@ impl Segment {
                 if !batch.body.records(separator, &entry, &(from..end))? {
                     continue;
                 }
-                if framing.nesting() == Nesting::Flat {
+                // HTTP sends a body as it is.
+                if cfg!(feature = "relay") && framing.nesting() == Nesting::Flat {
                     batch.places.extend(entry.places(&(from..end)).map(|place| at + place.start..at + place.end));
                 }
             } else {

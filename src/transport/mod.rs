@@ -14,7 +14,7 @@ pub(crate) mod settings;
 mod socket;
 #[cfg(feature = "relay")]
 #[cfg_attr(not(unix), allow(dead_code, reason = "files and Unix sockets are only there on Unix"))]
-mod url;
+pub(crate) mod url;
 pub(crate) mod verdict;
 
 use std::sync::Arc;

@@ -18,7 +18,7 @@ pub(super) fn host_and_port(url: &str) -> Option<(String, u16)> {
 }
 
 /// The path of `SCHEME:///PATH` or `SCHEME:/PATH`, decoded, and the query; `None` if there is a host or a fragment.
-pub(super) fn path_and_query(url: &str) -> Option<(PathBuf, Option<&str>)> {
+pub(crate) fn path_and_query(url: &str) -> Option<(PathBuf, Option<&str>)> {
     let (_, rest) = url.trim().split_once(':')?;
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let (path, query) = match rest.split_once('?') {

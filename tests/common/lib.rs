@@ -15,6 +15,7 @@ mod program;
 mod progress;
 mod receiver;
 mod service;
+mod spool_files;
 mod variables;
 mod wire;
 
@@ -30,6 +31,7 @@ pub use service::{
     Careless, Returned, Service, by_tenant, check_runs, export, exporter, exporter_to, flush, impatient, in_time, name,
     names, noise, patient,
 };
+pub use spool_files::{list, queues, segments};
 pub use variables::{proptest_config, seed, variable};
 pub use wire::{Head, Heard, Wire, WireServer};
 

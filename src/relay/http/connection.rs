@@ -17,7 +17,7 @@ use super::budget::{Budget, Permit};
 use super::guard::Guard;
 use super::handler::{Handler, Incoming, Refused};
 use super::head::{Head, HeadLimits, HeadReader, Version};
-use super::limits::{LAST_READ, RequestLimits};
+use super::limits::{RequestLimits, last_read};
 use super::refusal::Refusal;
 use super::response::{After, Response};
 use super::surplus;
@@ -133,14 +133,10 @@ where
         }
         // Not the memory of a large request.
         self.buffer = BytesMut::with_capacity(READ_BYTES.0);
-        let down = async {
-            let _ = self.shutdown.wait_for(|is_down| *is_down).await;
-            sleep(LAST_READ).await;
-        };
         tokio::select! {
             biased;
             read = self.stream.read_buf(&mut self.buffer) => matches!(read, Ok(1..)),
-            () = down => false,
+            () = last_read(&mut self.shutdown) => false,
             () = sleep(self.server.limits.idle) => false,
         }
     }

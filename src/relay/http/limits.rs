@@ -2,8 +2,17 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::sleep;
+
 /// The time for which a relay that is stopped still reads from a connection: the system may tell of what has come a moment later.
-pub(crate) const LAST_READ: Duration = Duration::from_millis(50);
+const LAST_READ: Duration = Duration::from_millis(50);
+
+/// Waits until the relay is stopped and has read for the last time.
+pub(crate) async fn last_read(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|is_stopped| *is_stopped).await;
+    sleep(LAST_READ).await;
+}
 
 /// Sizes in bytes, and times, of a connection.
 #[derive(Clone, Debug)]

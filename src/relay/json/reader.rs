@@ -1,6 +1,7 @@
 //! [`Reader`]: JSON as a sequence of tokens. It recurses nowhere; what it keeps is one byte for each list and object that is open.
 
 use std::borrow::Cow;
+use std::iter;
 
 /// A piece of JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -361,19 +362,19 @@ impl<'a> Reader<'a> {
         let first = self.unit(self.at)?;
         self.at += 5;
         let second = || (self.peek_byte() == Some(b'\\')).then(|| self.unit(self.at + 1)).flatten();
-        let pair = match first {
-            0xd800..0xdc00 => second().filter(|second| (0xdc00..0xe000).contains(second)),
-            _ => None,
-        };
-        let Some(second) = pair else { return Some(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER)) };
-        self.at += 6;
-        char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00))
+        let units = iter::once(first).chain(iter::once_with(second).flatten());
+        let character = char::decode_utf16(units).next()?.unwrap_or(char::REPLACEMENT_CHARACTER);
+        if character.len_utf16() == 2 {
+            self.at += 6;
+        }
+        Some(character)
     }
 
     /// The number in `uXXXX` at a place.
-    fn unit(&self, at: usize) -> Option<u32> {
+    fn unit(&self, at: usize) -> Option<u16> {
         let digits = self.text.get(at..at + 5)?.strip_prefix(b"u")?;
-        digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
+        let unit = digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))?;
+        u16::try_from(unit).ok()
     }
 
     /// A number or a word.

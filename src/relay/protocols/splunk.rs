@@ -9,7 +9,7 @@
 
 use opentelemetry::Key;
 
-use super::json::{self, Members, Piece, Pieces, Value};
+use super::json::{self, Members, Value};
 use super::time;
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Sink};
 use crate::relay::record::Record;
@@ -39,21 +39,10 @@ impl Protocol for Splunk {
     }
 
     fn read(&self, message: &Message<'_>, sink: &mut dyn Sink) -> Result<Answer, BadMessage> {
-        for piece in Pieces::new(message.body) {
-            let record = match piece {
-                Piece::Json(text) => Value::new(text)
-                    .object()
-                    .and_then(|members| event(&members, message))
-                    .or_else(|| json::record(Value::new(text), message.arrived)),
-                Piece::Other(text) => Some(Record::plain(String::from_utf8_lossy(text).into_owned(), message.arrived)),
-            };
-            if let Some(record) = record {
-                sink.log(&record);
-            }
-            if sink.is_full() {
-                break;
-            }
-        }
+        json::log_pieces(message, sink, |value| {
+            let event = value.object().and_then(|members| event(&members, message));
+            event.or_else(|| json::record(value, message.arrived))
+        });
         let body = br#"{"text":"Success","code":0}"#;
         Ok(Answer { content_type: Some("application/json"), body: body.as_slice().into(), ..Answer::default() })
     }

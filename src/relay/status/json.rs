@@ -11,9 +11,6 @@ use crate::relay::status::history::History;
 use crate::relay::status::snapshot::{Delivery, ListenerStatus, SignalStatus, Snapshot};
 use crate::relay::status::verdict::Verdict;
 
-/// The most partitions that are listed: those with the most records.
-const MAX_KEYS: usize = 100;
-
 /// The state now. Partition keys are in it if `show_keys` says so.
 pub(crate) fn status(snapshot: &Snapshot, show_keys: bool) -> Value {
     let verdict = Verdict::of(snapshot);
@@ -121,9 +118,7 @@ fn signal(status: &SignalStatus, show_keys: bool) -> Value {
 }
 
 fn keys(status: &SignalStatus) -> Value {
-    let mut keys: Vec<_> = status.keys.iter().collect();
-    keys.sort_by(|a, b| b.pending_records.cmp(&a.pending_records).then_with(|| a.key.cmp(&b.key)));
-    keys.iter().take(MAX_KEYS).map(|partition| json!([partition.key, partition.pending_records])).collect()
+    status.keys.iter().map(|partition| json!([partition.key, partition.pending_records])).collect()
 }
 
 fn listener(listener: &ListenerStatus) -> Value {
@@ -152,7 +147,6 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::status::snapshot::PartitionStatus;
     use crate::relay::status::snapshot::tests::{HOSTILE, busy};
 
     #[test]
@@ -162,17 +156,6 @@ mod tests {
         assert_eq!(hidden["signals"][0]["partitions"], 2);
         let shown = status(&busy(), true);
         assert_eq!(shown["signals"][0]["keys"], json!([[HOSTILE, 60], ["customer-17", 30]]));
-    }
-
-    #[test]
-    fn the_partitions_with_the_most_records_are_listed() {
-        let mut snapshot = busy();
-        let many = (0..5_000).map(|at| at * 7_919 % 5_000);
-        let many = many.map(|at| PartitionStatus { key: format!("key-{at}"), pending_records: at });
-        snapshot.signals[0].keys = many.collect();
-        let shown = status(&snapshot, true);
-        let keys = shown["signals"][0]["keys"].as_array().expect("a list");
-        assert_eq!((keys.len(), &keys[0]), (MAX_KEYS, &json!(["key-4999", 4_999])));
     }
 
     #[test]

@@ -112,10 +112,8 @@ impl Handler for StatusPages {
         Box::pin(async move {
             let request = incoming.request();
             let path = String::from_utf8_lossy(request.path);
-            // The server leaves the body away, and says its length.
-            let method = if request.method == "HEAD" { "GET" } else { request.method };
             // Sizes of files are read.
-            let page = tokio::task::block_in_place(|| respond(method, &path, &self.look(), self.options));
+            let page = tokio::task::block_in_place(|| respond(request.method, &path, &self.look(), self.options));
             Response {
                 content_type: Some(page.content_type),
                 body: page.body,

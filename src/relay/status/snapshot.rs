@@ -72,7 +72,7 @@ pub(crate) struct SignalStatus {
     pub(crate) last_error_age: Option<Duration>,
     /// The number of partitions that have records in the spool.
     pub(crate) partitions: u64,
-    /// These partitions by name. Nothing shows them but for [`Options::show_keys`](super::Options::show_keys).
+    /// Those of them with the most records, by name, the largest first. Nothing shows them but for [`Options::show_keys`](super::Options::show_keys).
     pub(crate) keys: Vec<PartitionStatus>,
 }
 
@@ -157,8 +157,8 @@ pub(in crate::relay::status) mod tests {
             last_error_age: Some(Duration::from_secs(3)),
             partitions: 2,
             keys: vec![
-                PartitionStatus { key: "customer-17".to_owned(), pending_records: 30 },
                 PartitionStatus { key: HOSTILE.to_owned(), pending_records: 60 },
+                PartitionStatus { key: "customer-17".to_owned(), pending_records: 30 },
             ],
         };
         stats.last_error = None;

@@ -27,6 +27,19 @@ fn what_is_appended_is_delivered_in_order_by_key() {
     assert_eq!(spool.depth().pending_records, 0);
 }
 
+#[cfg(feature = "relay")]
+#[test]
+fn the_partitions_with_the_most_records_are_named_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    for (key, records) in [("b", 3), ("few", 1), ("a", 3), ("most", 5)] {
+        append(&spool, key, &lines(0..records));
+    }
+    let named: Vec<(Arc<str>, u64)> = vec![("most".into(), 5), ("a".into(), 3), ("b".into(), 3)];
+    assert_eq!(spool.partitions(3), (4, named));
+    assert_eq!(spool.partitions(0), (4, Vec::new()));
+}
+
 #[test]
 fn a_batch_is_the_same_until_it_is_acknowledged_also_after_a_kill_and_with_other_limits() {
     let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{Progress, Receiver, Request, free_port, seed, spool_dir, variable, wait_for};
+use common::{Progress, Receiver, Request, free_port, seed, segments, spool_dir, variable, wait_for};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message as _;
@@ -212,17 +212,10 @@ fn a_body_that_is_sent_again_is_stored_once_also_when_what_it_held_is_delivered_
         let response = super::client::ask(relay.address("otlp"), "POST", "/v1/logs", &[JSON], body);
         assert_eq!(response.status, 200, "{}", response.text());
     };
-    let segments = || -> Vec<_> {
-        let entries =
-            |dir: &Path| std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());
-        let queues = entries(spool.path()).filter(|path| path.is_dir());
-        let segments = queues.flat_map(|queue| entries(&queue).collect::<Vec<_>>());
-        segments.filter(|path| path.extension().is_some_and(|extension| extension == "segment")).collect()
-    };
 
     let first = start();
     send(&first, &body);
-    let of_first = segments();
+    let of_first = segments(spool.path());
     assert!(!of_first.is_empty());
     first.kill();
     receiver.come_up();

@@ -14,14 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use common::children::witness::padding;
-use common::{Child, Log, Receiver, run, wait_for};
+use common::{Child, Log, Receiver, list, queues, run, segments, wait_for};
 use serde_json::Value;
 
 use crate::CHILD;
@@ -248,30 +247,6 @@ fn reported(receiver: &Receiver, reason: &str) -> usize {
 }
 
 // --- the files ------------------------------------------------------------------------------------------------------
-
-fn list(dir: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<_> = match fs::read_dir(dir) {
-        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => panic!("{}: {error}", dir.display()),
-    };
-    found.sort();
-    found
-}
-
-fn queues(spool: &Path) -> Vec<PathBuf> {
-    let is_queue = |path: &PathBuf| {
-        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        name.len() >= 16 && name.chars().take(16).all(|digit| digit.is_ascii_hexdigit()) && path.is_dir()
-    };
-    list(spool).into_iter().filter(is_queue).collect()
-}
-
-/// The directories of all segments, in the order of their numbers.
-fn segments(spool: &Path) -> Vec<PathBuf> {
-    let all = queues(spool).into_iter().flat_map(|queue| list(&queue));
-    all.filter(|path| path.extension() == Some(OsStr::new("segment"))).collect()
-}
 
 fn sealed_segments(spool: &Path) -> Vec<PathBuf> {
     segments(spool).into_iter().filter(|segment| segment.join("seal").exists()).collect()

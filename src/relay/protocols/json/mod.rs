@@ -17,10 +17,11 @@ mod pieces;
 mod schema;
 
 pub(super) use members::{Members, Value};
-pub(super) use pieces::{Piece, Pieces};
 pub(super) use schema::trace_ids;
 
 use std::time::SystemTime;
+
+use pieces::{Piece, Pieces};
 
 use super::http_handler::merge;
 use super::log_record::LogRecord;
@@ -42,19 +43,24 @@ impl Protocol for Json {
     }
 
     fn read(&self, message: &Message<'_>, sink: &mut dyn Sink) -> Result<Answer, BadMessage> {
-        for piece in Pieces::new(message.body) {
-            let record = match piece {
-                Piece::Json(json) => record(Value::new(json), message.arrived),
-                Piece::Other(text) => Some(Record::plain(String::from_utf8_lossy(text).into_owned(), message.arrived)),
-            };
-            if let Some(record) = record {
-                sink.log(&record);
-            }
-            if sink.is_full() {
-                break;
-            }
-        }
+        log_pieces(message, sink, |value| record(value, message.arrived));
         Ok(Answer::default())
+    }
+}
+
+/// Gives a sink the records of a body: what `of` makes of each piece of JSON, and the text of any other.
+pub(super) fn log_pieces(message: &Message<'_>, sink: &mut dyn Sink, of: impl Fn(Value<'_>) -> Option<Record>) {
+    for piece in Pieces::new(message.body) {
+        let record = match piece {
+            Piece::Json(json) => of(Value::new(json)),
+            Piece::Other(text) => Some(Record::plain(String::from_utf8_lossy(text).into_owned(), message.arrived)),
+        };
+        if let Some(record) = record {
+            sink.log(&record);
+        }
+        if sink.is_full() {
+            break;
+        }
     }
 }
 

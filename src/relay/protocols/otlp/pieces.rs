@@ -5,8 +5,6 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::config::values::{Protocol as Encoding, Signal};
 use crate::encode::blocks::{Encoded, Envelope};
-#[cfg(test)]
-use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
 use crate::encode::transcode::messages::{MAX_DEPTH, Message, lists};
 use crate::encode::transcode::wire::{Wire, put_field};
 use crate::encode::transcode::{Unreadable, write_object};
@@ -37,20 +35,6 @@ struct Head {
 impl Pieces {
     pub(crate) fn new(encoding: Encoding) -> Self {
         Self { encoding, outer: Head::default(), inner: Head::default(), record: Vec::new() }
-    }
-
-    /// The framing of the pieces, which is that of the exporter of this signal.
-    #[cfg(test)]
-    pub(crate) fn framing(&self, signal: Signal) -> Framing {
-        let framing = match self.encoding {
-            Encoding::HttpBinary => Framing::new("application/x-protobuf", "", "", "").nested(Nesting::Protobuf),
-            Encoding::HttpJson => {
-                let [(resources, _), ..] = lists(signal);
-                let open = format!("{{\"{resources}\":[");
-                Framing::new("application/json", "", ",", "]}").with_open(open.into()).nested(Nesting::Json)
-            }
-        };
-        framing.with_response_protocol(ResponseProtocol::Otlp)
     }
 
     /// A record with its envelopes, to be pushed to [`Blocks`](crate::encode::blocks::Blocks).

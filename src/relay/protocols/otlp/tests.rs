@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 use super::*;
 use crate::encode::blocks::EnvelopeId;
 use crate::encode::framing::Nesting;
-use crate::encode::null;
 use crate::encode::transcode::draw::Draw;
 use crate::encode::transcode::messages::request_of;
 use crate::encode::transcode::request as to_json;
 use crate::encode::transcode::wire::{Fields, Wire, put_field, put_message};
+use crate::encode::{null, otlp_framing};
 use crate::relay::protocol::OtlpRecord;
 use crate::relay::record::Record;
 
@@ -133,7 +133,7 @@ fn record_of(json: &str) -> String {
 fn put_together(encoding: Encoding, records: &[Kept]) -> Vec<u8> {
     let (mut body, mut pieces) = (Vec::new(), pieces::Pieces::new(encoding));
     for (nth, record) in records.iter().enumerate() {
-        let framing = pieces.framing(record.signal);
+        let framing = otlp_framing(record.signal, encoding);
         let encoded = pieces.encoded(&record.borrowed()).unwrap();
         let (outer, inner) = (encoded.envelope.outer, encoded.envelope.inner);
         assert_eq!(encoded.timestamp, record.timestamp);
@@ -150,7 +150,7 @@ fn put_together(encoding: Encoding, records: &[Kept]) -> Vec<u8> {
         }
     }
     if encoding == Encoding::HttpJson && !records.is_empty() {
-        body.extend_from_slice(pieces.framing(records[0].signal).close());
+        body.extend_from_slice(otlp_framing(records[0].signal, encoding).close());
     }
     body
 }
@@ -773,26 +773,6 @@ fn a_record_of_more_values_than_memory_takes_is_cut() {
     (0..200_000).for_each(|_| put_field(6, Wire::Bytes(b""), &mut message));
     let attributes = read(message).attributes;
     assert_eq!((attributes.len(), attributes.last()), (100_001, Some(&("[too large]".into(), null()))));
-}
-
-#[test]
-fn pieces_are_framed_as_those_of_the_exporters() {
-    use crate::encode::{Encoder, OtlpEncoder};
-    for encoding in [Encoding::HttpBinary, Encoding::HttpJson] {
-        let encoder = OtlpEncoder::new(encoding);
-        let expected = encoder.nested().unwrap().framing();
-        assert_eq!(pieces::Pieces::new(encoding).framing(Signal::Logs), expected);
-    }
-    #[cfg(feature = "trace")]
-    assert_eq!(
-        pieces::Pieces::new(Encoding::HttpJson).framing(Signal::Traces),
-        crate::encode::SpanEncoder::new(Encoding::HttpJson).framing()
-    );
-    #[cfg(feature = "metrics")]
-    assert_eq!(
-        pieces::Pieces::new(Encoding::HttpJson).framing(Signal::Metrics),
-        crate::encode::MetricEncoder::new(Encoding::HttpJson).framing()
-    );
 }
 
 /// A record of Node's SDK 0.223, as it sends it.
