@@ -163,3 +163,58 @@ impl Datagrams for tokio::net::UnixDatagram {
         self.try_recv(buffer).map(|length| (length, None))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::relay::http::budget::Budget;
+    use crate::relay::testing::{Decoding, source};
+
+    /// A socket whose sender never pauses.
+    struct Busy {
+        read: AtomicUsize,
+        is_broken: bool,
+    }
+
+    impl Datagrams for Busy {
+        async fn readable(&self) -> io::Result<()> {
+            if self.is_broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        }
+
+        fn read(&self, _: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
+            self.read.fetch_add(1, Ordering::Relaxed);
+            Ok((0, None))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_never_pauses_leaves_the_thread_to_others_after_each_turn() {
+        // The last turns of a socket are several without a wait.
+        for is_broken in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let decoding = Decoding::start(dir.path(), Budget::new(1 << 20));
+            let socket = Arc::new(Busy { read: AtomicUsize::new(0), is_broken });
+            let (_stop, stopped) = watch::channel(false);
+            let serving = serve(socket.clone(), source(), 1 << 20, decoding.decoder.clone(), stopped);
+            let other = async {
+                let mut before = 0;
+                for _ in 0..LAST_TURNS {
+                    let read = socket.read.load(Ordering::Relaxed);
+                    assert!(read - before <= DATAGRAMS_PER_TURN, "{} in one turn", read - before);
+                    before = read;
+                    tokio::task::yield_now().await;
+                }
+                before
+            };
+            tokio::pin!(serving);
+            let read = tokio::select! {
+                biased;
+                read = other => read,
+                () = &mut serving => panic!("others were not served meanwhile"),
+            };
+            assert!(read > DATAGRAMS_PER_TURN, "{read} are read");
+        }
+    }
+}
