@@ -175,7 +175,7 @@ mod tests {
         // A large one is read by another thread.
         for (body, status) in [(PANIC, 500), ("a record", 200), (&large, 500), ("another one", 200)] {
             let response = requests.handle(text(body.to_owned()), "peer").await;
-            assert_eq!((response.status, response.retry), (status, false), "{:.20}", body);
+            assert_eq!((response.status, response.retry), (status, false), "{body:.20}");
         }
         let stats = &counts.snapshot().listeners[0];
         assert_eq!((stats.records, stats.dropped(DropReason::BadRequest)), (2, 2));
