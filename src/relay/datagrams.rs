@@ -159,3 +159,56 @@ impl Datagrams for tokio::net::UnixDatagram {
         self.try_recv(buffer).map(|length| (length, None))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::relay::http::budget::Budget;
+    use crate::relay::testing::{Decoding, source};
+
+    /// A socket whose sender never pauses.
+    struct Busy {
+        /// The datagrams since others had a turn.
+        read: AtomicUsize,
+        is_broken: bool,
+    }
+
+    impl Datagrams for Busy {
+        async fn readable(&self) -> io::Result<()> {
+            if self.is_broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        }
+
+        fn read(&self, _: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
+            assert!(self.read.fetch_add(1, Ordering::Relaxed) < DATAGRAMS_PER_TURN, "others have no turn");
+            Ok((0, None))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_never_pauses_leaves_the_thread_to_others_after_each_turn() {
+        // The last turns of a socket are several without a wait.
+        for is_broken in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let decoding = Decoding::start(dir.path(), Budget::new(1 << 20));
+            let socket = Arc::new(Busy { read: AtomicUsize::new(0), is_broken });
+            let (_stop, stopped) = watch::channel(false);
+            let serving = serve(socket.clone(), source(), 1 << 20, decoding.decoder.clone(), stopped);
+            let others = async {
+                let mut read = 0;
+                for _ in 0..LAST_TURNS {
+                    tokio::task::yield_now().await;
+                    read += socket.read.swap(0, Ordering::Relaxed);
+                }
+                read
+            };
+            let read = tokio::select! {
+                biased;
+                read = others => read,
+                () = serving => panic!("it ends after its last turns"),
+            };
+            assert_eq!(read, LAST_TURNS * DATAGRAMS_PER_TURN);
+        }
+    }
+}

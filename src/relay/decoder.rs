@@ -149,12 +149,7 @@ mod tests {
     use crate::relay::Relay;
     use crate::relay::listener::Listener;
     use crate::relay::start;
-
-    /// The pickle of a record with a message of this length.
-    fn pickle(length: u32) -> Vec<u8> {
-        let text = |text: &str| [b"X", &u32::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat();
-        [b"}(", &text("msg")[..], &text(&"m".repeat(length as usize)), b"u."].concat()
-    }
+    use crate::relay::testing::{Decoding, PANIC, pickle, source};
 
     #[test]
     fn every_frame_that_is_not_taken_is_counted_with_the_reason() {
@@ -167,7 +162,8 @@ mod tests {
         let outlets = start::outlets(&mut builder).unwrap();
         let counts = Counts::new([Listener::Tcp("127.0.0.1:0".parse().unwrap())]);
         let (mut bytes, mut frames) = (Vec::new(), Vec::new());
-        for frame in [pickle(400_000), pickle(400_000), b"no pickle".to_vec(), pickle(1), pickle(300_000)] {
+        let of = |length| pickle(&"m".repeat(length));
+        for frame in [of(400_000), of(400_000), b"no pickle".to_vec(), of(1), of(300_000)] {
             let start = bytes.len();
             bytes.extend_from_slice(&frame);
             frames.push(start..bytes.len());
@@ -182,6 +178,23 @@ mod tests {
         let dropped =
             [DropReason::BadFrame, DropReason::BufferFull, DropReason::Unavailable].map(|reason| stats.dropped(reason));
         assert_eq!((stats.messages, stats.records, dropped), (10, 2, [2, 2, 4]));
+    }
+
+    #[test]
+    fn a_panic_over_a_frame_costs_that_frame_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let decoding = Decoding::start(dir.path(), Budget::new(1 << 20));
+        for _ in 0..2 {
+            let (mut bytes, mut frames) = (Vec::new(), Vec::new());
+            for message in ["before", PANIC, "behind"] {
+                let start = bytes.len();
+                bytes.extend(pickle(message));
+                frames.push(start..bytes.len());
+            }
+            decoding.decoder.hand_over(&source(), bytes, frames);
+        }
+        let stats = decoding.end();
+        assert_eq!((stats.messages, stats.records, stats.dropped(DropReason::BadFrame)), (6, 4, 2));
     }
 
     #[test]

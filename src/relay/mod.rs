@@ -51,6 +51,8 @@ mod settings;
 mod start;
 mod status;
 mod streams;
+#[cfg(test)]
+mod testing;
 mod watched;
 
 pub use counts::{DropReason, ListenerStats, RelayStats};

@@ -433,3 +433,26 @@ impl Drop for Outlet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::blocks::Envelope;
+    use crate::relay::testing::outlets;
+
+    #[test]
+    fn an_outlet_that_is_dropped_ends_its_commit_thread_which_loses_nothing_uncounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outlet = outlets(dir.path()).logs;
+        let record = Encoded { timestamp: None, bytes: b"a record", envelope: Envelope::default() };
+        outlet.add("", None, record).unwrap();
+        let counters = outlet.pipeline.counters().clone();
+        let (_, nothing) = sync_channel(0);
+        let committed = std::mem::replace(outlet.committed.get_mut().unwrap(), nothing);
+        drop(outlet);
+        // It would wait for the commit's hour, and then for the next record.
+        assert_eq!(committed.recv_timeout(Duration::from_secs(120)), Err(RecvTimeoutError::Disconnected));
+        let not_written = counters.losses.get(LossReason::NotWritten);
+        assert_eq!(counters.accepted_records.get() + not_written, 1, "the spool may be closed before it");
+    }
+}

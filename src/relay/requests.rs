@@ -1,6 +1,10 @@
 //! [`Requests`]: the requests of one listener of HTTP, between the server and the [`Service`].
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::config::values::Signal;
@@ -59,7 +63,12 @@ impl Requests {
             return Response::new(200);
         }
         let sender = self.tags_senders.then(|| sender(self.service.counts.listener(self.listener), Some(peer), None));
-        match self.service.take(self.listener, incoming, sender).await {
+        let signal = signal_of(&request);
+        let Some(reply) = contained(self.service.take(self.listener, incoming, sender)).await else {
+            self.service.counts.of(self.listener).drop((UNKNOWN, signal), DropReason::BadRequest, 1);
+            return refused(BadMessage { status: 500, ..BadMessage::new("the relay failed over this request") });
+        };
+        match reply {
             Reply::Stored(answer) => Response {
                 content_type: answer.content_type,
                 body: answer.body,
@@ -69,6 +78,16 @@ impl Requests {
             Reply::Unavailable { reason, may_repeat } => Response { retry: may_repeat, ..refused(reason) },
         }
     }
+}
+
+/// The end of a future; nothing if it panics, which costs its request alone, as with a frame.
+async fn contained<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Whether somebody asks whether anybody is there.
@@ -134,6 +153,33 @@ fn signal_of(request: &Request<'_>) -> Option<Signal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::counts::Counts;
+    use crate::relay::http::budget::Budget;
+    use crate::relay::http::head::{Head, Version};
+    use crate::relay::listener::Listener;
+    use crate::relay::testing::{PANIC, outlets};
+
+    fn text(body: String) -> Incoming {
+        let headers = vec![("Content-Type".to_owned(), "text/plain".to_owned())];
+        let head = Head { method: "POST", version: Version::Http11, path: "/".into(), query: None, headers };
+        Incoming { head, body: body.into(), cut: false, permit: Budget::new(1).permit() }
+    }
+
+    #[tokio::test]
+    async fn a_panic_over_a_request_costs_that_request_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let counts = Arc::new(Counts::new([Listener::Http("127.0.0.1:0".parse().unwrap())]));
+        let service = Arc::new(Service::new(Arc::new(outlets(dir.path())), counts.clone()));
+        let requests = Requests::new(service, 0, &RelaySettings::default());
+        let large = format!("{}\n{PANIC}", "x".repeat(100_000));
+        // A large one is read by another thread.
+        for (body, status) in [(PANIC, 500), ("a record", 200), (&large, 500), ("another one", 200)] {
+            let response = requests.handle(text(body.to_owned()), "peer").await;
+            assert_eq!((response.status, response.retry), (status, false), "{body:.20}");
+        }
+        let stats = &counts.snapshot().listeners[0];
+        assert_eq!((stats.records, stats.dropped(DropReason::BadRequest)), (2, 2));
+    }
 
     #[test]
     fn refusals_are_told_once_a_minute_with_their_number() {

@@ -389,8 +389,11 @@ mod tests {
     use crate::relay::Relay;
     use crate::relay::counts::Kind;
     use crate::relay::http::budget::Budget;
+    use crate::relay::http::handler::Handler as _;
     use crate::relay::http::head::{Head, Version};
     use crate::relay::listener::Listener;
+    use crate::relay::requests::Requests;
+    use crate::relay::settings::RelaySettings;
     use crate::relay::start;
 
     /// A service whose records nobody takes, with the least memory that there may be.
@@ -459,6 +462,26 @@ mod tests {
             assert_eq!(counted(&service), [((name, Some(Signal::Logs)), 0, vec![(DropReason::TooLarge, 1)])]);
             assert_eq!(service.outlets.logs.pipeline.counters().losses.get(LossReason::TooLarge), 1);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_whose_first_one_is_being_written_is_told_in_the_end_to_come_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = Arc::new(service(&dir, OTLP));
+        let incoming = || post("/v1/logs", PROTOBUF, empty_records(1, 0));
+        let (outlets, listener) = (service.outlets.clone(), service.counts.listener(0).to_string());
+        let job = Job { outlets, incoming: incoming(), arrived: SystemTime::now(), sender: None };
+        let Begun::New(first) = service.outlets.repeats.begin(job.id(&listener)) else { panic!("it is new") };
+        let requests = Requests::new(service.clone(), 0, &RelaySettings::default());
+        let begun = tokio::time::Instant::now();
+        let response = timeout(10 * REPEATED_PATIENCE, requests.handle(incoming(), "peer")).await.expect("an answer");
+        assert_eq!((response.status, response.retry), (503, true), "{response:?}");
+        assert_eq!(begun.elapsed().as_secs(), REPEATED_PATIENCE.as_secs(), "its client would give up soon after");
+        service.outlets.repeats.stored([first.id()], Duration::ZERO);
+        first.end(Outcome::Committed);
+        assert_eq!(requests.handle(incoming(), "peer").await.status, 200);
+        let dropped = vec![(DropReason::Unavailable, 1), (DropReason::Duplicate, 1)];
+        assert_eq!(counted(&service), [(("otlp", Some(Signal::Logs)), 0, dropped)]);
     }
 
     #[tokio::test]

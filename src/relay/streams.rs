@@ -100,3 +100,42 @@ async fn take(
     decoder.hand_over(source, bytes, frames);
     goes_on
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::counts::DropReason;
+    use crate::relay::http::budget::Budget;
+    use crate::relay::testing::{Decoding, pickle, source};
+
+    const MIB: usize = 1 << 20;
+
+    fn frame(message: &str) -> Vec<u8> {
+        let pickle = pickle(message);
+        [&u32::try_from(pickle.len()).unwrap().to_be_bytes()[..], &pickle].concat()
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_is_half_read_takes_nothing_of_the_reserve_which_whole_frames_have() {
+        for (used, records, dropped) in [(0, 3, 0), (3 * MIB, 2, 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            // A quarter of it is the reserve.
+            let budget = Budget::new(4 * MIB);
+            let mut others = budget.permit();
+            assert!(others.try_cover(used));
+            let decoding = Decoding::start(dir.path(), budget.clone());
+            let sent = [frame("before"), frame(&"x".repeat(200_000)), frame("behind")].concat();
+            let (mut near, far) = tokio::io::duplex(READ_BYTES);
+            let (_stop, stopped) = watch::channel(false);
+            let client = async move {
+                near.write_all(&sent).await.unwrap();
+                drop(near);
+            };
+            tokio::join!(serve(far, source(), 4 * MIB, decoding.decoder.clone(), stopped), client);
+            let stats = decoding.end();
+            assert_eq!((stats.records, stats.dropped(DropReason::BufferFull)), (records, dropped), "{used} used");
+            drop(others);
+            assert_eq!(budget.available(), 4 * MIB, "all of it is given back");
+        }
+    }
+}

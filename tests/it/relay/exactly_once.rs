@@ -1,14 +1,14 @@
 //! A relay that is killed again and again, at random moments: what a client of OTLP sends again until it is told that it is stored is
 //! delivered once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{Progress, Receiver, Request, free_port, seed, segments, spool_dir, variable, wait_for};
+use common::{Receiver, Request, free_port, seed, segments, spool_dir, variable, wait_for};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message as _;
@@ -154,30 +154,44 @@ fn each_record_is_delivered_once_as_otlp_whatever_the_relay_is_killed_in() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let (relay, sent) = kill_again_and_again(&receiver.url("/v1/logs"), spool.path(), kills());
 
-    let mut progress = Progress::new();
-    while progress.at(receiver.look(|log| log.requests.len())).is_some() {
-        if ids_of_otlp(&receiver.requests()).len() >= sent.len() {
-            break;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+    let mut taken = Taken::default();
+    receiver.wait_until("all that was sent", |log| {
+        taken.note(&log.requests);
+        (taken.ids.len() >= sent.len()).then_some(())
+    });
     end(relay);
-    assert_each_once(&sent, ids_of_otlp(&receiver.requests()));
+    receiver.look(|log| taken.note(&log.requests));
+    assert_each_once(&sent, taken.ids);
 }
 
-/// The ids of all records that were taken, each `Idempotency-Key` once.
-fn ids_of_otlp(requests: &[Request]) -> Vec<String> {
-    let by_key: HashMap<_, _> = requests.iter().map(|request| (request.key().to_owned(), request)).collect();
-    let records = by_key.into_values().flat_map(|request| {
-        let request = ExportLogsServiceRequest::decode(&*request.plain()).expect("a request of OTLP");
-        let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
-        scopes.flat_map(|scope| scope.log_records).collect::<Vec<_>>()
-    });
+/// The ids of the records that were taken as OTLP, each `Idempotency-Key` once. Each request is decoded once as well: there are
+/// many of them, and a wait looks again with each that comes.
+#[derive(Default)]
+struct Taken {
+    ids: Vec<String>,
+    keys: HashSet<String>,
+    noted: usize,
+}
+
+impl Taken {
+    fn note(&mut self, requests: &[Request]) {
+        for request in &requests[self.noted..] {
+            if self.keys.insert(request.key().to_owned()) {
+                self.ids.extend(ids_of_otlp(request));
+            }
+        }
+        self.noted = requests.len();
+    }
+}
+
+fn ids_of_otlp(request: &Request) -> Vec<String> {
+    let request = ExportLogsServiceRequest::decode(&*request.plain()).expect("a request of OTLP");
+    let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
     let body = |record: opentelemetry_proto::tonic::logs::v1::LogRecord| match record.body?.value? {
         Value::StringValue(body) => Some(id(&body)),
         _ => None,
     };
-    records.filter_map(body).collect()
+    scopes.flat_map(|scope| scope.log_records).filter_map(body).collect()
 }
 
 #[test]

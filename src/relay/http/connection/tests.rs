@@ -1,11 +1,13 @@
 //! Connections from the first byte to the last, over a stream in memory and with a clock that waits for nothing.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::io::{DuplexStream, ReadBuf, duplex};
 use tokio::sync::Notify;
 
@@ -276,6 +278,30 @@ async fn only_a_client_that_sends_surplus_is_waited_for() {
             .await;
         assert_eq!(server.seen(), [seen], "{agent}");
     }
+}
+
+/// All of it is there, so that nothing else would be waited for.
+#[tokio::test]
+async fn a_body_that_decodes_to_much_leaves_the_thread_to_others_between_its_parts() {
+    const TURNS: usize = 10;
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(&vec![b'x'; TURNS * BYTES_PER_TURN]).unwrap();
+    let body = gzip.finish().unwrap();
+    assert!(body.len() < READ_BYTES.1, "{} bytes", body.len());
+    let head = format!("POST / HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
+    let limits = RequestLimits { body: TURNS * BYTES_PER_TURN, ..RequestLimits::default() };
+    let server = Server { limits, budget: Budget::new(64 << 20), ..server() };
+    server
+        .with(async |mut stream| {
+            stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+            let mut turns = 0;
+            while server.handler.seen.lock().unwrap().is_empty() {
+                yield_now().await;
+                turns += 1;
+            }
+            assert!(turns >= TURNS, "others had {turns} turns");
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
