@@ -120,7 +120,7 @@ fn decode(read: &Read, outlets: &Outlets, counts: &Counts) {
         let is_read = catch_unwind(AssertUnwindSafe(|| Frames.read(&message, &mut sink).is_ok()));
         records += sink.taken;
         match sink.not_taken {
-            Some(NotTaken::Full | NotTaken::TooLarge { .. }) => full += 1,
+            Some(NotTaken::Full) => full += 1,
             Some(NotTaken::Failing(_) | NotTaken::Stopped) => unavailable += 1,
             None => {}
         }
