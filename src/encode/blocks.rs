@@ -11,6 +11,9 @@ const MAX_KEPT_BYTES: usize = 4 << 20;
 const MAX_KEPT_BLOCKS: usize = 64;
 const MAX_KEPT_RUNS: usize = 4_096;
 
+/// So many runs are compared in less time than an envelope is hashed.
+const FEW_RUNS: usize = 8;
+
 /// The bookkeeping of a record, a run or a partition, in bytes.
 const RECORD_OVERHEAD: usize = size_of::<usize>();
 const RUN_OVERHEAD: usize = size_of::<Run>() + 2 * size_of::<(u64, usize)>();
@@ -164,6 +167,11 @@ impl Block {
         if self.latest < self.used && is_of(self.latest) {
             return self.latest;
         }
+        if self.used <= FEW_RUNS
+            && let Some(at) = (0..self.used).find(|at| is_of(*at))
+        {
+            return at;
+        }
         // Scopes change with every record, resources hardly ever.
         let outer_hash = match self.runs().get(self.latest) {
             Some(latest) if latest.has_outer(envelope, id) => latest.outer_hash,
@@ -227,8 +235,10 @@ pub(crate) struct Blocks {
     /// The block of each key.
     keys: HashMap<String, usize>,
     /// The block of each key and framing of its own.
-    framed: HashMap<(String, Framing), usize>,
+    framed: HashMap<String, HashMap<Framing, usize>>,
+    /// Those that are used, and spare ones.
     buffers: Vec<Block>,
+    used: usize,
     /// The numbers of the envelope of the next records.
     id: Option<EnvelopeId>,
     records: u64,
@@ -257,13 +267,8 @@ impl Blocks {
         allow(dead_code, reason = "records of this process have the framing of their encoder")
     )]
     pub(crate) fn push_framed(&mut self, key: &str, framing: &Framing, record: Encoded<'_>) {
-        let of = (key.to_owned(), framing.clone());
-        let at = self.framed.get(&of).copied().unwrap_or_else(|| {
-            let at = self.add_block(key);
-            self.buffers[at].framing = Some(framing.clone());
-            self.framed.insert(of, at);
-            at
-        });
+        let found = self.framed.get(key).and_then(|framings| framings.get(framing)).copied();
+        let at = found.unwrap_or_else(|| self.add_framing(key, framing));
         self.bytes += self.buffers[at].push_of(record, self.id, framing.separator());
         self.records += 1;
     }
@@ -275,8 +280,17 @@ impl Blocks {
         at
     }
 
+    #[cold]
+    fn add_framing(&mut self, key: &str, framing: &Framing) -> usize {
+        let at = self.add_block(key);
+        self.buffers[at].framing = Some(framing.clone());
+        self.framed.entry(key.to_owned()).or_default().insert(framing.clone(), at);
+        at
+    }
+
     fn add_block(&mut self, key: &str) -> usize {
-        let at = self.keys.len() + self.framed.len();
+        let at = self.used;
+        self.used += 1;
         self.bytes += key.len() + PARTITION_OVERHEAD;
         if at == self.buffers.len() {
             self.buffers.push(Block::default());
@@ -297,7 +311,8 @@ impl Blocks {
     /// Every key with its block, in the order in which the keys first appeared.
     pub(crate) fn all(&self) -> Vec<(&str, &Block)> {
         let keys = self.keys.iter().map(|(key, at)| (key, *at));
-        let mut keys: Vec<_> = keys.chain(self.framed.iter().map(|((key, _), at)| (key, *at))).collect();
+        let framed = self.framed.iter().flat_map(|(key, framings)| framings.values().map(move |at| (key, *at)));
+        let mut keys: Vec<_> = keys.chain(framed).collect();
         keys.sort_unstable_by_key(|(_, at)| *at);
         keys.into_iter().map(|(key, at)| (key.as_str(), &self.buffers[at])).collect()
     }
@@ -306,7 +321,7 @@ impl Blocks {
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
         self.framed.clear();
-        (self.id, self.records, self.bytes) = (None, 0, 0);
+        (self.used, self.id, self.records, self.bytes) = (0, None, 0, 0);
         self.buffers.truncate(MAX_KEPT_BLOCKS);
         let mut kept = 0;
         for block in &mut self.buffers {

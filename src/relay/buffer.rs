@@ -42,8 +42,6 @@ pub(crate) struct BufferLimits {
 pub(crate) enum NotTaken {
     /// There is no room.
     Full,
-    /// There would be none if nothing else waited: so many bytes are more than the limit.
-    TooLarge { bytes: usize, max: usize },
     /// Commits fail, for this reason.
     Failing(String),
     /// No commit would follow.
@@ -103,15 +101,26 @@ struct State {
     since: Option<Instant>,
     /// Somebody waits for the commit.
     urgent: bool,
-    /// The reason why the last commit failed, if it did and is retried.
-    failure: Option<String>,
-    /// The reason why the last commit failed, if it did, and when.
-    last_failure: Option<(String, Instant)>,
+    /// Why the last commit failed, if it did.
+    failure: Option<Failure>,
     unreported: Unreported,
     stopping: bool,
 }
 
+/// A commit that failed.
+struct Failure {
+    reason: String,
+    at: Instant,
+    /// Loose records are left of it, with which it is retried.
+    is_retried: bool,
+}
+
 impl State {
+    /// The reason why the commit failed that is retried.
+    fn retried_failure(&self) -> Option<&str> {
+        self.failure.as_ref().filter(|failure| failure.is_retried).map(|failure| failure.reason.as_str())
+    }
+
     fn held(&self) -> usize {
         self.loose.bytes() + self.loads_bytes + self.committing
     }
@@ -137,7 +146,6 @@ impl Buffer {
             since: None,
             urgent: false,
             failure: None,
-            last_failure: None,
             unreported: Unreported::default(),
             stopping: false,
         };
@@ -203,18 +211,15 @@ impl Buffer {
     ///
     /// If it was not taken. Its client may send it again.
     pub(crate) fn submit(&self, blocks: Blocks, request: Storing) -> Result<(), NotTaken> {
-        let (bytes, max) = (blocks.bytes(), self.limits.max_bytes);
-        if bytes > max {
-            return Err(NotTaken::TooLarge { bytes, max });
-        }
+        let bytes = blocks.bytes();
         let mut state = self.lock();
         if state.stopping {
             return Err(NotTaken::Stopped);
         }
-        if let Some(reason) = &state.failure {
-            return Err(NotTaken::Failing(reason.clone()));
+        if let Some(reason) = state.retried_failure() {
+            return Err(NotTaken::Failing(reason.to_owned()));
         }
-        if state.held().saturating_add(bytes) > max {
+        if state.held().saturating_add(bytes) > self.limits.max_bytes {
             return Err(NotTaken::Full);
         }
         state.loads_bytes += bytes;
@@ -251,14 +256,14 @@ impl Buffer {
 
     /// The reason why the loose records that are being committed could not be written so far.
     pub(crate) fn retried_failure(&self) -> Option<String> {
-        self.lock().failure.clone()
+        self.lock().retried_failure().map(str::to_owned)
     }
 
     /// The reason why commits fail, while they do. Of what nobody retries here, it is so as long as clients may send it again.
     pub(crate) fn failure(&self) -> Option<String> {
         let state = self.lock();
-        let last = state.last_failure.as_ref().filter(|(_, at)| at.elapsed() < FAILURE_COUNTS);
-        state.failure.clone().or_else(|| last.map(|(reason, _)| reason.clone()))
+        let failing = state.failure.as_ref().filter(|last| last.is_retried || last.at.elapsed() < FAILURE_COUNTS);
+        failing.map(|failure| failure.reason.clone())
     }
 
     /// Has the commit thread commit the rest and end. Nothing is added any more.
@@ -323,7 +328,7 @@ impl Buffer {
     /// A commit has succeeded.
     pub(crate) fn succeeded(&self, commit: &Commit) {
         let mut state = self.lock();
-        (state.committing, state.failure, state.last_failure) = (0, None, None);
+        (state.committing, state.failure) = (0, None);
         drop(state);
         for load in &commit.loads {
             load.request.end(Outcome::Committed);
@@ -339,15 +344,12 @@ impl Buffer {
         }
         let mut state = self.lock();
         state.committing = commit.loose.bytes();
-        state.last_failure = Some((reason.to_owned(), Instant::now()));
-        if commit.loose.records() == 0 {
-            // Nobody retries it: whether it works again is seen with the next load.
-            state.failure = None;
-            return;
-        }
-        state.failure = Some(reason.to_owned());
-        let until = Instant::now() + RETRY_AFTER;
-        while !state.stopping {
+        // Whether it works again where nobody retries it is seen with the next load.
+        let is_retried = commit.loose.records() > 0;
+        let at = Instant::now();
+        state.failure = Some(Failure { reason: reason.to_owned(), at, is_retried });
+        let until = at + RETRY_AFTER;
+        while is_retried && !state.stopping {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -395,11 +397,10 @@ mod tests {
     }
 
     #[test]
-    fn a_load_above_the_limit_is_too_large_also_for_an_empty_buffer() {
+    fn a_load_for_which_there_is_no_room_is_not_taken() {
         let buffer = buffer();
-        assert!(matches!(buffer.submit(load(64 * KIB), request(1)), Err(NotTaken::TooLarge { max: 65_536, .. })));
-        assert_eq!(buffer.submit(load(40 * KIB), request(2)), Ok(()));
-        assert_eq!(buffer.submit(load(40 * KIB), request(3)), Err(NotTaken::Full));
+        assert_eq!(buffer.submit(load(40 * KIB), request(1)), Ok(()));
+        assert_eq!(buffer.submit(load(40 * KIB), request(2)), Err(NotTaken::Full));
     }
 
     #[test]

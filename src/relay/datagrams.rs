@@ -45,6 +45,7 @@ pub(crate) async fn serve(
     decoder: Decoder,
     mut stop: watch::Receiver<bool>,
 ) {
+    let decoder = decoder.of_client();
     let mut dropped = 0;
     let mut buffer = vec![0; MAX_DATAGRAM];
     let mut last_read = pin!(last_read(&mut stop));

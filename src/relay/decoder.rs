@@ -1,11 +1,11 @@
-//! The decode thread: frames that were read become records in the buffer.
+//! The decode threads: frames that were read become records in the buffer.
 //!
 //! Who reads from a client of frames does nothing else, since the client never waits: a second, and it drops the record.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
 
 use crate::config::values::Signal;
@@ -18,6 +18,9 @@ use crate::relay::http::budget::{Budget, Permit};
 use crate::relay::intake::{Loose, Outlets, Sender};
 use crate::relay::protocol::{Message, Protocol as _};
 use crate::relay::protocols::frames::Frames;
+
+/// The threads that decode. Each has clients of its own, whose records keep their order.
+const THREADS: usize = 2;
 
 /// Where frames come from.
 #[derive(Clone, Debug)]
@@ -39,37 +42,50 @@ struct Read {
     _permit: Permit,
 }
 
-/// Takes frames to the decode thread. A clone takes them to the same one, which ends with the last of them.
+/// Takes frames to a decode thread. A clone takes them to the same one; all of them end with the last clone.
 #[derive(Clone)]
 pub(crate) struct Decoder {
-    queue: mpsc::Sender<Read>,
+    queues: Arc<[mpsc::Sender<Read>]>,
+    /// The place of its thread's queue.
+    thread: usize,
+    /// The clients so far.
+    clients: Arc<AtomicUsize>,
     outlets: Arc<Outlets>,
     counts: Arc<Counts>,
     budget: Budget,
 }
 
 impl Decoder {
-    /// Starts the thread, and gives what ends with it.
+    /// Starts the threads, and gives what ends with the last of them.
     ///
     /// # Errors
     ///
-    /// If it cannot be started.
+    /// If one cannot be started.
     pub(crate) fn start(
         outlets: Arc<Outlets>,
         counts: Arc<Counts>,
         budget: Budget,
     ) -> Result<(Self, mpsc::Receiver<()>), ExporterBuildError> {
-        let (queue, reads) = mpsc::channel();
         let (end, ended) = mpsc::sync_channel::<()>(0);
-        let (for_thread, counts_of_thread) = (outlets.clone(), counts.clone());
-        process::spawn("decode", move || {
-            for read in reads {
-                decode(&read, &for_thread, &counts_of_thread);
-            }
-            drop(end);
-        })
-        .map_err(ExporterBuildError::Thread)?;
-        Ok((Self { queue, outlets, counts, budget }, ended))
+        let mut queues = Vec::with_capacity(THREADS);
+        for _ in 0..THREADS {
+            let (queue, reads) = mpsc::channel();
+            let (outlets, counts, end) = (outlets.clone(), counts.clone(), end.clone());
+            process::spawn("decode", move || {
+                for read in reads {
+                    decode(&read, &outlets, &counts);
+                }
+                drop(end);
+            })
+            .map_err(ExporterBuildError::Thread)?;
+            queues.push(queue);
+        }
+        Ok((Self { queues: queues.into(), thread: 0, clients: Arc::default(), outlets, counts, budget }, ended))
+    }
+
+    /// The same for another client.
+    pub(crate) fn of_client(self) -> Self {
+        Self { thread: self.clients.fetch_add(1, Ordering::Relaxed) % THREADS, ..self }
     }
 
     /// Hands frames over, each of which is a part of `bytes`. They are lost where too many wait already.
@@ -81,7 +97,7 @@ impl Decoder {
             return self.lose(source, LossReason::BufferFull, frames.len() as u64, bytes.len());
         };
         let read = Read { source: source.clone(), bytes, frames, arrived: SystemTime::now(), _permit: permit };
-        if let Err(mpsc::SendError(read)) = self.queue.send(read) {
+        if let Err(mpsc::SendError(read)) = self.queues[self.thread].send(read) {
             self.lose(source, LossReason::NotWritten, read.frames.len() as u64, read.bytes.len());
         }
     }
@@ -111,16 +127,16 @@ fn size_of_read(bytes: &Vec<u8>, frames: &Vec<Range<usize>>) -> usize {
 }
 
 fn decode(read: &Read, outlets: &Outlets, counts: &Counts) {
-    let (mut records, mut bad, mut full, mut unavailable) = (0, 0, 0, 0);
+    let (mut bad, mut full, mut unavailable) = (0, 0, 0);
+    let all = Message { body: &read.bytes, arrived: read.arrived, request: None, file: read.source.file.as_deref() };
+    let mut sink = Loose::new(outlets, &all, read.source.sender.as_deref());
     for frame in &read.frames {
         let body = read.bytes.get(frame.clone()).unwrap_or_default();
-        let message = Message { body, arrived: read.arrived, request: None, file: read.source.file.as_deref() };
-        let mut sink = Loose::new(outlets, &message, read.source.sender.as_deref());
+        let message = Message { body, ..all };
         // Those behind it do not end with a frame that cannot be read.
         let is_read = catch_unwind(AssertUnwindSafe(|| Frames.read(&message, &mut sink).is_ok()));
-        records += sink.taken;
-        match sink.not_taken {
-            Some(NotTaken::Full | NotTaken::TooLarge { .. }) => full += 1,
+        match sink.not_taken.take() {
+            Some(NotTaken::Full) => full += 1,
             Some(NotTaken::Failing(_) | NotTaken::Stopped) => unavailable += 1,
             None => {}
         }
@@ -131,7 +147,7 @@ fn decode(read: &Read, outlets: &Outlets, counts: &Counts) {
     }
     let counts = counts.of(read.source.listener);
     let kind = (Frames.name(), Some(Signal::Logs));
-    counts.take(kind, read.frames.len() as u64, records, read.bytes.len() as u64);
+    counts.take(kind, read.frames.len() as u64, sink.taken, read.bytes.len() as u64);
     for (reason, frames) in
         [(DropReason::BadFrame, bad), (DropReason::BufferFull, full), (DropReason::Unavailable, unavailable)]
     {

@@ -225,7 +225,7 @@ impl Outlet {
                 losses.add(LossReason::BufferFull, 1);
                 self.report_loss(LossReason::BufferFull);
             }
-            Err(NotTaken::TooLarge { .. } | NotTaken::Stopped | NotTaken::Failing(_)) => {
+            Err(NotTaken::Stopped | NotTaken::Failing(_)) => {
                 self.pipeline.counters().losses.add(LossReason::NotWritten, 1);
             }
         }
@@ -241,14 +241,9 @@ impl Outlet {
     ///
     /// # Errors
     ///
-    /// If it was not taken. One that is too large is lost, and is counted; another may be sent again.
+    /// If it was not taken. Its client may send it again.
     pub(crate) fn submit(&self, blocks: Blocks, request: Storing) -> Result<(), NotTaken> {
-        let records = blocks.records();
-        let submitted = self.buffer.submit(blocks, request);
-        if let Err(NotTaken::TooLarge { bytes, .. }) = submitted {
-            self.lose(LossReason::TooLarge, records, bytes);
-        }
-        submitted
+        self.buffer.submit(blocks, request)
     }
 
     pub(crate) fn take_out(&self, id: LoadId, reason: &str) -> bool {

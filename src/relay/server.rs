@@ -57,7 +57,7 @@ pub(crate) struct Server {
     stop: watch::Sender<bool>,
     /// Ends with the last connection.
     ended: Mutex<mpsc::Receiver<()>>,
-    /// Ends with the decode thread.
+    /// Ends with the decode threads.
     decode_ended: Mutex<mpsc::Receiver<()>>,
     /// The files of its sockets.
     files: Vec<PathBuf>,

@@ -287,12 +287,8 @@ impl Service {
             return Some(Taken::of(Reply::Stored(answer), 0));
         }
         let (id, mut outcome) = (storing.id(), storing.outcome());
-        match outlet.submit(blocks, storing) {
-            Ok(()) => {}
-            Err(reason @ NotTaken::TooLarge { .. }) => {
-                return Some(Taken::of(Reply::Bad(BadMessage { status: 413, ..BadMessage::new(words(reason)) }), 0));
-            }
-            Err(reason) => return Some(Taken::of(Reply::unavailable(words(reason)), 0)),
+        if let Err(reason) = outlet.submit(blocks, storing) {
+            return Some(Taken::of(Reply::unavailable(words(reason)), 0));
         }
         Some(match self.committed(outlet, id, &mut outcome).await {
             Outcome::Committed => Taken::of(Reply::Stored(answer), records),
@@ -358,9 +354,6 @@ fn not_relayed(signal: Signal) -> Taken {
 fn words(reason: NotTaken) -> String {
     match reason {
         NotTaken::Full => "the buffer is full: the disk is too slow".to_owned(),
-        NotTaken::TooLarge { bytes, max } => {
-            format!("the request takes {bytes} bytes of the buffer, which has {max} for all of them")
-        }
         NotTaken::Failing(reason) => format!("records cannot be written: {reason}"),
         NotTaken::Stopped => "the relay is being stopped".to_owned(),
     }

@@ -33,6 +33,7 @@ pub(crate) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connection = Connection::new(max_record_bytes);
+    let decoder = decoder.of_client();
     let mut permit = decoder.permit();
     let mut buffer = vec![0; READ_BYTES];
     let mut last_read = pin!(last_read(&mut stop));

@@ -39,12 +39,13 @@ pub(super) fn write_outer(resource: &Resource, out: &mut impl Fields) {
 
 /// The same for the process of a record. A resource of another process has no schema that is known.
 pub(super) fn write_outer_of(source: Source<'_>, out: &mut impl Fields) {
-    let process: Vec<_> = source.process_attributes().collect();
-    let process = process.iter().map(|(key, value)| (key, value));
     out.message(RESOURCE, |out| {
         out.list(RESOURCE_ATTRIBUTES, |list| {
-            for (key, value) in source.resource().chain(process) {
+            for (key, value) in source.resource() {
                 push_attribute(key, AttributeValue::Any(value), list);
+            }
+            for (key, value) in source.process_attributes() {
+                push_attribute(&key, AttributeValue::Any(&value), list);
             }
         });
     });

@@ -93,6 +93,15 @@ impl<'a> Pickle<'a> {
         &self.nodes[id.index()]
     }
 
+    /// The bytes of a text; of anything else none.
+    #[inline]
+    pub(crate) fn text(&self, id: Id) -> Option<&[u8]> {
+        match self.node(id) {
+            Node::Text(bytes) | Node::Str(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// The members of a tuple, list or set; of anything else none.
     pub(super) fn items(&self, id: Option<Id>) -> &[Id] {
         match id.map(|id| self.node(id)) {

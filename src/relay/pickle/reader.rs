@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use smallvec::SmallVec;
-
 use super::node::{Id, Node, Object, Pickle};
 use super::{limits, placeholder, text};
 
@@ -37,8 +35,8 @@ pub(crate) fn read(input: &[u8]) -> Result<Pickle<'_>, BadPickle> {
         input,
         at: 0,
         nodes: Vec::with_capacity(64),
-        stack: SmallVec::new(),
-        marks: SmallVec::new(),
+        stack: Vec::with_capacity(64),
+        marks: Vec::with_capacity(8),
         memo: Memo::default(),
     };
     match reader.run() {
@@ -52,9 +50,9 @@ struct Reader<'a> {
     input: &'a [u8],
     at: usize,
     nodes: Vec<Node<'a>>,
-    stack: SmallVec<[Id; 64]>,
+    stack: Vec<Id>,
     /// How high the stack was at each mark that is open.
-    marks: SmallVec<[usize; 8]>,
+    marks: Vec<usize>,
     memo: Memo,
 }
 
@@ -384,7 +382,7 @@ impl<'a> Reader<'a> {
     }
 
     fn top(&self) -> Result<Id, Bad> {
-        self.stack[self.floor()..].last().copied().ok_or(STACK_EMPTY)
+        self.stack.last().copied().filter(|_| self.stack.len() > self.floor()).ok_or(STACK_EMPTY)
     }
 
     fn pop(&mut self) -> Result<Id, Bad> {
@@ -578,6 +576,11 @@ impl Memo {
             }
             if self.list.is_empty() {
                 self.list.reserve(Self::NEAR);
+            }
+            if index == self.list.len() {
+                self.count += 1;
+                self.list.push(Some(id));
+                return Ok(());
             }
             self.list.resize(index + 1, None);
         }

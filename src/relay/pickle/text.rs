@@ -4,13 +4,18 @@ use std::borrow::Cow;
 
 /// UTF-8 that may hold surrogates, as Python writes names of files that are none: each of them becomes a U+FFFD, and so does
 /// whatever else is none.
+#[inline]
 pub(super) fn utf8(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| replaced(bytes).into(), Cow::Borrowed)
+}
+
+#[cold]
+fn replaced(bytes: &[u8]) -> String {
     let mut rest = bytes;
     let mut text = String::new();
     loop {
         let error = match std::str::from_utf8(rest) {
-            Ok(valid) if text.is_empty() && rest.len() == bytes.len() => return valid.into(),
-            Ok(valid) => return (text + valid).into(),
+            Ok(valid) => return text + valid,
             Err(error) => error,
         };
         let (valid, invalid) = rest.split_at(error.valid_up_to());

@@ -81,11 +81,10 @@ impl<'p, 'a> Values<'p, 'a> {
     /// The text of a key; `None` if there is no room for it.
     pub(crate) fn key(&mut self, id: Id) -> Option<Cow<'p, str>> {
         let pickle = self.pickle;
-        if let Node::Text(bytes) | Node::Str(bytes) = pickle.node(id)
-            && bytes.len() < 64
+        if let Some(bytes) = pickle.text(id).filter(|bytes| bytes.len() < 64)
             && let Ok(text) = std::str::from_utf8(bytes)
         {
-            // Most are Python's own, and cost nothing.
+            // Most are short, and cost nothing.
             return Some(text.into());
         }
         self.extra.try_to(|left| Conversion { pickle, left, in_key: false }.key(id)).ok()
@@ -169,6 +168,7 @@ impl<'p> Conversion<'_, 'p, '_> {
         loop {
             let is_recursive = open.iter().any(|open| open.id == next);
             let mut value = match if is_recursive { text(placeholder::RECURSIVE) } else { self.shape(next)? } {
+                Shape::Value(value) if open.is_empty() => return Ok(value),
                 Shape::Value(value) => Some(value),
                 _ if open.len() == limits::DEPTH => Some(placeholder::TOO_DEEP.into()),
                 Shape::List(ids) => {

@@ -25,6 +25,10 @@ impl Protocol for Frames {
         let mut values = Values::of(&pickle);
         let mut record = LogRecord::default();
         for (key, value) in pickle.entries().iter().take(ATTRIBUTES) {
+            let name = pickle.text(*key);
+            if name.is_some_and(|name| record.set_standard(name, || values.value(*value, true))) {
+                continue;
+            }
             match values.key(*key) {
                 Some(key) => record.set_with(&key, |is_standard| values.value(*value, is_standard)),
                 None => record.set("[too large]", "[too large]".into()),

@@ -100,27 +100,27 @@ enum Place {
 
 impl Place {
     #[inline]
-    fn of(name: &str) -> Self {
+    fn of(name: &[u8]) -> Self {
         Self::Field(match name {
-            "args" => Field::Args,
-            "created" => Field::Created,
-            "exc_text" => Field::ExcText,
-            "funcName" => Field::FuncName,
-            "levelname" => Field::LevelName,
-            "levelno" => Field::LevelNumber,
-            "lineno" => Field::Line,
-            "message" => Field::Message,
-            "msg" => Field::Msg,
-            "name" => Field::Name,
-            "pathname" => Field::Pathname,
-            "process" => Field::Process,
-            "processName" => Field::ProcessName,
-            "relativeCreated" => Field::RelativeCreated,
-            "stack_info" => Field::StackInfo,
-            "taskName" => Field::TaskName,
-            "thread" => Field::Thread,
-            "threadName" => Field::ThreadName,
-            "asctime" | "exc_info" | "filename" | "module" | "msecs" => return Self::Nowhere,
+            b"args" => Field::Args,
+            b"created" => Field::Created,
+            b"exc_text" => Field::ExcText,
+            b"funcName" => Field::FuncName,
+            b"levelname" => Field::LevelName,
+            b"levelno" => Field::LevelNumber,
+            b"lineno" => Field::Line,
+            b"message" => Field::Message,
+            b"msg" => Field::Msg,
+            b"name" => Field::Name,
+            b"pathname" => Field::Pathname,
+            b"process" => Field::Process,
+            b"processName" => Field::ProcessName,
+            b"relativeCreated" => Field::RelativeCreated,
+            b"stack_info" => Field::StackInfo,
+            b"taskName" => Field::TaskName,
+            b"thread" => Field::Thread,
+            b"threadName" => Field::ThreadName,
+            b"asctime" | b"exc_info" | b"filename" | b"module" | b"msecs" => return Self::Nowhere,
             _ => return Self::Extra,
         })
     }
@@ -136,7 +136,7 @@ impl LogRecord {
     /// one that Python itself sets.
     #[inline]
     pub(crate) fn set_with(&mut self, key: &str, value: impl FnOnce(bool) -> Option<AnyValue>) {
-        match Place::of(key) {
+        match Place::of(key.as_bytes()) {
             Place::Field(field) => self.fields[field as usize] = value(true),
             Place::Nowhere => {}
             Place::Extra => {
@@ -144,6 +144,17 @@ impl LogRecord {
                 self.extra.push((key.to_owned().into(), value));
             }
         }
+    }
+
+    /// The same if it is an attribute that Python itself sets; false if it is not, and nothing is set.
+    #[inline]
+    pub(crate) fn set_standard(&mut self, key: &[u8], value: impl FnOnce() -> Option<AnyValue>) -> bool {
+        match Place::of(key) {
+            Place::Field(field) => self.fields[field as usize] = value(),
+            Place::Nowhere => {}
+            Place::Extra => return false,
+        }
+        true
     }
 
     /// The record of these attributes, which arrived at this time.
@@ -183,8 +194,8 @@ impl LogRecord {
         }
 
         // Those that have no place of their own, and those whose value does not fit there.
-        for (name, value) in Field::NAMES.into_iter().zip(self.fields) {
-            if let Some(value) = value {
+        for (name, value) in Field::NAMES.into_iter().zip(&mut self.fields) {
+            if let Some(value) = value.take() {
                 attributes.push((Key::from_static_str(name), value));
             }
         }

@@ -74,10 +74,7 @@ fn begins(body: &[u8]) -> Option<u8> {
 pub(super) fn first(body: &[u8]) -> Option<Members<'_>> {
     // Most bodies are seen at once to be something else.
     begins(body).filter(|begin| *begin != b'"')?;
-    match Pieces::new(body).next()? {
-        Piece::Json(json) => Value::new(json).object(),
-        Piece::Other(_) => None,
-    }
+    Value::new(Pieces::new(body).rest()?).object()
 }
 
 /// The record of a value; none if it is null.

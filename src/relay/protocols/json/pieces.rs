@@ -26,6 +26,24 @@ impl<'a> Pieces<'a> {
         Self { text, at: 0, in_list: false, vain: 4 * text.len() }
     }
 
+    /// The text from the next piece on; none if there is none.
+    pub(in crate::relay::protocols) fn rest(&mut self) -> Option<&'a [u8]> {
+        loop {
+            match self.text.get(self.at)? {
+                b' ' | b'\t' | b'\r' | b'\n' | b',' => self.at += 1,
+                b'[' if !self.in_list => {
+                    self.in_list = true;
+                    self.at += 1;
+                }
+                b']' if self.in_list => {
+                    self.in_list = false;
+                    self.at += 1;
+                }
+                _ => return self.text.get(self.at..),
+            }
+        }
+    }
+
     /// Where a value ends that is no JSON.
     fn end_of_other(&mut self, read: usize) -> usize {
         let rest = &self.text[self.at..];
@@ -39,21 +57,7 @@ impl<'a> Iterator for Pieces<'a> {
     type Item = Piece<'a>;
 
     fn next(&mut self) -> Option<Piece<'a>> {
-        loop {
-            match self.text.get(self.at)? {
-                b' ' | b'\t' | b'\r' | b'\n' | b',' => self.at += 1,
-                b'[' if !self.in_list => {
-                    self.in_list = true;
-                    self.at += 1;
-                }
-                b']' if self.in_list => {
-                    self.in_list = false;
-                    self.at += 1;
-                }
-                _ => break,
-            }
-        }
-        let rest = &self.text[self.at..];
+        let rest = self.rest()?;
         let mut reader = Reader::new(rest);
         if let Ok(json) = reader.skip_value() {
             self.at += reader.position();
