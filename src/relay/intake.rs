@@ -66,7 +66,7 @@ pub(crate) struct Loose<'a> {
     sender: Option<&'a Sender>,
     scratch: Scratch,
     pub(crate) taken: u64,
-    rejected: u64,
+    pub(crate) rejected: u64,
     /// Why one of them was not taken.
     pub(crate) not_taken: Option<NotTaken>,
     /// A signal that is not relayed.
@@ -122,7 +122,7 @@ pub(crate) struct Collected<'a> {
     message: &'a Message<'a>,
     sender: Option<&'a Sender>,
     scratch: Scratch,
-    rejected: u64,
+    pub(crate) rejected: u64,
     /// They are more than may be stored as a whole.
     pub(crate) is_full: bool,
     /// The signal that they are of.

@@ -121,6 +121,8 @@ pub(crate) trait Protocol: Send + Sync {
 pub(crate) struct Answer {
     /// 204 in place of 200, for clients that take nothing else.
     pub(crate) no_content: bool,
+    /// It says how many records were not taken.
+    pub(crate) names_rejected: bool,
     pub(crate) content_type: Option<&'static str>,
     pub(crate) body: Cow<'static, [u8]>,
 }

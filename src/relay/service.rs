@@ -84,12 +84,25 @@ impl Reply {
 struct Taken {
     reply: Reply,
     records: u64,
+    /// How many were lost alone, and are counted.
+    rejected: u64,
     is_repeated: bool,
 }
 
 impl Taken {
     fn of(reply: Reply, records: u64) -> Self {
-        Self { reply, records, is_repeated: false }
+        Self { reply, records, rejected: 0, is_repeated: false }
+    }
+
+    /// Of a request of which nothing is to be stored.
+    fn nothing(answer: Answer, rejected: u64) -> Self {
+        let reply = if rejected == 0 || answer.names_rejected {
+            Reply::Stored(answer)
+        } else {
+            let reason = format!("none of {rejected} records is stored: they are too large, or cannot be encoded");
+            Reply::Bad(BadMessage::too_large(reason))
+        };
+        Self { rejected, ..Self::of(reply, 0) }
     }
 }
 
@@ -113,8 +126,8 @@ impl Job {
         self.with(|message| {
             let mut sink = Loose::new(&self.outlets, message, self.sender.as_ref());
             let answer = protocol.read(message, &mut sink);
-            let Loose { taken, not_taken, unknown, .. } = sink;
-            ReadLoose { answer, taken, not_taken, unknown }
+            let Loose { taken, rejected, not_taken, unknown, .. } = sink;
+            ReadLoose { answer, taken, rejected, not_taken, unknown }
         })
     }
 
@@ -123,11 +136,11 @@ impl Job {
         self.with(|message| {
             let mut sink = Collected::new(&self.outlets, message, self.sender.as_ref());
             let mut answer = protocol.read(message, &mut sink);
-            let Collected { signal, blocks, unknown, is_full, .. } = sink;
+            let Collected { signal, blocks, rejected, unknown, is_full, .. } = sink;
             if is_full {
                 answer = Err(BadMessage::too_large("the records are more than the relay stores as a whole"));
             }
-            ReadLoad { answer, signal, blocks, unknown }
+            ReadLoad { answer, signal, blocks, rejected, unknown }
         })
     }
 }
@@ -136,6 +149,7 @@ impl Job {
 struct ReadLoose {
     answer: Result<Answer, BadMessage>,
     taken: u64,
+    rejected: u64,
     /// Why one of them was not taken.
     not_taken: Option<NotTaken>,
     /// A signal that is not relayed.
@@ -147,6 +161,7 @@ struct ReadLoad {
     answer: Result<Answer, BadMessage>,
     signal: Signal,
     blocks: Blocks,
+    rejected: u64,
     /// A signal that is not relayed, or not with the others.
     unknown: Option<Signal>,
 }
@@ -193,7 +208,7 @@ impl Service {
         if let Some(reason) = reason {
             counts.drop(kind, reason, 1);
         }
-        if reason == Some(DropReason::TooLarge) {
+        if reason == Some(DropReason::TooLarge) && taken.rejected == 0 {
             let outlet = signal.and_then(|signal| self.outlets.get(signal)).unwrap_or(&self.outlets.logs);
             outlet.lose(LossReason::TooLarge, 1, bytes);
         }
@@ -228,7 +243,7 @@ impl Service {
 
     /// The records of a client that never sends them again.
     async fn take_loose(&self, protocol: &'static dyn Protocol, job: &Arc<Job>) -> Option<Taken> {
-        let ReadLoose { answer, taken, not_taken, unknown } =
+        let ReadLoose { answer, taken, rejected, not_taken, unknown } =
             self.apart(job, move |job| job.read_loose(protocol)).await?;
         let answer = match (answer, unknown) {
             (Err(bad), _) => return Some(Taken::of(Reply::Bad(bad), taken)),
@@ -248,6 +263,7 @@ impl Service {
         Some(match not_taken {
             Some(reason) if taken > 0 => Taken::of(Reply::kept(words(reason)), taken),
             Some(reason) => Taken::of(Reply::unavailable(words(reason)), taken),
+            None if taken == 0 => Taken::nothing(answer, rejected),
             None => Taken::of(Reply::Stored(answer), taken),
         })
     }
@@ -275,7 +291,8 @@ impl Service {
     }
 
     async fn store(&self, storing: Storing, protocol: &'static dyn Protocol, job: &Arc<Job>) -> Option<Taken> {
-        let ReadLoad { answer, signal, blocks, unknown } = self.apart(job, move |job| job.collect(protocol)).await?;
+        let ReadLoad { answer, signal, blocks, rejected, unknown } =
+            self.apart(job, move |job| job.collect(protocol)).await?;
         let records = blocks.records();
         let (answer, outlet) = match (answer, unknown, self.outlets.get(signal)) {
             (Err(bad), ..) => return Some(Taken::of(Reply::Bad(bad), 0)),
@@ -284,7 +301,7 @@ impl Service {
             (Ok(answer), None, Some(outlet)) => (answer, outlet),
         };
         if records == 0 {
-            return Some(Taken::of(Reply::Stored(answer), 0));
+            return Some(Taken::nothing(answer, rejected));
         }
         let (id, mut outcome) = (storing.id(), storing.outcome());
         if let Err(reason) = outlet.submit(blocks, storing) {
@@ -391,8 +408,13 @@ mod tests {
 
     /// A service whose records nobody takes, with the least memory that there may be.
     fn service(dir: &tempfile::TempDir, endpoint: &str) -> Service {
-        let mut builder =
-            Relay::builder().with_spool_dir(dir.path()).with_endpoint(endpoint).with_max_buffer_bytes(1 << 20);
+        service_with(dir, endpoint, 4 << 20)
+    }
+
+    /// The same, with another largest record.
+    fn service_with(dir: &tempfile::TempDir, endpoint: &str, max_record_bytes: usize) -> Service {
+        let builder = Relay::builder().with_spool_dir(dir.path()).with_endpoint(endpoint);
+        let mut builder = builder.with_max_buffer_bytes(1 << 20).with_max_record_bytes(max_record_bytes);
         let outlets = start::outlets(&mut builder).unwrap();
         let listener = Listener::Otlp("127.0.0.1:0".parse().unwrap());
         Service::new(Arc::new(outlets), Arc::new(Counts::new([listener])))
@@ -455,6 +477,27 @@ mod tests {
             assert_eq!(counted(&service), [((name, Some(Signal::Logs)), 0, vec![(DropReason::TooLarge, 1)])]);
             assert_eq!(service.outlets.logs.pipeline.counters().losses.get(LossReason::TooLarge), 1);
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_of_which_no_record_can_be_stored_is_refused_unless_the_answer_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service_with(&dir, JSON, 100_000);
+        let long = "x".repeat(100_000);
+        let refused = |reply: &Reply| matches!(reply, Reply::Bad(BadMessage { status: 413, .. }));
+        for (content_type, body) in [
+            ("text/plain", long.clone()),
+            ("application/json", format!(r#"["{long}"]"#)),
+            ("application/json", format!(r#"{{"streams":[{{"stream":{{}},"values":[["1","{long}"]]}}]}}"#)),
+        ] {
+            let reply = service.take(0, post("/", content_type, body), None).await;
+            assert!(refused(&reply), "{content_type}: {reply:?}");
+        }
+        let losses = |service: &Service| service.outlets.logs.pipeline.counters().losses.get(LossReason::TooLarge);
+        assert_eq!(losses(&service), 3, "each once");
+        let reply = service.take(0, post("/", "text/plain", format!("short\n{long}")), None).await;
+        assert!(matches!(reply, Reply::Stored(_)), "one of them is: {reply:?}");
+        assert_eq!(losses(&service), 4);
     }
 
     #[tokio::test(start_paused = true)]

@@ -44,7 +44,7 @@ pub(super) fn success(encoding: Encoding, signal: Signal, rejected: u64) -> Answ
             partial.to_string().into_bytes()
         }
     };
-    Answer { no_content: false, content_type: Some(content_type(encoding)), body: body.into() }
+    Answer { names_rejected: true, content_type: Some(content_type(encoding)), body: body.into(), ..Answer::default() }
 }
 
 /// The body of a response with another status than 200, and its content type: a `google.rpc.Status`.

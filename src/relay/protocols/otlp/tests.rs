@@ -440,6 +440,7 @@ fn the_signal_is_the_one_that_a_body_says_else_the_one_of_the_path() {
 fn a_request_without_records_is_answered_in_its_encoding() {
     let answer = |content_type, body: &'static [u8]| Answer {
         no_content: false,
+        names_rejected: true,
         content_type: Some(content_type),
         body: body.into(),
     };
