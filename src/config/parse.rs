@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::config::values::{
     Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression,
-    TemporalityPreference,
+    TemporalityPreference, bytes, with_unit,
 };
 use crate::encode::Template;
 use crate::encode::formats::{FORMATS, Format};
@@ -40,14 +40,6 @@ fn word<T: Clone>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
         let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
         format!("{text:?}; allowed are {}", allowed.join(", "))
     })
-}
-
-/// A number and a unit.
-fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let (_, factor) = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim()))?;
-    number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 impl FromText for String {
@@ -91,9 +83,7 @@ impl FromText for usize {
 /// Bytes.
 impl FromText for u64 {
     fn from_text(text: &str) -> Result<Self, String> {
-        let units = [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
-        with_unit(text, &units)
-            .ok_or_else(|| format!("{text:?}; allowed are bytes such as 1048576, 64KiB, 512MiB or 2GiB"))
+        bytes(text).ok_or_else(|| format!("{text:?}; allowed are bytes such as 1048576, 64KiB, 512MiB or 2GiB"))
     }
 }
 

@@ -28,6 +28,20 @@ impl<T> Sourced<T> {
     }
 }
 
+/// A number and a unit.
+pub(crate) fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim()))?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+/// Bytes, with a binary unit or without.
+pub(crate) fn bytes(text: &str) -> Option<u64> {
+    let units = [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+    with_unit(text, &units)
+}
+
 pub(crate) fn invalid(
     setting: &str,
     reason: impl Into<String>,

@@ -13,7 +13,6 @@ pub(crate) mod settings;
 #[cfg(feature = "relay")]
 mod socket;
 #[cfg(feature = "relay")]
-#[cfg_attr(not(unix), allow(dead_code, reason = "files and Unix sockets are only there on Unix"))]
 pub(crate) mod url;
 pub(crate) mod verdict;
 

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::parse::FromText as _;
-use crate::config::values::Sourced;
+use crate::config::values::{Sourced, bytes};
 use crate::error::ExporterBuildError;
 use crate::transport::url;
 
@@ -60,7 +59,7 @@ impl Options {
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*name {
                 "max_bytes" => {
-                    rotation.max_bytes = u64::from_text(&value).map_err(|_| {
+                    rotation.max_bytes = bytes(&value).ok_or_else(|| {
                         endpoint.invalid(
                             "its max_bytes is no size; allowed are bytes such as 1048576, 64KiB, 10MiB or 1GiB",
                         )
