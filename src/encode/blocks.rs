@@ -403,6 +403,40 @@ mod tests {
     }
 
     #[test]
+    fn each_of_many_envelopes_has_one_run() {
+        let mut blocks = Blocks::default();
+        let names: Vec<_> =
+            (0..3 * FEW_RUNS).map(|number| (format!("r{}", number % 5), format!("s{number}"))).collect();
+        for round in [b"1", b"2"] {
+            for (outer, inner) in &names {
+                push_in(&mut blocks, "a", Envelope { outer: outer.as_bytes(), inner: inner.as_bytes() }, round, 0);
+            }
+        }
+        let all = blocks.all();
+        assert_eq!(all[0].1.runs().len(), names.len());
+        assert!(all[0].1.runs().iter().all(|run| *run.payload == *b"1,2"));
+    }
+
+    #[test]
+    fn a_key_has_a_block_for_each_framing() {
+        let mut blocks = Blocks::default();
+        let lines = |open| Framing::new("text/plain", open, "\n", "");
+        for round in 0..2 {
+            for (key, open, bytes) in [("a", "x", b"1"), ("b", "x", b"2"), ("a", "y", b"3"), ("a", "x", b"4")] {
+                let record = Encoded { bytes, envelope: Envelope::default(), timestamp: None };
+                blocks.push_framed(key, &lines(open), record);
+            }
+            push(&mut blocks, "a", b"5", 0);
+            let all = blocks.all();
+            let found: Vec<_> = all.iter().map(|(key, block)| (*key, &*block.runs()[0].payload)).collect();
+            assert_eq!(found, [("a", &b"1\n4"[..]), ("b", b"2"), ("a", b"3"), ("a", b"5")], "round {round}");
+            let framings = [Some(lines("x")), Some(lines("x")), Some(lines("y")), None];
+            assert!(all.iter().map(|(_, block)| &block.framing).eq(&framings));
+            blocks.clear();
+        }
+    }
+
+    #[test]
     fn envelopes_of_the_same_numbers_are_not_compared_and_numbers_end_with_the_records() {
         let mut blocks = Blocks::default();
         let id = |outer, inner| Some(EnvelopeId { outer, inner });

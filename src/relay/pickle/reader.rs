@@ -37,7 +37,7 @@ pub(crate) fn read(input: &[u8]) -> Result<Pickle<'_>, BadPickle> {
         nodes: Vec::with_capacity(64),
         stack: Vec::with_capacity(64),
         marks: Vec::with_capacity(8),
-        memo: Memo::default(),
+        memo: Memo { list: Vec::with_capacity(Memo::NEAR), ..Memo::default() },
     };
     match reader.run() {
         Ok(root) => Ok(Pickle::new(reader.nodes, root, input.len())),
@@ -565,6 +565,15 @@ impl Memo {
 
     #[inline]
     fn put(&mut self, number: u32, id: Id) -> Result<(), Bad> {
+        if number as usize == self.list.len() && self.list.len() + self.beyond.len() < limits::MEMO {
+            self.list.push(Some(id));
+            self.count += 1;
+            return Ok(());
+        }
+        self.put_anywhere(number, id)
+    }
+
+    fn put_anywhere(&mut self, number: u32, id: Id) -> Result<(), Bad> {
         let index = number as usize;
         if index >= self.list.len() {
             if self.list.len() + self.beyond.len() >= limits::MEMO {
@@ -572,14 +581,6 @@ impl Memo {
             }
             if index > self.list.len() + Self::NEAR {
                 self.count += usize::from(self.beyond.insert(number, id).is_none());
-                return Ok(());
-            }
-            if self.list.is_empty() {
-                self.list.reserve(Self::NEAR);
-            }
-            if index == self.list.len() {
-                self.count += 1;
-                self.list.push(Some(id));
                 return Ok(());
             }
             self.list.resize(index + 1, None);

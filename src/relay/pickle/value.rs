@@ -72,6 +72,13 @@ fn spend(left: &mut usize, bytes: usize) -> Result<(), TooLarge> {
     Ok(())
 }
 
+/// A text.
+#[inline]
+fn plain(bytes: &[u8], left: &mut usize) -> Result<AnyValue, TooLarge> {
+    spend(left, bytes.len())?;
+    Ok(text::utf8(bytes).into_owned().into())
+}
+
 impl<'p, 'a> Values<'p, 'a> {
     pub(crate) fn of(pickle: &'p Pickle<'a>) -> Self {
         let (standard, extra) = (Budget::new(limits::OUTPUT + pickle.len()), Budget::new(limits::OUTPUT));
@@ -97,7 +104,11 @@ impl<'p, 'a> Values<'p, 'a> {
             return None;
         }
         let budget = if is_standard { &mut self.standard } else { &mut self.extra };
-        let value = budget.try_to(|left| Conversion { pickle, left, in_key: false }.value(id));
+        let value = budget.try_to(|left| match pickle.node(id) {
+            // Most are texts.
+            Node::Text(bytes) => plain(bytes, left),
+            _ => Conversion { pickle, left, in_key: false }.value(id),
+        });
         Some(value.unwrap_or_else(|TooLarge| placeholder::TOO_LARGE.into()))
     }
 }
@@ -208,10 +219,7 @@ impl<'p> Conversion<'_, 'p, '_> {
                 Node::Bool(is) => AnyValue::Boolean(*is),
                 Node::Int(number) => AnyValue::Int(*number),
                 Node::Float(number) => AnyValue::Double(*number),
-                Node::Text(bytes) => {
-                    spend(self.left, bytes.len())?;
-                    return Ok(text(text::utf8(bytes)));
-                }
+                Node::Text(bytes) => return plain(bytes, self.left).map(Shape::Value),
                 Node::Str(bytes) => {
                     spend(self.left, bytes.len())?;
                     return Ok(text(text::python_2(bytes)));
