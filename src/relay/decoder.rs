@@ -186,10 +186,10 @@ mod tests {
         let (decoder, ended) = Decoder::start(Arc::new(outlets), Arc::new(counts), Budget::new(1 << 20)).unwrap();
         let clients = [(); 2 * THREADS].map(|()| decoder.clone().of_client());
         drop(decoder);
-        let source = Source { listener: 0, file: None, sender: None };
+        let source = source();
         for client in &clients {
             for _ in 0..10 {
-                let bytes = pickle(1);
+                let bytes = pickle("m");
                 let frame = 0..bytes.len();
                 client.hand_over(&source, bytes, vec![frame]);
             }
@@ -213,7 +213,7 @@ mod tests {
             bytes.extend_from_slice(&frame);
             frames.push(start..bytes.len());
         }
-        let source = Source { listener: 0, file: None, sender: None };
+        let source = source();
         let permit = Budget::new(1).permit();
         let read = Read { source, bytes, frames, arrived: SystemTime::now(), _permit: permit };
         decode(&read, &outlets, &counts);
