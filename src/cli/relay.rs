@@ -18,7 +18,7 @@ use crate::config::values::{FullPolicy, Protocol};
 use crate::encode::formats::FORMATS;
 use crate::error::{ExporterBuildError, FlushError, SpoolError, error_chain};
 use crate::observe::event::SpoolEvent;
-use crate::relay::{DropReason, Listener, PartitionBy, Relay, RelayBuilder, RelayStats};
+use crate::relay::{DropReason, Listener, PartitionBy, Plan, Relay, RelayBuilder, RelayStats};
 use crate::spool::inspect::Directory;
 use crate::transport::http::headers::HeaderMap;
 
@@ -56,7 +56,7 @@ pub(super) struct Args {
     #[cfg(feature = "config-file")]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
-    /// Say what would be listened on and where it would be sent, and end
+    /// Do all the checks of a start, say what would be listened on and where it would be sent, and end
     #[arg(long)]
     check: bool,
 }
@@ -177,12 +177,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(Failure::Usage(reason.to_owned()));
     }
     let builder = args.builder()?;
-    if args.check {
-        return check(builder);
-    }
     // Before it says that it listens: whoever reads that may end it at once.
     let signals = Signals::new()?;
-    let relay = builder.build().map_err(as_typed)?;
+    let plan = builder.plan().map_err(as_typed)?;
+    plan.warnings().iter().for_each(|warning| screen::note(&format!("warning: {warning}")));
+    if args.check {
+        return show(&plan);
+    }
+    let relay = plan.start().map_err(as_typed)?;
     announce(&relay)?;
     signals.wait();
     notify_stopping();
@@ -340,10 +342,10 @@ impl Limits {
     }
 }
 
-/// Says what would be done. Nothing is bound, opened or sent.
-fn check(builder: RelayBuilder) -> Outcome {
+/// Says what would be done.
+fn show(plan: &Plan) -> Outcome {
     let mut screen = Screen::new(false);
-    for line in builder.check().map_err(as_typed)? {
+    for line in plan.lines() {
         screen.line(&line)?;
     }
     screen.flush()?;
