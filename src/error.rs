@@ -222,7 +222,7 @@ pub enum TemplateError {
 
 /// The reason why [`SpoolHandle::flush`](crate::SpoolHandle::flush) returned before everything was delivered.
 ///
-/// No record is lost: undelivered records stay in the spool.
+/// No record is lost, but for [`NotWritten`](Self::NotWritten): undelivered records stay in the spool.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlushError {
@@ -240,6 +240,12 @@ pub enum FlushError {
     /// Delivery is paused.
     #[error("delivery is paused")]
     Paused,
+    /// A relay was shut down while it could not write what it had in memory.
+    #[error("records that were in memory could not be written, and are lost: {records}")]
+    NotWritten {
+        /// The number of records that are lost by it.
+        records: u64,
+    },
 }
 
 /// The error of [`Checkpoint::confirm`](crate::Checkpoint::confirm): not everything that was logged since the checkpoint is on

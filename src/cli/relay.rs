@@ -3,7 +3,7 @@
 #![allow(clippy::doc_markdown, reason = "the comments are the help, which has no markup")]
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,14 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen};
+use super::survey;
 use crate::config::parse::FromText;
 use crate::config::values::{FullPolicy, Protocol};
 use crate::encode::formats::FORMATS;
-use crate::error::{ExporterBuildError, error_chain};
+use crate::error::{ExporterBuildError, FlushError, SpoolError, error_chain};
 use crate::observe::event::SpoolEvent;
-use crate::relay::{DropReason, Listener, PartitionBy, Relay, RelayBuilder, RelayStats};
+use crate::relay::{DropReason, Listener, PartitionBy, Plan, Relay, RelayBuilder, RelayStats};
+use crate::spool::inspect::Directory;
 use crate::transport::http::headers::HeaderMap;
 
 /// How long what is in memory may take to be committed, and what is on disk to be sent, when the relay ends.
@@ -54,7 +56,7 @@ pub(super) struct Args {
     #[cfg(feature = "config-file")]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
-    /// Say what would be listened on and where it would be sent, and end
+    /// Do all the checks of a start, say what would be listened on and where it would be sent, and end
     #[arg(long)]
     check: bool,
 }
@@ -175,17 +177,25 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(Failure::Usage(reason.to_owned()));
     }
     let builder = args.builder()?;
-    if args.check {
-        return check(builder);
-    }
     // Before it says that it listens: whoever reads that may end it at once.
     let signals = Signals::new()?;
-    let relay = builder.build().map_err(as_typed)?;
+    let plan = builder.plan().map_err(as_typed)?;
+    plan.warnings().iter().for_each(|warning| screen::note(&format!("warning: {warning}")));
+    if args.check {
+        return show(&plan);
+    }
+    let relay = plan.start().map_err(as_typed)?;
     announce(&relay)?;
     signals.wait();
     notify_stopping();
+    let spool_dir = relay.spool_dir();
     let shut_down = relay.shutdown(SHUTDOWN);
-    screen::note(&format!("ended: {}", summary(&relay.stats())));
+    let waiting = match (&shut_down, spool_dir) {
+        // It is not closed, so that it cannot be read.
+        (Err(FlushError::Timeout { pending, .. }), _) => *pending,
+        (_, dir) => dir.and_then(|dir| waiting(&dir).ok()).unwrap_or_default(),
+    };
+    screen::note(&format!("ended: {}", summary(&relay.stats(), relay.lost_records(), waiting)));
     if let Err(error) = shut_down {
         screen::note(&error_chain(&error));
         return Ok(End::Left);
@@ -332,10 +342,10 @@ impl Limits {
     }
 }
 
-/// Says what would be done. Nothing is bound, opened or sent.
-fn check(builder: RelayBuilder) -> Outcome {
+/// Says what would be done.
+fn show(plan: &Plan) -> Outcome {
     let mut screen = Screen::new(false);
-    for line in builder.check().map_err(as_typed)? {
+    for line in plan.lines() {
         screen.line(&line)?;
     }
     screen.flush()?;
@@ -418,13 +428,25 @@ impl Signals {
     }
 }
 
-fn summary(stats: &RelayStats) -> String {
+/// The records that wait in a spool which is closed.
+fn waiting(dir: &Path) -> Result<u64, SpoolError> {
+    survey::queues(&Directory::open(dir)?, None)?.map(|queue| Ok(queue?.waiting())).sum()
+}
+
+fn summary(stats: &RelayStats, lost: u64, waiting: u64) -> String {
     let connections: u64 = stats.listeners.iter().map(|of| of.connections).sum();
     format!(
-        "{} records of {connections} connections, {} repeated requests",
-        stats.records(),
-        stats.dropped(DropReason::Duplicate)
+        "{} of {}, {}; {lost} lost, {waiting} {} in the spool",
+        counted(stats.records(), "record"),
+        counted(connections, "connection"),
+        counted(stats.dropped(DropReason::Duplicate), "repeated request"),
+        if waiting == 1 { "waits" } else { "wait" },
     )
+}
+
+/// A number with what it is of.
+fn counted(number: u64, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Prints events, each kind once in a while.

@@ -105,6 +105,15 @@ impl ExporterConfig {
         Ok(Self(Nodes::Of(nodes)))
     }
 
+    /// The signals that there are settings for.
+    #[cfg(feature = "relay")]
+    pub(crate) fn signals(&self) -> Vec<Signal> {
+        match &self.0 {
+            Nodes::Alone(_) => Signal::ALL.to_vec(),
+            Nodes::Of(nodes) => nodes.iter().map(|(signal, _)| *signal).collect(),
+        }
+    }
+
     /// The settings for an exporter of `signal`.
     pub(crate) fn settings(self, signal: Signal) -> Result<Settings, ExporterBuildError> {
         let node = match self.0 {

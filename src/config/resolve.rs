@@ -14,6 +14,8 @@ use crate::config::values::{
     BatchLimits, Compression, DEFAULT_DEFER_FOR, Durability, Headers, Method, Pace, Pem, RetryPolicy, Signal, Sourced,
     SpoolCompression, SpoolLimits, Timeouts,
 };
+#[cfg(feature = "relay")]
+use crate::encode::formats::Format;
 use crate::encode::framing::{FORM, Framing, ResponseProtocol};
 use crate::error::ExporterBuildError;
 use crate::spool::{Coding, SpoolConfig};
@@ -37,6 +39,9 @@ pub(crate) struct CodeSettings {
     pub(crate) settings: Settings,
     /// The settings of a file, by the signal; without one the environment is read.
     pub(crate) outside: Option<Arc<Outside>>,
+    /// The signals that the file has settings for, if there is a file.
+    #[cfg(feature = "relay")]
+    pub(crate) in_file: Option<Vec<Signal>>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) http: HttpSettings,
 }
@@ -52,8 +57,26 @@ impl CodeSettings {
         &self,
         signal: Signal,
         lookup: &dyn Fn(&str) -> Option<OsString>,
-    ) -> Result<Option<PathBuf>, ExporterBuildError> {
-        Ok(self.early(signal, lookup, |settings| settings.spool_dir.clone())?.map(|dir| dir.value))
+    ) -> Result<Option<Sourced<PathBuf>>, ExporterBuildError> {
+        self.early(signal, lookup, |settings| settings.spool_dir.clone())
+    }
+
+    /// The format that is named outside of code.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ResolvedConfig::resolve`] that reading the environment or the file gives.
+    pub(crate) fn format(
+        &self,
+        signal: Signal,
+        lookup: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Option<Sourced<&'static Format>>, ExporterBuildError> {
+        self.early(signal, lookup, |settings| settings.format.clone())
+    }
+
+    /// Whether there are settings for a signal: a file can be without.
+    pub(crate) fn has(&self, signal: Signal) -> bool {
+        self.in_file.as_ref().is_none_or(|signals| signals.contains(&signal))
     }
 
     /// The durability, if it is given anywhere. Nothing else is looked at.

@@ -803,6 +803,10 @@ impl<S> ExporterBuilder<S> {
     /// ```
     #[cfg(feature = "config-file")]
     pub fn with_config(mut self, config: ExporterConfig) -> Self {
+        #[cfg(feature = "relay")]
+        {
+            self.code.in_file = Some(config.signals());
+        }
         self.code.outside = Some(Arc::new(move |signal| config.clone().settings(signal)));
         self
     }
@@ -840,15 +844,32 @@ impl<S> ExporterBuilder<S> {
         with_gaps: impl FnOnce(F::Encoder) -> (E, Option<Arc<GapEncoder>>),
     ) -> Result<(E, Pipeline), ExporterBuildError> {
         let resolved = ResolvedConfig::resolve(self.code, format(self.signal), &|name| std::env::var_os(name))?;
+        let rest = ExporterBuilder {
+            code: CodeSettings::default(),
+            signal: (),
+            on_event: self.on_event,
+            #[cfg(feature = "self-metrics")]
+            meter: self.meter,
+        };
+        rest.start_resolved(resolved, with_gaps)
+    }
+
+    /// The same with settings that are resolved.
+    pub(crate) fn start_resolved<C, E>(
+        self,
+        resolved: ResolvedConfig<C>,
+        with_gaps: impl FnOnce(C) -> (E, Option<Arc<GapEncoder>>),
+    ) -> Result<(E, Pipeline), ExporterBuildError> {
+        let signal = resolved.spool.signal;
         #[cfg(feature = "self-metrics")]
-        let self_metrics = Some(self_metrics(self.meter, F::SIGNAL, &resolved.framing));
+        let self_metrics = Some(self_metrics(self.meter, signal, &resolved.framing));
         let ResolvedConfig { encoder, spool, transport, pace, .. } = resolved;
         let (encoder, gap_encoder) = with_gaps(encoder);
         let pipeline = Pipeline::start(PipelineConfig {
             spool,
             transport,
             pace,
-            count_items: items_of(F::SIGNAL),
+            count_items: items_of(signal),
             gap_encoder,
             on_event: self.on_event.map(|on_event| -> Box<OnEvent> { Box::new(move |event| on_event(event)) }),
             #[cfg(feature = "self-metrics")]

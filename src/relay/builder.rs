@@ -11,9 +11,9 @@ use crate::exporter::builder::ExporterBuilder;
 use crate::relay::format::LogsOut;
 use crate::relay::listener::Listener;
 use crate::relay::partition::PartitionBy;
+use crate::relay::plan::Plan;
 use crate::relay::running::Relay;
 use crate::relay::settings::{RelayBuilder, RelaySettings};
-use crate::relay::start;
 
 impl Relay {
     /// A builder with the defaults of every setting.
@@ -176,14 +176,13 @@ impl ExporterBuilder<RelaySettings> {
         self
     }
 
-    /// What the relay would listen on, and where it would send.
+    /// Checks all that can be checked before records are taken.
     ///
     /// # Errors
     ///
-    /// Those of [`build`](Self::build) that settings give. Nothing is bound, opened or sent.
-    #[cfg(feature = "cli")]
-    pub(crate) fn check(self) -> Result<Vec<String>, ExporterBuildError> {
-        start::check_only(self)
+    /// Those of [`build`](Self::build) that settings and sockets which were handed over give. Nothing is bound, opened or sent.
+    pub(crate) fn plan(self) -> Result<Plan, ExporterBuildError> {
+        Plan::of(self)
     }
 
     /// Binds the sockets, opens the spool, starts delivery and returns the relay.
@@ -193,6 +192,6 @@ impl ExporterBuilder<RelaySettings> {
     /// [`ExporterBuildError::Missing`] and [`ExporterBuildError::Invalid`] name the setting, the problem and the values that are
     /// allowed; [`ExporterBuildError::Listen`] names the listener; [`ExporterBuildError::Spool`] and [`ExporterBuildError::Thread`] name the cause.
     pub fn build(self) -> Result<Relay, ExporterBuildError> {
-        start::start(self)
+        self.plan()?.start()
     }
 }

@@ -82,6 +82,22 @@ impl Listener {
         }
     }
 
+    /// Whether both cannot be bound: they have one path, or one port at the same addresses.
+    pub(crate) fn collides(&self, other: &Self) -> bool {
+        let is_udp = |listener: &Self| matches!(listener, Self::Udp(_));
+        match (self.address(), other.address()) {
+            (Some(one), Some(two)) => {
+                let at_all = |address: SocketAddr| address.ip().is_unspecified();
+                let overlaps = one.is_ipv4() == two.is_ipv4() && (at_all(one) || at_all(two));
+                one.port() != 0
+                    && one.port() == two.port()
+                    && (one.ip() == two.ip() || overlaps)
+                    && is_udp(self) == is_udp(other)
+            }
+            _ => self.path().is_some() && self.path() == other.path(),
+        }
+    }
+
     /// Whether only processes of this host can reach it.
     pub(crate) fn is_local(&self) -> bool {
         self.address().is_none_or(|address| address.ip().is_loopback())

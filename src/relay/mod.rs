@@ -10,7 +10,8 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `running`, `settings`, `builder`, `format`, `start` | the relay as an application sees it, its settings, what they suggest, and what is made of them |
+//! | `running`, `settings`, `builder`, `format` | the relay as an application sees it, its settings, and what they suggest |
+//! | `plan`, `start` | what is checked before it takes records, and what is made of it |
 //! | `listener`, `inherited`, `own`, `server` | sockets; no endpoint is one of them; the tasks that accept and serve |
 //! | `streams`, `datagrams`, `decoder` | frames, and the thread that reads them as records |
 //! | `http/`, `requests` | the HTTP server, and what a listener does with its requests |
@@ -38,6 +39,7 @@ mod outlet;
 mod own;
 mod partition;
 mod pickle;
+mod plan;
 mod protocol;
 mod protocols;
 mod record;
@@ -58,5 +60,7 @@ mod watched;
 pub use counts::{DropReason, ListenerStats, RelayStats};
 pub use listener::Listener;
 pub use partition::{ParsePartitionByError, PartitionBy};
+#[cfg(feature = "cli")]
+pub(crate) use plan::Plan;
 pub use running::Relay;
 pub use settings::{RelayBuilder, RelaySettings};

@@ -3,17 +3,21 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use crate::config::values::Sourced;
+use crate::config::values::{Signal, Sourced};
 use crate::error::ExporterBuildError;
 use crate::relay::listener::Listener;
 use crate::transport::url::path_and_query;
+
+/// The source of a value that nobody has given.
+const DEFAULT: &str = "the default";
 
 /// A relay that sends to itself would go in a circle.
 ///
 /// # Errors
 ///
-/// If one of these listeners is the endpoint.
+/// If one of these listeners is the endpoint of a signal.
 pub(crate) fn check_own<'a>(
+    signal: Signal,
     endpoint: &Sourced<String>,
     mut listeners: impl Iterator<Item = &'a Listener> + Clone,
 ) -> Result<(), ExporterBuildError> {
@@ -21,10 +25,15 @@ pub(crate) fn check_own<'a>(
         Some(path) => listeners.find(|listener| has_path(listener, &path)),
         None => at_address(&endpoint.value, listeners),
     };
-    match own {
-        Some(listener) => Err(endpoint.invalid(format!("it is the relay itself, which listens on {listener}"))),
-        None => Ok(()),
+    let Some(listener) = own else { return Ok(()) };
+    let itself = format!("it is the relay itself, which listens on {listener}");
+    if endpoint.source == DEFAULT {
+        // Nothing has set it, so the remedy is to do so.
+        let variable = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.name().to_uppercase());
+        let reason = format!("{}: {itself}; set {variable}, or in a file `endpoint`", endpoint.value);
+        return Err(Sourced::new((), format!("the default endpoint of {signal}")).invalid(reason));
     }
+    Err(endpoint.invalid(format!("{signal} would go there, and {itself}")))
 }
 
 /// The path of `unix:/path` or `unix:///path`.
@@ -40,15 +49,26 @@ fn has_path(listener: &Listener, path: &Path) -> bool {
     own == path || canonical(own).is_some_and(|own| canonical(path) == Some(own))
 }
 
-fn at_address<'a>(endpoint: &str, mut listeners: impl Iterator<Item = &'a Listener> + Clone) -> Option<&'a Listener> {
+/// The host and the port of a URL.
+fn host_and_port(endpoint: &str) -> Option<(&str, u16)> {
     let (scheme, rest) = endpoint.trim().split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let default_port = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
-    let (host, port) = match authority.rsplit_once(':') {
+    Some(match authority.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok() => (host, port.parse().unwrap_or(default_port)),
         _ => (authority, default_port),
-    };
+    })
+}
+
+/// The port of a URL.
+#[cfg(feature = "cli")]
+pub(crate) fn port(endpoint: &str) -> Option<u16> {
+    host_and_port(endpoint).map(|(_, port)| port)
+}
+
+fn at_address<'a>(endpoint: &str, mut listeners: impl Iterator<Item = &'a Listener> + Clone) -> Option<&'a Listener> {
+    let (host, port) = host_and_port(endpoint)?;
     // Names are asked for only if it may matter.
     let has_port = |listener: &&Listener| listener.address().is_some_and(|own| own.port() == port);
     listeners.clone().find(has_port)?;
@@ -73,7 +93,7 @@ mod tests {
     use super::*;
 
     fn is_own(endpoint: &str, listener: &Listener) -> bool {
-        check_own(&Sourced::new(endpoint.to_owned(), "--to"), std::iter::once(listener)).is_err()
+        check_own(Signal::Logs, &Sourced::new(endpoint.to_owned(), "--to"), std::iter::once(listener)).is_err()
     }
 
     #[test]

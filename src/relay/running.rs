@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+#[cfg(feature = "cli")]
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -105,18 +107,37 @@ impl Relay {
         self.outlets.metrics.as_ref().map(Outlet::handle)
     }
 
+    /// The directory of the spool, as long as it is open.
+    #[cfg(feature = "cli")]
+    pub(crate) fn spool_dir(&self) -> Option<PathBuf> {
+        self.outlets.logs.pipeline.spool().upgrade().map(|spool| spool.config().dir.clone())
+    }
+
+    /// The records of all signals that are lost so far, for any reason.
+    #[cfg(feature = "cli")]
+    pub(crate) fn lost_records(&self) -> u64 {
+        self.outlets.all().map(|outlet| outlet.handle().stats().lost_records).sum()
+    }
+
+    /// The records of all signals that wait in the spool, as long as it is open.
+    pub(crate) fn pending_records(&self) -> u64 {
+        self.outlets.all().map(|outlet| outlet.handle().stats().pending_records).sum()
+    }
+
     /// Accepts nothing more, reads what has come, commits it, delivers what it can and closes the spool, within `timeout`. The rest
     /// stays in the spool for the next start; that is a success.
     ///
     /// # Errors
     ///
-    /// [`FlushError::Timeout`] if something in memory could not be written in time, and [`FlushError::ShutDown`] if it was called before, or in a
-    /// process that was forked.
+    /// [`FlushError::NotWritten`] if the spool did not take what was in memory, [`FlushError::Timeout`] if that could not be written in time, and
+    /// [`FlushError::ShutDown`] if it was called before, or in a process that was forked.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), FlushError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         if check_process().is_err() || self.shut_down.swap(true, Ordering::AcqRel) {
             return Err(FlushError::ShutDown);
         }
+        let not_written = || self.outlets.all().map(|outlet| outlet.handle().stats().not_written_records).sum::<u64>();
+        let not_written_before = not_written();
         let patience = timeout.min(LONGEST_SHUTDOWN);
         let begun = Instant::now();
         let left = || patience.saturating_sub(begun.elapsed());
@@ -127,8 +148,11 @@ impl Relay {
         for outlet in self.outlets.all() {
             in_time &= outlet.pipeline.stop(left());
         }
-        let pending = self.outlets.all().map(|outlet| outlet.handle().stats().pending_records).sum();
-        if in_time { Ok(()) } else { Err(FlushError::Timeout { timeout, pending }) }
+        match not_written() - not_written_before {
+            0 if in_time => Ok(()),
+            0 => Err(FlushError::Timeout { timeout, pending: self.pending_records() }),
+            records => Err(FlushError::NotWritten { records }),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::transport::http::hook::HeaderHook;
 use crate::transport::http::settings::HttpSettings;
 
 /// The settings of a transport: those of every kind, and those of HTTP.
+#[derive(Clone)]
 pub(crate) struct TransportSettings {
     /// The URL that requests go to.
     pub(crate) endpoint: Sourced<String>,

@@ -3,11 +3,11 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use common::{in_words, spool_dir};
+use common::{free_port, in_words, spool_dir};
 use opentelemetry_spool::{Durability, Listener, Relay, RelayBuilder};
 
 use super::any_port;
-use super::process::{bare_command, command, outcome};
+use super::process::{Running, bare_command, command, outcome};
 
 const COLLECTOR: &str = "http://collector.example:4318";
 
@@ -17,16 +17,17 @@ fn a_check_says_what_would_be_done_and_does_nothing() {
     let dir = spool.path().join("spool");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").to_string();
-    let args = ["--otlp", &port, "--unix", "/nowhere/log.sock", "--status", &port, "--check"];
+    let status = format!("127.0.0.1:{}", free_port());
+    let args = ["--otlp", &port, "--unix", "/nowhere/log.sock", "--status", &status, "--check"];
     let (code, out, error) = outcome(&mut command(&dir, COLLECTOR, &args));
 
     assert_eq!((code, &*error), (0, ""));
     let expected = format!(
-        "listens on unix /nowhere/log.sock\nlistens on otlp {port}\nshows its status at http://{port}/\n\
+        "listens on unix /nowhere/log.sock\nlistens on otlp {port}\nshows its status at http://{status}/\n\
          keeps records in {}\n\
-         sends logs to {COLLECTOR}/v1/logs as application/x-protobuf\n\
-         sends traces to {COLLECTOR}/v1/traces as application/x-protobuf\n\
-         sends metrics to {COLLECTOR}/v1/metrics as application/x-protobuf\n",
+         sends logs to {COLLECTOR}/v1/logs as otlp (application/x-protobuf)\n\
+         sends traces to {COLLECTOR}/v1/traces as otlp (application/x-protobuf)\n\
+         sends metrics to {COLLECTOR}/v1/metrics as otlp (application/x-protobuf)\n",
         dir.display()
     );
     assert_eq!(out, expected);
@@ -37,10 +38,82 @@ fn a_check_says_what_would_be_done_and_does_nothing() {
 fn a_check_shows_no_secret_of_the_endpoint() {
     let spool = spool_dir();
     let to = "http://user:secret@collector.example/ingest?key=secret";
-    let (code, out, error) = outcome(&mut command(spool.path(), to, &["--otlp", "--check"]));
+    let (code, out, error) = outcome(&mut command(spool.path(), to, &["--http", "--check"]));
 
     assert_eq!((code, &*error), (0, ""), "{out}");
-    assert!(out.contains("collector.example/ingest as application/json") && !out.contains("secret"), "{out}");
+    assert!(out.contains("collector.example/ingest as json (application/json)") && !out.contains("secret"), "{out}");
+}
+
+#[test]
+fn a_check_refuses_what_a_start_refuses_in_the_same_words() {
+    let spool = spool_dir();
+    let own = format!("127.0.0.1:{}", free_port());
+    let to_own = format!("http://{own}");
+    let named = own.replace("127.0.0.1", "http://localhost");
+    let no_variable = ("SPOOL_TEST_UNUSED", "");
+    let logs = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://collector.example/v1/logs");
+    let cases: &[((&str, &str), &[&str], &str)] = &[
+        (("OTEL_EXPORTER_OTLP_ENDPOINT", &named), &["--otlp", &own], "`OTEL_EXPORTER_OTLP_ENDPOINT` is invalid: logs"),
+        // Spans then go to the port where the relay listens unless it is told otherwise.
+        (logs, &["--otlp"], "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        (no_variable, &["--otlp", &own, "--to", &to_own], "the relay itself"),
+        (no_variable, &["--tcp", "--to", "file:///nowhere/app.log", "--format", "otlp"], "a file takes"),
+        (no_variable, &["--tcp", "--to", "udp://collector.example:1", "--format", "otlp"], "a datagram takes"),
+        (no_variable, &["--otlp", &own, "--http", &own, "--to", COLLECTOR], "http 127.0.0.1"),
+        (no_variable, &["--unix", "/nowhere/a", "--unix-datagram", "/nowhere/a", "--to", COLLECTOR], "/nowhere/a"),
+        (no_variable, &["--otlp", &own, "--status", &own, "--to", COLLECTOR], "allowed is another address"),
+        (
+            no_variable,
+            &["--tcp", &own, "--tcp", "0.0.0.0:1", "--listen-anywhere", "--tcp", "127.0.0.1:1", "--to", COLLECTOR],
+            "0.0.0.0:1",
+        ),
+    ];
+    for ((variable, value), args, named) in cases {
+        let outcomes = [&["--check"][..], &[]].map(|check| {
+            let mut command = bare_command(&[spool.path().to_str().expect("a path of text")]);
+            outcome(command.args(*args).args(check).env(variable, value))
+        });
+        assert_eq!(outcomes[0], outcomes[1], "{args:?}");
+        let (code, _, error) = &outcomes[0];
+        assert!(*code == 2 && error.contains(named), "{args:?}: {code} {error}");
+    }
+}
+
+#[test]
+fn what_may_not_be_meant_so_is_a_warning_of_a_check_and_of_a_start() {
+    let spool = spool_dir();
+    let not_taken = "traces and metrics are not taken";
+    for (to, listener, warnings) in [
+        (COLLECTOR, "--otlp", &[][..]),
+        ("http://collector.example:4318/v1/log", "--otlp", &[not_taken, "sent as json", "/v1/logs"]),
+        ("http://collector.example:4318/v1/log", "--http", &[]),
+        ("file:///nowhere/app.log", "--otlp", &[not_taken, "sent as text"]),
+        ("http://collector.example:4317", "--otlp", &["port 4317", "gRPC"]),
+    ] {
+        let (code, _, error) = outcome(&mut command(spool.path(), to, &[listener, "127.0.0.1:0", "--check"]));
+        assert_eq!((code, error.is_empty()), (0, warnings.is_empty()), "{to}: {error}");
+        assert!(warnings.iter().all(|warning| error.contains(warning)), "{to}: {error}");
+    }
+    let relay = Running::start(spool.path(), "http://127.0.0.1:9/v1/log", &["--otlp", "127.0.0.1:0"]);
+    let said = relay.kill();
+    assert!(said.contains(not_taken), "{said}");
+}
+
+#[test]
+fn a_check_names_the_format() {
+    let spool = spool_dir();
+    for (to, args, named) in [
+        (COLLECTOR, &[][..], "/v1/logs as otlp (application/x-protobuf)"),
+        (COLLECTOR, &["--format", "otlp-json"], "/v1/logs as otlp-json (application/json)"),
+        ("http://collector.example/ingest", &[], "as json (application/json)"),
+        ("http://collector.example/ingest", &["--format", "loki"], "as loki (application/json)"),
+        ("http://collector.example/ingest", &["--format", "http_logging_2"], "as http_logging_2 (application/json)"),
+        ("tcp://collector.example:9020", &[], "as pickle ("),
+        ("file:///nowhere/app.log", &[], "as text ("),
+    ] {
+        let (_, out, error) = outcome(command(spool.path(), to, args).args(["--tcp", "--check"]));
+        assert!(out.contains(named), "{to} {args:?}: {out}{error}");
+    }
 }
 
 #[test]

@@ -83,10 +83,24 @@ fn sockets_that_are_handed_over_serve_what_their_names_say_and_outlive_the_relay
 }
 
 #[test]
+fn a_check_names_the_sockets_that_are_handed_over() {
+    let spool = spool_dir();
+    let dir = spool.path().to_str().expect("a path of text");
+    let relay = bare_command(&[dir, "--to", "http://127.0.0.1:9/ingest", "--check"]);
+    let sockets = ["http:127.0.0.1:0".to_owned(), "udp:127.0.0.1:0".to_owned()];
+    let Some(mut keeper) = keeper(&sockets, &relay) else { return };
+    let addresses = [keeper.line(), keeper.line()];
+    keeper.tell("start");
+    for (name, address) in ["http", "udp"].into_iter().zip(&addresses) {
+        assert_eq!(keeper.line(), format!("listens on {name} {address}, which was handed over"));
+    }
+}
+
+#[test]
 fn a_socket_without_a_known_name_is_an_error_that_says_which_names_there_are() {
     let spool = spool_dir();
     let dir = spool.path().to_str().expect("a path of text");
-    let mut relay = bare_command(&[dir, "--to", "http://127.0.0.1:9/ingest", "--otlp", "127.0.0.1:0", "--check"]);
+    let mut relay = bare_command(&[dir, "--to", "http://127.0.0.1:9/ingest", "--http", "127.0.0.1:0", "--check"]);
     // Nothing is handed over to a process of another number.
     let (code, out, error) = outcome(relay.env("LISTEN_FDS", "1").env("LISTEN_PID", "1"));
     assert_eq!((code, &*error), (0, ""), "{out}");
@@ -94,7 +108,13 @@ fn a_socket_without_a_known_name_is_an_error_that_says_which_names_there_are() {
     if let Err(why) = run(Command::new(activate).arg("--version")) {
         return skip(&why);
     }
-    let relay = bare_command(&[dir, "--to", "http://127.0.0.1:9/ingest"]);
+    for check in [&["--check"][..], &[]] {
+        names_are_checked(bare_command(&[dir, "--to", "http://127.0.0.1:9/ingest"]).args(check), activate);
+    }
+}
+
+/// Starts a relay with a socket of a name that is none.
+fn names_are_checked(relay: &Command, activate: &str) {
     let port = common::free_port();
     let mut command = Command::new(activate);
     command.args(["--listen", &format!("127.0.0.1:{port}"), "--fdname", "weather"]);

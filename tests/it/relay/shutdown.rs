@@ -5,7 +5,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::Duration;
 
-use common::{Receiver, spool_dir, wait_for};
+use common::{Receiver, noise, spool_dir, wait_for};
 use opentelemetry_spool::{FlushError, Listener, Relay};
 
 use super::client::{Http, ask};
@@ -56,7 +56,7 @@ fn what_has_come_before_the_signal_is_committed() {
         let _idle = Http::connect(relay.address("http")).expect("the relay listens");
         let (code, said) = relay.end(signal);
         assert_eq!(code, Some(0), "{said}");
-        assert!(said.contains("40 records"), "{said}");
+        assert!(said.contains("40 records") && said.contains("; 0 lost, 40 wait in the spool"), "{said}");
 
         receiver.come_up();
         let relay = Running::start(spool.path(), &receiver.url("/ingest"), &args);
@@ -66,6 +66,28 @@ fn what_has_come_before_the_signal_is_committed() {
         assert_eq!(delivered, expected);
         relay.end(signal);
     }
+}
+
+#[test]
+fn what_a_full_spool_did_not_take_is_lost_at_the_end_which_says_so() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let args = ["--http", "127.0.0.1:0", "--reject-new", "--max-spool-bytes", "8MiB"];
+    let relay = Running::start(spool.path(), &receiver.url("/ingest"), &args);
+    let texts: Vec<_> = [vec![1_300_000; 9], vec![10; 30]].concat().into_iter().map(noise).collect();
+    let address = relay.address("http");
+    let status = |text| ask(address, "POST", "/", &[("Content-Type", "text/plain")], text).status;
+    let kept = texts.iter().map(status).filter(|status| *status == 503).count();
+    assert!(kept > 30, "{kept}");
+    let (code, said) = relay.end("TERM");
+
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains(&format!("ended: 39 records of 39 connections, 0 repeated requests; {kept} lost, ")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("could not be written, and are lost: {kept}")), "{said}");
+    let waiting = said.split(" lost, ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    assert!(waiting >= Some(39 - kept), "gap records wait as well: {said}");
 }
 
 #[test]
