@@ -19,6 +19,9 @@ const RECORD_OVERHEAD: usize = size_of::<usize>();
 const RUN_OVERHEAD: usize = size_of::<Run>() + 2 * size_of::<(u64, usize)>();
 const PARTITION_OVERHEAD: usize = size_of::<Block>() + 2 * size_of::<(String, usize)>();
 
+/// What a framing of its own takes besides its texts, in a map and in its block.
+const FRAMING_OVERHEAD: usize = 4 * size_of::<(Framing, usize)>();
+
 /// The texts that stand around records, and that records share: see [`NestedEncoder`](crate::encode::NestedEncoder). Both are
 /// empty where records have none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -283,6 +286,8 @@ impl Blocks {
     #[cold]
     fn add_framing(&mut self, key: &str, framing: &Framing) -> usize {
         let at = self.add_block(key);
+        let texts = [framing.open(), framing.separator(), framing.close(), framing.content_type().as_bytes()];
+        self.bytes += FRAMING_OVERHEAD + 2 * texts.iter().map(|text| text.len()).sum::<usize>();
         self.buffers[at].framing = Some(framing.clone());
         self.framed.entry(key.to_owned()).or_default().insert(framing.clone(), at);
         at

@@ -339,15 +339,18 @@ impl Buffer {
     /// A commit has failed: its loads are taken out of it, since their clients send them again. Waits until it is to be retried,
     /// unless no record is left in it.
     pub(crate) fn failed(&self, commit: &mut Commit, reason: &str) {
+        // Whether it works again where nobody retries it is seen with the next load.
+        let is_retried = commit.loose.records() > 0;
+        let at = Instant::now();
+        let mut state = self.lock();
+        state.committing = commit.loose.bytes();
+        state.failure = Some(Failure { reason: reason.to_owned(), at, is_retried });
+        drop(state);
+        // Whoever is told of it finds it on the status page.
         for load in commit.loads.drain(..) {
             load.request.end(Outcome::TakenOut(reason.to_owned()));
         }
         let mut state = self.lock();
-        state.committing = commit.loose.bytes();
-        // Whether it works again where nobody retries it is seen with the next load.
-        let is_retried = commit.loose.records() > 0;
-        let at = Instant::now();
-        state.failure = Some(Failure { reason: reason.to_owned(), at, is_retried });
         let until = at + RETRY_AFTER;
         while is_retried && !state.stopping {
             let left = until.saturating_duration_since(Instant::now());

@@ -84,25 +84,23 @@ impl Reply {
 struct Taken {
     reply: Reply,
     records: u64,
-    /// How many were lost alone, and are counted.
-    rejected: u64,
     is_repeated: bool,
 }
 
 impl Taken {
     fn of(reply: Reply, records: u64) -> Self {
-        Self { reply, records, rejected: 0, is_repeated: false }
+        Self { reply, records, is_repeated: false }
     }
 
-    /// Of a request of which nothing is to be stored.
+    /// Of a request of which nothing is to be stored. Those of its records that are lost are counted already, one by one.
     fn nothing(answer: Answer, rejected: u64) -> Self {
         let reply = if rejected == 0 || answer.names_rejected {
             Reply::Stored(answer)
         } else {
-            let reason = format!("none of {rejected} records is stored: they are too large, or cannot be encoded");
-            Reply::Bad(BadMessage::too_large(reason))
+            let reason = format!("none of {rejected} records can be stored: they are too large, or cannot be encoded");
+            Reply::Bad(BadMessage { status: 422, ..BadMessage::new(reason) })
         };
-        Self { rejected, ..Self::of(reply, 0) }
+        Self::of(reply, 0)
     }
 }
 
@@ -208,7 +206,7 @@ impl Service {
         if let Some(reason) = reason {
             counts.drop(kind, reason, 1);
         }
-        if reason == Some(DropReason::TooLarge) && taken.rejected == 0 {
+        if reason == Some(DropReason::TooLarge) {
             let outlet = signal.and_then(|signal| self.outlets.get(signal)).unwrap_or(&self.outlets.logs);
             outlet.lose(LossReason::TooLarge, 1, bytes);
         }
@@ -278,7 +276,9 @@ impl Service {
             Begun::Storing(mut outcome) => match stored_soon(&mut outcome).await {
                 Outcome::Committed => self.repeated(protocol, job).await?,
                 Outcome::TakenOut(reason) => Taken::of(Reply::unavailable(reason), 0),
-                Outcome::Waiting => Taken::of(Reply::unavailable(words(NotTaken::Stopped)), 0),
+                Outcome::Waiting => {
+                    Taken::of(Reply::unavailable("the same request came before, and was not stored"), 0)
+                }
             },
             Begun::New(storing) => self.store(storing, protocol, job).await?,
         })
@@ -484,7 +484,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let service = service_with(&dir, JSON, 100_000);
         let long = "x".repeat(100_000);
-        let refused = |reply: &Reply| matches!(reply, Reply::Bad(BadMessage { status: 413, .. }));
+        let refused = |reply: &Reply| matches!(reply, Reply::Bad(BadMessage { status: 422, .. }));
         for (content_type, body) in [
             ("text/plain", long.clone()),
             ("application/json", format!(r#"["{long}"]"#)),
