@@ -2,7 +2,7 @@
 
 #![allow(clippy::doc_markdown, reason = "the comments are the help, which has no markup")]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -76,10 +76,10 @@ Examples:
 #[command(next_help_heading = "Listen on")]
 struct Listen {
     /// Frames of Python's SocketHandler and logserv over TCP [default address: 127.0.0.1:9020]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9020")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9020", value_parser = address)]
     tcp: Vec<SocketAddr>,
     /// Frames of Python's DatagramHandler over UDP [default address: 127.0.0.1:9021]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9021")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9021", value_parser = address)]
     udp: Vec<SocketAddr>,
     /// The same as --tcp over a Unix socket
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
@@ -88,17 +88,27 @@ struct Listen {
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     unix_datagram: Vec<PathBuf>,
     /// Every protocol over HTTP: HTTPHandler, http-logging, text, JSON, OTLP [default address: 127.0.0.1:9022]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9022")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9022", value_parser = address)]
     http: Vec<SocketAddr>,
     /// The same as --http at OTLP's port [default address: 127.0.0.1:4318]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:4318")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:4318", value_parser = address)]
     otlp: Vec<SocketAddr>,
     /// A status page, /metrics and /healthz [default address: 127.0.0.1:9023]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9023")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9023", value_parser = address)]
     status: Option<SocketAddr>,
     /// Show partition keys on the status page
     #[arg(long)]
     show_keys: bool,
+}
+
+/// Reads an address, or a port of the loopback address.
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    let port = text.strip_prefix("localhost:").unwrap_or(text).parse();
+    let local = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    text.parse().or(local).map_err(|_| {
+        "allowed are addresses such as 127.0.0.1:4318, [::1]:4318 and 0.0.0.0:4318, and localhost:4318 or 4318 for the first of \
+         them; a directory stands before the options, or behind one with `=`, as in --otlp=127.0.0.1:4318 DIR"
+    })
 }
 
 /// Who may send.

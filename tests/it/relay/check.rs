@@ -146,6 +146,24 @@ fn wrong_arguments_are_errors_that_name_them() {
 }
 
 #[test]
+fn a_port_and_localhost_are_the_loopback_address() {
+    let spool = spool_dir();
+    for (typed, address) in [
+        ("4318", "127.0.0.1:4318"),
+        ("localhost:4319", "127.0.0.1:4319"),
+        ("127.0.0.2:4318", "127.0.0.2:4318"),
+        ("[::1]:4318", "[::1]:4318"),
+    ] {
+        let typed_status = typed.replace("43", "53");
+        let args = ["--otlp", typed, "--status", &typed_status, "--check"];
+        let (code, out, error) = outcome(&mut command(spool.path(), COLLECTOR, &args));
+        assert_eq!((code, &*error), (0, ""));
+        let status = address.replace("43", "53");
+        assert!(out.contains(&format!("otlp {address}\n")) && out.contains(&format!("http://{status}/")), "{out}");
+    }
+}
+
+#[test]
 fn a_builder_says_which_setting_is_wrong() {
     let spool = spool_dir();
     let otlp = || {
