@@ -2,7 +2,7 @@
 
 #![allow(clippy::doc_markdown, reason = "the comments are the help, which has no markup")]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -76,10 +76,10 @@ Examples:
 #[command(next_help_heading = "Listen on")]
 struct Listen {
     /// Frames of Python's SocketHandler and logserv over TCP [default address: 127.0.0.1:9020]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9020")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9020", value_parser = address)]
     tcp: Vec<SocketAddr>,
     /// Frames of Python's DatagramHandler over UDP [default address: 127.0.0.1:9021]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9021")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9021", value_parser = address)]
     udp: Vec<SocketAddr>,
     /// The same as --tcp over a Unix socket
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
@@ -88,17 +88,27 @@ struct Listen {
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     unix_datagram: Vec<PathBuf>,
     /// Every protocol over HTTP: HTTPHandler, http-logging, text, JSON, OTLP [default address: 127.0.0.1:9022]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9022")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9022", value_parser = address)]
     http: Vec<SocketAddr>,
     /// The same as --http at OTLP's port [default address: 127.0.0.1:4318]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:4318")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:4318", value_parser = address)]
     otlp: Vec<SocketAddr>,
     /// A status page, /metrics and /healthz [default address: 127.0.0.1:9023]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9023")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9023", value_parser = address)]
     status: Option<SocketAddr>,
     /// Show partition keys on the status page
     #[arg(long)]
     show_keys: bool,
+}
+
+/// Reads an address, or a port of the loopback address.
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    let port = text.strip_prefix("localhost:").unwrap_or(text).parse();
+    let local = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    text.parse().or(local).map_err(|_| {
+        "allowed are addresses such as 127.0.0.1:4318, [::1]:4318 and 0.0.0.0:4318, and localhost:4318 or 4318 for the first of \
+         them; a directory stands before the options, or behind one with `=`, as in --otlp=127.0.0.1:4318 DIR"
+    })
 }
 
 /// Who may send.
@@ -179,12 +189,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     let builder = args.builder()?;
     // Before it says that it listens: whoever reads that may end it at once.
     let signals = Signals::new()?;
-    let plan = builder.plan().map_err(as_typed)?;
+    let plan = builder.plan().map_err(|error| args.as_typed(error))?;
     plan.warnings().iter().for_each(|warning| screen::note(&format!("warning: {warning}")));
     if args.check {
         return show(&plan);
     }
-    let relay = plan.start().map_err(as_typed)?;
+    let relay = plan.start().map_err(|error| args.as_typed(error))?;
     announce(&relay)?;
     signals.wait();
     notify_stopping();
@@ -203,18 +213,30 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(End::Done)
 }
 
-/// What is missing, by what is typed.
-fn as_typed(error: ExporterBuildError) -> Failure {
-    let typed = match &error {
-        ExporterBuildError::Missing { setting: "with_spool_dir", .. } => {
-            "no directory is given for the spool: give DIR"
-        }
-        ExporterBuildError::Missing { setting: "with_endpoint", .. } => {
-            "no endpoint is given: give --to URL, or set OTEL_EXPORTER_OTLP_ENDPOINT"
-        }
-        _ => return error.into(),
-    };
-    Failure::Usage(typed.to_owned())
+/// The settings of a builder that are made by an option or an argument, and what is typed for each.
+const TYPED: &[(&str, &str)] = &[
+    ("with_encoder", "--format"),
+    ("with_endpoint", "--to"),
+    ("with_full_policy", "--reject-new"),
+    ("with_header_hook", "--partition-header"),
+    ("with_headers", "--header"),
+    ("with_inherited_listeners", "LISTEN_FDS"),
+    ("with_listen_anywhere", "--listen-anywhere"),
+    ("with_listener", "--otlp"),
+    ("with_max_buffer_bytes", "--max-buffer-bytes"),
+    ("with_max_connections", "--max-connections"),
+    ("with_max_incoming_bytes", "--max-incoming-bytes"),
+    ("with_max_record_bytes", "--max-record-bytes"),
+    ("with_max_spool_bytes", "--max-spool-bytes"),
+    ("with_protocol", "--format"),
+    ("with_spool_dir", "DIR"),
+    ("with_status", "--status"),
+    ("with_token", "--token-env"),
+];
+
+/// What is typed for a setting, if anything is.
+fn typed(setting: &str) -> Option<&'static str> {
+    TYPED.iter().find(|(known, _)| *known == setting).map(|(_, typed)| *typed)
 }
 
 impl Args {
@@ -230,10 +252,61 @@ impl Args {
         if let Some(path) = &self.config {
             let read = std::fs::read_to_string(path);
             let yaml = read.map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", path.display())))?;
-            builder = builder.with_config(crate::config::file::ExporterConfig::from_yaml(&yaml)?);
+            let config = crate::config::file::ExporterConfig::from_yaml(&yaml);
+            builder = builder.with_config(config.map_err(|error| self.as_typed(error))?);
         }
         let builder = self.access.apply(self.listen.apply(builder))?;
         Ok(self.limits.apply(self.records.apply(builder)?))
+    }
+
+    /// The file of the settings, in place of the environment.
+    #[cfg(feature = "config-file")]
+    fn file(&self) -> Option<std::path::Display<'_>> {
+        self.config.as_deref().map(Path::display)
+    }
+
+    #[cfg(not(feature = "config-file"))]
+    fn file(&self) -> Option<std::path::Display<'_>> {
+        None
+    }
+
+    /// An error of the builder that names what is typed, and the file.
+    fn as_typed(&self, error: ExporterBuildError) -> Failure {
+        match error {
+            ExporterBuildError::Missing { setting: "with_spool_dir", .. } => Failure::Usage(match self.file() {
+                Some(file) => format!("no directory is given for the spool: give DIR, or `spool_dir` in {file}"),
+                None => "no directory is given for the spool: give DIR, or set OTEL_EXPORTER_SPOOL_DIR".to_owned(),
+            }),
+            ExporterBuildError::Missing { setting: "with_endpoint", .. } => Failure::Usage(match self.file() {
+                Some(file) => format!(
+                    "no endpoint is given: give --to URL, or `endpoint` in {file}; with --config the variables for it are not read"
+                ),
+                None => "no endpoint is given: give --to URL, or set OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
+            }),
+            ExporterBuildError::Invalid { setting, reason, source } => Failure::Build(ExporterBuildError::Invalid {
+                setting: self.typed_setting(setting, &reason),
+                reason: self.typed_reason(&reason),
+                source,
+            }),
+            error => error.into(),
+        }
+    }
+
+    fn typed_setting(&self, setting: String, reason: &str) -> String {
+        match (&*setting, self.file()) {
+            ("with_listener", _) => self.listen.option_in(reason),
+            ("the configuration", Some(file)) => file.to_string(),
+            (of_file, Some(file)) if of_file.contains(", line ") => format!("{of_file} of {file}"),
+            _ => typed(&setting).map_or(setting, str::to_owned),
+        }
+    }
+
+    /// The reason with options in place of methods, each of which stands between backquotes.
+    fn typed_reason(&self, reason: &str) -> String {
+        let parts = reason.split('`').map(|part| typed(part).unwrap_or(part));
+        let reason = parts.collect::<Vec<_>>().join("`");
+        let names_formats = reason.starts_with("a template goes with") && self.records.format.is_none();
+        if names_formats { reason + ": give one of them, such as --format text" } else { reason }
     }
 }
 
@@ -243,14 +316,25 @@ impl Listen {
         paths && self.tcp.is_empty() && self.udp.is_empty() && self.http.is_empty() && self.otlp.is_empty()
     }
 
-    fn apply(&self, mut builder: RelayBuilder) -> RelayBuilder {
+    fn listeners(&self) -> impl Iterator<Item = Listener> {
         let tcp = self.tcp.iter().copied().map(Listener::Tcp);
         let udp = self.udp.iter().copied().map(Listener::Udp);
         let unix = self.unix.iter().cloned().map(Listener::Unix);
         let unix_datagram = self.unix_datagram.iter().cloned().map(Listener::UnixDatagram);
         let http = self.http.iter().copied().map(Listener::Http);
         let otlp = self.otlp.iter().copied().map(Listener::Otlp);
-        for listener in tcp.chain(udp).chain(unix).chain(unix_datagram).chain(http).chain(otlp) {
+        tcp.chain(udp).chain(unix).chain(unix_datagram).chain(http).chain(otlp)
+    }
+
+    /// The option of the listener that a reason names first.
+    fn option_in(&self, reason: &str) -> String {
+        let named =
+            self.listeners().filter_map(|listener| Some((reason.find(&listener.to_string())?, listener.name())));
+        named.min().map_or_else(|| "--otlp".to_owned(), |(_, name)| format!("--{name}"))
+    }
+
+    fn apply(&self, mut builder: RelayBuilder) -> RelayBuilder {
+        for listener in self.listeners() {
             builder = builder.with_listener(listener);
         }
         builder = builder.with_inherited_listeners(std::env::var_os("LISTEN_FDS").is_some());

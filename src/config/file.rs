@@ -126,7 +126,14 @@ impl ExporterConfig {
                 Signal::Traces => "no processor of `tracer_provider`",
                 Signal::Metrics => "no reader of `meter_provider`",
             };
-            Sourced::new((), "the configuration").invalid(format!("{place} has the exporter `spool`"))
+            let exporter = "exporter: {spool: {endpoint: URL, spool_dir: DIR}}";
+            let remedy = match signal {
+                Signal::Logs => format!("`logger_provider: {{processors: [{{batch: {{{exporter}}}}}]}}`"),
+                Signal::Traces => format!("`tracer_provider: {{processors: [{{batch: {{{exporter}}}}}]}}`"),
+                Signal::Metrics => format!("`meter_provider: {{readers: [{{periodic: {{{exporter}}}}}]}}`"),
+            };
+            let reason = format!("{place} has the exporter `spool`; it stands there as in {remedy}");
+            Sourced::new((), "the configuration").invalid(reason)
         };
         node.ok_or_else(missing)?.settings()
     }
@@ -865,7 +872,9 @@ mod tests {
         let linger = |signal| config.clone().settings(signal).map(|settings| settings.linger.unwrap().value.as_secs());
         assert_eq!((linger(Signal::Traces).unwrap(), linger(Signal::Metrics).unwrap()), (1, 2));
         let error = linger(Signal::Logs).unwrap_err().to_string();
-        assert_eq!(error, "`the configuration` is invalid: no processor of `logger_provider` has the exporter `spool`");
+        let expected = "`the configuration` is invalid: no processor of `logger_provider` has the exporter `spool`; it stands there as in \
+                        `logger_provider: {processors: [{batch: {exporter: {spool: ";
+        assert!(error.starts_with(expected), "{error}");
     }
 
     #[test]

@@ -244,6 +244,27 @@ mod tests {
         assert_ne!(address.port(), 0);
     }
 
+    #[test]
+    fn two_listeners_collide_where_only_one_can_be_bound() {
+        let (tcp, udp) = (|at: &str| Listener::Tcp(at.parse().unwrap()), |at: &str| Listener::Udp(at.parse().unwrap()));
+        let http = |at: &str| Listener::Http(at.parse().unwrap());
+        let path = || "/run/log.sock".into();
+        for (one, other, expected) in [
+            (tcp("127.0.0.1:1"), http("127.0.0.1:1"), true),
+            (tcp("127.0.0.1:1"), http("0.0.0.0:1"), true),
+            (tcp("[::1]:1"), http("[::]:1"), true),
+            (udp("127.0.0.1:1"), udp("127.0.0.1:1"), true),
+            (Listener::Unix(path()), Listener::UnixDatagram(path()), true),
+            (tcp("127.0.0.1:1"), udp("127.0.0.1:1"), false),
+            (tcp("127.0.0.1:1"), http("127.0.0.2:1"), false),
+            (tcp("127.0.0.1:1"), http("127.0.0.1:2"), false),
+            (tcp("127.0.0.1:0"), http("127.0.0.1:0"), false),
+            (Listener::Unix(path()), Listener::Unix("/run/other.sock".into()), false),
+        ] {
+            assert_eq!((one.collides(&other), other.collides(&one)), (expected, expected), "{one} {other}");
+        }
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_unix_socket_is_its_owners_and_takes_the_place_of_one_that_was_left() {

@@ -256,7 +256,7 @@ fn check(settings: &RelaySettings) -> Result<(), ExporterBuildError> {
     if let Some(address) = settings.status.filter(|address| !settings.listen_anywhere && !address.ip().is_loopback()) {
         let reason = format!(
             "{address} can be reached from other hosts; allowed are loopback addresses, such as 127.0.0.1:9023, and with \
-             `with_listen_anywhere`, or `--listen-anywhere`, others"
+             `with_listen_anywhere` others"
         );
         return Err(invalid("with_status", reason));
     }
@@ -271,7 +271,7 @@ fn check_open(settings: &RelaySettings, listener: &Listener, setting: &str) -> R
     if !settings.listen_anywhere && !listener.is_local() {
         let reason = format!(
             "{listener} can be reached from other hosts, which read and write without encryption; allowed are loopback \
-             addresses, such as 127.0.0.1, and with `with_listen_anywhere`, or `--listen-anywhere`, others"
+             addresses, such as 127.0.0.1, and with `with_listen_anywhere` others"
         );
         return Err(invalid(setting, reason));
     }

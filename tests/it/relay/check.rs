@@ -1,6 +1,7 @@
 //! `--check`, and settings that are wrong.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 use common::{free_port, in_words, spool_dir};
@@ -120,29 +121,115 @@ fn a_check_names_the_format() {
 fn wrong_arguments_are_errors_that_name_them() {
     let spool = spool_dir();
     let dir = spool.path().to_str().expect("a path of text");
+    let directory = "as in --otlp=127.0.0.1:4318 DIR";
     let cases: &[(&[&str], &str)] = &[
         (&[dir, "--to", COLLECTOR], "--otlp"),
-        (&[dir, "--otlp"], "endpoint"),
-        (&["--to", COLLECTOR, "--otlp"], "DIR"),
-        (&[dir, "--to", COLLECTOR, "--otlp", "0.0.0.0:4318"], "otlp 0.0.0.0:4318"),
-        (&[dir, "--to", COLLECTOR, "--tcp", "[::]:9020"], "tcp [::]:9020"),
-        (&[dir, "--to", COLLECTOR, "--otlp", "--status", "0.0.0.0:9023"], "0.0.0.0:9023"),
+        (&[dir, "--http"], "give --to URL, or set OTEL_EXPORTER_OTLP_ENDPOINT"),
+        (&["--to", COLLECTOR, "--otlp"], "give DIR, or set OTEL_EXPORTER_SPOOL_DIR"),
+        (&[dir, "--to", "gopher://collector", "--otlp"], "`--to` is invalid"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "0.0.0.0:4318"], "`--otlp` is invalid: otlp 0.0.0.0:4318"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--tcp", "[::]:9020"], "`--tcp` is invalid: tcp [::]:9020"),
+        (&[dir, "--to", COLLECTOR, "--http", "--http", "0.0.0.0:1"], "with `--listen-anywhere` others"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--status", "0.0.0.0:9023"], "`--status` is invalid: 0.0.0.0:9023"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--status", "0.0.0.0:9023"], "with `--listen-anywhere` others"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--tcp", "--http", "127.0.0.1:9020"], "`--http` is invalid"),
         (&[dir, "--to", COLLECTOR, "--otlp", "nonsense"], "nonsense"),
+        (&[dir, "--to", COLLECTOR, "--otlp", ":4318"], "such as 127.0.0.1:4318"),
+        (&["--to", COLLECTOR, "--otlp", dir], directory),
+        (&["--to", COLLECTOR, "--status", dir], directory),
         (&[dir, "--to", COLLECTOR, "--otlp", "--token-env", "SPOOL_TEST_UNSET"], "SPOOL_TEST_UNSET"),
         (&[dir, "--to", COLLECTOR, "--otlp", "--user-env", "SPOOL_TEST_WORD"], "USER:PASSWORD"),
-        (&[dir, "--to", COLLECTOR, "--otlp", "--tcp", "--user-env", "SPOOL_TEST_USER"], "tcp 127.0.0.1:9020"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--tcp", "--user-env", "SPOOL_TEST_USER"], "`--tcp` is invalid: frames"),
         (&[dir, "--to", COLLECTOR, "--otlp", "--partition-by", "weather"], "logserv-file"),
         (&[dir, "--to", COLLECTOR, "--otlp", "--format", "weather"], "otlp-json"),
-        (&[dir, "--to", COLLECTOR, "--otlp", "--max-buffer-bytes", "1KiB"], "with_max_buffer_bytes"),
-        (&[dir, "--to", COLLECTOR, "--otlp", "--max-connections", "0"], "with_max_connections"),
+        (&[dir, "--to", "file:///nowhere/app.log", "--tcp", "--format", "otlp"], "`--format` is invalid"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--max-buffer-bytes", "1KiB"], "`--max-buffer-bytes` is invalid"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--max-connections", "0"], "`--max-connections` is invalid"),
+        (&[dir, "--to", COLLECTOR, "--otlp", "--max-spool-bytes", "1MiB"], "`--max-spool-bytes` is invalid"),
     ];
     for (args, named) in cases {
         let mut command = bare_command(args);
         command.arg("--check").env("SPOOL_TEST_USER", "user:password").env("SPOOL_TEST_WORD", "password");
         let (code, out, error) = outcome(&mut command);
         assert_eq!((code, &*out), (2, ""), "{args:?}: {error}");
-        assert!(error.contains(named), "{args:?}: {error}");
+        assert!(error.contains(named) && !error.contains("with_"), "{args:?}: {error}");
     }
+}
+
+#[test]
+fn a_template_without_a_format_is_told_how_to_name_one() {
+    let spool = spool_dir();
+    let mut command = command(spool.path(), "http://collector.example/ingest", &["--tcp", "--check"]);
+    let (code, _, error) = outcome(command.env("OTEL_EXPORTER_SPOOL_TEMPLATE", "{message}"));
+    assert!(code == 2 && error.contains("text, form, loki: give one of them, such as --format text"), "{error}");
+}
+
+#[test]
+fn a_port_and_localhost_are_the_loopback_address() {
+    let spool = spool_dir();
+    for (typed, address) in [
+        ("4318", "127.0.0.1:4318"),
+        ("localhost:4319", "127.0.0.1:4319"),
+        ("127.0.0.2:4318", "127.0.0.2:4318"),
+        ("[::1]:4318", "[::1]:4318"),
+    ] {
+        let typed_status = typed.replace("43", "53");
+        let args = ["--otlp", typed, "--status", &typed_status, "--check"];
+        let (code, out, error) = outcome(&mut command(spool.path(), COLLECTOR, &args));
+        assert_eq!((code, &*error), (0, ""));
+        let status = address.replace("43", "53");
+        assert!(out.contains(&format!("otlp {address}\n")) && out.contains(&format!("http://{status}/")), "{out}");
+    }
+}
+
+/// A file with an exporter of log records and one of spans, each with lines of its own.
+fn file(dir: &Path, logs: &str, spans: Option<&str>) -> String {
+    let provider = |name: &str, lines: &str| {
+        let lines: String = lines.split("; ").map(|line| ["            ", line, "\n"].concat()).collect();
+        format!("{name}:\n  processors:\n    - batch:\n        exporter:\n          spool:\n{lines}")
+    };
+    let path = dir.join("otel.yaml");
+    let spans = spans.map(|lines| provider("tracer_provider", lines)).unwrap_or_default();
+    std::fs::write(&path, provider("logger_provider", logs) + &spans).expect("a file");
+    path.to_str().expect("a path of text").to_owned()
+}
+
+#[test]
+fn a_signal_that_a_file_says_nothing_of_is_not_taken() {
+    let dir = spool_dir();
+    let both = "spool_dir: /nowhere/spool; endpoint: http://collector.example:4318; encoding: protobuf";
+    for (spans, not_taken) in [(None, "traces and metrics"), (Some(both), "metrics")] {
+        let file = file(dir.path(), both, spans);
+        let (code, out, error) = outcome(&mut bare_command(&["--otlp", "--config", &file, "--check"]));
+        assert_eq!(code, 0, "{error}");
+        assert!(error.contains(&format!("warning: {not_taken} are not taken: the configuration has no")), "{error}");
+        assert_eq!(out.contains("sends traces"), spans.is_some(), "{out}");
+        assert!(out.contains("sends logs") && !out.contains("sends metrics"), "{out}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_file_names_it() {
+    let dir = spool_dir();
+    let here = |line: &str| format!("{line}; endpoint: http://collector.example:4318; encoding: protobuf");
+    let cases = [
+        (here("spool_dir: /nowhere/a"), Some(here("spool_dir: /nowhere/b")), "`spool_dir, line 14 of "),
+        (here("spool_dir: /nowhere/a; max_age: a week"), None, "`max_age, line 7 of "),
+        (here("linger: 1s"), None, "give DIR, or `spool_dir` in "),
+        ("spool_dir: /nowhere/a".to_owned(), None, "give --to URL, or `endpoint` in "),
+    ];
+    for (logs, spans, named) in cases {
+        let file = file(dir.path(), &logs, spans.as_deref());
+        let mut command = bare_command(&["--otlp", "--config", &file, "--check"]);
+        let (code, out, error) = outcome(command.env("OTEL_EXPORTER_OTLP_ENDPOINT", COLLECTOR));
+        assert!(code == 2 && error.contains(&format!("{named}{file}")), "{code} {out}{error}");
+    }
+    let path = dir.path().join("otel.yaml");
+    std::fs::write(&path, "meter_provider:\n  readers: [{periodic: {exporter: {spool: {spool_dir: /a}}}}]\n")
+        .expect("a file");
+    let path = path.to_str().expect("a path of text");
+    let (code, _, error) = outcome(&mut bare_command(&["--otlp", "--config", path, "--check"]));
+    assert!(code == 2 && error.contains(&format!("`{path}` is invalid: no processor of `logger_provider`")), "{error}");
 }
 
 #[test]
