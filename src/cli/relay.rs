@@ -266,6 +266,7 @@ impl Args {
     }
 
     #[cfg(not(feature = "config-file"))]
+    #[expect(clippy::unused_self, reason = "without that feature there is no option for a file")]
     fn file(&self) -> Option<std::path::Display<'_>> {
         None
     }
