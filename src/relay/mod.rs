@@ -13,7 +13,7 @@
 //! | `running`, `settings`, `builder`, `format` | the relay as an application sees it, its settings, and what they suggest |
 //! | `plan`, `start` | what is checked before it takes records, and what is made of it |
 //! | `listener`, `inherited`, `own`, `server` | sockets; no endpoint is one of them; the tasks that accept and serve |
-//! | `streams`, `datagrams`, `decoder` | frames, and the thread that reads them as records |
+//! | `streams`, `datagrams`, `decoder` | frames, and the threads that read them as records |
 //! | `http/`, `requests` | the HTTP server, and what a listener does with its requests |
 //! | `service`, `repeats`, `remembered` | stored before it is answered, and once |
 //! | `protocol`, `protocols/`, `pickle/`, `json/`, `record` | from the bytes of a message to records |
