@@ -11,7 +11,7 @@ use super::drain::headers;
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::outcome::{End, Failure, Outcome};
-use super::screen::{self, Screen};
+use super::screen::{self, Screen, count, counted};
 use super::survey;
 use crate::config::parse::FromText;
 use crate::config::values::{FullPolicy, Protocol};
@@ -192,6 +192,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let plan = builder.plan().map_err(|error| args.as_typed(error))?;
     plan.warnings().iter().for_each(|warning| screen::note(&format!("warning: {warning}")));
     if args.check {
+        plan.check_transports().map_err(|error| args.as_typed(error))?;
         return show(&plan);
     }
     let relay = plan.start().map_err(|error| args.as_typed(error))?;
@@ -521,17 +522,13 @@ fn waiting(dir: &Path) -> Result<u64, SpoolError> {
 fn summary(stats: &RelayStats, lost: u64, waiting: u64) -> String {
     let connections: u64 = stats.listeners.iter().map(|of| of.connections).sum();
     format!(
-        "{} of {}, {}; {lost} lost, {waiting} {} in the spool",
-        counted(stats.records(), "record"),
-        counted(connections, "connection"),
-        counted(stats.dropped(DropReason::Duplicate), "repeated request"),
-        if waiting == 1 { "waits" } else { "wait" },
+        "{} of {}, {}; {} lost, {} in the spool",
+        screen::records(stats.records()),
+        counted(connections, "connection", "connections"),
+        counted(stats.dropped(DropReason::Duplicate), "repeated request", "repeated requests"),
+        count(lost),
+        counted(waiting, "waits", "wait"),
     )
-}
-
-/// A number with what it is of.
-fn counted(number: u64, of: &str) -> String {
-    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Prints events, each kind once in a while.

@@ -9,7 +9,7 @@ use crate::config::environment::is_variable;
 use crate::config::table::Settings;
 #[cfg(feature = "metrics")]
 use crate::config::values::TemporalityPreference;
-use crate::config::values::{Protocol, Signal, Sourced};
+use crate::config::values::{DEFAULT_SOURCE, Protocol, Signal, Sourced};
 #[cfg(feature = "metrics")]
 use crate::encode::MetricEncoder;
 #[cfg(feature = "trace")]
@@ -184,7 +184,7 @@ fn by_name(code: &Settings, outside: &Settings) -> Result<Box<dyn Encoder>, Expo
     match (&outside.protocol, endpoint) {
         (Some(protocol), _) => otlp(protocol),
         (None, None) => Ok(Box::new(JsonEncoder::default())),
-        (None, Some(_)) if cfg!(feature = "otlp") => otlp(&Sourced::new(Some(Protocol::HttpBinary), "the default")),
+        (None, Some(_)) if cfg!(feature = "otlp") => otlp(&Sourced::new(Some(Protocol::HttpBinary), DEFAULT_SOURCE)),
         (None, Some(endpoint)) => Err(endpoint.invalid(
             "it is for OTLP, which takes the feature `otlp` of opentelemetry-spool; \
              to send something else, name it by OTEL_EXPORTER_SPOOL_FORMAT, such as json",

@@ -11,8 +11,8 @@ use crate::config::format::FormatSettings;
 use crate::config::mount;
 use crate::config::table::Settings;
 use crate::config::values::{
-    BatchLimits, Compression, DEFAULT_DEFER_FOR, Durability, Headers, Method, Pace, Pem, RetryPolicy, Signal, Sourced,
-    SpoolCompression, SpoolLimits, Timeouts,
+    BatchLimits, Compression, DEFAULT_DEFER_FOR, DEFAULT_SOURCE, Durability, Headers, Method, Pace, Pem, RetryPolicy,
+    Signal, Sourced, SpoolCompression, SpoolLimits, Timeouts,
 };
 #[cfg(feature = "relay")]
 use crate::encode::formats::Format;
@@ -226,7 +226,7 @@ fn at_least_one(bytes: Option<Sourced<u64>>) -> Result<Option<usize>, ExporterBu
 }
 
 fn or_default<T>(given: Option<Sourced<T>>, default: T) -> Sourced<T> {
-    given.unwrap_or_else(|| Sourced::new(default, "the default"))
+    given.unwrap_or_else(|| Sourced::new(default, DEFAULT_SOURCE))
 }
 
 /// Those given in code are added to those from outside.

@@ -13,6 +13,9 @@ pub(crate) struct Sourced<T> {
     pub(crate) source: String,
 }
 
+/// The source of a value that nobody has given.
+pub(crate) const DEFAULT_SOURCE: &str = "the default";
+
 impl<T> Sourced<T> {
     pub(crate) fn new(value: T, source: impl Into<String>) -> Self {
         Self { value, source: source.into() }

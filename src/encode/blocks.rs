@@ -442,6 +442,17 @@ mod tests {
     }
 
     #[test]
+    fn a_framing_of_its_own_takes_memory() {
+        let bytes = |open: &str| {
+            let mut blocks = Blocks::default();
+            let record = Encoded { bytes: b"1", envelope: Envelope::default(), timestamp: None };
+            blocks.push_framed("a", &Framing::new("", "", "", "").with_open(open.to_owned().into()), record);
+            blocks.bytes()
+        };
+        assert_eq!(bytes(&"x".repeat(10_000)) - bytes(""), 20_000, "in the block, and as its key");
+    }
+
+    #[test]
     fn envelopes_of_the_same_numbers_are_not_compared_and_numbers_end_with_the_records() {
         let mut blocks = Blocks::default();
         let id = |outer, inner| Some(EnvelopeId { outer, inner });

@@ -161,31 +161,15 @@ fn decode(read: &Read, outlets: &Outlets, counts: &Counts) {
 mod tests {
     use std::time::Duration;
 
-    use tempfile::TempDir;
-
     use super::*;
-    use crate::relay::Relay;
     use crate::relay::listener::Listener;
-    use crate::relay::start;
-    use crate::relay::testing::{Decoding, PANIC, pickle, source};
-
-    fn outlets(dir: &TempDir) -> (Outlets, Counts) {
-        let mut builder = Relay::builder()
-            .with_spool_dir(dir.path())
-            .with_endpoint("http://127.0.0.1:9/")
-            .with_commit_delay(Duration::from_secs(3600))
-            .with_max_buffer_bytes(1 << 20);
-        let outlets = start::outlets(&mut builder).unwrap();
-        (outlets, Counts::new([Listener::Tcp("127.0.0.1:0".parse().unwrap())]))
-    }
+    use crate::relay::testing::{Decoding, PANIC, outlets, pickle, source};
 
     #[test]
     fn clients_share_the_threads_and_each_keeps_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let (outlets, counts) = outlets(&dir);
-        let (decoder, ended) = Decoder::start(Arc::new(outlets), Arc::new(counts), Budget::new(1 << 20)).unwrap();
-        let clients = [(); 2 * THREADS].map(|()| decoder.clone().of_client());
-        drop(decoder);
+        let decoding = Decoding::start(dir.path(), Budget::new(1 << 20));
+        let clients = [(); 2 * THREADS].map(|()| decoding.decoder.clone().of_client());
         let source = source();
         for client in &clients {
             for _ in 0..10 {
@@ -196,16 +180,15 @@ mod tests {
         }
         let threads = clients.each_ref().map(|client| client.thread);
         assert_eq!(threads, std::array::from_fn(|at| at % THREADS));
-        let counts = clients[0].counts.clone();
         drop(clients);
-        assert!(ended.recv().is_err(), "they end with the last client");
-        assert_eq!(counts.snapshot().records(), 20 * THREADS as u64);
+        assert_eq!(decoding.end().records, 20 * THREADS as u64);
     }
 
     #[test]
     fn every_frame_that_is_not_taken_is_counted_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
-        let (outlets, counts) = outlets(&dir);
+        let outlets = outlets(dir.path());
+        let counts = Counts::new([Listener::Tcp("127.0.0.1:0".parse().unwrap())]);
         let (mut bytes, mut frames) = (Vec::new(), Vec::new());
         let of = |length| pickle(&"m".repeat(length));
         for frame in [of(400_000), of(400_000), b"no pickle".to_vec(), of(1), of(300_000)] {

@@ -3,13 +3,10 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use crate::config::values::{Signal, Sourced};
+use crate::config::values::{DEFAULT_SOURCE, Signal, Sourced};
 use crate::error::ExporterBuildError;
 use crate::relay::listener::Listener;
 use crate::transport::url::path_and_query;
-
-/// The source of a value that nobody has given.
-const DEFAULT: &str = "the default";
 
 /// A relay that sends to itself would go in a circle.
 ///
@@ -27,7 +24,7 @@ pub(crate) fn check_own<'a>(
     };
     let Some(listener) = own else { return Ok(()) };
     let itself = format!("it is the relay itself, which listens on {listener}");
-    if endpoint.source == DEFAULT {
+    if endpoint.source == DEFAULT_SOURCE {
         // Nothing has set it, so the remedy is to do so.
         let variable = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.name().to_uppercase());
         let reason = format!("{}: {itself}; set {variable}, or in a file `endpoint`", endpoint.value);

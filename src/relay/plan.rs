@@ -15,6 +15,7 @@ use crate::relay::inherited;
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::own::check_own;
 use crate::relay::settings::{RelayBuilder, RelaySettings};
+#[cfg(feature = "cli")]
 use crate::transport;
 
 /// The most connections at a time: far more than a process has descriptors.
@@ -70,6 +71,20 @@ impl Plan {
 /// For a person.
 #[cfg(feature = "cli")]
 impl Plan {
+    /// Checks that there is a transport for each signal, which a start would find out as it opens them. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// If a setting does not fit the endpoint.
+    pub(crate) fn check_transports(&self) -> Result<(), ExporterBuildError> {
+        let Signals { logs, traces, metrics, .. } = &self.signals;
+        let others = traces.iter().chain(metrics).map(|of| &of.transport);
+        for settings in std::iter::once(&logs.transport).chain(others) {
+            drop(transport::open(settings.clone())?);
+        }
+        Ok(())
+    }
+
     /// What would be listened on, and where it would be sent.
     pub(crate) fn lines(&self) -> Vec<String> {
         let handed_over =
@@ -88,12 +103,9 @@ impl Plan {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let Signals { logs, traces, metrics, format } = &self.signals;
         let mut warnings = Vec::new();
-        let is_missing = |signal| match signal {
-            Signal::Logs => false,
-            Signal::Traces => traces.is_none(),
-            Signal::Metrics => metrics.is_none(),
-        };
-        let missing: Vec<_> = Signal::ALL.into_iter().filter(|signal| is_missing(*signal)).map(Signal::name).collect();
+        let others = [(Signal::Traces, traces), (Signal::Metrics, metrics)];
+        let missing: Vec<_> =
+            others.into_iter().filter(|(_, of)| of.is_none()).map(|(signal, _)| signal.name()).collect();
         if !missing.is_empty() && self.listeners().any(|listener| matches!(listener, Listener::Otlp(_))) {
             let why = if protocol_of(&framing(&*logs.encoder)).is_some() {
                 "the configuration has no exporter `spool` for them".to_owned()
@@ -126,7 +138,7 @@ fn sends<E>(of: &ResolvedConfig<E>, format: &str) -> String {
 }
 
 impl Signals {
-    /// Resolves the settings of each signal that is relayed, and checks that there is a transport for them.
+    /// Resolves the settings of each signal that is relayed.
     ///
     /// # Errors
     ///
@@ -199,9 +211,7 @@ fn resolved<F: FormatSettings>(
     if let Some(endpoint) = code.settings.endpoint.as_mut().filter(|endpoint| is_of_otlp(&endpoint.value)) {
         endpoint.value = endpoint_of(&endpoint.value, F::SIGNAL);
     }
-    let resolved = ResolvedConfig::resolve(code, format, &variable)?;
-    drop(transport::open(resolved.transport.clone())?);
-    Ok(resolved)
+    ResolvedConfig::resolve(code, format, &variable)
 }
 
 /// The encoding of OTLP that has this framing, if it is one.

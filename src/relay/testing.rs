@@ -32,7 +32,7 @@ pub(crate) fn outlets(dir: &Path) -> Outlets {
     start::outlets(&mut builder).unwrap()
 }
 
-/// A decode thread, and what it works with.
+/// The decode threads, and what they work with.
 pub(crate) struct Decoding {
     pub(crate) decoder: Decoder,
     pub(crate) counts: Arc<Counts>,
@@ -49,7 +49,7 @@ impl Decoding {
     /// Waits until all is decoded that was handed over, and gives the counts.
     pub(crate) fn end(self) -> crate::relay::ListenerStats {
         drop(self.decoder);
-        assert!(self.ended.recv().is_err(), "it ends with the thread");
+        assert!(self.ended.recv().is_err(), "it ends with the threads");
         self.counts.snapshot().listeners.remove(0)
     }
 }

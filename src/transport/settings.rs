@@ -4,7 +4,7 @@ use std::time::Duration;
 
 #[cfg(feature = "relay")]
 use crate::config::values::Method;
-use crate::config::values::Sourced;
+use crate::config::values::{DEFAULT_SOURCE, Sourced};
 use crate::encode::framing::Framing;
 #[cfg(feature = "relay")]
 use crate::error::ExporterBuildError;
@@ -32,7 +32,7 @@ pub(crate) struct TransportSettings {
 impl TransportSettings {
     /// The defaults.
     pub(crate) fn new(endpoint: Sourced<String>) -> Self {
-        let default = |seconds| Sourced::new(Duration::from_secs(seconds), "the default");
+        let default = |seconds| Sourced::new(Duration::from_secs(seconds), DEFAULT_SOURCE);
         Self {
             endpoint,
             timeout: default(10),

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver as Reported};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use common::{Answer, PATIENCE, Receiver, Service, by_tenant, exporter, in_time, noise, spool_dir};
+use common::{Answer, PATIENCE, Receiver, Service, by_tenant, exporter, in_time, noise, segments, spool_dir};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_spool::{FullPolicy, LogExporterBuilder, LossReason, SpoolEvent, SpoolHandle, SpoolProcessor};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -217,11 +217,7 @@ fn damage_is_reported_when_it_is_found() {
 
 /// The files of the segments' databases.
 fn databases(spool: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let list = |dir: &std::path::Path| {
-        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
-    };
-    let segments = list(spool).into_iter().flat_map(|queue| list(&queue));
-    let segments = segments.filter(|path| path.extension().is_some_and(|extension| extension == "segment"));
+    let segments = segments(spool).into_iter();
     segments.map(|segment| segment.join("db")).filter(|db| db.exists()).collect()
 }
 
