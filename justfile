@@ -6,7 +6,10 @@ _list:
     @just --list --unsorted
 
 # What the gate runs, in its order.
-gate: fmt lint msrv doc demo test platforms
+gate: check test platforms
+
+# Of that, what takes none of the tests' servers and tools.
+check: fmt lint msrv doc demo
 
 # Formatting.
 fmt:
@@ -34,21 +37,43 @@ msrv:
 demo:
     cargo run --locked --no-default-features --features trace --example quickstart
 
-# All tests with all features; with the default ones and with none those that are not long.
+# The picture in the README, of a run of that.
+picture:
+    cargo run --release --locked --no-default-features --features trace --example quickstart | examples/quickstart/picture.py > src/docs/quickstart.new
+    mv src/docs/quickstart.new src/docs/quickstart.svg
+
+# Ten services, nginx, two collectors and a database, each of which fails, and what is in the database at the end.
+fleet:
+    examples/fleet/run.py
+
+# All tests with all features; with none the unit tests that are not long.
 test:
     cargo test --locked --all-features
+    cargo test --locked -p opentelemetry-spool --no-default-features --lib -- {{ short }}
+
+# All tests that are not long with the default features, and with none at all.
+bare:
     cargo test --locked -- {{ short }}
     cargo test --locked --no-default-features -- {{ short }}
 
-short := "--skip disk_faults --skip real_disks --skip power_cut --skip crash_oracle --skip kill_9_at_random --skip soak --skip herd --skip whatever_the_endpoint_does"
+short := "--skip the_public_api --skip crash_model --skip disk_faults --skip real_disks --skip power_cut --skip crash_oracle --skip kill_9_at_random --skip soak --skip herd --skip whatever_the_endpoint_does"
 
 # Other platforms: Windows under wine, 64-bit ARM under qemu, musl, macOS without running it.
 platforms which="":
     .ci/platforms {{ which }}
 
+# Writes the listing of the public API anew, with which `just test` compares: tests/public-api.txt.
+public-api:
+    SPOOL_TEST_WRITE_API=1 cargo test --locked --all-features --test public_api
+
 # The names of all tests, one a line, to be compared before and after a change.
 names:
     tests/names.sh
+
+# What a release would hold, and whether the registry would take it.
+package:
+    cargo package --locked -p opentelemetry-spool --list
+    cargo publish --locked -p opentelemetry-spool --dry-run
 
 # The servers and tools of the tests that need some.
 tools:
@@ -57,7 +82,7 @@ tools:
 # --- long: before an issue is closed, not in the gate -------------------------------------------------------------------
 
 # All of the long tests.
-field: kills cuts faults faults-abort damages disks servers clients crashes model herd fuzz soak stress (platforms "all")
+field: bare kills cuts faults faults-abort damages disks servers clients crashes model herd fuzz soak stress (platforms "all")
 
 # A thousand kills, beside an endpoint that breaks in every way.
 kills count="1000":
@@ -88,7 +113,7 @@ disks count="20":
 # Real servers and proxies, those that the gate leaves out as well.
 servers:
     tests/receivers/install.sh servers
-    SPOOL_TEST_SERVERS=all cargo test --locked --all-features --test it -- real_servers --nocapture
+    SPOOL_TEST_SERVERS=all cargo test --locked --all-features --test it -- real_servers fleet --nocapture
 
 # Real clients of the relay, 1,000 records of each, those versions that the gate leaves out as well.
 clients:
@@ -98,6 +123,10 @@ clients:
 # States of a disk after power cuts, in a model: so many runs of sixty cuts each.
 crashes count="300":
     SPOOL_TEST_CRASH_RUNS={{ count }} cargo test --locked --all-features --lib -- crash_model --nocapture
+
+# This crate beside others that keep records through an outage: lost, repeated, speed, memory, disk. On a quiet machine.
+peers rounds="3":
+    benches/peers/run.py --rounds {{ rounds }}
 
 # The models of delivery and of the state.
 model count="20000":

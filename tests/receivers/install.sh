@@ -63,6 +63,10 @@ EOF
         ln -sf target/debug/mock-collector-program "$crate/mock-collector"
 }
 
+rust() { # platform
+    rustup target list --installed | grep -qx "$1" || rustup target add "$1"
+}
+
 want() { # name, how
     local name=$1 said
     shift
@@ -78,7 +82,7 @@ platforms() {
     want qemu debian qemu-user-static /usr/bin/qemu-aarch64-static
     local platform
     for platform in x86_64-pc-windows-{gnu,msvc} x86_64-unknown-linux-musl aarch64-{unknown-linux-gnu,apple-darwin}; do
-        want "$platform" rustup target add "$platform"
+        want "$platform" rust "$platform"
     done
 }
 
@@ -115,6 +119,10 @@ want php debian php-cli /usr/bin/php
 want ruby debian ruby /usr/bin/ruby
 want perl debian perl /usr/share/perl/5.36/IO/Uncompress/Gunzip.pm
 want java debian default-jdk-headless /usr/bin/javac
+# What reads the files for operators.
+want systemd-analyze debian systemd /usr/bin/systemd-analyze
+want promtool debian prometheus /usr/bin/promtool
+want kubernetes-validate python kubernetes kubernetes-validate==1.37.0
 # The clients of the relay.
 want "clients in Python" python clients structlog==26.1.0 loguru==0.7.3 aiohttp==3.14.5 requests==2.34.2 http-logging==2.0.0 \
     opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2
