@@ -7,7 +7,8 @@ use std::time::Duration;
 /// Any error, boxed: the error of user-supplied hooks and encoders.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// The error of [`LogExporterBuilder::build`](crate::LogExporterBuilder::build).
+/// The error of [`LogExporterBuilder::build`](crate::LogExporterBuilder::build). Its text is one line that says it all; the only cause
+/// apart from it is that of [`Invalid`](Self::Invalid).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExporterBuildError {
@@ -30,19 +31,25 @@ pub enum ExporterBuildError {
         source: Option<BoxError>,
     },
     /// A relay could not listen on a socket.
-    #[error("could not listen on {listener}")]
+    #[error("could not listen on {listener}: {error}")]
     Listen {
         /// The listener: what is spoken there, and its address or path.
         listener: String,
         /// The cause.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The spool could not be opened.
-    #[error("the spool could not be opened")]
-    Spool(#[from] SpoolError),
+    #[error("the spool could not be opened: {}", error_chain(.0))]
+    Spool(SpoolError),
     /// A thread of the exporter could not be started.
-    #[error("the delivery thread could not be started")]
-    Thread(#[source] std::io::Error),
+    #[error("the delivery thread could not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+impl From<SpoolError> for ExporterBuildError {
+    fn from(error: SpoolError) -> Self {
+        Self::Spool(error)
+    }
 }
 
 /// The error of opening, writing or reading the spool.
@@ -78,7 +85,7 @@ pub enum SpoolError {
         path: PathBuf,
     },
     /// The spool was written by a newer version of this crate.
-    #[error("`{}` has spool format {found}; this version reads formats up to {supported}", path.display())]
+    #[error("`{}` has spool format {found}; this version reads formats up to {supported}: start the one that wrote it, or give another directory", path.display())]
     NewerFormat {
         /// The spool directory.
         path: PathBuf,
@@ -102,6 +109,22 @@ pub enum SpoolError {
         path: PathBuf,
         /// The start of the file.
         found: String,
+    },
+    /// An exporter of the same signal in this process has the directory, and sends to another scheme, host or port.
+    #[error(
+        "`{}` is the spool of an exporter of {signal} of this process that sends to {other}, and this one sends to {origin}: \
+         give each a directory of its own",
+        path.display()
+    )]
+    OtherOrigin {
+        /// The spool directory.
+        path: PathBuf,
+        /// The signal of both.
+        signal: &'static str,
+        /// The scheme, host and port of this exporter's endpoint.
+        origin: String,
+        /// Those of the other exporter's.
+        other: String,
     },
     /// An encoded record exceeds 1 GiB.
     #[error("a record of {bytes} bytes is larger than the largest that the spool takes, {max_bytes} bytes")]
@@ -184,7 +207,7 @@ pub enum HeaderError {
         at: usize,
     },
     /// The header frames the request: the HTTP client sets it.
-    #[error("header `{name}` frames the request and cannot be set")]
+    #[error("header `{name}` frames the request and cannot be set; leave it out")]
     Framing {
         /// The header's name.
         name: String,
@@ -240,6 +263,9 @@ pub enum FlushError {
     /// Delivery is paused.
     #[error("delivery is paused")]
     Paused,
+    /// The process was forked from one that had built an exporter: nothing is delivered here.
+    #[error("the process was forked after an exporter was built: fork first, and build one in each process")]
+    Forked,
     /// A relay was shut down while it could not write what it had in memory.
     #[error("records that were in memory could not be written, and are lost: {records}")]
     NotWritten {

@@ -10,14 +10,14 @@
 //! # let dir = tempfile::tempdir()?;
 //! use opentelemetry::logs::{LogRecord, Logger, LoggerProvider, Severity};
 //! use opentelemetry_sdk::logs::SdkLoggerProvider;
-//! use opentelemetry_spool::LogExporter;
+//! use opentelemetry_spool::{LogExporter, SpoolProcessor};
 //!
 //! let exporter = LogExporter::builder()
 //!     .with_endpoint("http://127.0.0.1:9/ingest") // nobody listens there
 //!     .with_spool_dir(dir.path())
 //!     .build()?;
 //! let spool = exporter.handle();
-//! let provider = SdkLoggerProvider::builder().with_batch_exporter(exporter).build();
+//! let provider = SdkLoggerProvider::builder().with_log_processor(SpoolProcessor::new(exporter)?).build();
 //!
 //! let logger = provider.logger("example");
 //! let mut record = logger.create_log_record();
@@ -56,12 +56,17 @@
 //! | [`limits`](docs::limits) | sizes, times, bursts, memory |
 //! | [`cost`](docs::cost) | CPU, memory, disk and network, and which setting to turn |
 //! | [`operations`](docs::operations) | where to put the spool, what to watch, upgrades |
+//! | [`stability`](docs::stability) | what a new version may change: API, compiler, disk format; when a downgrade is possible |
+//! | [`short_lived`](docs::short_lived) | jobs that log and leave: who delivers the rest, what a start and an end cost |
 //! | [`relay`](docs::relay), [`relay_clients`](docs::relay_clients) | other processes of the host through the same spool, and how each is configured |
+//! | [`recipes`](docs::recipes) | a service that must start, tokens that expire, exactly once, systemd, Docker, Kubernetes, alerts |
 //! | [`metrics`](docs::metrics) | instruments, events, queries for a dashboard |
 //! | [`tool`](docs::tool) | `otel-spool`, the command line |
+//! | [`tool_json`](docs::tool_json) | the keys of what it prints for programs |
 //! | [`receivers`](docs::receivers) | real endpoints that were tried, and how |
 //! | [`troubleshooting`](docs::troubleshooting) | from the symptom to the cause |
 //! | [`migration`](docs::migration) | from `opentelemetry-otlp` and the Python handlers |
+//! | [`comparison`](docs::comparison) | what others keep, and when to take which |
 //!
 //! To learn the types, begin with [`LogExporter`] (the meaning of flushing, shutting down and dropping),
 //! [`ExporterBuilder`] (every setting with its default; `SpanExporter` and `MetricExporter` have the same), [`SpoolProcessor`] (the processor for bursts),
@@ -95,8 +100,9 @@ pub use encode::{
     PointValue, PointView,
 };
 pub use encode::{
-    BulkEncoder, ClickHouseEncoder, Encoder, FormEncoder, FromSdk, JsonEncoder, LevelScale, LogView, LokiEncoder,
-    PickleEncoder, RecordOrigin, SdkEncoder, SourceCodeKey, SplunkEncoder, Template, TextEncoder, TraceIds,
+    BulkEncoder, ClickHouseEncoder, Encoder, Filtered, FormEncoder, FromSdk, JsonEncoder, LevelScale, LogView,
+    LokiEncoder, PickleEncoder, RecordOrigin, Redaction, SdkEncoder, SourceCodeKey, SplunkEncoder, Template,
+    TextEncoder, TraceIds,
 };
 #[cfg(feature = "trace")]
 pub use encode::{EventView, LinkView, SpanView};
@@ -111,7 +117,8 @@ pub use exporter::{MetricExporter, MetricExporterBuilder, MetricSettings};
 pub use exporter::{SpanExporter, SpanExporterBuilder, SpanSettings};
 pub use observe::event::SpoolEvent;
 pub use observe::loss::LossReason;
-pub use observe::stats::SpoolStats;
+pub use observe::probe::{ProbeMode, ProbeReport, ProbeResult, ProbeStage, ProbeStep};
+pub use observe::stats::{Flushed, SpoolStats};
 #[cfg(all(fuzzing, feature = "relay"))]
 #[doc(hidden)]
 pub use relay::fuzzing as relay_fuzzing;

@@ -467,8 +467,8 @@ impl Bench {
             })
     }
 
-    /// The first exporter: the fault lasts.
-    fn while_it_lasts(&self, row: &Row) {
+    /// The first exporter: the fault lasts. Returns its endpoint.
+    fn while_it_lasts(&self, row: &Row) -> String {
         let authority = Authority::new();
         let (down, foreign) = (Receiver::start_down(), Receiver::start_tls(Authority::new().server(None)));
         let endpoint = match &row.place {
@@ -532,10 +532,11 @@ impl Bench {
             foreign.wait_until("handshakes", |log| (log.failed_handshakes >= 3).then_some(()));
         }
         shut_down(service);
+        endpoint
     }
 
-    /// The next exporter: it ends.
-    fn when_it_ends(&self, row: &Row) {
+    /// The next exporter, after one with another endpoint perhaps: it ends.
+    fn when_it_ends(&self, row: &Row, endpoint: String) {
         let before = self.server.seen().len();
         match (&row.place, row.outcome) {
             // It can be there a few times more.
@@ -543,7 +544,8 @@ impl Bench {
             (Place::Server(fault), Outcome::Held) => self.server.fail(fault, false, 1),
             _ => self.server.fail(&Fault::status(200), true, 0),
         }
-        let service = Service::simple(self.exporter(&self.server.url("http"), row.timeout));
+        let exporter = self.exporter(&self.server.url("http"), row.timeout).with_adopt_from([endpoint]);
+        let service = Service::simple(exporter);
         match row.outcome {
             Outcome::Retried => self.server.wait_for("faulty"),
             // It is held once that is said.
@@ -596,8 +598,8 @@ fn shut_down(service: Service) {
 
 fn run(row: &Row) {
     let bench = Bench { server: Server::start(), spool: spool_dir(), keys: Arc::default() };
-    bench.while_it_lasts(row);
-    bench.when_it_ends(row);
+    let endpoint = bench.while_it_lasts(row);
+    bench.when_it_ends(row, endpoint);
 }
 
 #[test]

@@ -78,8 +78,10 @@ const RULES: &[Rule] = &[
 const NAMED_IN: &[(&str, &[&str])] = &[
     ("sled", &["src/spool/store.rs", "src/spool/sled_threads.rs"]),
     ("reqwest", &["src/transport/http/", "src/exporter/builder.rs"]),
+    ("hyper_util", &["src/transport/http/"]),
     ("opentelemetry_sdk", &["src/encode/", "src/exporter/", "src/relay/", "src/lib.rs"]),
     ("clap", &["src/cli/", "src/bin/"]),
+    ("ratatui", &["src/cli/"]),
 ];
 
 /// The files of one crate, by the path of their module.

@@ -15,7 +15,7 @@ use super::text::Text;
 use super::{survey, time};
 use crate::encode::framing::ResponseProtocol;
 use crate::error::{SpoolError, error_chain};
-use crate::spool::inspect::{Directory, Reader, SegmentFiles, Stored};
+use crate::spool::inspect::{Directory, Queue, Reader, SegmentFiles, Stored};
 
 /// The time between two looks for new records.
 const POLL: Duration = Duration::from_millis(500);
@@ -30,6 +30,7 @@ const PATIENCE: u32 = 4;
 /// a request in OTLP's JSON, with its resource and scope, which can be sent to /v1/logs, /v1/traces or /v1/metrics. Another
 /// record that is not text is printed with --json only, in Base64.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
@@ -48,13 +49,20 @@ pub(super) struct Args {
     follow: bool,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  otel-spool cat --pretty --follow /var/lib/checkout/spool
+  otel-spool cat --partition acme --since 2h --grep 'payment failed' /var/lib/checkout/spool
+  otel-spool cat --json --all --since 2026-11-27 --until 2026-11-28 /var/lib/checkout/spool
+      a day in UTC, also what is delivered and not deleted yet";
+
 /// The choice of records, and their form.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Filter {
     /// Print only this partition
     #[arg(long, value_name = "KEY")]
     partition: Option<String>,
-    /// Print only records from this time on: RFC 3339, or an age like 2h
+    /// Print only records from this time on: RFC 3339, a date, or an age like 2h
     ///
     /// Records that were logged together (within a second or so) are stored with their first and last timestamps: they are
     /// printed if any of them can match.
@@ -207,6 +215,21 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 type Seen = HashMap<(String, u64), Progress>;
 
+/// Says what of a queue is not printed.
+fn note_journal(queue: &Queue) {
+    let id = queue.id();
+    match queue.journaled() {
+        Ok(Some(journaled)) if journaled.records() > 0 => {
+            let records = screen::records(journaled.records());
+            screen::note(&format!(
+                "queue {id}: {records} in its journal alone are not printed: the next owner, or `otel-spool drain`, stores them"
+            ));
+        }
+        Ok(_) => {}
+        Err(error) => screen::note(&format!("queue {id}: its journal cannot be read: {}", error_chain(&error))),
+    }
+}
+
 fn print_all(
     args: &Args,
     directory: &Directory,
@@ -221,6 +244,7 @@ fn print_all(
         }
         known = true;
         let (owned, delivered, segments) = (queue.is_owned(), queue.delivered()?, queue.segments()?);
+        note_journal(&queue);
         // The reader of the output may be slow. A process that adopts the queue meanwhile writes to none of these segments,
         // and a segment that it deletes stays readable while it is open.
         queue.release();

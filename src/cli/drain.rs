@@ -9,13 +9,13 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::outcome::{End, Failure, Outcome};
-use super::screen::{self, Screen, Table, bytes, confirm, count, partition, records};
+use super::screen::{self, Screen, Table, Tone, confirm, count, partition, records, short_bytes, shown};
 use super::spool_arg::{OfSignal, Spool};
 use super::survey::{self, Counted, Surveyed};
 use super::time;
 use crate::config::values::{
-    BatchLimits, DEFAULT_DEFER_FOR, Durability, FullPolicy, Method, Pace, RetryPolicy, Signal, Sourced, SpoolLimits,
-    Timeouts,
+    AdoptFrom, BatchLimits, DEFAULT_DEFER_FOR, Durability, FullPolicy, Method, Pace, RetryPolicy, Signal, Sourced,
+    SpoolLimits, Timeouts,
 };
 use crate::delivery::{Pipeline, PipelineConfig};
 use crate::encode::JsonEncoder;
@@ -25,10 +25,9 @@ use crate::error::{SpoolError, error_chain};
 use crate::exporter::gap_record;
 use crate::exporter::handle::SpoolHandle;
 use crate::observe::stats::SpoolStats;
-use crate::spool::inspect::Directory;
+use crate::spool::inspect::{ByLane, Directory};
 use crate::spool::{Coding, GapEncoder, SpoolConfig};
 use crate::transport::http::headers::HeaderMap;
-use crate::transport::http::public_url;
 use crate::transport::http::settings::HttpSettings;
 use crate::transport::settings::TransportSettings;
 
@@ -52,6 +51,7 @@ const CLOSING: Duration = Duration::from_secs(60);
 ///
 /// Run it as the user of the service: files of another user would lock the service out of its spool.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
@@ -62,7 +62,7 @@ pub(super) struct Args {
     /// The most requests of one partition in flight; more than one gives up the order [default: 1; of spans 8]
     #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     max_in_flight: Option<u16>,
-    /// Expire records that were logged before this time: RFC 3339, or an age like 2h
+    /// Expire records that were logged before this time: RFC 3339, a date, or an age like 2h
     ///
     /// The time of a record is that at which it entered the spool; a request expires when its newest record is older.
     /// Expired records are deleted and not sent. Asks first.
@@ -79,12 +79,21 @@ pub(super) struct Args {
     yes: bool,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  otel-spool drain --dry-run /var/lib/checkout/spool
+      what would be sent where
+  otel-spool drain --for 10m --header-env Authorization=TOKEN /var/lib/checkout/spool
+  otel-spool drain --since 2026-11-27 --to https://logs.example.com/ingest /var/lib/checkout/spool
+      to another endpoint, without what was logged before that day";
+
 /// The endpoint of requests, and their headers.
 #[derive(Debug, clap::Args)]
 pub(super) struct To {
     /// Send to this URL instead of the endpoint that is noted in each queue
     ///
-    /// The noted endpoint is the one that the queue was last sent to, without user and password.
+    /// The noted endpoint is the one that the queue was last sent to, without user and password. With this URL, records go there
+    /// whichever endpoint they were spooled for.
     #[arg(long = "to", value_name = "URL", value_hint = clap::ValueHint::Url)]
     url: Option<String>,
     /// Add a header to every request. Can be repeated
@@ -110,6 +119,9 @@ pub(super) struct To {
     key: Option<PathBuf>,
 }
 
+/// Whether all that a response says is shown, as with an exporter.
+const RESPONSE_TEXT: &str = "OTEL_EXPORTER_SPOOL_RESPONSE_TEXT";
+
 impl To {
     /// The settings of the transport to this endpoint.
     pub(super) fn transport(&self, endpoint: &str) -> Result<TransportSettings, Failure> {
@@ -126,13 +138,19 @@ impl To {
                 .map(|pem| Sourced::new(pem.into(), "--ca-cert"))
                 .into_iter()
                 .collect(),
+            response_text: std::env::var(RESPONSE_TEXT).is_ok_and(|value| value.trim().eq_ignore_ascii_case("true")),
             ..HttpSettings::default()
         };
         Ok(TransportSettings {
             timeout: Sourced::new(self.timeout, "--timeout"),
             http,
-            ..TransportSettings::new(Sourced::new(endpoint.to_owned(), "--to"))
+            ..TransportSettings::new(Sourced::new(endpoint.to_owned(), self.source()))
         })
+    }
+
+    /// Where the endpoint comes from.
+    fn source(&self) -> &'static str {
+        if self.url.is_some() { "--to" } else { "the endpoint that the queue names" }
     }
 
     fn root_certificate(&self) -> Result<Option<Vec<u8>>, SpoolError> {
@@ -166,7 +184,7 @@ impl To {
                 let name = |endpoint: &Option<String>| endpoint.as_deref().map_or("unknown".to_owned(), shown);
                 let names: Vec<_> = stored.iter().map(name).collect();
                 Err(Failure::Usage(format!(
-                    "the queues were sent to different endpoints ({}): give --to URL",
+                    "the queues were sent to different endpoints ({}): give --to URL, to which all of them go then",
                     names.join(", ")
                 )))
             }
@@ -200,15 +218,6 @@ fn server_of(url: &str) -> String {
         |_| url.to_owned(),
         |url| format!("{}://{}", url.scheme_str().unwrap_or_default(), url.authority().map_or("", |of| of.as_str())),
     )
-}
-
-/// A URL without the parts that can hold a secret.
-pub(super) fn shown(url: &str) -> String {
-    let url = public_url(url).unwrap_or_else(|| "an invalid URL".to_owned());
-    match url.split_once(['?', '#']) {
-        Some((url, _)) => format!("{url}?..."),
-        None => url,
-    }
 }
 
 /// The requests of one partition.
@@ -288,11 +297,11 @@ impl Survey {
         let mut survey = Self::default();
         for queue in survey::each(directory, signal)? {
             if queue.is_owned() {
-                let queue = Surveyed::new(queue)?;
+                let queue = Surveyed::new(queue, &ByLane::default())?;
                 survey.alive.push((queue.queue.id(), queue.waiting()));
                 continue;
             }
-            let queue = Surveyed::new(queue)?;
+            let queue = Surveyed::new(queue, &ByLane::default())?;
             if queue.waiting() == 0 {
                 continue;
             }
@@ -322,7 +331,7 @@ impl Survey {
                     continue;
                 }
             };
-            for lane in &segment.lanes {
+            for lane in segment.lanes.iter().map(|counted| &counted.lane) {
                 let at = self.rows[begin..].iter().position(|row| *row.partition == *lane.key);
                 let at = begin
                     + at.unwrap_or_else(|| {
@@ -401,21 +410,24 @@ impl Survey {
             let endpoints: serde_json::Map<_, _> = endpoints.collect();
             return screen.document(&json!({ "endpoints": endpoints, "partitions": rows.collect::<Vec<_>>() }));
         }
-        let columns = &["QUEUE", "SIGNAL", "PARTITION", "CONTENT TYPE", ">REQUESTS", ">RECORDS", ">BYTES", ">EXPIRED"];
+        let columns = &["QUEUE", "SIGNAL", "~PARTITION", ">REQUESTS", ">RECORDS", ">BYTES", ">EXPIRED"];
         let shown_columns = if self.expired() > 0 { columns.len() } else { columns.len() - 1 };
         let mut table = Table::new(&columns[..shown_columns]);
         for row in &self.rows {
-            let types: Vec<_> = row.content_type.iter().cloned().collect();
             let [requests, records, expired] = [row.requests, row.records, row.expired].map(count);
-            let of = [row.queue.clone(), row.signal.to_string(), partition(&row.partition), types.join(" ")];
-            table.row(of.into_iter().chain([requests, records, bytes(row.bytes), expired]).take(shown_columns));
+            let of = [row.queue.clone(), row.signal.to_string(), partition(&row.partition)];
+            let bytes = short_bytes(Some(row.bytes));
+            table.row(of.into_iter().chain([requests, records, bytes, expired]).take(shown_columns));
         }
         screen.table(&table)?;
         for (signal, Target { endpoint, .. }) in targets {
             let rows = || self.rows.iter().filter(|row| row.signal == *signal);
             let requests = screen::counted(rows().map(|row| row.requests).sum(), "request", "requests");
             let (records, endpoint) = (records(rows().map(|row| row.records).sum()), shown(endpoint));
-            screen.line(&format!("{requests} with {records} of {signal} would be sent to {endpoint}"))?;
+            let types: BTreeSet<_> = rows().flat_map(|row| &row.content_type).map(String::as_str).collect();
+            let types = Vec::from_iter(types).join(", ");
+            let text = format!("{requests} with {records} of {signal} ({types}) would be sent to {endpoint}");
+            screen.paragraph(&text, Tone::Plain)?;
         }
         Ok(())
     }
@@ -525,6 +537,9 @@ fn start(args: &Args, signal: Signal, target: &Target) -> Result<Pipeline, Failu
                 ..SpoolLimits::default()
             },
             endpoint: None,
+            origin: crate::transport::origin(&target.endpoint),
+            // Who names an endpoint names it for all that is there.
+            adopt_from: if args.to.url.is_some() { AdoptFrom::Any } else { AdoptFrom::OWN },
         },
         transport: args.to.transport(&target.endpoint)?,
         pace: Pace {
@@ -533,6 +548,7 @@ fn start(args: &Args, signal: Signal, target: &Target) -> Result<Pipeline, Failu
             max_in_flight: args.max_in_flight.unwrap_or(if signal == Signal::Traces { 8 } else { 1 }),
             // A receiver refuses a point that is older than its stream's newest.
             strict_order: signal == Signal::Metrics,
+            backlog_share: None,
             defer_for: DEFAULT_DEFER_FOR,
             timeouts: Timeouts { first: args.to.timeout, max: Timeouts::default().max.max(args.to.timeout) },
         },
@@ -590,7 +606,7 @@ fn retry_policy() -> RetryPolicy {
 }
 
 /// Refuses to run as another user than the spool's: files of another user would lock the service out of its spool.
-fn check_user(dir: &Path) -> Result<(), Failure> {
+pub(super) fn check_user(dir: &Path) -> Result<(), Failure> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -666,6 +682,22 @@ fn watch_signals() -> Arc<AtomicBool> {
     // Where signals cannot be watched, the first one ends it at once.
     let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(watch);
     interrupted
+}
+
+/// Whether there was a signal to end, for who ends at the first one and says nothing.
+pub(super) fn watch_for_end() -> Arc<AtomicBool> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&ended);
+    let watch = || -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // From here on a signal ends nothing by itself.
+        let mut signals = runtime.block_on(async { Signals::new() })?;
+        let wait = move || flag.store(runtime.block_on(signals.next()).is_ok(), Ordering::Relaxed);
+        std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
+    };
+    // Where signals cannot be watched, they end it at once.
+    let _ = watch();
+    ended
 }
 
 /// Ctrl-C and SIGTERM.

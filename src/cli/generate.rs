@@ -50,6 +50,7 @@ fn sections(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
         if command.get_arguments().next().is_some() {
             man.render_options_section(&mut section)?;
         }
+        man.render_extra_section(&mut section)?;
         page.extend(String::from_utf8_lossy(&section).replace(".SH ", ".SS ").into_bytes());
         sections(command, page)?;
     }

@@ -3,7 +3,11 @@
 //! Each command has a file: its arguments, whose doc comments are the help, the completions and the man page, and its code.
 //! `text` and `pretty` say how a record is printed.
 
+mod assign;
 mod cat;
+mod check;
+#[cfg(feature = "config-file")]
+mod config_file;
 mod drain;
 mod generate;
 mod ls;
@@ -12,6 +16,7 @@ mod pretty;
 mod purge;
 mod rejected;
 mod relay;
+mod report;
 mod salvage;
 mod screen;
 mod spool_arg;
@@ -19,6 +24,8 @@ mod stats;
 mod survey;
 mod text;
 mod time;
+mod top;
+mod typed;
 mod verify;
 
 use std::io;
@@ -27,9 +34,20 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::error_chain;
-use outcome::{End, Failure};
+use outcome::Failure;
 
-const EXIT_CODES: &str = "\
+const EXAMPLES: &str = "\
+Examples:
+  otel-spool ls /var/lib/checkout/spool
+      what waits, since when, and why
+  otel-spool top /var/lib/checkout/spool
+      the same, live
+  otel-spool check --send
+      whether the settings of a service hold, before it starts
+  otel-spool cat --pretty -n 10 /var/lib/checkout/spool
+  otel-spool drain /var/lib/checkout/spool
+      delivers what a service has left that does not come back
+
 Exit codes:
   0  done
   1  damage was found, the endpoint rejected records, or the tool refused to act
@@ -41,9 +59,9 @@ Exit codes:
 ///
 /// A spool consists of queues, one for each exporter that uses it. A queue whose owner is gone (the process ended or was
 /// killed) can be read, verified, delivered and deleted. A queue whose owner is alive is read without disturbing the owner.
-/// Only `relay`, `drain`, `purge` and `rejected retry` change a spool.
+/// Only `relay`, `drain`, `assign`, `purge` and `rejected retry` change a spool.
 #[derive(Debug, Parser)]
-#[command(name = "otel-spool", version, after_help = EXIT_CODES)]
+#[command(name = "otel-spool", version, after_help = EXAMPLES)]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -54,12 +72,16 @@ enum Command {
     Ls(ls::Args),
     Cat(cat::Args),
     Stats(stats::Args),
+    Top(top::Args),
     Verify(verify::Args),
+    Check(check::Args),
     Drain(drain::Args),
+    Assign(assign::Args),
     Relay(Box<relay::Args>),
     Rejected(rejected::Args),
     Salvage(salvage::Args),
     Purge(purge::Args),
+    Report(report::Args),
     Completions(generate::Completions),
     Man(generate::Man),
 }
@@ -78,23 +100,25 @@ pub fn main() -> ExitCode {
         Command::Ls(args) => ls::run(&args),
         Command::Cat(args) => cat::run(&args),
         Command::Stats(args) => stats::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Drain(args) => drain::run(&args),
+        Command::Assign(args) => assign::run(&args),
         Command::Relay(args) => relay::run(&args),
         Command::Rejected(args) => rejected::run(args),
         Command::Salvage(args) => salvage::run(&args),
         Command::Purge(args) => purge::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Completions(args) => generate::completions(&args, Args::command()),
         Command::Man(_) => generate::man(Args::command()),
     };
     match outcome {
-        Ok(End::Done) => ExitCode::SUCCESS,
-        Ok(End::Wrong) => ExitCode::from(1),
-        Ok(End::Left) => ExitCode::from(3),
+        Ok(end) => ExitCode::from(end.exit_code()),
         // The reader has closed the pipe: it has enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            screen::note(&error_chain(&failure));
+            screen::note(&typed::in_text(&error_chain(&failure)));
             ExitCode::from(failure.exit_code())
         }
     }

@@ -10,8 +10,24 @@ pub(super) enum End {
     Done,
     /// Damage was found, or records were rejected, or the tool refused a part.
     Wrong,
+    /// A setting that was to be tried is missing or not allowed.
+    Misconfigured,
     /// Not everything could be delivered.
     Left,
+    /// No spool can be kept where one was to be.
+    Unusable,
+}
+
+impl End {
+    pub(super) fn exit_code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Wrong => 1,
+            Self::Misconfigured => 2,
+            Self::Left => 3,
+            Self::Unusable => 4,
+        }
+    }
 }
 
 /// The reason why a command did not do its work.
@@ -23,6 +39,8 @@ pub(super) enum Failure {
     Usage(String),
     #[error("{0}")]
     Refused(String),
+    #[error("{0}")]
+    NoSpool(String),
     #[error("{0}")]
     InUse(String),
     #[error(transparent)]
@@ -40,7 +58,7 @@ impl Failure {
             Self::Usage(_)
             | Self::Header(_)
             | Self::Build(ExporterBuildError::Missing { .. } | ExporterBuildError::Invalid { .. }) => 2,
-            Self::InUse(_) | Self::Spool(_) | Self::Build(_) => 4,
+            Self::NoSpool(_) | Self::InUse(_) | Self::Spool(_) | Self::Build(_) => 4,
         }
     }
 }

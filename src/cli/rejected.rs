@@ -1,17 +1,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::drain::{To, shown};
+use super::drain::To;
 use super::outcome::{End, Failure, Outcome};
-use super::screen::{self, Screen, Table, partition, records};
+use super::screen::{self, Screen, Table, partition, records, shown};
 use super::spool_arg::{OfSignal, Spool};
 use super::text::Text;
 use super::{survey, time};
 use crate::config::values::Signal;
+use crate::encode::framing::ResponseProtocol;
 use crate::spool::RejectedRecord;
 use crate::spool::inspect::{Directory, Kept};
 use crate::transport;
@@ -24,6 +25,7 @@ use crate::transport::verdict::{Judgement, Verdict};
 /// A record whose file was altered or cannot be read is named on standard error, and neither shown, exported nor sent; the
 /// exit code is then 1.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -31,7 +33,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the rejected records, with the status of the endpoint's response
+    /// List the rejected records, each with the status and the first line of the endpoint's response
     List(Spool),
     /// Show one record: the endpoint's response, and the body of the request; OTLP is shown in JSON
     Show {
@@ -64,12 +66,23 @@ enum Command {
         to: Box<To>,
     },
     /// Print all rejected records as JSON, one per line
+    ///
+    /// They keep the format with which they were logged. If a collector refused them because it takes OTLP, start a relay that sends to
+    /// it, `otel-spool relay RELAY_SPOOL --http --to http://collector:4318`, and have it convert them: `otel-spool rejected retry SPOOL
+    /// --all --to http://127.0.0.1:9022/`, and `otel-spool drain SPOOL --to http://127.0.0.1:9022/` for those that wait.
     Export {
         /// The directory of the spool
         #[arg(value_name = "SPOOL", value_hint = clap::ValueHint::DirPath)]
         dir: std::path::PathBuf,
     },
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  otel-spool rejected list /var/lib/checkout/spool
+  otel-spool rejected show --pretty /var/lib/checkout/spool 0d7f22c0
+  otel-spool rejected retry --all /var/lib/checkout/spool
+      once the endpoint takes them";
 
 pub(super) fn run(args: Args) -> Outcome {
     match args.command {
@@ -82,7 +95,8 @@ pub(super) fn run(args: Args) -> Outcome {
 
 fn list(spool: &Spool) -> Outcome {
     let (directory, mut screen) = spool.open()?;
-    let mut table = Table::new(&["ID", "SIGNAL", "REJECTED", ">STATUS", "PARTITION", ">RECORDS", ">BYTES", "RESPONSE"]);
+    let mut table = Table::new(&["ID", "SIGNAL", "AGE", ">STATUS", ">RECORDS", ">BYTES", "~PARTITION"]);
+    let now = SystemTime::now();
     let kept = directory.rejected().read()?;
     for record in &kept.records {
         if screen.json {
@@ -103,13 +117,13 @@ fn list(spool: &Spool) -> Outcome {
         table.row([
             record.batch_id.clone(),
             record.signal.clone(),
-            time::seconds(record.rejected_at),
+            time::age(record.rejected_at, now),
             record.status.to_string(),
+            screen::count(record.records),
+            screen::short_bytes(Some(record.body.len() as u64)),
             partition(&record.partition_key),
-            record.records.to_string(),
-            record.body.len().to_string(),
-            brief(&record.response),
         ]);
+        table.note(first_line(&record.response));
     }
     if !screen.json {
         screen.table(&table)?;
@@ -126,14 +140,9 @@ fn end(kept: &Kept) -> End {
     if kept.damaged.is_empty() { End::Done } else { End::Wrong }
 }
 
-/// The first line, shortened to 60 characters.
-fn brief(response: &str) -> String {
-    const LONGEST: usize = 60;
-    let line = response.trim().lines().next().unwrap_or_default();
-    match line.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}...", &line[..end]),
-        None => line.to_owned(),
-    }
+/// The first line of a response.
+pub(super) fn first_line(response: &str) -> &str {
+    response.trim().lines().next().unwrap_or_default()
 }
 
 fn show(spool: &Spool, id: &str, pretty: bool) -> Outcome {
@@ -142,30 +151,39 @@ fn show(spool: &Spool, id: &str, pretty: bool) -> Outcome {
     let Some(record) = kept.records.first() else { return Ok(end(&kept)) };
     if screen.json {
         export_one(record, &mut screen)?;
+    } else if pretty {
+        page(record).iter().try_for_each(|line| screen.line(line))?;
     } else {
-        for (name, value) in [
-            ("id", record.batch_id.clone()),
-            ("signal", record.signal.clone()),
-            ("partition", partition(&record.partition_key)),
-            ("rejected", time::rfc3339(record.rejected_at)),
-            ("status", record.status.to_string()),
-            ("response", record.response.trim().to_owned()),
-            ("type", record.content_type.clone()),
-            ("records", said_records(record)),
-        ] {
-            screen.line(&format!("{name:<9}  {value}"))?;
-        }
-        screen.line("")?;
-        let signal = Signal::parse(&record.signal);
-        let body = Text::read(signal, &record.content_type, record.response_protocol, &record.body);
-        if pretty {
-            body.pretty().iter().try_for_each(|line| screen.line(line))?;
-        } else {
-            screen.line(&body.as_it_is())?;
-        }
+        head(record).iter().try_for_each(|line| screen.line(line))?;
+        screen.line(&body(record).as_it_is())?;
     }
     screen.flush()?;
     Ok(End::Done)
+}
+
+/// What is known of a record but for its body, and an empty line.
+fn head(record: &RejectedRecord) -> Vec<String> {
+    let known = [
+        ("id", record.batch_id.clone()),
+        ("signal", record.signal.clone()),
+        ("partition", partition(&record.partition_key)),
+        ("rejected", time::rfc3339(record.rejected_at)),
+        ("status", record.status.to_string()),
+        ("response", record.response.trim().to_owned()),
+        ("type", record.content_type.clone()),
+        ("records", said_records(record)),
+    ];
+    let lines = known.into_iter().map(|(name, value)| format!("{name:<9}  {value}"));
+    lines.chain([String::new()]).collect()
+}
+
+fn body(record: &RejectedRecord) -> Text<'_> {
+    Text::read(Signal::parse(&record.signal), &record.content_type, record.response_protocol, &record.body)
+}
+
+/// A record for people.
+pub(super) fn page(record: &RejectedRecord) -> Vec<String> {
+    [head(record), body(record).pretty()].concat()
 }
 
 /// How many records it is, and how it is known that they were rejected.
@@ -181,7 +199,18 @@ fn export(spool: &Spool) -> Outcome {
         export_one(record, &mut screen)?;
     }
     screen.flush()?;
+    if kept.records.iter().any(may_be_of_the_wrong_format) {
+        screen::note(
+            "if they were refused because the endpoint takes OTLP, a relay converts them: otel-spool relay RELAY_SPOOL --http --to \
+             http://collector:4318, and then otel-spool rejected retry SPOOL --all --to http://127.0.0.1:9022/",
+        );
+    }
     Ok(end(&kept))
+}
+
+/// Whether a record is no OTLP, and was refused as what cannot be read is.
+fn may_be_of_the_wrong_format(record: &RejectedRecord) -> bool {
+    record.response_protocol != ResponseProtocol::Otlp && matches!(record.status, 400 | 415)
 }
 
 fn export_one(record: &RejectedRecord, screen: &mut Screen) -> std::io::Result<()> {
@@ -334,5 +363,5 @@ fn say(screen: &mut Screen, record: &RejectedRecord, judgement: &Judgement) -> s
             "delivered": judgement.verdict == Verdict::Delivered,
         }));
     }
-    screen.line(format!("{}  {status}  {}", record.batch_id, brief(&text)).trim_end())
+    screen.line(format!("{}  {status}  {}", record.batch_id, screen::cut(first_line(&text), 60)).trim_end())
 }

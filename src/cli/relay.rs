@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use super::drain::headers;
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
+#[cfg(feature = "config-file")]
+use super::config_file;
 use super::outcome::{End, Failure, Outcome};
 use super::screen::{self, Screen, count, counted};
-use super::survey;
+use super::{survey, typed};
 use crate::config::parse::FromText;
 use crate::config::values::{FullPolicy, Protocol};
 use crate::encode::formats::FORMATS;
@@ -190,7 +192,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     // Before it says that it listens: whoever reads that may end it at once.
     let signals = Signals::new()?;
     let plan = builder.plan().map_err(|error| args.as_typed(error))?;
-    plan.warnings().iter().for_each(|warning| screen::note(&format!("warning: {warning}")));
+    plan.warnings().iter().for_each(|warning| screen::note(&format!("warning: {}", args.typed_reason(warning))));
     if args.check {
         plan.check_transports().map_err(|error| args.as_typed(error))?;
         return show(&plan);
@@ -214,32 +216,6 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(End::Done)
 }
 
-/// The settings of a builder that are made by an option or an argument, and what is typed for each.
-const TYPED: &[(&str, &str)] = &[
-    ("with_encoder", "--format"),
-    ("with_endpoint", "--to"),
-    ("with_full_policy", "--reject-new"),
-    ("with_header_hook", "--partition-header"),
-    ("with_headers", "--header"),
-    ("with_inherited_listeners", "LISTEN_FDS"),
-    ("with_listen_anywhere", "--listen-anywhere"),
-    ("with_listener", "--otlp"),
-    ("with_max_buffer_bytes", "--max-buffer-bytes"),
-    ("with_max_connections", "--max-connections"),
-    ("with_max_incoming_bytes", "--max-incoming-bytes"),
-    ("with_max_record_bytes", "--max-record-bytes"),
-    ("with_max_spool_bytes", "--max-spool-bytes"),
-    ("with_protocol", "--format"),
-    ("with_spool_dir", "DIR"),
-    ("with_status", "--status"),
-    ("with_token", "--token-env"),
-];
-
-/// What is typed for a setting, if anything is.
-fn typed(setting: &str) -> Option<&'static str> {
-    TYPED.iter().find(|(known, _)| *known == setting).map(|(_, typed)| *typed)
-}
-
 impl Args {
     fn builder(&self) -> Result<RelayBuilder, Failure> {
         let mut builder = Relay::builder().with_on_event(Printer::default().into_callback());
@@ -251,10 +227,7 @@ impl Args {
         }
         #[cfg(feature = "config-file")]
         if let Some(path) = &self.config {
-            let read = std::fs::read_to_string(path);
-            let yaml = read.map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", path.display())))?;
-            let config = crate::config::file::ExporterConfig::from_yaml(&yaml);
-            builder = builder.with_config(config.map_err(|error| self.as_typed(error))?);
+            builder = builder.with_config(config_file::read(path)?);
         }
         let builder = self.access.apply(self.listen.apply(builder))?;
         Ok(self.limits.apply(self.records.apply(builder)?))
@@ -295,18 +268,19 @@ impl Args {
     }
 
     fn typed_setting(&self, setting: String, reason: &str) -> String {
-        match (&*setting, self.file()) {
-            ("with_listener", _) => self.listen.option_in(reason),
-            ("the configuration", Some(file)) => file.to_string(),
-            (of_file, Some(file)) if of_file.contains(", line ") => format!("{of_file} of {file}"),
-            _ => typed(&setting).map_or(setting, str::to_owned),
+        if setting == "with_listener" {
+            return self.listen.option_in(reason);
         }
+        #[cfg(feature = "config-file")]
+        if let Some(of_file) = self.file().and_then(|file| config_file::setting(&setting, &file)) {
+            return of_file;
+        }
+        typed::option(&setting).map_or(setting, str::to_owned)
     }
 
-    /// The reason with options in place of methods, each of which stands between backquotes.
+    /// The reason with options in place of methods.
     fn typed_reason(&self, reason: &str) -> String {
-        let parts = reason.split('`').map(|part| typed(part).unwrap_or(part));
-        let reason = parts.collect::<Vec<_>>().join("`");
+        let reason = typed::in_text(reason);
         let names_formats = reason.starts_with("a template goes with") && self.records.format.is_none();
         if names_formats { reason + ": give one of them, such as --format text" } else { reason }
     }
@@ -541,7 +515,8 @@ struct Printer {
 impl Printer {
     fn into_callback(self) -> impl Fn(&SpoolEvent) + Send + Sync + 'static {
         move |event| {
-            if self.is_due(event) {
+            // What is suspicious is told before, by what is typed for it.
+            if !matches!(event, SpoolEvent::SettingSuspicious { .. }) && self.is_due(event) {
                 screen::note(&event.to_string());
             }
         }

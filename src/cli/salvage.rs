@@ -16,6 +16,7 @@ use crate::spool::inspect::{Directory, SegmentFiles};
 /// here was delivered, expired or rejected before. The damage is listed on standard error. Exits with 1 if records are
 /// missing.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     spool: Spool,
@@ -30,6 +31,11 @@ pub(super) struct Args {
     #[arg(long)]
     list: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  otel-spool salvage --list /var/lib/checkout/spool
+  otel-spool salvage --to-file records.ndjson /var/lib/checkout/spool";
 
 pub(super) fn run(args: &Args) -> Outcome {
     let (directory, mut screen) = args.spool.open()?;

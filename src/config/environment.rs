@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 
-use crate::config::table::{Settings, Variable};
-use crate::config::values::{Signal, Sourced, invalid};
+use crate::config::nearest::nearest;
+use crate::config::table::{Settings, VARIABLES, Variable};
+use crate::config::values::{Signal, Sourced, Warning, invalid};
 use crate::error::ExporterBuildError;
 use crate::transport::http::with_path_below;
 
 const OTLP: &str = "OTEL_EXPORTER_OTLP_";
 const SPOOL: &str = "OTEL_EXPORTER_SPOOL_";
+const DISABLED: &str = "OTEL_SDK_DISABLED";
 
 impl Settings {
     /// Reads the environment of an exporter of `signal`. `lookup` returns the value of a variable; an empty one counts as not
@@ -34,7 +36,7 @@ impl Settings {
                 Some(Err(_)) => Err(invalid(&variable, "it is not UTF-8", None::<std::io::Error>)),
             }
         };
-        Self::read(|setting, variable| match variable {
+        let mut settings = Self::read(|setting, variable| match variable {
             Variable::Spool(name) => get(SPOOL, name),
             Variable::OtlpMetrics(name) if signal == Signal::Metrics => get(&of_signal, name),
             Variable::SpoolMetrics(name) if signal == Signal::Metrics => get(SPOOL, name),
@@ -47,8 +49,48 @@ impl Settings {
                     _ => of_all,
                 })),
             },
-        })
+        })?;
+        let is_disabled =
+            lookup(DISABLED).is_some_and(|value| value.to_string_lossy().trim().eq_ignore_ascii_case("true"));
+        settings.warnings.extend(is_disabled.then(|| Warning::new(DISABLED, NOT_DISABLED)));
+        Ok(settings)
     }
+}
+
+/// What follows from the SDK being disabled by a variable or a file.
+pub(crate) const NOT_DISABLED: &str = "it is true, and neither the Rust SDK nor this exporter reads it: records are taken and \
+                                       delivered; to have none, build no exporter then";
+
+/// Notices the variables of the spool that do not exist: of all `names` in the environment, those that begin like one.
+pub(crate) fn unknown(names: impl IntoIterator<Item = OsString>, signal: Signal) -> Vec<Warning> {
+    let full = |variable| match variable {
+        Variable::Spool(name) | Variable::SpoolMetrics(name) => format!("{SPOOL}{name}"),
+        Variable::Otlp(name) => format!("{OTLP}{}_{name}", signal.name().to_uppercase()),
+        Variable::OtlpMetrics(name) => format!("{OTLP}METRICS_{name}"),
+    };
+    // Each is known by its own name, and by the one that it has in code; those of the spool come first.
+    let called = |(setting, variable): &(&str, Variable)| {
+        let full = full(*variable);
+        let name = full.strip_prefix(SPOOL).unwrap_or_default().to_owned();
+        [(name, full.clone()), (setting.to_uppercase(), full)]
+    };
+    let mut known: Vec<_> = VARIABLES.iter().flat_map(called).collect();
+    known.sort_by_key(|(_, full)| !full.starts_with(SPOOL));
+    let warning = |name: OsString| {
+        let name = name.to_string_lossy();
+        let rest = name.strip_prefix(SPOOL)?;
+        if known.iter().any(|(_, full)| *full == name || (cfg!(windows) && full.eq_ignore_ascii_case(&name))) {
+            return None;
+        }
+        let meant = nearest(rest, known.iter().map(|(name, _)| &**name));
+        let meant = meant.and_then(|meant| known.iter().find(|(name, _)| name == meant));
+        let remedy = meant.map_or_else(
+            || "the chapter `configuration` has those that there are".to_owned(),
+            |(_, full)| format!("did you mean `{full}`?"),
+        );
+        Some(Warning::new(&*name, format!("there is no such variable, and it is not read; {remedy}")))
+    };
+    names.into_iter().filter_map(warning).collect()
 }
 
 impl Sourced<&str> {
@@ -65,6 +107,17 @@ pub(crate) fn is_variable(source: &str) -> bool {
 /// Whether a variable is one that all OTLP exporters have.
 pub(crate) fn is_of_otlp(variable: &str) -> bool {
     variable.starts_with(OTLP)
+}
+
+/// The error of a setting that is missing; where an unknown variable may be meant for it, that is what is wrong.
+pub(crate) fn missing(error: ExporterBuildError, unknown: &[Warning]) -> ExporterBuildError {
+    let ExporterBuildError::Missing { setting, .. } = &error else { return error };
+    let variable = if *setting == "with_spool_dir" { "SPOOL_DIR`?" } else { "_ENDPOINT`?" };
+    let meant = unknown.iter().find(|warning| warning.reason.ends_with(variable));
+    match meant {
+        Some(Warning { setting, reason }) => invalid(setting, reason, None::<std::io::Error>),
+        None => error,
+    }
 }
 
 #[cfg(test)]
@@ -128,6 +181,41 @@ mod tests {
         });
         assert!(read.is_ok());
         assert_eq!(missing, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_variable_that_does_not_exist_is_noticed_with_the_one_that_may_be_meant() {
+        let meant = |name: &str| {
+            let warning = unknown([format!("OTEL_EXPORTER_SPOOL_{name}").into()], Signal::Traces).pop()?;
+            assert_eq!(warning.setting, format!("OTEL_EXPORTER_SPOOL_{name}"));
+            let reason = warning.reason.strip_prefix("there is no such variable, and it is not read; ").unwrap();
+            Some(reason.to_owned())
+        };
+        for (name, expected) in [
+            ("DRI", "did you mean `OTEL_EXPORTER_SPOOL_DIR`?"),
+            ("DIRECTORY", "did you mean `OTEL_EXPORTER_SPOOL_DIR`?"),
+            ("MAX_SPOOL_BYTES", "did you mean `OTEL_EXPORTER_SPOOL_MAX_BYTES`?"),
+            ("ENDPOINT", "did you mean `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`?"),
+            ("COMPRESION", "did you mean `OTEL_EXPORTER_SPOOL_COMPRESSION`?"),
+            ("THINNING", "did you mean `OTEL_EXPORTER_SPOOL_METRICS_THINNING`?"),
+            ("COLOUR_OF_IT", "the chapter `configuration` has those that there are"),
+        ] {
+            assert_eq!(meant(name).as_deref(), Some(expected), "{name}");
+        }
+        for (_, variable) in VARIABLES {
+            if let Variable::Spool(name) | Variable::SpoolMetrics(name) = variable {
+                assert_eq!(meant(name), None, "{name}");
+            }
+        }
+        let others = ["OTEL_EXPORTER_OTLP_LOGS_INSECURE", "PATH", "OTEL_EXPORTER_SPOO"].map(OsString::from);
+        assert_eq!(unknown(others, Signal::Logs), []);
+    }
+
+    #[test]
+    fn that_the_sdk_is_disabled_is_noticed_since_nobody_reads_it() {
+        let warnings = |value| settings(&[("OTEL_SDK_DISABLED", value)]).unwrap().warnings;
+        assert_eq!(warnings("True"), [Warning::new("OTEL_SDK_DISABLED", NOT_DISABLED)]);
+        assert_eq!((warnings("false"), warnings("")), (vec![], vec![]));
     }
 
     #[test]

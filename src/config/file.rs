@@ -1,24 +1,29 @@
 //! Declarative configuration: the exporter node `spool` in OpenTelemetry's YAML.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+use crate::config::environment::NOT_DISABLED;
+use crate::config::nearest::nearest;
 use crate::config::parse::{FromText, parse};
-use crate::config::table::{NAMES, Settings};
-use crate::config::values::{BatchLimits, Headers, ProcessorSettings, Signal, Sourced};
+use crate::config::table::{NAMES, Settings, VARIABLES, Variable};
+use crate::config::values::{BatchLimits, Headers, ProcessorSettings, Signal, Sourced, Warning};
 use crate::error::ExporterBuildError;
 
 /// The exporter node `spool` of OpenTelemetry's declarative configuration.
 ///
 /// Its keys have the names of the schema's OTLP exporter where that has one (`endpoint`, `headers`, `headers_list`, `tls`,
 /// `compression`, `timeout`, `encoding`), and those of the builder's methods, without `with_`, for the rest. A value is
-/// written as in the environment; `${NAME}` and `${NAME:-default}` stand for the value of a variable, `$$` for a dollar.
+/// written as in the environment; `${NAME}` and `${NAME:-default}` stand for the value of a variable, `$$` for a dollar. A variable
+/// that is not set, or empty, is an error unless it has a default.
 ///
 /// ```yaml
+/// file_format: "1.0"
 /// logger_provider:
 ///   processors:
 ///     - batch:
@@ -43,7 +48,7 @@ use crate::error::ExporterBuildError;
 /// # let dir = tempfile::tempdir()?;
 /// use opentelemetry_spool::{ExporterConfig, LogExporter};
 ///
-/// let yaml = format!("
+/// let yaml = format!("file_format: '1.0'
 /// logger_provider:
 ///   processors:
 ///     - batch:
@@ -62,7 +67,14 @@ use crate::error::ExporterBuildError;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct ExporterConfig(Nodes);
+pub struct ExporterConfig {
+    nodes: Nodes,
+    /// What is noticed of the file, and of the provider of a signal.
+    warnings: Vec<(Option<Signal>, Warning)>,
+}
+
+/// The source of what is about a file as a whole.
+pub(crate) const FILE: &str = "the configuration";
 
 /// Nodes `spool`.
 #[derive(Clone)]
@@ -77,6 +89,7 @@ enum Nodes {
 #[derive(Clone)]
 struct Found {
     exporter: Node,
+    line: u64,
     processor: Option<Values>,
 }
 
@@ -90,25 +103,37 @@ impl ExporterConfig {
     /// [`ExporterBuildError::Invalid`] if the text is not YAML, with the line, or has no such exporter. That the provider of an
     /// exporter's signal has none is an error of its `build`.
     pub fn from_yaml(text: &str) -> Result<Self, ExporterBuildError> {
-        let file = Sourced::new((), "the configuration");
-        let document: Document =
-            serde_saphyr::from_str(text).map_err(|error| file.invalid(error.without_snippet().to_string()))?;
-        let nodes = [
-            (Signal::Logs, document.logger_provider.unwrap_or_default().first()),
-            (Signal::Traces, document.tracer_provider.unwrap_or_default().first()),
-            (Signal::Metrics, document.meter_provider.unwrap_or_default().first()),
-        ];
-        let nodes: Vec<_> = nodes.into_iter().filter_map(|(signal, node)| Some((signal, node?))).collect();
-        if nodes.is_empty() {
-            return Err(file.invalid("no processor and no reader has the exporter `spool`"));
+        let document: Document = serde_saphyr::from_str(text).map_err(|error| not_read(&error))?;
+        let mut warnings = document.warnings();
+        let mut nodes = Vec::new();
+        for (signal, found) in [
+            (Signal::Logs, document.logger_provider.map(Provider::found).unwrap_or_default()),
+            (Signal::Traces, document.tracer_provider.map(Provider::found).unwrap_or_default()),
+            (Signal::Metrics, document.meter_provider.map(Meters::found).unwrap_or_default()),
+        ] {
+            let mut found = found.into_iter();
+            nodes.extend(found.next().map(|first| (signal, first)));
+            warnings.extend(found.map(|further| {
+                let reason = format!(
+                    "it is a further exporter `spool` for {signal} and is not read: an exporter takes the first one; leave it out, or give \
+                     it to an exporter of its own, in a file of its own"
+                );
+                (Some(signal), Warning::new(format!("spool, line {}", further.line), reason))
+            }));
         }
-        Ok(Self(Nodes::Of(nodes)))
+        if nodes.is_empty() {
+            return Err(Sourced::new((), FILE).invalid(format!(
+                "no processor and no reader has the exporter `spool`; it stands there as in {}",
+                example(Signal::Logs)
+            )));
+        }
+        Ok(Self { nodes: Nodes::Of(nodes), warnings })
     }
 
     /// The signals that there are settings for.
     #[cfg(feature = "relay")]
     pub(crate) fn signals(&self) -> Vec<Signal> {
-        match &self.0 {
+        match &self.nodes {
             Nodes::Alone(_) => Signal::ALL.to_vec(),
             Nodes::Of(nodes) => nodes.iter().map(|(signal, _)| *signal).collect(),
         }
@@ -116,7 +141,7 @@ impl ExporterConfig {
 
     /// The settings for an exporter of `signal`.
     pub(crate) fn settings(self, signal: Signal) -> Result<Settings, ExporterBuildError> {
-        let node = match self.0 {
+        let node = match self.nodes {
             Nodes::Alone(node) => Some(node),
             Nodes::Of(nodes) => nodes.into_iter().find(|(of, _)| *of == signal).map(|(_, found)| found.exporter),
         };
@@ -126,23 +151,20 @@ impl ExporterConfig {
                 Signal::Traces => "no processor of `tracer_provider`",
                 Signal::Metrics => "no reader of `meter_provider`",
             };
-            let exporter = "exporter: {spool: {endpoint: URL, spool_dir: DIR}}";
-            let remedy = match signal {
-                Signal::Logs => format!("`logger_provider: {{processors: [{{batch: {{{exporter}}}}}]}}`"),
-                Signal::Traces => format!("`tracer_provider: {{processors: [{{batch: {{{exporter}}}}}]}}`"),
-                Signal::Metrics => format!("`meter_provider: {{readers: [{{periodic: {{{exporter}}}}}]}}`"),
-            };
-            let reason = format!("{place} has the exporter `spool`; it stands there as in {remedy}");
-            Sourced::new((), "the configuration").invalid(reason)
+            let reason = format!("{place} has the exporter `spool`; it stands there as in {}", example(signal));
+            Sourced::new((), FILE).invalid(reason)
         };
-        node.ok_or_else(missing)?.settings()
+        let mut settings = node.ok_or_else(missing)?.settings()?;
+        let warnings = self.warnings.into_iter().filter(|(of, _)| of.is_none_or(|of| of == signal));
+        settings.warnings.extend(warnings.map(|(_, warning)| warning));
+        Ok(settings)
     }
 
     /// The settings of the processor in front of an exporter of `signal`.
     pub(crate) fn processor(self, signal: Signal) -> Result<ProcessorSettings, ExporterBuildError> {
-        let Nodes::Of(nodes) = self.0 else {
+        let Nodes::Of(nodes) = self.nodes else {
             let reason = "a node that is read alone is an exporter's; allowed is a file with a processor `spool`";
-            return Err(Sourced::new((), "the configuration").invalid(reason));
+            return Err(Sourced::new((), FILE).invalid(reason));
         };
         let found = nodes.into_iter().find(|(of, _)| *of == signal);
         let missing = || {
@@ -151,7 +173,7 @@ impl ExporterConfig {
                 "the first exporter `spool` of `{provider}` stands in no processor `spool`; allowed is \
                  `processors: [{{spool: {{exporter: {{spool: ...}}}}}}]`"
             );
-            Sourced::new((), "the configuration").invalid(reason)
+            Sourced::new((), FILE).invalid(reason)
         };
         let values = found.and_then(|(_, found)| found.processor).ok_or_else(missing)?;
         values.check(PROCESSOR_NAMES)?;
@@ -159,12 +181,25 @@ impl ExporterConfig {
             max_buffer_bytes: values.value("max_buffer_bytes")?,
             commit_delay: values.value("commit_delay")?,
             max_wait: values.value("max_wait")?,
+            journal: values.value("journal")?,
+            commit_on_panic: values.value("commit_on_panic")?,
         })
     }
 }
 
+/// The smallest file with an exporter of a signal.
+fn example(signal: Signal) -> String {
+    let exporter = "exporter: {spool: {endpoint: URL, spool_dir: DIR}}";
+    match signal {
+        Signal::Logs => format!("`logger_provider: {{processors: [{{batch: {{{exporter}}}}}]}}`"),
+        Signal::Traces => format!("`tracer_provider: {{processors: [{{batch: {{{exporter}}}}}]}}`"),
+        Signal::Metrics => format!("`meter_provider: {{readers: [{{periodic: {{{exporter}}}}}]}}`"),
+    }
+}
+
 /// The keys of a processor `spool`.
-const PROCESSOR_NAMES: &[&str] = &["max_buffer_bytes", "commit_delay", "schedule_delay", "max_wait", "exporter"];
+const PROCESSOR_NAMES: &[&str] =
+    &["max_buffer_bytes", "commit_delay", "schedule_delay", "max_wait", "journal", "commit_on_panic", "exporter"];
 
 /// The values of a node, and what is wrong with it.
 #[derive(Clone, Default)]
@@ -174,7 +209,7 @@ struct Values {
     /// The reasons why texts are no values, with their lines.
     wrong: Vec<Sourced<String>>,
     /// Unknown keys, with their lines.
-    unknown: Vec<String>,
+    unknown: Vec<Sourced<String>>,
 }
 
 impl Values {
@@ -195,8 +230,9 @@ impl Values {
     /// Whether there is only what there may be.
     fn check(&self, names: &[&str]) -> Result<(), ExporterBuildError> {
         if let Some(key) = self.unknown.first() {
-            let reason = format!("there is no such setting; there are {}", names.join(", "));
-            return Err(Sourced::new((), key).invalid(reason));
+            let remedy = meant(&key.value, names)
+                .map_or_else(|| format!("there are {}", names.join(", ")), |meant| format!("did you mean `{meant}`?"));
+            return Err(key.invalid(format!("there is no such setting; {remedy}")));
         }
         self.wrong.first().map_or(Ok(()), |wrong| Err(wrong.invalid(&wrong.value)))
     }
@@ -255,9 +291,19 @@ impl Node {
         let source = place(&key.value, key);
         match key.value.as_str() {
             "headers" => {
-                let headers: Option<Vec<Header<S>>> = map.next_value()?;
-                let headers = headers.unwrap_or_default().into_iter();
-                let headers: Vec<_> = headers.filter_map(|header| header.encoded(&mut self.values, &source)).collect();
+                let headers = match map.next_value()? {
+                    HeaderList::<S>::List(headers) => headers,
+                    HeaderList::Other(kind) => {
+                        let reason = format!(
+                            "it is {kind}; allowed is a list, as in `headers: [{{name: NAME, value: VALUE}}]`, or \
+                             `headers_list: NAME=VALUE,NAME=VALUE`"
+                        );
+                        self.values.wrong.push(Sourced::new(reason, &*source));
+                        Vec::new()
+                    }
+                };
+                let encoded = |header: Header<S>| header.encoded(&mut self.values, &key.value);
+                let headers: Vec<_> = headers.into_iter().filter_map(encoded).collect();
                 self.values.given.push(("headers", Sourced::new(headers.join(","), source)));
             }
             "headers_list" => {
@@ -301,7 +347,7 @@ impl Node {
                     self.values.add(name, source, &map.next_value::<S>()?.into());
                 } else {
                     let _: IgnoredAny = map.next_value()?;
-                    self.values.unknown.push(source);
+                    self.values.unknown.push(Sourced::new(key.to_owned(), source));
                 }
             }
         }
@@ -323,7 +369,7 @@ fn limit_requests(settings: &mut Settings, size: Sourced<u64>) {
 /// Shows the names of the settings, and no value.
 impl fmt::Debug for ExporterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes: Vec<_> = match &self.0 {
+        let nodes: Vec<_> = match &self.nodes {
             Nodes::Alone(node) => vec![node],
             Nodes::Of(nodes) => nodes.iter().map(|(_, found)| &found.exporter).collect(),
         };
@@ -334,8 +380,9 @@ impl fmt::Debug for ExporterConfig {
 
 /// The part of a file that is read.
 #[derive(Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the schema's")]
 struct Document {
+    file_format: Option<Written>,
+    disabled: Option<Spanned<Written>>,
     logger_provider: Option<Provider>,
     tracer_provider: Option<Provider>,
     meter_provider: Option<Meters>,
@@ -377,44 +424,100 @@ struct Exporting {
 
 #[derive(Deserialize)]
 struct Exporter {
-    spool: Option<Node>,
+    spool: Option<Spanned<Node>>,
+}
+
+impl Document {
+    /// What is noticed of the file as a whole.
+    fn warnings(&self) -> Vec<(Option<Signal>, Warning)> {
+        let is_missing = self.file_format.as_ref().is_none_or(|format| format.0.is_empty());
+        let reason = "`file_format` is missing, which names the version of the schema; begin the file with `file_format: \"1.0\"`";
+        let format = is_missing.then(|| Warning::new(FILE, reason));
+        let disabled = self.disabled.as_ref().filter(|disabled| disabled.value.0.eq_ignore_ascii_case("true"));
+        let disabled = disabled.map(|disabled| Warning::new(place("disabled", disabled), NOT_DISABLED));
+        format.into_iter().chain(disabled).map(|warning| (None, warning)).collect()
+    }
 }
 
 impl Provider {
-    fn first(self) -> Option<Found> {
-        self.processors.into_iter().flatten().find_map(Processor::found)
+    fn found(self) -> Vec<Found> {
+        self.processors.into_iter().flatten().filter_map(Processor::found).collect()
     }
 }
 
 impl Processor {
     fn found(self) -> Option<Found> {
         if let Some(SpoolProcessing { values, exporter }) = self.spool {
-            return Some(Found { exporter: exporter?.spool?, processor: Some(values) });
+            return Some(Found { processor: Some(values), ..exporter?.found()? });
         }
-        Some(Found { exporter: self.batch.or(self.simple)?.node()?, processor: None })
+        self.batch.or(self.simple)?.exporter?.found()
     }
 }
 
 impl Meters {
-    fn first(self) -> Option<Found> {
-        let mut exporters = self.readers.into_iter().flatten().filter_map(|reader| reader.periodic);
-        exporters.find_map(Exporting::node).map(|exporter| Found { exporter, processor: None })
+    fn found(self) -> Vec<Found> {
+        let exporters = self.readers.into_iter().flatten().filter_map(|reader| reader.periodic?.exporter);
+        exporters.filter_map(Exporter::found).collect()
     }
 }
 
-impl Exporting {
-    fn node(self) -> Option<Node> {
-        self.exporter?.spool
+impl Exporter {
+    fn found(self) -> Option<Found> {
+        let Spanned { value: exporter, referenced, .. } = self.spool?;
+        Some(Found { exporter, line: referenced.line(), processor: None })
+    }
+}
+
+/// The headers of a node, or what stands in their place.
+enum HeaderList<S> {
+    List(Vec<Header<S>>),
+    Other(&'static str),
+}
+
+impl<'de, S: Scalar<'de>> Deserialize<'de> for HeaderList<S> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<S>(PhantomData<S>);
+
+        impl<'de, S: Scalar<'de>> Visitor<'de> for Elements<S> {
+            type Value = HeaderList<S>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of headers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<HeaderList<S>, A::Error> {
+                let mut headers = Vec::new();
+                while let Some(header) = elements.next_element()? {
+                    headers.push(header);
+                }
+                Ok(HeaderList::List(headers))
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<HeaderList<S>, M::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(HeaderList::Other("a map"))
+            }
+
+            fn visit_str<E>(self, _text: &str) -> Result<HeaderList<S>, E> {
+                Ok(HeaderList::Other("a text"))
+            }
+
+            fn visit_unit<E>(self) -> Result<HeaderList<S>, E> {
+                Ok(HeaderList::List(Vec::new()))
+            }
+        }
+
+        deserializer.deserialize_any(Elements(PhantomData))
     }
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound = "S: Deserialize<'de>")]
 struct Header<S> {
-    name: S,
+    name: Spanned<S>,
     /// A header that is null does not count.
     #[serde(default = "none")]
-    value: Option<S>,
+    value: Option<Spanned<S>>,
 }
 
 fn none<T>() -> Option<T> {
@@ -432,7 +535,8 @@ struct Tls<S> {
 
 impl<'de> Deserialize<'de> for ExporterConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Node::deserialize(deserializer).map(|node| Self(Nodes::Alone(node)))
+        let nodes = Nodes::Alone(Node::deserialize(deserializer)?);
+        Ok(Self { nodes, warnings: Vec::new() })
     }
 }
 
@@ -488,9 +592,11 @@ impl<'de> Deserialize<'de> for SpoolProcessing {
                         // The name of the schema's batch processor for the same.
                         "commit_delay" | "schedule_delay" => "commit_delay",
                         "max_wait" => "max_wait",
+                        "journal" => "journal",
+                        "commit_on_panic" => "commit_on_panic",
                         _ => {
                             let _: IgnoredAny = map.next_value()?;
-                            node.values.unknown.push(source);
+                            node.values.unknown.push(Sourced::new(key.value, source));
                             continue;
                         }
                     };
@@ -510,6 +616,60 @@ fn own_names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().copied().filter(move |name| !named.contains(name))
 }
 
+/// The key that is meant by an unknown one: of `names`, or by the name that its setting has elsewhere.
+fn meant<'a>(key: &str, names: &[&'a str]) -> Option<&'a str> {
+    const ELSEWHERE: &[(&str, &str)] = &[
+        ("protocol", "encoding"),
+        ("certificate", "tls.ca_file"),
+        ("client_key", "tls.key_file"),
+        ("client_certificate", "tls.cert_file"),
+    ];
+    let key = key.strip_prefix("with_").unwrap_or(key);
+    if let Some((_, here)) = ELSEWHERE.iter().find(|(there, here)| *there == key && names.contains(&first(here))) {
+        return Some(*here);
+    }
+    let by_variable = || {
+        let is_it = |variable: &Variable| {
+            let (Variable::Otlp(name)
+            | Variable::OtlpMetrics(name)
+            | Variable::Spool(name)
+            | Variable::SpoolMetrics(name)) = variable;
+            name.eq_ignore_ascii_case(key)
+        };
+        let (setting, _) = VARIABLES.iter().find(|(_, variable)| is_it(variable))?;
+        names.iter().copied().find(|name| name == setting)
+    };
+    nearest(key, names.iter().copied()).or_else(by_variable)
+}
+
+/// The first part of a key with a dot.
+fn first(key: &str) -> &str {
+    key.split('.').next().unwrap_or(key)
+}
+
+/// The error of a file that is no YAML, or of another form than the schema's.
+fn not_read(error: &serde_saphyr::Error) -> ExporterBuildError {
+    let line = error.location().map(|location| location.line()).filter(|line| *line > 0);
+    let at = |key: &str| line.map_or_else(|| key.to_owned(), |line| format!("{key}, line {line}"));
+    match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            Sourced::new((), at(key)).invalid("it stands there twice; leave one of them out")
+        }
+        serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
+            let meant = nearest(field, expected.iter().copied());
+            let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+            let reason = format!("there is no such setting; there are {}{meant}", expected.join(", "));
+            Sourced::new((), at(field)).invalid(reason)
+        }
+        serde_saphyr::Error::Unexpected { expected: "string scalar", .. } => Sourced::new((), at(FILE))
+            .invalid("a list or a map stands where a single value is expected; give a text, a number, true or false"),
+        serde_saphyr::Error::Unexpected { expected: "mapping start", .. } => {
+            Sourced::new((), at(FILE)).invalid("a map is expected there, with keys and their values")
+        }
+        error => Sourced::new((), at(FILE)).invalid(format!("it cannot be read as YAML: {error}")),
+    }
+}
+
 /// A key, and its line where known.
 fn place<T>(key: &str, value: &Spanned<T>) -> String {
     match value.referenced.line() {
@@ -519,10 +679,10 @@ fn place<T>(key: &str, value: &Spanned<T>) -> String {
 }
 
 impl<S: Into<String>> Header<S> {
-    /// A header of a list.
-    fn encoded(self, values: &mut Values, source: &str) -> Option<String> {
-        let (name, value): (String, String) = (self.name.into(), self.value?.into());
-        let (name, value) = (values.text(source, &name), values.text(source, &value));
+    /// A header of the list that has this key.
+    fn encoded(self, values: &mut Values, key: &str) -> Option<String> {
+        let mut text = |given: Spanned<S>| values.text(&place(key, &given), &given.value.into());
+        let (name, value) = (text(self.name), text(self.value?));
         Some(format!("{name}={}", percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC)))
     }
 }
@@ -599,7 +759,8 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// Replaces variables by their values: `${NAME}`, `${env:NAME}`, `${NAME:-default}`; `$$` is a dollar.
+/// Replaces variables by their values: `${NAME}`, `${env:NAME}`, `${NAME:-default}`; `$$` is a dollar. A variable without a value and
+/// a default is an error: the specification has it empty, and a request would go elsewhere, or without its credentials.
 fn substituted(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let (mut out, mut rest) = (String::new(), text);
     while let Some(at) = rest.find('$') {
@@ -611,14 +772,23 @@ fn substituted(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<
         } else if let Some(after) = rest.strip_prefix('{') {
             let (reference, after) = after.split_once('}').ok_or("a `${` without its `}`; allowed is ${NAME}")?;
             let reference = reference.strip_prefix("env:").unwrap_or(reference);
-            let (name, default) = reference.split_once(":-").unwrap_or((reference, ""));
+            let (name, default) = match reference.split_once(":-") {
+                Some((name, default)) => (name, Some(default)),
+                None => (reference, None),
+            };
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(is_name) {
                 return Err(format!(
                     "`${{{name}}}` is no variable's name; allowed are letters, digits and `_`, no digit at first, and `$$` for a dollar"
                 ));
             }
-            out.push_str(&variable(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned()));
+            let value = variable(name).filter(|value| !value.is_empty());
+            let value = value.or_else(|| default.map(str::to_owned)).ok_or_else(|| {
+                format!(
+                    "the variable `{name}` is not set, or empty, and has no default; set it, or give a default as in ${{{name}:-text}}"
+                )
+            })?;
+            out.push_str(&value);
             rest = after;
         } else {
             out.push('$');
@@ -714,7 +884,7 @@ mod tests {
         let allowed = "allowed are letters, digits and `_`, no digit at first, and `$$` for a dollar";
         for (yaml, place) in [
             ("linger: 1s\nendpoint: http://${1API}/", "endpoint, line 8"),
-            ("headers:\n  - name: a\n    value: Bearer ${1API}", "headers, line 7"),
+            ("headers:\n  - name: a\n    value: Bearer ${1API}", "headers, line 9"),
             ("headers_list: a=${1API}", "headers_list, line 7"),
             ("tls:\n  ca_file: ${1API}", "tls.ca_file, line 8"),
             ("encoding: ${1API}", "encoding, line 7"),
@@ -744,11 +914,13 @@ mod tests {
     #[test]
     fn a_processor_has_settings_of_its_own_and_its_exporter_is_found() {
         for (provider, signal) in [("logger_provider", Signal::Logs), ("tracer_provider", Signal::Traces)] {
-            let config = processor(provider, "max_buffer_bytes: 32MiB\ncommit_delay: 20\nmax_wait: 2s");
+            let config = processor(provider, "max_buffer_bytes: 32MiB\ncommit_delay: 20\nmax_wait: 2s\njournal: true");
             let expected = ProcessorSettings {
                 max_buffer_bytes: Some(32 << 20),
                 commit_delay: Some(Duration::from_millis(20)),
                 max_wait: Some(Duration::from_secs(2)),
+                journal: Some(true),
+                commit_on_panic: None,
             };
             assert_eq!(config.clone().processor(signal).unwrap(), expected);
             assert_eq!(config.settings(signal).unwrap().linger.unwrap().value, Duration::from_secs(3));
@@ -763,7 +935,7 @@ mod tests {
         assert_eq!(
             error("max_wait: 1s\nmax_queue_size: 2048"),
             "`max_queue_size, line 8` is invalid: there is no such setting; there are max_buffer_bytes, commit_delay, \
-             schedule_delay, max_wait, exporter"
+             schedule_delay, max_wait, journal, commit_on_panic, exporter"
         );
         let value = error("max_wait: long");
         assert!(value.starts_with("`max_wait, line 7` is invalid: \"long\"; allowed are milliseconds"), "{value}");
@@ -884,8 +1056,12 @@ mod tests {
             "EMPTY" => Some(String::new()),
             _ => None,
         };
-        let text = "a ${TOKEN} ${env:TOKEN} ${EMPTY:-b} ${NONE} $$ $x";
+        let text = "a ${TOKEN} ${env:TOKEN} ${EMPTY:-b} ${NONE:-} $$ $x";
         assert_eq!(substituted(text, &variable).unwrap(), "a s3cret s3cret b  $ $x");
+        for missing in ["Bearer ${NONE}", "http://${EMPTY}/y", "${env:NONE}"] {
+            let error = substituted(missing, &variable).unwrap_err();
+            assert!(error.contains("is not set, or empty, and has no default; set it, or give"), "{missing}: {error}");
+        }
         assert!(substituted("${TOKEN", &variable).is_err());
         assert!(substituted("${a-b}", &variable).is_err());
         assert!(substituted("${1API}", &variable).is_err());

@@ -18,6 +18,7 @@ use crate::encode::formats::{FORMATS, Format};
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::encode::{Encoder, JsonEncoder, Template};
 use crate::error::ExporterBuildError;
+use crate::transport::http::Spoken;
 
 /// The settings of a signal's format, which are given in code.
 pub(crate) trait FormatSettings {
@@ -33,8 +34,8 @@ pub(crate) trait FormatSettings {
     /// The encoder that is chosen.
     type Encoder;
 
-    /// Whether OTLP is sent, as far as `code` says.
-    fn is_otlp(&self, code: &Settings) -> bool;
+    /// Whether OTLP is sent, as far as `code` says, to an endpoint of its own. `outside` may name a format.
+    fn is_otlp(&self, code: &Settings, outside: &Settings) -> bool;
 
     /// The encoder and its framing.
     ///
@@ -56,9 +57,12 @@ impl FormatSettings for LogFormat {
     const STRICT_ORDER: bool = false;
     type Encoder = Box<dyn Encoder>;
 
-    fn is_otlp(&self, code: &Settings) -> bool {
-        let given = self.encoder.as_ref().map(|encoder| encoder.framing().response_protocol());
-        code.protocol.is_some() || given == Some(ResponseProtocol::Otlp)
+    fn is_otlp(&self, code: &Settings, outside: &Settings) -> bool {
+        match (&code.protocol, &self.encoder) {
+            (Some(_), _) => true,
+            (None, Some(encoder)) => encoder.framing().response_protocol() == ResponseProtocol::Otlp,
+            (None, None) => outside.format.is_none() && implied(code, outside).is_some(),
+        }
     }
 
     fn choose(self, code: &Settings, outside: &Settings) -> Result<(Box<dyn Encoder>, Framing), ExporterBuildError> {
@@ -84,7 +88,7 @@ impl FormatSettings for SpanFormat {
     const STRICT_ORDER: bool = false;
     type Encoder = SpanEncoder;
 
-    fn is_otlp(&self, _code: &Settings) -> bool {
+    fn is_otlp(&self, _code: &Settings, _outside: &Settings) -> bool {
         true
     }
 
@@ -116,7 +120,7 @@ impl FormatSettings for MetricFormat {
     const STRICT_ORDER: bool = true;
     type Encoder = ChosenMetrics;
 
-    fn is_otlp(&self, _code: &Settings) -> bool {
+    fn is_otlp(&self, _code: &Settings, _outside: &Settings) -> bool {
         true
     }
 
@@ -169,7 +173,7 @@ fn no_grpc(protocol: &Sourced<Option<Protocol>>, signal: Signal) -> ExporterBuil
     ))
 }
 
-/// The encoder that was asked for by name. An endpoint from OTLP's own variables gets OTLP, unless a format is named.
+/// The encoder that was asked for by name, else OTLP where that is implied.
 fn by_name(code: &Settings, outside: &Settings) -> Result<Box<dyn Encoder>, ExporterBuildError> {
     if let Some(protocol) = &code.protocol {
         return otlp(protocol);
@@ -180,16 +184,32 @@ fn by_name(code: &Settings, outside: &Settings) -> Result<Box<dyn Encoder>, Expo
     if let Some(template) = &outside.template {
         return Err(template_alone(template));
     }
-    let endpoint = outside.endpoint.as_ref().filter(|endpoint| code.endpoint.is_none() && is_of_otlp(&endpoint.source));
-    match (&outside.protocol, endpoint) {
+    match (&outside.protocol, implied(code, outside)) {
         (Some(protocol), _) => otlp(protocol),
         (None, None) => Ok(Box::new(JsonEncoder::default())),
         (None, Some(_)) if cfg!(feature = "otlp") => otlp(&Sourced::new(Some(Protocol::HttpBinary), DEFAULT_SOURCE)),
-        (None, Some(endpoint)) => Err(endpoint.invalid(
-            "it is for OTLP, which takes the feature `otlp` of opentelemetry-spool; \
-             to send something else, name it by OTEL_EXPORTER_SPOOL_FORMAT, such as json",
-        )),
+        (None, Some(implied)) => Err(implied.invalid(format!(
+            "{}, which takes the feature `otlp` of opentelemetry-spool: add it in Cargo.toml; to send something else, give \
+             `with_encoder` or OTEL_EXPORTER_SPOOL_FORMAT, such as json",
+            implied.value
+        ))),
     }
+}
+
+/// What has OTLP sent where neither a protocol nor a format is given: its setting, and why.
+fn implied(code: &Settings, outside: &Settings) -> Option<Sourced<&'static str>> {
+    let of_endpoint = code.endpoint.as_ref().or(outside.endpoint.as_ref()).and_then(|endpoint| {
+        let is_path = || Spoken::of(&endpoint.value).is_some_and(|spoken| spoken.signal().is_some());
+        let why = if is_of_otlp(&endpoint.source) {
+            "it is for OTLP"
+        } else if is_path() {
+            "its path is that of OTLP"
+        } else {
+            return None;
+        };
+        Some(Sourced::new(why, &*endpoint.source))
+    });
+    of_endpoint.or_else(|| code.with_http.then(|| Sourced::new("it sends OTLP", "with_http")))
 }
 
 fn named(

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
+use crate::config::nearest::nearest;
 use crate::config::values::{
     Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression,
-    TemporalityPreference, bytes, with_unit,
+    TemporalityPreference, Urls, bytes, with_unit,
 };
 use crate::encode::Template;
 use crate::encode::formats::{FORMATS, Format};
-use crate::error::ExporterBuildError;
+use crate::error::{ExporterBuildError, TemplateError};
 
 /// A setting that can be read from text.
 pub(crate) trait FromText: Sized {
@@ -38,7 +39,9 @@ fn word<T: Clone>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
     found.map(|(_, value)| value.clone()).ok_or_else(|| {
         let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        format!("{text:?}; allowed are {}", allowed.join(", "))
+        let meant = nearest(text, allowed.iter().copied());
+        let meant = meant.map(|word| format!("; did you mean {word}?")).unwrap_or_default();
+        format!("{text:?}; allowed are {}{meant}", allowed.join(", "))
     })
 }
 
@@ -80,6 +83,12 @@ impl FromText for usize {
     }
 }
 
+impl FromText for f64 {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?}; allowed is a number such as 0.5"))
+    }
+}
+
 /// Bytes.
 impl FromText for u64 {
     fn from_text(text: &str) -> Result<Self, String> {
@@ -101,8 +110,10 @@ impl FromText for Duration {
 /// `None` is gRPC, which the same variable may name for other exporters.
 impl FromText for Option<Protocol> {
     fn from_text(text: &str) -> Result<Self, String> {
-        let (binary, json) = (Some(Protocol::HttpBinary), Some(Protocol::HttpJson));
-        word(text, &[("http/protobuf", binary), ("http/json", json), ("grpc", None)])
+        if text.eq_ignore_ascii_case("grpc") {
+            return Ok(None);
+        }
+        word(text, &[("http/protobuf", Protocol::HttpBinary), ("http/json", Protocol::HttpJson)]).map(Some)
     }
 }
 
@@ -139,7 +150,13 @@ impl FromText for &'static Format {
 
 impl FromText for Template {
     fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error: crate::error::TemplateError| error.to_string())
+        text.parse().map_err(|error: TemplateError| {
+            let meant = match &error {
+                TemplateError::UnknownField { field, known } => nearest(field, known.split(", ")),
+                _ => None,
+            };
+            error.to_string() + &meant.map(|field| format!("; did you mean {field}?")).unwrap_or_default()
+        })
     }
 }
 
@@ -166,6 +183,14 @@ impl FromText for Headers {
             Ok((name.trim().to_owned(), value.into_owned()))
         };
         headers.map(header).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// URLs with commas between them.
+impl FromText for Urls {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let urls = text.split(',').map(str::trim).filter(|url| !url.is_empty());
+        Ok(Self(urls.map(str::to_owned).collect()))
     }
 }
 
@@ -218,7 +243,10 @@ mod tests {
     fn a_word_that_is_none_is_an_error_that_names_those_that_are() {
         assert_eq!(Option::<Protocol>::from_text("HTTP/json"), Ok(Some(Protocol::HttpJson)));
         let error = Option::<Protocol>::from_text("http").unwrap_err();
-        assert_eq!(error, r#""http"; allowed are http/protobuf, http/json, grpc"#);
+        assert_eq!(error, r#""http"; allowed are http/protobuf, http/json"#);
+        let error = Option::<Protocol>::from_text("protobuf").unwrap_err();
+        assert_eq!(error, r#""protobuf"; allowed are http/protobuf, http/json; did you mean http/protobuf?"#);
+        assert_eq!(Option::<Protocol>::from_text("grpc"), Ok(None), "it may be meant for other exporters");
         assert_eq!(Durability::from_text("200ms"), Ok(Durability::Interval(Duration::from_millis(200))));
         assert!(Durability::from_text("never").unwrap_err().contains("allowed are sync, process"));
         assert!(Pem::from_text("/nowhere.pem").err().unwrap().contains("cannot be read"));

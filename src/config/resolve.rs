@@ -1,24 +1,24 @@
 //! From what was given to what is built: precedence, defaults, and what is allowed.
 
 use std::ffi::OsString;
-#[cfg(feature = "relay")]
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::environment::is_variable;
 use crate::config::format::FormatSettings;
-use crate::config::mount;
 use crate::config::table::Settings;
 use crate::config::values::{
-    BatchLimits, Compression, DEFAULT_DEFER_FOR, DEFAULT_SOURCE, Durability, Headers, Method, Pace, Pem, RetryPolicy,
-    Signal, Sourced, SpoolCompression, SpoolLimits, Timeouts,
+    AdoptFrom, BatchLimits, Compression, DEFAULT_DEFER_FOR, DEFAULT_SOURCE, Durability, Headers, Method, Origin, Pace,
+    Pem, RetryPolicy, Signal, Sourced, SpoolCompression, SpoolLimits, Timeouts, Urls, Warning,
 };
+use crate::config::{directory, environment, mount, warnings};
 #[cfg(feature = "relay")]
 use crate::encode::formats::Format;
 use crate::encode::framing::{FORM, Framing, ResponseProtocol};
 use crate::error::ExporterBuildError;
 use crate::spool::{Coding, SpoolConfig};
+use crate::transport::allowed_urls;
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::public_url;
 use crate::transport::http::settings::HttpSettings;
@@ -44,6 +44,16 @@ pub(crate) struct CodeSettings {
     pub(crate) in_file: Option<Vec<Signal>>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) http: HttpSettings,
+}
+
+impl CodeSettings {
+    /// Notices variables of the process that do not exist, where the environment is read.
+    pub(crate) fn unknown_variables(&self, signal: Signal) -> Vec<Warning> {
+        if self.outside.is_some() {
+            return Vec::new();
+        }
+        environment::unknown(std::env::vars_os().map(|(name, _)| name), signal)
+    }
 }
 
 #[cfg(feature = "relay")]
@@ -116,8 +126,12 @@ pub(crate) struct ResolvedConfig<E> {
     #[cfg(feature = "self-metrics")]
     pub(crate) framing: Framing,
     pub(crate) spool: SpoolConfig,
+    /// The directory of the spool as it is given.
+    pub(crate) dir: Sourced<PathBuf>,
     pub(crate) transport: TransportSettings,
     pub(crate) pace: Pace,
+    /// What is allowed and probably not meant so.
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl<E> ResolvedConfig<E> {
@@ -136,15 +150,25 @@ impl<E> ResolvedConfig<E> {
         } else {
             let given = &code.settings;
             // A collector's credentials are not for any other endpoint.
-            let all_signals = format.is_otlp(given) || given.endpoint.is_none();
-            Settings::from_environment(lookup, F::SIGNAL, all_signals)?
+            let outside = Settings::from_environment(lookup, F::SIGNAL, given.endpoint.is_none())?;
+            if given.endpoint.is_some() && format.is_otlp(given, &outside) {
+                Settings::from_environment(lookup, F::SIGNAL, true)?
+            } else {
+                outside
+            }
         };
         let (encoder, framing) = format.choose(&code.settings, &outside)?;
-        let headers = headers(outside.headers.as_ref(), code.headers)?;
+        let (headers, of_headers) = headers(outside.headers.as_ref(), code.headers)?;
         let mut settings = code.settings.or(outside);
         let endpoint = endpoint(settings.endpoint.take(), F::SIGNAL, &framing)?;
-        let mut spool = spool_config(&settings, F::SIGNAL, &framing)?;
+        let dir = spool_dir(&settings)?;
+        let mut warned = std::mem::take(&mut settings.warnings);
+        warned.extend(of_headers);
+        warned.extend(warnings::of_endpoint(&endpoint, F::SIGNAL, &framing));
+        warned.extend(directory::warnings(&dir, settings.min_free_bytes.as_ref()));
+        let mut spool = spool_config(&settings, &dir, F::SIGNAL, &framing)?;
         spool.endpoint = public_url(&endpoint.value);
+        spool.origin = crate::transport::origin(&endpoint.value);
         if F::SIGNAL != Signal::Logs {
             // It is meant for the log exporter beside this one.
             settings.method.take_if(|method| is_variable(&method.source));
@@ -154,6 +178,7 @@ impl<E> ResolvedConfig<E> {
         if F::SIGNAL == Signal::Metrics {
             // It gives up the order, which nobody gives up for metrics.
             settings.max_in_flight.take_if(|in_flight| is_variable(&in_flight.source));
+            settings.backlog_share.take_if(|share| is_variable(&share.source));
         }
         let pace = pace(&settings, F::MAX_IN_FLIGHT, F::STRICT_ORDER)?;
         let http = HttpSettings { headers, method: method.unwrap_or_default(), ..code.http };
@@ -164,8 +189,10 @@ impl<E> ResolvedConfig<E> {
             #[cfg(feature = "self-metrics")]
             framing,
             spool,
+            dir,
             transport,
             pace,
+            warnings: warned,
         })
     }
 }
@@ -174,6 +201,11 @@ impl<E> ResolvedConfig<E> {
 fn check_signal(settings: &Settings, signal: Signal) -> Result<(), ExporterBuildError> {
     let reason = || format!("it is a setting of metrics; this exporter has {}", signal.name());
     let template = settings.template.as_ref().filter(|template| !is_variable(&template.source));
+    if let Some(share) = settings.backlog_share.as_ref().filter(|share| !is_variable(&share.source))
+        && signal == Signal::Metrics
+    {
+        return Err(share.invalid("it gives up the order, which metrics keep"));
+    }
     match (&settings.temporality_preference, &settings.thinning, template) {
         (Some(temporality), ..) if signal != Signal::Metrics => Err(temporality.invalid(reason())),
         (None, Some(thinning), _) if signal != Signal::Metrics => Err(thinning.invalid(reason())),
@@ -205,6 +237,9 @@ fn transport(
     if let Some(max) = at_least_one(settings.max_response_bytes)? {
         http.max_response_bytes = max;
     }
+    if let Some(text) = settings.response_text {
+        http.response_text = text.value;
+    }
     http.proxy = settings.proxy;
     let defaults = TransportSettings::new(endpoint);
     let gzip = settings.compression.filter(|of| of.value.is_some()).map(|of| Sourced::new((), of.source));
@@ -230,18 +265,34 @@ fn or_default<T>(given: Option<Sourced<T>>, default: T) -> Sourced<T> {
 }
 
 /// Those given in code are added to those from outside.
-fn headers(outside: Option<&Sourced<Headers>>, code: Vec<(String, String)>) -> Result<HeaderMap, ExporterBuildError> {
-    let mut headers = HeaderMap::new();
-    if let Some(outside) = outside {
-        for (name, value) in &outside.value.0 {
-            headers.insert(name, value).map_err(|error| outside.invalid(error.to_string()))?;
-        }
-    }
-    for (name, value) in code {
+fn headers(
+    outside: Option<&Sourced<Headers>>,
+    code: Vec<(String, String)>,
+) -> Result<(HeaderMap, Vec<Warning>), ExporterBuildError> {
+    let (mut headers, mut warned) = (HeaderMap::new(), Vec::new());
+    let outside = outside.into_iter().flat_map(|outside| {
+        outside.value.0.iter().map(|(name, value)| (name.clone(), value.clone(), &*outside.source))
+    });
+    for (name, value, source) in outside.chain(code.into_iter().map(|(name, value)| (name, value, "with_headers"))) {
+        warned.extend(warnings::of_header(&name, source));
         let set = headers.insert(name, value);
-        set.map_err(|error| Sourced::new((), "with_headers").invalid(error.to_string()))?;
+        set.map_err(|error| Sourced::new((), source).invalid(error.to_string()))?;
     }
-    Ok(headers)
+    Ok((headers, warned))
+}
+
+/// The directory of the spool, if a spool can be there.
+fn spool_dir(settings: &Settings) -> Result<Sourced<PathBuf>, ExporterBuildError> {
+    let Some(dir) = &settings.spool_dir else {
+        let hint = "give the directory that keeps records until they are delivered, such as /var/lib/NAME/spool, \
+                    or set OTEL_EXPORTER_SPOOL_DIR, or in a file `spool_dir`";
+        return Err(ExporterBuildError::Missing { setting: "with_spool_dir", hint });
+    };
+    directory::check(dir)?;
+    if let Some(required) = &settings.required_mount {
+        mount::check(&required.value, &dir.value).map_err(|reason| required.invalid(reason))?;
+    }
+    Ok(dir.clone())
 }
 
 fn endpoint(
@@ -287,18 +338,12 @@ fn identity(settings: &Settings) -> Result<Option<Sourced<Pem>>, ExporterBuildEr
     }
 }
 
-fn spool_config(settings: &Settings, signal: Signal, framing: &Framing) -> Result<SpoolConfig, ExporterBuildError> {
-    let Some(dir) = &settings.spool_dir else {
-        let hint = "give the directory that keeps records until they are delivered, such as /var/lib/NAME/spool, \
-                    or set OTEL_EXPORTER_SPOOL_DIR, or in a file `spool_dir`";
-        return Err(ExporterBuildError::Missing { setting: "with_spool_dir", hint });
-    };
-    if dir.value.as_os_str().is_empty() {
-        return Err(dir.invalid("it is empty; give a directory, such as /var/lib/NAME/spool"));
-    }
-    if let Some(required) = &settings.required_mount {
-        mount::check(&required.value, &dir.value).map_err(|reason| required.invalid(reason))?;
-    }
+fn spool_config(
+    settings: &Settings,
+    dir: &Sourced<PathBuf>,
+    signal: Signal,
+    framing: &Framing,
+) -> Result<SpoolConfig, ExporterBuildError> {
     let defaults = SpoolLimits::default();
     let max_bytes = or_default(settings.max_spool_bytes.clone(), defaults.max_bytes);
     let max_segment_bytes = max_bytes.value / 8;
@@ -317,11 +362,13 @@ fn spool_config(settings: &Settings, signal: Signal, framing: &Framing) -> Resul
         )));
     }
     if let Some(max_age) = settings.max_age.as_ref().filter(|max_age| max_age.value.is_zero()) {
-        return Err(max_age.invalid("zero; allowed are longer ones"));
+        return Err(max_age.invalid("zero; allowed are longer ones, such as 7d"));
     }
     let durability = or_default(settings.durability.clone(), Durability::default());
     if durability.value == Durability::Interval(Duration::ZERO) {
-        return Err(durability.invalid("an interval of zero; allowed are longer ones, or `Durability::Sync`"));
+        return Err(
+            durability.invalid("an interval of zero; allowed are longer ones, such as 500ms, or `Durability::Sync`")
+        );
     }
     check_framing(framing)?;
     let of_spool = |given: &Option<Sourced<u64>>, default| given.as_ref().map_or(default, |given| given.value);
@@ -342,7 +389,18 @@ fn spool_config(settings: &Settings, signal: Signal, framing: &Framing) -> Resul
         batch: batch_limits(settings, framing)?,
         limits,
         endpoint: None,
+        origin: None,
+        adopt_from: AdoptFrom::These(settings.adopt_from.as_ref().map(origins).transpose()?.unwrap_or_default()),
     })
+}
+
+/// The origins of some endpoints. No URL is repeated in the error: it can hold a password.
+fn origins(urls: &Sourced<Urls>) -> Result<Vec<Origin>, ExporterBuildError> {
+    let origin = |(at, url): (usize, &String)| {
+        let of_none = || urls.invalid(format!("the URL at place {} is none; allowed are {}", at + 1, allowed_urls()));
+        crate::transport::origin(url).ok_or_else(of_none)
+    };
+    urls.value.0.iter().enumerate().map(origin).collect()
 }
 
 fn check_framing(framing: &Framing) -> Result<(), ExporterBuildError> {
@@ -397,17 +455,35 @@ fn pace(settings: &Settings, in_flight: usize, strict_order: bool) -> Result<Pac
     let max_retry_after = settings.retry_max_retry_after.as_ref().map_or(defaults.max_retry_after, |after| after.value);
     let retry = RetryPolicy { initial_delay: initial_delay.value, max_delay: max_delay.value, max_retry_after };
     let strict_order = settings.strict_order.as_ref().map_or(strict_order, |strict| strict.value);
+    let backlog_share = backlog_share(settings, strict_order)?;
     let max_in_flight = or_default(settings.max_in_flight.clone(), if strict_order { 1 } else { in_flight });
     match u16::try_from(max_in_flight.value) {
         Ok(max_in_flight @ 1..=1024) => Ok(Pace {
             retry,
             max_in_flight,
             strict_order,
+            backlog_share,
             defer_for: settings.defer_for.as_ref().map_or(DEFAULT_DEFER_FOR, |defer_for| defer_for.value),
             timeouts: timeouts(settings)?,
         }),
-        _ => Err(max_in_flight.invalid(format!("{} is not from 1 to 1024", max_in_flight.value))),
+        _ => Err(max_in_flight.invalid(format!("{}; allowed are 1 to 1024", max_in_flight.value))),
     }
+}
+
+/// The share of the requests that a backlog has; `None` if all of them.
+fn backlog_share(settings: &Settings, strict_order: bool) -> Result<Option<f64>, ExporterBuildError> {
+    let Some(share) = &settings.backlog_share else { return Ok(None) };
+    if !(0.0..=1.0).contains(&share.value) {
+        return Err(share.invalid(format!("{}; allowed are 0 to 1", share.value)));
+    }
+    if share.value < 1.0 && strict_order {
+        return Err(share.invalid(format!(
+            "{}: new records would overtake earlier ones, and the order is strict (`with_strict_order`); \
+             allowed with that is 1, which is off",
+            share.value
+        )));
+    }
+    Ok(Some(share.value).filter(|share| *share < 1.0))
 }
 
 /// The time of a request at first and at most. A longer time at first is the most as well.
@@ -444,6 +520,21 @@ mod tests {
 
     fn builder() -> LogExporterBuilder {
         LogExporterBuilder::default().with_endpoint("http://code/").with_spool_dir("/spool")
+    }
+
+    #[test]
+    fn a_backlog_s_share_is_a_number_up_to_one_which_is_off_and_does_not_go_with_a_strict_order() {
+        let share = |text| resolve(builder(), &[("OTEL_EXPORTER_SPOOL_BACKLOG_SHARE", text)]);
+        assert_eq!(share("0.25").ok().unwrap().pace.backlog_share, Some(0.25));
+        assert_eq!(share("1").ok().unwrap().pace.backlog_share, None);
+        for wrong in ["1.5", "-1", "NaN", "half"] {
+            let error = share(wrong).err().unwrap().to_string();
+            assert!(error.contains("OTEL_EXPORTER_SPOOL_BACKLOG_SHARE") && error.contains("allowed"), "{error}");
+        }
+        let strict = builder().with_strict_order(true);
+        let error = error(strict, &[("OTEL_EXPORTER_SPOOL_BACKLOG_SHARE", "0.5")]);
+        assert!(error.contains("`with_strict_order`"), "{error}");
+        assert!(resolve(builder().with_strict_order(true).with_backlog_share(1.0), &[]).is_ok());
     }
 
     fn error(builder: LogExporterBuilder, variables: &[(&str, &str)]) -> String {
@@ -487,6 +578,25 @@ mod tests {
         assert_eq!((headers.get("x-a"), headers.get("x-b"), headers.len()), (Some("code"), Some("outside"), 2));
         let wrong = error(builder(), &[("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-a=1%0d")]);
         assert!(wrong.starts_with("`OTEL_EXPORTER_OTLP_LOGS_HEADERS` is invalid: header `x-a`"), "{wrong}");
+    }
+
+    #[test]
+    fn whom_records_are_for_is_the_server_of_a_url_and_no_error_repeats_one() {
+        const NAME: &str = "OTEL_EXPORTER_SPOOL_ADOPT_FROM";
+        let origins = |origins: &[&str]| AdoptFrom::These(origins.iter().map(|origin| Origin::new(*origin)).collect());
+        let two = [(NAME, "http://one/v1/logs, https://me:s3cret@two ,")];
+        let resolved = resolve(builder(), &two).ok().unwrap().spool;
+        assert_eq!(resolved.origin, Some(Origin::new("http://code:80")));
+        assert_eq!(resolved.adopt_from, origins(&["http://one:80", "https://two:443"]));
+        let code = resolve(builder().with_adopt_from(["http://three:4318"]), &two).ok().unwrap().spool;
+        assert_eq!(code.adopt_from, origins(&["http://three:4318"]));
+        assert_eq!(resolve(builder(), &[]).ok().unwrap().spool.adopt_from, AdoptFrom::OWN);
+        let wrong = error(builder(), &[(NAME, "http://one,s3cret")]);
+        assert!(
+            wrong.starts_with(&format!("`{NAME}` is invalid: the URL at place 2 is none; allowed are http://")),
+            "{wrong}"
+        );
+        assert!(!wrong.contains("s3cret"), "{wrong}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::parse::parse;
 use crate::config::values::{
     Compression, Durability, FullPolicy, Headers, Method, Pem, Protocol, Sourced, SpoolCompression,
-    TemporalityPreference,
+    TemporalityPreference, Urls, Warning,
 };
 use crate::encode::Template;
 use crate::encode::formats::Format;
@@ -30,13 +30,21 @@ macro_rules! settings {
         /// The settings that one side gives: the code, the environment or a file.
         #[derive(Clone, Default)]
         pub(crate) struct Settings {
+            /// OTLP is meant, unless something else is said.
+            pub(crate) with_http: bool,
+            /// What is noticed of them.
+            pub(crate) warnings: Vec<Warning>,
             $(pub(crate) $field: Option<Sourced<$type>>,)*
         }
 
         impl Settings {
             /// Takes from `other` each setting that is not given here.
             pub(crate) fn or(self, other: Self) -> Self {
-                Self { $($field: self.$field.or(other.$field),)* }
+                Self {
+                    with_http: self.with_http || other.with_http,
+                    warnings: [self.warnings, other.warnings].concat(),
+                    $($field: self.$field.or(other.$field),)*
+                }
             }
 
             /// Takes what `text` has for each setting, by its name and its variable.
@@ -48,6 +56,8 @@ macro_rules! settings {
                 mut text: impl FnMut(&'static str, Variable) -> Result<Option<Sourced<String>>, ExporterBuildError>,
             ) -> Result<Self, ExporterBuildError> {
                 Ok(Self {
+                    with_http: false,
+                    warnings: Vec::new(),
                     $($field: match text(stringify!($field), Variable::$variable($name))? {
                         Some(text) => Some(parse(&text)?),
                         None => None,
@@ -55,6 +65,9 @@ macro_rules! settings {
                 })
             }
         }
+
+        /// Each setting by its name, with its variable.
+        pub(crate) const VARIABLES: &[(&str, Variable)] = &[$((stringify!($field), Variable::$variable($name))),*];
 
         /// The names of all settings.
         #[cfg(feature = "config-file")]
@@ -75,6 +88,7 @@ settings! {
     client_certificate: Pem, Otlp("CLIENT_CERTIFICATE");
     spool_dir: PathBuf, Spool("DIR");
     required_mount: PathBuf, Spool("REQUIRED_MOUNT");
+    adopt_from: Urls, Spool("ADOPT_FROM");
     format: &'static Format, Spool("FORMAT");
     template: Template, Spool("TEMPLATE");
     method: Method, Spool("METHOD");
@@ -83,6 +97,7 @@ settings! {
     linger: Duration, Spool("LINGER");
     max_in_flight: usize, Spool("MAX_IN_FLIGHT");
     strict_order: bool, Spool("STRICT_ORDER");
+    backlog_share: f64, Spool("BACKLOG_SHARE");
     defer_for: Duration, Spool("DEFER_FOR");
     max_timeout: Duration, Spool("MAX_TIMEOUT");
     retry_initial_delay: Duration, Spool("RETRY_INITIAL_DELAY");
@@ -100,6 +115,7 @@ settings! {
     keep_alive: Duration, Spool("KEEP_ALIVE");
     max_request_bytes: u64, Spool("MAX_REQUEST_BYTES");
     max_response_bytes: u64, Spool("MAX_RESPONSE_BYTES");
+    response_text: bool, Spool("RESPONSE_TEXT");
     proxy: String, Spool("PROXY");
     danger_accept_invalid_certificates: bool, Spool("DANGER_ACCEPT_INVALID_CERTIFICATES");
 }

@@ -26,8 +26,34 @@ impl<T> Sourced<T> {
         invalid(&self.source, reason, None::<BoxError>)
     }
 
+    /// The value is allowed and probably not meant so.
+    pub(crate) fn warning(&self, reason: impl Into<String>) -> Warning {
+        Warning::new(&*self.source, reason)
+    }
+
     pub(crate) fn invalid_because(&self, reason: impl Into<String>, cause: impl Into<BoxError>) -> ExporterBuildError {
         invalid(&self.source, reason, Some(cause))
+    }
+}
+
+/// A setting that is allowed and probably not meant so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Warning {
+    /// The method, variable or line that it comes from.
+    pub(crate) setting: String,
+    /// What is noticed, what follows from it, and what to do.
+    pub(crate) reason: String,
+}
+
+impl Warning {
+    pub(crate) fn new(setting: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { setting: setting.into(), reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.setting, self.reason)
     }
 }
 
@@ -43,6 +69,23 @@ pub(crate) fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 pub(crate) fn bytes(text: &str) -> Option<u64> {
     let units = [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
     with_unit(text, &units)
+}
+
+/// Bytes in few columns, with a binary unit.
+pub(crate) fn short_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    // In tenths, of which no more are shown where there are many.
+    let (mut tenths, mut unit) = (u128::from(bytes) * 10, 0);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths = tenths.div_ceil(1024);
+        unit += 1;
+    }
+    let name = UNITS[unit];
+    if unit == 0 || tenths >= 100 {
+        format!("{} {name}", tenths / 10)
+    } else {
+        format!("{}.{} {name}", tenths / 10, tenths % 10)
+    }
 }
 
 pub(crate) fn invalid(
@@ -83,6 +126,17 @@ impl Signal {
         }
     }
 
+    /// The signal with whose path another path ends, and what stands before that.
+    pub(crate) fn at_end_of(path: &str) -> Option<(Self, &str)> {
+        let before = |signal: Self| path.strip_suffix(signal.path())?.strip_suffix('/');
+        Self::ALL.into_iter().find_map(|signal| Some((signal, before(signal)?)))
+    }
+
+    /// The variable of its endpoint, which is used as it is.
+    pub(crate) fn endpoint_variable(self) -> String {
+        format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", self.name().to_uppercase())
+    }
+
     /// The signal of a name, if this version knows it.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|signal| signal.name() == name)
@@ -94,6 +148,49 @@ impl fmt::Display for Signal {
         f.pad(self.name())
     }
 }
+
+/// The origin of an endpoint, as its transport names it: scheme, host and port of a URL, or the path of a file or socket. Records
+/// that are spooled for one origin go to no other. It holds no credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin(String);
+
+impl Origin {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The origins whose queues an exporter adopts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AdoptFrom {
+    /// Its own, and these.
+    These(Vec<Origin>),
+    /// All: whoever says so has named the endpoint for what is there.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the tool adopts all"))]
+    Any,
+}
+
+#[cfg(any(test, fuzzing, feature = "cli"))]
+impl AdoptFrom {
+    /// Its own alone.
+    pub(crate) const OWN: Self = Self::These(Vec::new());
+}
+
+/// A URL whose query is left out: it can hold a secret.
+pub(crate) fn without_query(url: &str) -> String {
+    match url.split_once(['?', '#']) {
+        Some((url, _)) => format!("{url}?..."),
+        None => url.to_owned(),
+    }
+}
+
+/// URLs, as they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Urls(pub(crate) Vec<String>);
 
 /// The temporality of metrics, by OTLP's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,6 +352,10 @@ pub(crate) struct Pace {
     pub(crate) max_in_flight: u16,
     /// No record is sent before an earlier one of its partition, whatever it costs.
     pub(crate) strict_order: bool,
+    /// The share of a partition's requests that its backlog has after an outage, from 0 to below 1; the newer records
+    /// have the others.
+    /// `None` if all come in order.
+    pub(crate) backlog_share: Option<f64>,
     /// How long a record is kept and tried again that the endpoint fails for while it takes others.
     pub(crate) defer_for: Duration,
     pub(crate) timeouts: Timeouts,
@@ -283,6 +384,8 @@ pub(crate) struct ProcessorSettings {
     pub(crate) max_buffer_bytes: Option<u64>,
     pub(crate) commit_delay: Option<Duration>,
     pub(crate) max_wait: Option<Duration>,
+    pub(crate) journal: Option<bool>,
+    pub(crate) commit_on_panic: Option<bool>,
 }
 
 /// The limits of the spool in space and time.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::values::Timeouts;
 use crate::delivery::failure::{Failed, Failure, Report, Retry};
-use crate::delivery::source::Batch;
+use crate::delivery::source::{Batch, Fate};
 use crate::delivery::tries::{Tries, UNCONFIRMED_ATTEMPTS};
 use crate::error::{SpoolError, error_chain};
 use crate::observe::items::CountItems;
@@ -60,12 +60,25 @@ impl Sender {
         let plain = tries.plain || !self.transport.takes_gzip();
         let request = batch.request(tries.attempt, now, timeout, plain, self.counters.clone());
         let bytes = request.body.len();
+        self.conclude(batch, bytes, self.transport.deliver(request).await, tries, now)
+    }
+
+    /// Does as the outcome of a request of so many bytes says.
+    pub(crate) fn conclude<B: Fate>(
+        &self,
+        batch: &B,
+        bytes: usize,
+        outcome: Result<Judgement, SendError>,
+        tries: &Tries,
+        now: SystemTime,
+    ) -> Step {
         let failed = |reason: String, retry, suspicion: Option<Suspicion>| {
             let failed = suspicion.map(|suspicion| {
                 Box::new(Failed {
                     records: batch.records(),
                     bytes,
                     suspicion,
+                    cause: reason.clone(),
                     reason: reason.clone(),
                     status: 0,
                     response: Vec::new(),
@@ -74,7 +87,7 @@ impl Sender {
             });
             Step::Failed(Failure { batch: batch.id().to_owned(), reason, retry, failed })
         };
-        match self.transport.deliver(request).await {
+        match outcome {
             Ok(judgement) => self.act(batch, bytes, judgement, tries, now),
             Err(SendError::NotSent(reason)) => failed(reason, Retry::NotSent, None),
             Err(SendError::Unreachable(reason)) => failed(reason, Retry::Unreachable, None),
@@ -83,14 +96,15 @@ impl Sender {
         }
     }
 
-    fn act<B: Batch>(&self, batch: &B, bytes: usize, judgement: Judgement, tries: &Tries, now: SystemTime) -> Step {
-        let Judgement { verdict, suspicion, reason, retry_after, status, response, outcome } = judgement;
+    fn act<B: Fate>(&self, batch: &B, bytes: usize, judgement: Judgement, tries: &Tries, now: SystemTime) -> Step {
+        let Judgement { verdict, suspicion, cause, reason, retry_after, status, response, outcome } = judgement;
         let since = tries.since.unwrap_or_else(Instant::now);
         let receipt = Receipt { sender: self, batch, status, outcome, since, now };
         let failed = |named| Failed {
             records: batch.records(),
             bytes,
             suspicion,
+            cause: cause.clone(),
             reason: reason.clone(),
             status,
             response,
@@ -108,11 +122,11 @@ impl Sender {
             Verdict::DeliveredPartially { rejected } if rejected >= self.all_items(batch) => {
                 if self.strict_order {
                     // Nothing can be found out by others, and OTLP wants no such batch to be repeated.
-                    return receipt.reject_all(reason);
+                    return receipt.reject_all(&cause, reason);
                 }
                 // All of them, so it is known which they are.
                 let all = 0..usize::try_from(batch.records()).unwrap_or_default();
-                let named = all.map(|record| RecordRejection { record, response: reason.clone() }).collect();
+                let named = all.map(|record| RecordRejection { record, response: cause.clone() }).collect();
                 step(Retry::Backoff, Some(Failed { suspicion: Suspicion::Content, ..failed(Some(named)) }))
             }
             Verdict::DeliveredPartially { rejected } => {
@@ -154,14 +168,14 @@ impl Sender {
     }
 
     /// Puts the only record of a batch into the rejected store, as the endpoint has refused it.
-    pub(crate) fn reject<B: Batch>(&self, batch: &B, failed: &Failed, now: SystemTime) -> Result<(), SpoolError> {
+    pub(crate) fn reject<B: Fate>(&self, batch: &B, failed: &Failed, now: SystemTime) -> Result<(), SpoolError> {
         batch.reject(failed.status, &words(failed), now)?;
         self.finish_rejection(batch);
         Ok(())
     }
 
     /// Puts a batch into the rejected store as a whole.
-    pub(crate) fn reject_inferred<B: Batch>(
+    pub(crate) fn reject_inferred<B: Fate>(
         &self,
         batch: &B,
         failed: &Failed,
@@ -174,7 +188,7 @@ impl Sender {
 
     /// Puts each record of a batch into the rejected store, with what the endpoint says of it; false if not all of them are
     /// there.
-    pub(crate) fn reject_named<B: Batch>(
+    pub(crate) fn reject_named<B: Fate>(
         &self,
         batch: &B,
         failed: &Failed,
@@ -196,25 +210,25 @@ impl Sender {
         self.counters.end_batch(tries.since.unwrap_or_else(Instant::now), outcome);
     }
 
-    fn finish_rejection<B: Batch>(&self, batch: &B) {
+    fn finish_rejection<B: Fate>(&self, batch: &B) {
         self.counters.end_records(0, batch.records());
         self.counters.end_items(batch.records(), self.counted_items(batch), u64::MAX);
         batch.ack();
     }
 
     /// How many items are in a batch, where a record can have several.
-    fn items<B: Batch>(&self, batch: &B) -> Option<u64> {
+    fn items<B: Fate>(&self, batch: &B) -> Option<u64> {
         self.count_items.and_then(|count| batch.items(count))
     }
 
     /// The same, if somebody asks for the sum.
-    fn counted_items<B: Batch>(&self, batch: &B) -> Option<u64> {
+    fn counted_items<B: Fate>(&self, batch: &B) -> Option<u64> {
         let are_counted = self.counters.items.are_counted.load(Ordering::Relaxed);
         if are_counted { self.items(batch) } else { None }
     }
 
     /// How many of them a response counts that rejects all.
-    fn all_items<B: Batch>(&self, batch: &B) -> u64 {
+    fn all_items<B: Fate>(&self, batch: &B) -> u64 {
         match self.count_items {
             None => batch.records(),
             Some(count) => batch.items(count).unwrap_or(u64::MAX),
@@ -222,7 +236,7 @@ impl Sender {
     }
 
     /// About how many of a batch's records so many of its items are.
-    fn records_of<B: Batch>(&self, batch: &B, items: u64) -> u64 {
+    fn records_of<B: Fate>(&self, batch: &B, items: u64) -> u64 {
         if items == 0 || self.count_items.is_none() {
             return items;
         }
@@ -231,9 +245,9 @@ impl Sender {
     }
 }
 
-/// The response to a record as it is kept; where there was none, the reason.
+/// The response to a record as it is kept; where there was none, the cause.
 fn words(failed: &Failed) -> String {
-    if failed.status == 0 { failed.reason.clone() } else { String::from_utf8_lossy(&failed.response).into_owned() }
+    if failed.status == 0 { failed.cause.clone() } else { String::from_utf8_lossy(&failed.response).into_owned() }
 }
 
 fn named(rejections: &[RecordRejection]) -> Vec<Rejection<'_>> {
@@ -250,7 +264,7 @@ struct Receipt<'a, B> {
     now: SystemTime,
 }
 
-impl<B: Batch> Receipt<'_, B> {
+impl<B: Fate> Receipt<'_, B> {
     fn report(&self, reason: String) -> Report {
         Report { batch: self.batch.id().to_owned(), reason }
     }
@@ -311,8 +325,8 @@ impl<B: Batch> Receipt<'_, B> {
     }
 
     /// Puts the batch into the rejected store as a whole, and acknowledges it.
-    fn reject_all(&self, reason: String) -> Step {
-        if let Err(error) = self.batch.reject_inferred(self.status, &reason, self.now) {
+    fn reject_all(&self, response: &str, reason: String) -> Step {
+        if let Err(error) = self.batch.reject_inferred(self.status, response, self.now) {
             return self.not_kept(&reason, &error);
         }
         self.sender.finish_rejection(self.batch);
@@ -333,7 +347,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits, Timeouts};
+    use crate::config::values::{AdoptFrom, BatchLimits, Durability, Signal, SpoolLimits, Timeouts};
     use crate::delivery::task::Task;
     use crate::encode::blocks::Block;
     use crate::encode::framing::Framing;
@@ -378,8 +392,9 @@ mod tests {
     fn judged(verdict: Verdict) -> Response {
         let outcome = if verdict == Verdict::Delivered { Outcome::Delivered(200) } else { Outcome::Responded(422) };
         let response = b"why".to_vec();
-        let (suspicion, reason) = (Suspicion::of(&verdict, false), "the reason".to_owned());
-        Ok(Judgement { verdict, suspicion, reason, retry_after: None, status: 422, response, outcome })
+        let (suspicion, cause, reason) =
+            (Suspicion::of(&verdict, false), "the cause".to_owned(), "the reason".to_owned());
+        Ok(Judgement { verdict, suspicion, cause, reason, retry_after: None, status: 422, response, outcome })
     }
 
     fn delivered() -> Response {
@@ -411,6 +426,8 @@ mod tests {
             batch: BatchLimits { max_records: 2, ..BatchLimits::default() },
             limits: SpoolLimits::default(),
             endpoint: None,
+            origin: None,
+            adopt_from: AdoptFrom::OWN,
         };
         let spool = Spool::open_silent(&config).unwrap();
         let block = Block::of(&["1", "2", "3"], b",");
@@ -515,6 +532,7 @@ mod tests {
             records: 2,
             bytes: 5,
             suspicion: Suspicion::Content,
+            cause: "the cause".to_owned(),
             reason: "the reason".to_owned(),
             status: 422,
             response: b"why".to_vec(),
@@ -609,7 +627,7 @@ mod tests {
                 Step::Failed(failure) if all => {
                     let named = failure.failed.unwrap().named.unwrap();
                     let records: Vec<_> = named.iter().map(|rejection| rejection.record).collect();
-                    assert_eq!((records, &*named[0].response), (vec![0, 1], "the reason"));
+                    assert_eq!((records, &*named[0].response), (vec![0, 1], "the cause"));
                 }
                 Step::DeliveredPartially(_) if !all => {}
                 step => panic!("{step:?}"),
@@ -627,7 +645,7 @@ mod tests {
         let kept = setup.spool.rejected().records().unwrap();
         assert_eq!(
             (kept.len(), kept[0].records, &*kept[0].body, &*kept[0].response),
-            (1, 2, &b"[1,2]"[..], "the reason")
+            (1, 2, &b"[1,2]"[..], "the cause")
         );
         let stats = setup.sender.counters.snapshot();
         assert_eq!((stats.delivered_records, stats.rejected_records), (1, 2));

@@ -48,7 +48,9 @@ pub(crate) struct Failed {
     pub(crate) records: u64,
     pub(crate) bytes: usize,
     pub(crate) suspicion: Suspicion,
-    /// The reason in words.
+    /// The reason, the same for the same cause, but for the digits in it.
+    pub(crate) cause: String,
+    /// The same in all the words that there are.
     pub(crate) reason: String,
     pub(crate) status: u16,
     /// The start of the response, kept for the rejected store.
@@ -60,7 +62,7 @@ pub(crate) struct Failed {
 impl Failed {
     /// The same for failures of the same cause: numbers differ from record to record.
     pub(crate) fn signature(&self) -> String {
-        self.reason.chars().filter(|char| !char.is_ascii_digit()).collect()
+        self.cause.chars().filter(|char| !char.is_ascii_digit()).collect()
     }
 
     /// Whether the endpoint refuses the batch itself, in so many words: it has nothing of it.
@@ -68,8 +70,42 @@ impl Failed {
         matches!(self.suspicion, Suspicion::Content | Suspicion::Size)
     }
 
+    /// Whether a compressed batch that met this at an attempt may have met it for being compressed.
+    pub(crate) fn may_be_compression(&self, attempt: u32) -> bool {
+        match self.suspicion {
+            Suspicion::Content | Suspicion::Endpoint => true,
+            Suspicion::Unknown => attempt > 1,
+            _ => false,
+        }
+    }
+
     /// Whether some record of several is refused, and it is not known which.
     pub(crate) fn is_refusal_of_some(&self) -> bool {
         self.records > 1 && self.is_refusal() && self.named.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_one_cause_are_the_same_whatever_else_the_server_says() {
+        let failed = |cause: &str, reason: &str| Failed {
+            records: 1,
+            bytes: 1,
+            suspicion: Suspicion::Content,
+            cause: cause.to_owned(),
+            reason: reason.to_owned(),
+            status: 400,
+            response: Vec::new(),
+            named: None,
+        };
+        let signature = |cause, reason| failed(cause, reason).signature();
+        assert_eq!(
+            signature("400: field 7", "400: field 7; it says: hunter"),
+            signature("400: field 12", "400: field 12")
+        );
+        assert_ne!(signature("400: a field", "the same"), signature("400: a date", "the same"));
     }
 }

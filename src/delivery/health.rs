@@ -6,7 +6,7 @@ use std::hash::Hash;
 use tokio::time::Instant;
 
 use crate::config::values::RetryPolicy;
-use crate::delivery::retry::Backoff;
+use crate::delivery::retry::{Backoff, Curve, after};
 
 /// After so many requests in a row, of whichever partitions, that found no connection, the endpoint counts as down: until
 /// it responds, one request at a time probes it.
@@ -23,12 +23,14 @@ struct Health {
     held: bool,
     /// The ticket under which it lingers.
     lingering: Option<Ticket>,
+    /// Its backlog rests.
+    resting: bool,
     backoff: Backoff,
 }
 
 impl Health {
     fn is_well(&self) -> bool {
-        !self.failing && !self.held && self.lingering.is_none() && self.backoff.is_new()
+        !self.failing && !self.held && self.lingering.is_none() && !self.resting && self.backoff.is_new()
     }
 }
 
@@ -78,6 +80,10 @@ impl<P: Clone + Eq + Hash> Partitions<P> {
         was_failing && self.failing == 0
     }
 
+    pub(crate) fn is_failing(&self, partition: &P) -> bool {
+        self.health.get(partition).is_some_and(|health| health.failing)
+    }
+
     /// The delay between attempts at the partition.
     pub(crate) fn backoff_of(&self, partition: &P) -> Backoff {
         self.health.get(partition).map(|health| health.backoff).unwrap_or_default()
@@ -109,6 +115,11 @@ impl<P: Clone + Eq + Hash> Partitions<P> {
         }
     }
 
+    /// Notes whether the partition's backlog rests. Returns whether it did before.
+    pub(crate) fn set_resting(&mut self, partition: &P, resting: bool) -> bool {
+        self.change(partition, |health| std::mem::replace(&mut health.resting, resting))
+    }
+
     /// Notes that the partition lingers under a ticket, or no longer does. Returns the ticket of before.
     pub(crate) fn set_lingering(&mut self, partition: &P, ticket: Option<Ticket>) -> Option<Ticket> {
         self.change(partition, |health| std::mem::replace(&mut health.lingering, ticket))
@@ -120,17 +131,22 @@ impl<P: Clone + Eq + Hash> Partitions<P> {
 pub(crate) struct Reach<P> {
     /// How many requests in a row found no connection.
     unreachable: u32,
+    /// Whether one found none since something was delivered last.
+    lost: bool,
     /// The partition that was throttled last, if nothing was delivered since.
     throttled: Option<P>,
     /// While one request probes for all: the delay between two of them.
     backoff: Backoff,
     /// While one request probes for all: the time of the next one.
     probe_at: Option<Instant>,
+    /// While one request probes for all: whether that is for the endpoint's load, and not for no connection alone.
+    is_for_load: bool,
 }
 
 impl<P> Default for Reach<P> {
     fn default() -> Self {
-        Self { unreachable: 0, throttled: None, backoff: Backoff::default(), probe_at: None }
+        let backoff = Backoff::default();
+        Self { unreachable: 0, lost: false, throttled: None, backoff, probe_at: None, is_for_load: false }
     }
 }
 
@@ -144,16 +160,44 @@ impl<P: Clone + Eq> Reach<P> {
         self.probe_at = self.probe_at.map(|at| at.min(now));
     }
 
-    /// Notes a response. While one request probed for all, `ease` changes the delay and says when the next one begins: not
-    /// all come at once.
-    pub(crate) fn responded(&mut self, delivered: bool, ease: impl FnOnce(&mut Backoff) -> Instant) {
+    /// Whether there is a connection again, now that something was delivered: a request had found none. It says so
+    /// once.
+    pub(crate) fn take_returned(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Notes that so many requests begin at once, each of which would have been a probe. The next probe comes when they
+    /// would have been over, each after the mean delay between two, or at `latest`: a fleet that comes back asks for no
+    /// more than it would have then.
+    pub(crate) fn borrow(&mut self, requests: usize, curve: &Curve, latest: Instant) {
+        let each = self.backoff.delay(curve, 0.5);
+        let delay = each.saturating_mul(u32::try_from(requests).unwrap_or(u32::MAX));
+        self.probe_at = self.probe_at.map(|at| at.max(after(at, delay).min(latest)));
+    }
+
+    /// Notes a response to such a request: it changes nothing about the next probe.
+    pub(crate) fn responded_beside(&mut self, delivered: bool) {
         self.unreachable = 0;
         if delivered {
             self.throttled = None;
         }
+    }
+
+    /// Ends that one request probes for all, if that was for no connection alone.
+    pub(crate) fn end_probing_for_connection(&mut self) {
+        if !self.is_for_load {
+            (self.backoff, self.probe_at) = (Backoff::default(), None);
+        }
+    }
+
+    /// Notes a response. While one request probed for all, `ease` changes the delay and says when the next one begins: not
+    /// all come at once.
+    pub(crate) fn responded(&mut self, delivered: bool, ease: impl FnOnce(&mut Backoff) -> Instant) {
+        self.responded_beside(delivered);
         if self.probe_at.is_some() {
             let next = ease(&mut self.backoff);
             self.probe_at = Some(next).filter(|_| !self.backoff.is_over());
+            self.is_for_load &= self.probe_at.is_some();
         }
     }
 
@@ -164,11 +208,13 @@ impl<P: Clone + Eq> Reach<P> {
         let before = self.throttled.replace(partition.clone());
         if before.is_some_and(|before| before != *partition) && self.probe_at.is_none_or(|at| at <= now) {
             self.probe_at = Some(raise(&mut self.backoff));
+            self.is_for_load = true;
         }
     }
 
     /// Notes that there was no connection. If the endpoint counts as down, one request probes for all, when `raise` says.
     pub(crate) fn unreachable(&mut self, now: Instant, raise: impl FnOnce(&mut Backoff) -> Instant) {
+        self.lost = true;
         // A request that was in flight already says nothing new.
         if self.probe_at.is_some_and(|at| at > now) {
             return;
@@ -185,7 +231,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::delivery::retry::Curve;
 
     #[test]
     fn only_the_first_failure_and_the_last_recovery_are_worth_an_event() {
@@ -265,12 +310,43 @@ mod tests {
         reach.unreachable(later, raise(later));
         reach.hurry(now);
         assert_eq!(reach.probe_at(), Some(now));
+        assert!(reach.take_returned() && !reach.take_returned(), "once");
+        let (each, latest) = (reach.backoff.delay(&Curve::default(), 0.5), now + Duration::from_secs(60));
+        reach.borrow(3, &Curve::default(), latest);
+        assert_eq!(reach.probe_at(), Some(now + 3 * each), "what began beside the probe");
+        reach.borrow(usize::MAX, &Curve::default(), latest);
+        reach.responded_beside(true);
+        assert_eq!(reach.probe_at(), Some(latest), "but not for ever");
         let mut probes = 0;
         while reach.probe_at().is_some() {
             reach.responded(true, ease(now));
             probes += 1;
         }
         assert!(probes > 1, "not all come at the first response");
+    }
+
+    #[test]
+    fn a_connection_ends_the_probing_for_one_and_not_that_for_the_load() {
+        let now = Instant::now();
+        let lost = || {
+            let mut reach = Reach::default();
+            (0..16).for_each(|_| reach.unreachable(now, raise(now)));
+            reach
+        };
+        let mut reach = lost();
+        reach.end_probing_for_connection();
+        assert_eq!(reach.probe_at(), None);
+        let mut reach = lost();
+        reach.throttled(&"a", now, raise(now));
+        reach.throttled(&"b", now, raise(now));
+        reach.end_probing_for_connection();
+        assert_eq!(reach.probe_at(), Some(now));
+        while reach.probe_at().is_some() {
+            reach.responded(true, ease(now));
+        }
+        (0..16).for_each(|_| reach.unreachable(now, raise(now)));
+        reach.end_probing_for_connection();
+        assert_eq!(reach.probe_at(), None, "the load of before is over");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::attempt::Sender;
 use super::retry::Curve;
 use super::schedule::Schedule;
-use super::source::{Batch, Partition, Source};
+use super::source::{Batch, Fate, Partition, Source};
 use super::worker::Control;
 use crate::config::values::{DEFAULT_DEFER_FOR, Pace, RetryPolicy, Timeouts};
 use crate::encode::framing::ResponseProtocol;
@@ -77,6 +77,7 @@ struct Scenario {
     outage: Duration,
     crashes_at: Option<f64>,
     until: Duration,
+    backlog_share: Option<f64>,
     seed: u64,
 }
 
@@ -93,6 +94,7 @@ impl Default for Scenario {
             outage: OUTAGE,
             crashes_at: Some(1.2),
             until: Duration::from_secs(4 * 3600),
+            backlog_share: None,
             seed: 1,
         }
     }
@@ -224,8 +226,8 @@ impl Transport for Link {
             };
             let outcome = if is_taken { Outcome::Delivered(status) } else { Outcome::Responded(status) };
             let suspicion = Suspicion::of(&verdict, retry_after.is_some());
-            let (reason, response) = (String::new(), Vec::new());
-            Ok(Judgement { verdict, suspicion, reason, retry_after, status, response, outcome })
+            let (cause, reason, response) = (String::new(), String::new(), Vec::new());
+            Ok(Judgement { verdict, suspicion, cause, reason, retry_after, status, response, outcome })
         })
     }
 
@@ -322,6 +324,8 @@ impl Source for Feed {
         Some(Slot { memory: self.0.clone(), number })
     }
 
+    fn mark(&self, _: f64) {}
+
     fn take_filled(&self) -> Vec<Slot> {
         Vec::new()
     }
@@ -345,6 +349,20 @@ impl Partition for Slot {
     fn linger(&self) -> bool {
         true
     }
+
+    fn has_backlog(&self) -> bool {
+        false
+    }
+
+    fn is_beside_backlog(&self, _: BatchStart) -> bool {
+        false
+    }
+
+    fn mark(&self, _: f64) {}
+
+    fn join_mark(&self) {}
+
+    fn rest(&self, _: bool) {}
 
     fn next(&self, start: Option<BatchStart>, _: SystemTime, force: bool) -> Result<Next<Numbers>, SpoolError> {
         let mut records = self.memory.partitions[self.number].lock().unwrap();
@@ -399,20 +417,12 @@ impl Partition for Slot {
         Vec::new()
     }
 
-    fn park_before(&self, _: BatchStart) -> u64 {
+    fn park_before(&self, _: BatchStart, _: BatchStart) -> u64 {
         0
     }
 }
 
 impl Batch for Numbers {
-    fn id(&self) -> &'static str {
-        ""
-    }
-
-    fn records(&self) -> u64 {
-        self.records
-    }
-
     fn start(&self) -> BatchStart {
         BatchStart::outside(self.first)
     }
@@ -448,6 +458,28 @@ impl Batch for Numbers {
         }
     }
 
+    fn cut(&self, _: &[u64]) -> Result<(), SpoolError> {
+        Ok(())
+    }
+
+    fn park(&self) -> bool {
+        false
+    }
+
+    fn put_back(&self) {}
+
+    fn note_deferred(&self, _: u64) {}
+}
+
+impl Fate for Numbers {
+    fn id(&self) -> &'static str {
+        ""
+    }
+
+    fn records(&self) -> u64 {
+        self.records
+    }
+
     fn ack(&self) {
         let memory = &self.slot.memory;
         let mut records = memory.partitions[self.slot.number].lock().unwrap();
@@ -468,18 +500,6 @@ impl Batch for Numbers {
     fn ack_up_to(&self, _: u64) -> Result<bool, SpoolError> {
         Ok(false)
     }
-
-    fn cut(&self, _: &[u64]) -> Result<(), SpoolError> {
-        Ok(())
-    }
-
-    fn park(&self) -> bool {
-        false
-    }
-
-    fn put_back(&self) {}
-
-    fn note_deferred(&self, _: u64) {}
 
     fn reject_inferred(&self, _: u16, _: &str, _: SystemTime) -> Result<(), SpoolError> {
         Ok(())
@@ -568,7 +588,7 @@ fn backlogs(spools: u32) -> usize {
     (spools - spools.div_ceil(10)) as usize
 }
 
-/// Starts the delivery of a spool.
+/// Starts the delivery of a spool. What this returns gives it orders.
 fn start(
     scenario: &Scenario,
     curve: Curve,
@@ -577,19 +597,26 @@ fn start(
     link: &Link,
     counters: &Arc<Counters>,
     partitions: Vec<Mutex<Records>>,
-) {
+) -> Arc<Control> {
     let control = Arc::new(Control::default());
     let ready = Mutex::new((0..partitions.len()).collect());
     let memory = Memory { number, begun, control: control.clone(), link: link.clone(), partitions, ready };
     let timeouts = Timeouts::default();
     let (transport, counted) = (Arc::new(link.clone()), counters.clone());
     let sender = Sender { transport, counters: counted, timeouts, count_items: None, strict_order: true };
-    let pace =
-        Pace { retry: scenario.retry, max_in_flight: 1, strict_order: true, defer_for: DEFAULT_DEFER_FOR, timeouts };
+    let pace = Pace {
+        retry: scenario.retry,
+        max_in_flight: 1,
+        strict_order: true,
+        backlog_share: scenario.backlog_share,
+        defer_for: DEFAULT_DEFER_FOR,
+        timeouts,
+    };
     let feed = Arc::new(Feed(Arc::new(memory)));
-    let mut schedule = Schedule::new(feed, sender, control, Arc::new(Events::default()), pace);
+    let mut schedule = Schedule::new(feed, sender, control.clone(), Arc::new(Events::default()), pace);
     schedule.curve = curve;
     tokio::spawn(schedule.run());
+    control
 }
 
 fn simulate(scenario: &Scenario) -> Report {
@@ -692,6 +719,56 @@ fn a_quota_for_all_partitions_is_probed_by_one_request_at_a_time() {
 }
 
 #[test]
+fn every_partition_that_found_no_connection_is_tried_as_soon_as_another_one_finds_it() {
+    // Too short for the endpoint to count as down; and so long that one request probes for all. More than may be in
+    // flight.
+    for (outage, partitions) in [(2, 2), (300, 2), (300, 40)] {
+        for seed in 1..6 {
+            let (first, last) = arrivals(Duration::from_secs(outage), single_records(partitions), seed, None);
+            assert!(
+                last - first < 1.0,
+                "{outage} s, {partitions} partitions: the first after {first} s, the last {last} s"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_flushes_or_stops_as_a_connection_comes_back_waits_for_no_pace() {
+    for order in [Order::Flush, Order::Stop] {
+        for seed in 1..6 {
+            // The first of each found no connection; the others are sent behind it.
+            let (_, last) = arrivals(OUTAGE, backlogs_of(40, 3 * FULL), seed, Some(order));
+            // 120 requests of 50 ms, one after the other.
+            assert!(last < 10.0, "{order:?}: the last after {last} s");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_beside_the_probe_does_not_bring_the_next_one_forward() {
+    for seed in 1..6 {
+        let scenario = Scenario { crashes_at: None, seed, ..Scenario::default() };
+        // One a second: those that found no connection are refused behind the first.
+        let begun = requests_after(&scenario, 1.0, backlogs_of(40, FULL), 56);
+        assert!(begun[0] > 10, "as many as may be in flight: {begun:?}");
+        assert_eq!(begun[2..55].iter().sum::<u32>(), 0, "they wait for a minute: {begun:?}");
+    }
+}
+
+#[test]
+fn where_a_refusal_follows_a_connection_the_partitions_that_are_not_tried_yet_keep_their_delays() {
+    // Long enough for the delay of each partition to be long.
+    let outage = Duration::from_secs(2 * 3600);
+    // With a share nothing else keeps them: no request probes for all any more.
+    let scenario = Scenario { crashes_at: None, outage, backlog_share: Some(0.5), ..Scenario::default() };
+    for seed in 1..6 {
+        let begun = requests_after(&Scenario { seed, ..scenario.clone() }, 1.0, backlogs_of(30, FULL), 2);
+        assert!((17..26).contains(&begun[0]), "as many as may be in flight, of 30: {begun:?}");
+    }
+}
+
+#[test]
 #[ignore = "prints one scenario, which variables describe"]
 fn explore() {
     let d = Curve::default();
@@ -721,6 +798,71 @@ fn explore() {
     println!("{:.3?}", report.goodput);
 }
 
+/// An order that is given when an outage ends.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    Flush,
+    Stop,
+}
+
+/// Partitions, and an endpoint that takes everything after an outage: when the first and the last of them have caught up,
+/// in seconds since that ended.
+fn arrivals(outage: Duration, records: Vec<Mutex<Records>>, seed: u64, order: Option<Order>) -> (f64, f64) {
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let (begun, partitions) = (Instant::now(), records.len());
+        let scenario = Scenario { outage, crashes_at: None, ..Scenario::default() };
+        let link = Link(Arc::new(Mutex::new(World::new(&scenario, 1000.0, begun))));
+        let control = start(&scenario, Curve::default(), 0, begun, &link, &Arc::default(), records);
+        sleep_until(begun + outage).await;
+        let flush = matches!(order, Some(Order::Flush)).then(|| control.hurry());
+        if let Some(Order::Stop) = order {
+            control.stop(OUTAGE);
+        }
+        let end = Instant::now() + OUTAGE;
+        while link.lock().completions.len() < partitions {
+            sleep(Duration::from_millis(100)).await;
+            assert!(Instant::now() < end, "{order:?}: {} of {partitions}", link.lock().completions.len());
+        }
+        drop(flush);
+        let world = link.lock();
+        (world.completions[0], world.completions[partitions - 1])
+    })
+}
+
+/// The requests of each second since the first success after the outage, which one spool makes of an endpoint with this
+/// capacity.
+fn requests_after(scenario: &Scenario, capacity: f64, records: Vec<Mutex<Records>>, seconds: usize) -> Vec<u32> {
+    fastrand::seed(scenario.seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let begun = Instant::now();
+        let link = Link(Arc::new(Mutex::new(World::new(scenario, capacity, begun))));
+        start(scenario, scenario.curve, 0, begun, &link, &Arc::default(), records);
+        let delivered = |second: &Second| second.delivered > 0;
+        while !link.lock().seconds.iter().any(delivered) {
+            sleep(Duration::from_millis(100)).await;
+        }
+        sleep(Duration::from_secs(seconds as u64)).await;
+        let mut world = link.lock();
+        world.second(Instant::now());
+        let first = world.seconds.iter().position(delivered).unwrap();
+        world.seconds[first..].iter().map(|second| second.begun).collect()
+    })
+}
+
+/// Partitions of a record each.
+fn single_records(partitions: usize) -> Vec<Mutex<Records>> {
+    backlogs_of(partitions, 1)
+}
+
+/// Partitions of so many records each.
+fn backlogs_of(partitions: usize, backlog: u64) -> Vec<Mutex<Records>> {
+    let records = || Records { backlog, rate: 1e-9, phase: 0.0, delivered: 0, in_flight: None, caught_up: false };
+    (0..partitions).map(|_| Mutex::new(records())).collect()
+}
+
 /// Sixteen partitions of a record each against one request per second, else `Retry-After: 3`: the requests and the seconds that
 /// it takes.
 fn quota(curve: Curve, seed: u64) -> (u32, u64) {
@@ -733,10 +875,7 @@ fn quota(curve: Curve, seed: u64) -> (u32, u64) {
             Scenario { outage: Duration::ZERO, overload, capacity: 1.0, crashes_at: None, ..Scenario::default() };
         let link = Link(Arc::new(Mutex::new(World::new(&scenario, 1.0, begun))));
         let counters = Arc::new(Counters::default());
-        let records = || {
-            Mutex::new(Records { backlog: 1, rate: 1e-9, phase: 0.0, delivered: 0, in_flight: None, caught_up: false })
-        };
-        start(&scenario, curve, 0, begun, &link, &counters, (0..16).map(|_| records()).collect());
+        start(&scenario, curve, 0, begun, &link, &counters, single_records(16));
         while link.lock().completions.len() < 16 {
             sleep(Duration::from_millis(100)).await;
         }

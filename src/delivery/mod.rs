@@ -15,16 +15,18 @@ mod health;
 mod herd;
 #[cfg(test)]
 mod model;
+pub(crate) mod outlook;
 mod retry;
 mod schedule;
 mod source;
+pub(crate) mod start;
 mod task;
 mod tries;
 pub(crate) mod worker;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use crate::config::values::Pace;
@@ -32,6 +34,7 @@ use crate::config::values::Pace;
 use crate::config::values::Signal;
 use crate::delivery::attempt::Sender;
 use crate::delivery::schedule::Schedule;
+use crate::delivery::start::{Start, format_of};
 use crate::delivery::worker::{Control, Worker};
 use crate::error::ExporterBuildError;
 use crate::observe::event::{Events, OnEvent};
@@ -62,6 +65,7 @@ pub(crate) struct PipelineConfig {
 /// A spool and the delivery from it.
 pub(crate) struct Pipeline {
     worker: Worker,
+    left: Arc<OnceLock<Contents>>,
     control: Arc<Control>,
     counters: Arc<Counters>,
     events: Arc<Events>,
@@ -80,6 +84,7 @@ impl Pipeline {
     /// If a setting of the transport is not allowed, or the spool or a thread cannot be had.
     pub(crate) fn start(config: PipelineConfig) -> Result<Self, ExporterBuildError> {
         let (counters, control) = (Arc::new(Counters::default()), Arc::new(Control::default()));
+        let left = Arc::<OnceLock<_>>::default();
         let signal = config.spool.signal.name();
         let events = match config.on_event {
             Some(on_event) => Events::start(signal, on_event).map_err(ExporterBuildError::Thread)?,
@@ -88,13 +93,10 @@ impl Pipeline {
         let events = Arc::new(events);
         let woken = control.clone();
         let wake: Arc<Wake> = Arc::new(move || woken.wake());
-        let hooks = SpoolHooks {
-            gap_encoder: config.gap_encoder,
-            wake,
-            events: events.clone(),
-            losses: counters.losses.clone(),
-        };
+        let hooks =
+            SpoolHooks { gap_encoder: config.gap_encoder, wake, events: events.clone(), counters: counters.clone() };
         let start = || {
+            let format = config.transport.framing.as_ref().map(format_of).unwrap_or_default();
             let transport = crate::transport::open(config.transport)?;
             let spool = Arc::new(Spool::open(&config.spool, &hooks)?);
             #[cfg(feature = "self-metrics")]
@@ -109,13 +111,23 @@ impl Pipeline {
             let sender =
                 Sender { transport, counters: counted, timeouts, count_items: config.count_items, strict_order };
             let schedule = Schedule::new(spool.clone(), sender, control.clone(), events.clone(), config.pace);
-            Worker::start(spool, kept, schedule.run())
+            let weak = Arc::downgrade(&spool);
+            let remote =
+                Remote { spool: weak, left: left.clone(), control: control.clone(), counters: counters.clone() };
+            let start =
+                Start { signal, dir: config.spool.dir.clone(), endpoint: kept.way().unwrap_or_default(), format };
+            let run = start.log_while(schedule.run(), move || remote.counts());
+            let left = left.clone();
+            Worker::start(spool, kept, run, move |spool| {
+                left.get_or_init(|| Contents::of(spool));
+            })
         };
         // A panic of the engine is none of the host's.
         let panicked = |_| Err(ExporterBuildError::Thread(io::Error::other("a panic while it was starting")));
         let worker = catch_unwind(AssertUnwindSafe(start)).unwrap_or_else(panicked)?;
         Ok(Self {
             worker,
+            left,
             control,
             counters,
             events,
@@ -147,7 +159,12 @@ impl Pipeline {
 
     /// A remote control, which keeps nothing alive.
     pub(crate) fn remote(&self) -> Remote {
-        Remote { spool: self.worker.spool.clone(), control: self.control.clone(), counters: self.counters.clone() }
+        Remote {
+            spool: self.worker.spool.clone(),
+            left: self.left.clone(),
+            control: self.control.clone(),
+            counters: self.counters.clone(),
+        }
     }
 
     /// Delivers for at most nine tenths of `timeout`, stops, and closes the spool. False if it has not ended by then: it
@@ -169,6 +186,8 @@ impl Pipeline {
 #[derive(Clone)]
 pub(crate) struct Remote {
     spool: Weak<Spool>,
+    /// The contents of the spool when it was closed.
+    left: Arc<OnceLock<Contents>>,
     pub(crate) control: Arc<Control>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -180,18 +199,47 @@ impl Remote {
         self.spool.upgrade()
     }
 
-    /// The counts so far, and the contents of the spool if it is open.
+    /// The counts so far, and how many records wait: without the size on disk, which takes as long as the disk does.
+    fn counts(&self) -> SpoolStats {
+        let at_end = || self.left.get().map_or(0, |contents| contents.pending_records);
+        let pending_records = self.spool().map_or_else(at_end, |spool| spool.depth().pending_records);
+        SpoolStats { pending_records, ..self.counters.snapshot() }
+    }
+
+    /// The counts so far, and the contents of the spool: now, or when it was closed.
     pub(crate) fn stats(&self) -> SpoolStats {
         let counted = self.counters.snapshot();
-        let Some(spool) = self.spool() else { return counted };
+        let open = self.spool();
+        let contents = match &open {
+            Some(spool) => Some(Contents::of(spool)),
+            None => self.left.get().copied(),
+        };
+        let Some(contents) = contents else { return counted };
+        let Contents { pending_records, stranded_records, oldest_age, segments, disk_bytes } = contents;
+        let recovering = open.is_some_and(|spool| !spool.is_recovered());
+        SpoolStats { pending_records, stranded_records, oldest_age, recovering, segments, disk_bytes, ..counted }
+    }
+}
+
+/// What is in a spool.
+#[derive(Clone, Copy, Debug)]
+struct Contents {
+    pending_records: u64,
+    stranded_records: u64,
+    oldest_age: Option<Duration>,
+    segments: u64,
+    disk_bytes: Option<u64>,
+}
+
+impl Contents {
+    fn of(spool: &Spool) -> Self {
         let depth = spool.depth();
-        SpoolStats {
+        Self {
             pending_records: depth.pending_records,
+            stranded_records: spool.stranded_records(),
             oldest_age: spool.oldest_age(SystemTime::now()),
-            recovering: !spool.is_recovered(),
             segments: depth.segments,
             disk_bytes: spool.disk_bytes(),
-            ..counted
         }
     }
 }
@@ -204,6 +252,10 @@ impl Observed for Spool {
 
     fn pending_records(&self) -> u64 {
         self.depth().pending_records
+    }
+
+    fn stranded_records(&self) -> u64 {
+        Self::stranded_records(self)
     }
 
     fn segments(&self) -> u64 {

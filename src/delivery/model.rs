@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::attempt::Sender;
 use super::schedule::Schedule;
 use super::worker::Control;
-use crate::config::values::{BatchLimits, Durability, Pace, RetryPolicy, Signal, SpoolLimits, Timeouts};
+use crate::config::values::{AdoptFrom, BatchLimits, Durability, Pace, RetryPolicy, Signal, SpoolLimits, Timeouts};
 use crate::encode::blocks::Block;
 use crate::encode::framing::Framing;
 use crate::observe::stats::{Counters, Outcome};
@@ -121,6 +122,7 @@ struct Case {
     /// So many of a hundred requests break, half of them after they were stored.
     breaks: u8,
     max_in_flight: u16,
+    backlog_share: Option<f64>,
     coding: Coding,
     /// When the process ends and another one begins, and whether it is killed.
     restarts: Vec<(u64, bool)>,
@@ -161,17 +163,18 @@ fn case() -> impl Strategy<Value = Case> {
         prop::collection::vec(outage, 0..3),
         prop::collection::vec(burst, 1..6),
         prop_oneof![3 => Just(0_u8), 1 => Just(5)],
-        prop_oneof![3 => Just(1_u16), 1 => Just(4)],
+        (prop_oneof![3 => Just(1_u16), 1 => Just(4)], prop_oneof![3 => Just(None), 2 => (0_u8..4).prop_map(Some)]),
         prop_oneof![Just(Coding::Identity), Just(Coding::Lz4)],
         prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec((0_u64..4000, any::<bool>()), 1..4)],
         any::<u64>(),
     )
-        .prop_map(|(kind, outages, mut bursts, breaks, max_in_flight, coding, restarts, seed)| {
+        .prop_map(|(kind, outages, mut bursts, breaks, (max_in_flight, quarters), coding, restarts, seed)| {
             if let Kind::FailsFor | Kind::Mumbles = kind {
                 // Sixty-four of them at most are parked, for an hour; with more, the partition goes on slowly.
                 bursts.iter_mut().filter(|(_, _, _, _, bad, _)| *bad > 2).for_each(|burst| burst.2 = burst.2.min(10));
             }
-            Case { kind, outages, bursts, breaks, max_in_flight, coding, restarts, seed }
+            let backlog_share = quarters.map(|quarters| f64::from(quarters) / 4.0);
+            Case { kind, outages, bursts, breaks, max_in_flight, backlog_share, coding, restarts, seed }
         })
 }
 
@@ -200,9 +203,9 @@ type Said = (usize, Result<Judgement, SendError>);
 fn judged(verdict: Verdict, status: u16, words: &str) -> Judgement {
     let suspicion = Suspicion::of(&verdict, status == 429);
     let outcome = if verdict == Verdict::Delivered { Outcome::Delivered(status) } else { Outcome::Responded(status) };
-    let reason = format!("the server responded with {status}: {words}");
+    let (cause, reason) = (format!("the server responded with {status}: {words}"), String::new());
     let retry_after = (status == 429).then_some(Duration::from_secs(2));
-    Judgement { verdict, suspicion, reason, retry_after, status, response: words.into(), outcome }
+    Judgement { verdict, suspicion, cause, reason, retry_after, status, response: words.into(), outcome }
 }
 
 fn refused() -> Judgement {
@@ -385,6 +388,8 @@ fn open(dir: &Path, coding: Coding) -> Arc<Spool> {
         batch: BatchLimits { max_records: BATCH, max_bytes: 200_000, linger: Duration::ZERO },
         limits: SpoolLimits::default(),
         endpoint: None,
+        origin: None,
+        adopt_from: AdoptFrom::OWN,
     };
     let spool = Arc::new(Spool::open_silent(&config).unwrap());
     spool.wait_recovered();
@@ -444,27 +449,35 @@ struct Ended {
     rejected_in_outages: u64,
 }
 
-async fn drive(case: &Case, dir: &Path, link: &Link, counters: &Arc<Counters>) -> Ended {
+/// The delivery of a spool to the receiver, and what steers it.
+fn deliver(
+    case: &Case,
+    spool: &Arc<Spool>,
+    link: &Link,
+    counters: &Arc<Counters>,
+) -> (Pin<Box<dyn Future<Output = ()> + Send>>, Arc<Control>) {
+    let (control, timeouts) = (Arc::new(Control::default()), Timeouts::default());
     let pace = Pace {
         retry: RetryPolicy::default(),
         max_in_flight: case.max_in_flight,
         strict_order: false,
+        backlog_share: case.backlog_share,
         defer_for: DEFER_FOR,
-        timeouts: Timeouts::default(),
+        timeouts,
     };
-    let schedule = |spool: &Arc<Spool>| {
-        let control = Arc::new(Control::default());
-        let timeouts = Timeouts::default();
-        let sender = Sender {
-            transport: Arc::new(link.clone()),
-            counters: counters.clone(),
-            timeouts,
-            count_items: None,
-            strict_order: false,
-        };
-        let schedule = Schedule::new(spool.clone(), sender, control.clone(), Arc::default(), pace);
-        (Box::pin(schedule.run()), control)
+    let sender = Sender {
+        transport: Arc::new(link.clone()),
+        counters: counters.clone(),
+        timeouts,
+        count_items: None,
+        strict_order: false,
     };
+    let schedule = Schedule::new(spool.clone(), sender, control.clone(), Arc::default(), pace);
+    (Box::pin(schedule.run()), control)
+}
+
+async fn drive(case: &Case, dir: &Path, link: &Link, counters: &Arc<Counters>) -> Ended {
+    let schedule = |spool: &Arc<Spool>| deliver(case, spool, link, counters);
     let begun = Instant::now();
     let mut random = fastrand::Rng::with_seed(case.seed);
     let (mut logged, mut numbers, mut watched) = (Vec::new(), [0_u64; KEYS.len()], HashMap::new());
@@ -580,10 +593,82 @@ fn run(case: &Case) -> Result<(), TestCaseError> {
         for key in KEYS {
             let of_key = world.stored.iter().filter(|(line, id)| line.key == key && !is_single(id));
             let numbers: Vec<_> = of_key.map(|(line, _)| line.number).collect();
-            prop_assert!(numbers.is_sorted(), "of {key}: {:?}", numbers.windows(2).find(|pair| pair[0] > pair[1]));
+            // A backlog and the new records, each in order.
+            let sequences = if case.backlog_share.is_some() { 2 } else { 1 };
+            prop_assert!(ascending_sequences(&numbers) <= sequences, "of {key}, {sequences} in order: {numbers:?}");
         }
     }
     Ok(())
+}
+
+/// The fewest ascending sequences of which numbers are a mixture.
+fn ascending_sequences(numbers: &[u64]) -> usize {
+    let mut lasts: Vec<u64> = Vec::new();
+    for number in numbers {
+        // The one that ends with the largest number below.
+        match lasts.iter().position(|last| last < number) {
+            Some(at) => lasts[at] = *number,
+            None => lasts.push(*number),
+        }
+    }
+    lasts.len()
+}
+
+/// Delivers a backlog of fifty batches after an outage of a minute to a receiver of this kind, while so many records are
+/// logged each second. After each of them `check` sees the numbers that are stored and the last one that was logged; those
+/// of the new records are above 10,000. Returns how many records of the backlog are stored at the end.
+fn deliver_beside_backlog(kind: Kind, per_second: u64, seconds: u64, check: impl Fn(&[u64], u64)) -> u64 {
+    let case = Case {
+        kind,
+        outages: vec![Outage { from: 0, seconds: 60, how: How::Unreachable }],
+        bursts: Vec::new(),
+        breaks: 0,
+        max_in_flight: 1,
+        backlog_share: Some(0.5),
+        coding: Coding::Identity,
+        restarts: Vec::new(),
+        seed: 1,
+    };
+    fastrand::seed(case.seed);
+    let record = |number| Line { key: "a".to_owned(), number, logged: 20_000, bad: false, padding: 10 };
+    let dir = tempfile::tempdir().unwrap();
+    append(&open(dir.path(), case.coding), &(0..50 * BATCH).map(record).collect::<Vec<_>>());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let link = Link(Arc::new(Mutex::new(World::new(&case))));
+        let stored = || -> Vec<_> { link.0.lock().unwrap().stored.iter().map(|(line, _)| line.number).collect() };
+        let spool = open(dir.path(), case.coding);
+        let (running, control) = deliver(&case, &spool, &link, &Arc::default());
+        let running = tokio::spawn(running);
+        while stored().is_empty() {
+            sleep(Duration::from_millis(100)).await;
+        }
+        let mut last = 10_000;
+        for _ in 0..seconds {
+            append(&spool, &(last + 1..=last + per_second).map(record).collect::<Vec<_>>());
+            last += per_second;
+            control.wake();
+            sleep(Duration::from_secs(1)).await;
+            check(&stored(), last);
+        }
+        running.abort();
+        stored().iter().filter(|number| **number < 10_000).count() as u64
+    })
+}
+
+#[test]
+fn after_an_outage_new_records_arrive_at_once_and_a_backlog_keeps_its_pace() {
+    let backlog = deliver_beside_backlog(Kind::Refuses, 1, 30, |stored, last| {
+        assert!(stored.contains(&last), "{last} after {stored:?}");
+    });
+    assert!((2 * BATCH..20 * BATCH).contains(&backlog), "{backlog} of the backlog within half a minute");
+}
+
+#[test]
+fn a_backlog_has_its_share_while_new_records_always_wait() {
+    // A batch takes a third of a second, and five of them come in each.
+    let backlog = deliver_beside_backlog(Kind::Slow(10), 5 * BATCH, 120, |_, _| {});
+    assert!((8 * BATCH..=50 * BATCH).contains(&backlog), "{backlog} of the backlog within two minutes");
 }
 
 /// Whether a batch has one record: it may be a control.

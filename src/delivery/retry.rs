@@ -85,6 +85,11 @@ impl Backoff {
         self.bound.is_zero()
     }
 
+    /// Whether the endpoint refused a request after a success: it has no capacity for more.
+    pub(crate) fn is_refused(&self) -> bool {
+        !self.refused.is_zero()
+    }
+
     /// Whether nothing is known: no failure has ever lengthened it.
     pub(crate) fn is_new(&self) -> bool {
         self.grown_at.is_none()

@@ -20,6 +20,8 @@ pub(crate) trait Source: Send + Sync + 'static {
 
     fn checkout(&self) -> Option<Self::Partition>;
 
+    fn mark(&self, backlog_share: f64);
+
     fn take_filled(&self) -> Vec<Self::Partition>;
 
     fn adopt(&self);
@@ -27,6 +29,9 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn may_adopt(&self) -> bool;
 
     fn is_recovered(&self) -> bool;
+
+    /// A step has failed, which people may want to know.
+    fn note_news(&self) {}
 }
 
 /// A partition of a source, which gives out its batches. [`spool::Partition`] describes each call.
@@ -36,6 +41,16 @@ pub(crate) trait Partition: Clone + Debug + Eq + Hash + Send + 'static {
     fn allow(&self, in_flight: usize);
 
     fn linger(&self) -> bool;
+
+    fn has_backlog(&self) -> bool;
+
+    fn is_beside_backlog(&self, at: BatchStart) -> bool;
+
+    fn mark(&self, backlog_share: f64);
+
+    fn join_mark(&self);
+
+    fn rest(&self, rests: bool);
 
     fn next(&self, start: Option<BatchStart>, now: SystemTime, force: bool) -> Result<Next<Self::Batch>, SpoolError>;
 
@@ -51,15 +66,11 @@ pub(crate) trait Partition: Clone + Debug + Eq + Hash + Send + 'static {
 
     fn parked(&self) -> Vec<(BatchStart, u64, u64)>;
 
-    fn park_before(&self, at: BatchStart) -> u64;
+    fn park_before(&self, batch: BatchStart, at: BatchStart) -> u64;
 }
 
-/// Records of a partition, and the ways in which they end. [`spool::Batch`] describes each call.
-pub(crate) trait Batch: Debug + Send + Sync + 'static {
-    fn id(&self) -> &str;
-
-    fn records(&self) -> u64;
-
+/// Records of a partition, ready to be sent. [`spool::Batch`] describes each call.
+pub(crate) trait Batch: Fate + Send + Sync + 'static {
     fn start(&self) -> BatchStart;
 
     /// Whether the body is compressed.
@@ -78,6 +89,21 @@ pub(crate) trait Batch: Debug + Send + Sync + 'static {
         counters: Arc<Counters>,
     ) -> Request;
 
+    fn cut(&self, points: &[u64]) -> Result<(), SpoolError>;
+
+    fn park(&self) -> bool;
+
+    fn put_back(&self);
+
+    fn note_deferred(&self, seconds: u64);
+}
+
+/// Records that were sent, and the ways in which they end.
+pub(crate) trait Fate: Debug {
+    fn id(&self) -> &str;
+
+    fn records(&self) -> u64;
+
     /// How many items its body has, by `count`; `None` if that cannot be told.
     fn items(&self, _count: CountItems) -> Option<u64> {
         None
@@ -86,14 +112,6 @@ pub(crate) trait Batch: Debug + Send + Sync + 'static {
     fn ack(&self);
 
     fn ack_up_to(&self, records: u64) -> Result<bool, SpoolError>;
-
-    fn cut(&self, points: &[u64]) -> Result<(), SpoolError>;
-
-    fn park(&self) -> bool;
-
-    fn put_back(&self);
-
-    fn note_deferred(&self, seconds: u64);
 
     fn reject_inferred(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError>;
 
@@ -113,6 +131,10 @@ impl Source for Spool {
         Self::checkout(self)
     }
 
+    fn mark(&self, backlog_share: f64) {
+        Self::mark(self, backlog_share);
+    }
+
     fn take_filled(&self) -> Vec<spool::Partition> {
         Self::take_filled(self)
     }
@@ -128,6 +150,10 @@ impl Source for Spool {
     fn is_recovered(&self) -> bool {
         Self::is_recovered(self)
     }
+
+    fn note_news(&self) {
+        Self::note_news(self);
+    }
 }
 
 impl Partition for spool::Partition {
@@ -139,6 +165,26 @@ impl Partition for spool::Partition {
 
     fn linger(&self) -> bool {
         Self::linger(self)
+    }
+
+    fn has_backlog(&self) -> bool {
+        Self::has_backlog(self)
+    }
+
+    fn is_beside_backlog(&self, at: BatchStart) -> bool {
+        Self::is_beside_backlog(self, at)
+    }
+
+    fn mark(&self, backlog_share: f64) {
+        Self::mark(self, backlog_share);
+    }
+
+    fn join_mark(&self) {
+        Self::join_mark(self);
+    }
+
+    fn rest(&self, rests: bool) {
+        Self::rest(self, rests);
     }
 
     fn next(&self, start: Option<BatchStart>, now: SystemTime, force: bool) -> Result<Next, SpoolError> {
@@ -169,20 +215,12 @@ impl Partition for spool::Partition {
         Self::parked(self)
     }
 
-    fn park_before(&self, at: BatchStart) -> u64 {
-        Self::park_before(self, at)
+    fn park_before(&self, batch: BatchStart, at: BatchStart) -> u64 {
+        Self::park_before(self, batch, at)
     }
 }
 
 impl Batch for spool::Batch {
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn records(&self) -> u64 {
-        self.records
-    }
-
     fn start(&self) -> BatchStart {
         Self::start(self)
     }
@@ -227,21 +265,6 @@ impl Batch for spool::Batch {
         }
     }
 
-    fn items(&self, count: CountItems) -> Option<u64> {
-        match self.content_encoding {
-            None => count(&self.content_type, &self.body),
-            Some(_) => count(&self.content_type, &self.plain_body()),
-        }
-    }
-
-    fn ack(&self) {
-        Self::ack(self);
-    }
-
-    fn ack_up_to(&self, records: u64) -> Result<bool, SpoolError> {
-        Self::ack_up_to(self, records)
-    }
-
     fn cut(&self, points: &[u64]) -> Result<(), SpoolError> {
         Self::cut(self, points)
     }
@@ -256,6 +279,31 @@ impl Batch for spool::Batch {
 
     fn note_deferred(&self, seconds: u64) {
         Self::note_deferred(self, seconds);
+    }
+}
+
+impl Fate for spool::Batch {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn records(&self) -> u64 {
+        self.records
+    }
+
+    fn items(&self, count: CountItems) -> Option<u64> {
+        match self.content_encoding {
+            None => count(&self.content_type, &self.body),
+            Some(_) => count(&self.content_type, &self.plain_body()),
+        }
+    }
+
+    fn ack(&self) {
+        Self::ack(self);
+    }
+
+    fn ack_up_to(&self, records: u64) -> Result<bool, SpoolError> {
+        Self::ack_up_to(self, records)
     }
 
     fn reject_inferred(&self, status: u16, response: &str, now: SystemTime) -> Result<(), SpoolError> {

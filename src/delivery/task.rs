@@ -31,11 +31,14 @@ pub(crate) struct Task<P = spool::Partition> {
     pub(crate) tries: Tries,
     /// The partition has lingered long enough.
     pub(crate) lingered: bool,
+    /// Its last attempt found no connection.
+    pub(crate) unreachable: bool,
 }
 
 impl<P: Partition> Task<P> {
     pub(crate) fn new(partition: P) -> Self {
-        Self { partition, purpose: Purpose::InOrder, start: None, tries: Tries::default(), lingered: false }
+        let (purpose, tries) = (Purpose::InOrder, Tries::default());
+        Self { partition, purpose, start: None, tries, lingered: false, unreachable: false }
     }
 
     /// A task for the batches of a partition that are parked.

@@ -5,12 +5,12 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use opentelemetry::Context;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -110,12 +110,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Has a delivery run on the thread of the spool's directory, and closes the spool when that ends.
+    /// Has a delivery run on the thread of the spool's directory, and closes the spool when that ends, after `at_end` has seen it.
     /// `kept` is dropped at the end, not on that thread: it may have what the application gave, which may wait for the thread when it is dropped.
     pub(crate) fn start(
         spool: Arc<Spool>,
         kept: impl Send + 'static,
         run: impl Future<Output = ()> + Send + 'static,
+        at_end: impl FnOnce(&Spool) + Send + 'static,
     ) -> Result<Self, ExporterBuildError> {
         let thread = Thread::of(spool.place()).map_err(ExporterBuildError::Thread)?;
         let (end, ended) = sync_channel(0);
@@ -124,7 +125,7 @@ impl Worker {
         runtime.spawn(async move {
             // In a task of its own: a panic in it is to end with a spool that is closed in order.
             let _ = tokio::spawn(run).await;
-            close(spool, (thread, kept, end));
+            close(spool, at_end, (thread, kept, end));
         });
         Ok(worker)
     }
@@ -137,9 +138,10 @@ impl Worker {
 }
 
 /// Closes a spool and then drops `kept`, on a thread of its own: that waits for the disk, and the other deliveries do not.
-fn close(spool: Arc<Spool>, kept: impl Send + 'static) {
+fn close(spool: Arc<Spool>, at_end: impl FnOnce(&Spool) + Send + 'static, kept: impl Send + 'static) {
     // Where no thread can be had, that drops both here, which closes the spool as well.
     let _ = process::spawn("close", move || {
+        at_end(&spool);
         spool.close();
         drop(spool);
         drop(kept);
@@ -172,30 +174,37 @@ impl Thread {
     }
 
     fn start() -> io::Result<Self> {
-        let (outcome, started) = sync_channel(1);
-        let (end, ended) = oneshot::channel();
-        process::spawn("deliver", move || run(&outcome, ended))?;
-        let runtime = started.recv().unwrap_or_else(|_| Err(io::Error::other("it ended while it was starting")))?;
-        Ok(Self { runtime, _end: end })
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            // The threads that resolve names log as well.
+            .on_thread_start(|| std::mem::forget(Context::enter_telemetry_suppressed_scope()))
+            .thread_name("otel-spool-resolve")
+            .build()?;
+        let handle = runtime.handle().clone();
+        let runtime = Owned(Some(runtime));
+        let (end, ended) = oneshot::channel::<Infallible>();
+        // What is spawned before it runs waits for it.
+        process::spawn("deliver", move || runtime.run_until(ended))?;
+        Ok(Self { runtime: handle, _end: end })
     }
 }
 
-/// Runs what is spawned until the end.
-fn run(outcome: &SyncSender<io::Result<Handle>>, ended: oneshot::Receiver<Infallible>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // The threads that resolve names log as well.
-        .on_thread_start(|| std::mem::forget(Context::enter_telemetry_suppressed_scope()))
-        .thread_name("otel-spool-resolve")
-        .build();
-    match runtime {
-        Ok(runtime) => {
-            let _ = outcome.send(Ok(runtime.handle().clone()));
+/// A runtime that ends without waiting, wherever it is dropped: a name that is being resolved cannot be waited for.
+struct Owned(Option<Runtime>);
+
+impl Owned {
+    fn run_until(&self, ended: oneshot::Receiver<Infallible>) {
+        if let Some(runtime) = &self.0 {
             let _ = runtime.block_on(ended);
-            // A name that is being resolved cannot be waited for.
+        }
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
-        Err(error) => drop(outcome.send(Err(error))),
     }
 }
 
@@ -205,7 +214,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits};
+    use crate::config::values::{AdoptFrom, BatchLimits, Durability, Signal, SpoolLimits};
     use crate::spool::{Coding, SpoolConfig};
 
     fn open(dir: &std::path::Path) -> Arc<Spool> {
@@ -218,6 +227,8 @@ mod tests {
             batch: BatchLimits::default(),
             limits: SpoolLimits::default(),
             endpoint: None,
+            origin: None,
+            adopt_from: AdoptFrom::OWN,
         };
         Arc::new(Spool::open_silent(&config).unwrap())
     }
@@ -234,7 +245,7 @@ mod tests {
             let _ = ends.await;
             assert!(!panics, "a panic that is asked for");
         };
-        (Worker::start(spool, (), run).unwrap(), end)
+        (Worker::start(spool, (), run, |_| ()).unwrap(), end)
     }
 
     #[test]

@@ -1,5 +1,11 @@
 //! The book: one module for each chapter. It exists in the documentation only, and its code is tested.
+//!
+//! A run of the example `quickstart`, whose endpoint goes down and whose service is killed meanwhile; drawn by `just picture`:
+//!
+#![doc = include_str!("quickstart.svg")]
 
+#[doc = include_str!("comparison.md")]
+pub mod comparison {}
 #[cfg(any(doc, feature = "config-file"))]
 #[doc = include_str!("configuration.md")]
 pub mod configuration {}
@@ -26,12 +32,20 @@ pub mod migration {}
 pub mod operations {}
 #[doc = include_str!("receivers.md")]
 pub mod receivers {}
+#[doc = include_str!("recipes.md")]
+pub mod recipes {}
 #[cfg(any(doc, feature = "relay"))]
 #[doc = include_str!("relay.md")]
 pub mod relay {}
 #[doc = include_str!("relay_clients.md")]
 pub mod relay_clients {}
+#[doc = include_str!("short_lived.md")]
+pub mod short_lived {}
+#[doc = include_str!("stability.md")]
+pub mod stability {}
 #[doc = include_str!("tool.md")]
 pub mod tool {}
+#[doc = include_str!("tool_json.md")]
+pub mod tool_json {}
 #[doc = include_str!("troubleshooting.md")]
 pub mod troubleshooting {}

@@ -65,6 +65,13 @@ pub(crate) struct EnvelopeId {
     pub(crate) inner: usize,
 }
 
+/// Where a record went: the numbers of its block and of the run in it, which stay the same until the blocks are cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RunAt {
+    pub(crate) block: usize,
+    pub(crate) run: usize,
+}
+
 /// The records of a block that share an envelope.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Run {
@@ -258,10 +265,10 @@ impl Blocks {
         self.id = id;
     }
 
-    pub(crate) fn push(&mut self, key: &str, record: Encoded<'_>, separator: &[u8]) {
+    /// Adds a record of a partition, and says where it went.
+    pub(crate) fn push(&mut self, key: &str, record: Encoded<'_>, separator: &[u8]) -> RunAt {
         let at = self.keys.get(key).copied().unwrap_or_else(|| self.add_key(key));
-        self.bytes += self.buffers[at].push_of(record, self.id, separator);
-        self.records += 1;
+        self.push_to(at, record, separator)
     }
 
     /// The same for a record that has another framing than the others.
@@ -269,11 +276,16 @@ impl Blocks {
         not(feature = "relay"),
         allow(dead_code, reason = "records of this process have the framing of their encoder")
     )]
-    pub(crate) fn push_framed(&mut self, key: &str, framing: &Framing, record: Encoded<'_>) {
+    pub(crate) fn push_framed(&mut self, key: &str, framing: &Framing, record: Encoded<'_>) -> RunAt {
         let found = self.framed.get(key).and_then(|framings| framings.get(framing)).copied();
         let at = found.unwrap_or_else(|| self.add_framing(key, framing));
-        self.bytes += self.buffers[at].push_of(record, self.id, framing.separator());
+        self.push_to(at, record, framing.separator())
+    }
+
+    fn push_to(&mut self, block: usize, record: Encoded<'_>, separator: &[u8]) -> RunAt {
+        self.bytes += self.buffers[block].push_of(record, self.id, separator);
         self.records += 1;
+        RunAt { block, run: self.buffers[block].latest }
     }
 
     #[cold]

@@ -8,7 +8,7 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
 
 use super::common::depth;
-use super::common::object::write_text;
+use super::common::string::write_text;
 use super::common::time::{Span, time_or_now};
 use super::encoder::Encoder;
 use super::json::JsonEncoder;
@@ -81,7 +81,7 @@ impl Encoder for BulkEncoder {
         out.extend_from_slice(b"{\"create\":{");
         if let Some(index) = &self.index {
             out.extend_from_slice(b"\"_index\":");
-            write_text(out, index)?;
+            write_text(out, index);
             out.push(b',');
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);

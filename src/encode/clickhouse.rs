@@ -35,7 +35,9 @@ use crate::error::BoxError;
 /// `process.name`, and what it leaves open from the resource of this process. A null is an empty text.
 ///
 /// A batch that is sent again is stored once only if the table deduplicates inserts: replicated tables do, others with
-/// `SETTINGS non_replicated_deduplication_window = 1000` at the end of the statement above.
+/// `SETTINGS non_replicated_deduplication_window = 1000` at the end of the statement above. `insert_deduplication_token={batch_id}`
+/// in the endpoint's query has ClickHouse tell batches apart by their ids. Without it equal rows in different batches count as a
+/// repetition, and the later ones are not stored.
 ///
 /// For a table of your own, use [`JsonEncoder::with_framing`](crate::JsonEncoder::with_framing) with [`Framing::ndjson`] and
 /// this response protocol.
@@ -46,7 +48,10 @@ use crate::error::BoxError;
 /// use opentelemetry_spool::{ClickHouseEncoder, LogExporter};
 ///
 /// let builder = LogExporter::builder()
-///     .with_endpoint("http://127.0.0.1:8123/?query=INSERT%20INTO%20otel_logs%20FORMAT%20JSONEachRow")
+///     .with_endpoint(
+///         "http://127.0.0.1:8123/?query=INSERT%20INTO%20otel_logs%20FORMAT%20JSONEachRow\
+///          &insert_deduplication_token={batch_id}",
+///     )
 ///     .with_headers([("x-clickhouse-user", "logs"), ("x-clickhouse-key", "s3cret")])
 ///     .with_encoder(ClickHouseEncoder::default());
 /// ```
@@ -75,7 +80,10 @@ impl Encoder for ClickHouseEncoder {
                 row.member("TraceFlags", trace.flags.map_or(0, opentelemetry::TraceFlags::to_u8))?;
             }
             let severity = record.severity_number();
-            row.text("SeverityText", record.severity_text().or(severity.as_ref().map(Severity::name)).or(Some("")))?;
+            row.text(
+                "SeverityText",
+                record.severity_text().or(severity.as_ref().map(Severity::name)).unwrap_or_default(),
+            );
             row.member("SeverityNumber", severity.map_or(0, |severity| severity as u8))?;
             if let Some(service) = source.get("service.name") {
                 row.member("ServiceName", Text(service))?;
@@ -83,20 +91,21 @@ impl Encoder for ClickHouseEncoder {
             if let Some(body) = record.body() {
                 row.member("Body", Text(body))?;
             }
-            row.text("ResourceSchemaUrl", Some(if source.other().is_some() { "" } else { &self.schema_url }))?;
+            row.text("ResourceSchemaUrl", if source.other().is_some() { "" } else { &self.schema_url });
             let process: Vec<_> = source.process_attributes().collect();
             let process = process.iter().map(|(key, value)| (key, value));
             write_map(row, "ResourceAttributes", source.resource().chain(process))?;
-            row.text("ScopeSchemaUrl", scope.schema_url().or(Some("")))?;
-            row.text("ScopeName", Some(scope.name()))?;
-            row.text("ScopeVersion", scope.version().or(Some("")))?;
+            row.text("ScopeSchemaUrl", scope.schema_url().unwrap_or_default());
+            row.text("ScopeName", scope.name());
+            row.text("ScopeVersion", scope.version().unwrap_or_default());
             let of_scope: Vec<_> = scope.attributes().map(|kv| (&kv.key, from_resource(&kv.value))).collect();
             write_map(row, "ScopeAttributes", of_scope.iter().map(|(key, value)| (*key, value)))?;
             let name = Key::from_static_str(EXACT);
             let beside = exact.iter().map(|exact| (&name, exact));
             let attributes = Attributes::of(record);
             write_map(row, "LogAttributes", attributes.last_of_each().chain(beside))?;
-            row.text("EventName", record.event_name().or(Some("")))
+            row.text("EventName", record.event_name().unwrap_or_default());
+            Ok(())
         })
     }
 
@@ -130,7 +139,7 @@ fn write_map<'a>(
 ) -> Result<(), BoxError> {
     row.object(key, |map| {
         attributes.try_for_each(|(key, value)| {
-            map.any_key(key.as_str())?;
+            map.any_key(key.as_str());
             map.value(Text(value))
         })
     })

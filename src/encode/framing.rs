@@ -196,6 +196,12 @@ impl Framing {
         Self { content_type, open, separator, close, response_protocol, single, nesting }
     }
 
+    /// The same without what a body begins and ends with.
+    #[cfg(feature = "cli")]
+    pub(crate) fn without_ends(&self) -> Self {
+        Self { open: Cow::default(), close: Cow::default(), ..self.clone() }
+    }
+
     /// The value of the `Content-Type` header.
     pub fn content_type(&self) -> &str {
         &self.content_type

@@ -1,19 +1,20 @@
 //! The default wire format: one JSON object per record, in the schema of the Python package `http-logging`.
 
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use opentelemetry::logs::{AnyValue, Severity};
 use opentelemetry::{InstrumentationScope, Key, SpanId, TraceId};
 use opentelemetry_sdk::Resource;
 
-use super::common::any_value::{JsonText, JsonValue, is_null};
+use super::common::any_value::{JsonText, is_null, write_value};
 use super::common::attributes::{Attributes, Known};
 use super::common::depth;
 use super::common::level::{python_level, sent_level};
-use super::common::object::{Object, write_text};
+use super::common::number::{write_decimal, write_integer};
 use super::common::origin::{Origin, Source};
-use super::common::time::{micros_since, time_of};
+use super::common::string::{write_between, write_hex, write_text};
+use super::common::time::{micros, nanos_since_epoch, time_of};
 use super::encoder::Encoder;
 use super::view::{LogView, TraceIds};
 use crate::encode::framing::Framing;
@@ -64,10 +65,11 @@ pub enum SourceCodeKey {
 }
 
 impl SourceCodeKey {
-    fn as_str(self) -> &'static str {
+    /// The start of the object.
+    fn open(self) -> &'static str {
         match self {
-            Self::Joined => "sourcecode",
-            Self::Underscored => "source_code",
+            Self::Joined => r#","sourcecode":{"pathname":"#,
+            Self::Underscored => r#","source_code":{"pathname":"#,
         }
     }
 }
@@ -137,17 +139,20 @@ impl SourceCodeKey {
 /// ```
 #[derive(Clone, Debug)]
 pub struct JsonEncoder {
-    message_type: String,
+    /// The start of every record: its type, and the key of its time.
+    head: String,
     level_scale: LevelScale,
     source_code_key: SourceCodeKey,
     /// As `http-logging` has it: `stack_trace` in every record, before `source_code`, empty if there is none.
     always_stack_trace: bool,
     tags: Vec<String>,
-    extra_key: String,
+    /// The key of the object that holds the attributes.
+    extra: String,
     extra_fields: Vec<(Key, AnyValue)>,
     with_resource: bool,
     max_depth: usize,
-    started: SystemTime,
+    /// When the encoder was made, in nanoseconds since 1970.
+    started: i128,
     framing: Framing,
     origin: Origin,
     /// The object made of the process, the same for every record. Made once: an exporter does not outlive a fork.
@@ -157,16 +162,16 @@ pub struct JsonEncoder {
 impl Default for JsonEncoder {
     fn default() -> Self {
         Self {
-            message_type: "async-http-logging".to_owned(),
+            head: head("async-http-logging"),
             level_scale: LevelScale::default(),
             source_code_key: SourceCodeKey::default(),
             always_stack_trace: false,
             tags: Vec::new(),
-            extra_key: "extra".to_owned(),
+            extra: further("extra"),
             extra_fields: Vec::new(),
             with_resource: false,
             max_depth: depth::JSON,
-            started: SystemTime::now(),
+            started: nanos_since_epoch(SystemTime::now()),
             framing: Framing::json_array(),
             origin: Origin::default(),
             process: OnceLock::new(),
@@ -191,7 +196,7 @@ impl JsonEncoder {
     /// ```
     pub fn http_logging_2() -> Self {
         Self {
-            message_type: "async-http-log".to_owned(),
+            head: head("async-http-log"),
             source_code_key: SourceCodeKey::Underscored,
             always_stack_trace: true,
             ..Self::default()
@@ -208,7 +213,7 @@ impl JsonEncoder {
     /// let encoder = JsonEncoder::default().with_message_type("checkout-log");
     /// ```
     pub fn with_message_type(mut self, message_type: impl Into<String>) -> Self {
-        self.message_type = message_type.into();
+        self.head = head(&message_type.into());
         self
     }
 
@@ -280,10 +285,11 @@ impl JsonEncoder {
     /// let encoder = JsonEncoder::default().with_extra_key("attributes");
     /// ```
     pub fn with_extra_key(mut self, extra_key: impl Into<String>) -> Self {
-        self.extra_key = extra_key.into();
-        if RESERVED_KEYS.contains(&self.extra_key.as_str()) {
-            self.extra_key.push('_');
+        let mut extra_key = extra_key.into();
+        if RESERVED_KEYS.contains(&extra_key.as_str()) {
+            extra_key.push('_');
         }
+        self.extra = further(&extra_key);
         self
     }
 
@@ -350,114 +356,137 @@ impl JsonEncoder {
 
     fn write_record(
         &self,
-        record: &dyn LogView,
+        record: &(impl LogView + ?Sized),
         scope: &InstrumentationScope,
-        json: &mut Object<'_>,
+        out: &mut Vec<u8>,
     ) -> Result<(), BoxError> {
-        let mut attributes = Attributes::of(record);
+        let mut attributes = Attributes::default();
+        attributes.read(record);
         let stack_trace = attributes.stack_trace();
         let source = self.origin.of_record(record);
 
-        json.text("type", Some(&self.message_type))?;
-        let time = time_of(record);
-        json.decimal("created", time.map(|time| micros_since(UNIX_EPOCH, time)), 6)?;
-        match source.other() {
-            None => json.decimal("relative_created", time.map(|time| micros_since(self.started, time)), 3)?,
-            Some(other) => {
-                json.member("relative_created", other.relative_created.filter(|millis| millis.is_finite()))?;
-            }
-        }
-        match record.body() {
-            Some(AnyValue::String(body)) => json.text("message", Some(body.as_str()))?,
-            Some(body) if !is_null(body) => json.member("message", JsonText(body))?,
-            _ => json.text("message", Some(""))?,
-        }
-        match (self.level_scale, source.other().and_then(|other| sent_level(record, other))) {
-            (LevelScale::Python, Some((number, name))) => json.object("level", |level| {
-                level.member("number", number)?;
-                level.text("name", Some(&name))
-            })?,
-            (LevelScale::Python, None) => json.raw("level", python_level(record.severity_number()).json.as_bytes()),
-            (LevelScale::OpenTelemetry, _) => json.object("level", |level| {
-                let severity = record.severity_number();
-                level.member("number", severity.map_or(0, |severity| severity as u8))?;
-                level.text("name", record.severity_text().or(severity.as_ref().map(Severity::name)))
-            })?,
-        }
+        self.write_times(record, source, out)?;
+        write_message(record.body(), out)?;
+        self.write_level(record, source, out);
         if self.always_stack_trace {
-            json.member("stack_trace", stack_trace.unwrap_or_default())?;
+            put(out, r#","stack_trace":"#);
+            serde_json::to_writer(&mut *out, &stack_trace.unwrap_or_default())?;
         }
-        json.object(self.source_code_key.as_str(), |code| {
-            code.text("pathname", attributes.path())?;
-            code.text("function", attributes.text(&[Known::Function, Known::OldFunction, Known::Namespace]))?;
-            code.member("line", attributes.int(&[Known::Line, Known::OldLine]))
-        })?;
+        put(out, self.source_code_key.open());
+        write_text_or_null(out, attributes.path());
+        put(out, r#","function":"#);
+        write_text_or_null(out, attributes.text(&[Known::Function, Known::OldFunction, Known::Namespace]));
+        put(out, r#","line":"#);
+        write_integer(out, attributes.int(&[Known::Line, Known::OldLine]));
+        put(out, r#"},"process":"#);
         match source.other() {
-            None => json.raw("process", self.process.get_or_init(|| process_object(source))),
-            Some(_) => json.object("process", |process| write_process(source, process))?,
+            None => out.extend_from_slice(self.process.get_or_init(|| process_object(source))),
+            Some(_) => write_process(source, out),
         }
-        json.object("thread", |thread| {
-            thread.member("id", attributes.int(&[Known::ThreadId]))?;
-            thread.text("name", attributes.text(&[Known::ThreadName]))
-        })?;
+        put(out, r#","thread":{"id":"#);
+        write_integer(out, attributes.int(&[Known::ThreadId]));
+        put(out, r#","name":"#);
+        write_text_or_null(out, attributes.text(&[Known::ThreadName]));
+        put(out, "}");
 
         if let Some(stack_trace) = stack_trace.filter(|_| !self.always_stack_trace) {
-            json.member("stack_trace", stack_trace)?;
+            put(out, r#","stack_trace":"#);
+            serde_json::to_writer(&mut *out, &stack_trace)?;
         }
         if !self.tags.is_empty() {
-            json.member("tags", &self.tags)?;
+            put(out, r#","tags":"#);
+            serde_json::to_writer(&mut *out, &self.tags)?;
         }
         let fixed = pairs(&self.extra_fields).filter(|(key, _)| !attributes.in_rest(key));
-        self.write_attributes(json, &self.extra_key, fixed.chain(attributes.rest()))?;
+        self.write_attributes(&self.extra, fixed.chain(attributes.rest()), out)?;
         if !scope.name().is_empty() {
-            json.text("logger", Some(scope.name()))?;
+            write_between(out, br#","logger":""#, scope.name(), b"\"");
         }
         if let Some(target) = record.target().filter(|target| !target.is_empty()) {
-            json.text("target", Some(target))?;
+            write_between(out, br#","target":""#, target, b"\"");
         }
         if let Some(event) = record.event_name().filter(|event| !event.is_empty() && !is_place(event)) {
-            json.text("event", Some(event))?;
+            write_between(out, br#","event":""#, event, b"\"");
         }
         if let Some(trace) = record.trace().filter(|trace| trace.trace_id != TraceId::INVALID) {
-            json.object("trace", |json| write_trace(trace, json))?;
+            write_trace(trace, out);
         }
         if self.with_resource {
-            self.write_attributes(json, "resource", source.resource())?;
+            self.write_attributes(r#","resource":"#, source.resource(), out)?;
+        }
+        put(out, "}");
+        Ok(())
+    }
+
+    /// Writes the type and the times: the start of the record.
+    #[inline]
+    fn write_times(
+        &self,
+        record: &(impl LogView + ?Sized),
+        source: Source<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BoxError> {
+        let time = time_of(record).map(nanos_since_epoch);
+        put(out, &self.head);
+        match time {
+            Some(time) => write_decimal::<6>(out, micros(time)),
+            None => put(out, "null"),
+        }
+        put(out, r#","relative_created":"#);
+        match (source.other(), time) {
+            (None, Some(time)) => write_decimal::<3>(out, micros(time - self.started)),
+            (None, None) => put(out, "null"),
+            (Some(other), _) => {
+                serde_json::to_writer(out, &other.relative_created.filter(|millis| millis.is_finite()))?;
+            }
         }
         Ok(())
     }
 
-    /// Writes an object of attributes with different names, unless there are none.
+    #[inline]
+    fn write_level(&self, record: &(impl LogView + ?Sized), source: Source<'_>, out: &mut Vec<u8>) {
+        put(out, r#","level":"#);
+        let sent = source.other().and_then(|other| sent_level(record.severity_text(), other));
+        let severity = record.severity_number();
+        match (self.level_scale, sent) {
+            (LevelScale::Python, None) => put(out, python_level(severity).json),
+            (LevelScale::Python, Some((number, name))) => write_number_and_name(out, number, Some(&name)),
+            (LevelScale::OpenTelemetry, _) => {
+                let number = severity.map_or(0, |severity| severity as i64);
+                let name = record.severity_text().or(severity.as_ref().map(Severity::name));
+                write_number_and_name(out, number, name);
+            }
+        }
+    }
+
+    /// Writes a member that is an object of attributes with different names, unless there are none.
     fn write_attributes<'a>(
         &self,
-        json: &mut Object<'_>,
         key: &str,
-        attributes: impl Iterator<Item = (&'a Key, &'a AnyValue)>,
+        mut attributes: impl Iterator<Item = (&'a Key, &'a AnyValue)>,
+        out: &mut Vec<u8>,
     ) -> Result<(), BoxError> {
-        let mut attributes = attributes.peekable();
-        if attributes.peek().is_none() {
-            return Ok(());
+        let before = out.len();
+        put(out, key);
+        let open = out.len();
+        attributes.try_for_each(|(key, value)| {
+            write_between(out, b",\"", key.as_str(), b"\":");
+            write_value(out, value, self.max_depth)
+        })?;
+        if let Some(first) = out.get_mut(open) {
+            // In place of the comma before the first one.
+            *first = b'{';
+            put(out, "}");
+        } else {
+            out.truncate(before);
         }
-        json.any_key(key)?;
-        Object::write(json.out, |json| {
-            attributes.try_for_each(|(key, value)| {
-                json.any_key(key.as_str())?;
-                match value {
-                    AnyValue::String(text) => write_text(json.out, text.as_str()),
-                    value => json.value(self.value(value)),
-                }
-            })
-        })
+        Ok(())
     }
 
     /// The same with at most this depth.
     pub(super) fn no_deeper_than(self, depth: usize) -> Self {
         let max_depth = self.max_depth.min(depth);
         self.with_max_depth(max_depth)
-    }
-
-    fn value<'a>(&self, value: &'a AnyValue) -> JsonValue<'a> {
-        JsonValue { value, depth: self.max_depth }
     }
 }
 
@@ -467,7 +496,11 @@ impl Encoder for JsonEncoder {
     }
 
     fn encode(&self, record: &dyn LogView, scope: &InstrumentationScope, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        Object::write(out, |json| self.write_record(record, scope, json))
+        // Most records are the SDK's: code for them alone need not ask what a view is.
+        match record.as_sdk_record() {
+            Some(record) => self.write_record(record, scope, out),
+            None => self.write_record(record, scope, out),
+        }
     }
 
     fn set_resource(&mut self, resource: &Resource) {
@@ -476,16 +509,64 @@ impl Encoder for JsonEncoder {
     }
 }
 
+#[inline]
+fn put(out: &mut Vec<u8>, json: &str) {
+    out.extend_from_slice(json.as_bytes());
+}
+
+/// The start of a record of this type.
+fn head(message_type: &str) -> String {
+    format!(r#"{{"type":{},"created":"#, serde_json::Value::from(message_type))
+}
+
+/// The key of a further member.
+fn further(key: &str) -> String {
+    format!(",{}:", serde_json::Value::from(key))
+}
+
+#[inline]
+fn write_message(body: Option<&AnyValue>, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    match body {
+        Some(AnyValue::String(body)) => write_between(out, br#","message":""#, body.as_str(), b"\""),
+        Some(body) if !is_null(body) => {
+            put(out, r#","message":"#);
+            serde_json::to_writer(out, &JsonText(body))?;
+        }
+        _ => put(out, r#","message":"""#),
+    }
+    Ok(())
+}
+
+#[inline]
+fn write_text_or_null(out: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        Some(text) => write_text(out, text),
+        None => put(out, "null"),
+    }
+}
+
+#[cold]
+fn write_number_and_name(out: &mut Vec<u8>, number: i64, name: Option<&str>) {
+    put(out, r#"{"number":"#);
+    write_integer(out, number);
+    put(out, r#","name":"#);
+    write_text_or_null(out, name);
+    put(out, "}");
+}
+
 /// The object made of a process.
 fn process_object(source: Source<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    let _ = Object::write(&mut out, |process| write_process(source, process));
+    write_process(source, &mut out);
     out
 }
 
-fn write_process(source: Source<'_>, process: &mut Object<'_>) -> Result<(), BoxError> {
-    process.member("id", source.process_id())?;
-    process.text("name", source.process_name())
+fn write_process(source: Source<'_>, out: &mut Vec<u8>) {
+    put(out, r#"{"id":"#);
+    write_integer(out, source.process_id());
+    put(out, r#","name":"#);
+    write_text_or_null(out, source.process_name());
+    put(out, "}");
 }
 
 fn pairs(attributes: &[(Key, AnyValue)]) -> impl Iterator<Item = (&Key, &AnyValue)> {
@@ -498,12 +579,17 @@ fn is_place(event: &str) -> bool {
     line.is_some_and(|line| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn write_trace(trace: TraceIds, json: &mut Object<'_>) -> Result<(), BoxError> {
-    json.hex("trace_id", trace.trace_id.to_bytes());
+#[inline]
+fn write_trace(trace: TraceIds, out: &mut Vec<u8>) {
+    put(out, r#","trace":{"trace_id":""#);
+    write_hex(out, trace.trace_id.to_bytes());
     if trace.span_id == SpanId::INVALID {
-        json.member("span_id", ())?;
+        put(out, r#"","span_id":null,"flags":"#);
     } else {
-        json.hex("span_id", trace.span_id.to_bytes());
+        put(out, r#"","span_id":""#);
+        write_hex(out, trace.span_id.to_bytes());
+        put(out, r#"","flags":"#);
     }
-    json.member("flags", trace.flags.map(opentelemetry::TraceFlags::to_u8))
+    write_integer(out, trace.flags.map(opentelemetry::TraceFlags::to_u8));
+    put(out, "}");
 }

@@ -7,8 +7,9 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
 
 use super::common::any_value::JsonText;
-use super::common::object::{Object, write_text};
+use super::common::object::Object;
 use super::common::origin::{Origin, Source, host_name};
+use super::common::string::write_text;
 use super::common::template::{Rendering, Template};
 use super::common::time::{EXACT, Span, time_or_now};
 use super::encoder::Encoder;
@@ -202,8 +203,8 @@ impl<E: Encoder> LokiEncoder<E> {
             let mut ends = (0..=MAX_LABEL_BYTES.min(value.len())).rev();
             value.truncate(ends.find(|end| value.is_char_boundary(*end)).unwrap_or_default());
             let end = stream.out.len();
-            // A text can always be written.
-            let _ = stream.any_key(name).and_then(|()| write_text(stream.out, &value));
+            stream.any_key(name);
+            write_text(stream.out, &value);
             if stream.out.len() > MAX_LABELS_BYTES {
                 stream.out.truncate(end);
                 break;
@@ -228,12 +229,12 @@ impl<E: Encoder> LokiEncoder<E> {
                 text.clear();
                 template.write(&mut rendering, &mut text)?;
                 if !text.is_empty() {
-                    json.any_key(name)?;
-                    write_text(json.out, &String::from_utf8_lossy(&text))?;
+                    json.any_key(name);
+                    write_text(json.out, &String::from_utf8_lossy(&text));
                 }
             }
             if let (_, Some(exact)) = Span::NANOS.nearest(time_or_now(record)) {
-                json.any_key(&label_name(EXACT))?;
+                json.any_key(&label_name(EXACT));
                 json.value(JsonText(&exact))?;
             }
             is_empty = json.is_empty;
@@ -261,7 +262,7 @@ impl<E: Encoder> Encoder for LokiEncoder<E> {
         self.line.encode(record, scope, &mut line)?;
         let (nanos, _) = Span::NANOS.nearest(time_or_now(record));
         out.extend_from_slice(format!("[\"{nanos}\",").as_bytes());
-        write_text(out, &String::from_utf8_lossy(&line))?;
+        write_text(out, &String::from_utf8_lossy(&line));
         if self.structured_metadata {
             self.write_metadata(record, scope, out)?;
         }

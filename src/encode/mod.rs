@@ -41,6 +41,7 @@ pub(crate) use otlp::otlp_framing;
 pub use pickle::PickleEncoder;
 pub use splunk::SplunkEncoder;
 pub use text::TextEncoder;
+pub(crate) use view::RedactedLog;
 #[cfg(feature = "otlp")]
 pub use view::{AttributeValue, AttributesView};
 #[cfg(feature = "metrics")]
@@ -50,4 +51,4 @@ pub use view::{
 };
 #[cfg(feature = "trace")]
 pub use view::{EventView, LinkView, SpanView};
-pub use view::{LogView, RecordOrigin, TraceIds};
+pub use view::{Filtered, LogView, RecordOrigin, Redaction, TraceIds};

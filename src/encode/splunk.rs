@@ -4,8 +4,9 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::Resource;
 
 use super::common::any_value::{JsonText, is_null};
-use super::common::object::{Object, write_text};
+use super::common::object::Object;
 use super::common::origin::Origin;
+use super::common::string::write_text;
 use super::common::time::{EXACT, Span, time_of};
 use super::encoder::Encoder;
 use super::json::JsonEncoder;
@@ -126,19 +127,19 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
             // Without one it is when Splunk receives the event.
             if let Some(time) = time_of(record) {
                 let (nearest, beside) = Span::YEARS.nearest(time);
-                json.decimal("time", Some(nearest / 1000), 6)?;
+                json.millionths("time", nearest / 1000);
                 exact = beside;
             }
             for (key, given, attribute) in of_resource {
                 match (given, source.get(attribute).filter(|value| !is_null(value))) {
-                    (Some(given), _) => json.text(key, Some(given))?,
+                    (Some(given), _) => json.text(key, given),
                     (None, Some(value)) => json.member(key, JsonText(value))?,
                     (None, None) => {}
                 }
             }
             for (key, given) in [("sourcetype", &self.source_type), ("index", &self.index)] {
-                if given.is_some() {
-                    json.text(key, given.as_deref())?;
+                if let Some(given) = given {
+                    json.text(key, given);
                 }
             }
             if let Some(exact) = &exact {
@@ -151,7 +152,7 @@ impl<E: Encoder> Encoder for SplunkEncoder<E> {
             } else {
                 let mut event = Vec::new();
                 self.event.encode(record, scope, &mut event)?;
-                write_text(json.out, &String::from_utf8_lossy(&event))?;
+                write_text(json.out, &String::from_utf8_lossy(&event));
             }
             if is_blank(&json.out[start..]) {
                 json.out.truncate(start);

@@ -14,15 +14,21 @@ use crate::config::format::FormatSettings;
 use crate::config::resolve::{CodeSettings, ResolvedConfig};
 #[cfg(feature = "self-metrics")]
 use crate::config::values::Signal;
-use crate::config::values::{Compression, Durability, FullPolicy, Protocol, RetryPolicy, Sourced, SpoolCompression};
+use crate::config::values::{
+    Compression, Durability, FullPolicy, Protocol, RetryPolicy, Sourced, SpoolCompression, Urls, Warning,
+};
+use crate::config::{directory, environment};
 use crate::delivery::{Pipeline, PipelineConfig};
 #[cfg(feature = "self-metrics")]
 use crate::encode::framing::{Framing, ResponseProtocol};
 use crate::encode::points::items_of;
 use crate::error::{BoxError, ExporterBuildError};
-use crate::observe::event::{OnEvent, SpoolEvent};
+use crate::exporter::marked::Marked;
+use crate::exporter::probe::{Unresolved, probe};
+use crate::observe::event::{Events, OnEvent, SpoolEvent};
 #[cfg(feature = "self-metrics")]
 use crate::observe::metrics::{self, Otlp, SelfMetrics};
+use crate::observe::probe::{ProbeMode, ProbeReport};
 use crate::spool::GapEncoder;
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::HeaderHook;
@@ -57,6 +63,7 @@ use crate::transport::verdict::Verdict;
 /// # provider.shutdown()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "nothing is made before `build`"]
 pub struct ExporterBuilder<S> {
     pub(crate) code: CodeSettings,
     pub(crate) signal: S,
@@ -83,8 +90,43 @@ pub(crate) fn given<T>(value: T, method: &str) -> Option<Sourced<T>> {
     Some(Sourced::new(value, method))
 }
 
+/// A signal whose newer records may be delivered before older ones: not metrics.
+pub trait Reorderable {}
+
+impl<S: Reorderable> ExporterBuilder<S> {
+    /// Sets the share of a partition's requests that the backlog of an outage has, from 0.0 to 1.0. Default: 1.0, all
+    /// come in order.
+    ///
+    /// With a share below that, records that are logged after an outage, or after a start, do not wait until all is
+    /// delivered that was kept before: they have the other requests of their partition while both wait, so with 0.25
+    /// three of four. With 0.0 the backlog is sent while no new record waits. **This gives up the order within a
+    /// partition**, after an outage in those that failed and after a start in all: backlog and new records each keep
+    /// theirs. It is an error together with a strict order, so for metrics, which keep theirs. See
+    /// [the order](crate::docs::guarantees#order-and-duplicates).
+    ///
+    /// # Errors
+    ///
+    /// `build` fails where the share is not from 0.0 to 1.0, and with a share below 1.0 and
+    /// [`with_strict_order`](Self::with_strict_order).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_backlog_share(0.25);
+    /// ```
+    pub fn with_backlog_share(mut self, share: f64) -> Self {
+        self.code.settings.backlog_share = given(share, "with_backlog_share");
+        self
+    }
+}
+
 impl<S> ExporterBuilder<S> {
-    /// Changes nothing: HTTP is the transport. It exists so that a swap from `opentelemetry_otlp` stays one line.
+    /// Sends OTLP in protobuf, as after a swap from `opentelemetry_otlp`, unless another format is given: a protocol, an encoder, or
+    /// one by its name. Default: what the endpoint takes. Needs the crate's feature `otlp`, unless another format is given.
+    ///
+    /// HTTP is the transport in any case.
     ///
     /// # Examples
     ///
@@ -93,16 +135,21 @@ impl<S> ExporterBuilder<S> {
     ///
     /// let builder = LogExporter::builder().with_http();
     /// ```
-    pub fn with_http(self) -> Self {
+    pub fn with_http(mut self) -> Self {
+        self.code.settings.with_http = true;
         self
     }
 
     // --- the endpoint and the spool's place -----------------------------------------------------------------------
 
     /// Sets the URL that batches are sent to, complete with path and query. Required, except with OTLP, whose default is
-    /// `http://localhost:4318/v1/logs`.
+    /// `http://localhost:4318/v1/logs`. A path that ends in `/v1/logs`, `/v1/traces` or `/v1/metrics` means OTLP, unless another format
+    /// is given.
     ///
     /// A user and password in it are sent as basic authentication, and never stored or shown.
+    ///
+    /// `{batch_id}` in its query becomes the id of each batch, which is also its `Idempotency-Key`: for servers that recognise what
+    /// comes again by a part of the URL, as [ClickHouse](crate::docs::receivers#clickhouse) does.
     ///
     /// With the feature `relay` it can be a file (`file:///var/log/app.log?max_bytes=10MiB&backups=5`), a directory with a file
     /// for each partition (`file:///var/log/app/`) or a socket (`tcp://host:port`, `unix:///path`, `udp://host:port`): see
@@ -124,8 +171,9 @@ impl<S> ExporterBuilder<S> {
     /// Sets the directory of the spool. Required. It is created if it is missing, readable by its owner alone.
     ///
     /// It has to be on a local disk. Several exporters, also of several processes, may share one: each has a queue of its
-    /// own. A queue that a dead process leaves is adopted and delivered by another exporter, so all of them should have the
-    /// same endpoint and headers.
+    /// own. A queue that a dead process leaves is adopted and delivered by another exporter, if that is of the same signal and
+    /// its endpoint has the same scheme, host and port. In one process, two exporters of a signal with different ones take
+    /// different directories: `build` of the second one fails. See [`with_adopt_from`](Self::with_adopt_from).
     ///
     /// # Examples
     ///
@@ -160,10 +208,33 @@ impl<S> ExporterBuilder<S> {
         self
     }
 
+    /// Adopts also the queues that were left for these endpoints, which are URLs like that of
+    /// [`with_endpoint`](Self::with_endpoint): their records go to this exporter's endpoint. Default: none.
+    ///
+    /// Records are sent to the scheme, host and port that they were spooled for, and to no other. Where the endpoint changes,
+    /// those that wait for the old one are *stranded*: they are kept, counted (`stranded_records` of
+    /// [`SpoolStats`](crate::SpoolStats)) and reported at each start, until a process has the old endpoint again, or this names
+    /// it. The path of a URL does not matter. `otel-spool assign` does the same once, for what is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder()
+    ///     .with_endpoint("https://new.example.com/v1/logs")
+    ///     .with_adopt_from(["https://old.example.com"]);
+    /// ```
+    pub fn with_adopt_from<U: Into<String>>(mut self, endpoints: impl IntoIterator<Item = U>) -> Self {
+        let urls = endpoints.into_iter().map(Into::into).collect();
+        self.code.settings.adopt_from = given(Urls(urls), "with_adopt_from");
+        self
+    }
+
     // --- the request ----------------------------------------------------------------------------------------------
 
-    /// Sends OTLP, in protobuf or in JSON. Default: for log records none, the encoder's own format; for spans and metrics protobuf.
-    /// Needs the crate's feature `otlp`.
+    /// Sends OTLP, in protobuf or in JSON. Default: protobuf for spans and metrics, and for log records with
+    /// [`with_http`](Self::with_http) or an endpoint of OTLP; else none. Needs the crate's feature `otlp`.
     ///
     /// It is the same as [`with_encoder`](crate::LogExporterBuilder::with_encoder) with an `OtlpEncoder`; the later call of the two wins.
     ///
@@ -249,9 +320,10 @@ impl<S> ExporterBuilder<S> {
     /// Sets the compression of request bodies. Default: none. Needs the crate's feature `gzip-http`.
     ///
     /// Records are compressed once, when they are logged; the compressed pieces are in the spool and are joined to one gzip
-    /// member when they are sent. An endpoint that does not take `Content-Encoding: gzip` responds with 415 or 400, and the
-    /// records would go to the rejected store, one by one. Try it with a fresh spool first: a later change of this setting
-    /// does not change the records in the spool.
+    /// member when they are sent. An endpoint that does not take `Content-Encoding: gzip` mostly responds with 400 or
+    /// 500: the batch is sent once more without it, and after three such batches nothing is compressed for an hour
+    /// ([`SpoolEvent::CompressionRefused`]). Try it with a fresh spool first: a later change of this setting does not change
+    /// the records in the spool.
     ///
     /// # Examples
     ///
@@ -654,6 +726,26 @@ impl<S> ExporterBuilder<S> {
         self
     }
 
+    /// Sets whether the reasons of failures show all that a response says. Default: `false`.
+    ///
+    /// A reason always has the status and the words that can hardly be what was logged: those of an error that the protocol defines,
+    /// and of any response that is not about the records (401, 403, 404, 5xx). The text of a success, of a 400, 413, 415 or 422 is left
+    /// out, since many servers repeat in it what was sent. With `true` up to 1,000 bytes of it are in the reasons of
+    /// [`SpoolEvent`], and so in the log, and in [`last_error`](crate::SpoolStats::last_error). What is secret of the
+    /// request itself is masked in both cases.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::LogExporter;
+    ///
+    /// let builder = LogExporter::builder().with_response_text(true);
+    /// ```
+    pub fn with_response_text(mut self, shown: bool) -> Self {
+        self.code.settings.response_text = given(shown, "with_response_text");
+        self
+    }
+
     /// Trusts further certificate authorities besides the system's: one or more certificates in PEM. Default: none. It can
     /// be called several times.
     ///
@@ -843,7 +935,13 @@ impl<S> ExporterBuilder<S> {
         format: impl FnOnce(S) -> F,
         with_gaps: impl FnOnce(F::Encoder) -> (E, Option<Arc<GapEncoder>>),
     ) -> Result<(E, Pipeline), ExporterBuildError> {
-        let resolved = ResolvedConfig::resolve(self.code, format(self.signal), &|name| std::env::var_os(name))?;
+        let resolved = resolve(self.code, format(self.signal)).map_err(|(error, unknown)| {
+            let events = Events::new(F::SIGNAL.name());
+            for warning in unknown {
+                events.report(suspicious(warning));
+            }
+            error
+        })?;
         let rest = ExporterBuilder {
             code: CodeSettings::default(),
             signal: (),
@@ -852,6 +950,16 @@ impl<S> ExporterBuilder<S> {
             meter: self.meter,
         };
         rest.start_resolved(resolved, with_gaps)
+    }
+
+    /// Tries the settings; `mark` makes the marked record.
+    pub(crate) fn try_settings<F: FormatSettings>(
+        self,
+        mode: ProbeMode,
+        format: impl FnOnce(S) -> F,
+        mark: impl FnOnce(F::Encoder) -> Result<Marked, BoxError>,
+    ) -> ProbeReport {
+        probe(mode, resolve(self.code, format(self.signal)), mark)
     }
 
     /// The same with settings that are resolved.
@@ -863,7 +971,7 @@ impl<S> ExporterBuilder<S> {
         let signal = resolved.spool.signal;
         #[cfg(feature = "self-metrics")]
         let self_metrics = Some(self_metrics(self.meter, signal, &resolved.framing));
-        let ResolvedConfig { encoder, spool, transport, pace, .. } = resolved;
+        let ResolvedConfig { encoder, spool, dir, transport, pace, warnings, .. } = resolved;
         let (encoder, gap_encoder) = with_gaps(encoder);
         let pipeline = Pipeline::start(PipelineConfig {
             spool,
@@ -874,9 +982,30 @@ impl<S> ExporterBuilder<S> {
             on_event: self.on_event.map(|on_event| -> Box<OnEvent> { Box::new(move |event| on_event(event)) }),
             #[cfg(feature = "self-metrics")]
             self_metrics,
-        })?;
+        })
+        .map_err(|error| directory::refused(error, &dir))?;
+        for warning in warnings {
+            pipeline.events().report(suspicious(warning));
+        }
         Ok((encoder, pipeline))
     }
+}
+
+/// The settings that count, with what is noticed of them; or the first that is wrong.
+fn resolve<F: FormatSettings>(code: CodeSettings, format: F) -> Result<ResolvedConfig<F::Encoder>, Unresolved> {
+    let unknown = code.unknown_variables(F::SIGNAL);
+    match ResolvedConfig::resolve(code, format, &|name| std::env::var_os(name)) {
+        Ok(mut resolved) => {
+            resolved.warnings.extend(unknown);
+            Ok(resolved)
+        }
+        Err(error) => Err((environment::missing(error, &unknown), unknown)),
+    }
+}
+
+/// The event of a setting that is probably not meant so.
+fn suspicious(Warning { setting, reason }: Warning) -> SpoolEvent {
+    SpoolEvent::SettingSuspicious { setting, reason }
 }
 
 /// Chooses how the exporter's metrics are called, by its signal and by what it sends.

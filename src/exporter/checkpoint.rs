@@ -3,6 +3,7 @@
 use crate::delivery::Remote;
 use crate::error::{BoxError, CheckpointError};
 use crate::observe::loss::LossReason;
+use crate::process::check_process;
 
 /// A moment of an exporter, from [`SpoolHandle::checkpoint`](crate::SpoolHandle::checkpoint): take it before records are
 /// logged, and [`confirm`](Self::confirm) that they are on disk.
@@ -35,6 +36,7 @@ use crate::observe::loss::LossReason;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
+#[must_use = "nothing is known before `confirm`"]
 pub struct Checkpoint {
     remote: Remote,
     before: Failures,
@@ -87,9 +89,14 @@ impl Checkpoint {
     /// # Errors
     ///
     /// [`CheckpointError`], with the exports and records that failed since the checkpoint, and the error of `flush`. It is
-    /// an error also after the exporter's shutdown: confirm before.
+    /// an error also after the exporter's shutdown: confirm before. In a process that was forked its source is
+    /// [`SpoolError::Forked`](crate::SpoolError::Forked), at once: `flush` is not called, which could wait there for a thread that
+    /// the process has not.
     pub fn confirm<E: Into<BoxError>>(&self, flush: impl FnOnce() -> Result<(), E>) -> Result<(), CheckpointError> {
-        let flushed = flush().map_err(Into::into);
+        let flushed = match check_process() {
+            Ok(()) => flush().map_err(Into::into),
+            Err(forked) => Err(forked.into()),
+        };
         let now = Failures::of(&self.remote);
         // Records of an export after the shutdown are counted by nobody.
         let is_open = self.remote.spool().is_some_and(|spool| !spool.is_closed());

@@ -68,7 +68,7 @@ fn record(gap: &Gap) -> SdkLogRecord {
     let records = if gap.records == 1 { one } else { several };
     let mut record = logger.create_log_record();
     record.set_event_name("opentelemetry_spool.gap");
-    record.set_target("opentelemetry_spool");
+    record.set_target(env!("CARGO_PKG_NAME"));
     record.set_timestamp(SystemTime::now());
     record.set_severity_number(Severity::Warn);
     record.set_severity_text("WARN");

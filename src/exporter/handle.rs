@@ -7,7 +7,7 @@ use opentelemetry::Context;
 use crate::delivery::{Pipeline, Remote};
 use crate::error::{FlushError, SpoolError};
 use crate::exporter::checkpoint::Checkpoint;
-use crate::observe::stats::SpoolStats;
+use crate::observe::stats::{Flushed, SpoolStats};
 use crate::process::check_process;
 use crate::spool::RejectedRecord;
 
@@ -15,7 +15,7 @@ use crate::spool::RejectedRecord;
 /// and resumes delivery.
 ///
 /// It is cheap to clone and keeps nothing alive. After the exporter is shut down, [`stats`](Self::stats) still returns the
-/// counters, and the other methods return errors or do nothing.
+/// counters and what was in the spool at its end, and the other methods return errors or do nothing.
 ///
 /// # Examples
 ///
@@ -41,7 +41,8 @@ impl SpoolHandle {
         Self { remote: pipeline.remote() }
     }
 
-    /// The counts so far and the contents of the spool now. Reads the sizes of the spool's files.
+    /// The counts so far and the contents of the spool now, or after the shutdown those at its end. Reads the sizes of the spool's
+    /// files.
     pub fn stats(&self) -> SpoolStats {
         self.remote.stats()
     }
@@ -51,19 +52,24 @@ impl SpoolHandle {
     /// Batches that wait for a retry are tried at once, and nothing lingers. `SdkLoggerProvider::force_flush` is the other
     /// half: it returns when the records are *on disk*; call it first, with a [`checkpoint`](Self::checkpoint) to be sure of each. This method blocks the calling thread.
     ///
+    /// Nothing waits any more when it returns, but an endpoint may have rejected records for good: [`Flushed`] counts both, since the flush
+    /// before that succeeded or since the exporter was built.
+    ///
     /// # Errors
     ///
-    /// [`FlushError::Timeout`] if the time is up, [`FlushError::Paused`] while delivery is paused and
-    /// [`FlushError::ShutDown`] after the shutdown. The records stay in the spool in each case.
-    pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
+    /// [`FlushError::Timeout`] if the time is up, [`FlushError::Paused`] while delivery is paused,
+    /// [`FlushError::ShutDown`] after the shutdown, and at once [`FlushError::Forked`] in a process that was forked. The records
+    /// stay in the spool in each case.
+    pub fn flush(&self, timeout: Duration) -> Result<Flushed, FlushError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
+        check_process().map_err(|_| FlushError::Forked)?;
         let Some(spool) = self.remote.spool() else { return Err(FlushError::ShutDown) };
         if self.remote.control.is_paused() {
             return Err(FlushError::Paused);
         }
         let _hurry = self.remote.control.hurry();
         if spool.wait_delivered(timeout) {
-            Ok(())
+            Ok(self.remote.counters.flush())
         } else if self.remote.control.is_paused() {
             Err(FlushError::Paused)
         } else if spool.is_closed() {
@@ -83,8 +89,10 @@ impl SpoolHandle {
     ///
     /// # Errors
     ///
-    /// [`SpoolError::Closed`] after the shutdown, [`SpoolError::Io`] if the directory cannot be read.
+    /// [`SpoolError::Closed`] after the shutdown, [`SpoolError::Forked`] in a process that was forked, [`SpoolError::Io`] if the
+    /// directory cannot be read.
     pub fn rejected(&self) -> Result<Vec<RejectedRecord>, SpoolError> {
+        check_process()?;
         let spool = self.remote.spool().ok_or(SpoolError::Closed)?;
         spool.rejected().records()
     }

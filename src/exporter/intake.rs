@@ -13,10 +13,12 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use crate::delivery::Pipeline;
 use crate::encode::blocks::{Blocks, Encoded, Envelope, EnvelopeEnds};
 use crate::encode::framing::Framing;
+use crate::encode::{Filtered, Redaction};
 use crate::error::{BoxError, SpoolError, error_chain};
 use crate::exporter::handle::SpoolHandle;
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
+use crate::observe::stats::Counters;
 use crate::process::check_process;
 use crate::spool::{Appended, MAX_RECORD_BYTES};
 
@@ -131,6 +133,11 @@ impl Intake {
         result
     }
 
+    /// What a filter of the application leaves of a record: see [`filtered`]. `None` if nothing of it is stored, which is counted.
+    pub(crate) fn filtered(&self, filter: impl FnOnce() -> Filtered) -> Option<Kept> {
+        filtered(self.pipeline.counters(), filter).inspect_err(|error| self.note_encode_failed(error)).ok().flatten()
+    }
+
     /// Counts a record that is lost, and touches no lock of the spool: this runs on threads that log, also after a fork.
     fn note_encode_failed(&self, error: &BoxError) {
         self.pipeline.counters().losses.add(LossReason::EncodeFailed, 1);
@@ -158,10 +165,33 @@ impl Drop for Intake {
     }
 }
 
-/// The key that a function of the application gives. A record whose key is not known is in nobody's partition: it could go
-/// out with another one's headers.
-pub(crate) fn key_by(key: impl FnOnce() -> String) -> Result<String, BoxError> {
-    catch_unwind(AssertUnwindSafe(key)).map_err(|_| "the partition key function panicked".into())
+/// A record of which a filter leaves anything.
+pub(crate) enum Kept {
+    Whole,
+    Without(Redaction),
+}
+
+/// Asks a filter of the application what is left of a record. `None` if the filter drops the record, which is counted.
+///
+/// # Errors
+///
+/// If the filter panics: it is not known what has to be left out of the record, so it is lost.
+pub(crate) fn filtered(counters: &Counters, filter: impl FnOnce() -> Filtered) -> Result<Option<Kept>, BoxError> {
+    match catch_unwind(AssertUnwindSafe(filter)).map_err(|_| "the record filter panicked")? {
+        Filtered::Keep => Ok(Some(Kept::Whole)),
+        Filtered::Redact(redaction) => Ok(Some(Kept::Without(redaction))),
+        Filtered::Drop => {
+            counters.filtered_records.add(1);
+            Ok(None)
+        }
+    }
+}
+
+/// The key that a function of the application gives; without one, that of the partition that has no name. A record whose key is not known
+/// is in nobody's partition: it could go out with another one's headers.
+pub(crate) fn key_by<F: ?Sized>(function: Option<&F>, key: impl FnOnce(&F) -> String) -> Result<String, BoxError> {
+    let Some(function) = function else { return Ok(String::new()) };
+    catch_unwind(AssertUnwindSafe(|| key(function))).map_err(|_| "the partition key function panicked".into())
 }
 
 /// Has a record with its envelope written into `out`, and nothing else.

@@ -11,12 +11,14 @@ use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 use crate::encode::blocks::{Encoded, EnvelopeEnds};
 use crate::encode::common::time::time_of;
 use crate::encode::framing::Framing;
-use crate::encode::{Encoder, LogView, NestedEncoder};
+use crate::encode::{Encoder, Filtered, LogView, NestedEncoder, RedactedLog};
 use crate::error::BoxError;
 use crate::exporter::handle::SpoolHandle;
-use crate::exporter::intake::{Intake, checked, key_by};
+use crate::exporter::intake::{Intake, Kept, checked, key_by};
 
 pub(crate) type PartitionKey = dyn Fn(&SdkLogRecord, &InstrumentationScope) -> String + Send + Sync;
+
+pub(crate) type RecordFilter = dyn Fn(&dyn LogView, &InstrumentationScope) -> Filtered + Send + Sync;
 
 /// Written once, when the provider tells its resource.
 pub(crate) type SharedEncoder = Arc<RwLock<Box<dyn Encoder>>>;
@@ -41,6 +43,7 @@ pub(crate) type SharedEncoder = Arc<RwLock<Box<dyn Encoder>>>;
 pub struct LogExporter {
     pub(crate) encoder: SharedEncoder,
     pub(crate) partition_key: Option<Box<PartitionKey>>,
+    pub(crate) record_filter: Option<Box<RecordFilter>>,
     pub(crate) intake: Intake,
 }
 
@@ -54,17 +57,34 @@ impl LogExporter {
         framing(&**self.encoder.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Gives `add` a record's partition key and what it is on the wire. A record that has none is counted.
+    /// Gives `add` a record's partition key and what it is on the wire. A record that has none, or that is filtered out, is counted.
     pub(crate) fn encoded<T>(
         &self,
         record: &SdkLogRecord,
         scope: &InstrumentationScope,
         add: impl FnOnce(&str, Encoded<'_>) -> T,
     ) -> Option<T> {
-        let key = || self.partition_key.as_ref().map_or_else(|| Ok(String::new()), |key| key_by(|| key(record, scope)));
-        let write = |out: &mut Vec<u8>| {
-            write(&**self.encoder.read().unwrap_or_else(PoisonError::into_inner), record, scope, out)
-        };
+        let Some(filter) = &self.record_filter else { return self.encoded_as(record, record, scope, add) };
+        match self.intake.filtered(|| filter(record, scope))? {
+            Kept::Without(redaction) => {
+                let redacted = RedactedLog { record, redaction: &redaction };
+                self.encoded_as(record, &redacted, scope, add)
+            }
+            Kept::Whole => self.encoded_as(record, record, scope, add),
+        }
+    }
+
+    /// Encodes a record as encoders are to see it, in the partition of what was logged.
+    fn encoded_as<T>(
+        &self,
+        record: &SdkLogRecord,
+        view: &dyn LogView,
+        scope: &InstrumentationScope,
+        add: impl FnOnce(&str, Encoded<'_>) -> T,
+    ) -> Option<T> {
+        let key = || key_by(self.partition_key.as_deref(), |key| key(record, scope));
+        let write =
+            |out: &mut Vec<u8>| write(&**self.encoder.read().unwrap_or_else(PoisonError::into_inner), view, scope, out);
         self.intake.encoded(time_of(record), key, write, add)
     }
 }

@@ -11,8 +11,10 @@ use crate::config::values::TemporalityPreference;
 use crate::error::ExporterBuildError;
 use crate::exporter::builder::{ExporterBuilder, given};
 use crate::exporter::intake::Intake;
+use crate::exporter::marked::metric;
 use crate::exporter::metric_exporter::{MetricExporter, MetricPartitionKey};
 use crate::exporter::thinning::Thinning;
+use crate::observe::probe::{ProbeMode, ProbeReport};
 
 /// Configures a [`MetricExporter`].
 ///
@@ -125,5 +127,30 @@ impl ExporterBuilder<MetricSettings> {
         };
         let (encoder, thinning) = (chosen.encoder, chosen.thinning.map(Thinning::new));
         Ok(MetricExporter { encoder, temporality, partition_key, thinning, intake: Intake::new(pipeline) })
+    }
+
+    /// Tries the settings without building the exporter: whether they are allowed, whether a spool can be in the directory, whether
+    /// the endpoint's host has an address and takes connections, with TLS; and with [`ProbeMode::Send`] whether it takes a metric
+    /// that is marked as a probe, and what would become of records if it does not.
+    ///
+    /// It opens no spool, spools nothing and changes nothing on disk, so it works beside an exporter that is running. An endpoint gets
+    /// something with [`ProbeMode::Send`] alone: one request, and a second one without gzip if it refuses the first, with the headers, the proxy and the certificates of every other, also from
+    /// the header hook. The clock is compared with the date of the response.
+    ///
+    /// This method blocks the calling thread, for a few times [`with_timeout`](Self::with_timeout) at most; in async code use
+    /// `tokio::task::spawn_blocking`. `otel-spool check` does the same with settings from the environment or a file.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry_spool::{MetricExporter, ProbeMode};
+    ///
+    /// let report = MetricExporter::builder().probe(ProbeMode::Send); // configured by the environment
+    /// println!("{report}");
+    /// std::process::exit(if report.is_ok() { 0 } else { 1 });
+    /// ```
+    pub fn probe(mut self, mode: ProbeMode) -> ProbeReport {
+        let partition_key = self.signal.partition_key.take();
+        self.try_settings(mode, |_| MetricFormat, |chosen| metric(chosen.encoder, partition_key))
     }
 }

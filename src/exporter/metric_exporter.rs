@@ -67,7 +67,7 @@ impl MetricExporter {
         points: Range<usize>,
         add: impl FnOnce(&str, Encoded<'_>) -> T,
     ) -> Option<T> {
-        let key = || self.partition_key.as_ref().map_or_else(|| Ok(String::new()), |key| key_by(|| key(metric, scope)));
+        let key = || key_by(self.partition_key.as_deref(), |key| key(metric, scope));
         let write = |out: &mut Vec<u8>| Ok(self.encoder.write(resource, scope, metric, points, out));
         self.intake.encoded(None, key, write, add)
     }

@@ -12,10 +12,12 @@ pub(crate) mod handle;
 pub(crate) mod intake;
 pub(crate) mod log_builder;
 pub(crate) mod log_exporter;
+pub(crate) mod marked;
 #[cfg(feature = "metrics")]
 pub(crate) mod metric_builder;
 #[cfg(feature = "metrics")]
 pub(crate) mod metric_exporter;
+mod probe;
 #[cfg(feature = "trace")]
 pub(crate) mod span_builder;
 #[cfg(feature = "trace")]

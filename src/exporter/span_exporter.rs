@@ -6,12 +6,14 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::SpanData;
 
-use crate::encode::SpanEncoder;
 use crate::encode::blocks::Encoded;
+use crate::encode::{Filtered, SpanEncoder};
 use crate::exporter::handle::SpoolHandle;
 use crate::exporter::intake::{Intake, key_by};
 
 pub(crate) type SpanPartitionKey = dyn Fn(&SpanData) -> String + Send + Sync;
+
+pub(crate) type SpanFilter = dyn Fn(&mut SpanData) -> bool + Send + Sync;
 
 /// A span exporter that writes spans to a durable spool on disk, and delivers them from there as OTLP.
 ///
@@ -39,6 +41,7 @@ pub(crate) type SpanPartitionKey = dyn Fn(&SpanData) -> String + Send + Sync;
 pub struct SpanExporter {
     pub(crate) encoder: SpanEncoder,
     pub(crate) partition_key: Option<Box<SpanPartitionKey>>,
+    pub(crate) record_filter: Option<Box<SpanFilter>>,
     pub(crate) intake: Intake,
 }
 
@@ -48,11 +51,16 @@ impl SpanExporter {
         self.intake.handle()
     }
 
-    /// Gives `add` a span's partition key and what it is on the wire. A span that has none is counted.
-    pub(crate) fn encoded<T>(&self, span: &SpanData, add: impl FnOnce(&str, Encoded<'_>) -> T) -> Option<T> {
-        let key = || self.partition_key.as_ref().map_or_else(|| Ok(String::new()), |key| key_by(|| key(span)));
-        let write = |out: &mut Vec<u8>| Ok(self.encoder.write(span, out));
-        self.intake.encoded(Some(span.end_time), key, write, add)
+    /// Gives `add` a span's partition key and what it is on the wire. A span that has none, or that is filtered out, is counted.
+    pub(crate) fn encoded<T>(&self, mut span: SpanData, add: impl FnOnce(&str, Encoded<'_>) -> T) -> Option<T> {
+        let ended_at = span.end_time;
+        // Of the span as it was ended.
+        let key = key_by(self.partition_key.as_deref(), |key| key(&span));
+        if let Some(filter) = &self.record_filter {
+            self.intake.filtered(|| if filter(&mut span) { Filtered::Keep } else { Filtered::Drop })?;
+        }
+        let write = |out: &mut Vec<u8>| Ok(self.encoder.write(&span, out));
+        self.intake.encoded(Some(ended_at), || key, write, add)
     }
 }
 
@@ -61,7 +69,7 @@ impl opentelemetry_sdk::trace::SpanExporter for SpanExporter {
         let appended = self.intake.export(
             || self.encoder.framing(),
             |framing, blocks| {
-                for span in &batch {
+                for span in batch {
                     self.encoded(span, |key, encoded| blocks.push(key, encoded, framing.separator()));
                 }
             },

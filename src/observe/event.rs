@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use opentelemetry::{otel_info, otel_warn};
@@ -14,8 +15,9 @@ const MAX_WAITING: usize = 256;
 
 /// A change of an exporter's state, passed to [`with_on_event`](crate::LogExporterBuilder::with_on_event).
 ///
-/// With the feature `internal-logs` each event is also logged under its [`name`](Self::name). An event reports a change,
-/// not each occurrence: [`SpoolStats`](crate::SpoolStats) counts those.
+/// With the feature `internal-logs` each event is also logged under its [`name`](Self::name), with the target `opentelemetry-spool`
+/// and the level `WARN`: the end of a trouble is seen wherever its beginning was. [`JournalReplayed`](Self::JournalReplayed) and
+/// [`QueueAdopted`](Self::QueueAdopted), which are no trouble, are `INFO`. An event reports a change, not each occurrence: [`SpoolStats`](crate::SpoolStats) counts those.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpoolEvent {
@@ -93,6 +95,25 @@ pub enum SpoolEvent {
     },
     /// A [`SpoolProcessor`](crate::SpoolProcessor) can write to the spool again.
     CommitRecovered,
+    /// The journal of a [`SpoolProcessor`](crate::SpoolProcessor) is suspended, because a write took long or failed: until a commit
+    /// succeeds, a kill loses the records in memory.
+    JournalSuspended {
+        /// The cause, in words.
+        reason: String,
+    },
+    /// The journal of a [`SpoolProcessor`](crate::SpoolProcessor) is written again.
+    JournalResumed,
+    /// Records of a process that was killed were found in its journal. They are in the spool now.
+    JournalReplayed {
+        /// The number of records.
+        records: u64,
+    },
+    /// Records in the journal of a process that ended are damaged; how many is not known. The others are in the spool now. A power cut
+    /// can leave a journal so.
+    JournalDamaged {
+        /// The size of what cannot be read.
+        bytes: u64,
+    },
     /// There is no space for a new segment when the spool is opened.
     DiskFull {
         /// The error, with its causes.
@@ -142,6 +163,25 @@ pub enum SpoolEvent {
         /// The error, with its causes.
         reason: String,
     },
+    /// A queue that an exporter which is gone has left is adopted: its records are delivered from now on.
+    QueueAdopted {
+        /// The number of records that wait in it.
+        records: u64,
+        /// The endpoint that they were spooled for, without its query; empty if it is not known.
+        was: String,
+        /// The endpoint that they are sent to.
+        now: String,
+    },
+    /// Records wait that were spooled for another endpoint, and nobody delivers them: they are kept, and not sent to this one. It is
+    /// reported once by each exporter that finds some.
+    QueueStranded {
+        /// The number of records, in all such queues of the signal.
+        records: u64,
+        /// The endpoints that they were spooled for, without their queries; empty if none is known.
+        was: String,
+        /// The endpoint of this exporter.
+        now: String,
+    },
     /// A relay cannot read what the one before it stored of late: a request that comes again may be stored again.
     RepeatsUnknown {
         /// The error, with its causes.
@@ -162,6 +202,14 @@ pub enum SpoolEvent {
         /// The error, with its causes.
         reason: String,
     },
+    /// A setting is allowed and probably not meant so: a variable whose name does not exist, for example. Each exporter reports it when
+    /// it is built; it is logged once in a process.
+    SettingSuspicious {
+        /// The method, variable or line that it comes from.
+        setting: String,
+        /// What is noticed, what follows from it, and what to do.
+        reason: String,
+    },
 }
 
 impl SpoolEvent {
@@ -176,9 +224,10 @@ impl SpoolEvent {
         }
         name_of! {
             DeliveryFailing BatchHeld DeliveryResumed RecordsRejected RecordDeferred CompressionRefused DeliveryUnconfirmed RecordsLost EncodeFailed
-            RequestsRefused BufferFull CommitFailed CommitRecovered DiskFull SegmentAbandoned SegmentNotSynced SegmentDamaged
+            RequestsRefused BufferFull CommitFailed CommitRecovered JournalSuspended JournalResumed JournalReplayed JournalDamaged DiskFull SegmentAbandoned SegmentNotSynced SegmentDamaged
             SegmentHeld SegmentReleased
-            CursorDamaged CursorNotWritten AdoptionFailed RepeatsUnknown HousekeepingFailed GapNotReported CloseFailed
+            CursorDamaged CursorNotWritten AdoptionFailed QueueAdopted QueueStranded RepeatsUnknown HousekeepingFailed GapNotReported CloseFailed
+            SettingSuspicious
         }
     }
 
@@ -194,6 +243,7 @@ impl SpoolEvent {
             | Self::EncodeFailed { reason }
             | Self::RequestsRefused { reason, .. }
             | Self::CommitFailed { reason }
+            | Self::JournalSuspended { reason }
             | Self::DiskFull { reason }
             | Self::SegmentNotSynced { reason, .. }
             | Self::SegmentHeld { reason, .. }
@@ -203,11 +253,17 @@ impl SpoolEvent {
             | Self::RepeatsUnknown { reason }
             | Self::HousekeepingFailed { reason }
             | Self::GapNotReported { reason }
-            | Self::CloseFailed { reason } => Some(reason),
+            | Self::CloseFailed { reason }
+            | Self::SettingSuspicious { reason, .. } => Some(reason),
             Self::RecordsLost { reason, .. } => Some(reason.as_str()),
             Self::DeliveryResumed
             | Self::BufferFull
             | Self::CommitRecovered
+            | Self::JournalResumed
+            | Self::JournalReplayed { .. }
+            | Self::JournalDamaged { .. }
+            | Self::QueueAdopted { .. }
+            | Self::QueueStranded { .. }
             | Self::SegmentAbandoned { .. }
             | Self::SegmentDamaged { .. }
             | Self::SegmentReleased { .. } => None,
@@ -235,9 +291,10 @@ impl SpoolEvent {
                 reason = reason.as_str(),
                 message = "The endpoint does not take a batch, and an operator has to act. The batch is held and retried slowly; nothing is lost."
             ),
-            Self::DeliveryResumed => {
-                otel_info!(name: "Spool.DeliveryResumed", signal = signal);
-            }
+            Self::DeliveryResumed => warn!(
+                name: "Spool.DeliveryResumed",
+                message = "All is well again: every partition that failed or was held delivers."
+            ),
             Self::RecordsRejected { batch, reason } => warn!(
                 name: "Spool.RecordsRejected",
                 batch = batch.as_str(),
@@ -287,9 +344,27 @@ impl SpoolEvent {
                 reason = reason.as_str(),
                 message = "Records could not be written to the spool. They stay in memory and are retried, until the shutdown."
             ),
-            Self::CommitRecovered => {
-                otel_info!(name: "Spool.CommitRecovered", signal = signal);
+            Self::CommitRecovered => warn!(
+                name: "Spool.CommitRecovered",
+                message = "All is well again: the records are written to the spool."
+            ),
+            Self::JournalSuspended { reason } => warn!(
+                name: "Spool.JournalSuspended",
+                reason = reason.as_str(),
+                message = "The journal is not written, because the disk is slow or takes nothing. Until a commit succeeds, a kill loses the records in memory."
+            ),
+            Self::JournalResumed => warn!(
+                name: "Spool.JournalResumed",
+                message = "All is well again: the journal is written."
+            ),
+            Self::JournalReplayed { records } => {
+                otel_info!(name: "Spool.JournalReplayed", signal = signal, records = *records);
             }
+            Self::JournalDamaged { bytes } => warn!(
+                name: "Spool.JournalDamaged",
+                bytes = *bytes,
+                message = "Records in the journal of a process that ended are damaged and lost. The others are delivered."
+            ),
             Self::DiskFull { reason } => warn!(
                 name: "Spool.DiskFull",
                 reason = reason.as_str(),
@@ -317,9 +392,11 @@ impl SpoolEvent {
                 reason = reason.as_str(),
                 message = "A segment of the spool cannot be read. It is held and tried again; the rest is delivered meanwhile."
             ),
-            Self::SegmentReleased { segment } => {
-                otel_info!(name: "Spool.SegmentReleased", signal = signal, segment = *segment);
-            }
+            Self::SegmentReleased { segment } => warn!(
+                name: "Spool.SegmentReleased",
+                segment = *segment,
+                message = "All is well again: every segment that was held can be read, or was moved to the quarantine."
+            ),
             Self::CursorDamaged { reason } => warn!(
                 name: "Spool.CursorDamaged",
                 reason = reason.as_str(),
@@ -334,6 +411,16 @@ impl SpoolEvent {
                 name: "Spool.AdoptionFailed",
                 reason = reason.as_str(),
                 message = "The queue of an exporter that is gone cannot be adopted. It is retried every ten seconds."
+            ),
+            Self::QueueAdopted { records, was, now } => {
+                otel_info!(name: "Spool.QueueAdopted", signal = signal, records = *records, was = was.as_str(), now = now.as_str());
+            }
+            Self::QueueStranded { records, was, now } => warn!(
+                name: "Spool.QueueStranded",
+                records = *records,
+                was = was.as_str(),
+                now = now.as_str(),
+                message = "Records that were spooled for another endpoint wait in the spool. They are kept and not sent to this one; with_adopt_from or otel-spool assign releases them."
             ),
             Self::RepeatsUnknown { reason } => warn!(
                 name: "Spool.RepeatsUnknown",
@@ -355,16 +442,44 @@ impl SpoolEvent {
                 reason = reason.as_str(),
                 message = "The spool could not be closed cleanly. The next start scans it."
             ),
+            Self::SettingSuspicious { setting, reason } if is_new(setting, reason) => warn!(
+                name: "Spool.SettingSuspicious",
+                setting = setting.as_str(),
+                reason = reason.as_str(),
+                message = "A setting is probably not meant so. It counts as it is."
+            ),
+            Self::SettingSuspicious { .. } => {}
         }
     }
 }
 
-/// The name and, if there is one, the cause: `Spool.BatchHeld: the server answered 403`.
+/// Whether nothing was logged yet of a setting for this reason: the exporters of a process share settings.
+fn is_new(setting: &str, reason: &str) -> bool {
+    const REMEMBERED: usize = 256;
+    static LOGGED: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+    // In a process that was forked it may be held for ever.
+    let Ok(mut logged) = LOGGED.try_lock() else { return true };
+    let is_new = !logged.iter().any(|(of, why)| of == setting && why == reason);
+    if is_new && logged.len() < REMEMBERED {
+        logged.push((setting.to_owned(), reason.to_owned()));
+    }
+    is_new
+}
+
+/// The name and, if there is one, the cause: `Spool.BatchHeld: https://logs.example.com/ingest: the server responded with 403`.
 impl fmt::Display for SpoolEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match (self, self.reason()) {
             (Self::RecordsLost { records, .. }, Some(reason)) => write!(f, ": {records} ({reason})"),
+            (Self::SettingSuspicious { setting, .. }, Some(reason)) => write!(f, ": `{setting}`: {reason}"),
+            (Self::JournalReplayed { records }, _) => write!(f, ": {records}"),
+            (Self::JournalDamaged { bytes }, _) => write!(f, ": {bytes} bytes"),
+            (Self::QueueAdopted { records, was, now } | Self::QueueStranded { records, was, now }, _) => {
+                let was = if was.is_empty() { "an unknown endpoint" } else { was };
+                write!(f, ": {records} (spooled for {was}, now {now})")
+            }
             (_, Some(reason)) => write!(f, ": {reason}"),
             (_, None) => Ok(()),
         }
@@ -428,7 +543,6 @@ impl Default for Events {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::mpsc::channel;
 
     use super::*;
@@ -436,6 +550,44 @@ mod tests {
     fn some() -> Vec<SpoolEvent> {
         let reason = "it is full".to_owned();
         vec![SpoolEvent::CommitFailed { reason }, SpoolEvent::BufferFull, SpoolEvent::CommitRecovered]
+    }
+
+    /// Keeps the level and the target of what is logged.
+    #[cfg(feature = "internal-logs")]
+    #[derive(Clone, Default)]
+    struct Logged(std::sync::Arc<Mutex<Vec<(tracing::Level, String)>>>);
+
+    #[cfg(feature = "internal-logs")]
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Logged {
+        fn on_event(&self, event: &tracing::Event<'_>, _context: tracing_subscriber::layer::Context<'_, S>) {
+            let metadata = event.metadata();
+            self.0.lock().unwrap().push((*metadata.level(), metadata.target().to_owned()));
+        }
+    }
+
+    #[cfg(feature = "internal-logs")]
+    #[test]
+    fn the_end_of_a_trouble_is_logged_where_its_beginning_was() {
+        use tracing_subscriber::layer::SubscriberExt;
+
+        let (batch, reason) = (String::new(), String::new);
+        let logged = Logged::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(logged.clone()), || {
+            for event in [
+                SpoolEvent::DeliveryFailing { batch, reason: reason() },
+                SpoolEvent::DeliveryResumed,
+                SpoolEvent::CommitFailed { reason: reason() },
+                SpoolEvent::CommitRecovered,
+                SpoolEvent::JournalSuspended { reason: reason() },
+                SpoolEvent::JournalResumed,
+                SpoolEvent::SegmentHeld { segment: 1, reason: reason() },
+                SpoolEvent::SegmentReleased { segment: 1 },
+            ] {
+                Events::default().report(event);
+            }
+        });
+        let logged = std::mem::take(&mut *logged.0.lock().unwrap());
+        assert_eq!(logged, vec![(tracing::Level::WARN, "opentelemetry-spool".to_owned()); 8]);
     }
 
     #[test]

@@ -95,6 +95,7 @@ pub(crate) trait Observed: Send + Sync {
     /// Nothing is measured any more.
     fn is_closed(&self) -> bool;
     fn pending_records(&self) -> u64;
+    fn stranded_records(&self) -> u64;
     fn segments(&self) -> u64;
     fn oldest_age(&self, now: SystemTime) -> Option<Duration>;
     /// Bytes on disk, if that can be known, and how many are allowed.
@@ -278,10 +279,24 @@ impl Source {
             .with_callback(self.one(|_, counters| Some(counters.thinned_records.get())))
             .build();
         meter
+            .u64_observable_counter("opentelemetry_spool.filtered")
+            .with_unit("{record}")
+            .with_description("Records that were not stored because a filter of the application dropped them.")
+            .with_callback(self.one(|_, counters| Some(counters.filtered_records.get())))
+            .build();
+        meter
             .i64_observable_up_down_counter("opentelemetry_spool.pending")
             .with_unit("{record}")
             .with_description("Records in the spool that wait to be delivered.")
             .with_callback(self.one(|spool, _| Some(signed(spool.pending_records()))))
+            .build();
+        meter
+            .i64_observable_up_down_counter("opentelemetry_spool.stranded")
+            .with_unit("{record}")
+            .with_description(
+                "Records in the spool that were spooled for another endpoint and are not sent to this one.",
+            )
+            .with_callback(self.one(|spool, _| Some(signed(spool.stranded_records()))))
             .build();
         meter
             .f64_observable_gauge("opentelemetry_spool.pending.age")

@@ -6,6 +6,7 @@ pub(crate) mod items;
 pub(crate) mod loss;
 #[cfg(feature = "self-metrics")]
 pub(crate) mod metrics;
+pub(crate) mod probe;
 #[cfg(feature = "self-metrics")]
 pub(crate) mod processor_metrics;
 pub(crate) mod stats;

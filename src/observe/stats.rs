@@ -1,11 +1,12 @@
 //! [`SpoolStats`] and the counters behind it.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::observe::counter::Counter;
 use crate::observe::items::Items;
 use crate::observe::loss::{LossReason, Losses};
+use crate::process::check_process;
 
 /// The outcome of a request, or of a batch with its last request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,9 @@ pub(crate) struct Counters {
     pub(crate) unconfirmed_records: Counter,
     /// Records that were not sent because newer ones stand for them.
     pub(crate) thinned_records: Counter,
+    pub(crate) filtered_records: Counter,
+    /// Records of a `SpoolProcessor` with a journal that are not in it.
+    pub(crate) not_journaled_records: Counter,
     /// Records that left the order, to find out who is to blame for a failure.
     pub(crate) probed_records: Counter,
     pub(crate) losses: Arc<Losses>,
@@ -48,8 +52,24 @@ pub(crate) struct Counters {
     pub(crate) retries: Counter,
     failed_requests: Counter,
     pub(crate) in_flight_requests: Counter,
-    last_error: Mutex<Option<String>>,
+    latest: Mutex<Latest>,
+    /// The counts at the end of the last flush.
+    flushed: Mutex<Flushed>,
     pub(crate) observer: OnceLock<Box<dyn Observer>>,
+}
+
+/// The last attempts of the delivery that went well and that did not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Latest {
+    pub(crate) success: Option<SystemTime>,
+    pub(crate) error: Option<LastError>,
+}
+
+/// An attempt that failed, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LastError {
+    pub(crate) at: SystemTime,
+    pub(crate) reason: String,
 }
 
 /// Counts of a processor's records.
@@ -107,6 +127,9 @@ impl Counters {
     pub(crate) fn end_records(&self, delivered: u64, rejected: u64) {
         self.delivered_records.add(delivered);
         self.rejected_records.add(rejected);
+        if delivered > 0 {
+            self.lock_latest().success = Some(SystemTime::now());
+        }
     }
 
     /// The items of the delivered records.
@@ -132,8 +155,38 @@ impl Counters {
         self.items.rejected.add(rejected);
     }
 
-    pub(crate) fn set_last_error(&self, error: String) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    pub(crate) fn set_last_error(&self, reason: String) {
+        self.lock_latest().error = Some(LastError { at: SystemTime::now(), reason });
+    }
+
+    /// The last success and the last error.
+    pub(crate) fn latest(&self) -> Latest {
+        self.lock_latest().clone()
+    }
+
+    fn lock_latest(&self) -> MutexGuard<'_, Latest> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_error(&self) -> Option<String> {
+        // A process that was forked has the lock as it was at that moment: perhaps held for ever.
+        let latest = match check_process() {
+            Ok(()) => self.lock_latest(),
+            Err(_) => self.latest.try_lock().ok()?,
+        };
+        latest.error.as_ref().map(|error| error.reason.clone())
+    }
+
+    /// What was delivered and rejected since the last flush, which ends now.
+    pub(crate) fn flush(&self) -> Flushed {
+        let mut last = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+        let now =
+            Flushed { delivered_records: self.delivered_records.get(), rejected_records: self.rejected_records.get() };
+        let before = std::mem::replace(&mut *last, now);
+        Flushed {
+            delivered_records: now.delivered_records.saturating_sub(before.delivered_records),
+            rejected_records: now.rejected_records.saturating_sub(before.rejected_records),
+        }
     }
 
     /// The counters; the fields that describe the spool are left at zero.
@@ -158,14 +211,40 @@ impl Counters {
             unconfirmed_records: self.unconfirmed_records.get(),
             probed_records: self.probed_records.get(),
             thinned_records: self.thinned_records.get(),
+            filtered_records: self.filtered_records.get(),
+            not_journaled_records: self.not_journaled_records.get(),
             requests: self.requests.get(),
             retries: self.retries.get(),
             failed_requests: self.failed_requests.get(),
             in_flight_requests: self.in_flight_requests.get(),
-            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_error: self.last_error(),
             ..SpoolStats::default()
         }
     }
+}
+
+/// What became of an exporter's records up to the end of a [`flush`](crate::SpoolHandle::flush): since the flush before, or since the
+/// exporter was built.
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let handle = opentelemetry_spool::LogExporter::builder().build()?.handle();
+/// let flushed = handle.flush(std::time::Duration::from_secs(10))?;
+/// if flushed.rejected_records > 0 {
+///     eprintln!("{} records were rejected: see `otel-spool rejected list`", flushed.rejected_records);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Flushed {
+    /// Records that the endpoint took, including those that an earlier process accepted.
+    pub delivered_records: u64,
+    /// Records that the endpoint rejected for good: see [`SpoolStats::rejected_records`].
+    pub rejected_records: u64,
 }
 
 /// Counts of an exporter since it was built, and the contents of its spool now.
@@ -187,11 +266,22 @@ pub struct SpoolStats {
     /// Accepted records that were not sent because newer points of the same streams stand for them: see `with_thinning` of
     /// [`MetricExporterBuilder`](crate::MetricExporterBuilder). They are neither delivered nor lost.
     pub thinned_records: u64,
+    /// Records that were not stored because a filter of the application dropped them: see
+    /// [`with_record_filter`](crate::LogExporterBuilder::with_record_filter). They are neither accepted nor lost.
+    pub filtered_records: u64,
+    /// Records that a [`SpoolProcessor`](crate::SpoolProcessor) with a journal kept in memory alone until they were committed, because
+    /// the journal was suspended: a kill could have lost them.
+    pub not_journaled_records: u64,
     /// Records in the spool that wait to be delivered; while [`recovering`](Self::recovering), without those that
-    /// the scan has not found yet. Zero after shutdown.
+    /// the scan has not found yet. After the shutdown those that were left.
     pub pending_records: u64,
-    /// The time that the oldest of them has been in the spool, by the system's clock; `None` if none waits. In a segment
-    /// that was not read since the exporter was built, the earliest timestamp of a record stands for it.
+    /// Records in the spool that were spooled for another endpoint, by exporters that are gone: they are kept and not sent to this
+    /// one's, see [`with_adopt_from`](crate::LogExporterBuilder::with_adopt_from). They are counted apart from the pending ones, at
+    /// the start and every ten seconds. After the shutdown those that were counted last.
+    pub stranded_records: u64,
+    /// The time that the oldest of the pending ones has been in the spool, by the system's clock; `None` if none waits. In a segment
+    /// that was not read since the exporter was built, the earliest timestamp of a record stands for it. After the shutdown that
+    /// of its end.
     pub oldest_age: Option<Duration>,
     /// The segment that a crash left open is still being scanned: for some milliseconds after `build`.
     pub recovering: bool,
@@ -229,10 +319,10 @@ pub struct SpoolStats {
     pub in_flight_requests: u64,
     /// Requests that did not deliver their batch: it is retried, split or rejected.
     pub failed_requests: u64,
-    /// Segments of the spool: databases on disk. Zero after shutdown.
+    /// Segments of the spool: databases on disk. After the shutdown those at its end.
     pub segments: u64,
-    /// The size of the spool directory on disk, in bytes, for all exporters that share it. `None` after shutdown, and where
-    /// the directory cannot be read: its volume is gone, for example.
+    /// The size of the spool directory on disk, in bytes, for all exporters that share it; after the shutdown that at its end. `None`
+    /// where the directory cannot be read: its volume is gone, for example.
     pub disk_bytes: Option<u64>,
     /// The error of the last attempt that failed.
     pub last_error: Option<String>,

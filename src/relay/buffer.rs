@@ -177,10 +177,10 @@ impl Buffer {
         }
         let State { loose, framing: of_most, .. } = &mut *state;
         let before = loose.bytes();
-        match framing {
+        let _ = match framing {
             Some(framing) => loose.push_framed(key, framing, record),
             None => loose.push(key, record, of_most.separator()),
-        }
+        };
         let was_enough = before >= WORTH_A_COMMIT;
         let is_enough = loose.bytes() >= WORTH_A_COMMIT;
         let first = state.since.is_none();

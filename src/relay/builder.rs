@@ -1,10 +1,13 @@
 //! [`RelayBuilder`]: the settings that only a relay has.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::encode::Encoder;
+use opentelemetry::InstrumentationScope;
+
 #[cfg(feature = "cli")]
 use crate::encode::formats::Format;
+use crate::encode::{Encoder, Filtered, LogView};
 use crate::error::ExporterBuildError;
 use crate::exporter::builder::ExporterBuilder;
 #[cfg(feature = "cli")]
@@ -125,6 +128,32 @@ impl ExporterBuilder<RelaySettings> {
     /// Leaves out attributes of resources that come as OTLP, such as `process.command_args` and `process.owner`. Default: none.
     pub fn with_dropped_attributes<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.signal.dropped_attributes.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the function that sees each log record before it is encoded, and says what may be stored of it. Default: none, all of it is.
+    ///
+    /// As with [`LogExporterBuilder`](crate::LogExporterBuilder::with_record_filter), what it leaves out reaches neither the disk nor the
+    /// endpoint. A record that it drops counts as taken, so no client sends it again. It is called on the relay's threads, and sees log
+    /// records of every protocol, and their [`origin`](crate::LogView::origin). Spans and metrics pass without it.
+    ///
+    /// A record of OTLP that it redacts is written anew as it was seen, and so is one that it does not see as a whole (fields that this
+    /// version does not know, more than 100,000 values, values that are nested too deeply, one field twice). A damaged one is lost, and
+    /// counted as `encode_failed`. Attributes of resources are left out by [`with_dropped_attributes`](Self::with_dropped_attributes).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{Filtered, Redaction, Relay};
+    ///
+    /// let redaction = Redaction::new().without("password");
+    /// let builder = Relay::builder().with_record_filter(move |_, _| Filtered::Redact(redaction.clone()));
+    /// ```
+    pub fn with_record_filter<F>(mut self, filter: F) -> Self
+    where
+        F: Fn(&dyn LogView, &InstrumentationScope) -> Filtered + Send + Sync + 'static,
+    {
+        self.signal.record_filter = Some(Arc::new(filter));
         self
     }
 

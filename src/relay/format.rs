@@ -22,9 +22,10 @@ impl FormatSettings for LogsOut {
     const STRICT_ORDER: bool = false;
     type Encoder = Box<dyn Encoder>;
 
-    fn is_otlp(&self, code: &Settings) -> bool {
+    fn is_otlp(&self, code: &Settings, outside: &Settings) -> bool {
         let by_endpoint = || code.endpoint.as_ref().is_some_and(|endpoint| is_of_otlp(&endpoint.value));
-        code.protocol.is_some() || (self.encoder.is_none() && self.named.is_none() && by_endpoint())
+        let is_named = self.encoder.is_some() || self.named.is_some() || outside.format.is_some();
+        code.protocol.is_some() || (!is_named && by_endpoint())
     }
 
     fn choose(self, code: &Settings, outside: &Settings) -> Result<(Box<dyn Encoder>, Framing), ExporterBuildError> {
@@ -73,7 +74,7 @@ fn path_of(endpoint: &str) -> Option<&str> {
 pub(crate) fn is_of_otlp(endpoint: &str) -> bool {
     let Some(path) = path_of(endpoint) else { return false };
     let path = path.trim_end_matches('/');
-    path.is_empty() || Signal::ALL.iter().any(|signal| path.ends_with(&format!("/{}", signal.path())))
+    path.is_empty() || Signal::at_end_of(path).is_some()
 }
 
 /// The endpoint of a signal, where `endpoint` is that of OTLP.
@@ -83,7 +84,7 @@ pub(crate) fn endpoint_of(endpoint: &str, signal: Signal) -> String {
         None => (endpoint, ""),
     };
     let whole = whole.trim_end_matches('/');
-    let base = Signal::ALL.iter().find_map(|of| whole.strip_suffix(&format!("/{}", of.path()))).unwrap_or(whole);
+    let base = Signal::at_end_of(whole).map_or(whole, |(_, base)| base);
     format!("{base}/{}{query}", signal.path())
 }
 
@@ -98,7 +99,7 @@ macro_rules! otlp_out {
             const STRICT_ORDER: bool = $strict_order;
             type Encoder = Protocol;
 
-            fn is_otlp(&self, _code: &Settings) -> bool {
+            fn is_otlp(&self, _code: &Settings, _outside: &Settings) -> bool {
                 true
             }
 

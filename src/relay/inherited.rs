@@ -39,7 +39,7 @@ mod unix {
             let name = names.next().unwrap_or_default();
             let socket = take(&mut sockets, at, name)?;
             let failed =
-                |source| ExporterBuildError::Listen { listener: format!("the handed over socket {name:?}"), source };
+                |error| ExporterBuildError::Listen { listener: format!("the handed over socket {name:?}"), error };
             socket.set_nonblocking(true).map_err(failed)?;
             let listener = listener(name, &socket).map_err(failed)?;
             bound.push(Bound { listener, socket, file: None });

@@ -106,7 +106,7 @@ impl Listener {
     /// Names the listener in an error of the system.
     pub(crate) fn error(&self) -> impl FnOnce(io::Error) -> ExporterBuildError + use<> {
         let listener = self.to_string();
-        |source| ExporterBuildError::Listen { listener, source }
+        |error| ExporterBuildError::Listen { listener, error }
     }
 
     /// Binds the socket, and listens where it has connections.

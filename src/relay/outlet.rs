@@ -13,11 +13,11 @@ use crate::delivery::Pipeline;
 use crate::encode::blocks::{Blocks, Encoded, EnvelopeId};
 use crate::encode::common::time::time_of;
 use crate::encode::framing::Framing;
-use crate::encode::{LogView, RecordOrigin};
+use crate::encode::{LogView, RecordOrigin, RedactedLog};
 use crate::error::{BoxError, ExporterBuildError, error_chain};
 use crate::exporter::SpoolHandle;
-use crate::exporter::intake::checked;
-use crate::exporter::log_exporter::{SharedEncoder, framing_of, write};
+use crate::exporter::intake::{Kept, checked, filtered};
+use crate::exporter::log_exporter::{RecordFilter, SharedEncoder, framing_of, write};
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 use crate::process;
@@ -25,7 +25,7 @@ use crate::relay::buffer::{Buffer, BufferLimits, NotTaken, Ticket};
 use crate::relay::committer::Committer;
 use crate::relay::partition::{Keys, PartitionBy};
 use crate::relay::protocol::{Message, OtlpRecord};
-use crate::relay::protocols::otlp::{self, Pieces};
+use crate::relay::protocols::otlp::{self, Extent, Pieces};
 use crate::relay::record::Record;
 use crate::relay::remembered::Remembered;
 use crate::relay::repeats::{Repeats, Storing};
@@ -80,6 +80,8 @@ pub(crate) struct Outlet {
     keys: Keys,
     /// Attributes of resources that are left out.
     dropped_attributes: Vec<String>,
+    /// Of log records.
+    record_filter: Option<Arc<RecordFilter>>,
     max_record_bytes: usize,
     /// The most that the records of a message may take which are stored as a whole.
     pub(crate) max_load_bytes: usize,
@@ -101,6 +103,7 @@ pub(crate) struct OutletConfig {
     pub(crate) framing: Framing,
     pub(crate) partition_by: PartitionBy,
     pub(crate) dropped_attributes: Vec<String>,
+    pub(crate) record_filter: Option<Arc<RecordFilter>>,
     pub(crate) max_record_bytes: usize,
     pub(crate) limits: BufferLimits,
 }
@@ -135,6 +138,7 @@ impl Outlet {
             partition_by: config.partition_by,
             keys: Keys::default(),
             dropped_attributes: config.dropped_attributes,
+            record_filter: config.record_filter.filter(|_| config.signal == Signal::Logs),
             max_record_bytes: config.max_record_bytes,
             max_load_bytes: config.limits.max_bytes,
             buffer,
@@ -203,10 +207,10 @@ impl Outlet {
 
     /// Adds a record to blocks of its own.
     pub(crate) fn push(&self, blocks: &mut Blocks, key: &str, framing: Option<&Framing>, record: Encoded<'_>) {
-        match framing {
+        let _ = match framing {
             Some(framing) => blocks.push_framed(key, framing, record),
             None => blocks.push(key, record, self.framing.separator()),
-        }
+        };
     }
 
     /// Adds a loose record to the buffer. One that is not taken is lost, and is counted.
@@ -289,13 +293,45 @@ impl Outlet {
         scratch: &mut Scratch,
         add: &mut Add<'_>,
     ) -> bool {
-        self.encode_keyed(&self.key(message, record, &record.scope), record, scratch, add)
+        match self.filtered(record) {
+            Ok(kept) => {
+                let key = self.key(message, record, &record.scope);
+                self.encode_kept(&key, record, &kept, scratch, add)
+            }
+            Err(is_dropped) => is_dropped,
+        }
     }
 
-    fn encode_keyed(&self, key: &str, record: &Record, scratch: &mut Scratch, add: &mut Add<'_>) -> bool {
+    /// What the filter leaves of a record. An error if nothing of it is to be stored: true if that is what the filter decided.
+    fn filtered(&self, record: &Record) -> Result<Kept, bool> {
+        let Some(filter) = &self.record_filter else { return Ok(Kept::Whole) };
+        match filtered(self.pipeline.counters(), || filter(record, &record.scope)) {
+            Ok(kept) => kept.ok_or(true),
+            Err(error) => Err(self.note_encode_failed(&error)),
+        }
+    }
+
+    /// Encodes what a filter has left of a record.
+    fn encode_kept(&self, key: &str, record: &Record, kept: &Kept, scratch: &mut Scratch, add: &mut Add<'_>) -> bool {
+        match kept {
+            Kept::Without(redaction) => {
+                self.encode_keyed(key, &RedactedLog { record, redaction }, &record.scope, scratch, add)
+            }
+            Kept::Whole => self.encode_keyed(key, record, &record.scope, scratch, add),
+        }
+    }
+
+    fn encode_keyed(
+        &self,
+        key: &str,
+        record: &dyn LogView,
+        scope: &InstrumentationScope,
+        scratch: &mut Scratch,
+        add: &mut Add<'_>,
+    ) -> bool {
         let Form::Logs(encoder, _) = &self.form else { return false };
         let encoder = encoder.read().unwrap_or_else(PoisonError::into_inner);
-        let encode = |out: &mut Vec<u8>| write(&**encoder, record, &record.scope, out);
+        let encode = |out: &mut Vec<u8>| write(&**encoder, record, scope, out);
         let framing = framing_of(&**encoder, record);
         let Scratch { bytes, wasted, .. } = scratch;
         match checked(time_of(record), encode, bytes) {
@@ -317,8 +353,8 @@ impl Outlet {
         scratch: &mut Scratch,
         add: &mut Add<'_>,
     ) -> bool {
-        // It would not become smaller.
-        if record.record.len() > self.max_record_bytes {
+        // It would not become smaller, unless a filter leaves something out.
+        if self.record_filter.is_none() && record.record.len() > self.max_record_bytes {
             self.lose(LossReason::TooLarge, 1, record.record.len());
             return false;
         }
@@ -345,7 +381,8 @@ impl Outlet {
                 Cow::Borrowed(_) => None,
             };
         }
-        if self.is_otlp() && (self.signal != Signal::Logs || !self.partition_by.is_in_record()) {
+        let reads_records = self.partition_by.is_in_record() || self.record_filter.is_some();
+        if self.is_otlp() && (self.signal != Signal::Logs || !reads_records) {
             shared.key = Some(self.keys.bounded(self.partition_by.of_message(message)));
             return;
         }
@@ -371,15 +408,28 @@ impl Outlet {
     ) -> bool {
         let protocol = self.protocol();
         let mut own_key = None;
-        if protocol.is_none() || shared.key.is_none() {
-            let mut read = otlp::record(record, message.arrived);
+        if protocol.is_none() || shared.key.is_none() || self.record_filter.is_some() {
+            let (mut read, extent) = otlp::record(record, message.arrived);
             // Copies of them would take as long as all records together have them.
             (read.origin, read.scope) = (std::mem::take(&mut shared.origin), std::mem::take(&mut shared.scope));
-            own_key = shared.key.is_none().then(|| self.key(message, &read, &read.scope));
-            let given = protocol.is_none().then(|| {
-                let key = own_key.as_deref().or(shared.key.as_deref()).unwrap_or_default();
-                self.encode_keyed(key, &read, scratch, add)
-            });
+            let has_filter = self.record_filter.is_some();
+            let kept = if has_filter && extent == Extent::Bytes {
+                Err(self.note_encode_failed(&"a record filter cannot see what is in a damaged record".into()))
+            } else {
+                self.filtered(&read)
+            };
+            if kept.is_ok() && shared.key.is_none() {
+                own_key = Some(self.key(message, &read, &read.scope));
+            }
+            let given = match kept {
+                Err(is_dropped) => Some(is_dropped),
+                // What came as OTLP passes, but for what a filter has not seen.
+                Ok(Kept::Whole) if protocol.is_some() && (extent == Extent::Whole || !has_filter) => None,
+                Ok(kept) => {
+                    let key = own_key.as_deref().or(shared.key.as_deref()).unwrap_or_default();
+                    Some(self.encode_kept(key, &read, &kept, scratch, add))
+                }
+            };
             (shared.origin, shared.scope) = (read.origin, read.scope);
             if let Some(given) = given {
                 return given;

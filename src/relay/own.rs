@@ -26,7 +26,7 @@ pub(crate) fn check_own<'a>(
     let itself = format!("it is the relay itself, which listens on {listener}");
     if endpoint.source == DEFAULT_SOURCE {
         // Nothing has set it, so the remedy is to do so.
-        let variable = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.name().to_uppercase());
+        let variable = signal.endpoint_variable();
         let reason = format!("{}: {itself}; set {variable}, or in a file `endpoint`", endpoint.value);
         return Err(Sourced::new((), format!("the default endpoint of {signal}")).invalid(reason));
     }
@@ -56,12 +56,6 @@ fn host_and_port(endpoint: &str) -> Option<(&str, u16)> {
         Some((host, port)) if port.parse::<u16>().is_ok() => (host, port.parse().unwrap_or(default_port)),
         _ => (authority, default_port),
     })
-}
-
-/// The port of a URL.
-#[cfg(feature = "cli")]
-pub(crate) fn port(endpoint: &str) -> Option<u16> {
-    host_and_port(endpoint).map(|(_, port)| port)
 }
 
 fn at_address<'a>(endpoint: &str, mut listeners: impl Iterator<Item = &'a Listener> + Clone) -> Option<&'a Listener> {

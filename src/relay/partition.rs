@@ -10,6 +10,7 @@ use opentelemetry::logs::AnyValue;
 
 use crate::encode::LogView;
 use crate::relay::protocol::Message;
+use crate::spool::start_of;
 
 /// The part of a record, or of the message that it came in, that is its partition key.
 ///
@@ -66,9 +67,7 @@ impl Keys {
         if key.is_empty() {
             return key;
         }
-        if let Some(end) = (0..=MAX_KEY_BYTES.min(key.len())).rev().find(|end| key.is_char_boundary(*end)) {
-            key.truncate(end);
-        }
+        key.truncate(start_of(&key, MAX_KEY_BYTES).len());
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         if given.contains(&key) {
             return key;

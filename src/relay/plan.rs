@@ -2,6 +2,8 @@
 
 use crate::config::format::FormatSettings;
 use crate::config::resolve::{CodeSettings, ResolvedConfig};
+#[cfg(feature = "cli")]
+use crate::config::values::Warning;
 use crate::config::values::{Durability, Protocol, Signal, Sourced};
 use crate::encode::Encoder;
 use crate::encode::formats::FORMATS;
@@ -117,12 +119,11 @@ impl Plan {
             };
             warnings.push(format!("{} are not taken: {why}", missing.join(" and ")));
         }
-        let endpoint = &logs.transport.endpoint.value;
-        if endpoint.trim_start().starts_with("http") && crate::relay::own::port(endpoint) == Some(4317) {
-            warnings.push(
-                "port 4317 usually takes OTLP over gRPC, which the relay does not speak; OTLP over HTTP usually goes to port 4318"
-                    .to_owned(),
-            );
+        let others = traces.iter().chain(metrics).flat_map(|of| &of.warnings);
+        for warning in logs.warnings.iter().chain(others).map(Warning::to_string) {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
         }
         warnings
     }
@@ -149,7 +150,9 @@ impl Signals {
             Some(format) => Some(format.name),
             None => builder.code.format(Signal::Logs, &variable)?.map(|format| format.value.name),
         };
-        let logs = resolved(builder, logs)?;
+        let encoder = logs.encoder.as_deref();
+        let may_be_otlp = named.is_none() && encoder.is_none_or(|encoder| protocol_of(&framing(encoder)).is_some());
+        let logs = resolved(builder, logs, may_be_otlp)?;
         let framing = framing(&*logs.encoder);
         let protocol = protocol_of(&framing);
         let suggested =
@@ -158,8 +161,8 @@ impl Signals {
         let mut signals = Self { logs, traces: None, metrics: None, format };
         if protocol.is_some() {
             let (traces, metrics) = (builder.code.has(Signal::Traces), builder.code.has(Signal::Metrics));
-            signals.traces = traces.then(|| resolved(builder, SpansOut)).transpose()?;
-            signals.metrics = metrics.then(|| resolved(builder, MetricsOut)).transpose()?;
+            signals.traces = traces.then(|| resolved(builder, SpansOut, true)).transpose()?;
+            signals.metrics = metrics.then(|| resolved(builder, MetricsOut, true)).transpose()?;
         }
         signals.check_one_spool(&builder.code)?;
         Ok(signals)
@@ -202,16 +205,22 @@ fn variable(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name)
 }
 
+/// The settings of a signal. An endpoint may be the base of a collector only where OTLP is sent.
 fn resolved<F: FormatSettings>(
     builder: &RelayBuilder,
     format: F,
+    may_be_otlp: bool,
 ) -> Result<ResolvedConfig<F::Encoder>, ExporterBuildError> {
     check_durability(builder, F::SIGNAL)?;
     let mut code = builder.code.clone();
-    if let Some(endpoint) = code.settings.endpoint.as_mut().filter(|endpoint| is_of_otlp(&endpoint.value)) {
+    let is_base = |endpoint: &&mut Sourced<String>| may_be_otlp && is_of_otlp(&endpoint.value);
+    if let Some(endpoint) = code.settings.endpoint.as_mut().filter(is_base) {
         endpoint.value = endpoint_of(&endpoint.value, F::SIGNAL);
     }
-    ResolvedConfig::resolve(code, format, &variable)
+    let unknown = code.unknown_variables(F::SIGNAL);
+    let mut resolved = ResolvedConfig::resolve(code, format, &variable)?;
+    resolved.warnings.extend(unknown);
+    Ok(resolved)
 }
 
 /// The encoding of OTLP that has this framing, if it is one.

@@ -130,10 +130,11 @@ impl Relay {
     /// # Errors
     ///
     /// [`FlushError::NotWritten`] if the spool did not take what was in memory, [`FlushError::Timeout`] if that could not be written in time, and
-    /// [`FlushError::ShutDown`] if it was called before, or in a process that was forked.
+    /// [`FlushError::ShutDown`] if it was called before; [`FlushError::Forked`] in a process that was forked.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), FlushError> {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
-        if check_process().is_err() || self.shut_down.swap(true, Ordering::AcqRel) {
+        check_process().map_err(|_| FlushError::Forked)?;
+        if self.shut_down.swap(true, Ordering::AcqRel) {
             return Err(FlushError::ShutDown);
         }
         let not_written = || self.outlets.all().map(|outlet| outlet.handle().stats().not_written_records).sum::<u64>();

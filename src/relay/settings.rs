@@ -1,9 +1,11 @@
 //! [`RelaySettings`]: what a relay alone is set to.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::exporter::builder::ExporterBuilder;
+use crate::exporter::log_exporter::RecordFilter;
 use crate::relay::format::LogsOut;
 use crate::relay::listener::Listener;
 use crate::relay::partition::PartitionBy;
@@ -34,6 +36,7 @@ pub struct RelaySettings {
     pub(crate) users: Vec<(String, String)>,
     pub(crate) tags_senders: bool,
     pub(crate) dropped_attributes: Vec<String>,
+    pub(crate) record_filter: Option<Arc<RecordFilter>>,
     pub(crate) limits: Limits,
 }
 

@@ -45,7 +45,7 @@ impl Plan {
             bound.push(listener.bind().map_err(listener.error())?);
         }
         let bound_status = builder.signal.status.map(|address| {
-            let error = |source| ExporterBuildError::Listen { listener: format!("status {address}"), source };
+            let error = |error| ExporterBuildError::Listen { listener: format!("status {address}"), error };
             Listener::Http(address).bind().map_err(error)
         });
         let status = bound_status.transpose()?;
@@ -141,6 +141,7 @@ fn config(
         framing,
         partition_by: settings.partition_by.clone(),
         dropped_attributes: settings.dropped_attributes.clone(),
+        record_filter: settings.record_filter.clone(),
         max_record_bytes: settings.limits.max_record_bytes,
         limits: BufferLimits {
             // The other half is for what is being read.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::bytes::len32;
 use super::cursor_file;
+use super::entry::Scratch;
 use super::position::SegmentId;
-use super::segment::Segment;
+use super::segment::{Segment, StartedSegment};
 
 /// More than a partition without its key takes in a seal.
 const SEAL_OVERHEAD: u64 = 32;
@@ -30,6 +31,8 @@ pub(super) struct ActiveSegment {
     pub(super) seal_bytes: u64,
     /// Somebody was asked to make the next segment.
     pub(super) next_asked: bool,
+    /// What entries are made in.
+    pub(super) scratch: Scratch,
 }
 
 impl ActiveSegment {
@@ -46,6 +49,7 @@ impl ActiveSegment {
             cursor_room,
             seal_bytes: 0,
             next_asked: false,
+            scratch: Scratch::default(),
         }
     }
 
@@ -76,6 +80,8 @@ impl ActiveSegment {
 pub(super) enum NextSegment {
     #[default]
     Absent,
+    /// Whoever needs it first finishes it.
+    Started(StartedSegment),
     /// Somebody makes it, without the lock. Who needs it waits instead of making another.
     Making,
     Made(Arc<Segment>),

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::dir::QueueDir;
+use super::jobs::Job;
 use super::open::{Closing, Spool};
 use super::partition::Partition;
 use super::queue::Queue;
@@ -27,6 +28,12 @@ impl Spool {
         let adopted = || self.adopted().as_ref().and_then(of);
         let own_first = self.own_first.fetch_xor(true, Ordering::Relaxed);
         if own_first { own().or_else(adopted) } else { adopted().or_else(own) }
+    }
+
+    /// Has the records that come share the requests with all that waits: see [`Partition::mark`]. An adopted queue gets
+    /// no records: all of it is a backlog, beside one's own.
+    pub(crate) fn mark(&self, backlog_share: f64) {
+        self.queue.set_mark(backlog_share);
     }
 
     /// The partitions that lingered and now have enough for a batch.
@@ -68,8 +75,10 @@ impl Spool {
         self.adoption_failing.load(Ordering::Relaxed)
     }
 
-    /// Takes over a queue of the same signal whose owner is gone, one after the other: what is in it is delivered as well.
+    /// Takes over a queue of the same signal and of an origin that may be adopted whose owner is gone, one after the other: what is in
+    /// it is delivered as well.
     pub(crate) fn adopt(&self) {
+        self.queue.ask(Job::CountStranded);
         // Whoever deletes the file that says whose a queue is does not end that.
         for queue in self.queues() {
             let _ = queue.dir.keep_lock();
@@ -91,9 +100,12 @@ impl Spool {
         }
         let (config, hooks) = (&self.queue.config, &self.queue.hooks);
         let after = Some(self.adopted_last.load(Ordering::Relaxed));
-        match QueueDir::adopt(&config.dir, config.signal, after, |dir| {
-            Self::open_queue(dir, config.clone(), hooks.clone())
-        }) {
+        match QueueDir::adopt(
+            &config.dir,
+            |name| config.adopts(name),
+            after,
+            |dir| Self::open_queue(dir, false, config.clone(), hooks.clone()),
+        ) {
             Ok(opened) => {
                 self.nothing_to_adopt.store(opened.is_none(), Ordering::Relaxed);
                 if let Some(opened) = opened {

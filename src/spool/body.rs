@@ -10,7 +10,9 @@ use std::ops::Range;
 use super::bytes::Fields;
 use super::coding::{Coding, deflate};
 use super::entry::Entry;
-use super::nested::Groups;
+use super::nested::{self, Groups, Run};
+use crate::encode::blocks::Block;
+use crate::encode::framing::{Framing, Nesting};
 use crate::error::SpoolError;
 
 /// Deflate, no name, no time, no system.
@@ -94,19 +96,30 @@ impl Body {
             return Ok(false);
         }
         self.text(separator);
-        let (start, Some(crc)) = (self.bytes.len(), &mut self.gzip) else { return Ok(false) };
+        let Some(crc) = &mut self.gzip else { return Ok(false) };
         if whole {
             self.plain_len += entry.plain_len();
             self.bytes.extend_from_slice(entry.stored());
             crc.combine(&crc32fast::Hasher::new_with_initial_len(entry.plain_crc(), entry.plain_len() as u64));
-        } else if deflate(&plain, &mut self.bytes) {
-            self.plain_len += plain.len();
-            crc.update(&plain);
         } else {
-            self.bytes.truncate(start);
-            self.text(&plain);
+            self.plain(&plain);
         }
         Ok(true)
+    }
+
+    /// Adds records as they are, compressed if the body is.
+    fn plain(&mut self, plain: &[u8]) {
+        let start = self.bytes.len();
+        match &mut self.gzip {
+            Some(crc) if deflate(plain, &mut self.bytes) => {
+                self.plain_len += plain.len();
+                crc.update(plain);
+            }
+            _ => {
+                self.bytes.truncate(start);
+                self.text(plain);
+            }
+        }
     }
 
     /// Adds records in groups. Not to one that is compressed: its pieces are stored with the envelopes in them.
@@ -124,6 +137,35 @@ impl Body {
             self.bytes.extend_from_slice(&(self.plain_len as u64).to_le_bytes()[..4]);
         }
         self.bytes
+    }
+}
+
+/// The body of a request with all records of a block, which lies in no spool: as it would be if it did.
+pub(crate) struct Loose {
+    pub(crate) bytes: Vec<u8>,
+    /// The coding of the body, `gzip`, where it is compressed.
+    pub(crate) content_encoding: Option<&'static str>,
+    /// Where the records lie, one behind the other, where they do not stand in envelopes.
+    pub(crate) records: Option<Range<usize>>,
+}
+
+impl Loose {
+    pub(crate) fn of(block: &Block, framing: &Framing, coding: Coding) -> Self {
+        let runs: Vec<_> =
+            block.runs().iter().map(|run| Run { envelope: run.envelope(), records: &run.payload }).collect();
+        let mut records = Vec::new();
+        nested::write_runs(framing, &runs, &mut records);
+        let mut body = Body::new(coding, records.len(), Vec::new());
+        body.text(framing.open());
+        let start = body.plain_len();
+        body.plain(&records);
+        let of_records = start..body.plain_len();
+        body.text(framing.close());
+        Self {
+            content_encoding: body.is_gzip().then_some("gzip"),
+            bytes: body.finish(),
+            records: (framing.nesting() == Nesting::Flat).then_some(of_records),
+        }
     }
 }
 

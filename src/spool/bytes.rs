@@ -32,6 +32,15 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The start of a text, of at most so many bytes, that ends between two characters.
+pub(crate) fn start_of(text: &str, max_bytes: usize) -> &str {
+    let mut end = text.len().min(max_bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// A length that the format keeps in 32 bits. Callers bound what they pass far below that.
 pub(super) fn len32(len: usize) -> u32 {
     u32::try_from(len).expect("bounded by MAX_RECORD_BYTES")

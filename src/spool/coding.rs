@@ -77,7 +77,7 @@ impl Coding {
             }
             Self::Lz4 => {
                 out.resize(start + plain_len, 0);
-                lz4_flex::block::decompress_into(stored, &mut out[start..]).is_ok_and(|len| len == plain_len)
+                decompress_lz4(stored, &mut out[start..])
             }
             Self::Deflate => inflate(stored, plain_len, out)?,
         };
@@ -86,6 +86,11 @@ impl Coding {
         }
         Ok(decoded)
     }
+}
+
+/// Fills `out` with what was compressed; false if that was something else.
+pub(super) fn decompress_lz4(stored: &[u8], out: &mut [u8]) -> bool {
+    lz4_flex::block::decompress_into(stored, out).is_ok_and(|len| len == out.len())
 }
 
 fn compress_lz4(plain: &[u8], out: &mut Vec<u8>) -> bool {

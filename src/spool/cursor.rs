@@ -39,7 +39,8 @@ impl LaneCursor {
     /// Whether a record is acknowledged.
     #[cfg(any(feature = "cli", test))]
     pub(super) fn is_acked(&self, record: u64) -> bool {
-        record < self.acked || self.acked_ahead.iter().any(|range| range.contains(&record))
+        let behind = self.acked_ahead.partition_point(|range| range.end <= record);
+        record < self.acked || self.acked_ahead.get(behind).is_some_and(|range| range.contains(&record))
     }
 
     /// Whether nothing of the lane was given out, acknowledged or divided.
@@ -69,9 +70,39 @@ impl LaneCursor {
             self.acked = self.acked.max(first.end);
             self.acked_ahead.remove(0);
         }
+        self.forget_ends();
+        self.forget_suspects(records);
+    }
+
+    /// The same of many ranges, ascending, in time that grows with their number.
+    pub(super) fn ack_all(&mut self, ranges: &[Range<u64>]) {
+        let mut all: Vec<_> = std::mem::take(&mut self.acked_ahead);
+        all.extend_from_slice(ranges);
+        all.sort_by_key(|range| range.start);
+        for range in all {
+            match self.acked_ahead.last_mut() {
+                _ if range.start <= self.acked => self.acked = self.acked.max(range.end),
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => self.acked_ahead.push(range),
+            }
+        }
+        self.forget_ends();
+        for range in ranges {
+            self.forget_suspects(range);
+        }
+    }
+
+    /// Forgets ends of batches that are acknowledged: an end is of use to the batch before it.
+    fn forget_ends(&mut self) {
         let (acked, ahead) = (self.acked, &self.acked_ahead);
-        // An end is of use to the batch before it.
-        self.ends.retain(|end| *end > acked && !ahead.iter().any(|range| range.start < *end && *end <= range.end));
+        let is_acked = |end: u64| {
+            let before = ahead.partition_point(|range| range.start < end).checked_sub(1);
+            end <= acked || before.is_some_and(|at| end <= ahead[at].end)
+        };
+        self.ends.retain(|end| !is_acked(*end));
+    }
+
+    fn forget_suspects(&mut self, records: &Range<u64>) {
         if !self.suspects.is_empty() {
             let suspects = std::mem::take(&mut self.suspects).into_iter();
             self.suspects = suspects.flat_map(|suspect| suspect.without(records)).collect();
@@ -216,12 +247,19 @@ mod tests {
             batches in prop::collection::vec((0_u64..60, 1_u64..8), 0..20),
             end in 0_u64..70,
         ) {
-            let mut cursor = LaneCursor::default();
+            let mut cursor = LaneCursor { ends: (1..80).rev().collect(), ..LaneCursor::default() };
+            cursor.suspects.push(Suspect { records: 5..30, deferred_seconds: 0 });
+            let (mut at_once, mut ranges) = (cursor.clone(), Vec::new());
             let mut acked = [false; 80];
             for (start, len) in batches {
                 cursor.ack(&(start..start + len));
+                ranges.push(start..start + len);
                 (start..start + len).for_each(|record| acked[usize::try_from(record).unwrap()] = true);
             }
+            ranges.sort_by_key(|range| range.start);
+            at_once.ack_all(&ranges);
+            prop_assert_eq!(&at_once, &cursor);
+            (cursor.ends, cursor.suspects) = <_>::default();
             for record in 0..80 {
                 prop_assert_eq!(cursor.is_acked(record), acked[usize::try_from(record).unwrap()]);
             }

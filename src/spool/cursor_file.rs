@@ -141,6 +141,9 @@ impl Copy {
     }
 }
 
+/// The file beside it that says which records were purged. It is written as the cursors are.
+const PURGED: &str = "purged";
+
 /// The path of a segment's cursor file.
 pub(super) fn cursor_path(segment: &Path) -> PathBuf {
     segment.join("cursor")
@@ -153,15 +156,38 @@ pub(super) fn create(segment: &Path, id: SegmentId) -> Result<(), SpoolError> {
     Ok(())
 }
 
-/// Reads the cursors of a segment. What is damaged of the file is left out.
+/// Reads the cursors of a segment. What is damaged of the file is left out, but for the records that were purged.
 pub(super) fn read(segment: &Path, id: SegmentId) -> Loaded {
-    match read_bytes(&cursor_path(segment)) {
+    let mut loaded = match read_bytes(&cursor_path(segment)) {
         Ok(bytes) => load(id, &bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Loaded { flaw: Some(Flaw::Missing), ..Loaded::default() }
         }
         Err(error) => Loaded { flaw: Some(Flaw::Unreadable(error)), ..Loaded::default() },
+    };
+    if loaded.flaw.as_ref().is_some_and(Flaw::costs) {
+        for (lane, purged) in read_purged(segment, id) {
+            let all: Vec<_> = std::iter::once(0..purged.acked).chain(purged.acked_ahead).collect();
+            loaded.lanes.entry(lane).or_default().ack_all(&all);
+        }
     }
+    loaded
+}
+
+/// The records of each lane that were purged: nothing is left of them that could be sent.
+pub(super) fn read_purged(segment: &Path, id: SegmentId) -> LaneCursors {
+    read_bytes(&segment.join(PURGED)).map(|bytes| load(id, &bytes).lanes).unwrap_or_default()
+}
+
+/// Notes which records are purged, for a time when the cursors are lost; synced.
+#[cfg(feature = "cli")]
+pub(super) fn write_purged(segment: &Path, id: SegmentId, lanes: &LaneCursors) -> Result<(), SpoolError> {
+    let path = segment.join(PURGED);
+    let new = path.with_extension("new");
+    write_new(&new, id, 0, FIRST_COPY_BYTES, lanes)
+        .and_then(|_| rename(&new, &path))
+        .map_err(|error| io_error("write", &path, error))?;
+    sync_dir(segment)
 }
 
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {

@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! spool/
-//!   format                      "opentelemetry-spool 6"
-//!   5b8d3f0e61c2a794.logs/      a queue of a signal: one exporter's, whoever holds its locks; deleted when it is empty
+//!   format                      "opentelemetry-spool 8"
+//!   5b8d3f0e61c2a794.logs.04f2a91bc37de580/
+//!                               a queue of a signal for an origin: one exporter's, whoever holds its locks; deleted when it is empty
 //!     lock
 //!     endpoint                  the URL that it was last sent to, without a password: for who drains it when its owner is gone
+//!     status                    what its owner tells others of it
 //!     ballast                   nothing: given back on a full disk
+//!     6c0f2b9d41e7a583.0.journal, 6c0f2b9d41e7a583.1.journal
+//!                               records that were logged and are in no segment yet
 //!     0000000012-3f9c1b2a77d0e4c1.segment/
-//!                               a database: entries; `cursor`: what is delivered; `seal`: what should be in it; `accepted` in
-//!                               one that was abandoned: how many of them count
+//!                               a database: entries; `cursor`: what is delivered; `seal`: what should be in it; `purged`: what
+//!                               was taken out of it; `accepted` in one that was abandoned: how many of them count
 //!     0000000011-90e1f3a2c4b5d687.dead/
 //!                               delivered, being deleted
 //!   quarantine/                 segments that were damaged
@@ -24,24 +28,32 @@ use super::bytes::index;
 use super::fault::is_damage;
 use super::files::{
     create, create_in, ensure_in, io_error, is_in_use, private, read_at_most, remove_dir, remove_empty_dir,
-    remove_file, rename, sync_dir, write, write_synced,
+    remove_file, remove_if_there, rename, replace, sync_dir, write, write_synced,
 };
 use super::lock::{Lock, Rank};
+use super::origin::OriginTag;
 use super::position::{SegmentId, parse_hex};
 use crate::config::values::Signal;
 use crate::error::SpoolError;
 use crate::process::unique_number;
 
+/// The number of times that an exporter waits at its start for others who read the queues.
+const WAITS_FOR_READERS: u32 = 10;
+
 /// The format that this version writes, and the newest that it reads.
-const FORMAT: u32 = 6;
+pub(crate) const FORMAT: u32 = 8;
 const FORMAT_NAME: &str = "opentelemetry-spool";
 
 const SEGMENT_SUFFIX: &str = ".segment";
 const LOCK: &str = "lock";
 const ENDPOINT: &str = "endpoint";
+const STATUS: &str = "status";
 const BALLAST: &str = "ballast";
 /// More than it takes to note where batches end, also where the file system copies on write.
 const BALLAST_BYTES: u32 = 1 << 20;
+const JOURNAL_SUFFIX: &str = ".journal";
+/// That of a file that a purge writes, before it is renamed into the place of another one.
+const NEW_JOURNAL_SUFFIX: &str = ".journal.new";
 /// Says in a segment that could not be renamed that it is being deleted.
 const DEAD: &str = "dead";
 pub(super) const QUARANTINE: &str = "quarantine";
@@ -108,7 +120,6 @@ enum Access {
     /// By its owner.
     Exclusive,
     /// By those who read it, together. They make no file.
-    #[cfg(feature = "cli")]
     Shared,
 }
 
@@ -116,7 +127,6 @@ impl Access {
     fn try_lock(self, file: &File) -> Result<(), TryLockError> {
         match self {
             Self::Exclusive => file.try_lock(),
-            #[cfg(feature = "cli")]
             Self::Shared => file.try_lock_shared(),
         }
     }
@@ -136,11 +146,11 @@ impl Access {
 }
 
 impl QueueDir {
-    /// Makes a new queue of a signal.
-    pub(super) fn create(root: &Path, signal: Signal) -> Result<Self, SpoolError> {
+    /// Makes a new queue of a signal, for an origin.
+    pub(super) fn create(root: &Path, signal: Signal, origin: Option<OriginTag>) -> Result<Self, SpoolError> {
         loop {
             // Another process can lock the new directory first; then it is that process's.
-            let name = QueueName { id: unique_number(), signal };
+            let name = QueueName { id: unique_number(), signal, origin };
             create_in(&name.path(root))?;
             if let Some(queue) = Self::try_lock(root, name, Access::Exclusive)? {
                 // A lock file that a power cut takes is nobody's.
@@ -150,17 +160,17 @@ impl QueueDir {
         }
     }
 
-    /// Takes a queue of a signal that nobody owns and that has anything in it, and opens it, if there is one: the first behind
+    /// Takes one of these queues that nobody owns and that has anything in it, and opens it, if there is one: the first behind
     /// `after`, or else the first of all. Never waits for another owner. One that fails does not keep others from being taken.
     pub(super) fn adopt<T>(
         root: &Path,
-        signal: Signal,
+        is_wanted: impl Fn(QueueName) -> bool,
         after: Option<u64>,
         open: impl Fn(Self) -> Result<T, SpoolError>,
     ) -> Result<Option<T>, SpoolError> {
         let mut failed = None;
         let mut names = list_queues(root)?;
-        names.retain(|name| name.signal == signal);
+        names.retain(|name| is_wanted(*name));
         let behind = names.partition_point(|name| after.is_some_and(|after| name.id <= after));
         names.rotate_left(behind);
         for name in names {
@@ -174,8 +184,26 @@ impl QueueDir {
         failed.map_or(Ok(None), Err)
     }
 
+    /// As [`adopt`](Self::adopt), from the first on, but waits a little for whoever reads one of them: that takes a moment, in which
+    /// nobody owns it and nobody can take it.
+    pub(super) fn adopt_past_readers<T>(
+        root: &Path,
+        is_wanted: impl Fn(QueueName) -> bool,
+        open: impl Fn(Self) -> Result<T, SpoolError>,
+        wait: impl Fn(),
+    ) -> Result<Option<T>, SpoolError> {
+        for _ in 0..WAITS_FOR_READERS {
+            let adopted = Self::adopt(root, &is_wanted, None, &open)?;
+            if adopted.is_some() || !list_queues(root)?.into_iter().any(|name| is_wanted(name) && is_read(root, name)) {
+                return Ok(adopted);
+            }
+            wait();
+        }
+        Self::adopt(root, is_wanted, None, open)
+    }
+
     /// `None` if it is someone else's or empty.
-    fn take(root: &Path, name: QueueName) -> Result<Option<Self>, SpoolError> {
+    pub(super) fn take(root: &Path, name: QueueName) -> Result<Option<Self>, SpoolError> {
         let Some(queue) = Self::try_lock(root, name, Access::Exclusive)? else { return Ok(None) };
         if !queue.is_empty()? {
             return Ok(Some(queue));
@@ -186,7 +214,6 @@ impl QueueDir {
     }
 
     /// Locks a queue for who only reads, together with others who do; `None` if it is someone else's or was removed meanwhile.
-    #[cfg(feature = "cli")]
     pub(super) fn try_lock_shared(root: &Path, name: QueueName) -> Result<Option<Self>, SpoolError> {
         Self::try_lock(root, name, Access::Shared)
     }
@@ -256,9 +283,19 @@ impl QueueDir {
         Ok(())
     }
 
-    /// Whether no segment is left.
-    fn is_empty(&self) -> Result<bool, SpoolError> {
-        Ok(self.segments()?.is_empty())
+    /// Whether no segment is left, and no record of a journal.
+    pub(super) fn is_empty(&self) -> Result<bool, SpoolError> {
+        Ok(self.segments()?.is_empty() && !self.has_journal()?)
+    }
+
+    /// The files of journals that are there, whoever writes them.
+    pub(super) fn journals(&self) -> Result<Vec<PathBuf>, SpoolError> {
+        journals_in(&self.path)
+    }
+
+    /// Whether a journal has records.
+    pub(super) fn has_journal(&self) -> Result<bool, SpoolError> {
+        Ok(self.journals()?.iter().any(|path| has_records(path)))
     }
 
     /// Deletes a queue, with all that is the spool's. Whoever finds it without segments before that is done does the rest; what
@@ -272,12 +309,11 @@ impl QueueDir {
             // What is open cannot be deleted there.
             self.unlock();
         }
-        for name in [ENDPOINT, "endpoint.new", BALLAST, LOCK] {
-            let path = self.path.join(name);
-            match remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &path, error)),
-                _ => {}
-            }
+        let journals = self.journals()?.into_iter();
+        for path in journals
+            .chain([ENDPOINT, "endpoint.new", STATUS, "status.new", BALLAST, LOCK].map(|name| self.path.join(name)))
+        {
+            remove_if_there(&path)?;
         }
         match remove_empty_dir(&self.path) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
@@ -309,18 +345,17 @@ impl QueueDir {
         self.segment(id).with_extension(DEAD)
     }
 
-    /// The segments that are there, ascending. What an earlier deletion left over is removed.
+    /// The segments that are there, ascending, before any is made. What an earlier deletion left over is removed.
     pub(super) fn segments(&self) -> Result<Vec<SegmentId>, SpoolError> {
         let mut segments = Vec::new();
         for found in list(&self.path)? {
             let (name, path) = (found.file_name(), found.path());
             let name = name.to_string_lossy();
-            match parse_segment(&name) {
-                Some(id) if !is_dead(&path) => segments.push(id),
-                // A remainder that cannot be removed hinders nobody.
-                Some(_) => drop(remove_in_place(&path)),
-                None if is_left_over(&name) => drop(remove_dir(&path)),
-                None => {}
+            if let Some(remainder) = Remainder::of(&name, &path) {
+                // One that cannot be removed hinders nobody.
+                let _ = remainder.remove(&path);
+            } else {
+                segments.extend(parse_segment(&name));
             }
         }
         segments.sort_unstable();
@@ -367,13 +402,18 @@ impl QueueDir {
     /// Takes some of the disk, to be given back when there is no other space left to note where batches end.
     pub(super) fn take_ballast(&self) {
         let path = self.path.join(BALLAST);
-        if path.exists() || fs2::available_space(&self.path).is_ok_and(|free| free < 4 * u64::from(BALLAST_BYTES)) {
+        if path.exists() || self.is_nearly_full() {
             return;
         }
         let zeros = vec![0; index(BALLAST_BYTES.into())];
         if write(&path, &zeros).is_err() {
             let _ = remove_file(&path);
         }
+    }
+
+    /// Whether the disk has so little room left that what can be done without is not written.
+    fn is_nearly_full(&self) -> bool {
+        fs2::available_space(&self.path).is_ok_and(|free| free < 4 * u64::from(BALLAST_BYTES))
     }
 
     /// Whether there was any ballast to give back.
@@ -400,12 +440,12 @@ impl QueueDir {
         Ok(())
     }
 
-    /// The segments in quarantine, of whatever queue of the same signal.
-    pub(super) fn quarantined(&self) -> Vec<(PathBuf, SegmentId)> {
+    /// The segments in quarantine of some queues.
+    pub(super) fn quarantined(&self, is_wanted: impl Fn(QueueName) -> bool) -> Vec<(PathBuf, SegmentId)> {
         let found = fs::read_dir(self.root().join(QUARANTINE)).into_iter().flatten().flatten();
         let named =
             found.filter_map(|found| Some((found.path(), parse_quarantined(&found.file_name().to_string_lossy())?)));
-        named.filter(|(_, (queue, _))| queue.signal == self.name.signal).map(|(path, (_, id))| (path, id)).collect()
+        named.filter(|(_, (queue, _))| is_wanted(*queue)).map(|(path, (_, id))| (path, id)).collect()
     }
 
     /// What lies in quarantine but for the segments of other signals: of whatever name, since nobody else deletes it.
@@ -478,6 +518,30 @@ impl QueueDir {
         }
     }
 
+    /// Replaces what the owner tells others of the queue. It is not synced, waits for nobody, and takes none of the last room.
+    pub(super) fn put_status(&self, status: &[u8]) {
+        let path = self.path.join(STATUS);
+        let new = path.with_extension("new");
+        if !self.is_nearly_full() && write(&new, status).and_then(|_| replace(&new, &path)).is_err() {
+            let _ = fs::remove_file(&new);
+        }
+    }
+
+    /// Makes it a queue for another origin, and gives it up.
+    #[cfg(feature = "cli")]
+    pub(super) fn assign(self, origin: OriginTag, endpoint: &str) -> Result<(), SpoolError> {
+        self.check_in_place()?;
+        // It is of use to a person only: until the rename, the name says whom the records are for.
+        self.put_endpoint(endpoint);
+        if cfg!(windows) {
+            // What is open cannot be renamed there.
+            self.unlock();
+        }
+        let to = QueueName { origin: Some(origin), ..self.name }.path(self.root());
+        rename(&self.path, &to).map_err(|error| io_error("rename", &self.path, error))?;
+        sync_dir(self.root())
+    }
+
     /// How many bytes the whole spool directory takes on disk. An error where that cannot be known: nothing is not zero.
     pub(super) fn root_bytes(&self) -> Result<u64, SpoolError> {
         walk(self.root()).map_err(|error| io_error("measure", self.root(), error))
@@ -486,14 +550,17 @@ impl QueueDir {
     /// The same without the queues of other signals, and what is rejected and in quarantine of them: they have limits of
     /// their own.
     pub(super) fn limited_bytes(&self) -> Result<u64, SpoolError> {
-        let error = |error| io_error("measure", self.root(), error);
         let own = self.name.signal.name();
-        let is_rejected_of_another = |name: &str| !["", own].contains(&rejected_name(name).1);
-        let is_of_another = |name: &str| self.is_of_another_signal(name);
-        let others = bytes_where(self.root(), is_of_another)
-            + bytes_where(&self.root().join(QUARANTINE), is_of_another)
-            + bytes_where(&self.root().join(REJECTED), is_rejected_of_another);
-        walk(self.root()).map(|all| all.saturating_sub(others)).map_err(error)
+        let (quarantine, rejected) = (self.root().join(QUARANTINE), self.root().join(REJECTED));
+        // In one walk: what comes meanwhile of another signal is not taken for this one's.
+        let is_counted = |dir: &Path, name: &str| {
+            if dir == rejected {
+                ["", own].contains(&rejected_name(name).1)
+            } else {
+                (dir != self.root() && dir != quarantine) || !self.is_of_another_signal(name)
+            }
+        };
+        walk_where(self.root(), &is_counted).map_err(|error| io_error("measure", self.root(), error))
     }
 
     /// How much a segment takes. What cannot be measured counts as nothing.
@@ -517,6 +584,55 @@ pub(super) fn endpoint_of(queue: &Path) -> Option<String> {
     text.strip_suffix('\n').map(str::to_owned)
 }
 
+/// What the owner of a queue has told others of it, at most so many bytes.
+#[cfg(feature = "cli")]
+pub(super) fn status_in(queue: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    read_at_most(&queue.join(STATUS), max_bytes)
+}
+
+/// Deletes what the owner of a queue has told others of it.
+#[cfg(feature = "cli")]
+pub(super) fn remove_status(queue: &Path) -> Result<(), SpoolError> {
+    [STATUS, "status.new"].into_iter().try_for_each(|name| remove_if_there(&queue.join(name)))
+}
+
+/// The files of journals in a queue.
+pub(super) fn journals_in(queue: &Path) -> Result<Vec<PathBuf>, SpoolError> {
+    let is_journal = |found: &fs::DirEntry| found.file_name().to_string_lossy().ends_with(JOURNAL_SUFFIX);
+    Ok(list(queue)?.into_iter().filter(is_journal).map(|found| found.path()).collect())
+}
+
+/// The names of what deletions and purges have left in a queue that were killed.
+#[cfg(feature = "cli")]
+pub(super) fn remainders_in(queue: &Path) -> Result<Vec<String>, SpoolError> {
+    let name = |found: fs::DirEntry| {
+        let name = found.file_name().to_string_lossy().into_owned();
+        Remainder::of(&name, &found.path()).map(|_| name)
+    };
+    Ok(list(queue)?.into_iter().filter_map(name).collect())
+}
+
+/// The segments that are in a queue now, while others may be made and deleted.
+pub(super) fn segments_in(queue: &Path) -> Result<Vec<(SegmentId, PathBuf)>, SpoolError> {
+    let found = list(queue)?.into_iter();
+    let named = found.filter_map(|found| Some((parse_segment(&found.file_name().to_string_lossy())?, found.path())));
+    Ok(named.filter(|(_, path)| !is_dead(path)).collect())
+}
+
+/// Whether a file of a journal has records. One that cannot be read counts.
+pub(super) fn has_records(journal: &Path) -> bool {
+    match read_at_most(journal, 1) {
+        // That of one without begins with zeros.
+        Ok(first) => first.first().is_some_and(|first| *first != 0),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+/// One of the two files of a journal.
+pub(super) fn journal_path(queue: &Path, id: u64, which: usize) -> PathBuf {
+    queue.join(format!("{id:016x}.{which}{JOURNAL_SUFFIX}"))
+}
+
 fn accepted_file(segment: &Path) -> PathBuf {
     segment.join("accepted")
 }
@@ -536,10 +652,18 @@ pub(super) fn list(dir: &Path) -> Result<Vec<fs::DirEntry>, SpoolError> {
 /// How many bytes the files below a directory take on disk. What is deleted meanwhile takes none; what somebody else keeps
 /// there to himself, such as `lost+found`, and what is damaged cannot be counted.
 pub(super) fn walk(dir: &Path) -> io::Result<u64> {
+    walk_where(dir, &|_, _| true)
+}
+
+/// The same without those of which it is said so, by the directory and the name in it.
+fn walk_where(dir: &Path, is_counted: &dyn Fn(&Path, &str) -> bool) -> io::Result<u64> {
     let mut bytes = 0;
     for found in fs::read_dir(dir)? {
         let found = found?;
-        bytes += match bytes_of(&found) {
+        if !is_counted(dir, &found.file_name().to_string_lossy()) {
+            continue;
+        }
+        bytes += match bytes_of(&found, is_counted) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => 0,
             // A directory that is just being deleted is called so by wine; elsewhere it is an error like others.
             Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::InvalidFilename => 0,
@@ -550,17 +674,10 @@ pub(super) fn walk(dir: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// How many bytes a file, or all files below a directory, take on disk.
-fn bytes_of(found: &fs::DirEntry) -> io::Result<u64> {
+/// How many bytes a file, or the files below a directory, take on disk.
+fn bytes_of(found: &fs::DirEntry, is_counted: &dyn Fn(&Path, &str) -> bool) -> io::Result<u64> {
     let meta = found.metadata()?;
-    if meta.is_dir() { walk(&found.path()) } else { Ok(allocated(&meta)) }
-}
-
-/// How many bytes those of a directory take that have certain names. Whatever cannot be read counts for nothing.
-fn bytes_where(dir: &Path, is_counted: impl Fn(&str) -> bool) -> u64 {
-    let found = fs::read_dir(dir).into_iter().flatten().flatten();
-    let counted = found.filter(|found| is_counted(&found.file_name().to_string_lossy()));
-    counted.map(|found| bytes_of(&found).unwrap_or_default()).sum()
+    if meta.is_dir() { walk_where(&found.path(), is_counted) } else { Ok(allocated(&meta)) }
 }
 
 #[cfg(unix)]
@@ -578,13 +695,19 @@ fn allocated(meta: &fs::Metadata) -> u64 {
 pub(super) struct QueueName {
     pub(super) id: u64,
     pub(super) signal: Signal,
+    /// Whom its records are for. Without it, that is not known.
+    pub(super) origin: Option<OriginTag>,
 }
 
 impl QueueName {
     /// The name that a directory has. One of a signal that this version does not know is left alone.
     fn parse(name: &str) -> Option<Self> {
-        let (id, signal) = name.split_once('.')?;
-        Some(Self { id: parse_hex(id)?, signal: Signal::parse(signal)? })
+        let (id, rest) = name.split_once('.')?;
+        let (signal, origin) = match rest.split_once('.') {
+            Some((signal, origin)) => (signal, Some(OriginTag::parse(origin)?)),
+            None => (rest, None),
+        };
+        Some(Self { id: parse_hex(id)?, signal: Signal::parse(signal)?, origin })
     }
 
     pub(super) fn path(self, root: &Path) -> PathBuf {
@@ -594,7 +717,8 @@ impl QueueName {
 
 impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}.{}", self.id, self.signal)
+        write!(f, "{:016x}.{}", self.id, self.signal)?;
+        self.origin.map_or(Ok(()), |origin| write!(f, ".{origin}"))
     }
 }
 
@@ -609,19 +733,27 @@ pub(super) fn list_queues(root: &Path) -> Result<Vec<QueueName>, SpoolError> {
 /// The id and the signal in the name of a queue whose signal this version does not know.
 #[cfg(feature = "cli")]
 pub(super) fn parse_unknown_queue(name: &str) -> Option<(u64, &str)> {
-    let (id, signal) = name.split_once('.')?;
+    let (id, rest) = name.split_once('.')?;
+    let signal = match rest.split_once('.') {
+        Some((signal, origin)) => OriginTag::parse(origin).map(|_| signal)?,
+        None => rest,
+    };
     let is_word = !signal.is_empty() && signal.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     Some((parse_hex(id)?, signal)).filter(|_| is_word && Signal::parse(signal).is_none())
 }
 
 /// The queue and the segment that a name in the quarantine spells. One without a signal is of logs.
 pub(super) fn parse_quarantined(name: &str) -> Option<(QueueName, SegmentId)> {
-    let (id, rest) = name.split_once('.')?;
-    let (signal, segment) = match rest.split_once('.') {
-        Some((signal, segment)) => (Signal::parse(signal)?, segment),
-        None => (Signal::Logs, rest),
-    };
-    Some((QueueName { id: parse_hex(id)?, signal }, SegmentId::parse(segment)?))
+    let (queue, segment) = name.rsplit_once('.')?;
+    let of_logs = || Some(QueueName { id: parse_hex(queue)?, signal: Signal::Logs, origin: None });
+    Some((QueueName::parse(queue).or_else(of_logs)?, SegmentId::parse(segment)?))
+}
+
+/// The hash of an endpoint in the name of a queue, or of a segment in quarantine.
+#[cfg(feature = "cli")]
+pub(crate) fn origin_in(name: &str) -> Option<String> {
+    let queue = parse_quarantined(name).map(|(queue, _)| queue).or_else(|| QueueName::parse(name))?;
+    queue.origin.map(|origin| origin.to_string())
 }
 
 /// The id that the name of a segment's directory spells.
@@ -656,11 +788,46 @@ fn lock_dir(path: &Path, access: Access) -> io::Result<DirLock> {
     }
 }
 
+/// Whether nobody owns a queue, and somebody reads it.
+fn is_read(root: &Path, name: QueueName) -> bool {
+    let is_free = |access| matches!(QueueDir::try_lock(root, name, access), Ok(Some(_)));
+    !is_free(Access::Exclusive) && is_free(Access::Shared)
+}
+
 /// Whether an error says that the system locks files only.
 fn locks_no_directory(error: &io::Error) -> bool {
     const EBADF: i32 = 9;
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
         || error.raw_os_error() == Some(EBADF)
+}
+
+/// What somebody who was killed has left in a queue.
+#[derive(Clone, Copy, Debug)]
+enum Remainder {
+    /// A segment that is being deleted under its name.
+    Dead,
+    /// One that was being made or deleted under another.
+    Segment,
+    /// A journal that was written anew.
+    Journal,
+}
+
+impl Remainder {
+    fn of(name: &str, path: &Path) -> Option<Self> {
+        if parse_segment(name).is_some() {
+            return is_dead(path).then_some(Self::Dead);
+        }
+        let is_journal = name.ends_with(NEW_JOURNAL_SUFFIX).then_some(Self::Journal);
+        if is_left_over(name) { Some(Self::Segment) } else { is_journal }
+    }
+
+    fn remove(self, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Dead => remove_in_place(path),
+            Self::Segment => remove_dir(path),
+            Self::Journal => remove_file(path),
+        }
+    }
 }
 
 /// Whether a name is that of a segment that was being made or deleted.

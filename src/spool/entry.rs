@@ -16,8 +16,9 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::bytes::{Fields, index, len32};
+use super::bytes::{Fields, index, len32, start_of};
 use super::coding::Coding;
+use super::frame::HEADER_BYTES;
 use super::nested::{self, Groups};
 use super::store::Value;
 use crate::encode::blocks::Envelope;
@@ -26,6 +27,9 @@ use crate::error::SpoolError;
 
 /// The largest record that the spool takes, so that every length fits the format with room to spare.
 pub(crate) const MAX_RECORD_BYTES: usize = 1 << 30;
+
+/// The most that each buffer keeps between two appends.
+const MAX_KEPT_BYTES: usize = 512 << 10;
 
 /// The longest partition key; the rest is left out.
 const MAX_KEY_BYTES: usize = 64 << 10;
@@ -60,13 +64,11 @@ pub(crate) struct LoadId(NonZeroU64);
 
 impl LoadId {
     /// The number that begins a hash.
-    #[allow(dead_code, reason = "only a relay has loads")]
     pub(crate) fn of_hash(hash: [u8; 8]) -> Self {
         Self(NonZeroU64::new(u64::from_le_bytes(hash)).unwrap_or(NonZeroU64::MIN))
     }
 
     /// A hash of which it is made.
-    #[cfg(feature = "relay")]
     pub(crate) fn to_bytes(self) -> [u8; 8] {
         self.0.get().to_le_bytes()
     }
@@ -125,11 +127,7 @@ pub(super) fn system_time(nanos: u64) -> SystemTime {
 
 /// The key as it is stored: at most [`MAX_KEY_BYTES`], truncated at a character.
 pub(super) fn stored_key(key: &str) -> &str {
-    let mut end = key.len().min(MAX_KEY_BYTES);
-    while !key.is_char_boundary(end) {
-        end -= 1;
-    }
-    &key[..end]
+    start_of(key, MAX_KEY_BYTES)
 }
 
 /// Records of a block's run that follow one another.
@@ -178,9 +176,30 @@ impl<'a> Records<'a> {
 /// The buffers in which entries are made, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    /// The entry.
-    pub(super) bytes: Vec<u8>,
+    /// The entry, behind room for the header of a frame.
+    framed: Vec<u8>,
     plain: Vec<u8>,
+}
+
+impl Scratch {
+    /// The latest entry.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn entry(&self) -> &[u8] {
+        &self.framed[HEADER_BYTES..]
+    }
+
+    /// The same behind room for the header of a frame.
+    pub(super) fn framed(&mut self) -> &mut [u8] {
+        &mut self.framed
+    }
+
+    /// Gives back what only an unusual entry needs.
+    pub(super) fn shrink(&mut self) {
+        for buffer in [&mut self.framed, &mut self.plain] {
+            buffer.clear();
+            buffer.shrink_to(MAX_KEPT_BYTES);
+        }
+    }
 }
 
 /// Writes an entry of some parts of a block, and says how long its records are without compression.
@@ -192,9 +211,10 @@ pub(super) fn write(
     coding: Coding,
     scratch: &mut Scratch,
 ) -> usize {
-    let Scratch { bytes: out, plain } = scratch;
+    let Scratch { framed: out, plain } = scratch;
     let records = Records::new(framing, parts, plain);
     out.clear();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
     out.extend_from_slice(&head.lane.to_le_bytes());
     out.extend_from_slice(&head.first_record.to_le_bytes());
     out.extend_from_slice(&head.records.to_le_bytes());
@@ -219,7 +239,7 @@ pub(super) fn write(
         // The builder takes no encoder whose framing is longer.
         out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
     }
-    debug_assert_eq!(out.len(), HEAD_BYTES, "as entries are cut by it");
+    debug_assert_eq!(out.len(), HEADER_BYTES + HEAD_BYTES, "as entries are cut by it");
     out.extend_from_slice(key.as_bytes());
     for text in texts {
         out.extend_from_slice(&text[..text.len().min(usize::from(u16::MAX))]);
@@ -496,6 +516,57 @@ impl Entry {
         })
     }
 
+    /// Whether a record has no bytes: it may have been taken out.
+    #[cfg(feature = "cli")]
+    pub(super) fn is_blank(&self, number: u64, plain: &[u8]) -> bool {
+        self.runs(&(number..number + 1), plain).all(|run| run.records.is_empty())
+    }
+
+    /// Writes the entry without some of its records: in place of each there is one of no bytes, so that all keep their numbers. A run of
+    /// which nothing is left gives its numbers to one beside it, so that its envelope is left out as well. So is what a body begins and ends
+    /// with, if nothing is left at all: it may be a part of the records. `plain` are the plain records.
+    #[cfg(feature = "cli")]
+    pub(super) fn write_without(&self, is_taken: impl Fn(u64) -> bool, key: &str, plain: &[u8], scratch: &mut Scratch) {
+        let mut kept: Vec<(Envelope<'_>, Vec<&[u8]>)> = Vec::new();
+        let mut emptied = Vec::new();
+        for run in &self.runs {
+            let numbers = self.head.first_record + run.first as u64..;
+            let records = numbers.take(run.records).map(|number| {
+                let record = self.runs(&(number..number + 1), plain).next().map_or(&[][..], |run| run.records);
+                if is_taken(number) { &[][..] } else { record }
+            });
+            let records: Vec<_> = records.collect();
+            if records.iter().any(|record| !record.is_empty()) {
+                let envelope = Envelope { outer: &plain[run.outer.clone()], inner: &plain[run.inner.clone()] };
+                kept.push((envelope, std::mem::take(&mut emptied).into_iter().chain(records).collect()));
+            } else if let Some((_, last)) = kept.last_mut() {
+                last.extend(records);
+            } else {
+                emptied.extend(records);
+            }
+        }
+        let is_empty = kept.is_empty();
+        if is_empty {
+            kept.push((Envelope::default(), emptied));
+        }
+        let framing = if is_empty { &self.framing.without_ends() } else { &self.framing };
+        let separator = self.framing.separator();
+        let ends = |records: &[&[u8]]| {
+            let mut end = 0;
+            let ends = records.iter().enumerate().map(|(nth, record)| {
+                end += record.len() + if nth > 0 { separator.len() } else { 0 };
+                end
+            });
+            ends.collect::<Vec<_>>()
+        };
+        let runs: Vec<_> =
+            kept.into_iter().map(|(envelope, records)| (envelope, ends(&records), records.join(separator))).collect();
+        let part = |(envelope, ends, payload)| Part { envelope, base: 0, ends, payload };
+        let parts: Vec<_> =
+            runs.iter().map(|(envelope, ends, payload)| part((*envelope, &**ends, &**payload))).collect();
+        write(&self.head, key, framing, &parts, self.coding, scratch);
+    }
+
     /// Whether `records` are all of them.
     pub(super) fn is_whole(&self, records: &Range<u64>) -> bool {
         let EntryHead { first_record, records: count, .. } = self.head;
@@ -555,11 +626,7 @@ impl Entry {
             }
         };
         let runs: Vec<_> = self.runs(records, plain).collect();
-        if is_nested {
-            Groups::new(&self.framing, &runs).write(out, |_, _| ());
-        } else {
-            out.extend_from_slice(runs[0].records);
-        }
+        nested::write_runs(&self.framing, &runs, out);
         Ok(true)
     }
 
@@ -634,7 +701,7 @@ mod tests {
         let records = parts.iter().map(|part| part.ends.len()).sum();
         let head = EntryHead { records: len32(records), ..HEAD };
         write(&head, "acme", framing, parts, Coding::Identity, &mut scratch);
-        scratch.bytes
+        scratch.entry().to_vec()
     }
 
     fn read(bytes: Vec<u8>) -> Option<Entry> {
@@ -673,6 +740,23 @@ mod tests {
         let json = nested(Nesting::Json);
         assert_eq!(json[73], 2, "the kind");
         assert_eq!(json[HEAD_BYTES..], [b"acmeapplication/json(,)", &u32s(rows)[..], body].concat());
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn what_a_body_begins_and_ends_with_goes_with_the_last_record_of_an_entry() {
+        let framing = Framing::new("application/json", "{alice", ",", "alice}");
+        let records = Part { envelope: Envelope::default(), base: 0, ends: &[1, 3], payload: b"1,2" };
+        let entry = read(written(&framing, &[records])).unwrap();
+        let plain = entry.decoded().unwrap().unwrap();
+        let without = |taken: &[u64]| {
+            let mut scratch = Scratch::default();
+            entry.write_without(|number| taken.contains(&number), "", &plain, &mut scratch);
+            let entry = read(scratch.entry().to_vec()).unwrap();
+            (entry.framing.open().to_vec(), entry.framing.close().to_vec(), entry.head.records)
+        };
+        assert_eq!(without(&[100]), (b"{alice".to_vec(), b"alice}".to_vec(), 2));
+        assert_eq!(without(&[100, 101]), (Vec::new(), Vec::new(), 2));
     }
 
     #[test]
@@ -748,8 +832,8 @@ mod tests {
             let part = Part { envelope: Envelope::default(), base: 0, ends: &[4], payload: b"null" };
             let head = EntryHead { records: 1, load, ..HEAD };
             write(&head, "acme", &Framing::ndjson(), &[part], Coding::Identity, &mut scratch);
-            assert_eq!(scratch.bytes[64..73], bytes, "{load:?}");
-            assert_eq!(read(scratch.bytes).unwrap().head, head);
+            assert_eq!(scratch.entry()[64..73], bytes, "{load:?}");
+            assert_eq!(read(scratch.entry().to_vec()).unwrap().head, head);
         }
         assert_eq!(LoadId::of_hash([0; 8]), LoadId::of_hash([1, 0, 0, 0, 0, 0, 0, 0]), "0 says that there is none");
     }

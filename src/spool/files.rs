@@ -142,6 +142,22 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Renames a file over another one, and does not try again where somebody has that open.
+pub(super) fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    #[cfg(test)]
+    note(from, || Operation::Rename { to: to.to_owned() });
+    Ok(())
+}
+
+/// Deletes a file, which may be gone already.
+pub(super) fn remove_if_there(path: &Path) -> Result<(), SpoolError> {
+    match remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn remove_file(path: &Path) -> io::Result<()> {
     patiently(|| fs::remove_file(path))?;
     #[cfg(test)]

@@ -47,20 +47,77 @@ fn checksum(segment: SegmentId, header: &[u8], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// Calls `write` with each frame of an entry, and its number; `framed` is the entry behind room for a header. Returns how many there
+/// are. A header takes the place of what was written before.
+pub(super) fn write_entry<E>(
+    segment: SegmentId,
+    first_number: u64,
+    framed: &mut [u8],
+    write: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<u64, E> {
+    let len = framed.len() - HEADER_BYTES;
+    let parts = len32(len.div_ceil(MAX_PAYLOAD_BYTES));
+    write_parts(segment, first_number, framed, parts, MAX_PAYLOAD_BYTES, write)?;
+    Ok(parts.into())
+}
+
+/// The same in so many frames, of which the last ones may be empty; false, and nothing, if they do not hold it.
+#[cfg(feature = "cli")]
+pub(super) fn write_entry_in<E>(
+    parts: u32,
+    segment: SegmentId,
+    first_number: u64,
+    framed: &mut [u8],
+    write: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<bool, E> {
+    let part_bytes = (framed.len() - HEADER_BYTES).div_ceil(parts.max(1) as usize);
+    if part_bytes > MAX_PAYLOAD_BYTES {
+        return Ok(false);
+    }
+    write_parts(segment, first_number, framed, parts, part_bytes, write)?;
+    Ok(true)
+}
+
+fn write_parts<E>(
+    segment: SegmentId,
+    first_number: u64,
+    framed: &mut [u8],
+    parts: u32,
+    part_bytes: usize,
+    mut write: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let len = framed.len() - HEADER_BYTES;
+    for part in 0..parts {
+        let start = len.min(part as usize * part_bytes);
+        let end = len.min(start + part_bytes) + HEADER_BYTES;
+        let number = first_number + u64::from(part);
+        write_header(segment, number, part, parts, &mut framed[start..end]);
+        write(number, &framed[start..end])?;
+    }
+    Ok(())
+}
+
+/// Writes the header of a frame before its payload.
+fn write_header(segment: SegmentId, number: u64, part: u32, parts: u32, framed: &mut [u8]) {
+    let (header, payload) = framed.split_at_mut(HEADER_BYTES);
+    header[..4].copy_from_slice(&MAGIC);
+    header[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    header[6..8].fill(0);
+    header[8..16].copy_from_slice(&number.to_le_bytes());
+    header[16..20].copy_from_slice(&part.to_le_bytes());
+    header[20..24].copy_from_slice(&parts.to_le_bytes());
+    header[24..28].copy_from_slice(&len32(payload.len()).to_le_bytes());
+    let crc = checksum(segment, &header[..CRC_AT], payload);
+    header[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+}
+
 impl<'a> Frame<'a> {
-    /// Writes this frame into `out`, in place of what is there.
-    pub(super) fn write(&self, segment: SegmentId, out: &mut Vec<u8>) {
-        out.clear();
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&[0; 2]);
-        out.extend_from_slice(&self.number.to_le_bytes());
-        out.extend_from_slice(&self.part.to_le_bytes());
-        out.extend_from_slice(&self.parts.to_le_bytes());
-        out.extend_from_slice(&len32(self.payload.len()).to_le_bytes());
-        let crc = checksum(segment, out, self.payload);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out.extend_from_slice(self.payload);
+    /// The bytes of this frame.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn to_bytes(self, segment: SegmentId) -> Vec<u8> {
+        let mut framed = [&[0; HEADER_BYTES], self.payload].concat();
+        write_header(segment, self.number, self.part, self.parts, &mut framed);
+        framed
     }
 
     /// The frame at the start of `bytes`, if there is a whole one of this segment.
@@ -230,9 +287,7 @@ mod tests {
     const SEGMENT: SegmentId = SegmentId { random: 7, number: 3 };
 
     fn bytes_of(number: u64, payload: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        Frame { number, part: 0, parts: 1, payload }.write(SEGMENT, &mut out);
-        out
+        Frame { number, part: 0, parts: 1, payload }.to_bytes(SEGMENT)
     }
 
     fn locations(file: impl Read) -> Vec<Location> {

@@ -14,7 +14,7 @@ use super::open::Spool;
 use super::position::SegmentId;
 use super::queue::{SpoolConfig, SpoolHooks, Wake};
 use super::reader::Next;
-use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits};
+use crate::config::values::{AdoptFrom, BatchLimits, Durability, Signal, SpoolLimits};
 use crate::encode::blocks::{Block, Encoded, Envelope, Run};
 use crate::encode::framing::{Framing, Nesting};
 use crate::observe::loss::LossReason;
@@ -23,9 +23,7 @@ use crate::observe::loss::LossReason;
 pub type Parts<'a> = (u64, u32, u32, &'a [u8]);
 
 pub fn write_frame(segment: (u64, u64), (number, part, parts, payload): Parts<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    Frame { number, part, parts, payload }.write(id(segment), &mut out);
-    out
+    Frame { number, part, parts, payload }.to_bytes(id(segment))
 }
 
 pub fn read_frame(segment: (u64, u64), bytes: &[u8]) -> Option<Parts<'_>> {
@@ -80,7 +78,7 @@ pub fn write_entry(first_record: u64, key: &str, framing: &Framing, records: &[N
     let part = |run| Part { envelope: Run::envelope(run), base: 0, ends: &run.ends, payload: &run.payload };
     let parts: Vec<_> = block.runs().iter().map(part).collect();
     entry::write(&head, key, framing, &parts, coding, &mut scratch);
-    scratch.bytes
+    scratch.entry().to_vec()
 }
 
 /// Records in the order in which an entry has them, and without the envelopes that its framing has not.
@@ -157,6 +155,8 @@ impl LineSpool {
             batch: BatchLimits { max_records, max_bytes, linger: Duration::ZERO },
             limits: SpoolLimits::default(),
             endpoint: None,
+            origin: None,
+            adopt_from: AdoptFrom::OWN,
         };
         let gaps = Gaps::default();
         let reported = gaps.clone();
@@ -168,7 +168,7 @@ impl LineSpool {
         let (gap_encoder, wake): (Arc<GapEncoder>, Arc<Wake>) = (Arc::new(gap_encoder), Arc::new(|| ()));
         let spool = Spool::open(
             &config,
-            &SpoolHooks { gap_encoder: Some(gap_encoder), wake, events: Arc::default(), losses: Arc::default() },
+            &SpoolHooks { gap_encoder: Some(gap_encoder), wake, events: Arc::default(), counters: Arc::default() },
         )
         .expect("a spool that opens");
         Self { spool, gaps }
@@ -207,6 +207,6 @@ impl LineSpool {
     /// How many records wait, and how many are missing by the spool's own count.
     pub fn depth(&self) -> (u64, u64) {
         let depth = self.spool.depth();
-        (depth.pending_records, self.spool.queue.hooks.losses.get(LossReason::Corrupt))
+        (depth.pending_records, self.spool.queue.hooks.counters.losses.get(LossReason::Corrupt))
     }
 }

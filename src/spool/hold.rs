@@ -80,6 +80,7 @@ impl Queue {
     fn give_up(&self, segment: SegmentId) -> Result<(), SpoolError> {
         let deleting = self.begin_phase(segment, Phase::Deleting);
         let bytes = self.waiting_bytes(segment);
+        self.sync_journal()?;
         self.dir.quarantine(segment, self.config.limits.max_bytes / 8)?;
         let mut index = self.index.lock();
         let missing = if index.is_known(segment) { Vec::new() } else { index.missing_from(segment, &Seal::default()) };
@@ -90,7 +91,7 @@ impl Queue {
         drop(open);
         self.cursors.lock().forget(segment);
         self.report_event(SpoolEvent::SegmentDamaged { segment: segment.number });
-        self.hooks.losses.add_bytes(LossReason::Corrupt, bytes);
+        self.hooks.counters.losses.add_bytes(LossReason::Corrupt, bytes);
         for gap in lost {
             self.note_gap(gap);
         }

@@ -10,10 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::active::NextSegment;
 use super::dir::Place;
+use super::entry::system_time;
 use super::jobs::Job;
 use super::lock::{Lock, Rank, is_out_of_order};
 use super::position::SegmentId;
@@ -21,17 +22,25 @@ use super::queue::{Ask, Queue, report};
 use super::read_cache::Phase;
 use super::seal::Seal;
 use super::segment::Segment;
+use super::status::{Counts, Status};
 use super::store::file_path;
-use crate::config::values::Durability;
+use crate::config::values::{Durability, without_query};
 use crate::error::{SpoolError, error_chain};
 use crate::observe::event::{Events, SpoolEvent};
 use crate::observe::loss::LossReason;
+use crate::observe::stats::Latest;
 
 /// How long until a job that failed is tried again: a disk that is full or broken does not get well in a moment.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// For so long acknowledgements gather before they are written together: what a kill has sent again.
 const SETTLE_AFTER: Duration = Duration::from_millis(10);
+
+/// For so long changes gather before others can know of them: as a rule, what comes is delivered by then.
+const STATUS_AFTER: Duration = Duration::from_secs(1);
+
+/// The shortest time between two writes of the status.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
 
 /// The housekeepers of this process. One is let go by itself, under this lock, so that none is hired meanwhile.
 static HOUSEKEEPERS: Lock<Vec<Hired>> = Lock::new(Rank::Housekeepers, Vec::new());
@@ -112,6 +121,7 @@ impl Client {
         match job {
             Job::SettleSoon => later.settle_at = later.settle_at.or_else(|| now.checked_add(SETTLE_AFTER)),
             Job::SyncSoon => later.sync_at = later.sync_at.or_else(|| now.checked_add(self.queue.sync_interval())),
+            Job::StatusSoon => later.note_news(now),
             Job::RetryIn(segment, after) => {
                 later.retries.extend(now.checked_add(after).map(|at| (at, segment, after)));
             }
@@ -121,7 +131,7 @@ impl Client {
 
     /// The next job. First what is due: jobs that come one after the other must not keep it waiting.
     fn take(&mut self) -> Option<Job> {
-        self.later.take_due().or_else(|| self.ready.pop_front())
+        self.later.take_due(Instant::now()).or_else(|| self.ready.pop_front())
     }
 
     fn run(&mut self, job: Job) {
@@ -231,6 +241,8 @@ impl Drop for Housekeeper {
 struct Later {
     sync_at: Option<Instant>,
     settle_at: Option<Instant>,
+    status_at: Option<Instant>,
+    status_not_before: Option<Instant>,
     /// The segments that are held, when each is tried again, and how long that is.
     retries: Vec<(Instant, SegmentId, Duration)>,
     /// The jobs that failed, in the order in which they did.
@@ -242,17 +254,27 @@ impl Later {
     fn wait(&self) -> Option<Duration> {
         let failed_at = self.failed.front().map(|(at, _)| *at);
         let retry_at = self.retries.iter().map(|(at, ..)| *at).min();
-        let at = [self.sync_at, self.settle_at, failed_at, retry_at].into_iter().flatten().min()?;
+        let at = [self.sync_at, self.settle_at, self.status_at, failed_at, retry_at].into_iter().flatten().min()?;
         Some(at.saturating_duration_since(Instant::now()))
     }
 
-    fn take_due(&mut self) -> Option<Job> {
-        let now = Instant::now();
+    /// Has the status written, unless it is to be already.
+    fn note_news(&mut self, now: Instant) {
+        let soon = now + STATUS_AFTER;
+        let at = self.status_not_before.map_or(soon, |not_before| soon.max(not_before));
+        self.status_at.get_or_insert(at);
+    }
+
+    fn take_due(&mut self, now: Instant) -> Option<Job> {
         if self.sync_at.take_if(|at| *at <= now).is_some() {
             return Some(Job::Sync);
         }
         if self.settle_at.take_if(|at| *at <= now).is_some() {
             return Some(Job::Settle);
+        }
+        if self.status_at.take_if(|at| *at <= now).is_some() {
+            self.status_not_before = Some(now + STATUS_EVERY);
+            return Some(Job::Status);
         }
         if let Some(due) = self.retries.iter().position(|(at, ..)| *at <= now) {
             let (_, segment, held) = self.retries.swap_remove(due);
@@ -294,6 +316,7 @@ impl Queue {
 
     pub(super) fn run_job(&self, job: &Job) -> Result<(), SpoolError> {
         match *job {
+            Job::BeginActive => self.begin_active_ahead(),
             Job::MakeNext => self.make_next_ahead(),
             Job::Seal { ref segment, frames } => {
                 self.seal(segment, frames);
@@ -301,6 +324,10 @@ impl Queue {
             }
             Job::KeepSeal(segment, ref seal) => self.keep_seal(segment, seal),
             Job::Recover { id, accepted } => {
+                // On a disk that is full it is tried again, and what is newer waits.
+                if !self.is_replayed(id)? {
+                    return Ok(());
+                }
                 match self.recover(id, accepted) {
                     Err(error) if !matches!(error, SpoolError::Closed) => self.hold_unrecovered(id, &error),
                     _ => {}
@@ -322,17 +349,76 @@ impl Queue {
                 self.read_ahead(lane, start, end);
                 Ok(())
             }
+            Job::Complete(segment) => {
+                self.complete_active(segment);
+                Ok(())
+            }
             Job::Remove(segment) => self.remove_segment(segment),
             Job::Sync => self.sync_active(),
             Job::Settle => self.settle(),
             Job::ReportGaps => self.report_gaps(),
+            Job::Status => {
+                self.write_status();
+                Ok(())
+            }
+            Job::ReportAdopted { records, ref unknown, ref was } => {
+                self.report_adopted(records, unknown, was);
+                Ok(())
+            }
+            Job::CountStranded => {
+                self.count_stranded();
+                Ok(())
+            }
             #[cfg(test)]
             Job::Reply(ref sender) => {
                 let _ = sender.send(());
                 Ok(())
             }
-            Job::SyncSoon | Job::SettleSoon | Job::RetryIn(..) | Job::Finish => Ok(()),
+            Job::SyncSoon | Job::SettleSoon | Job::StatusSoon | Job::RetryIn(..) | Job::Finish => Ok(()),
         }
+    }
+
+    /// Writes down what others can know of the queue. It serves people: what cannot be written is left.
+    pub(super) fn write_status(&self) {
+        self.has_news.store(false, Ordering::Release);
+        if self.dir.check_in_place().is_ok() {
+            self.dir.put_status(&self.status().to_file());
+        }
+    }
+
+    /// What others can know of the queue.
+    fn status(&self) -> Status {
+        let (cache, counters) = (self.read_cache.lock(), &self.hooks.counters);
+        let index = self.index.lock();
+        // What was found and is not looked into yet is not known.
+        let is_known = index.is_searched();
+        let pending_records = is_known.then_some(index.pending_records);
+        let oldest = index.oldest_appended(|segment| cache.peek(segment)).filter(|_| is_known);
+        drop(index);
+        drop(cache);
+        let Latest { success, error } = counters.latest();
+        Status {
+            process: std::process::id(),
+            written_at: SystemTime::now(),
+            endpoint: self.config.endpoint.as_deref().map(without_query),
+            pending_records,
+            oldest: oldest.map(system_time),
+            counts: self.is_own.then(|| Counts::of(&counters.snapshot())),
+            last_success: success,
+            last_error: error,
+        }
+    }
+
+    /// Has an active segment. On a full disk the first append tries again, and says so.
+    fn begin_active_ahead(&self) -> Result<(), SpoolError> {
+        match self.begin_active(self.writer.lock()).map(drop) {
+            Err(error) if error.is_full() => self.report_event(SpoolEvent::DiskFull { reason: error_chain(&error) }),
+            result => {
+                result?;
+                self.dir.take_ballast();
+            }
+        }
+        Ok(())
     }
 
     fn make_next_ahead(&self) -> Result<(), SpoolError> {
@@ -381,6 +467,33 @@ impl Queue {
         Ok(())
     }
 
+    /// Says how many records were taken over.
+    fn report_adopted(&self, records: u64, unknown: &[SegmentId], was: &str) {
+        let index = self.index.lock();
+        let records = records + unknown.iter().map(|segment| index.waiting_share(*segment).0).sum::<u64>();
+        drop(index);
+        if records > 0 {
+            let (was, now) = (was.to_owned(), self.config.shown_endpoint());
+            self.report_event(SpoolEvent::QueueAdopted { records, was, now });
+        }
+    }
+
+    /// Makes the segment of the journals that were found, if it is this one: false if there is nothing to be put there.
+    fn is_replayed(&self, id: SegmentId) -> Result<bool, SpoolError> {
+        let Some((_, files)) = self.replay.as_ref().filter(|(replay, _)| *replay == id) else { return Ok(true) };
+        self.dir.check_in_place()?;
+        if self.replay(id, files)? {
+            return Ok(true);
+        }
+        let mut index = self.index.lock();
+        index.remove(id);
+        index.enqueue_all();
+        drop(index);
+        self.progress.notify_all();
+        self.wake();
+        Ok(false)
+    }
+
     /// Looks into a segment that a killed process left.
     pub(super) fn recover(&self, id: SegmentId, accepted: u64) -> Result<(), SpoolError> {
         self.dir.check_in_place()?;
@@ -427,6 +540,7 @@ impl Queue {
         let open = self.read_cache.lock().close(segment);
         drop(open);
         self.cursors.lock().close_file(segment);
+        self.sync_journal()?;
         if damaged {
             self.dir.quarantine(segment, self.config.limits.max_bytes / 8)?;
         } else {
@@ -441,5 +555,33 @@ impl Queue {
         drop(deleting);
         drop(open);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_is_told_a_moment_later_and_at_most_every_few_seconds_and_nothing_is_when_nothing_changes() {
+        let (mut later, begun) = (Later::default(), Instant::now());
+        let (soon, mut told) = (begun + STATUS_AFTER, Vec::new());
+        assert!(later.wait().is_none());
+        // Something changes every tenth of a second for twelve seconds, and nothing any more after that.
+        for tenth in 0..300 {
+            let now = begun + Duration::from_millis(100) * tenth;
+            if tenth <= 120 {
+                later.note_news(now);
+            }
+            told.extend(later.take_due(now).map(|job| (matches!(job, Job::Status), now)));
+        }
+        let expected = [soon, soon + STATUS_EVERY, soon + 2 * STATUS_EVERY, soon + 3 * STATUS_EVERY];
+        assert_eq!(told, expected.map(|at| (true, at)));
+        assert!(later.wait().is_none(), "an idle queue wakes nobody");
+        // After a rest the next change is told at once.
+        let rested = begun + Duration::from_secs(60);
+        later.note_news(rested);
+        assert!(later.take_due(rested).is_none());
+        assert!(matches!(later.take_due(rested + STATUS_AFTER), Some(Job::Status)));
     }
 }

@@ -7,13 +7,14 @@
 //! reads it without the index, and [`Index::admit`] puts it in flight if the choice still holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ops::Range;
+use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
 use super::cursor::{Cursors, LaneCursor, LaneCursors};
 use super::entry::{EntryHead, system_time};
 use super::gap::{Gap, Unreported};
 use super::lane::{End, GapRoom, Lane, Purpose};
+use super::mark::{Mark, Turns};
 use super::position::{BatchStart, LaneId, SegmentId};
 use super::seal::Seal;
 use super::segment::{LaneSummary, Segment};
@@ -26,6 +27,8 @@ const MAX_PARKED: usize = 64;
 #[derive(Debug, Default)]
 struct Partition {
     lanes: BTreeMap<SegmentId, Lane>,
+    /// The segments of which batches may be in flight: there are none in others.
+    given_out: BTreeSet<SegmentId>,
     /// How many delivery steps have it, those that wait in the queue of what is ready included.
     tasks: usize,
     /// A delivery step has no batch yet.
@@ -34,6 +37,11 @@ struct Partition {
     more_in_flight: usize,
     /// It waits for more records, until there are enough for a batch.
     lingers: bool,
+    turns: Turns,
+    /// Its own mark, where it has failed since the spool was opened.
+    mark: Option<Mark>,
+    /// Nothing more of its backlog is given out for now.
+    backlog_rests: bool,
 }
 
 impl Partition {
@@ -45,17 +53,57 @@ impl Partition {
         self.lanes.get_mut(&id.segment).filter(|lane| lane.id == id)
     }
 
+    /// Notes that a batch of a segment is in flight, and forgets segments of which none is any more.
+    fn note_given_out(&mut self, segment: SegmentId) {
+        let is_in_flight = |segment: &SegmentId| self.lanes.get(segment).is_some_and(|lane| lane.in_flight().0 > 0);
+        self.given_out.retain(is_in_flight);
+        self.given_out.insert(segment);
+    }
+
     /// The first record that flows, and its lane.
     fn first_flowing(&self) -> Option<(&Lane, u64)> {
         self.lanes.values().find_map(|lane| Some((lane, lane.first_flowing()?)))
     }
 
+    /// The records behind it do not wait for those before it, but share the requests with them.
+    fn mark(&self, readable: &Readable) -> Option<Mark> {
+        self.mark.or(readable.mark)
+    }
+
     /// The lane that is delivered now: the first that may be read and has a batch in flight or one that may be given out. Where
     /// what is parked has left too many gaps, nothing is given out until they close.
     fn current(&self, readable: &Readable) -> Option<&Lane> {
+        let Some(mark) = &self.mark(readable) else { return self.first_of(readable, ..) };
+        let (backlog, new) = (self.first_of(readable, ..mark.from), self.first_of(readable, mark.from..));
+        let (Some(of_backlog), Some(of_new)) = (backlog, new) else { return backlog.or(new) };
+        let is_backlogs = match (of_backlog.has_more() && !self.backlog_rests, of_new.has_more()) {
+            (true, true) => self.turns.is_backlogs(mark),
+            (_, new_has_more) => !new_has_more,
+        };
+        if is_backlogs { backlog } else { new }
+    }
+
+    /// The first lane in some segments that may be read and has a batch in flight or one that may be given out.
+    fn first_of(&self, readable: &Readable, segments: impl RangeBounds<SegmentId>) -> Option<&Lane> {
         let flows = |lane: &Lane| lane.in_flight().0 > 0 || lane.has_more();
         let may_be = |lane: &&Lane| flows(lane) && !readable.held.contains(&lane.id.segment);
-        self.lanes.values().find(may_be).filter(|lane| readable.is_before_barrier(lane.id.segment))
+        let mut lanes = self.lanes.range(segments).map(|(_, lane)| lane);
+        lanes.find(may_be).filter(|lane| readable.is_before_barrier(lane.id.segment))
+    }
+
+    /// The same lane, if there is a batch of it that may be given out.
+    fn lane_of_next(&self, readable: &Readable) -> Option<&Lane> {
+        let rests =
+            |lane: &Lane| self.backlog_rests && self.mark(readable).is_none_or(|mark| lane.id.segment < mark.from);
+        self.current(readable).filter(|lane| lane.has_more() && !rests(lane))
+    }
+
+    /// The mark, if something may be given out on both sides of it.
+    fn shared_at(&self, readable: &Readable) -> Option<Mark> {
+        let mark = self.mark(readable).filter(|_| !self.backlog_rests)?;
+        let has_more = |lane: Option<&Lane>| lane.is_some_and(Lane::has_more);
+        let both = has_more(self.first_of(readable, ..mark.from)) && has_more(self.first_of(readable, mark.from..));
+        Some(mark).filter(|_| both)
     }
 
     /// The lanes of which something may be given out, in order.
@@ -93,16 +141,19 @@ impl Partition {
             return Some((lane, start));
         }
         let lane = self.current(readable)?;
-        let before = self.lanes.range(..lane.id.segment).filter(|(segment, _)| !readable.held.contains(segment));
-        let before: usize = before.map(|(_, lane)| lane.in_flight().0).sum();
-        let (in_flight, first) = lane.in_flight();
-        let start = if before + in_flight > self.more_in_flight {
+        // With a mark, lanes behind this one may have some as well.
+        let last = if self.mark(readable).is_some() { Bound::Unbounded } else { Bound::Included(lane.id.segment) };
+        let segments = || self.given_out.range((Bound::Unbounded, last));
+        let lanes = || segments().filter_map(|segment| self.lanes.get(segment));
+        let counted = || lanes().filter(|lane| !readable.held.contains(&lane.id.segment));
+        let in_flight: usize = counted().map(|lane| lane.in_flight().0).sum();
+        if in_flight > self.more_in_flight {
             // With more delivery steps than that, each of them is someone else's.
-            first.filter(|_| before + in_flight >= self.tasks)
+            let mut first = counted().filter_map(|lane| Some((lane, lane.in_flight().1?)));
+            first.next().filter(|_| in_flight >= self.tasks)
         } else {
-            lane.start_of_next()
-        };
-        start.map(|start| (lane, start))
+            self.lane_of_next(readable).and_then(|lane| Some((lane, lane.start_of_next()?)))
+        }
     }
 }
 
@@ -113,6 +164,10 @@ struct Readable {
     unrecovered: BTreeSet<SegmentId>,
     /// Segments that cannot be read at the moment.
     held: BTreeSet<SegmentId>,
+    /// The mark of partitions that have none of their own: behind what was there when the spool was opened.
+    mark: Option<Mark>,
+    /// The last one that was set.
+    last_mark: Option<Mark>,
 }
 
 impl Readable {
@@ -389,7 +444,7 @@ impl Index {
     /// Whether all that waits is parked or in segments that cannot be read.
     pub(super) fn has_only_held(&self) -> bool {
         let is_held = |partition: &Partition| {
-            partition.current(&self.readable).is_none() && !partition.lanes.values().any(Lane::is_tried)
+            partition.first_of(&self.readable, ..).is_none() && !partition.lanes.values().any(Lane::is_tried)
         };
         self.pending_records + self.readable.held.len() as u64 > 0
             && self.is_searched()
@@ -403,7 +458,7 @@ impl Index {
 
     /// The segments that are the oldest one after the other, when those before are evicted.
     pub(super) fn evictable(&self) -> impl Iterator<Item = SegmentId> {
-        let Readable { unrecovered, held } = &self.readable;
+        let Readable { unrecovered, held, .. } = &self.readable;
         let known = self.segments.keys().copied();
         known
             .filter(|segment| !unrecovered.contains(segment) || !held.contains(segment))
@@ -613,7 +668,7 @@ impl Index {
 
     fn enqueue(&mut self, key: &Arc<str>) {
         let Some(partition) = self.partitions.get_mut(key) else { return };
-        let waits = partition.current(&self.readable).is_some_and(Lane::has_more);
+        let waits = partition.lane_of_next(&self.readable).is_some();
         if waits && !partition.forming && partition.tasks <= partition.more_in_flight {
             partition.tasks += 1;
             partition.forming = true;
@@ -644,6 +699,76 @@ impl Index {
         if let Some(partition) = self.partitions.get_mut(key) {
             partition.more_in_flight = more_in_flight;
         }
+    }
+}
+
+/// The backlog and the new records.
+impl Index {
+    /// Sets the mark of all partitions behind all segments so far: what comes in later ones shares the requests with all
+    /// that waits. Returns the active segment, if it is to end for that. Where nothing waits, the mark lies before it.
+    pub(super) fn set_mark(&mut self, backlog_share: f64) -> Option<SegmentId> {
+        let drained = self.active.filter(|_| self.is_drained());
+        let from = drained.unwrap_or_else(|| self.next_segment());
+        self.readable.mark = Some(Mark { from, backlog_share });
+        self.readable.last_mark = self.readable.mark;
+        self.enqueue_all();
+        self.active.filter(|_| drained.is_none())
+    }
+
+    /// Sets that of one partition: the others keep theirs, or a healthy one would lose its order. Returns the active
+    /// segment, which is to end for that.
+    pub(super) fn set_mark_of(&mut self, key: &Arc<str>, backlog_share: f64) -> Option<SegmentId> {
+        self.readable.last_mark = Some(Mark { from: self.next_segment(), backlog_share });
+        self.join_mark(key);
+        self.active
+    }
+
+    /// Gives a partition the last mark that was set, for another one as well.
+    pub(super) fn join_mark(&mut self, key: &Arc<str>) {
+        if let Some(partition) = self.partitions.get_mut(key) {
+            partition.mark = self.readable.last_mark;
+            self.enqueue(key);
+        }
+    }
+
+    /// Behind all segments so far.
+    fn next_segment(&self) -> SegmentId {
+        let last = self.segments.last_key_value().map_or(0, |(last, _)| last.number);
+        SegmentId { number: last.saturating_add(1), random: 0 }
+    }
+
+    /// The lanes of a partition behind the mark of which something flows, and how many records: none where there is no mark.
+    /// Those stretches begin with the first that flows; parked ones in them do not count.
+    pub(super) fn flowing_behind_mark(&self, key: &str) -> impl Iterator<Item = (LaneId, Range<u64>, u64)> {
+        let partition = self.partitions.get(key);
+        let marked = partition.and_then(|partition| Some((partition, partition.mark(&self.readable)?)));
+        let lanes = marked.into_iter().flat_map(|(partition, mark)| partition.lanes.range(mark.from..));
+        lanes.filter_map(|(_, lane)| Some((lane.id, lane.first_flowing()?..lane.end, lane.flowing())))
+    }
+
+    /// Whether a place lies behind the mark, and something of its partition flows before that.
+    pub(super) fn is_beside_backlog(&self, key: &str, at: BatchStart) -> bool {
+        let Some(partition) = self.partitions.get(key) else { return false };
+        let mark = partition.mark(&self.readable).filter(|mark| mark.from <= at.segment);
+        mark.is_some_and(|mark| partition.first_of(&self.readable, ..mark.from).is_some())
+    }
+
+    /// Has the backlog of a partition rest, or go on.
+    pub(super) fn rest(&mut self, key: &Arc<str>, rests: bool) {
+        if let Some(partition) = self.partitions.get_mut(key) {
+            partition.backlog_rests = rests;
+            self.enqueue(key);
+        }
+    }
+
+    /// Gives the next request of a partition to its backlog, as its new records linger. False if there is none.
+    pub(super) fn give_to_backlog(&mut self, key: &str) -> bool {
+        let Some(partition) = self.partitions.get_mut(key) else { return false };
+        let is_shared = partition.shared_at(&self.readable).is_some();
+        if is_shared {
+            partition.turns.give_to_backlog();
+        }
+        is_shared
     }
 }
 
@@ -684,6 +809,7 @@ impl Index {
             return Admission::Outdated;
         }
         let Some(partition) = self.partitions.get_mut(key) else { return Admission::Outdated };
+        let shared_at = partition.shared_at(&self.readable);
         let Some(lane) = partition.lane_mut(choice.lane) else { return Admission::Outdated };
         let (batch, purpose) = (choice.start..end, asked.purpose());
         match ending {
@@ -708,6 +834,10 @@ impl Index {
         let partition = self.partitions.get_mut(key);
         if let Some(partition) = partition.filter(|_| purpose == Purpose::Flow) {
             partition.forming = false;
+            partition.note_given_out(choice.lane.segment);
+            if let Some(mark) = shared_at {
+                partition.turns.note(&mark, choice.lane.segment < mark.from);
+            }
             self.enqueue(key);
         }
         let behind = |(segment, _): &(&SegmentId, &SegmentState)| **segment > choice.lane.segment;
@@ -882,12 +1012,15 @@ impl Index {
         Some(Changed { ask_to_settle: self.ask_to_settle() })
     }
 
-    /// Parks what flows of a partition before this batch and is not in flight, where it may be read. Returns how many records
-    /// that are.
-    pub(super) fn park_before(&mut self, key: &str, before: BatchStart) -> (u64, Changed) {
+    /// Parks what flows of a partition before a place and is not in flight, where it may be read and lies on the same side of
+    /// the mark as a batch: it does not flow before what lies on the other. Returns how many records that are.
+    pub(super) fn park_before(&mut self, key: &str, batch: BatchStart, before: BatchStart) -> (u64, Changed) {
         let mut parked = 0;
         if let Some(partition) = self.partitions.get_mut(key) {
+            let mark = partition.mark(&self.readable);
+            let is_new = |segment: SegmentId| mark.is_some_and(|mark| mark.from <= segment);
             let lanes = partition.lanes.range_mut(..=before.segment);
+            let lanes = lanes.filter(|(segment, _)| is_new(**segment) == is_new(batch.segment));
             for (segment, lane) in lanes.filter(|(segment, _)| !self.readable.held.contains(segment)) {
                 let limit = if *segment == before.segment { before.record } else { lane.end };
                 let of_lane = lane.park_before(limit);
@@ -1045,6 +1178,154 @@ mod tests {
         assert_eq!(chosen, Some((lane(2, 1), 4)));
         deliver(&mut index, "a", (2, 1), 0..4);
         assert_eq!(index.choose("a", FLOW).map(|choice| choice.lane.segment.number), Some(3));
+    }
+
+    /// Puts the next batch of a partition in flight, of so many records at most, and acknowledges it: its segment and
+    /// its first record.
+    fn deliver_next(index: &mut Index, key: &str, records: u64) -> Option<(u64, u64)> {
+        let choice = index.choose(key, FLOW)?;
+        let batch = choice.start..choice.end.min(choice.start + records);
+        let admission = index.admit(&Arc::from(key), FLOW, &choice, batch.end, Ending::Stored);
+        assert!(matches!(admission, Admission::Admitted(_)));
+        index.ack(key, choice.lane, &batch, batch.end);
+        Some((choice.lane.segment.number, batch.start))
+    }
+
+    #[test]
+    fn behind_a_mark_new_records_share_the_requests_with_the_backlog_and_each_half_keeps_its_order() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("a", 2), ("b", 1)], 0);
+        add(&mut index, 2, &[("a", 3)], 0);
+        index.set_mark(0.25);
+        add(&mut index, 3, &[("a", 6)], 0);
+        add(&mut index, 4, &[("a", 1)], 0);
+        let given_out: Vec<_> = std::iter::from_fn(|| deliver_next(&mut index, "a", 1)).collect();
+        let (three_of_four, rest) =
+            ([(3, 0), (3, 1), (3, 2), (1, 0), (3, 3), (3, 4), (3, 5), (1, 1)], [(4, 0), (2, 0)]);
+        assert_eq!(given_out, [&three_of_four[..], &rest, &[(2, 1), (2, 2)]].concat());
+        assert_eq!(deliver_next(&mut index, "b", 1), Some((1, 0)), "one that has no new records");
+        assert_eq!(index.pending_records, 0);
+    }
+
+    #[test]
+    fn a_request_in_flight_of_one_half_counts_for_the_other_and_a_batch_that_failed_comes_again() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("a", 4)], 0);
+        index.set_mark(0.5);
+        add(&mut index, 2, &[("a", 4)], 0);
+        let key = index.checkout().unwrap();
+        assert_eq!(index.partitions["a"].given_out, BTreeSet::new());
+        let new = index.choose("a", FLOW).unwrap();
+        assert_eq!(new.lane.segment, id(2));
+        assert!(matches!(index.admit(&key, FLOW, &new, 2, Ending::Stored), Admission::Admitted(_)));
+        assert_eq!(index.checkout(), None, "one request at a time");
+        let again = Asked::Flow(Some(BatchStart { segment: id(2), record: 0 }));
+        assert_eq!(
+            index.choose("a", again).map(|choice| (choice.lane.segment, choice.fixed_end)),
+            Some((id(2), Some(2)))
+        );
+        index.allow("a", 1);
+        assert_eq!(index.choose("a", FLOW).map(|choice| choice.lane.segment), Some(id(1)), "the other half");
+        index.ack("a", lane(2, 0), &(0..2), 2);
+        assert_eq!(index.choose("a", FLOW).map(|choice| choice.lane.segment), Some(id(1)), "it is its turn");
+        deliver(&mut index, "a", (1, 0), 0..4);
+        assert_eq!(index.partitions["a"].given_out, BTreeSet::from([id(1)]), "those that are looked at");
+    }
+
+    #[test]
+    fn the_mark_goes_on_and_what_was_new_becomes_backlog() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("a", 2)], 0);
+        let waiting = |index: &Index| index.flowing_behind_mark("a").map(|(_, _, records)| records).sum::<u64>();
+        assert_eq!(waiting(&index), 0, "there is no mark");
+        index.set_mark(0.0);
+        add(&mut index, 2, &[("a", 3)], 0);
+        assert_eq!(waiting(&index), 3);
+        assert_eq!(deliver_next(&mut index, "a", 1), Some((2, 0)));
+        index.set_mark(0.0);
+        add(&mut index, 3, &[("a", 1)], 0);
+        assert_eq!(waiting(&index), 1);
+        let given_out: Vec<_> = std::iter::from_fn(|| deliver_next(&mut index, "a", 2)).collect();
+        assert_eq!(given_out, [(3, 0), (1, 0), (2, 1)]);
+    }
+
+    #[test]
+    fn the_mark_of_a_partition_leaves_the_others_in_their_order() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("a", 2), ("b", 2)], 0);
+        assert_eq!(index.set_mark_of(&Arc::from("a"), 0.0), None);
+        add(&mut index, 2, &[("a", 1), ("b", 1)], 0);
+        let mut given_out = |key| -> Vec<_> { std::iter::from_fn(|| deliver_next(&mut index, key, 2)).collect() };
+        assert_eq!(given_out("a"), [(2, 0), (1, 0)]);
+        assert_eq!(given_out("b"), [(1, 0), (2, 0)]);
+        add(&mut index, 3, &[("a", 1), ("b", 1)], 0);
+        index.set_mark_of(&Arc::from("a"), 0.0);
+        index.join_mark(&Arc::from("b"));
+        add(&mut index, 4, &[("b", 1)], 0);
+        assert_eq!(deliver_next(&mut index, "b", 2), Some((4, 0)), "it has the same");
+    }
+
+    #[test]
+    fn a_bad_stretch_of_new_records_parks_nothing_of_the_backlog() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("a", 9)], 0);
+        index.set_mark(0.0);
+        add(&mut index, 2, &[("a", 9)], 0);
+        let at = |number, record| BatchStart { segment: id(number), record };
+        let (parked, _) = index.park_before("a", at(2, 0), at(2, 4));
+        assert_eq!(parked, 4);
+        assert_eq!(index.parked("a"), [(at(2, 0), 4, 0)]);
+        let (parked, _) = index.park_before("a", at(1, 0), at(2, 6));
+        assert_eq!(parked, 9, "nor the other way round");
+        assert_eq!(index.parked("a"), [(at(1, 0), 9, 0), (at(2, 0), 4, 0)]);
+    }
+
+    #[test]
+    fn the_backlog_has_the_turn_of_new_records_that_linger() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("a", 2)], 0);
+        index.set_mark(0.0);
+        assert!(!index.give_to_backlog("a"), "there are no new records");
+        add(&mut index, 2, &[("a", 2)], 0);
+        let beside = [1, 2].map(|number| index.is_beside_backlog("a", BatchStart { segment: id(number), record: 0 }));
+        assert_eq!(beside, [false, true]);
+        assert!(index.give_to_backlog("a"));
+        let given_out: Vec<_> = std::iter::from_fn(|| deliver_next(&mut index, "a", 1)).collect();
+        assert_eq!(given_out, [(1, 0), (2, 0), (2, 1), (1, 1)]);
+        assert!(!index.is_beside_backlog("a", BatchStart { segment: id(2), record: 1 }), "there is none any more");
+    }
+
+    #[test]
+    fn a_mark_ends_the_active_segment_unless_all_is_delivered() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("a", 2)], 0);
+        index.active = Some(id(1));
+        assert_eq!(index.set_mark(0.0), Some(id(1)));
+        assert_eq!(index.flowing_behind_mark("a").next(), None);
+        deliver(&mut index, "a", (1, 0), 0..2);
+        assert_eq!(index.set_mark(0.0), None);
+        assert_eq!(index.readable.mark.map(|mark| mark.from), Some(id(1)), "its records are new");
+    }
+
+    #[test]
+    fn while_a_backlog_rests_new_records_go_on() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("a", 2)], 0);
+        index.set_mark(0.5);
+        let key = index.checkout().unwrap();
+        index.rest(&key, true);
+        index.release(&key, false);
+        assert_eq!((index.checkout(), index.choose("a", FLOW)), (None, None));
+        add(&mut index, 2, &[("a", 2)], 0);
+        assert_eq!(index.checkout(), Some(key.clone()));
+        assert!(!index.give_to_backlog("a"), "not even if those linger");
+        let given_out: Vec<_> = std::iter::from_fn(|| deliver_next(&mut index, "a", 1)).collect();
+        assert_eq!(given_out, [(2, 0), (2, 1)]);
+        index.release(&key, true);
+        assert_eq!(index.checkout(), None);
+        index.rest(&key, false);
+        assert_eq!(index.checkout(), Some(key));
+        assert_eq!(deliver_next(&mut index, "a", 2), Some((1, 0)));
     }
 
     /// Otherwise each segment would be opened again for each partition.

@@ -4,7 +4,7 @@
 //! owner is alive are read as they are at the moment: an acknowledgement is in them some milliseconds after it was made.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -15,21 +15,27 @@ use std::time::SystemTime;
 use super::coding::Coding;
 use super::cursor::{LaneCursor, LaneCursors};
 use super::cursor_file::{self, Flaw};
+pub(crate) use super::dir::origin_in;
 use super::dir::{
-    self, QUARANTINE, QueueDir, QueueName, endpoint_of, has_format, list, list_queues, parse_quarantined,
+    self, QUARANTINE, QueueDir, QueueName, endpoint_of, has_format, journals_in, list, list_queues, parse_quarantined,
     parse_segment, parse_unknown_queue, walk,
 };
-use super::entry::{Entry, system_time};
+use super::entry::{Entry, StoredLimits, system_time};
 use super::files::{self, io_error};
 use super::frame::{self, ReadErrors};
 use super::lane::{self, Purpose};
-use super::position::{LaneId, SegmentId};
-pub(crate) use super::rejected::Kept;
+use super::origin::OriginTag;
+use super::position::{LaneId, SegmentId, parse_hex};
 use super::rejected::RejectedStore;
+pub(crate) use super::rejected::{ByLane, Kept};
+use super::replay;
 use super::seal::Seal;
 use super::segment::{Collection, EntryMeta, LaneSummary, Segment};
+#[cfg(test)]
+pub(crate) use super::status::Counts;
+pub(crate) use super::status::Status;
 use super::store::file_path;
-use crate::config::values::Signal;
+use crate::config::values::{Origin, Signal};
 use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
 
@@ -48,6 +54,21 @@ impl Directory {
             return Err(SpoolError::NotASpool { path: root.to_owned(), found: String::new() });
         }
         Ok(Self { root: root.to_owned() })
+    }
+
+    /// Whether there is a spool in this directory.
+    pub(crate) fn is_one(root: &Path) -> bool {
+        use SpoolError::{NewerFormat, OlderFormat};
+        matches!(has_format(root), Ok(true) | Err(NewerFormat { .. } | OlderFormat { .. }))
+    }
+
+    /// The id of the queue whose directory is called so.
+    pub(crate) fn queue_in_name(name: &str) -> Option<String> {
+        let mut parts = name.split('.');
+        let (id, _signal, _origin, None) = (parts.next()?, parts.next()?, parts.next(), parts.next()) else {
+            return None;
+        };
+        parse_hex(id).map(|_| id.to_owned())
     }
 
     /// Its queues, one after the other, each locked if its owner is gone: those of one signal, or of all that are known.
@@ -91,12 +112,31 @@ impl Directory {
     }
 
     pub(crate) fn rejected(&self) -> RejectedStore {
-        RejectedStore::open(&self.root)
+        self.rejected_of(None)
+    }
+
+    /// The rejected records of one signal, or of all.
+    pub(crate) fn rejected_of(&self, signal: Option<Signal>) -> RejectedStore {
+        RejectedStore::open(&self.root, signal)
     }
 
     /// How many bytes all of it takes on disk, if that can be known.
     pub(crate) fn disk_bytes(&self) -> Option<u64> {
         walk(&self.root).ok()
+    }
+
+    /// Every file and directory in it, by its path there; what cannot be listed is left out.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, fs::Metadata)> {
+        let (mut files, mut dirs) = (Vec::new(), vec![self.root.clone()]);
+        while let Some(dir) = dirs.pop() {
+            for found in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let (path, Ok(meta)) = (found.path(), found.metadata()) else { continue };
+                files.push((path.strip_prefix(&self.root).unwrap_or(&path).to_owned(), meta.clone()));
+                dirs.extend(meta.is_dir().then_some(path));
+            }
+        }
+        files.sort_by(|one, other| one.0.cmp(&other.0));
+        files
     }
 }
 
@@ -121,7 +161,7 @@ impl UnknownQueue {
 /// A queue: the part of one exporter, which may be gone.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     name: QueueName,
     /// Held where the owner is gone.
     lock: Option<QueueDir>,
@@ -152,12 +192,47 @@ impl Queue {
         endpoint_of(&self.path)
     }
 
+    /// When something of it was written last, as far as that can be known.
+    pub(crate) fn changed_at(&self) -> Option<SystemTime> {
+        let changed = |path: PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let segments = list(&self.path).unwrap_or_default().into_iter().map(|found| found.path());
+        let files = segments.flat_map(|segment| [file_path(&segment), cursor_file::cursor_path(&segment), segment]);
+        files.filter_map(changed).max()
+    }
+
+    /// What its owner, or the last one, has told of it; `None` where that is not known.
+    pub(crate) fn status(&self) -> Option<Status> {
+        Status::read(&self.path)
+    }
+
+    /// Whom its records are for, as its name has it.
+    pub(crate) fn origin_tag(&self) -> Option<String> {
+        self.name.origin.map(|origin| origin.to_string())
+    }
+
+    /// Whether its records are for an origin.
+    pub(crate) fn is_for(&self, origin: &Origin) -> bool {
+        self.name.origin == Some(OriginTag::of(origin))
+    }
+
     pub(crate) fn disk_bytes(&self) -> Option<u64> {
         walk(&self.path).ok()
     }
 
     /// Its segments, the oldest first. One that is deleted meanwhile may be missing, and on Windows one that its owner writes.
     pub(crate) fn segments(&self) -> Result<Vec<SegmentFiles>, SpoolError> {
+        let mut segments = self.all_segments()?;
+        segments.retain(|segment| !segment.is_locked());
+        Ok(segments)
+    }
+
+    /// Whether it has a segment that cannot be looked into, because its owner writes it: on Windows.
+    pub(crate) fn hides_segments(&self) -> bool {
+        let all = if cfg!(windows) { self.all_segments().unwrap_or_default() } else { Vec::new() };
+        all.iter().any(SegmentFiles::is_locked)
+    }
+
+    fn all_segments(&self) -> Result<Vec<SegmentFiles>, SpoolError> {
         let found = match list(&self.path) {
             Err(SpoolError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
             found => found?,
@@ -168,16 +243,42 @@ impl Queue {
                 let id = parse_segment(&found.file_name().to_string_lossy())?;
                 Some(SegmentFiles::new(found.path(), self.name, id))
             })
-            .filter(|segment| !segment.is_locked() && !dir::is_dead(&segment.path))
+            .filter(|segment| !dir::is_dead(&segment.path))
             .collect();
         segments.sort_by_key(|segment| segment.id);
         Ok(segments)
     }
 
-    /// The records that are delivered.
+    /// What is in journals and in no segment. `None` of a living owner: it may be about to store it.
+    pub(crate) fn journaled(&self) -> Result<Option<Journaled>, SpoolError> {
+        if self.is_owned() {
+            return Ok(None);
+        }
+        let mut records = BTreeMap::<String, u64>::new();
+        let found = replay::missing(&self.path, &journals_in(&self.path)?, None)?;
+        if let Some(error) = found.error {
+            return Err(error);
+        }
+        let damaged_bytes = found.damaged_bytes;
+        for (_, left) in found.generations {
+            for (key, block) in left.blocks.all() {
+                *records.entry(key.to_owned()).or_default() += block.records();
+            }
+        }
+        Ok(Some(Journaled { partitions: records.into_iter().collect(), damaged_bytes }))
+    }
+
+    /// The records that are delivered, or rejected.
     pub(crate) fn delivered(&self) -> Result<Delivered, SpoolError> {
         let segments = self.segments()?.into_iter();
         Ok(Delivered(segments.map(|files| (files.id, cursor_file::read(&files.path, files.id).lanes)).collect()))
+    }
+
+    /// Deletes what earlier deletions and purges have left that were killed, and returns what cannot be deleted. It has to be
+    /// [exclusive](Self::make_exclusive).
+    pub(super) fn remove_remainders(&self) -> Result<Vec<String>, SpoolError> {
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.segments().map(drop))?;
+        dir::remainders_in(&self.path)
     }
 
     /// Gives up the lock: from now on anybody may take it over.
@@ -188,6 +289,11 @@ impl Queue {
     /// Keeps others from reading it as well; false if somebody does, or owns it.
     pub(crate) fn make_exclusive(&self) -> bool {
         self.lock.as_ref().is_some_and(QueueDir::make_exclusive)
+    }
+
+    /// Makes its records those of another origin, with this endpoint. It has to be [exclusive](Self::make_exclusive).
+    pub(crate) fn assign(self, origin: &Origin, endpoint: &str) -> Result<(), SpoolError> {
+        self.lock.map_or(Ok(()), |lock| lock.assign(OriginTag::of(origin), endpoint))
     }
 
     /// Deletes it. False if that is not one's own to do.
@@ -208,10 +314,15 @@ impl Delivered {
         self.0.get(&segment)?.get(&lane)
     }
 
-    /// How many records of a lane are delivered.
+    /// How many records of a lane are delivered, or rejected.
     pub(crate) fn of(&self, segment: &SegmentFiles, lane: &Lane) -> u64 {
         let waiting = self.cursor(segment.id, lane.number).map(|cursor| cursor.pending(lane.records));
         waiting.map_or(0, |waiting| lane.records - waiting)
+    }
+
+    /// How many records of a lane, delivered ones in this sense, were rejected and are in the store.
+    pub(crate) fn rejected_of(&self, rejected: &ByLane, segment: &SegmentFiles, lane: &Lane) -> u64 {
+        rejected.of(segment.id.random, lane.number).min(self.of(segment, lane))
     }
 
     /// Whether a record of a lane is delivered.
@@ -244,13 +355,28 @@ impl Lane {
     }
 }
 
+/// What journals have and no segment has.
+#[derive(Debug)]
+pub(crate) struct Journaled {
+    /// The number of records of each partition.
+    pub(crate) partitions: Vec<(String, u64)>,
+    /// How much of it cannot be read.
+    pub(crate) damaged_bytes: u64,
+}
+
+impl Journaled {
+    pub(crate) fn records(&self) -> u64 {
+        self.partitions.iter().map(|(_, records)| records).sum()
+    }
+}
+
 /// The files of a segment.
 #[derive(Debug)]
 pub(crate) struct SegmentFiles {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     queue: QueueName,
-    id: SegmentId,
-    seal: Option<Seal>,
+    pub(super) id: SegmentId,
+    pub(super) seal: Option<Seal>,
 }
 
 impl SegmentFiles {
@@ -306,16 +432,28 @@ impl SegmentFiles {
         }
     }
 
-    /// Looks through the whole file. A block that the disk does not give costs what is in it.
-    pub(crate) fn read(&self) -> Result<Reader, SpoolError> {
+    /// The segment, how many frames it has, and how many of them count.
+    pub(super) fn open(&self, errors: ReadErrors) -> Result<(Segment, u64, u64), SpoolError> {
         let accepted = self.seal.as_ref().map_or_else(|| dir::accepted(&self.path), |seal| seal.frames);
         let (segment, frames) = match &self.seal {
-            Some(_) => (Segment::open(&self.path, self.id, accepted, ReadErrors::Skip)?.0, accepted),
-            None => Segment::open_unsealed(&self.path, self.id, accepted, ReadErrors::Skip)?,
+            Some(_) => (Segment::open(&self.path, self.id, accepted, errors)?.0, accepted),
+            None => Segment::open_unsealed(&self.path, self.id, accepted, errors)?,
         };
+        Ok((segment, frames, accepted))
+    }
+
+    /// The lanes that there should be, as far as that is known.
+    pub(super) fn lanes_of(&self, segment: &Segment) -> Vec<LaneSummary> {
+        self.seal.as_ref().map_or_else(|| segment.lanes(), |seal| seal.lanes.clone())
+    }
+
+    /// Looks through the whole file. A block that the disk does not give costs what is in it.
+    pub(crate) fn read(&self) -> Result<Reader, SpoolError> {
+        let (segment, frames, accepted) = self.open(ReadErrors::Skip)?;
         let entries = segment.entries();
         let keys = segment.lanes().into_iter().map(|lane| lane.key).collect();
-        Ok(Reader { segment, entries, keys, frames, accepted })
+        let purged = Arc::new(cursor_file::read_purged(&self.path, self.id));
+        Ok(Reader { segment, entries, keys, purged, frames, accepted })
     }
 
     /// Compares what is found with what should be there. `whole` if nobody is just writing to it.
@@ -357,9 +495,7 @@ impl SegmentFiles {
         }
         findings.frames = found.len() as u64;
         findings.records = records.iter().sum();
-        let sealed = self.seal.as_ref().map(|seal| seal.lanes.clone());
-        let should = sealed.unwrap_or_else(|| reader.segment.lanes());
-        for (lane, should) in should.iter().enumerate() {
+        for (lane, should) in self.lanes_of(&reader.segment).iter().enumerate() {
             let found = records.get(lane).copied().unwrap_or_default();
             findings.missing_records += should.records.saturating_sub(found);
         }
@@ -454,6 +590,7 @@ pub(crate) struct Reader {
     segment: Segment,
     entries: Vec<(u32, EntryMeta)>,
     keys: Vec<Arc<str>>,
+    purged: Arc<LaneCursors>,
     /// How many of its frames count.
     frames: u64,
     /// How many are accepted, as far as that is noted: of the others, some may be of a load that is not whole.
@@ -488,13 +625,16 @@ impl Reader {
     }
 
     /// The entries of these frames, in the order in which they were written; `None` for one that is damaged.
-    pub(crate) fn entries(&self, frames: Range<u64>) -> impl Iterator<Item = Result<Option<Stored>, SpoolError>> {
+    pub(crate) fn entries(
+        &self,
+        frames: Range<u64>,
+    ) -> impl DoubleEndedIterator<Item = Result<Option<Stored>, SpoolError>> {
         let within = self.entries.iter().filter(move |(_, meta)| frames.contains(&meta.first_frame));
         within.map(|(lane, meta)| {
             let Some(entry) = self.segment.entry(meta)? else { return Ok(None) };
             let Some(plain) = entry.decoded()? else { return Ok(None) };
             let key = self.keys.get(*lane as usize).cloned().unwrap_or_default();
-            Ok(Some(Stored { lane: *lane, key, entry, plain }))
+            Ok(Some(Stored { lane: *lane, key, entry, plain, purged: self.purged.clone() }))
         })
     }
 
@@ -538,6 +678,7 @@ pub(crate) struct Stored {
     pub(crate) key: Arc<str>,
     entry: Entry,
     plain: Vec<u8>,
+    purged: Arc<LaneCursors>,
 }
 
 impl Stored {
@@ -567,20 +708,33 @@ impl Stored {
         [self.entry.framing.open(), record, self.entry.framing.close()].concat()
     }
 
+    /// How it is stored: the coding, and the most records and bytes of a batch.
+    pub(crate) fn stored_as(&self) -> (Coding, u64, u64) {
+        let StoredLimits { max_records, max_bytes } = self.entry.head.limits;
+        (self.entry.coding, max_records, max_bytes)
+    }
+
     /// Whether a request body with these records begins so.
     pub(crate) fn opens_with(&self, open: &[u8]) -> bool {
         self.entry.framing.open() == open
     }
 
-    /// The records, each with its number in its lane, and in its envelope if it has one.
+    /// The records, each with its number in its lane, and in its envelope if it has one. Those that were purged are left out.
     pub(crate) fn records(&self) -> impl Iterator<Item = (u64, Cow<'_, [u8]>)> {
-        (self.entry.head.first_record..).zip(self.entry.records(&self.plain))
+        let purged = self.purged.get(&self.lane);
+        let all = (self.entry.head.first_record..).zip(self.entry.records(&self.plain));
+        all.filter(move |(number, _)| !is_purged(&self.entry, purged, *number, &self.plain))
     }
+}
+
+/// Whether a record was taken out, by what is noted of its lane: one that never had any bytes was not.
+pub(super) fn is_purged(entry: &Entry, purged: Option<&LaneCursor>, number: u64, plain: &[u8]) -> bool {
+    purged.is_some_and(|purged| purged.is_acked(number)) && entry.is_blank(number, plain)
 }
 
 impl Entry {
     /// All of its records without compression; `None` if they are not what was written.
-    fn decoded(&self) -> Result<Option<Vec<u8>>, SpoolError> {
+    pub(super) fn decoded(&self) -> Result<Option<Vec<u8>>, SpoolError> {
         let mut plain = Vec::new();
         if !self.decode(&mut plain)? {
             return Ok(None);

@@ -10,6 +10,8 @@ use super::segment::Segment;
 /// A piece of work that neither an append nor the delivery waits for.
 #[derive(Debug)]
 pub(super) enum Job {
+    /// Have an active segment before the first append needs it.
+    BeginActive,
     /// Make the next segment.
     MakeNext,
     /// Seal a segment that gets no more entries.
@@ -43,8 +45,22 @@ pub(super) enum Job {
     /// Make acknowledgements survive a kill in a moment, and now.
     SettleSoon,
     Settle,
+    /// Write down what others can know of the queue, in a moment, and now.
+    StatusSoon,
+    Status,
+    /// End the active segment, if it is this one.
+    Complete(SegmentId),
     /// Report the losses.
     ReportGaps,
+    /// Report that the queue was taken over, when it is known how much is in it: so many records, and those of some segments. `was` is
+    /// the endpoint that it was last sent to.
+    ReportAdopted {
+        records: u64,
+        unknown: Vec<SegmentId>,
+        was: String,
+    },
+    /// Count the records of queues that are for another origin.
+    CountStranded,
     /// Reply that every job before is done.
     #[cfg(test)]
     Reply(std::sync::mpsc::Sender<()>),

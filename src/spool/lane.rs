@@ -188,6 +188,11 @@ impl Lane {
         batch.or_else(|| Some(self.next_start())).filter(|start| *start < self.end)
     }
 
+    /// How many records are neither acknowledged nor parked.
+    pub(super) fn flowing(&self) -> u64 {
+        self.pending() - self.parked().map(|parked| parked.records).sum::<u64>()
+    }
+
     /// Whether there is a batch that is not given out.
     pub(super) fn has_more(&self) -> bool {
         self.start_of_next().is_some()

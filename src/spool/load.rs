@@ -6,10 +6,8 @@
 //! acknowledged, and what is not whole of an earlier one is damaged.
 
 use std::ops::Range;
-#[cfg(feature = "relay")]
 use std::time::SystemTime;
 
-#[cfg(feature = "relay")]
 use super::entry::system_time;
 use super::entry::{EntryHead, LoadId, LoadMark, Summary};
 use crate::encode::blocks::Block;
@@ -24,7 +22,6 @@ pub(crate) struct Load<'a> {
 
 /// A load that is whole, and when it was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg(feature = "relay")]
 pub(crate) struct RecentLoad {
     pub(crate) id: LoadId,
     pub(crate) appended_at: SystemTime,
@@ -70,7 +67,6 @@ pub(super) fn end_of_whole_loads(found: &[FoundEntry], frames: u64) -> u64 {
 }
 
 /// The loads that are whole. One of which it cannot be said, since frames are missing before what is found of it, is none.
-#[cfg(feature = "relay")]
 pub(super) fn whole_loads(found: &[FoundEntry]) -> Vec<RecentLoad> {
     let (mut next, mut is_whole, mut loads) = (0, true, Vec::new());
     for (frames, head) in whole(found) {

@@ -36,8 +36,12 @@ pub(super) enum Rank {
     Attached,
     /// The descriptor that holds a queue's lock file.
     QueueLock,
+    /// The journal of the processor before the queue.
+    Journal,
     /// The housekeepers of the process.
     Housekeepers,
+    /// The stranded queues that are counted. It is held to put them there and to take them away.
+    Stranded,
 }
 
 impl Rank {
@@ -54,7 +58,9 @@ impl Rank {
             Self::SledTrap => 6,
             Self::Attached => 7,
             Self::QueueLock => 8,
-            Self::Housekeepers => 9,
+            Self::Journal => 9,
+            Self::Housekeepers => 10,
+            Self::Stranded => 11,
         }
     }
 }

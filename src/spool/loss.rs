@@ -14,6 +14,12 @@ use crate::error::SpoolError;
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 
+/// The share of some bytes that so many of all records have, about.
+pub(super) fn share(bytes: u64, records: u64, all: u64) -> u64 {
+    let share = u128::from(bytes) * u128::from(records) / u128::from(all.max(1));
+    u64::try_from(share).unwrap_or(u64::MAX)
+}
+
 impl Queue {
     /// Counts a loss, and has it reported.
     pub(super) fn note_gap(&self, gap: Gap) {
@@ -26,7 +32,7 @@ impl Queue {
     /// the stream.
     pub(super) fn count_gap(&self, gap: Gap) -> Option<SpoolEvent> {
         let (reason, records) = (gap.reason, gap.records);
-        self.hooks.losses.add(reason, records);
+        self.hooks.counters.losses.add(reason, records);
         let mut index = self.index.lock();
         let only = index.add_gap(gap);
         let reported = std::mem::replace(&mut index.loss_reported, true);
@@ -41,8 +47,7 @@ impl Queue {
     pub(super) fn waiting_bytes(&self, segment: SegmentId) -> u64 {
         let bytes = dir::walk(&self.dir.segment(segment)).unwrap_or_default();
         let (waiting, all) = self.index.lock().waiting_share(segment);
-        let share = u128::from(bytes) * u128::from(waiting) / u128::from(all.max(1));
-        u64::try_from(share).unwrap_or(u64::MAX)
+        share(bytes, waiting, all)
     }
 
     /// Counts records that will not be delivered, and has them reported; `between` are their timestamps.
@@ -77,7 +82,7 @@ impl Queue {
             };
             let Some((block, framing)) = encode(&gap) else { continue };
             let load = Load { id: None, blocks: vec![(&gap.key, &block)] };
-            if let Err(error) = self.append(&[load], &framing, Some(&gap)) {
+            if let Err(error) = self.append(&[load], &framing, Some(&gap), || ()) {
                 reporting.failed = Some(gap);
                 return Err(error);
             }

@@ -6,20 +6,22 @@
 //!
 //! | file | level |
 //! |---|---|
-//! | `bytes`, `position`, `lock`, `fault` | little-endian fields; positions; locks and their order; errors of a disk |
+//! | `bytes`, `position`, `origin`, `lock`, `fault` | little-endian fields; positions; whom records are for; locks and their order; errors of a disk |
 //! | `files`, `mount` | the calls that change files; the file system that a path lies on |
 //! | `dir` | which files there are, and who owns them |
 //! | `sled_threads`, `store` | the engine's threads; one database |
 //! | `frame`, `coding`, `nested`, `entry` | what one value holds; records made smaller; records in the envelopes that they share |
 //! | `cursor`, `cursor_file`, `cursor_store` | what is delivered: in memory, in a file, in the files of a queue |
+//! | `journal` | records that are logged and not in a segment yet |
 //! | `load`, `body`, `segment`, `seal` | which records are stored together or not at all; a request body; a database as a run of entries; what should be in it |
-//! | `gap`, `rejected` | what is missing; what is rejected |
+//! | `gap`, `rejected`, `status` | what is missing; what is rejected; what others are told |
 //! | `lane`, `index`, `read_cache`, `active`, `jobs` | what waits, of one partition in a segment and of all; what is open; what is written; what is to be done |
 //! | `queue` | all of that with its locks |
 //! | `partition`, `neighbors` | what the delivery holds of a queue; the queues of one directory, which report losses for each other |
-//! | `writer`, `space`, `loss`, `reader`, `withdraw`, `hold`, `housekeeper` | the verbs: append; make room; report; next, ack, cut, park, try, reject; withdraw; go on without; the rest |
+//! | `writer`, `space`, `stranded`, `loss`, `reader`, `withdraw`, `replay`, `hold`, `housekeeper` | the verbs: append; make room; count what is for another origin; report; next, ack, cut, park, try, reject; withdraw; take over a journal; go on without; the rest |
 //! | `open`, `adoption` | a spool: one's own queue and the one that is adopted |
-//! | `inspect`, `recent_loads` | all of this read by who does not own it; what a process before this one has stored |
+//! | `inspect`, `recent_loads`, `look` | all of this read by who does not own it; what a process before this one has stored; whether a spool can be here |
+//! | `purge` | records are taken out of the files of a stopped spool |
 
 mod active;
 mod adoption;
@@ -43,42 +45,56 @@ mod index;
 #[cfg(feature = "cli")]
 pub(crate) mod inspect;
 mod jobs;
+mod journal;
 mod lane;
 mod load;
 mod lock;
+mod look;
 mod loss;
+mod mark;
 mod mount;
 mod neighbors;
 mod nested;
 mod open;
+mod origin;
 mod partition;
 mod position;
+#[cfg(feature = "cli")]
+pub(crate) mod purge;
 mod queue;
 mod read_cache;
 mod reader;
 #[cfg(feature = "relay")]
 mod recent_loads;
 mod rejected;
+mod replay;
 mod seal;
 mod segment;
 mod sled_threads;
 mod space;
+mod status;
 mod store;
+mod stranded;
 #[cfg(test)]
 mod tests;
 #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "only metrics are withdrawn"))]
 mod withdraw;
 mod writer;
 
-pub(crate) use coding::Coding;
-pub(crate) use dir::Place;
+pub(crate) use body::Loose;
 #[cfg(feature = "relay")]
-pub(crate) use entry::LoadId;
-pub(crate) use entry::MAX_RECORD_BYTES;
+pub(crate) use bytes::start_of;
+pub(crate) use coding::Coding;
+#[cfg(feature = "cli")]
+pub(crate) use dir::FORMAT;
+pub(crate) use dir::Place;
+pub(crate) use entry::{LoadId, MAX_RECORD_BYTES};
 pub(crate) use gap::{Gap, GapEncoder, Unreported};
+pub(crate) use journal::{Generation, Journal};
 #[cfg(feature = "relay")]
 pub(crate) use load::{Load, RecentLoad};
-#[cfg(unix)]
+pub(crate) use look::Look;
+#[cfg(any(unix, feature = "cli"))]
 pub(crate) use mount::Mount;
 pub(crate) use open::Spool;
 pub(crate) use partition::{Batch, Partition};

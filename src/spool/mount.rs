@@ -16,7 +16,7 @@ pub(crate) struct Mount {
     parent: u64,
     pub(crate) point: PathBuf,
     /// Its type: `ext4`, say.
-    kind: String,
+    pub(crate) kind: String,
     /// Those of the mount, then those of the file system.
     options: Vec<String>,
 }
@@ -71,7 +71,7 @@ impl Mount {
     }
 
     /// Whether nothing can be written.
-    pub(super) fn is_read_only(&self) -> bool {
+    pub(crate) fn is_read_only(&self) -> bool {
         self.has("ro")
     }
 

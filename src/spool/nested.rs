@@ -57,6 +57,14 @@ struct Group<'a> {
     len: usize,
 }
 
+/// Appends runs as they stand in a body. Those without envelopes are one.
+pub(super) fn write_runs(framing: &Framing, runs: &[Run<'_>], out: &mut Vec<u8>) {
+    match framing.nesting() {
+        Nesting::Flat => runs.iter().for_each(|run| out.extend_from_slice(run.records)),
+        Nesting::Protobuf | Nesting::Json => Groups::new(framing, runs).write(out, |_, _| ()),
+    }
+}
+
 /// The most that stands around an envelope and the records in it.
 pub(super) fn overhead(framing: &Framing) -> usize {
     match framing.nesting() {

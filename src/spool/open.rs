@@ -5,22 +5,25 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::active::NextSegment;
+use super::cursor::LaneCursors;
 use super::cursor_file::{self, Flaw};
 use super::dir::{self, Place, QueueDir};
-use super::entry::{stored_key, system_time};
-use super::files::io_error;
+use super::entry::{LoadId, stored_key, system_time};
+use super::files::{io_error, remove_file};
 use super::gap::{Gap, Unreported};
 use super::housekeeper;
 use super::index::Index;
 use super::jobs::Job;
+use super::journal::{self, Journal};
 use super::load::Load;
 use super::lock::{Lock, Rank};
-use super::neighbors;
-use super::queue::{Found, Queue, SpoolConfig, SpoolHooks, report};
+use super::neighbors::{self, Claim};
+use super::position::SegmentId;
+use super::queue::{Found, Queue, SpoolConfig, SpoolHooks, report, shown};
 use super::rejected::RejectedStore;
 use super::seal::Seal;
 use super::store;
@@ -30,10 +33,13 @@ use crate::encode::framing::Framing;
 use crate::error::{SpoolError, error_chain};
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
-use crate::process::check_process;
+use crate::process::{check_process, unique_number};
 
 /// The number of times that losses are reported before a spool is closed, if others come meanwhile: it must end.
 const MAX_LAST_REPORTS: usize = 16;
+
+/// The time that an exporter waits at its start for someone who reads a queue, and then looks again.
+const READER_WAIT: Duration = Duration::from_millis(5);
 
 /// How much is in the spool.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +70,8 @@ pub(super) struct Attached {
     pub(super) adopted_at: Instant,
     /// The queue that was adopted before, while it is closed.
     pub(super) closing: Option<Closing>,
+    /// That no other spool of the process has the directory for another origin; an adopted queue needs none.
+    pub(super) claim: Option<Claim>,
 }
 
 /// An adopted queue that is being closed, by a thread.
@@ -74,55 +82,69 @@ pub(super) struct Closing {
 }
 
 impl Spool {
-    /// Takes over a queue of the signal that nobody owns, with what is in it, or makes a new one. How long that takes does not depend
-    /// on how much is in it.
+    /// Takes over a queue of the signal and the origin that nobody owns, with what is in it, or makes a new one. How long that takes
+    /// does not depend on how much is in it.
     pub(crate) fn open(config: &SpoolConfig, hooks: &SpoolHooks) -> Result<Self, SpoolError> {
         let events = &hooks.events;
         check_process()?;
         dir::prepare(&config.dir)?;
+        let claim = Claim::new(&Place::of(&config.dir)?, config)?;
         let open = |dir| {
-            take_back(&dir);
-            Self::open_queue(dir, config.clone(), hooks.clone())
+            take_back(&dir, config);
+            Self::open_queue(dir, true, config.clone(), hooks.clone())
         };
-        // Records that others left are to come first: an error may have been for once.
-        let adopt = || QueueDir::adopt(&config.dir, config.signal, None, open);
+        // Records that others left are to come first: an error may have been for once. What comes is appended to the same queue, so
+        // that is one for the same origin.
+        let wait = || thread::sleep(READER_WAIT);
+        let adopt = || QueueDir::adopt_past_readers(&config.dir, |name| config.continues(name), open, wait);
+        let create = || QueueDir::create(&config.dir, config.signal, config.origin_tag());
         let spool = match adopt().or_else(|_| adopt()) {
             Ok(Some(spool)) => spool,
-            Ok(None) => open(QueueDir::create(&config.dir, config.signal)?)?,
+            Ok(None) => open(create()?)?,
             Err(error) => {
                 // The adoption is retried later. New records do not wait for it.
                 report(events, SpoolEvent::AdoptionFailed { reason: error_chain(&error) });
-                QueueDir::create(&config.dir, config.signal).and_then(open).map_err(|_| error)?
+                create().and_then(open).map_err(|_| error)?
             }
         };
+        spool.attached.lock().claim = claim;
         let queue = &spool.queue;
         if let Some(endpoint) = &config.endpoint {
             queue.dir.put_endpoint(endpoint);
         }
         if queue.index.lock().segment_count() > 0 {
-            // What is there is delivered whatever the disk takes: nothing is made before the first record.
-            return Ok(spool);
-        }
-        // Fails here rather than at the first record.
-        let active = queue.begin_active(queue.writer.lock()).map(drop);
-        match active {
-            Err(error) if error.is_full() => {
-                report(events, SpoolEvent::DiskFull { reason: error_chain(&error) });
+            // What is there is delivered whatever the disk takes: nothing is left on it before the first record.
+            queue.silence_engine();
+        } else {
+            // The engine's threads are silent before anybody can log through what is opened. All that waits for the disk is the
+            // housekeeper's, and what fails there is an event: the first append tries it again.
+            match queue.start_next() {
+                Err(error) if error.is_full() => {
+                    report(events, SpoolEvent::DiskFull { reason: error_chain(&error) });
+                }
+                result => {
+                    result?;
+                    queue.ask(Job::BeginActive);
+                }
             }
-            result => {
-                result?;
-                queue.dir.take_ballast();
-            }
         }
+        // The first record does not wait for that.
+        queue.ask(Job::CountStranded);
         Ok(spool)
     }
 
-    pub(super) fn open_queue(dir: QueueDir, config: SpoolConfig, hooks: SpoolHooks) -> Result<Self, SpoolError> {
+    /// Opens a queue that is locked: the exporter's own, or one that it adopts.
+    pub(super) fn open_queue(
+        dir: QueueDir,
+        is_own: bool,
+        config: SpoolConfig,
+        hooks: SpoolHooks,
+    ) -> Result<Self, SpoolError> {
         let segments = dir.segments()?;
         let place = Place::of(&config.dir)?;
         let mut index = Index::default();
         let (mut jobs, mut damaged) = (Vec::new(), Vec::new());
-        let next_number = segments.last().map_or(0, |last| last.number).saturating_add(1);
+        let mut next_number = segments.last().map_or(0, |last| last.number).saturating_add(1);
         for id in segments {
             let path = dir.segment(id);
             let loaded = cursor_file::read(&path, id);
@@ -133,23 +155,49 @@ impl Spool {
                 Some(seal) => jobs.extend(index.add_sealed(id, seal).then_some(Job::Remove(id))),
             }
         }
+        let (journals, empty): (Vec<_>, Vec<_>) = dir.journals()?.into_iter().partition(|path| dir::has_records(path));
+        // Before any segment: a power cut may undo what says that one of them is empty. What cannot be deleted is deleted with the queue.
+        for path in &empty {
+            let _ = remove_file(path);
+        }
+        let replay = (!journals.is_empty()).then(|| {
+            // Or the next start would not look for its records there.
+            let number = next_number.max(journal::next_segment(&journals));
+            let id = SegmentId { number, random: unique_number() };
+            next_number = number.saturating_add(1);
+            index.add_unrecovered(id, LaneCursors::default());
+            // Also before any segment is deleted: what is stored is looked for there.
+            jobs.insert(0, Job::Recover { id, accepted: u64::MAX });
+            (id, journals)
+        });
         index.enqueue_all();
+        let unknown: Vec<_> =
+            jobs.iter().filter_map(|job| if let Job::Recover { id, .. } = job { Some(*id) } else { None }).collect();
+        if index.pending_records > 0 || !unknown.is_empty() {
+            let was = dir::endpoint_of(&dir.path).as_deref().map(shown).unwrap_or_default();
+            jobs.push(Job::ReportAdopted { records: index.pending_records, unknown, was });
+        }
         if let Some(first) = damaged.first() {
             let reason = format!("{first} ({} in all)", damaged.len());
             report(&hooks.events, SpoolEvent::CursorDamaged { reason });
         }
         let desk = housekeeper::hire(&place).map_err(|error| io_error("start a thread for", &dir.path, error))?;
-        let queue = Arc::new(Queue::new(Found { dir, place, index, next_number }, config, hooks, desk.ask()));
+        let queue =
+            Arc::new(Queue::new(Found { is_own, dir, place, index, next_number, replay }, config, hooks, desk.ask()));
         let let_go = Some(desk.look_after(queue.clone()));
         neighbors::join(&queue);
         for job in jobs {
             queue.ask(job);
         }
+        if queue.index.lock().segment_count() > 0 {
+            // It has another owner now.
+            queue.note_news();
+        }
         Ok(Self {
             queue,
             attached: Lock::new(
                 Rank::Attached,
-                Attached { let_go, adopted: None, adopted_at: Instant::now(), closing: None },
+                Attached { let_go, adopted: None, adopted_at: Instant::now(), closing: None, claim: None },
             ),
             adoption_failing: AtomicBool::new(false),
             nothing_to_adopt: AtomicBool::new(false),
@@ -176,7 +224,30 @@ impl Spool {
     ///
     /// None of the records is then accepted: the loads may be appended again.
     pub(crate) fn append_loads(&self, loads: &[Load<'_>], framing: &Framing) -> Result<Vec<Appended>, SpoolError> {
-        self.queue.append(loads, framing, None)
+        self.queue.append(loads, framing, None, || ())
+    }
+
+    /// Adds the records of a generation of a journal, as [`append`](Self::append) does. `stored` is called when they are safe, and
+    /// before any of them can be delivered.
+    pub(crate) fn append_journaled(
+        &self,
+        blocks: &[(&str, &Block)],
+        framing: &Framing,
+        load: LoadId,
+        stored: impl FnOnce(),
+    ) -> Result<(), SpoolError> {
+        let load = Load { id: Some(load), blocks: blocks.to_vec() };
+        self.queue.append(&[load], framing, None, stored).map(drop)
+    }
+
+    /// See [`Queue::create_journal`].
+    pub(crate) fn create_journal(&self, ahead: usize) -> Result<Arc<Journal>, SpoolError> {
+        self.queue.create_journal(ahead)
+    }
+
+    /// See [`Queue::least_segment`].
+    pub(crate) fn least_segment(&self) -> u64 {
+        self.queue.least_segment()
     }
 
     /// See [`Queue::withdraw`].
@@ -188,7 +259,7 @@ impl Spool {
     /// Counts records that could not be appended as lost, and has them reported.
     pub(crate) fn note_not_written(&self, blocks: &[(&str, &Block)]) {
         for (key, block) in blocks {
-            self.queue.hooks.losses.add_bytes(LossReason::NotWritten, block.encoded_bytes());
+            self.queue.hooks.counters.losses.add_bytes(LossReason::NotWritten, block.encoded_bytes());
             self.queue.note_gap(Gap {
                 key: Arc::from(stored_key(key)),
                 reason: LossReason::NotWritten,
@@ -237,6 +308,11 @@ impl Spool {
         (partitions, waiting)
     }
 
+    /// The records that wait for another origin, as far as they are counted.
+    pub(crate) fn stranded_records(&self) -> u64 {
+        self.queue.stranded_records.load(Ordering::Relaxed)
+    }
+
     /// The directory that it lies in.
     pub(crate) fn place(&self) -> &Place {
         &self.queue.place
@@ -280,6 +356,11 @@ impl Spool {
         let delivered = self.queues().iter().all(|queue| queue.wait_delivered(deadline));
         self.settle();
         delivered
+    }
+
+    /// Has others know soon that the delivery has failed.
+    pub(crate) fn note_news(&self) {
+        self.queues().iter().for_each(|queue| queue.note_news());
     }
 
     /// Makes every acknowledgement so far survive a kill of the process.
@@ -356,13 +437,22 @@ impl Spool {
         // A segment that could not be deleted, or not be moved to the quarantine, keeps its queue.
         let drained = index.is_drained() && index.segment_count() == 0;
         drop(index);
+        // Nor is a queue deleted whose journal has what could not be stored.
+        let drained = drained && !queue.dir.has_journal().unwrap_or(true);
         let open = queue.read_cache.lock().remove_all();
         drop(open);
         let next = std::mem::take(&mut queue.writer.lock().next);
-        if let NextSegment::Made(next) = next {
-            let id = next.id;
-            drop(next);
-            let _ = queue.dir.remove_segment(id);
+        let unused = match &next {
+            NextSegment::Started(started) => Some(started.id),
+            NextSegment::Made(segment) => Some(segment.id),
+            NextSegment::Absent | NextSegment::Making => None,
+        };
+        drop(next);
+        if let Some(id) = unused {
+            queue.discard_segment(id);
+        }
+        if !drained && queue.has_news.load(Ordering::Acquire) {
+            queue.write_status();
         }
         let closed = if drained { Ok(()) } else { queue.settle() };
         queue.cursors.lock().close();
@@ -370,6 +460,8 @@ impl Spool {
         if let Err(error) = &closed {
             queue.report_event(SpoolEvent::CloseFailed { reason: error_chain(error) });
         }
+        let claim = self.attached.lock().claim.take();
+        drop(claim);
         queue.progress.notify_all();
         closed.is_ok()
     }
@@ -383,8 +475,8 @@ impl Drop for Spool {
 
 /// Takes segments back from the quarantine that could not be read, can be now, and have records that wait: they are delivered
 /// after all. This is tried once at each start.
-fn take_back(dir: &QueueDir) {
-    for (path, id) in dir.quarantined() {
+fn take_back(dir: &QueueDir, config: &SpoolConfig) {
+    for (path, id) in dir.quarantined(|queue| config.adopts(queue)) {
         let cursors = cursor_file::read(&path, id).lanes;
         let waits = |seal: &Seal| {
             (0..).zip(&seal.lanes).any(|(lane, summary)| {

@@ -3,26 +3,28 @@
 //! `housekeeper`.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::active::{ActiveSegment, NextSegment, Space};
 use super::coding::Coding;
 use super::cursor_store::CursorStore;
-use super::dir::{Place, QueueDir};
+use super::dir::{Place, QueueDir, QueueName};
 use super::gap::GapEncoder;
 use super::index::Index;
 use super::jobs::Job;
+use super::journal::Journal;
 use super::lock::{self, Guard, Lock, Rank};
 use super::mount::Mount;
+use super::origin::OriginTag;
 use super::position::SegmentId;
 use super::read_cache::{Phase, ReadCache};
 use super::rejected::RejectedStore;
-use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits};
+use crate::config::values::{AdoptFrom, BatchLimits, Durability, Origin, Signal, SpoolLimits};
 use crate::error::SpoolError;
 use crate::observe::event::{Events, SpoolEvent};
-use crate::observe::loss::Losses;
+use crate::observe::stats::Counters;
 
 /// The settings of a spool.
 #[derive(Clone, Debug)]
@@ -39,6 +41,44 @@ pub(crate) struct SpoolConfig {
     pub(crate) limits: SpoolLimits,
     /// The URL that it is sent to, without a password. It is noted beside the records.
     pub(crate) endpoint: Option<String>,
+    /// Whom its records are for. Queues of other origins are not adopted.
+    pub(crate) origin: Option<Origin>,
+    /// The origins besides that whose queues are adopted all the same.
+    pub(crate) adopt_from: AdoptFrom,
+}
+
+impl SpoolConfig {
+    pub(super) fn origin_tag(&self) -> Option<OriginTag> {
+        self.origin.as_ref().map(OriginTag::of)
+    }
+
+    /// Whether a queue is one that may be adopted, if nobody owns it.
+    pub(super) fn adopts(&self, queue: QueueName) -> bool {
+        queue.signal == self.signal
+            && match &self.adopt_from {
+                AdoptFrom::Any => true,
+                AdoptFrom::These(others) => {
+                    let is_from = |other| queue.origin == Some(OriginTag::of(other));
+                    queue.origin == self.origin_tag() || others.iter().any(is_from)
+                }
+            }
+    }
+
+    /// Whether records that are appended may lie in the same queue as what is in this one.
+    pub(super) fn continues(&self, queue: QueueName) -> bool {
+        let is_own = queue.origin == self.origin_tag();
+        queue.signal == self.signal && (is_own || self.adopt_from == AdoptFrom::Any)
+    }
+
+    /// The endpoint, as far as it may be shown.
+    pub(super) fn shown_endpoint(&self) -> String {
+        self.endpoint.as_deref().map_or_else(String::new, shown)
+    }
+}
+
+/// A URL without its query, which may hold a secret.
+pub(super) fn shown(endpoint: &str) -> String {
+    endpoint.split(['?', '#']).next().unwrap_or_default().to_owned()
 }
 
 /// The functions that a spool calls and the counters that it counts in.
@@ -48,7 +88,8 @@ pub(crate) struct SpoolHooks {
     pub(crate) gap_encoder: Option<Arc<GapEncoder>>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) events: Arc<Events>,
-    pub(crate) losses: Arc<Losses>,
+    /// Losses are counted here. The rest is the delivery's, and the spool only passes it on.
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// Called when records were added or became readable. It must not block.
@@ -62,7 +103,7 @@ pub(super) type Ask = dyn Fn(Job) + Send + Sync;
 pub(super) struct Writer {
     pub(super) active: Option<ActiveSegment>,
     pub(super) next: NextSegment,
-    /// The number of the segment that is made next.
+    /// The number of the next segment, whether it is made yet or not.
     pub(super) next_number: u64,
     pub(super) space: Space,
     /// The adopted queue: its segments are older and are evicted first.
@@ -88,6 +129,18 @@ pub(super) struct Queue {
     /// With `index`: records were delivered, a segment was recovered, gaps were reported, or the spool was closed.
     pub(super) progress: Condvar,
     pub(super) closed: AtomicBool,
+    /// The journal of the processor before it, if that has one.
+    pub(super) journal: Lock<Weak<Journal>>,
+    /// Something has changed since what others can know of it was written down.
+    pub(super) has_news: AtomicBool,
+    /// It is the exporter's own, whose counts are its own as well.
+    pub(super) is_own: bool,
+    /// The segment that is made of what earlier processes have left in journals, and the files of these, if there are any.
+    pub(super) replay: Option<(SegmentId, Vec<PathBuf>)>,
+    /// The queues that are for another origin, as far as they are counted, and how many records wait in them.
+    pub(super) stranded: Lock<Vec<Counted>>,
+    pub(super) stranded_records: AtomicU64,
+    pub(super) stranded_reported: AtomicBool,
     /// Whether it pays to write zeros ahead, on the file system that the directory lies on.
     pub(super) zeros_pay: bool,
     ask: Box<Ask>,
@@ -96,12 +149,23 @@ pub(super) struct Queue {
     pub(super) before_giving_way: super::tests::Hook,
 }
 
+/// A queue that is for another origin, whose owner is gone: its contents when they were counted.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) name: QueueName,
+    /// The files that say how many records wait, each with its length and its time.
+    pub(super) files: Vec<(PathBuf, u64, Option<SystemTime>)>,
+    pub(super) records: u64,
+}
+
 /// The parts of a queue that its directory gives.
 pub(super) struct Found {
+    pub(super) is_own: bool,
     pub(super) dir: QueueDir,
     pub(super) place: Place,
     pub(super) index: Index,
     pub(super) next_number: u64,
+    pub(super) replay: Option<(SegmentId, Vec<PathBuf>)>,
 }
 
 impl Queue {
@@ -124,6 +188,13 @@ impl Queue {
             index: Lock::new(Rank::Index, found.index),
             progress: Condvar::new(),
             closed: AtomicBool::new(false),
+            has_news: AtomicBool::new(false),
+            is_own: found.is_own,
+            journal: Lock::new(Rank::Journal, Weak::new()),
+            replay: found.replay,
+            stranded: Lock::new(Rank::Stranded, Vec::new()),
+            stranded_records: AtomicU64::new(0),
+            stranded_reported: AtomicBool::new(false),
             ask,
             #[cfg(test)]
             before_giving_way: super::tests::Hook::default(),
@@ -146,6 +217,13 @@ impl Queue {
     /// Asks the housekeeper for a job.
     pub(super) fn ask(&self, job: Job) {
         (self.ask)(job);
+    }
+
+    /// Has what others can know of it written down in a moment: something has changed.
+    pub(super) fn note_news(&self) {
+        if !self.has_news.load(Ordering::Relaxed) && !self.has_news.swap(true, Ordering::AcqRel) {
+            self.ask(Job::StatusSoon);
+        }
     }
 
     /// Works on the cursor files, with every cursor that is not written yet, and reports when writing begins to fail. What could

@@ -19,7 +19,7 @@ use super::queue::Queue;
 use super::read_cache::{Phase, Reading, is_given_up};
 use super::rejected::{self, RejectedRecord, Rejection};
 use super::segment::{Collected, Collection, Segment};
-use crate::config::values::Durability;
+use crate::config::values::{BatchLimits, Durability};
 use crate::error::SpoolError;
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
@@ -107,12 +107,53 @@ impl Partition {
         self.queue.index.lock().unsent(&self.key, at)
     }
 
-    /// Parks all that is not acknowledged before `at` and neither in flight nor a control, in one span where records of a lane
+    /// Parks all that is not acknowledged before `at` and neither in flight nor a control, on the same side of the
+    /// [mark](Self::mark) as a batch, in one span where records of a lane
     /// follow one another. Returns how many records that are. There may be more spans then than [`Batch::park`] makes.
-    pub(crate) fn park_before(&self, at: BatchStart) -> u64 {
-        let (records, changed) = self.queue.index.lock().park_before(&self.key, at);
+    pub(crate) fn park_before(&self, batch: BatchStart, at: BatchStart) -> u64 {
+        let (records, changed) = self.queue.index.lock().park_before(&self.key, batch, at);
         self.queue.finish_change(changed);
         records
+    }
+
+    /// Whether more than a batch waits behind the [mark](Self::mark) and is not parked. Where there is no mark, all is a
+    /// backlog and no new records are to be told from it.
+    pub(crate) fn has_backlog(&self) -> bool {
+        let limits = &self.queue.config.batch;
+        let cache = self.queue.read_cache.lock();
+        let index = self.queue.index.lock();
+        let mut lanes = index.flowing_behind_mark(&self.key);
+        let Some((lane, records, flowing)) = lanes.next() else { return false };
+        // A batch has records of one segment.
+        if flowing > limits.max_records || lanes.next().is_some() {
+            return true;
+        }
+        let more_than_one = BatchLimits { max_records: u64::MAX, max_bytes: limits.max_bytes + 1, ..*limits };
+        let open = cache.peek(lane.segment);
+        open.is_some_and(|segment| segment.available(lane.lane, &records, &more_than_one).fills(&more_than_one))
+    }
+
+    /// Whether a batch that begins at `at` lies behind the mark, and something flows before that.
+    pub(crate) fn is_beside_backlog(&self, at: BatchStart) -> bool {
+        self.queue.index.lock().is_beside_backlog(&self.key, at)
+    }
+
+    /// Sets its mark: all that waits of it is the backlog, and the records of later segments do not wait for that. While
+    /// both wait, the backlog has this share of the requests. The active segment ends in a moment. Other partitions keep
+    /// their order.
+    pub(crate) fn mark(&self, backlog_share: f64) {
+        let active = self.queue.index.lock().set_mark_of(&self.key, backlog_share);
+        self.queue.end_for_mark(active);
+    }
+
+    /// Gives it the last mark that was set in its queue: no segment ends for that.
+    pub(crate) fn join_mark(&self) {
+        self.queue.index.lock().join_mark(&self.key);
+    }
+
+    /// Has the backlog of the partition rest, or go on: all of it, where there is no mark.
+    pub(crate) fn rest(&self, rests: bool) {
+        self.queue.index.lock().rest(&self.key, rests);
     }
 
     /// See [`Queue::linger`].
@@ -224,6 +265,19 @@ impl Batch {
 
 /// The next batch.
 impl Queue {
+    /// See [`Spool::mark`](super::Spool::mark).
+    pub(super) fn set_mark(&self, backlog_share: f64) {
+        let active = self.index.lock().set_mark(backlog_share);
+        self.end_for_mark(active);
+    }
+
+    fn end_for_mark(&self, active: Option<SegmentId>) {
+        if let Some(active) = active {
+            // By the housekeeper, since that waits for an append.
+            self.ask(Job::Complete(active));
+        }
+    }
+
     /// Whether it makes sense to wait for more records of a partition. If so,
     /// [`Spool::take_filled`](super::Spool::take_filled) names it when there are enough for a batch.
     fn linger(&self, key: &str) -> bool {
@@ -277,6 +331,9 @@ impl Queue {
                 && !force
                 && let Some(left) = self.lingers_for(&segment, &choice, now)
             {
+                if flows && self.index.lock().give_to_backlog(key) {
+                    continue;
+                }
                 return Ok(Next::Linger(left));
             }
             let collected = match self.read(&segment, &choice) {
@@ -303,7 +360,7 @@ impl Queue {
                 }
                 let Some(expired) = self.skip(key, asked, &choice, collected.end, collected.records) else { continue };
                 let between = (collected.first_timestamp, collected.last_timestamp);
-                self.hooks.losses.add_bytes(LossReason::Expired, collected.body.plain_len() as u64);
+                self.hooks.counters.losses.add_bytes(LossReason::Expired, collected.body.plain_len() as u64);
                 self.lose(key, LossReason::Expired, expired, Some(between));
                 // A call skips one batch, so that the thread is not held by all that is too old.
                 return Ok(Next::Skipped);
@@ -624,6 +681,7 @@ impl Queue {
         if acked.segment_delivered {
             self.ask(Job::Remove(lane.segment));
         }
+        self.note_news();
         self.progress.notify_all();
     }
 

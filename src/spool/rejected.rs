@@ -5,8 +5,12 @@
 //! batch, so that a record that is rejected again after a crash is there once. It begins with a checksum of the rest: a record that was altered is named,
 //! and never sent.
 
+#[cfg(feature = "cli")]
+use std::collections::HashMap;
 use std::fs;
 use std::io;
+#[cfg(feature = "cli")]
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +22,11 @@ use serde_core::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::dir::{REJECTED, list, rejected_name};
+#[cfg(feature = "cli")]
+use super::files::remove_if_there;
 use super::files::{ensure_in, io_error, rename, sync_dir, write_synced};
+#[cfg(feature = "cli")]
+use super::position::parse_hex;
 use crate::config::values::Signal;
 use crate::encode::framing::ResponseProtocol;
 use crate::error::SpoolError;
@@ -210,7 +218,43 @@ pub(crate) struct RejectedFile {
 impl RejectedFile {
     /// Deletes it, if nobody else has.
     pub(crate) fn remove(&self) -> Result<(), SpoolError> {
-        remove_file(&self.path)
+        remove_if_there(&self.path)
+    }
+}
+
+/// Records of each lane of a spool, by the segment's random number and the lane's.
+#[cfg(feature = "cli")]
+#[derive(Debug, Default)]
+pub(crate) struct ByLane(HashMap<(u64, u32), Vec<Range<u64>>>);
+
+#[cfg(feature = "cli")]
+impl ByLane {
+    /// Adds the records of a batch; what is called otherwise names none.
+    fn add(&mut self, batch_id: &str) -> Option<()> {
+        let (random, place) = batch_id.split_once('.')?;
+        let mut numbers = place.split('-').map(str::parse::<u64>);
+        let mut number = || numbers.next()?.ok();
+        let (lane, first, last) = (number()?.try_into().ok()?, number()?, number()?);
+        let ranges = self.0.entry((parse_hex(random)?, lane)).or_default();
+        ranges.push(first..last.checked_add(1)?);
+        Some(())
+    }
+
+    /// The number of all of them.
+    pub(crate) fn all(&self) -> u64 {
+        self.0.keys().map(|(random, lane)| self.of(*random, *lane)).sum()
+    }
+
+    /// The number of those of a lane. One that is in several batches counts once.
+    pub(super) fn of(&self, random: u64, lane: u32) -> u64 {
+        let mut ranges = self.0.get(&(random, lane)).cloned().unwrap_or_default();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let (mut records, mut end) = (0_u64, 0);
+        for range in ranges {
+            records += range.end.saturating_sub(range.start.max(end));
+            end = end.max(range.end);
+        }
+        records
     }
 }
 
@@ -273,10 +317,10 @@ impl RejectedStore {
         Ok(())
     }
 
-    /// The store of all signals of a spool, to be looked into.
+    /// The store of a signal of a spool, or of all, to be looked into.
     #[cfg(feature = "cli")]
-    pub(super) fn open(root: &Path) -> Self {
-        Self { dir: root.join(REJECTED), signal: None, max_bytes: u64::MAX, bytes: AtomicU64::new(u64::MAX) }
+    pub(super) fn open(root: &Path, signal: Option<Signal>) -> Self {
+        Self { dir: root.join(REJECTED), signal, max_bytes: u64::MAX, bytes: AtomicU64::new(u64::MAX) }
     }
 
     /// How many bytes the files have.
@@ -288,7 +332,48 @@ impl RejectedStore {
     /// Deletes a record, if nobody else has.
     #[cfg(feature = "cli")]
     pub(crate) fn remove(&self, record: &RejectedRecord) -> Result<(), SpoolError> {
-        remove_file(&self.path(record))
+        remove_if_there(&self.path(record))
+    }
+
+    /// Deletes files that nobody finishes, since no owner is alive: their records are still in the spool. What was deleted so far stays so
+    /// after a power cut.
+    #[cfg(feature = "cli")]
+    pub(super) fn remove_unfinished(&self) -> Result<(), SpoolError> {
+        let found = self.list()?.into_iter().map(|found| found.path);
+        let mut unfinished = found.filter(|path| path.extension().is_some_and(|extension| extension == "new"));
+        unfinished.try_for_each(|path| remove_if_there(&path))?;
+        if self.dir.exists() { sync_dir(&self.dir) } else { Ok(()) }
+    }
+
+    /// The records of which a file is there, by the names of the files.
+    #[cfg(feature = "cli")]
+    pub(crate) fn by_lane(&self) -> Result<ByLane, SpoolError> {
+        let mut by_lane = ByLane::default();
+        for found in self.list()? {
+            let name = found.path.file_name().unwrap_or_default().to_string_lossy();
+            if name.ends_with(".json") {
+                by_lane.add(rejected_name(&name).0);
+            }
+        }
+        Ok(by_lane)
+    }
+
+    /// Changes whenever a file comes or goes; `None` if there is no store.
+    #[cfg(feature = "cli")]
+    pub(crate) fn changed_at(&self) -> Option<SystemTime> {
+        fs::metadata(&self.dir).and_then(|meta| meta.modified()).ok()
+    }
+
+    /// The record that was rejected last, or the reason why it cannot be read. `None` if there is none.
+    #[cfg(feature = "cli")]
+    pub(crate) fn newest(&self) -> Result<Option<Result<RejectedRecord, DamagedFile>>, SpoolError> {
+        let files = self.list()?.into_iter().filter(|found| found.path.extension().is_some_and(|end| end == "json"));
+        let Some(newest) = files.max_by_key(|found| found.modified) else { return Ok(None) };
+        let name = newest.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let read = fs::read(&newest.path).map_err(|error| format!("it cannot be read: {error}"));
+        let record = read.and_then(|bytes| RejectedRecord::parse(&bytes));
+        let damaged = |reason| DamagedFile { batch_id: rejected_name(&name).0.to_owned(), reason };
+        Ok(Some(record.map_err(damaged)))
     }
 
     /// Every file, also what is no record: but for one that somebody may be just writing.
@@ -360,15 +445,6 @@ impl RejectedStore {
     }
 }
 
-/// Deletes a file, which may be gone already.
-#[cfg(feature = "cli")]
-fn remove_file(path: &Path) -> Result<(), SpoolError> {
-    match super::files::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,6 +475,25 @@ mod tests {
             store.put(std::slice::from_ref(record)).unwrap();
         }
         assert_eq!(store.records().unwrap(), records);
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn the_names_of_files_tell_how_many_records_of_a_lane_are_kept_each_counted_once() {
+        let root = tempfile::tempdir().unwrap();
+        let store = RejectedStore::new(root.path(), Signal::Logs, 1 << 20);
+        let named = |id: &str| RejectedRecord { batch_id: id.to_owned(), ..record(1, b"[1]") };
+        let ids =
+            ["00000000000000aa.1-5-5", "00000000000000aa.1-3-6", "00000000000000aa.1-9-9", "00000000000000aa.2-0-1"];
+        for id in ids.into_iter().chain(["elsewhere", "00000000000000aa.1-5", "00000000000000aa.1-7-x"]) {
+            store.put(&[named(id)]).unwrap();
+        }
+        let by_lane = store.by_lane().unwrap();
+        assert_eq!(
+            [(0xaa, 1), (0xaa, 2), (0xaa, 3), (0xbb, 1)].map(|(random, lane)| by_lane.of(random, lane)),
+            [5, 2, 0, 0]
+        );
+        assert_eq!(by_lane.all(), 7);
     }
 
     /// A bit, the end, a byte more: nothing of it is taken for what the endpoint rejected.

@@ -1,6 +1,7 @@
 //! [`Segment`]: one database of numbered frames, written once from front to back, then only read. It touches the files of
 //! its own directory.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -10,20 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::body::Body;
 use super::bytes::index;
-use super::coding::Coding;
+use super::coding::{Coding, decompress_lz4};
 use super::cursor_file;
-#[cfg(feature = "relay")]
 use super::dir;
 use super::entry::{Entry, EntryBytes, EntryHead, HEAD_BYTES, StoredLimits, Summary};
 use super::files::{io_error, read_exact_at, sync_data};
 use super::frame::{self, Frame, HEADER_BYTES, Location, MAX_PAYLOAD_BYTES, Patched, ReadErrors};
-#[cfg(feature = "relay")]
 use super::load::RecentLoad;
 use super::load::{self, FoundEntry};
 use super::lock::{Lock, Rank};
-use super::nested::Groups;
+use super::nested::{self, Groups};
 use super::position::SegmentId;
-use super::store::{self, Shape, Store, Writing, file_path};
+use super::store::{self, Shape, StartedStore, Store, Writing, file_path};
 use crate::config::values::BatchLimits;
 use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
 use crate::error::SpoolError;
@@ -126,27 +125,70 @@ pub(super) struct Collected {
     pub(super) last_appended_at: u64,
 }
 
-/// A part of a batch that waits to be grouped with others.
+/// The most that a thread keeps to decode the pieces of its next batch in.
+const MAX_KEPT_DECODED: usize = 2 << 20;
+
+thread_local! {
+    /// Memory that was written once: to have it filled with zeros for each batch takes as long as to decode half of that.
+    static DECODED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Parts of a batch that wait to be grouped.
+#[derive(Debug, Default)]
+struct Pieces {
+    all: Vec<Piece>,
+    /// The plain records of their entries, as far as those are not stored as they are, and how many bytes that are.
+    decoded: Vec<u8>,
+    filled: usize,
+}
+
 #[derive(Debug)]
 struct Piece {
     entry: Entry,
     records: Range<u64>,
-    /// The plain records of the entry, if they are not stored as they are.
-    decoded: Option<Vec<u8>>,
+    /// Where the plain records are that were decoded.
+    decoded: Option<Range<usize>>,
 }
 
-impl Piece {
-    /// `None` if the records are not what was written.
-    fn read(entry: Entry, records: Range<u64>) -> Result<Option<Self>, SpoolError> {
-        if entry.coding == Coding::Identity {
-            return Ok(Some(Self { entry, records, decoded: None }));
+impl Pieces {
+    /// Adds records of an entry; false, and nothing, if they are not what was written.
+    fn add(&mut self, entry: Entry, records: Range<u64>) -> bool {
+        debug_assert!(entry.coding != Coding::Deflate, "what is compressed for the wire is sent as it is");
+        let mut decoded = None;
+        if entry.coding != Coding::Identity {
+            let place = self.filled..self.filled + entry.plain_len();
+            if self.decoded.is_empty() {
+                self.decoded = DECODED.try_with(Cell::take).unwrap_or_default();
+            }
+            if self.decoded.len() < place.end {
+                self.decoded.resize(place.end, 0);
+            }
+            if !decompress_lz4(entry.stored(), &mut self.decoded[place.clone()]) {
+                return false;
+            }
+            self.filled = place.end;
+            decoded = Some(place);
         }
-        let mut decoded = Vec::new();
-        Ok(entry.decode(&mut decoded)?.then_some(Self { entry, records, decoded: Some(decoded) }))
+        self.all.push(Piece { entry, records, decoded });
+        true
     }
 
-    fn plain(&self) -> &[u8] {
-        self.decoded.as_deref().unwrap_or_else(|| self.entry.stored())
+    /// The runs of all of them.
+    fn runs(&self) -> Vec<nested::Run<'_>> {
+        let runs = self.all.iter().flat_map(|piece| {
+            let decoded = piece.decoded.as_ref().map(|place| &self.decoded[place.clone()]);
+            piece.entry.runs(&piece.records, decoded.unwrap_or_else(|| piece.entry.stored()))
+        });
+        runs.collect()
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        if (1..=MAX_KEPT_DECODED).contains(&self.decoded.capacity()) {
+            // A thread that ends keeps nothing.
+            let _ = DECODED.try_with(|kept| kept.set(std::mem::take(&mut self.decoded)));
+        }
     }
 }
 
@@ -162,12 +204,27 @@ pub(super) struct Segment {
     written: AtomicU64,
 }
 
-impl Segment {
-    /// Makes an empty segment, ready to be written. This is the only way to one that is: a segment is written by the process
+/// A segment that is started: its database is open, and its making is to be finished.
+#[derive(Debug)]
+pub(super) struct StartedSegment {
+    pub(super) id: SegmentId,
+    store: StartedStore,
+}
+
+impl StartedSegment {
+    /// Makes it an empty segment, ready to be written. This is the only way to one that is: a segment is written by the process
     /// that made it, and by no other.
-    pub(super) fn create(dir: &Path, id: SegmentId) -> Result<Self, SpoolError> {
-        let store = Store::create(dir, SHAPE, |new| cursor_file::create(new, id))?;
-        Ok(Self::new(id, Source::Database(store)))
+    pub(super) fn finish(self) -> Result<Segment, SpoolError> {
+        let Self { id, store } = self;
+        let store = store.finish(|new| cursor_file::create(new, id))?;
+        Ok(Segment::new(id, Source::Database(store)))
+    }
+}
+
+impl Segment {
+    /// Starts to make a segment, and syncs nothing.
+    pub(super) fn start(dir: &Path, id: SegmentId) -> Result<StartedSegment, SpoolError> {
+        Ok(StartedSegment { id, store: Store::start(dir, SHAPE)? })
     }
 
     fn new(id: SegmentId, source: Source) -> Self {
@@ -251,7 +308,6 @@ impl Segment {
     }
 
     /// The loads of a segment that are whole. `frames` is what its seal says, if it has one.
-    #[cfg(feature = "relay")]
     pub(super) fn whole_loads(
         dir: &Path,
         id: SegmentId,
@@ -284,8 +340,8 @@ impl Segment {
     ) -> Result<(Self, Vec<FoundEntry>, u64), SpoolError> {
         let (segment, found) = Self::find(dir, id, accepted, errors)?;
         let frames = segment.locations().last().map_or(0, |frame| frame.number + 1);
-        // Where it is known what was accepted, all of that was.
-        let frames = if accepted < frames { accepted } else { load::end_of_whole_loads(&found, frames) };
+        // Where it is known what was accepted, all of that was, also where a purge has left nothing behind it.
+        let frames = if accepted == u64::MAX { load::end_of_whole_loads(&found, frames) } else { accepted.min(frames) };
         Ok((segment, found, frames))
     }
 
@@ -409,36 +465,26 @@ impl Segment {
         }
     }
 
-    /// Writes the frames of one entry from `first_frame` on; `runway` is the first key without a placeholder. Returns
-    /// how many frames it took.
+    /// Writes the frames of one entry from `first_frame` on; `framed` is the entry behind room for a header, and `runway` is the first
+    /// key without a placeholder. Returns how many frames it took.
     pub(super) fn write(
         &self,
         writing: &mut Writing<'_>,
         first_frame: u64,
         runway: &mut u64,
-        entry: &[u8],
+        framed: &mut [u8],
     ) -> Result<u64, SpoolError> {
-        let parts = entry.len().div_ceil(MAX_PAYLOAD_BYTES) as u64;
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + entry.len().min(MAX_PAYLOAD_BYTES));
-        for (part, payload) in entry.chunks(MAX_PAYLOAD_BYTES).enumerate() {
-            let number = first_frame + part as u64;
+        frame::write_entry(self.id, first_frame, framed, |number, frame| {
             if number + RUNWAY >= *runway {
                 for placeholder in *runway..number + 2 * RUNWAY {
                     writing.put(&placeholder.to_be_bytes(), &[])?;
                 }
                 *runway = number + 2 * RUNWAY;
             }
-            let frame = Frame {
-                number,
-                part: u32::try_from(part).unwrap_or(u32::MAX),
-                parts: u32::try_from(parts).unwrap_or(u32::MAX),
-                payload,
-            };
-            frame.write(self.id, &mut bytes);
-            writing.put(&number.to_be_bytes(), &bytes)?;
-            self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        }
-        Ok(parts)
+            writing.put(&number.to_be_bytes(), frame)?;
+            self.written.fetch_add(frame.len() as u64, Ordering::Relaxed);
+            Ok(())
+        })
     }
 
     /// Makes the frames survive a power cut.
@@ -541,7 +587,7 @@ impl Segment {
     /// a restart, it gives the same bytes.
     pub(super) fn collect(&self, lane: u32, records: &Range<u64>, buffer: Vec<u8>) -> Result<Collection, SpoolError> {
         let mut collected: Option<(Collected, Framing)> = None;
-        let mut pieces = Vec::new();
+        let mut pieces = Pieces::default();
         // The most that the body has so far.
         let mut taken = 0;
         let mut buffer = Some(buffer);
@@ -596,9 +642,8 @@ impl Segment {
                 if cfg!(feature = "relay") && framing.nesting() == Nesting::Flat {
                     batch.places.extend(entry.places(&(from..end)).map(|place| at + place.start..at + place.end));
                 }
-            } else {
-                let Some(piece) = Piece::read(entry, from..end)? else { continue };
-                pieces.push(piece);
+            } else if !pieces.add(entry, from..end) {
+                continue;
             }
             taken += separator.len() as u64 + bound;
             batch.end = end;
@@ -613,9 +658,8 @@ impl Segment {
         }
         Ok(match collected.filter(|(batch, _)| batch.records > 0) {
             Some((mut batch, framing)) => {
-                if !pieces.is_empty() {
-                    let runs = pieces.iter().flat_map(|piece| piece.entry.runs(&piece.records, piece.plain()));
-                    let runs: Vec<_> = runs.collect();
+                if !pieces.all.is_empty() {
+                    let runs = pieces.runs();
                     let groups = Groups::new(&framing, &runs);
                     batch.in_order = groups.is_in_order();
                     batch.body.groups(&groups);
@@ -645,6 +689,23 @@ impl Segment {
     /// An entry, unless it is damaged.
     pub(super) fn entry(&self, meta: &EntryMeta) -> Result<Option<Entry>, SpoolError> {
         Ok(self.entry_bytes(meta.first_frame, u64::MAX)?.1.and_then(Entry::read))
+    }
+
+    /// The frames of an entry with their headers, as they are stored.
+    pub(super) fn frames_of(
+        &self,
+        meta: &EntryMeta,
+        parts: u64,
+    ) -> impl Iterator<Item = Result<EntryBytes, SpoolError>> {
+        let frame = |number| self.raw_frame(number).transpose();
+        (meta.first_frame..meta.first_frame + parts).filter_map(frame)
+    }
+
+    /// How many bytes these take.
+    pub(super) fn stored_bytes(&self, meta: &EntryMeta, parts: u64) -> u64 {
+        let first = self.locations().partition_point(|frame| frame.number < meta.first_frame);
+        let end = self.locations().partition_point(|frame| frame.number < meta.first_frame + parts);
+        self.locations()[first..end].iter().map(|frame| frame.len as u64).sum()
     }
 
     /// How many whole frames an entry has.

@@ -7,13 +7,15 @@
 //! called there.
 //!
 //! Seven of them are started together and never end. [`silence`] has each of the seven come by before the first database
-//! is written, however long that takes, so that no time decides whether they are silent. The engine starts another one
+//! is written, however long that takes, so that no time decides whether they are silent. They come together: one after the other, the
+//! thread that opens the first database would wait fourteen times for the scheduler. The engine starts another one
 //! when more than seven jobs wait, which would not be silent. Therefore there are never more, whatever the load:
 //!
 //! | who | permits | jobs that wait, each |
 //! |---|---|---|
 //! | [`Permit::to_write`], held from a first `insert` to the end of the `flush` | 3 | 2: one where a log segment is full, which is at most one between two flushes, and one of the flush |
-//! | [`Permit::to_read`], held for a `get`; and [`silence`], which then is alone with the writers | 1 | 1: a read first flushes what it reads, a thread is called with one flush |
+//! | [`Permit::to_read`], held for a `get` | 1 | 1: a read first flushes what it reads |
+//! | [`silence`], which has this permit and of which all others wait for the end | | 7: each of the threads is called with a flush |
 //!
 //! A new database enqueues nothing while it is opened (one that is there, a job for each log segment of its file), and one
 //! that is dropped has been flushed. Nobody holds a permit while he syncs.
@@ -43,7 +45,7 @@ const STALLED: Duration = Duration::from_secs(2);
 /// How long one is held if nobody lets it go.
 const HELD_AT_MOST: Duration = Duration::from_secs(10);
 
-/// How often in a row that may bring no other thread: a thread that could not be started never comes.
+/// How often in a row that may be before another thread is silent: a thread that could not be started never comes.
 const STALLS: usize = 60;
 
 thread_local! {
@@ -98,7 +100,7 @@ impl Drop for Permit {
     }
 }
 
-/// Holds each thread that comes by, so that the next flush goes to another one.
+/// Holds each thread that comes by, so that each flush goes to another one.
 #[derive(Debug)]
 struct Trap {
     state: Lock<Trapped>,
@@ -107,8 +109,8 @@ struct Trap {
 
 #[derive(Debug, Default)]
 struct Trapped {
-    /// How many threads are held.
-    held: usize,
+    /// How often one came.
+    came: usize,
     /// Which of the permanent ones were.
     permanent: [bool; PERMANENT],
     /// Whether they may go.
@@ -122,8 +124,12 @@ impl Trap {
     }
 
     /// Whether another thread came by.
-    fn wait_for_more_than(&self, held: usize) -> bool {
-        self.state.lock().wait_while(&self.changed, STALLED, |trapped| trapped.held <= held)
+    fn wait_for_more_than(&self, came: usize) -> bool {
+        self.state.lock().wait_while(&self.changed, STALLED, |trapped| trapped.came <= came)
+    }
+
+    fn open(&self) {
+        self.change(|trapped| trapped.open = true);
     }
 }
 
@@ -136,7 +142,7 @@ impl Wake for Trap {
         let thread = std::thread::current();
         let number = thread.name().and_then(|name| name.strip_prefix("sled-io-")?.parse::<usize>().ok());
         self.change(|trapped| {
-            trapped.held += 1;
+            trapped.came += 1;
             if let Some(permanent) = number.and_then(|number| trapped.permanent.get_mut(number)) {
                 *permanent = true;
             }
@@ -150,8 +156,16 @@ struct Release<'a>(&'a Trap);
 
 impl Drop for Release<'_> {
     fn drop(&mut self) {
-        self.0.change(|trapped| trapped.open = true);
+        self.0.open();
     }
+}
+
+/// Set when all permanent threads are silent.
+static ALL_SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Whether telemetry is suppressed on all of the engine's permanent threads.
+pub(super) fn are_silent() -> bool {
+    ALL_SILENT.load(Ordering::Acquire)
 }
 
 /// Suppresses telemetry on all of the engine's permanent threads, once in a process. `db` is new, and nobody else has it yet.
@@ -160,38 +174,44 @@ impl Drop for Release<'_> {
 ///
 /// If there are not as many threads as there should be. The next database tries again.
 pub(super) fn silence(db: &sled::Tree) -> sled::Result<()> {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if DONE.load(Ordering::Acquire) {
+    if are_silent() {
         return Ok(());
     }
     let _alone = Permit::to_read();
-    if DONE.load(Ordering::Acquire) {
+    if are_silent() {
         return Ok(());
     }
     let (mut silent, mut stalls) = ([false; PERMANENT], 0);
     while silent != [true; PERMANENT] {
-        if stalls == STALLS {
+        if stalls >= STALLS {
             let message = format!("of the engine's {PERMANENT} threads, some do not run: {silent:?}");
             return Err(sled::Error::Io(io::Error::other(message)));
         }
         let before = silent;
-        trap(db, &mut silent)?;
-        stalls = if silent == before { stalls + 1 } else { 0 };
+        // The first one has another thread write what is new of the database. If all of them waited for that, there would be none.
+        let count = if silent == [false; PERMANENT] { 1 } else { PERMANENT };
+        stalls += trap(db, count, &mut silent)?;
+        stalls = if silent == before { stalls } else { 0 };
     }
-    DONE.store(true, Ordering::Release);
+    ALL_SILENT.store(true, Ordering::Release);
     Ok(())
 }
 
-/// Asks for a flush, and has the thread that is done with it call `waker`.
+/// Asks for so many flushes at once, and has each thread that is done with one call `waker`.
 ///
 /// A thread that gets the CPU at once is done before the waker is known, and on a machine with one CPU nearly every one is. But
 /// no flush goes on during a transaction. From the first one on, each call of the engine takes a shared lock; that costs
 /// nothing that could be measured.
-fn flush(db: &sled::Tree, waker: &Waker) -> sled::Result<()> {
-    let flush = RefCell::new(Box::pin(db.flush_async()));
-    let poll = |_: &_| match flush.borrow_mut().as_mut().poll(&mut Context::from_waker(waker)) {
-        Poll::Ready(Err(error)) => Err(ConflictableTransactionError::Storage(error)),
-        Poll::Ready(Ok(_)) | Poll::Pending => abort(()),
+fn flush(db: &sled::Tree, waker: &Waker, count: usize) -> sled::Result<()> {
+    let flushes: Vec<_> = (0..count).map(|_| db.flush_async()).collect();
+    let flushes = RefCell::new(flushes.into_iter().map(Box::pin).collect::<Vec<_>>());
+    let poll = |_: &_| {
+        for flush in &mut *flushes.borrow_mut() {
+            if let Poll::Ready(Err(error)) = flush.as_mut().poll(&mut Context::from_waker(waker)) {
+                return Err(ConflictableTransactionError::Storage(error));
+            }
+        }
+        abort(())
     };
     // It writes nothing.
     match db.transaction::<_, (), ()>(poll) {
@@ -200,22 +220,30 @@ fn flush(db: &sled::Tree, waker: &Waker) -> sled::Result<()> {
     }
 }
 
-/// Holds one thread after the other until all permanent ones are silent, or no other comes by.
-fn trap(db: &sled::Tree, silent: &mut [bool; PERMANENT]) -> sled::Result<()> {
+/// Asks for so many flushes and holds each thread that comes, until that many have come or no other does for a while. The flushes are
+/// done when this returns, so that never more than these wait; if there is no thread for one, that is given up. Returns how often none came
+/// for a while.
+fn trap(db: &sled::Tree, count: usize, silent: &mut [bool; PERMANENT]) -> sled::Result<usize> {
     let trap = Arc::new(Trap { state: Lock::new(Rank::SledTrap, Trapped::default()), changed: Condvar::new() });
     let _release = Release(&trap);
-    let waker = Waker::from(trap.clone());
-    for held in 0.. {
-        flush(db, &waker)?;
-        let came = trap.wait_for_more_than(held);
-        for (silent, permanent) in silent.iter_mut().zip(trap.state.lock().permanent) {
+    flush(db, &Waker::from(trap.clone()), count)?;
+    let mut stalls = 0;
+    loop {
+        let (came, permanent) = {
+            let trapped = trap.state.lock();
+            (trapped.came, trapped.permanent)
+        };
+        for (silent, permanent) in silent.iter_mut().zip(permanent) {
             *silent |= permanent;
         }
-        if !came || *silent == [true; PERMANENT] {
-            break;
+        if came == count || stalls == STALLS {
+            return Ok(stalls);
+        }
+        if !trap.wait_for_more_than(came) {
+            stalls += 1;
+            trap.open();
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -255,7 +283,7 @@ mod tests {
         db.flush().unwrap();
         let witness = Arc::new(Witness::default());
         for count in 1..=PERMANENT {
-            flush(&db, &Waker::from(witness.clone())).unwrap();
+            flush(&db, &Waker::from(witness.clone()), 1).unwrap();
             let silent = witness.silent.lock().unwrap();
             drop(witness.came.wait_while(silent, |silent| silent.len() < count).unwrap());
         }

@@ -1,5 +1,5 @@
-//! Space: how much the spool may take, and which segments are evicted when that is too much. It deletes files of this queue and
-//! of the adopted one.
+//! Space: how much the spool may take, and which segments are evicted when that is too much. It deletes files of this queue, of
+//! the adopted one and of stranded ones.
 
 use super::active::Space;
 use super::files::io_error;
@@ -30,11 +30,14 @@ impl Queue {
         events: &mut Vec<SpoolEvent>,
     ) -> Result<(), SpoolError> {
         if bytes > self.config.limits.max_bytes {
-            let reason = format!("{bytes} bytes are more than the {} that it may have", self.config.limits.max_bytes);
+            let reason = format!(
+                "{bytes} bytes are more than the {} that `with_max_spool_bytes` allows it; raise that",
+                self.config.limits.max_bytes
+            );
             return Err(SpoolError::Full { path: self.config.dir.clone(), reason });
         }
-        // Other processes write as well, and deliveries give space back: measured anew every few appends.
-        if !writer.space.is_measured || writer.space.written >= self.config.segment_bytes / 8 {
+        // Other processes write as well, and deliveries give space back: measured anew every few appends, the more so the less is left.
+        if !writer.space.is_measured || writer.space.written >= self.trusted_bytes(&writer.space) {
             // Where it cannot be measured, what is known counts, and what was written since.
             self.measure(writer).or_else(|error| if writer.space.is_measured { Ok(()) } else { Err(error) })?;
         }
@@ -54,7 +57,9 @@ impl Queue {
             }
             #[cfg(test)]
             self.before_giving_way.run();
-            let evictable: u64 = quiet.iter().map(|(queue, _)| queue.evictable_bytes()).sum();
+            let stranded = self.stranded_segments();
+            let evictable =
+                quiet.iter().map(|(queue, _)| queue.evictable_bytes()).sum::<u64>() + self.stranded_bytes(&stranded);
             let emptied = Space {
                 used: writer.space.used.saturating_sub(evictable),
                 free: writer.space.free.saturating_add(evictable),
@@ -64,6 +69,11 @@ impl Queue {
             if self.lacks_room(&emptied, bytes).is_some() {
                 return Err(SpoolError::Full { path: self.config.dir.clone(), reason });
             }
+            let gives_way = self.config.limits.when_full != FullPolicy::RejectNew;
+            let queues = quiet.iter().map(|(queue, _)| *queue);
+            if gives_way && self.evict_stranded(&stranded, queues, events) {
+                continue;
+            }
             match self.give_way(&quiet, events)? {
                 Eviction::Done | Eviction::Outdated => {}
                 Eviction::Nothing => return Err(SpoolError::Full { path: self.config.dir.clone(), reason }),
@@ -71,6 +81,14 @@ impl Queue {
         }
         writer.space.written += bytes;
         Ok(())
+    }
+
+    /// How much may be written until it is measured again: a share of what is left, so that several processes do not take all of it.
+    fn trusted_bytes(&self, space: &Space) -> u64 {
+        let (limits, segment) = (&self.config.limits, self.config.segment_bytes);
+        let allowed = limits.max_bytes.saturating_sub(space.used);
+        let left = allowed.min(space.free.saturating_sub(limits.min_free_bytes));
+        (left / 64).clamp(segment / 8, 2 * segment)
     }
 
     /// Waits until no segment is being deleted. Returns how many deletions there were up to then.
@@ -130,10 +148,12 @@ impl Queue {
         let deleting = self.enter_phase(cache, segment, Phase::Deleting);
         drop(open);
         self.dir.check_in_place()?;
+        // New records matter more than that evicted ones may come back.
+        let _ = self.sync_journal();
         let bytes = self.waiting_bytes(segment);
         self.dir.retire(segment)?;
         let (evicted, unreported) = self.index.lock().give_up(segment, LossReason::Evicted);
-        self.hooks.losses.add_bytes(LossReason::Evicted, bytes);
+        self.hooks.counters.losses.add_bytes(LossReason::Evicted, bytes);
         self.cursors.lock().forget(segment);
         events.extend(evicted.into_iter().filter_map(|gap| self.count_gap(gap)));
         self.report_again(unreported);
@@ -182,9 +202,15 @@ impl Queue {
         let limits = &self.config.limits;
         let written = space.written.saturating_add(bytes);
         if space.used.saturating_add(written) > limits.max_bytes {
-            Some(format!("it has {} bytes and may have {}", space.used, limits.max_bytes))
+            Some(format!(
+                "it has {} bytes, and `with_max_spool_bytes` allows it {}; raise that, or see why nothing is delivered",
+                space.used, limits.max_bytes
+            ))
         } else if limits.min_free_bytes > 0 && space.free < limits.min_free_bytes.saturating_add(written) {
-            Some(format!("{} bytes are free and {} are to be left", space.free, limits.min_free_bytes))
+            Some(format!(
+                "the disk has {} bytes free, and `with_min_free_bytes` leaves {}; free some, or lower that",
+                space.free, limits.min_free_bytes
+            ))
         } else {
             None
         }

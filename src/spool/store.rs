@@ -17,7 +17,7 @@
 //! - Its threads are not there after a fork, and nothing starts them again: all that waits for them hangs.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,6 +28,9 @@ use super::bytes::index;
 use super::files::{create_in, io_error, make_private, rename, set_len, sync_data, sync_dir};
 use super::sled_threads::{self, Permit};
 use crate::error::SpoolError;
+
+/// What is written ahead of the records, at a time.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The measures of a database.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +106,31 @@ impl Writing<'_> {
     }
 }
 
+/// A database whose engine runs and that is not safe yet: nothing may be written to it, and it has another name than it will have.
+#[derive(Debug)]
+pub(super) struct StartedStore {
+    store: Store,
+    /// Where it will be.
+    dir: PathBuf,
+}
+
+impl StartedStore {
+    /// Finishes it, beside what `prepare` puts into its directory. All of that survives a power cut when this returns.
+    pub(super) fn finish(self, prepare: impl FnOnce(&Path) -> Result<(), SpoolError>) -> Result<Store, SpoolError> {
+        let Self { mut store, dir } = self;
+        prepare(&store.dir)?;
+        store.make_safe()?;
+        if store.dir != dir {
+            rename(&store.dir, &dir).map_err(|error| io_error("rename", &store.dir, error))?;
+            dir.clone_into(&mut store.dir);
+        }
+        if let Some(queue) = dir.parent() {
+            sync_dir(queue)?;
+        }
+        Ok(store)
+    }
+}
+
 /// Where what will be `dir` is made.
 pub(super) fn new_path(dir: &Path) -> PathBuf {
     dir.with_extension("new")
@@ -122,27 +150,14 @@ impl Store {
         sync_dir(&self.dir)
     }
 
-    /// Makes a database, beside what `prepare` puts into its directory. All of that survives a power cut when this returns.
-    pub(super) fn create(
-        dir: &Path,
-        shape: Shape,
-        prepare: impl FnOnce(&Path) -> Result<(), SpoolError>,
-    ) -> Result<Self, SpoolError> {
+    /// Starts to make a database: this has the engine's threads run, and syncs nothing.
+    pub(super) fn start(dir: &Path, shape: Shape) -> Result<StartedStore, SpoolError> {
         // There no directory can be renamed while a file in it is open.
         let is_renamed = !cfg!(windows);
         let new = if is_renamed { new_path(dir) } else { dir.to_owned() };
         create_in(&new)?;
-        prepare(&new)?;
-        let mut store = Self::open(&new, shape, is_renamed)?;
-        store.make_safe()?;
-        if is_renamed {
-            rename(&new, dir).map_err(|error| io_error("rename", &new, error))?;
-            dir.clone_into(&mut store.dir);
-        }
-        if let Some(queue) = dir.parent() {
-            sync_dir(queue)?;
-        }
-        Ok(store)
+        let store = Self::open(&new, shape, is_renamed)?;
+        Ok(StartedStore { store, dir: dir.to_owned() })
     }
 
     fn open(dir: &Path, shape: Shape, is_renamed: bool) -> Result<Self, SpoolError> {
@@ -187,7 +202,12 @@ impl Store {
         let fill = || {
             let mut file = &self.file;
             file.seek(SeekFrom::Start(len))?;
-            io::copy(&mut io::repeat(0).take(bytes.saturating_sub(len)), &mut file)?;
+            let mut left = bytes.saturating_sub(len);
+            while left > 0 {
+                let zeros = &ZEROS[..ZEROS.len().min(index(left))];
+                file.write_all(zeros)?;
+                left -= zeros.len() as u64;
+            }
             #[cfg(test)]
             super::tests::crash_model::note_contents(&file_path(&self.dir));
             // Only later syncs are faster for it.

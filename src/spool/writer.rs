@@ -8,7 +8,7 @@ use super::active::{ActiveSegment, NextSegment};
 use super::bytes::{index, len32};
 use super::coding::Coding;
 use super::entry::{
-    self, EntryHead, LoadId, LoadMark, MAX_RECORD_BYTES, Part, RUN_BYTES, Scratch, StoredLimits, nanos, stored_key,
+    self, EntryHead, LoadId, LoadMark, MAX_RECORD_BYTES, Part, RUN_BYTES, StoredLimits, nanos, stored_key,
 };
 use super::files::remove_dir;
 use super::gap::Gap;
@@ -19,7 +19,8 @@ use super::lock::Guard;
 use super::nested;
 use super::position::{LaneId, SegmentId};
 use super::queue::{Queue, Writer};
-use super::segment::{EntryMeta, Segment, entry_budget};
+use super::segment::{EntryMeta, Segment, StartedSegment, entry_budget};
+use super::sled_threads::are_silent;
 use super::store::new_path;
 use super::withdraw::Appended;
 use crate::config::values::Durability;
@@ -38,8 +39,17 @@ const ENVELOPE_ROOM: usize = 4;
 /// How many times as much as fits a frame is compressed together.
 const COMPRESSED_TOGETHER: usize = 4;
 
+/// How the records of an append are stored.
+pub(super) struct Append<'a> {
+    /// That of the blocks which have none of their own.
+    pub(super) framing: &'a Framing,
+    /// The limits of the batches that they make up.
+    pub(super) limits: StoredLimits,
+    pub(super) durability: Durability,
+}
+
 /// An entry that was written and is to be made readable.
-struct Added {
+pub(super) struct Added {
     key: Arc<str>,
     entry: EntryHead,
     meta: EntryMeta,
@@ -48,7 +58,8 @@ struct Added {
 /// Records.
 impl Queue {
     /// Adds the records of each block of each load in their order. When this returns, they are as safe as the spool's
-    /// [`Durability`] says. `gap` is the one that the only record reports, if it does. Returns where the records of each block are.
+    /// [`Durability`] says. `gap` is the one that the only record reports, if it does. `stored` is called when they are that safe and
+    /// none of them can be delivered yet. Returns where the records of each block are.
     ///
     /// # Errors
     ///
@@ -58,12 +69,13 @@ impl Queue {
         loads: &[Load<'_>],
         framing: &Framing,
         gap: Option<&Gap>,
+        stored: impl FnOnce(),
     ) -> Result<Vec<Appended>, SpoolError> {
         for (_, block) in blocks(loads) {
             check_sizes(block)?;
         }
         let mut events = Vec::new();
-        let result = self.append_silent(loads, framing, gap, &mut events);
+        let result = self.append_silent(loads, framing, gap, stored, &mut events);
         for event in events {
             self.report_event(event);
         }
@@ -76,6 +88,7 @@ impl Queue {
         loads: &[Load<'_>],
         framing: &Framing,
         gap: Option<&Gap>,
+        stored: impl FnOnce(),
         events: &mut Vec<SpoolEvent>,
     ) -> Result<Vec<Appended>, SpoolError> {
         let mut writer = self.writer.lock();
@@ -87,11 +100,13 @@ impl Queue {
         self.make_room(&mut writer, bytes, events)?;
         // After a write error a database fails for ever, also when the cause is gone: the entries go to a new one.
         let mut retried = false;
+        let append = Append { framing, limits: self.batch_limits(), durability: self.config.durability };
         loop {
             writer = self.begin_active(writer)?;
             let Some(active) = &mut writer.active else { continue };
-            match self.write(active, loads, framing) {
+            match self.write(active, loads, &append, |key| self.index.lock().begin_append(key)) {
                 Ok((added, appended)) => {
+                    stored();
                     self.make_room_for_cursors(active);
                     self.publish(&mut writer, &added, gap);
                     return Ok(appended);
@@ -106,27 +121,28 @@ impl Queue {
         }
     }
 
-    fn write(
+    /// Writes entries to a segment. `boundary` gives the [boundary](Index::begin_append) that those of a partition are to carry.
+    pub(super) fn write(
         &self,
         active: &mut ActiveSegment,
         loads: &[Load<'_>],
-        framing: &Framing,
+        append: &Append<'_>,
+        boundary: impl Fn(&str) -> u64,
     ) -> Result<(Vec<Added>, Vec<Appended>), SpoolError> {
         let count = blocks(loads).count();
         let (mut added, mut appended) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let appended_at = active.begin_append(nanos(SystemTime::now()));
-        let limits =
-            StoredLimits { max_records: self.config.batch.max_records, max_bytes: self.config.batch.max_bytes };
-        let mut scratch = Scratch::default();
+        let limits = append.limits;
+        let mut scratch = std::mem::take(&mut active.scratch);
         let segment = active.segment.clone();
         let mut writing = segment.begin()?;
         let has_loads = loads.iter().any(|load| load.id.is_some());
         for (id, (key, block), ends_load) in blocks_of_loads(loads) {
-            let framing = block.framing.as_ref().unwrap_or(framing);
+            let framing = block.framing.as_ref().unwrap_or(append.framing);
             let (key, lane, mut first_record) = active.lane(stored_key(key));
-            let boundary = self.index.lock().begin_append(&key);
+            let boundary = boundary(&key);
             let start = first_record;
-            let mut entries = entries(block, self.entry_limits(&key, framing), framing).into_iter().peekable();
+            let mut entries = entries(block, self.entry_limits(&key, framing, limits), framing).into_iter().peekable();
             while let Some(parts) = entries.next() {
                 let is_last = has_loads && (id.is_none() || (ends_load && entries.peek().is_none()));
                 let entry = EntryHead {
@@ -142,7 +158,7 @@ impl Queue {
                 };
                 let plain_len = entry::write(&entry, &key, framing, &parts, self.config.coding, &mut scratch);
                 let meta = EntryMeta::new(active.frames, &entry, plain_len);
-                active.frames += segment.write(&mut writing, active.frames, &mut active.runway, &scratch.bytes)?;
+                active.frames += segment.write(&mut writing, active.frames, &mut active.runway, scratch.framed())?;
                 first_record += u64::from(entry.records);
                 added.push(Added { key: key.clone(), entry, meta });
             }
@@ -150,7 +166,9 @@ impl Queue {
             appended.push(Appended { key: key.clone(), lane: id, records: start..first_record });
             active.lanes.insert(key, (lane, first_record));
         }
-        match self.config.durability {
+        scratch.shrink();
+        active.scratch = scratch;
+        match append.durability {
             Durability::Sync => writing.sync()?,
             Durability::Interval(_) => {
                 writing.write_out()?;
@@ -191,6 +209,7 @@ impl Queue {
             active.next_asked = true;
             self.ask(Job::MakeNext);
         }
+        self.note_news();
         self.wake();
     }
 
@@ -209,8 +228,13 @@ impl Queue {
         }
     }
 
+    /// The limits of batches, as they are stored with records.
+    pub(super) fn batch_limits(&self) -> StoredLimits {
+        StoredLimits { max_records: self.config.batch.max_records, max_bytes: self.config.batch.max_bytes }
+    }
+
     /// How much an entry of a partition holds.
-    fn entry_limits(&self, key: &str, framing: &Framing) -> EntryLimits {
+    fn entry_limits(&self, key: &str, framing: &Framing, batch: StoredLimits) -> EntryLimits {
         let bytes = entry_budget(key, framing);
         match self.config.coding {
             Coding::Identity => EntryLimits { bytes, records: usize::MAX, payload: usize::MAX },
@@ -219,9 +243,8 @@ impl Queue {
             // A batch consists of whole ones.
             Coding::Deflate => EntryLimits {
                 bytes: COMPRESSED_TOGETHER * bytes,
-                records: index(self.config.batch.max_records),
-                payload: index(self.config.batch.max_bytes)
-                    .saturating_sub(framing.open().len() + framing.close().len()),
+                records: index(batch.max_records),
+                payload: index(batch.max_bytes).saturating_sub(framing.open().len() + framing.close().len()),
             },
         }
     }
@@ -248,7 +271,10 @@ impl Queue {
                     writer.next = NextSegment::Making;
                     writer = writer.wait(&self.next_made);
                 }
-                NextSegment::Absent => writer = self.make_next(writer, None)?,
+                unmade @ (NextSegment::Absent | NextSegment::Started(_)) => {
+                    writer.next = unmade;
+                    writer = self.make_next(writer, None)?;
+                }
             }
         }
     }
@@ -256,7 +282,25 @@ impl Queue {
     fn activate(&self, writer: &mut Writer, segment: Arc<Segment>) {
         self.read_cache.lock().add_active(segment.id, segment.clone());
         self.index.lock().set_active(segment.id);
+        writer.next_number = segment.id.number.saturating_add(1);
         writer.active = Some(ActiveSegment::new(segment));
+    }
+
+    /// Starts the next segment without the lock, unless there is an active or a next one. Whoever finishes it waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// If the directory does not take it, or the engine cannot be started.
+    pub(super) fn start_next(&self) -> Result<(), SpoolError> {
+        let mut writer = self.writer.lock();
+        if writer.active.is_some() || !matches!(writer.next, NextSegment::Absent) {
+            return Ok(());
+        }
+        let (_, id) = writer.begin_making();
+        drop(writer);
+        let mut making = Making { queue: self, made: NextSegment::Absent };
+        making.made = NextSegment::Started(self.start_segment(id)?);
+        Ok(())
     }
 
     /// Makes the next segment without the lock, and has it take so many bytes of the disk ahead.
@@ -265,12 +309,11 @@ impl Queue {
         mut writer: Guard<'a, Writer>,
         reserve: Option<u64>,
     ) -> Result<Guard<'a, Writer>, SpoolError> {
-        let id = SegmentId { number: writer.next_number, random: unique_number() };
-        writer.next_number = writer.next_number.saturating_add(1);
-        writer.next = NextSegment::Making;
+        let (started, id) = writer.begin_making();
         drop(writer);
         let mut making = Making { queue: self, made: NextSegment::Absent };
-        let mut segment = self.create_segment(id)?;
+        let started = started.map_or_else(|| self.start_segment(id), Ok)?;
+        let mut segment = self.finish_segment(started)?;
         if let Some(bytes) = reserve {
             segment.reserve(bytes);
         }
@@ -279,15 +322,38 @@ impl Queue {
         Ok(self.writer.lock())
     }
 
-    fn create_segment(&self, id: SegmentId) -> Result<Segment, SpoolError> {
-        self.dir.check_in_place()?;
-        let segment = Segment::create(&self.dir.segment(id), id);
-        if segment.is_err() {
-            // Nobody knows of what there is of it.
-            let _ = remove_dir(&new_path(&self.dir.segment(id)));
-            let _ = self.dir.remove_segment(id);
+    /// Has the engine's threads silent before anybody can log through what is opened: one that logs while an append waits for it could wait
+    /// for that append. It starts a segment and deletes it. On a disk that takes none, it is left to the first append.
+    pub(super) fn silence_engine(&self) {
+        if are_silent() {
+            return;
         }
-        segment
+        let id = SegmentId { number: self.writer.lock().next_number, random: unique_number() };
+        if let Ok(started) = self.start_segment(id) {
+            drop(started);
+            self.discard_segment(id);
+        }
+    }
+
+    pub(super) fn create_segment(&self, id: SegmentId) -> Result<Segment, SpoolError> {
+        self.finish_segment(self.start_segment(id)?)
+    }
+
+    fn start_segment(&self, id: SegmentId) -> Result<StartedSegment, SpoolError> {
+        self.dir.check_in_place()?;
+        Segment::start(&self.dir.segment(id), id).inspect_err(|_| self.discard_segment(id))
+    }
+
+    fn finish_segment(&self, started: StartedSegment) -> Result<Segment, SpoolError> {
+        let id = started.id;
+        self.dir.check_in_place()?;
+        started.finish().inspect_err(|_| self.discard_segment(id))
+    }
+
+    /// Deletes what there is of a segment that nobody knows of.
+    pub(super) fn discard_segment(&self, id: SegmentId) {
+        let _ = remove_dir(&new_path(&self.dir.segment(id)));
+        let _ = self.dir.remove_segment(id);
     }
 
     /// Whether a segment gets no more. One that has not taken its disk ahead makes way early for one that has.
@@ -319,11 +385,13 @@ impl Queue {
         }
     }
 
-    /// Ends the active segment, if it is this one.
+    /// Ends the active segment, if it is this one, and has another one made: no append is to wait for that.
     pub(super) fn complete_active(&self, segment: SegmentId) {
         let mut writer = self.writer.lock();
         if writer.active.as_ref().is_some_and(|active| active.id() == segment) {
             self.seal_active(&mut writer);
+            drop(writer);
+            self.ask(Job::BeginActive);
         }
     }
 
@@ -363,6 +431,19 @@ impl Queue {
             self.report_event(SpoolEvent::SegmentNotSynced { segment, reason });
             Ok(())
         })
+    }
+}
+
+impl Writer {
+    /// Notes that somebody makes the next segment: what is started of it, and its id.
+    fn begin_making(&mut self) -> (Option<StartedSegment>, SegmentId) {
+        match std::mem::replace(&mut self.next, NextSegment::Making) {
+            NextSegment::Started(started) => {
+                let id = started.id;
+                (Some(started), id)
+            }
+            _ => (None, SegmentId { number: self.next_number, random: unique_number() }),
+        }
     }
 }
 
@@ -569,8 +650,9 @@ mod tests {
         };
         let mut scratch = Scratch::default();
         entry::write(&head, "key", framing, parts, Coding::Identity, &mut scratch);
-        let len = scratch.bytes.len();
-        let entry = Entry::read(EntryBytes::joined(scratch.bytes)).unwrap();
+        let bytes = scratch.entry().to_vec();
+        let len = bytes.len();
+        let entry = Entry::read(EntryBytes::joined(bytes)).unwrap();
         let records = u64::from(records);
         (len, records, entry.bound(&(0..records)))
     }

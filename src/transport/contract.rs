@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::observe::probe::{ProbeStage, ProbeStep};
 use crate::observe::stats::Outcome;
 use crate::transport::request::Request;
 use crate::transport::verdict::Judgement;
@@ -21,6 +22,16 @@ pub(crate) enum SendError {
 }
 
 impl SendError {
+    /// The same in other words.
+    pub(crate) fn map(self, words: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::NotSent(why) => Self::NotSent(words(why)),
+            Self::Unreachable(why) => Self::Unreachable(words(why)),
+            Self::Interrupted(why) => Self::Interrupted(words(why)),
+            Self::TimedOut(why) => Self::TimedOut(words(why)),
+        }
+    }
+
     /// What it says of the request in flight.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
@@ -28,10 +39,54 @@ impl SendError {
             _ => Outcome::Interrupted,
         }
     }
+
+    /// Its words.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::NotSent(why) | Self::Unreachable(why) | Self::Interrupted(why) | Self::TimedOut(why) => why,
+        }
+    }
 }
 
 /// A request in flight.
 pub(crate) type Delivery<'a> = Pin<Box<dyn Future<Output = Result<Judgement, SendError>> + Send + 'a>>;
+
+/// A look at the way to the endpoint.
+pub(crate) type Probing<'a> = Pin<Box<dyn Future<Output = Probed> + Send + 'a>>;
+
+/// The way to the endpoint, as a probe has found it.
+#[derive(Debug, Default)]
+pub(crate) struct Probed {
+    pub(crate) steps: Vec<ProbeStep>,
+    /// The outcome of the request, or of what kept it from being sent.
+    pub(crate) outcome: Option<Result<Judgement, SendError>>,
+}
+
+impl Probed {
+    /// Adds the outcome of the request, with what to do if it is no success: delivery knows whether it is one.
+    pub(crate) fn respond(&mut self, outcome: Result<Judgement, SendError>, remedy: Option<String>) {
+        let words = outcome.as_ref().map_or_else(SendError::why, |judgement| &judgement.reason);
+        let words = if words.is_empty() {
+            "it was handed over: such an endpoint does not say what it has taken"
+        } else {
+            words
+        };
+        self.steps.push(ProbeStep { remedy, ..ProbeStep::failed(ProbeStage::Response, words) });
+        self.outcome = Some(outcome);
+    }
+
+    /// The step with the outcome of the request.
+    pub(crate) fn response(&mut self) -> Option<&mut ProbeStep> {
+        self.steps.iter_mut().find(|step| step.stage == ProbeStage::Response)
+    }
+
+    /// Adds that there is no connection, and what to do about it.
+    pub(crate) fn end_at(&mut self, stage: ProbeStage, error: SendError, remedy: Option<String>) {
+        let step = ProbeStep::failed(stage, error.why());
+        self.steps.push(ProbeStep { remedy, ..step });
+        self.outcome = Some(Err(error));
+    }
+}
 
 /// Delivers requests and judges the responses.
 ///
@@ -48,11 +103,30 @@ pub(crate) trait Transport: Send + Sync + 'static {
     }
 
     /// The peer as metrics name it.
-    #[cfg_attr(not(feature = "self-metrics"), expect(dead_code, reason = "only metrics name it"))]
+    #[cfg_attr(not(feature = "self-metrics"), allow(dead_code, reason = "only metrics name it"))]
     fn peer(&self) -> Peer;
+
+    /// Looks at the way to the endpoint step by step, and at its end sends the request, if there is one.
+    fn probe(&self, request: Option<Request>) -> Probing<'_> {
+        Box::pin(async move {
+            let mut probed = Probed::default();
+            match request {
+                Some(request) => probed.respond(self.deliver(request).await, None),
+                None => probed.steps.push(ProbeStep::skipped(ProbeStage::Connection, "only sending tells")),
+            }
+            probed
+        })
+    }
+
+    /// The way to the endpoint as an operator is shown it, where that is not the URL without its query: the URL can hold credentials,
+    /// and there can be a proxy.
+    fn way(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The peer of a transport.
+#[cfg_attr(not(feature = "self-metrics"), allow(dead_code, reason = "only metrics name it"))]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) address: String,

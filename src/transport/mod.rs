@@ -8,6 +8,7 @@ pub(crate) mod contract;
 #[cfg(all(feature = "relay", unix))]
 mod file;
 pub(crate) mod http;
+mod named;
 pub(crate) mod request;
 pub(crate) mod settings;
 #[cfg(feature = "relay")]
@@ -18,31 +19,36 @@ pub(crate) mod verdict;
 
 use std::sync::Arc;
 
+use crate::config::values::Origin;
 use crate::error::ExporterBuildError;
 use crate::transport::contract::Transport;
+use crate::transport::named::Named;
 use crate::transport::settings::TransportSettings;
 
 type Open = fn(TransportSettings) -> Result<Arc<dyn Transport>, ExporterBuildError>;
 
-/// The transport of each scheme.
-const SCHEMES: &[(&str, Open)] = &[
-    ("http", http::open),
-    ("https", http::open),
+/// Finds the origin of a URL; `None` if it is not one of the transport.
+type OriginOf = fn(&str) -> Option<Origin>;
+
+/// The transport of each scheme, and how it names the origin of an endpoint.
+const SCHEMES: &[(&str, Open, OriginOf)] = &[
+    ("http", http::open, http::origin),
+    ("https", http::open, http::origin),
     #[cfg(all(feature = "relay", unix))]
-    ("file", file::open),
+    ("file", file::open, url::path_origin),
     #[cfg(feature = "relay")]
-    ("tcp", socket::open_tcp),
+    ("tcp", socket::open_tcp, url::host_origin),
     #[cfg(feature = "relay")]
-    ("udp", socket::open_udp),
+    ("udp", socket::open_udp, url::host_origin),
     #[cfg(all(feature = "relay", unix))]
-    ("unix", socket::open_unix),
+    ("unix", socket::open_unix, url::path_origin),
 ];
 
 /// The schemes that a build without the feature `relay` lacks.
 #[cfg(not(feature = "relay"))]
 const OF_RELAY: &[&str] = &["file", "tcp", "udp", "unix"];
 
-/// Opens the transport for the endpoint's scheme.
+/// Opens the transport for the endpoint's scheme. Its failures name the endpoint.
 ///
 /// # Errors
 ///
@@ -57,10 +63,23 @@ pub(crate) fn open(settings: TransportSettings) -> Result<Arc<dyn Transport>, Ex
     if OF_RELAY.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
         return Err(endpoint.invalid(format!("{scheme}: takes the feature `relay` of opentelemetry-spool")));
     }
-    match SCHEMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(scheme)) {
-        Some((_, open)) => open(settings),
+    match row(scheme) {
+        Some((_, open, _)) => {
+            let url = endpoint.value.clone();
+            Ok(Arc::new(Named::new(open(settings)?, &url)))
+        }
         None => Err(endpoint.invalid(format!("its scheme is {scheme:?}; allowed are {}", allowed_schemes()))),
     }
+}
+
+fn row(scheme: &str) -> Option<&'static (&'static str, Open, OriginOf)> {
+    SCHEMES.iter().find(|(known, ..)| known.eq_ignore_ascii_case(scheme))
+}
+
+/// The origin of an endpoint: whom its records are for. `None` if it is a URL of no transport, which opening one reports.
+pub(crate) fn origin(url: &str) -> Option<Origin> {
+    let (_, _, origin) = row(scheme(url)?)?;
+    origin(url)
 }
 
 /// The scheme of a URL with an authority, or of the path of a socket: `unix:/path`.
@@ -74,17 +93,17 @@ fn scheme(url: &str) -> Option<&str> {
 
 /// The schemes that there are.
 fn allowed_schemes() -> String {
-    joined(SCHEMES.iter().map(|(scheme, _)| (*scheme).to_owned()).collect())
+    joined(SCHEMES.iter().map(|(scheme, ..)| (*scheme).to_owned()).collect())
 }
 
 /// The same as URLs.
-fn allowed_urls() -> String {
+pub(crate) fn allowed_urls() -> String {
     let url = |scheme: &str| match scheme {
         "file" | "unix" => format!("{scheme}:///path"),
         "tcp" | "udp" => format!("{scheme}://host:port"),
         _ => format!("{scheme}://host/path"),
     };
-    joined(SCHEMES.iter().map(|(scheme, _)| url(scheme)).collect())
+    joined(SCHEMES.iter().map(|(scheme, ..)| url(scheme)).collect())
 }
 
 fn joined(mut items: Vec<String>) -> String {
@@ -123,6 +142,36 @@ mod tests {
             ["", "host:4318", "s3cret@collector:4318/v1/logs", "host/in?at=12://s3cret", "s3 cret://host", "unix:path"]
         {
             assert_eq!(error(endpoint), no_url, "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn endpoints_of_one_server_have_one_origin_and_it_shows_no_secret() {
+        let origin = |url: &str| origin(url).map(|origin| origin.as_str().to_owned());
+        for (url, expected) in [
+            ("http://collector/v1/logs", Some("http://collector:80")),
+            (" HTTP://me:s3cret@Collector:80/v1/traces?key=s3cret", Some("http://collector:80")),
+            ("https://collector", Some("https://collector:443")),
+            ("https://collector:4318/x", Some("https://collector:4318")),
+            ("http://[::1]:4318/", Some("http://[::1]:4318")),
+            ("http://", None),
+            ("collector:4318", None),
+            ("ftp://collector", None),
+            ("", None),
+        ] {
+            assert_eq!(origin(url).as_deref(), expected, "{url}");
+        }
+        #[cfg(all(feature = "relay", unix))]
+        for (url, expected) in [
+            ("tcp://Graylog:12201", Some("tcp://graylog:12201")),
+            ("udp://[::1]:514/", Some("udp://[::1]:514")),
+            ("tcp://graylog", None),
+            ("unix:/run/a%20b.sock", Some("unix:///run/a%20b.sock")),
+            ("unix:///run/a%20b.sock", Some("unix:///run/a%20b.sock")),
+            ("FILE:///var/log/app.log?max_bytes=1MiB", Some("file:///var/log/app.log")),
+            ("file://host/app.log", None),
+        ] {
+            assert_eq!(origin(url).as_deref(), expected, "{url}");
         }
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::config::values::Method;
 use crate::config::values::{DEFAULT_SOURCE, Sourced};
 use crate::encode::framing::Framing;
-#[cfg(feature = "relay")]
 use crate::error::ExporterBuildError;
 #[cfg(feature = "relay")]
 use crate::transport::http::hook::HeaderHook;
@@ -43,6 +42,15 @@ impl TransportSettings {
         }
     }
 
+    /// # Errors
+    ///
+    /// If there is a timeout of zero.
+    pub(crate) fn check_timeouts(&self) -> Result<(), ExporterBuildError> {
+        let zero = [&self.timeout, &self.connect_timeout].into_iter().find(|timeout| timeout.value.is_zero());
+        let reason = "a timeout of zero lets no request through; allowed are longer ones, such as 10s";
+        zero.map_or(Ok(()), |timeout| Err(timeout.invalid(reason)))
+    }
+
     /// The check of a transport that is not HTTP, and that an error calls so.
     ///
     /// # Errors
@@ -50,11 +58,7 @@ impl TransportSettings {
     /// If there is a setting that HTTP alone has a use for, or a timeout of zero.
     #[cfg(feature = "relay")]
     pub(crate) fn check_without_http(&self, transport: &str) -> Result<(), ExporterBuildError> {
-        for timeout in [&self.timeout, &self.connect_timeout] {
-            if timeout.value.is_zero() {
-                return Err(timeout.invalid("a timeout of zero lets no request through"));
-            }
-        }
+        self.check_timeouts()?;
         let http = &self.http;
         let certificates = http.root_certificates.iter().chain(&http.client_identity);
         let code = [

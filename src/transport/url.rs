@@ -3,6 +3,14 @@
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
+#[cfg(unix)]
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+use crate::config::values::Origin;
+
+/// The characters of a path that are encoded in the text of its origin.
+#[cfg(unix)]
+const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The host and the port of `SCHEME://HOST:PORT`; `None` if there is anything else.
 pub(super) fn host_and_port(url: &str) -> Option<(String, u16)> {
@@ -15,6 +23,23 @@ pub(super) fn host_and_port(url: &str) -> Option<(String, u16)> {
     let is_part = |c: char| c.is_alphanumeric() || "-._".contains(c) || (is_ipv6 && ":%".contains(c));
     let port = port.parse().ok().filter(|port| *port != 0)?;
     (!inner.is_empty() && inner.chars().all(is_part)).then(|| (inner.to_owned(), port))
+}
+
+/// Scheme, host and port of `SCHEME://HOST:PORT`.
+pub(super) fn host_origin(url: &str) -> Option<Origin> {
+    let (host, port) = host_and_port(url)?;
+    let (scheme, _) = url.trim().split_once(':')?;
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    Some(Origin::new(format!("{scheme}://{host}:{port}").to_lowercase()))
+}
+
+/// Scheme and path of `SCHEME:///PATH` or `SCHEME:/PATH`.
+#[cfg(unix)]
+pub(super) fn path_origin(url: &str) -> Option<Origin> {
+    let (path, _) = path_and_query(url)?;
+    let (scheme, _) = url.trim().split_once(':')?;
+    let path = percent_encode(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()), IN_PATHS);
+    Some(Origin::new(format!("{}://{path}", scheme.to_lowercase())))
 }
 
 /// The path of `SCHEME:///PATH` or `SCHEME:/PATH`, decoded, and the query; `None` if there is a host or a fragment.

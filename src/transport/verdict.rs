@@ -10,7 +10,9 @@ pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
     /// The likely cause, if it is not a plain success.
     pub(crate) suspicion: Suspicion,
-    /// The reason why it is not a plain success, in words for an operator.
+    /// The reason why it is not a plain success: the same for the same cause, but for the digits in it.
+    pub(crate) cause: String,
+    /// The same in all the words that there are for an operator.
     pub(crate) reason: String,
     /// The delay that the receiver asks for.
     pub(crate) retry_after: Option<Duration>,
@@ -31,7 +33,8 @@ impl Judgement {
             _ => Outcome::Unreachable,
         };
         let suspicion = Suspicion::of(&verdict, false);
-        Self { verdict, suspicion, reason, retry_after: None, status: 0, response: Vec::new(), outcome }
+        let cause = reason.clone();
+        Self { verdict, suspicion, cause, reason, retry_after: None, status: 0, response: Vec::new(), outcome }
     }
 }
 

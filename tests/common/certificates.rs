@@ -13,7 +13,13 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     pub fn new() -> Self {
+        Self::named("rcgen self signed cert")
+    }
+
+    /// One that is told from others by its name as well.
+    pub fn named(name: &str) -> Self {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate"))
@@ -34,7 +40,12 @@ impl Authority {
 
     /// A server with a certificate for 127.0.0.1; if `clients` is given, only for clients with a certificate of it.
     pub fn server(&self, clients: Option<&Authority>) -> Arc<ServerConfig> {
-        let (certificate, _, key) = self.issue("127.0.0.1");
+        self.server_of("127.0.0.1", clients)
+    }
+
+    /// The same with a certificate for another name.
+    pub fn server_of(&self, name: &str, clients: Option<&Authority>) -> Arc<ServerConfig> {
+        let (certificate, _, key) = self.issue(name);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()

@@ -16,6 +16,8 @@ mod progress;
 mod receiver;
 mod service;
 mod spool_files;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod variables;
 mod wire;
 
@@ -31,7 +33,9 @@ pub use service::{
     Careless, Returned, Service, by_tenant, check_runs, export, exporter, exporter_to, flush, impatient, in_time, name,
     names, noise, patient,
 };
-pub use spool_files::{list, queues, segments};
+pub use spool_files::{files_with, list, parts_of, queues, segments, with_signal};
+#[cfg(target_os = "linux")]
+pub use terminal::Terminal;
 pub use variables::{proptest_config, seed, variable};
 pub use wire::{Head, Heard, Wire, WireServer};
 

@@ -417,6 +417,16 @@ impl Receiver {
     pub fn delivered(&self) -> Vec<String> {
         self.look(|log| log.delivered.clone())
     }
+
+    /// Those that were delivered to one target.
+    pub fn delivered_to(&self, target: &str) -> Vec<String> {
+        self.look(|log| {
+            let mut keys = HashSet::new();
+            let taken = log.requests.iter().filter(|request| request.target == target && request.answered == Some(200));
+            let new = taken.filter(|request| keys.insert(request.key()));
+            new.flat_map(|request| request.messages.iter().cloned()).collect()
+        })
+    }
 }
 
 impl Drop for Receiver {

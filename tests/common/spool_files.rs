@@ -30,3 +30,32 @@ pub fn segments(spool: &Path) -> Vec<PathBuf> {
     let all = queues(spool).into_iter().flat_map(|queue| list(&queue));
     all.filter(|path| path.extension() == Some(OsStr::new("segment"))).collect()
 }
+
+/// The parts of a queue's name: its id, its signal and whom it is for.
+pub fn parts_of(queue: &Path) -> Vec<String> {
+    let name = queue.file_name().and_then(OsStr::to_str).expect("a name");
+    name.split('.').map(str::to_owned).collect()
+}
+
+/// The directory of a queue if it were of another signal.
+pub fn with_signal(queue: &Path, signal: &str) -> PathBuf {
+    let mut parts = parts_of(queue);
+    signal.clone_into(&mut parts[1]);
+    queue.with_file_name(parts.join("."))
+}
+
+/// The files below a directory that have some bytes in them.
+pub fn files_with(dir: &Path, bytes: &[u8]) -> Vec<PathBuf> {
+    let of = |path: PathBuf| {
+        if path.is_dir() {
+            return files_with(&path, bytes);
+        }
+        match fs::read(&path) {
+            Ok(found) if found.windows(bytes.len()).any(|window| window == bytes) => vec![path],
+            // What its owner replaces is gone.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{}: {error}", path.display()),
+            _ => Vec::new(),
+        }
+    };
+    list(dir).into_iter().flat_map(of).collect()
+}

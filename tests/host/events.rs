@@ -1,39 +1,69 @@
 //! A change of state is reported to the application, once, and logged under the same name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{self, Receiver as Reported};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use common::{Answer, PATIENCE, Receiver, Service, by_tenant, exporter, in_time, noise, segments, spool_dir};
+use common::{
+    Answer, PATIENCE, Receiver, Service, by_tenant, exporter, exporter_to, in_time, noise, segments, spool_dir,
+};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_spool::{FullPolicy, LogExporterBuilder, LossReason, SpoolEvent, SpoolHandle, SpoolProcessor};
+use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Keeps the names of what is logged, of all tests together.
+/// Keeps the names and the fields of what is logged, of all tests together.
 #[derive(Clone, Default)]
-struct Names(Arc<Mutex<Vec<&'static str>>>);
+struct Lines(Arc<Mutex<Vec<Line>>>);
 
-impl<S: tracing::Subscriber> Layer<S> for Names {
-    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
-        self.0.lock().unwrap().push(event.metadata().name());
+#[derive(Clone, Debug)]
+struct Line {
+    name: &'static str,
+    fields: BTreeMap<&'static str, String>,
+}
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.fields.insert(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        self.fields.insert(field.name(), value.to_owned());
     }
 }
 
-fn names() -> &'static Names {
-    static NAMES: OnceLock<Names> = OnceLock::new();
-    NAMES.get_or_init(|| {
-        let names = Names::default();
-        let warnings = names.clone().with_filter(tracing_subscriber::filter::LevelFilter::INFO);
-        tracing_subscriber::registry().with(warnings).init();
-        names
+impl<S: tracing::Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
+        let mut line = Line { name: event.metadata().name(), fields: BTreeMap::new() };
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+/// What a filter lets through that the chapter on operations recommends, and the lines below it that report no trouble.
+fn lines() -> &'static Lines {
+    static LINES: OnceLock<Lines> = OnceLock::new();
+    LINES.get_or_init(|| {
+        let lines = Lines::default();
+        let target = |level| Targets::new().with_target("opentelemetry-spool", level);
+        let is_news = FilterFn::new(|metadata| ["Spool.Started", "Spool.QueueAdopted"].contains(&metadata.name()));
+        let news = lines.clone().with_filter(target(LevelFilter::INFO).and(is_news));
+        tracing_subscriber::registry().with(lines.clone().with_filter(target(LevelFilter::WARN))).with(news).init();
+        lines
     })
+}
+
+/// The lines of this name about the spool in a directory.
+fn lines_of(name: &str, spool: &std::path::Path) -> Vec<Line> {
+    let is_it = |line: &&Line| line.name == name && line.fields["directory"] == spool.display().to_string();
+    lines().0.lock().unwrap().iter().filter(is_it).cloned().collect()
 }
 
 /// An exporter whose events come out here.
 fn reporting(exporter: LogExporterBuilder) -> (LogExporterBuilder, Reported<SpoolEvent>) {
-    names();
+    lines();
     let (sender, reported) = mpsc::channel();
     (exporter.with_on_event(move |event| drop(sender.send(event.clone()))), reported)
 }
@@ -41,7 +71,7 @@ fn reporting(exporter: LogExporterBuilder) -> (LogExporterBuilder, Reported<Spoo
 /// The next event, which was logged as well.
 fn next(reported: &Reported<SpoolEvent>) -> SpoolEvent {
     let event = reported.recv_timeout(PATIENCE).expect("an event");
-    let logged = names().0.lock().unwrap().clone();
+    let logged: Vec<_> = lines().0.lock().unwrap().iter().map(|line| line.name).collect();
     assert!(logged.contains(&event.name()), "{} in {logged:?}", event.name());
     event
 }
@@ -76,12 +106,38 @@ fn an_outage_is_reported_when_it_begins_and_when_it_ends() {
     service.log("one");
     let event = next(&reported);
     let SpoolEvent::DeliveryFailing { batch, reason } = &event else { panic!("{event:?}") };
-    assert!(!batch.is_empty() && reason.contains("the request failed"), "{event:?}");
+    let (url, address) = (receiver.url("/ingest"), receiver.url(""));
+    let expected = format!("{url}: no connection to {}: ", address.trim_start_matches("http://"));
+    assert!(!batch.is_empty() && reason.starts_with(&expected), "{event:?}");
     service.wait_for_stats("further attempts", |stats| stats.retries > 3);
     receiver.come_up();
     service.deliver();
     assert_eq!(next(&reported), SpoolEvent::DeliveryResumed);
     is_all(service, &reported);
+}
+
+#[test]
+fn a_start_is_one_line_with_the_directory_the_endpoint_the_format_and_the_backlog() {
+    lines();
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let endpoint = receiver.url("/ingest?token=s3cret").replace("://", "://me:pa55word@");
+    let start = || Service::simple(exporter(&receiver, &spool).with_endpoint(&endpoint));
+    let service = start();
+    service.log_all("m", 1..=3);
+    service.provider.shutdown().expect("a shutdown");
+    receiver.come_up();
+    let service = start();
+    service.log("of the second");
+    service.deliver();
+    service.provider.shutdown().expect("a shutdown");
+
+    let lines = lines_of("Spool.Started", spool.path());
+    let backlogs: Vec<_> = lines.iter().map(|line| &*line.fields["backlog"]).collect();
+    assert_eq!(backlogs, ["0", "3"]);
+    for line in &lines {
+        assert_eq!(line.fields["endpoint"], format!("{}?...", receiver.url("/ingest")));
+        assert_eq!((&*line.fields["format"], &*line.fields["signal"]), ("application/json", "logs"));
+    }
 }
 
 #[test]
@@ -95,7 +151,7 @@ fn what_an_operator_has_to_fix_is_reported_once_however_many_partitions_it_holds
     }
     let event = next(&reported);
     let SpoolEvent::BatchHeld { reason, .. } = &event else { panic!("{event:?}") };
-    assert_eq!(reason, "the server responded with 401");
+    assert_eq!(*reason, format!("{}: the server responded with 401", receiver.url("/ingest")));
     service.wait_for_stats("further attempts", |stats| stats.retries > 3);
     receiver.answer_always(Answer::ok());
     service.deliver();
@@ -208,10 +264,38 @@ fn damage_is_reported_when_it_is_found() {
     }
     let (exporter, reported) = reporting(exporter(&receiver, &spool));
     let service = Service::simple(exporter);
-    assert!(matches!(next(&reported), SpoolEvent::SegmentDamaged { .. }));
-    let event = next(&reported);
-    assert!(matches!(event, SpoolEvent::RecordsLost { reason: LossReason::Corrupt, .. }), "{event:?}");
+    let mut events = [(); 3].map(|()| next(&reported));
+    events.sort_by_key(SpoolEvent::name);
+    let [adopted, lost, damaged] = &events;
+    assert!(matches!(adopted, SpoolEvent::QueueAdopted { records: 20, .. }), "{adopted:?}");
+    assert!(matches!(lost, SpoolEvent::RecordsLost { reason: LossReason::Corrupt, .. }), "{lost:?}");
+    assert!(matches!(damaged, SpoolEvent::SegmentDamaged { .. }), "{damaged:?}");
     service.deliver();
+    is_all(service, &reported);
+}
+
+#[test]
+fn what_is_taken_over_and_what_is_for_another_endpoint_is_reported_once_at_each_start() {
+    let (one, two, spool) = (Receiver::start_down(), Receiver::start(), spool_dir());
+    let before = Service::careless(exporter_to(&one.url("/ingest?key=s3cret"), &spool));
+    before.handle.pause();
+    for _ in 0..5 {
+        before.log("one");
+    }
+    drop(before);
+    let (was, now) = (one.url("/ingest"), two.url("/ingest"));
+    for _ in 0..2 {
+        let (exporter, reported) = reporting(exporter(&two, &spool));
+        let service = Service::simple(exporter);
+        let event = next(&reported);
+        assert_eq!(event, SpoolEvent::QueueStranded { records: 5, was: was.clone(), now: now.clone() });
+        assert_eq!(event.to_string(), format!("Spool.QueueStranded: 5 (spooled for {was}, now {now})"));
+        is_all(service, &reported);
+    }
+    let (exporter, reported) = reporting(exporter(&two, &spool).with_adopt_from([&was]));
+    let service = Service::simple(exporter);
+    assert_eq!(next(&reported), SpoolEvent::QueueAdopted { records: 5, was, now });
+    two.wait_for_records(5);
     is_all(service, &reported);
 }
 

@@ -1,5 +1,15 @@
 //! The command-line tool `otel-spool`: what it tells of a spool, what it leaves as it is, and what it does to it.
 
+#[cfg(all(target_os = "linux", feature = "config-file", feature = "tls"))]
+mod check;
+mod journal;
+mod json;
+mod purge;
+mod report;
+mod status;
+#[cfg(target_os = "linux")]
+mod terminal;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -9,9 +19,16 @@ use std::time::SystemTime;
 
 #[cfg(feature = "tls")]
 use common::Authority;
-use common::{Answer, Child, Receiver, Service, by_tenant, emulated, exporter_to, name, names, settings, spool_dir};
+use common::{
+    Answer, Child, Receiver, Service, by_tenant, emulated, exporter, exporter_to, files_with, name, names, parts_of,
+    settings, spool_dir, with_signal,
+};
 use opentelemetry::InstrumentationScope;
-use opentelemetry_spool::{BoxError, Compression, Encoder, Framing, LogExporterBuilder, LogView, SpoolCompression};
+use opentelemetry::logs::LogRecord as _;
+use opentelemetry_spool::{
+    BoxError, Compression, Encoder, Framing, JsonEncoder, Listener, LogExporterBuilder, LogView, Relay,
+    SpoolCompression,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -34,6 +51,29 @@ fn start_child(endpoint: &str, spool: &Path) -> Child {
 fn log_of(child: &mut Child, tenant: &str, first: usize, last: usize) {
     child.tell(&format!("log-of {tenant} {first} {last}"));
     child.wait_for(&format!("accepted {tenant} {last}"));
+}
+
+/// A spool in which 500 records are in a segment, and 500 more in the journal alone; the file of that.
+fn left_in_a_journal(endpoint: &str, spool: &Path) -> PathBuf {
+    let settings = settings(endpoint, spool).into_iter().chain([("SPOOL_CHILD_JOURNAL", "on".as_ref())]);
+    let mut child = Child::start(Command::new(CHILD), "processor", settings);
+    for command in ["log a", "flush", "log b"] {
+        child.tell(command);
+        child.wait_for("done");
+    }
+    child.kill();
+    files_with(spool, b"b-000250").pop().expect("a journal with the record")
+}
+
+/// A spool that a killed process left, of whose records the first 70 are delivered; the receiver is down then.
+fn left_delivered_in_part(receiver: &Receiver, spool: &Path, records: usize) {
+    let mut child = start_child(&receiver.url("/ingest"), spool);
+    log_of(&mut child, "acme", 1, 70);
+    child.tell("flush");
+    child.wait_for("flushed");
+    receiver.go_down();
+    log_of(&mut child, "acme", 71, records);
+    child.kill();
 }
 
 /// A spool that a killed process left: 300 records of two tenants each.
@@ -149,7 +189,7 @@ fn queues(spool: &Path) -> Vec<PathBuf> {
 }
 
 fn id(queue: &Path) -> String {
-    queue.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned()
+    parts_of(queue).remove(0)
 }
 
 /// Flips a bit of the nth frame in a file.
@@ -190,13 +230,7 @@ fn what_a_killed_process_left_is_listed() {
 #[test]
 fn what_is_delivered_is_counted_apart() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    let mut child = start_child(&receiver.url("/ingest"), spool.path());
-    log_of(&mut child, "acme", 1, 70);
-    child.tell("flush");
-    child.wait_for("flushed");
-    receiver.go_down();
-    log_of(&mut child, "acme", 71, 100);
-    child.kill();
+    left_delivered_in_part(&receiver, spool.path(), 100);
 
     let stats = document(&print(spool.path(), ["stats", "--json"]));
     assert_eq!((&stats["waiting_records"], &stats["delivered_records"]), (&30.into(), &70.into()));
@@ -791,11 +825,12 @@ fn queues_of_different_endpoints_are_not_mixed_unless_that_is_asked_for() {
 /// A queue of a signal that an exporter left, with records like `traces-000001` for the endpoint. One of logs comes last, or the
 /// next exporter takes it over.
 fn left_of(signal: &str, endpoint: &str, spool: &TempDir) {
-    left(exporter_to(endpoint, spool), |service| service.log_all(signal, 1..=10));
+    let exporter = exporter_to(endpoint, spool).with_encoder(JsonEncoder::default());
+    left(exporter, |service| service.log_all(signal, 1..=10));
     // Only logs are produced so far.
-    let queue = queues(spool.path()).into_iter().find(|queue| queue.extension().is_some_and(|of| of == "logs"));
+    let queue = queues(spool.path()).into_iter().find(|queue| parts_of(queue)[1] == "logs");
     let queue = queue.expect("a queue");
-    fs::rename(&queue, queue.with_extension(signal)).expect("a queue that can be renamed");
+    fs::rename(&queue, with_signal(&queue, signal)).expect("a queue that can be renamed");
 }
 
 #[test]
@@ -811,9 +846,9 @@ fn each_signal_is_drained_to_where_its_queues_were_sent() {
         assert_eq!(planned["endpoints"][signal], url(signal));
         let rows = planned["partitions"].as_array().expect("rows").iter();
         assert_eq!(rows.filter(|row| row["signal"] == signal && row["records"] == 10).count(), 1);
-        let line = format!("1 request with 10 records of {signal} would be sent to {}", url(signal));
+        let said = format!("1 request with 10 records of {signal} (application/json) would be sent to {}", url(signal));
         let dry = print(spool.path(), ["drain", "--dry-run"]);
-        assert!(dry.contains(&line), "{dry}");
+        assert!(dry.split_whitespace().collect::<Vec<_>>().join(" ").contains(&said), "{dry}");
     }
     let drained = document(&print(spool.path(), ["drain", "--json"]));
     assert_eq!((&drained["delivered_records"], &drained["left_records"]), (&30.into(), &0.into()));
@@ -907,7 +942,7 @@ fn a_queue_of_a_signal_that_is_not_known_is_listed_and_otherwise_left_alone() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     left_of("profiles", &receiver.url("/v1/profiles"), &spool);
     left_of("logs", &receiver.url("/v1/logs"), &spool);
-    let unknown = queues(spool.path()).into_iter().find(|queue| queue.extension().is_some_and(|of| of == "profiles"));
+    let unknown = queues(spool.path()).into_iter().find(|queue| parts_of(queue)[1] == "profiles");
     let unknown = unknown.expect("a queue");
     let before = tree(&unknown);
     for arguments in [
@@ -922,8 +957,7 @@ fn a_queue_of_a_signal_that_is_not_known_is_listed_and_otherwise_left_alone() {
         let (code, out, error) = run(spool.path(), arguments.iter().copied());
         assert_eq!(code, 0, "{arguments:?}: {error}");
         assert!(error.contains(&id(&unknown)) && error.contains("does not know its signal, profiles"), "{error}");
-        assert_eq!(out.contains("unknown signal"), arguments == ["ls"], "{out}");
-        assert!(!out.contains("profiles-"), "{out}");
+        assert_eq!(out.contains("profiles"), arguments == ["ls"], "{out}");
     }
     let listed = document(&run(spool.path(), ["ls", "--json"]).1);
     assert_eq!((&listed["queues"][0]["signal"], &listed["queues"][0]["owner"]), (&"profiles".into(), &Value::Null));
@@ -967,6 +1001,49 @@ fn when_the_time_is_up_what_is_left_is_reported_and_stays() {
     assert!(error.contains("the time is up: 600 records stay in the spool"), "{error}");
     assert_eq!(fs::read_to_string(queues(spool.path())[0].join("endpoint")).expect("a file"), format!("{NOWHERE}\n"));
     assert_eq!(messages(&print(spool.path(), ["cat", "--partition", "acme"])), names("acme", 1..=300));
+}
+
+#[test]
+fn the_last_error_names_the_endpoint_and_the_proxy_that_the_environment_names() {
+    let spool = spool_dir();
+    left(exporter_to(NOWHERE, &spool), |service| service.log("one"));
+    let drain = |variables: &[(&str, &str)]| {
+        let spool = spool.path().to_str().expect("text");
+        let mut drain = tool(["drain", spool, "--for", "1s", "--to", "http://me:pa55word@logs.invalid/in?key=s3cret"]);
+        for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"] {
+            drain.env_remove(variable);
+        }
+        let (code, _, error) = outcome(&drain.envs(variables.iter().copied()).output().expect("the tool runs"));
+        assert_eq!(code, 3, "{error}");
+        let (_, last) = error.split_once("the last error: ").expect("an error");
+        assert!(!error.contains("pr0xy") && !error.contains("pa55word") && !error.contains("s3cret"), "{error}");
+        last.to_owned()
+    };
+    let shown = "http://logs.invalid/in?...";
+    let proxy = Receiver::start();
+    proxy.answer_by(|request| {
+        let authorization = request.header("proxy-authorization").unwrap_or_default();
+        Answer::status(407).body(&format!("not you, {authorization}"))
+    });
+    let with_password = proxy.url("").replace("://", "://me:pr0xy@");
+    for (variables, start) in [
+        (&[][..], format!("{shown}: no connection to logs.invalid:80: ")),
+        (
+            &[("http_proxy", &*with_password)],
+            format!("{shown} through proxy {}: the server responded with 407: not you, ***", proxy.url("")),
+        ),
+        (
+            &[("HTTP_PROXY", "http://me:pr0xy@127.0.0.1:9")],
+            format!("{shown} through proxy http://127.0.0.1:9: no connection to 127.0.0.1:9: tcp connect error: "),
+        ),
+        (
+            &[("ALL_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", "logs.invalid")],
+            format!("{shown}: no connection to logs.invalid:80: "),
+        ),
+    ] {
+        let error = drain(variables);
+        assert!(error.starts_with(&start), "{error}");
+    }
 }
 
 #[cfg(unix)]
@@ -1105,6 +1182,35 @@ fn what_is_in_another_format_gets_no_records_of_ours() {
 }
 
 // --- rejected -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn what_a_collector_refuses_because_it_is_no_otlp_is_converted_by_a_relay_as_export_says() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    left_rejected(&receiver, &Answer::status(400).body("no protobuf"), &spool, 2);
+    let (code, _, error) = run(spool.path(), ["rejected", "export"]);
+    assert!(code == 0 && error.contains("a relay converts them: otel-spool relay "), "{error}");
+
+    let (collector, of_relay) = (Receiver::start(), spool_dir());
+    let relay = Relay::builder()
+        .with_spool_dir(of_relay.path())
+        .with_endpoint(collector.url("/v1/logs"))
+        .with_listener(Listener::Http(std::net::SocketAddr::from(([127, 0, 0, 1], 0))))
+        .build()
+        .expect("a relay");
+    let to = format!("http://{}/", relay.addresses()[0]);
+    print(spool.path(), ["rejected", "retry", "--all", "--to", &to]);
+    for (request, message) in collector.wait_for_requests(2).iter().zip(names("acme", 1..=2)) {
+        assert_eq!(request.header("content-type"), Some("application/x-protobuf"));
+        let body = request.plain();
+        assert!(body.windows(message.len()).any(|part| part == message.as_bytes()), "{message}");
+    }
+    assert_eq!(documents(&print(spool.path(), ["rejected", "list", "--json"])).len(), 0);
+
+    // What was refused for another reason needs no other format.
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    left_rejected(&receiver, &Answer::status(413), &spool, 1);
+    assert_eq!(run(spool.path(), ["rejected", "export"]).2, "");
+}
 
 #[test]
 fn what_was_rejected_is_listed_shown_exported_and_retried() {
@@ -1282,6 +1388,81 @@ fn a_rejected_record_that_the_service_deletes_meanwhile_is_none_to_fail_for() {
     assert_eq!(stays, [rejected.join("being-written.new")]);
 }
 
+// --- assign -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn what_is_stranded_beside_a_living_owner_is_shown_and_goes_to_it_when_it_is_assigned() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    left(exporter_to(NOWHERE, &spool), |service| service.log_all("old", 1..=10));
+    let stranded = |spool: &Path| document(&print(spool, ["stats", "--json"]))["stranded_records"].clone();
+    assert_eq!(stranded(spool.path()), 0, "nobody knows yet where the next exporter sends");
+    let service = Service::simple(small(exporter(&receiver, &spool)));
+    assert_eq!(stranded(spool.path()), 10);
+    let owners = |table: String| table.matches("stranded").count();
+    assert_eq!((owners(print(spool.path(), ["ls"])), owners(print(spool.path(), ["stats"]))), (1, 1));
+    let listed = document(&print(spool.path(), ["ls", "--json"]));
+    let of = |queue: &Value| (queue["owner"].clone(), queue["stranded"].clone(), queue["endpoint"].clone());
+    let queues: Vec<_> = listed["queues"].as_array().expect("queues").iter().map(of).collect();
+    assert!(queues.contains(&("gone".into(), true.into(), NOWHERE.into())), "{queues:?}");
+    assert!(queues.contains(&("alive".into(), false.into(), receiver.url("/ingest").into())), "{queues:?}");
+
+    let to = receiver.url("/ingest").replace("http://", "http://me:pa55@");
+    let (code, _, error) = run(spool.path(), ["assign", "--to", &to]);
+    assert_eq!(code, 1);
+    assert!(error.contains("1 queue with 10 records that were spooled for http://127.0.0.1:9/ingest"), "{error}");
+    assert!(error.contains("--yes") && !error.contains("pa55"), "{error}");
+    let done = document(&print(spool.path(), ["assign", "--to", &to, "--yes", "--json"]));
+    assert_eq!((&done["endpoint"], &done["assigned"][0]["was"]), (&receiver.url("/ingest").into(), &NOWHERE.into()));
+    assert_eq!(done["assigned"][0]["waiting_records"], 10);
+    assert_eq!(receiver.wait_for_records(10), names("old", 1..=10));
+    let again = print(spool.path(), ["assign", "--to", &to, "--yes"]);
+    assert_eq!(again, "there is nothing to assign\n");
+    drop(service);
+}
+
+#[test]
+fn only_queues_of_one_signal_and_without_an_owner_are_assigned() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    for signal in ["traces", "logs"] {
+        left_of(signal, NOWHERE, &spool);
+    }
+    let to = receiver.url("/v1/traces");
+    let (code, _, error) = run(spool.path(), ["assign", "--to", &to, "--yes"]);
+    assert!(code == 2 && error.contains("logs, traces") && error.contains("--signal"), "{error}");
+    let assigned = print(spool.path(), ["assign", "--to", &to, "--signal", "traces", "--yes"]);
+    assert_eq!(assigned, format!("assigned 1 queue with 10 records to {to}\n"));
+    print(spool.path(), ["drain", "--signal", "traces"]);
+    assert_eq!(receiver.delivered(), names("traces", 1..=10));
+
+    let alive = Service::careless(small(exporter_to("http://127.0.0.1:9/alive", &spool)));
+    alive.handle.pause();
+    alive.log("mine");
+    let logs: Vec<_> = queues(spool.path()).iter().map(|queue| id(queue)).collect();
+    for queue in &logs {
+        let (code, _, error) = run(spool.path(), ["assign", "--to", &to, "--yes", "--queue", queue]);
+        assert!(code == 1 && error.contains("its owner is alive: it is not assigned"), "{error}");
+    }
+    assert_eq!(run(spool.path(), ["assign", "--to", &to, "--yes", "--queue", "0123456789abcdef"]).0, 2);
+    let (code, _, error) = run(spool.path(), ["assign", "--to", "pa55@host", "--yes"]);
+    assert!(code == 2 && error.contains("--to is no URL") && !error.contains("pa55"), "{error}");
+}
+
+#[test]
+fn without_an_endpoint_only_what_is_for_the_noted_one_is_drained_and_with_one_all_of_it() {
+    let (noted, receiver, spool) = (Receiver::start(), Receiver::start(), spool_dir());
+    left(small(exporter(&noted, &spool)), |service| service.log("one"));
+    print(spool.path(), ["drain"]);
+    assert_eq!(noted.delivered(), ["one"]);
+    left(small(exporter(&noted, &spool)), |service| service.log("two"));
+    // What is noted decides nothing.
+    let queue = queues(spool.path()).remove(0);
+    fs::write(queue.join("endpoint"), format!("{}\n", receiver.url("/ingest"))).expect("a file");
+    let (code, _, error) = run(spool.path(), ["drain"]);
+    assert_eq!((code, receiver.delivered().len()), (3, 0), "{error}");
+    print(spool.path(), ["drain", "--to", &receiver.url("/ingest")]);
+    assert_eq!(receiver.delivered(), ["two"]);
+}
+
 // --- purge --------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -1339,14 +1520,85 @@ fn exit_codes_show_what_went_wrong_and_the_help_lists_them() {
     let empty = spool_dir();
     let (code, _, error) = run(&["ls", empty.path().to_str().expect("text")]);
     assert!(code == 4 && error.contains("is not a spool"), "{error}");
+    assert!(!error.contains("with_"), "{error}");
     assert_eq!(fs::read_dir(empty.path()).expect("a directory").count(), 0, "nothing was written");
+}
+
+/// What is typed is named, and no method of the library.
+#[test]
+fn a_directory_that_is_no_spool_is_told_from_one_beside_above_or_below_it() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| service.log_of("acme", 1..=3));
+    let root = fs::canonicalize(spool.path()).expect("a directory");
+    let queue = queues(&root).remove(0);
+    let segment = databases(&root)[0].parent().expect("a directory").to_owned();
+    let outside = spool_dir();
+    fs::rename(&root, outside.path().join("spool")).expect("a directory that can be moved");
+    let moved = |path: &Path| outside.path().join("spool").join(path.strip_prefix(&root).expect("a path below it"));
+    let spool = fs::canonicalize(outside.path().join("spool")).expect("a directory");
+    let of_spool = format!("the spool `{}`: give that directory", spool.display());
+    for (given, says) in [
+        (moved(&queue), format!("is a queue of {of_spool}; `cat` and `purge` take `--queue {}`", id(&queue))),
+        (moved(&segment), format!("is a part of {of_spool}")),
+        (outside.path().to_owned(), format!("is not a spool; `{}` is one", spool.display())),
+        (spool.join("format"), "is a file: give the directory of a spool".to_owned()),
+        (spool.join("nothing"), "there is no directory".to_owned()),
+    ] {
+        let (code, out, error) = run(&given, ["ls"]);
+        assert!(code == 4 && out.is_empty() && error.contains(&says), "{error} is not {says}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn an_error_names_what_was_typed_and_no_method_of_the_library() {
+    let spool = spool_dir();
+    left(small(exporter_to(NOWHERE, &spool)), |service| service.log_of("acme", 1..=3));
+    for (args, names) in [
+        (&["drain", "--to", "ftp://host/"][..], "`--to` is invalid"),
+        (&["drain", "--to", "tcp://127.0.0.1:9", "--header", "a:b"], "`--header` is invalid"),
+        (&["drain", "--to", "tcp://127.0.0.1:9", "--method", "get"], "`--method` is invalid"),
+        (&["drain", "--to", "http://127.0.0.1:9", "--timeout", "0s"], "`--timeout` is invalid"),
+    ] {
+        let (code, _, error) = run(spool.path(), args.iter().copied());
+        assert!(code == 2 && error.contains(names) && !error.contains("with_"), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn a_command_that_is_misspelled_is_answered_with_the_one_that_was_meant() {
+    let run = |args: &[&str]| outcome(&tool(args.iter().copied()).output().expect("the tool runs"));
+    for (typed, meant) in [("stat", "stats"), ("drian", "drain"), ("verfiy", "verify")] {
+        let (code, _, error) = run(&[typed, "/nowhere"]);
+        assert!(code == 2 && error.contains(&format!("'{meant}'")), "{error}");
+    }
+    let (code, _, error) = run(&["drain", "--dryrun", "/nowhere"]);
+    assert!(code == 2 && error.contains("'--dry-run'"), "{error}");
+}
+
+#[test]
+fn every_command_has_examples_in_its_help_and_in_the_man_page() {
+    let run = |args: &[&str]| outcome(&tool(args.iter().copied()).output().expect("the tool runs"));
+    let (_, man, _) = run(&["man"]);
+    // roff escapes what could be a control.
+    let man = man.replace("\\-", "-").replace("\\&", "").replace("\\*(Aq", "'");
+    for command in ["ls", "cat", "stats", "top", "verify", "drain", "relay", "rejected", "salvage", "purge", "report"] {
+        let (code, help, _) = run(&[command, "--help"]);
+        let examples = help.split_once("Examples:").unwrap_or_else(|| panic!("{command}: {help}")).1;
+        assert_eq!(code, 0);
+        let examples: Vec<_> = examples.lines().filter(|line| line.trim_start().starts_with("otel-spool ")).collect();
+        assert!(!examples.is_empty(), "{command}: {help}");
+        for example in examples {
+            assert!(man.contains(example.trim()), "{command}: {example} is not in the man page");
+        }
+    }
 }
 
 #[test]
 fn completions_and_the_man_page_know_every_command() {
     let print = |args: &[&str]| outcome(&tool(args.iter().copied()).output().expect("the tool runs")).1;
     let man = print(&["man"]);
-    for command in ["ls", "cat", "stats", "verify", "drain", "rejected retry", "salvage", "purge"] {
+    for command in ["ls", "cat", "stats", "verify", "drain", "rejected retry", "salvage", "purge", "report"] {
         let title = format!(".SH \"OTEL-SPOOL {}\"", command.to_uppercase());
         assert!(man.contains(&title), "{title}");
     }

@@ -2,7 +2,10 @@
 //!
 //! Tests that take a process of their own are in `host`, and services to be killed in `common/children`.
 
+#[cfg(all(unix, feature = "config-file", feature = "gzip-http", feature = "otlp", feature = "relay", feature = "tls"))]
+mod config;
 mod delivery;
+mod docs;
 mod encode;
 mod exporter;
 mod observe;

@@ -33,6 +33,8 @@ use tempfile::TempDir;
 
 mod application;
 mod flask;
+#[cfg(feature = "cli")]
+mod fleet;
 mod gzip;
 mod moto;
 mod noida;
@@ -415,13 +417,18 @@ fn mock_collector_understands_otlp_in_protobuf_with_gzip() {
 
 /// Stands in front of a server; its first response to a batch is lost on the way back.
 fn front(server: &str) -> Receiver {
-    let (front, server, lost) = (Receiver::start(), server.to_owned(), AtomicBool::new(false));
+    front_that_loses(server, 1)
+}
+
+/// The same; its first so many responses are lost.
+fn front_that_loses(server: &str, responses: usize) -> Receiver {
+    let (front, server) = (Receiver::start(), server.to_owned());
     front.answer_by(move |request| {
         let content_type = request.header("content-type").expect("a content type");
         let mut headers = vec![("Content-Type", content_type)];
         headers.extend(request.header("content-encoding").map(|coding| ("Content-Encoding", coding)));
         let (status, body) = ask(&request.method, &format!("{server}{}", request.target), &headers, &request.body);
-        if lost.swap(true, Ordering::Relaxed) { Answer::status(status).body(&body) } else { Answer::Lost }
+        if request.number < responses { Answer::Lost } else { Answer::status(status).body(&body) }
     });
     front
 }
@@ -614,6 +621,13 @@ fn pythons_protobuf_understands_json_and_protobuf_alike() {
 
 // ClickHouse
 
+/// The database of `examples/fleet`: the engine of ClickHouse behind HTTP, with its data below `dir`. Its first line is its address.
+fn engine(dir: &Path) -> Option<Program> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/fleet/engine.py");
+    let mut engine = Command::new(installed("chdb/bin/python")?);
+    Some(Program::start(engine.arg("-B").args([program, dir.join("data")])))
+}
+
 /// ClickHouse, at `url`.
 struct ClickHouse {
     _program: Program,
@@ -624,9 +638,8 @@ struct ClickHouse {
 impl ClickHouse {
     /// Today's engine. Debian's server is of 2018 and has no maps.
     fn engine() -> Option<Self> {
-        let (python, dir) = (installed("chdb/bin/python")?, spool_dir());
-        let program =
-            Program::start(Command::new(python).arg("-B").args([script("clickhouse.py"), dir.path().join("data")]));
+        let dir = spool_dir();
+        let program = engine(dir.path())?;
         let url = program.line();
         Some(Self { _program: program, _dir: dir, url })
     }
@@ -672,6 +685,11 @@ impl ClickHouse {
 
     fn insert_into(table: &str) -> String {
         format!("/?query=INSERT%20INTO%20{table}%20FORMAT%20JSONEachRow")
+    }
+
+    /// The same, by which each batch is known by its id.
+    fn insert_once_into(table: &str) -> String {
+        format!("{}&insert_deduplication_token={{batch_id}}", Self::insert_into(table))
     }
 }
 
@@ -776,6 +794,52 @@ fn clickhouse_ignores_a_batch_that_came_twice_where_the_table_remembers_inserts(
 
     check_retry(&front);
     assert_eq!(clickhouse.query("SELECT count(), uniqExact(Body) FROM otel_logs"), format!("{COUNT}\t{COUNT}"));
+}
+
+#[test]
+fn clickhouse_has_a_batch_once_that_was_sent_three_times_under_its_id() {
+    let Some(clickhouse) = ClickHouse::engine() else { return };
+    clickhouse.query(&format!("{} SETTINGS non_replicated_deduplication_window = 1000", documented_table()));
+    let (front, spool) = (front_that_loses(&clickhouse.url, 2), spool_dir());
+    let exporter = exporter_to(&front.url(&ClickHouse::insert_once_into("otel_logs")), &spool);
+    let service = shop(exporter.with_encoder(ClickHouseEncoder::default()));
+    orders(&service, 1..=COUNT);
+    deliver(&service);
+
+    let requests = front.requests();
+    assert_eq!(requests.len(), COUNT / 100 + 2);
+    let first = requests[0].key();
+    assert_eq!(requests.iter().filter(|request| request.key() == first).count(), 3);
+    for request in &requests {
+        let token = format!("&insert_deduplication_token={}", request.key());
+        assert!(request.target.ends_with(&token), "{}", request.target);
+    }
+    assert_eq!(clickhouse.query("SELECT count(), uniqExact(Body) FROM otel_logs"), format!("{COUNT}\t{COUNT}"));
+}
+
+/// How many rows ClickHouse has of two batches with the same row, each sent once.
+fn rows_of_two_equal_batches(clickhouse: &ClickHouse, insert: impl Fn(&str) -> String) -> String {
+    clickhouse.query("DROP TABLE IF EXISTS otel_logs");
+    clickhouse.query(&format!("{} SETTINGS non_replicated_deduplication_window = 1000", documented_table()));
+    let spool = spool_dir();
+    let endpoint = format!("{}{}", clickhouse.url, insert("otel_logs"));
+    let service = shop(exporter_to(&endpoint, &spool).with_encoder(ClickHouseEncoder::default()));
+    for _ in 0..2 {
+        let mut record = service.logger.create_log_record();
+        record.set_timestamp(time(1));
+        record.set_body("again".into());
+        service.logger.emit(record);
+        assert_eq!(deliver(&service).failed_requests, 0);
+    }
+    assert_eq!(service.handle.stats().requests, 2);
+    clickhouse.query("SELECT count() FROM otel_logs")
+}
+
+#[test]
+fn clickhouse_takes_an_equal_row_for_a_repetition_unless_its_batch_has_a_token() {
+    let Some(clickhouse) = ClickHouse::engine() else { return };
+    assert_eq!(rows_of_two_equal_batches(&clickhouse, ClickHouse::insert_into), "1");
+    assert_eq!(rows_of_two_equal_batches(&clickhouse, ClickHouse::insert_once_into), "2");
 }
 
 /// Records as rows for a table of one's own.

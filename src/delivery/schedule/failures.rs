@@ -11,7 +11,7 @@ use crate::delivery::attempt::Step;
 use crate::delivery::blame::{Action, Aside, Blame, Move, Unsent};
 use crate::delivery::failure::{Failed, Failure, Report, Retry};
 use crate::delivery::retry::{Backoff, after};
-use crate::delivery::source::{Batch, Partition, Source};
+use crate::delivery::source::{Batch, Fate, Partition, Source};
 use crate::delivery::task::{Purpose, Task};
 use crate::delivery::tries::{Compressed, Tries};
 use crate::error::error_chain;
@@ -60,6 +60,7 @@ impl<S: Source> Schedule<S> {
         hurried: bool,
     ) {
         let now = Instant::now();
+        task.unreachable = failure.retry == Retry::Unreachable;
         let Some(failed) = failure.failed.take() else {
             // Nothing was learned about the batch; or it was taken, as far as is known.
             task.tries.unconfirmed += u32::from(failure.retry == Retry::Unconfirmed);
@@ -109,11 +110,7 @@ impl<S: Source> Schedule<S> {
                 Some(if failed.suspicion == Suspicion::Size { *before } else { (failure, failed) })
             }
             Compressed::Untried => {
-                let may_be_it = match failed.suspicion {
-                    Suspicion::Content | Suspicion::Endpoint => true,
-                    Suspicion::Unknown => task.tries.attempt > 1,
-                    _ => false,
-                };
+                let may_be_it = failed.may_be_compression(task.tries.attempt);
                 if !batch.is_compressed() || task.tries.plain || !may_be_it {
                     task.tries.compressed = Compressed::Untried;
                     return Some((failure, failed));
@@ -174,7 +171,7 @@ impl<S: Source> Schedule<S> {
                 otel_debug!(name: "Spool.BatchParked", batch = failure.batch, reason = failure.reason);
                 self.experiments.blame(&partition).parked(batch.start(), task.tries.clone(), now);
                 if let Some(behind) = behind {
-                    partition.park_before(behind);
+                    partition.park_before(batch.start(), behind);
                 }
                 drop(batch);
                 self.forgive(&partition);

@@ -3,7 +3,7 @@
 mod failures;
 
 use std::collections::btree_map::OccupiedEntry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -35,6 +35,14 @@ fn panicked(what: &str) -> Step {
     Step::Failed(Failure { batch, reason, retry: Retry::NotSent, failed: None })
 }
 
+/// Whether the batch of a task is new while its partition has a backlog as well.
+fn is_beside_backlog<P: Partition>(task: &Task<P>) -> bool {
+    task.start.is_some_and(|start| task.partition.is_beside_backlog(start))
+}
+
+/// The shortest time between two marks that part new records from a backlog: a segment ends at each.
+const MARK_EVERY: Duration = Duration::from_secs(10);
+
 /// The time until what is parked is tried while one request probes the endpoint for all.
 const PROBING_DELAY: Duration = Duration::from_secs(5);
 
@@ -53,6 +61,8 @@ pub(super) struct Begun {
     hurry: u64,
     /// The number of its request, where its partition counts them.
     pub(super) request: u64,
+    /// It began beside the probe, since there is a connection again.
+    beside: bool,
     /// One draw for the partition and for the endpoint: the longer delay decides, and it is as random as each.
     pub(super) random: f64,
 }
@@ -74,14 +84,25 @@ pub(crate) struct Schedule<S: Source> {
     max_in_flight: usize,
     running: JoinSet<Step>,
     in_flight: HashMap<Id, InFlight<S::Partition>>,
+    /// Tasks that found no connection, to be tried at once since there is one again: also while one request probes for
+    /// all.
+    returned: VecDeque<Task<S::Partition>>,
     /// Tasks to be tried at once.
     pub(super) due: VecDeque<Task<S::Partition>>,
     /// Tasks to be tried later, by their time.
     pub(super) postponed: BTreeMap<Ticket, Task<S::Partition>>,
+    /// The partitions whose backlogs rest, by the time at which that ends.
+    resting: BTreeMap<Ticket, S::Partition>,
     /// Makes tickets of the same time differ.
     tickets: u64,
     new_first: bool,
     adopt_at: Instant,
+    /// The share of the requests that a backlog has, if new records are not to wait for it.
+    backlog_share: Option<f64>,
+    /// The time before which no mark is set between the two.
+    mark_at: Instant,
+    /// The partitions for which one is to be set then.
+    mark_due: HashSet<S::Partition>,
     pub(super) partitions: Partitions<S::Partition>,
     pub(super) experiments: Experiments<S::Partition>,
     reach: Reach<S::Partition>,
@@ -92,6 +113,10 @@ pub(crate) struct Schedule<S: Source> {
 
 impl<S: Source> Schedule<S> {
     pub(crate) fn new(spool: Arc<S>, sender: Sender, control: Arc<Control>, events: Arc<Events>, pace: Pace) -> Self {
+        if let Some(share) = pace.backlog_share {
+            // What is there since before the process began is a backlog.
+            spool.mark(share);
+        }
         Self {
             spool,
             sender: Arc::new(sender),
@@ -103,11 +128,16 @@ impl<S: Source> Schedule<S> {
             max_in_flight: MAX_IN_FLIGHT.max(pace.max_in_flight.into()),
             running: JoinSet::new(),
             in_flight: HashMap::new(),
+            returned: VecDeque::new(),
             due: VecDeque::new(),
             postponed: BTreeMap::new(),
+            resting: BTreeMap::new(),
             tickets: 0,
             new_first: false,
             adopt_at: Instant::now(),
+            backlog_share: pace.backlog_share,
+            mark_at: Instant::now(),
+            mark_due: HashSet::new(),
             partitions: Partitions::default(),
             experiments: Experiments::new(pace.strict_order, pace.defer_for),
             reach: Reach::default(),
@@ -133,7 +163,8 @@ impl<S: Source> Schedule<S> {
                 tokio::task::yield_now().await;
             }
             let nothing_left = orders.paused || self.spool.is_recovered();
-            if orders.stopping && self.running.is_empty() && self.due.is_empty() && nothing_left {
+            let nothing_due = self.returned.is_empty() && self.due.is_empty();
+            if orders.stopping && self.running.is_empty() && nothing_due && nothing_left {
                 break;
             }
             let wake_at = self.wake_at(now, orders);
@@ -151,8 +182,16 @@ impl<S: Source> Schedule<S> {
     fn follow(&mut self, orders: Orders, now: Instant) {
         if std::mem::replace(&mut self.hurry, orders.hurry) != orders.hurry {
             self.due.extend(std::mem::take(&mut self.postponed).into_values());
+            for partition in std::mem::take(&mut self.resting).into_values() {
+                self.end_rest(&partition);
+            }
             self.reach.hurry(now);
             self.experiments.hurry(now);
+        }
+        self.mark(now);
+        while let Some(rested) = self.resting.first_entry().filter(|entry| entry.key().0 <= now) {
+            let partition = rested.remove();
+            self.end_rest(&partition);
         }
         if !orders.stopping && (self.adopt_at <= now || self.spool.may_adopt()) {
             self.spool.adopt();
@@ -172,12 +211,12 @@ impl<S: Source> Schedule<S> {
     /// The time at which there is something to do if nothing happens before.
     fn wake_at(&self, now: Instant, orders: Orders) -> Option<Instant> {
         let idle = !orders.paused && self.running.len() < self.max_in_flight();
-        let next = match self.reach.probe_at().filter(|at| *at > now) {
-            Some(probe_at) => Some(probe_at),
-            None => self.postponed.keys().next().map(|(at, _)| *at),
-        };
+        let (postponed, resting) = (self.postponed.keys().next(), self.resting.keys().next());
+        let first = postponed.into_iter().chain(resting).map(|(at, _)| *at).min();
+        let next = self.reach.probe_at().filter(|at| *at > now).or(first);
         let adopt_at = (!orders.stopping).then_some(self.adopt_at);
-        [next.filter(|_| idle), orders.stop_at, adopt_at].into_iter().flatten().min()
+        let mark_at = (!self.mark_due.is_empty()).then_some(self.mark_at);
+        [next.filter(|_| idle), orders.stop_at, adopt_at, mark_at].into_iter().flatten().min()
     }
 
     fn max_in_flight(&self) -> usize {
@@ -187,11 +226,10 @@ impl<S: Source> Schedule<S> {
     /// Begins what may be begun. True if a step came to nothing: there may be more to begin then.
     fn begin_steps(&mut self, now: Instant, orders: Orders) -> bool {
         let force = orders.flushing > 0 || orders.stopping;
-        if self.reach.probe_at().is_some_and(|at| at > now) {
-            return false;
-        }
-        while self.running.len() < self.max_in_flight() && !self.control.is_paused() {
+        while self.running.len() < self.max_in_flight && !self.control.is_paused() {
+            let beside = !self.returned.is_empty();
             let Some(mut task) = self.next_task(now) else { return false };
+            task.unreachable = false;
             if !task.is_in_order() && orders.stopping {
                 self.give_up_experiment(&task);
                 continue;
@@ -206,6 +244,7 @@ impl<S: Source> Schedule<S> {
                 at: now,
                 hurry: self.hurry,
                 request: self.experiments.begin(&task.partition),
+                beside,
                 random: fastrand::f64(),
             };
             let take = || self.take(&mut task, now, force);
@@ -255,9 +294,15 @@ impl<S: Source> Schedule<S> {
         Ok(batch)
     }
 
-    /// The next task: due ones first, then new and postponed ones by turns, so that endpoints that hang do not take every
-    /// place every time.
+    /// The next task: those for which there is a connection again, then due ones, then new and postponed ones by turns,
+    /// so that endpoints that hang do not take every place every time.
     fn next_task(&mut self, now: Instant) -> Option<Task<S::Partition>> {
+        if let Some(task) = self.returned.pop_front() {
+            return Some(task);
+        }
+        if self.reach.probe_at().is_some_and(|at| at > now || !self.running.is_empty()) {
+            return None;
+        }
         if let Some(task) = self.due.pop_front() {
             return Some(task);
         }
@@ -308,6 +353,9 @@ impl<S: Source> Schedule<S> {
         begun: Begun,
         stopping: bool,
     ) {
+        if matches!(step, Step::Failed(_)) {
+            self.spool.note_news();
+        }
         // Whoever flushes meanwhile wants one more attempt at once.
         let hurried = begun.hurry != self.control.orders().hurry;
         if task.lingered {
@@ -315,7 +363,7 @@ impl<S: Source> Schedule<S> {
         }
         let says_little = |step: &Step| matches!(step, Step::Failed(failure) if failure.retry != Retry::Unreachable);
         if !(matches!(task.purpose, Purpose::Aside) && says_little(&step)) {
-            self.note_reach(&task.partition, &step, begun.random, hurried);
+            self.note_reach(&task.partition, &step, begun, hurried);
         }
         match &step {
             Step::DeliveredPartially(report) => self.report_rejection(report),
@@ -340,7 +388,12 @@ impl<S: Source> Schedule<S> {
         match step {
             Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) | Step::Empty => {
                 match &batch {
-                    Some(batch) => self.note_taken(&task, batch, begun),
+                    Some(batch) => {
+                        self.note_taken(&task, batch, begun);
+                        if self.backlog_share.is_some() && self.partitions.is_failing(&task.partition) {
+                            self.part(&task.partition);
+                        }
+                    }
                     None => self.experiments.forget(&task.partition, task.start),
                 }
                 self.flow_on(task, begun.random, hurried);
@@ -383,15 +436,61 @@ impl<S: Source> Schedule<S> {
         if self.partitions.delivered(&task.partition) {
             self.events.report(SpoolEvent::DeliveryResumed);
         }
-        let orders = self.control.orders();
-        let urgent = hurried || orders.stopping || orders.flushing > 0;
+        let urgent = hurried || self.is_urgent();
         let formed = task.start.is_some();
         let backoff = self.partitions.backoff_of(&task.partition);
         if urgent || !formed || backoff.is_over() {
+            return task.partition.release(formed);
+        }
+        let delay = backoff.delay(&self.curve, random);
+        if self.backlog_share.is_some() && !backoff.is_refused() {
+            if !is_beside_backlog(&task) {
+                self.rest(&task.partition, delay);
+            }
             task.partition.release(formed);
         } else {
-            let delay = backoff.delay(&self.curve, random);
             self.postpone(Task::new(task.partition), delay);
+        }
+    }
+
+    /// Has the backlog of a partition rest. Its new records go on as before the outage: the endpoint was made for them.
+    fn rest(&mut self, partition: &S::Partition, delay: Duration) {
+        if !self.partitions.set_resting(partition, true) {
+            partition.rest(true);
+            self.tickets += 1;
+            self.resting.insert((after(Instant::now(), delay), self.tickets), partition.clone());
+        }
+    }
+
+    fn end_rest(&mut self, partition: &S::Partition) {
+        self.partitions.set_resting(partition, false);
+        partition.rest(false);
+        // It need not wait for new records that linger.
+        let lingering =
+            self.partitions.set_lingering(partition, None).and_then(|ticket| self.postponed.remove(&ticket));
+        self.due.extend(lingering.map(|task| Task { lingered: false, ..task }));
+    }
+
+    /// Parts the new records of a partition that goes on after failures from what waits, if that is more than a batch: at
+    /// the last mark, since most partitions go on shortly after another one, and at one of its own.
+    fn part(&mut self, partition: &S::Partition) {
+        if partition.has_backlog() {
+            partition.join_mark();
+            self.mark_due.insert(partition.clone());
+            self.mark(Instant::now());
+        }
+    }
+
+    /// Has new records share the requests with what waits, if a partition that goes on after failures has more of that than
+    /// a batch; as soon as the mark before is old enough.
+    fn mark(&mut self, now: Instant) {
+        if self.mark_due.is_empty() || self.mark_at > now {
+            return;
+        }
+        let Some(share) = self.backlog_share else { return };
+        for partition in std::mem::take(&mut self.mark_due).into_iter().filter(Partition::has_backlog) {
+            self.mark_at = after(now, MARK_EVERY);
+            partition.mark(share);
         }
     }
 
@@ -405,6 +504,14 @@ impl<S: Source> Schedule<S> {
             Retry::After(delay) => backoff.delay_after(&self.curve, delay.min(self.retry.max_retry_after), random),
             Retry::Hold => self.retry.slow(random),
         }
+    }
+
+    /// Whether a batch that is delivered says nothing about the pace of its partition: the backlog alone has one, and it is
+    /// none of that. The first one after a failure always does.
+    fn keeps_no_pace(&self, task: &Task<S::Partition>) -> bool {
+        let (partition, is_shared) = (&task.partition, self.backlog_share.is_some());
+        let is_paced = self.partitions.is_failing(partition) || self.partitions.backoff_of(partition).is_refused();
+        is_shared && !is_paced && is_beside_backlog(task)
     }
 
     /// Notes what a step says about the pace at which its partition may go on.
@@ -421,18 +528,20 @@ impl<S: Source> Schedule<S> {
                 ..
             }) => fail(true),
             Step::Failed(Failure { retry: Retry::Unreachable, .. }) => fail(false),
-            Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) => {
+            Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) if !self.keeps_no_pace(task) => {
                 self.partitions.change_backoff(partition, |backoff| backoff.succeeded(&policy, &curve));
             }
             _ => {}
         }
     }
 
-    fn note_reach(&mut self, partition: &S::Partition, step: &Step, random: f64, hurried: bool) {
+    fn note_reach(&mut self, partition: &S::Partition, step: &Step, begun: Begun, hurried: bool) {
         let (policy, curve, now) = (self.retry, self.curve.of_endpoint(), Instant::now());
+        // Beside the probe, a response says nothing that would let the next one come earlier.
+        let earliest = self.reach.probe_at().filter(|_| begun.beside).unwrap_or(now);
         let draw = |backoff: &Backoff| {
-            let delay = if hurried { Duration::ZERO } else { backoff.delay(&curve, random) };
-            after(now, delay)
+            let delay = if hurried { Duration::ZERO } else { backoff.delay(&curve, begun.random) };
+            after(now, delay).max(earliest)
         };
         let raise = |refused| {
             move |backoff: &mut Backoff| {
@@ -440,10 +549,10 @@ impl<S: Source> Schedule<S> {
                 draw(backoff)
             }
         };
-        let is_flushing = self.control.orders().flushing > 0;
+        let is_urgent = self.is_urgent();
         let ease = |backoff: &mut Backoff| {
             backoff.succeeded(&policy, &curve);
-            if is_flushing { now } else { draw(backoff) }
+            if is_urgent { now } else { draw(backoff) }
         };
         match step {
             Step::Failed(Failure { retry: Retry::Unreachable, .. }) => self.reach.unreachable(now, raise(false)),
@@ -452,8 +561,60 @@ impl<S: Source> Schedule<S> {
                 self.reach.responded(false, |backoff| draw(backoff));
             }
             Step::Failed(Failure { retry: Retry::NotSent, .. }) | Step::Skipped | Step::Empty | Step::Linger(_) => {}
+            Step::Failed(_) if begun.beside => self.reach.responded_beside(false),
+            Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) if begun.beside => {
+                self.reach.responded_beside(true);
+            }
             Step::Failed(_) => self.reach.responded(false, ease),
             Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) => self.reach.responded(true, ease),
+        }
+        match step {
+            Step::Delivered | Step::DeliveredPartially(_) | Step::Unconfirmed(_) if self.reach.take_returned() => {
+                self.try_unreachable();
+            }
+            Step::Failed(Failure {
+                retry: Retry::Unreachable | Retry::Backoff | Retry::Interrupted | Retry::After(_),
+                ..
+            }) => self.put_off_returned(hurried),
+            _ => {}
+        }
+    }
+
+    /// Whether somebody waits for all to be delivered, so that what is delivered is followed by the rest at once.
+    fn is_urgent(&self) -> bool {
+        let orders = self.control.orders();
+        orders.flushing > 0 || orders.stopping
+    }
+
+    /// Has each partition tried now that found no connection. The pace makes up for it afterwards, unless somebody waits:
+    /// a fleet that comes back asks for no more than it would without that.
+    fn try_unreachable(&mut self) {
+        let found_none = self.postponed.iter().filter(|(_, task)| task.unreachable).map(|(ticket, _)| *ticket);
+        let tickets: Vec<_> = found_none.collect();
+        self.returned.extend(tickets.into_iter().filter_map(|ticket| self.postponed.remove(&ticket)));
+        let (returned, due): (VecDeque<_>, _) = self.due.drain(..).partition(|task| task.unreachable);
+        self.returned.extend(returned);
+        self.due = due;
+        let (now, longest) = (Instant::now(), self.retry.max_delay.saturating_mul(2));
+        if self.backlog_share.is_some() {
+            // New records keep no pace, and the backlog of each partition keeps its own.
+            self.reach.end_probing_for_connection();
+        }
+        if !self.is_urgent() {
+            self.reach.borrow(self.returned.len(), &self.curve.of_endpoint(), after(now, longest));
+        }
+    }
+
+    /// Has those wait for their own delays that are not tried again yet: it is not as well as it seemed.
+    fn put_off_returned(&mut self, hurried: bool) {
+        let returned = std::mem::take(&mut self.returned);
+        if hurried || self.is_urgent() {
+            // Whoever waits for them wants an attempt at each.
+            return self.due.extend(returned);
+        }
+        for task in returned {
+            let delay = self.delay(&task, Retry::Unreachable, fastrand::f64());
+            self.postpone(task, delay);
         }
     }
 

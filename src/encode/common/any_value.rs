@@ -9,6 +9,9 @@ use opentelemetry::logs::AnyValue;
 use opentelemetry::{Array, Key, Value};
 use serde_core::{Serialize, Serializer};
 
+use super::number::write_integer;
+use super::string::write_text;
+
 /// The only key of the map that stands for no value. The API's values know none, and records of other processes have it.
 #[cfg(feature = "relay")]
 const NULL: &str = "\0null";
@@ -66,6 +69,19 @@ impl Serialize for JsonValue<'_> {
             other => serializer.collect_str(&format_args!("{other:?}")),
         }
     }
+}
+
+/// Writes a value as JSON, with at most `depth` lists and maps inside one another: most values without the detour by a serializer.
+#[inline]
+pub(in crate::encode) fn write_value(out: &mut Vec<u8>, value: &AnyValue, depth: usize) -> serde_json::Result<()> {
+    match value {
+        AnyValue::String(text) => write_text(out, text.as_str()),
+        AnyValue::Int(number) => write_integer(out, *number),
+        AnyValue::Double(number) => serde_json::to_writer(out, &Double(*number))?,
+        AnyValue::Boolean(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+        value => serde_json::to_writer(out, &JsonValue { value, depth })?,
+    }
+    Ok(())
 }
 
 /// A number. JSON has none for three of them, which `serde_json` would make null: they are texts, as in protobuf's mapping.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use opentelemetry::logs::Severity;
 
-use crate::encode::view::{LogView, RecordOrigin};
+use crate::encode::view::RecordOrigin;
 
 pub(in crate::encode) struct Level {
     pub(in crate::encode) number: u8,
@@ -31,9 +31,9 @@ pub(in crate::encode) fn python_level(severity: Option<Severity>) -> &'static Le
     level.map_or(&NOT_SET, |(_, level)| level)
 }
 
-/// The level of a record of another process, as it was sent; `None` if it was sent without a number on this scale.
+/// The level of a record of another process, as it was sent, with the severity text as its name; `None` if it was sent without a number on this scale.
 #[cold]
-pub(in crate::encode) fn sent_level<'a>(record: &'a dyn LogView, other: &RecordOrigin) -> Option<(i64, Cow<'a, str>)> {
+pub(in crate::encode) fn sent_level<'a>(text: Option<&'a str>, other: &RecordOrigin) -> Option<(i64, Cow<'a, str>)> {
     let number = other.level?;
     let levels = LEVELS.iter().map(|(_, level)| level).chain([&NOT_SET]);
     let named = || match levels.clone().find(|level| i64::from(level.number) == number) {
@@ -41,5 +41,5 @@ pub(in crate::encode) fn sent_level<'a>(record: &'a dyn LogView, other: &RecordO
         // As Python calls it.
         None => Cow::Owned(format!("Level {number}")),
     };
-    Some((number, record.severity_text().map_or_else(named, Cow::Borrowed)))
+    Some((number, text.map_or_else(named, Cow::Borrowed)))
 }

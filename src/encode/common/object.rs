@@ -3,22 +3,9 @@
 
 use serde_core::Serialize;
 
+use super::number::write_decimal;
+use super::string::{write_between, write_hex, write_text};
 use crate::error::BoxError;
-
-/// Writes a string. Most have nothing to escape, which is seen many bytes at a time.
-#[inline]
-pub(in crate::encode) fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), BoxError> {
-    // Without a branch, so that the compiler looks at many at a time.
-    let is_escaped = |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\');
-    if text.bytes().fold(0, |any, byte| any | is_escaped(byte)) != 0 {
-        serde_json::to_writer(out, text)?;
-    } else {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    }
-    Ok(())
-}
 
 /// A JSON object, written member by member: times need decimals that no type of serde holds exactly.
 pub(in crate::encode) struct Object<'a> {
@@ -55,11 +42,9 @@ impl Object<'_> {
     }
 
     #[inline]
-    pub(in crate::encode) fn any_key(&mut self, key: &str) -> Result<(), BoxError> {
+    pub(in crate::encode) fn any_key(&mut self, key: &str) {
         self.separate();
-        write_text(self.out, key)?;
-        self.out.push(b':');
-        Ok(())
+        write_between(self.out, b"\"", key, b"\":");
     }
 
     #[inline]
@@ -75,19 +60,9 @@ impl Object<'_> {
     }
 
     #[inline]
-    pub(in crate::encode) fn text(&mut self, key: &'static str, text: Option<&str>) -> Result<(), BoxError> {
+    pub(in crate::encode) fn text(&mut self, key: &'static str, text: &str) {
         self.key(key);
-        match text {
-            Some(text) => write_text(self.out, text),
-            None => self.value(()),
-        }
-    }
-
-    /// A member whose value is JSON already.
-    #[inline]
-    pub(in crate::encode) fn raw(&mut self, key: &'static str, json: &[u8]) {
-        self.key(key);
-        self.out.extend_from_slice(json);
+        write_text(self.out, text);
     }
 
     #[inline]
@@ -102,50 +77,16 @@ impl Object<'_> {
 
     #[inline]
     pub(in crate::encode) fn hex<const LEN: usize>(&mut self, key: &'static str, bytes: [u8; LEN]) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         self.key(key);
         self.out.push(b'"');
-        let digits = bytes.map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        self.out.extend_from_slice(digits.as_flattened());
+        write_hex(self.out, bytes);
         self.out.push(b'"');
     }
 
-    /// Writes `value / 10^digits` exactly, or null.
+    /// Writes `value / 10^6` exactly.
     #[inline]
-    pub(in crate::encode) fn decimal(
-        &mut self,
-        key: &'static str,
-        value: Option<i128>,
-        digits: u32,
-    ) -> Result<(), BoxError> {
-        let Some(value) = value else {
-            return self.member(key, ());
-        };
+    pub(in crate::encode) fn millionths(&mut self, key: &'static str, value: i128) {
         self.key(key);
-        if value < 0 {
-            self.out.push(b'-');
-        }
-        let (value, mut scale) = (value.unsigned_abs(), 10_u64.pow(digits));
-        // 128 bits are slow, and only needed for years beyond 500,000.
-        let mut rest = if let Ok(value) = u64::try_from(value) {
-            self.value(value / scale)?;
-            value % scale
-        } else {
-            self.value(value / u128::from(scale))?;
-            u64::try_from(value % u128::from(scale)).unwrap_or_default()
-        };
-        let mut decimals = [b'.'; 8];
-        let mut len = 1;
-        // At least one digit is written, and no zero at the end.
-        loop {
-            scale /= 10;
-            decimals[len] = b'0' + u8::try_from(rest / scale).unwrap_or_default();
-            len += 1;
-            rest %= scale;
-            if rest == 0 {
-                self.out.extend_from_slice(&decimals[..len]);
-                return Ok(());
-            }
-        }
+        write_decimal::<6>(self.out, value);
     }
 }

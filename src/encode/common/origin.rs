@@ -56,7 +56,7 @@ impl Origin {
 
     /// The process of a record.
     #[inline]
-    pub(in crate::encode) fn of_record<'a>(&'a self, record: &'a dyn LogView) -> Source<'a> {
+    pub(in crate::encode) fn of_record<'a>(&'a self, record: &'a (impl LogView + ?Sized)) -> Source<'a> {
         Source { own: self, other: record.origin() }
     }
 

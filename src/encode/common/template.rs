@@ -306,7 +306,7 @@ impl<'a> Rendering<'a> {
         }
         Object::write(out, |json| {
             others.try_for_each(|(key, value)| {
-                json.any_key(key)?;
+                json.any_key(key);
                 Ok(write_json(value, json.out)?)
             })
         })
@@ -342,7 +342,7 @@ fn write_sent(
     match field {
         Field::LevelNumber => Some(number(out, other.level?)),
         Field::LevelName => {
-            out.extend_from_slice(sent_level(record, other)?.1.as_bytes());
+            out.extend_from_slice(sent_level(record.severity_text(), other)?.1.as_bytes());
             Some(Ok(()))
         }
         Field::RelativeCreated => {

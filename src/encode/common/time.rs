@@ -27,8 +27,8 @@ const END_OF_9999: i128 = 253_402_300_800 * NANOS_PER_SECOND;
 
 /// When a record was made, else when it was observed.
 #[inline]
-pub(crate) fn time_of(record: &dyn LogView) -> Option<SystemTime> {
-    record.timestamp().or(record.observed_timestamp())
+pub(crate) fn time_of(record: &(impl LogView + ?Sized)) -> Option<SystemTime> {
+    record.timestamp().or_else(|| record.observed_timestamp())
 }
 
 /// The same for formats that cannot do without: else it is now.
@@ -57,9 +57,11 @@ impl Span {
     /// The nearest time that there is, in nanoseconds since 1970, and the exact one if it is another.
     pub(in crate::encode) fn nearest(self, time: SystemTime) -> (i128, Option<AnyValue>) {
         let exact = nanos_since_epoch(time);
-        let nearest = exact.clamp(self.first, self.last);
-        let beside = || AnyValue::from(seconds(exact, NANOS_PER_SECOND, 9));
-        (nearest, (nearest != exact).then(beside))
+        if (self.first..=self.last).contains(&exact) {
+            return (exact, None);
+        }
+        let beside = AnyValue::from(seconds(exact, NANOS_PER_SECOND, 9));
+        (exact.clamp(self.first, self.last), Some(beside))
     }
 }
 
@@ -75,19 +77,23 @@ pub(in crate::encode) fn nanos(time: SystemTime) -> u64 {
     in_64_bits(Span::NANOS.nearest(time).0)
 }
 
-fn nanos_since_epoch(time: SystemTime) -> i128 {
+/// Nanoseconds since 1970; negative before it.
+#[inline]
+pub(in crate::encode) fn nanos_since_epoch(time: SystemTime) -> i128 {
     let nanos = |duration: Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
     time.duration_since(UNIX_EPOCH).map_or_else(|before| -nanos(before.duration()), nanos)
 }
 
 /// Microseconds from one time to another, rounded down; negative if `time` is the earlier one.
 pub(in crate::encode) fn micros_since(origin: SystemTime, time: SystemTime) -> i128 {
-    let micros = |duration: Duration| i128::try_from(duration.as_micros()).unwrap_or(i128::MAX);
-    match time.duration_since(origin).map_err(|error| error.duration()) {
-        Ok(after) => micros(after),
-        Err(before) if before.subsec_nanos() % 1000 == 0 => -micros(before),
-        Err(before) => -micros(before) - 1,
-    }
+    micros(nanos_since_epoch(time) - nanos_since_epoch(origin))
+}
+
+/// Nanoseconds as microseconds, rounded down.
+#[inline]
+pub(in crate::encode) fn micros(nanos: i128) -> i128 {
+    // 128 bits are slow, and not needed for three centuries.
+    i64::try_from(nanos).map_or_else(|_| nanos.div_euclid(1000), |nanos| nanos.div_euclid(1000).into())
 }
 
 /// `value / scale`, with so many decimals.

@@ -13,7 +13,9 @@ use serde_core::Serialize;
 use super::fields::{Field, Fields};
 use crate::encode::common::any_value::Double;
 use crate::encode::common::depth;
-use crate::encode::common::object::{Object, write_text};
+use crate::encode::common::number::write_integer;
+use crate::encode::common::object::Object;
+use crate::encode::common::string::{write_between, write_hex};
 
 /// The members of an object, appended to bytes.
 ///
@@ -24,6 +26,27 @@ impl<'a> Json<'a> {
     /// The members of an object whose braces are written by others.
     pub(super) fn members(out: &'a mut Vec<u8>) -> Self {
         Self(Object { out, is_empty: true })
+    }
+
+    #[inline]
+    fn key(&mut self, field: Field) {
+        field.key.write(std::mem::take(&mut self.0.is_empty), false, self.0.out);
+    }
+
+    /// The same with the quote of a text.
+    #[inline]
+    fn key_of_text(&mut self, field: Field) {
+        field.key.write(std::mem::take(&mut self.0.is_empty), true, self.0.out);
+    }
+
+    /// The members of an object that has begun, and its end.
+    #[inline]
+    fn rest_of_object(&mut self, members: impl FnOnce(&mut Self)) {
+        self.0.is_empty = true;
+        members(self);
+        self.0.out.push(b'}');
+        // Whatever it stands in has a member now.
+        self.0.is_empty = false;
     }
 
     /// A 64-bit integer: a JSON number is a double to many readers, which holds 53 bits.
@@ -52,50 +75,56 @@ impl Fields for Json<'_> {
     #[inline]
     fn text(&mut self, field: Field, text: &str) {
         if !field.leaves_out(text.is_empty()) {
-            self.0.key(field.name);
-            let _ = write_text(self.0.out, text);
+            self.key_of_text(field);
+            write_between(self.0.out, b"", text, b"\"");
         }
     }
 
     #[inline]
     fn bytes(&mut self, field: Field, bytes: &[u8]) {
         if !field.leaves_out(bytes.is_empty()) {
-            self.0.key(field.name);
+            self.key(field);
             let _ = write!(self.0.out, "\"{}\"", Base64Display::new(bytes, &STANDARD));
         }
     }
 
     #[inline]
     fn id<const LEN: usize>(&mut self, field: Field, id: [u8; LEN]) {
-        self.0.hex(field.name, id);
+        self.key_of_text(field);
+        write_hex(self.0.out, id);
+        self.0.out.push(b'"');
     }
 
     #[inline]
     fn bool(&mut self, field: Field, value: bool) {
         if !field.leaves_out(!value) {
-            let _ = self.0.member(field.name, value);
+            self.key(field);
+            let _ = self.0.value(value);
         }
     }
 
     #[inline]
     fn uint32(&mut self, field: Field, value: u32) {
         if !field.leaves_out(value == 0) {
-            let _ = self.0.member(field.name, value);
+            self.key(field);
+            let _ = self.0.value(value);
         }
     }
 
     #[inline]
     fn sint32(&mut self, field: Field, value: i32) {
         if !field.leaves_out(value == 0) {
-            let _ = self.0.member(field.name, value);
+            self.key(field);
+            let _ = self.0.value(value);
         }
     }
 
     #[inline]
     fn int64(&mut self, field: Field, value: i64) {
         if !field.leaves_out(value == 0) {
-            self.0.key(field.name);
-            self.quoted(value);
+            self.key_of_text(field);
+            write_integer(self.0.out, value);
+            self.0.out.push(b'"');
         }
     }
 
@@ -107,8 +136,9 @@ impl Fields for Json<'_> {
     #[inline]
     fn fixed64(&mut self, field: Field, value: u64) {
         if !field.leaves_out(value == 0) {
-            self.0.key(field.name);
-            self.quoted(value);
+            self.key_of_text(field);
+            write_integer(self.0.out, value);
+            self.0.out.push(b'"');
         }
     }
 
@@ -120,13 +150,14 @@ impl Fields for Json<'_> {
     #[inline]
     fn double(&mut self, field: Field, value: f64) {
         if !field.leaves_out(value.to_bits() == 0) {
-            let _ = self.0.member(field.name, Double(value));
+            self.key(field);
+            let _ = self.0.value(Double(value));
         }
     }
 
     #[inline]
     fn message(&mut self, field: Field, fields: impl FnOnce(&mut Self)) {
-        self.0.key(field.name);
+        self.key(field);
         self.element(field, fields);
     }
 
@@ -145,21 +176,28 @@ impl Fields for Json<'_> {
     #[inline]
     fn element(&mut self, _field: Field, fields: impl FnOnce(&mut Self)) {
         self.0.out.push(b'{');
-        self.0.is_empty = true;
-        fields(self);
-        self.0.out.push(b'}');
-        // Whatever it stands in has a member now.
-        self.0.is_empty = false;
+        self.rest_of_object(fields);
     }
 
     #[inline]
     fn before_element(&mut self, field: Field, is_first: bool) {
         if is_first {
-            self.0.key(field.name);
+            self.key(field);
             self.0.out.push(b'[');
         } else {
             self.0.out.push(b',');
         }
+    }
+
+    #[inline]
+    fn next_element(&mut self, field: Field, is_first: bool, fields: impl FnOnce(&mut Self)) {
+        if is_first {
+            self.before_element(field, true);
+            self.0.out.push(b'{');
+        } else {
+            self.0.out.extend_from_slice(b",{");
+        }
+        self.rest_of_object(fields);
     }
 
     #[inline]

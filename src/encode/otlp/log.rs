@@ -23,7 +23,15 @@ const EVENT_NAME: Field = Field::new(12, "eventName");
 
 /// The fields of a record. A time that OTLP cannot hold is the nearest that it can, and the exact one is an attribute.
 #[inline]
-pub(super) fn write_log<F: Fields>(record: &(impl LogView + ?Sized), out: &mut F) {
+pub(super) fn write_log(record: &dyn LogView, out: &mut impl Fields) {
+    // Most records are the SDK's: code for them alone need not ask what a view is.
+    match record.as_sdk_record() {
+        Some(record) => write_fields(record, out),
+        None => write_fields(record, out),
+    }
+}
+
+fn write_fields<F: Fields>(record: &(impl LogView + ?Sized), out: &mut F) {
     let nearest = |time: Option<SystemTime>| {
         let (nanos, exact) = time.map(|time| Span::NANOS_BUT_ZERO.nearest(time)).unzip();
         (nanos.map(in_64_bits), exact.flatten())

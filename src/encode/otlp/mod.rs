@@ -45,11 +45,11 @@ pub(crate) use nested::SpanEncoder;
 pub(crate) use nested::otlp_framing;
 
 /// `ExportLogsServiceRequest.resource_logs`.
-const RESOURCE_LOGS: Field = Field::new(1, "resourceLogs");
+const RESOURCE_LOGS: Field = Field::new(1, "resourceLogs").long();
 /// `ResourceLogs.scope_logs`.
-const SCOPE_LOGS: Field = Field::new(2, "scopeLogs");
+const SCOPE_LOGS: Field = Field::new(2, "scopeLogs").long();
 /// `ScopeLogs.log_records`.
-const LOG_RECORDS: Field = Field::new(2, "logRecords");
+const LOG_RECORDS: Field = Field::new(2, "logRecords").long();
 
 /// Encodes records as OTLP: the encoder of [`with_protocol`](crate::LogExporterBuilder::with_protocol).
 ///

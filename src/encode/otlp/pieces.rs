@@ -27,7 +27,7 @@ use crate::encode::view::MetricView;
 use crate::encode::view::SpanView;
 
 /// A scope in a resource's message and a record in a scope's message.
-const INNER: Field = Field::new(2, "");
+const INNER: Field = Field::new(2, "").long();
 
 /// Appends the fields of the message of a resource, but its scopes.
 pub(super) fn write_outer(protocol: Protocol, resource: &Resource, out: &mut Vec<u8>) {

@@ -1,7 +1,8 @@
 //! Protobuf, written in one pass: the length of a message is filled in behind its fields.
 //!
-//! Most messages have less than 128 bytes, so one byte is kept free for the length, and a longer message moves by the bytes that its
-//! length takes more. That is cheaper than to visit everything twice.
+//! Most messages have less than 128 bytes, so one byte is kept free for the length, or two in a field whose messages are
+//! mostly longer. A message whose length takes another number of bytes moves. That is cheaper than to visit everything
+//! twice.
 
 use super::fields::{Field, Fields};
 use crate::encode::common::depth;
@@ -65,6 +66,18 @@ impl Protobuf<'_> {
         self.varint(u64::from(field.number << 3) | wire_type as u64);
     }
 
+    /// The key of a field and the number behind it: its value, or its length.
+    #[inline]
+    fn key_and(&mut self, field: Field, wire_type: WireType, number: u64) {
+        let key = u64::from(field.number << 3) | wire_type as u64;
+        if let (Ok(key @ ..0x80), Ok(number @ ..0x80)) = (u8::try_from(key), u8::try_from(number)) {
+            self.0.extend_from_slice(&[key, number]);
+        } else {
+            self.varint(key);
+            self.varint(number);
+        }
+    }
+
     #[inline]
     fn fixed<const LEN: usize>(&mut self, field: Field, wire_type: WireType, bytes: [u8; LEN]) {
         self.key(field, wire_type);
@@ -74,14 +87,18 @@ impl Protobuf<'_> {
     /// Bytes whose length is known when they are written.
     #[inline]
     fn delimited(&mut self, field: Field, fill: impl FnOnce(&mut Self)) {
-        self.key(field, WireType::Bytes);
-        self.0.push(0);
+        self.key_and(field, WireType::Bytes, 0);
+        let before = self.0.len() - 1;
+        if field.is_long {
+            self.0.push(0);
+        }
         let start = self.0.len();
         fill(self);
         let len = self.0.len() - start;
-        match u8::try_from(len) {
-            Ok(byte) if byte < 0x80 => self.0[start - 1] = byte,
-            _ => self.make_room(start, len),
+        match (len, &mut self.0[before..start]) {
+            (..0x80, [length]) => *length = len.to_le_bytes()[0],
+            (0x80..0x4000, [low, high]) => [*low, *high] = [len.to_le_bytes()[0] | 0x80, (len >> 7).to_le_bytes()[0]],
+            _ => self.make_room(before, start),
         }
     }
 
@@ -98,13 +115,16 @@ impl Protobuf<'_> {
         }
     }
 
-    /// Writes a length that takes more than the byte before the message.
+    /// Writes a length that takes another number of bytes than there are from `before` to `start`, where the message begins.
     #[cold]
-    fn make_room(&mut self, start: usize, len: usize) {
-        let varint = Varint::of(len as u64);
-        self.0.resize(self.0.len() + varint.len - 1, 0);
-        self.0.copy_within(start..start + len, start + varint.len - 1);
-        self.0[start - 1..start - 1 + varint.len].copy_from_slice(varint.as_slice());
+    fn make_room(&mut self, before: usize, start: usize) {
+        let end = self.0.len();
+        let length = Varint::of((end - start) as u64);
+        let moved = before + length.len;
+        self.0.resize(end.max(end - start + moved), 0);
+        self.0.copy_within(start..end, moved);
+        self.0.truncate(end - start + moved);
+        self.0[before..moved].copy_from_slice(length.as_slice());
     }
 }
 
@@ -119,8 +139,7 @@ impl Fields for Protobuf<'_> {
     #[inline]
     fn bytes(&mut self, field: Field, bytes: &[u8]) {
         if !field.leaves_out(bytes.is_empty()) {
-            self.key(field, WireType::Bytes);
-            self.varint(bytes.len() as u64);
+            self.key_and(field, WireType::Bytes, bytes.len() as u64);
             self.0.extend_from_slice(bytes);
         }
     }
@@ -138,8 +157,7 @@ impl Fields for Protobuf<'_> {
     #[inline]
     fn uint32(&mut self, field: Field, value: u32) {
         if !field.leaves_out(value == 0) {
-            self.key(field, WireType::Varint);
-            self.varint(value.into());
+            self.key_and(field, WireType::Varint, value.into());
         }
     }
 
@@ -151,8 +169,7 @@ impl Fields for Protobuf<'_> {
     #[inline]
     fn int64(&mut self, field: Field, value: i64) {
         if !field.leaves_out(value == 0) {
-            self.key(field, WireType::Varint);
-            self.varint(value.cast_unsigned());
+            self.key_and(field, WireType::Varint, value.cast_unsigned());
         }
     }
 
@@ -204,6 +221,11 @@ impl Fields for Protobuf<'_> {
 
     #[inline]
     fn before_element(&mut self, _field: Field, _is_first: bool) {}
+
+    #[inline]
+    fn next_element(&mut self, field: Field, _is_first: bool, fields: impl FnOnce(&mut Self)) {
+        self.delimited(field, fields);
+    }
 
     #[inline]
     fn end_list(&mut self) {}

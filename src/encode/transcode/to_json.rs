@@ -16,7 +16,7 @@ use super::messages::Kind::{
 use super::messages::{ANY_VALUE, Field, Kind, MAX_DEPTH, Message, request_of};
 use super::wire::{Fields, Wire, WireError, low, take_fixed64, take_varint};
 use crate::config::values::Signal;
-use crate::encode::common::object::write_text;
+use crate::encode::common::string::write_text;
 use crate::encode::common::{any_value, depth};
 
 /// The reason why bytes are no OTLP.
@@ -131,7 +131,7 @@ impl Json<'_> {
         let mut json = Vec::new();
         Json { out: &mut json, levels: usize::MAX, is_strict: self.is_strict }.values(field, values, depth)?;
         self.name("stringValue");
-        let _ = write_text(self.out, &String::from_utf8_lossy(&json));
+        write_text(self.out, &String::from_utf8_lossy(&json));
         Ok(())
     }
 
@@ -180,7 +180,7 @@ impl Json<'_> {
                     Err(_) if self.is_strict => return Err(Unreadable { field: field.name, what: "it is no UTF-8" }),
                     Err(_) => String::from_utf8_lossy(bytes),
                 };
-                let _ = write_text(self.out, &text);
+                write_text(self.out, &text);
             }
             (Hex, Wire::Bytes(bytes)) => self.hex(bytes),
             (Base64, Wire::Bytes(bytes)) => self.quoted(&Base64Display::new(bytes, &BASE64_STANDARD)),

@@ -11,6 +11,7 @@ pub trait AttributesView {
 
 /// The value of an attribute, borrowed from whoever has it.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum AttributeValue<'a> {
     /// A value of a span, a metric point, a scope or a resource of the SDK.
     Plain(&'a Value),

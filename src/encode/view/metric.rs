@@ -1,5 +1,6 @@
 //! [`MetricView`] and [`PointView`]: a metric and its points as encoders see them.
 
+use std::fmt;
 use std::ops::Range;
 use std::time::SystemTime;
 
@@ -50,6 +51,7 @@ pub trait MetricView {
 
 /// The kind of a metric, which says how its points are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MetricKind {
     /// The latest value.
     Gauge,
@@ -89,6 +91,7 @@ pub trait PointView: AttributesView {
 
 /// The value of a point.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum PointValue<'a> {
     /// The value of a gauge or a sum.
     Number(MetricNumber),
@@ -96,6 +99,20 @@ pub enum PointValue<'a> {
     Histogram(&'a dyn HistogramView),
     /// The value of an exponential histogram.
     ExponentialHistogram(&'a dyn ExponentialHistogramView),
+}
+
+impl fmt::Debug for PointValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => f.debug_tuple("Number").field(number).finish(),
+            Self::Histogram(histogram) => {
+                f.debug_struct("Histogram").field("count", &histogram.count()).finish_non_exhaustive()
+            }
+            Self::ExponentialHistogram(histogram) => {
+                f.debug_struct("ExponentialHistogram").field("count", &histogram.count()).finish_non_exhaustive()
+            }
+        }
+    }
 }
 
 /// A measured number.

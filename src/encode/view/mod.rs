@@ -5,6 +5,7 @@ mod attributes;
 mod log;
 #[cfg(feature = "metrics")]
 mod metric;
+mod redaction;
 #[cfg(feature = "trace")]
 mod span;
 
@@ -16,5 +17,7 @@ pub use metric::{
     BucketsView, ExemplarView, ExponentialHistogramView, HistogramView, MetricKind, MetricNumber, MetricView,
     PointValue, PointView,
 };
+pub(crate) use redaction::RedactedLog;
+pub use redaction::{Filtered, Redaction};
 #[cfg(feature = "trace")]
 pub use span::{EventView, LinkView, SpanView};

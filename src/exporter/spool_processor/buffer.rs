@@ -1,19 +1,25 @@
 //! The buffer of records that are not on disk yet: the threads that log fill it, the commit thread empties it.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use crate::encode::blocks::{Blocks, Encoded};
+use crate::encode::blocks::{Blocks, Encoded, RunAt};
 use crate::encode::framing::Framing;
+use crate::exporter::spool_processor::journaling::{Journaled, Journaling, SLOW, Turn};
+use crate::observe::event::{Events, SpoolEvent};
 use crate::observe::loss::LossReason;
 #[cfg(feature = "self-metrics")]
 use crate::observe::processor_metrics::ObservedQueue;
-use crate::observe::stats::ProcessorCounts;
+use crate::observe::stats::{Counters, ProcessorCounts};
 use crate::process::check_process;
-use crate::spool::Unreported;
+use crate::spool::{Journal, Unreported};
 
-/// The bytes that start a commit before the delay is over.
+/// The most bytes that wait until the delay is over.
 const WORTH_A_COMMIT: usize = 1 << 20;
+
+/// Why a journal is suspended while somebody waits for another one's write.
+const HANGS: &str = "a write hangs";
 
 /// The time until a failed commit is retried.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -23,6 +29,13 @@ pub(crate) struct BufferLimits {
     pub(crate) max_bytes: usize,
     pub(crate) commit_delay: Duration,
     pub(crate) max_wait: Duration,
+}
+
+impl BufferLimits {
+    /// The bytes that start a commit before the delay is over.
+    pub(crate) fn worth_a_commit(&self) -> usize {
+        (self.max_bytes / 4).min(WORTH_A_COMMIT)
+    }
 }
 
 /// The outcome of adding a record.
@@ -52,10 +65,20 @@ pub(crate) struct Commit {
     pub(crate) framing: Framing,
     /// The losses since the last commit.
     pub(crate) unreported: Unreported,
+    /// Their journal, if any of them is in it.
+    pub(crate) journaled: Option<Journaled>,
+}
+
+/// The journal of a buffer.
+pub(crate) struct JournalOf {
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 pub(crate) struct Buffer {
     limits: BufferLimits,
+    journal: Option<JournalOf>,
     pub(crate) counts: ProcessorCounts,
     state: Mutex<State>,
     /// Wakes the commit thread: there is something to do.
@@ -64,6 +87,8 @@ pub(crate) struct Buffer {
     room: Condvar,
     /// Wakes flushing threads: a commit ended, well or not.
     outcome: Condvar,
+    /// Wakes emitting threads: a write to the journal ended.
+    turn: Condvar,
 }
 
 struct State {
@@ -98,6 +123,9 @@ struct State {
     /// nobody.
     losing: bool,
     stopping: bool,
+    journaling: Option<Journaling>,
+    /// The number of threads that wait for another one's write to the journal.
+    waiting_to_write: usize,
 }
 
 impl State {
@@ -117,7 +145,9 @@ impl State {
 }
 
 impl Buffer {
-    pub(crate) fn new(limits: BufferLimits, framing: Framing) -> Self {
+    /// The journal's generation is stored in segments from `least_segment` on.
+    pub(crate) fn new(limits: BufferLimits, framing: Framing, journal: Option<JournalOf>, least_segment: u64) -> Self {
+        let journaling = journal.as_ref().map(|of| Journaling::new(&of.journal, least_segment, &framing));
         let state = State {
             blocks: Blocks::default(),
             framing,
@@ -137,24 +167,46 @@ impl Buffer {
             unreported: Unreported::default(),
             losing: false,
             stopping: false,
+            journaling,
+            waiting_to_write: 0,
         };
-        let (counts, state) = (ProcessorCounts::default(), Mutex::new(state));
-        Self { limits, counts, state, work: Condvar::new(), room: Condvar::new(), outcome: Condvar::new() }
+        Self {
+            limits,
+            journal,
+            counts: ProcessorCounts::default(),
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            outcome: Condvar::new(),
+            turn: Condvar::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// `None` if somebody has the lock.
+    fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     // --- the threads that log -----------------------------------------------------------------------------------------
 
     pub(crate) fn add(&self, key: &str, record: Encoded<'_>) -> Added {
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+        // In a forked process it would write to the file of another one.
+        if self.journal.is_some() && check_process().is_err() {
+            return Added::Ignored;
+        }
+        let mut state = match self.try_lock() {
+            Some(state) => state,
             // In a forked process the lock may be held for ever.
-            Err(TryLockError::WouldBlock) if check_process().is_err() => return Added::Ignored,
-            Err(TryLockError::WouldBlock) => self.lock(),
+            None if check_process().is_err() => return Added::Ignored,
+            None => self.lock(),
         };
         if state.stopping {
             return Added::Ignored;
@@ -178,15 +230,92 @@ impl Buffer {
         }
         let State { blocks, framing, .. } = &mut *state;
         let before = blocks.bytes();
-        blocks.push(key, record, framing.separator());
+        let run = blocks.push(key, record, framing.separator());
         state.added_bytes += (state.blocks.bytes() - before) as u64;
         state.added += 1;
-        if state.blocks.bytes() >= state.wake_at {
+        let wakes = state.blocks.bytes() >= state.wake_at;
+        if wakes {
             state.wake_at = usize::MAX;
+        }
+        if let Some(of) = &self.journal {
+            // Before the write, which may hang.
+            if wakes {
+                self.work.notify_one();
+            }
+            self.write_to_journal(of, state, key, run, record);
+        } else {
             drop(state);
-            self.work.notify_one();
+            if wakes {
+                self.work.notify_one();
+            }
         }
         Added::Kept
+    }
+
+    /// Returns when a record is in the journal, or is known not to come there.
+    fn write_to_journal<'a>(
+        &'a self,
+        of: &JournalOf,
+        mut state: MutexGuard<'a, State>,
+        key: &str,
+        run: RunAt,
+        record: Encoded<'_>,
+    ) {
+        let Some(journaling) = &mut state.journaling else { return };
+        let ticket = journaling.add(key, run, record);
+        let (mut suspended, mut deadline) = (None, None);
+        let is_written = loop {
+            let Some((journaling, ticket)) = state.journaling.as_mut().zip(ticket) else { break false };
+            if let Some(is_written) = journaling.is_written(ticket) {
+                break is_written;
+            }
+            if let Some(turn) = journaling.begin_turn() {
+                (state, suspended) = self.take_turn(of, state, turn);
+                continue;
+            }
+            let left = left_until(*deadline.get_or_insert_with(|| Instant::now().checked_add(self.patience())));
+            if left.is_zero() {
+                suspended = journaling.suspend(HANGS.to_owned());
+                self.turn.notify_all();
+                break false;
+            }
+            state = self.wait_for_write(state, left);
+        };
+        drop(state);
+        if !is_written {
+            of.counters.not_journaled_records.add(1);
+        }
+        if let Some(reason) = suspended {
+            of.events.report(SpoolEvent::JournalSuspended { reason });
+        }
+    }
+
+    /// How long one waits for another one's write to the journal.
+    fn patience(&self) -> Duration {
+        self.limits.max_wait.max(SLOW)
+    }
+
+    /// Writes to the journal without the lock. Returns the cause if nothing is written there from now on.
+    fn take_turn<'a>(
+        &'a self,
+        of: &JournalOf,
+        state: MutexGuard<'a, State>,
+        turn: Turn,
+    ) -> (MutexGuard<'a, State>, Option<String>) {
+        drop(state);
+        let result = turn.write(&of.journal);
+        let mut state = self.lock();
+        let ended = state.journaling.as_mut().map(|journaling| journaling.end_turn(turn, result));
+        if let Some(file) = ended.as_ref().and_then(|ended| ended.reset) {
+            // Nothing begins in that file until then, and its segment stays.
+            drop(state);
+            of.journal.reset(file);
+            state = self.lock();
+        }
+        if state.waiting_to_write > 0 {
+            self.turn.notify_all();
+        }
+        (state, ended.and_then(|ended| ended.suspended))
     }
 
     fn wait_for_room<'a>(&'a self, mut state: MutexGuard<'a, State>, bytes: usize) -> MutexGuard<'a, State> {
@@ -244,47 +373,128 @@ impl Buffer {
 
     /// Sets the framing of all records. Called before the first one.
     pub(crate) fn set_framing(&self, framing: Framing) {
-        self.lock().framing = framing;
+        let mut state = self.lock();
+        if let Some((of, journaling)) = self.journal.as_ref().zip(state.journaling.as_mut()) {
+            journaling.set_framing(&of.journal, &framing);
+        }
+        state.framing = framing;
+    }
+
+    /// Has what was added so far committed soon, without waiting for it.
+    pub(crate) fn commit_soon(&self) {
+        let mut state = self.lock();
+        state.flush_to = state.added;
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// The same for a thread that may wait for no lock. Returns a count of records; `None` if somebody has the lock.
+    pub(crate) fn try_commit_soon(&self) -> Option<u64> {
+        let mut state = self.try_lock()?;
+        let added = state.added;
+        state.flush_to = added;
+        drop(state);
+        self.work.notify_one();
+        Some(added)
+    }
+
+    /// Whether so many records are committed; `None` if somebody has the lock.
+    pub(crate) fn try_has_committed(&self, records: u64) -> Option<bool> {
+        self.try_lock().map(|state| state.done >= records)
     }
 
     // --- the thread that commits --------------------------------------------------------------------------------------
 
-    /// Waits for records to commit; `None` when the buffer is stopped and empty. `spare` is filled next.
-    pub(crate) fn take(&self, spare: Blocks) -> Option<Commit> {
+    /// Waits for records to commit; `None` when the buffer is stopped and empty. `spare` is filled next; what comes then is stored in
+    /// segments from `least_segment` on.
+    pub(crate) fn take(&self, spare: Blocks, least_segment: u64) -> Option<Commit> {
+        // Records mostly come again soon: whoever logs the first of them need not wake this thread then.
+        let rests_until = Instant::now().checked_add(self.limits.commit_delay);
         let mut state = self.lock();
         loop {
             if state.is_empty() {
                 if state.stopping {
                     return None;
                 }
-                state.wake_at = 1;
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                let left = left_until(rests_until);
+                state.wake_at = if left.is_zero() { 1 } else { self.limits.worth_a_commit() };
+                let wait = if left.is_zero() { Duration::MAX } else { left };
+                state = self.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
             let left = self.time_to_fill(&state);
             if left.is_zero() {
                 break;
             }
-            state.wake_at = self.worth_a_commit();
+            state.wake_at = self.limits.worth_a_commit();
             state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        state = self.wait_for_turn(state);
         state.wake_at = usize::MAX;
         state.since = None;
         self.counts.processed.add(state.added - state.taken);
         state.taken = state.added;
         state.committing = state.blocks.bytes();
         state.losing = !state.unreported.is_empty();
-        let blocks = std::mem::replace(&mut state.blocks, spare);
-        Some(Commit { blocks, framing: state.framing.clone(), unreported: std::mem::take(&mut state.unreported) })
+        let (blocks, framing) = (std::mem::replace(&mut state.blocks, spare), state.framing.clone());
+        let unreported = std::mem::take(&mut state.unreported);
+        // Losses alone are in no journal.
+        let journaled = if blocks.records() > 0 { self.rotate(state, least_segment) } else { None };
+        Some(Commit { blocks, framing, unreported, journaled })
     }
 
-    fn worth_a_commit(&self) -> usize {
-        (self.limits.max_bytes / 4).min(WORTH_A_COMMIT)
+    /// Waits until nobody writes to the journal, if there is one; not for a write that hangs.
+    fn wait_for_turn<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let deadline = Instant::now().checked_add(self.patience());
+        while let Some(journaling) = state.journaling.as_mut().filter(|journaling| journaling.is_writing()) {
+            journaling.set_rotating(true);
+            let left = left_until(deadline);
+            if left.is_zero() {
+                break;
+            }
+            state = self.wait_for_write(state, left);
+        }
+        state
+    }
+
+    /// Waits until a write to the journal ends, or the time is up.
+    fn wait_for_write<'a>(&'a self, mut state: MutexGuard<'a, State>, timeout: Duration) -> MutexGuard<'a, State> {
+        state.waiting_to_write += 1;
+        state = self.turn.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0;
+        state.waiting_to_write -= 1;
+        state
+    }
+
+    /// Begins the journal of the next records. Returns that of the ones which were taken.
+    fn rotate<'a>(&'a self, mut state: MutexGuard<'a, State>, least_segment: u64) -> Option<Journaled> {
+        let of = self.journal.as_ref()?;
+        let State { journaling, framing, .. } = &mut *state;
+        let journaling = journaling.as_mut()?;
+        journaling.set_rotating(false);
+        let mut suspended = None;
+        if journaling.is_writing() {
+            suspended = journaling.suspend(HANGS.to_owned());
+        }
+        let (journaled, rest, has_resumed) = journaling.rotate(&of.journal, least_segment, framing);
+        if let Some(turn) = rest {
+            (state, suspended) = self.take_turn(of, state, turn);
+        }
+        if state.waiting_to_write > 0 {
+            self.turn.notify_all();
+        }
+        drop(state);
+        if has_resumed {
+            of.events.report(SpoolEvent::JournalResumed);
+        }
+        if let Some(reason) = suspended {
+            of.events.report(SpoolEvent::JournalSuspended { reason });
+        }
+        journaled
     }
 
     /// The time for which records may still gather.
     fn time_to_fill(&self, state: &State) -> Duration {
-        let now = state.blocks.bytes() >= self.worth_a_commit()
+        let now = state.blocks.bytes() >= self.limits.worth_a_commit()
             || state.waiting > 0
             || state.flush_to > state.taken
             || state.stopping
@@ -297,8 +507,48 @@ impl Buffer {
         self.lock().stopping
     }
 
-    /// Notes that the records that were taken are on disk.
-    pub(crate) fn committed(&self) {
+    /// Says in the journal that the records of a file are in the spool: now, or when the write that hangs there has ended.
+    pub(crate) fn reset_journal(&self, file: usize) {
+        let Some(of) = &self.journal else { return };
+        let mut state = self.lock();
+        let may_reset = state.journaling.as_mut().is_none_or(|journaling| journaling.may_reset(file));
+        if may_reset {
+            drop(state);
+            of.journal.reset(file);
+        } else {
+            of.journal.defer_reset(file);
+        }
+    }
+
+    /// The records that a file of the journal has, by partition.
+    pub(crate) fn journaled_records(&self, file: usize) -> HashMap<String, u64> {
+        self.journal.as_ref().map(|of| of.journal.records(file)).unwrap_or_default()
+    }
+
+    /// Writes nothing to the journal any more.
+    pub(crate) fn end_journaling(&self) {
+        self.lock().journaling.as_mut().map(Journaling::end);
+    }
+
+    /// Gives the journal up, and keeps the files whose records could not be committed.
+    pub(crate) fn close_journal(&self, kept: [bool; 2]) {
+        if let Some(of) = &self.journal {
+            of.journal.close(kept);
+        }
+    }
+
+    /// Notes that the records that were taken are on disk, if there were any.
+    pub(crate) fn committed(&self, any: bool) {
+        let mut state = self.lock();
+        state.failure = None;
+        if let Some(journaling) = state.journaling.as_mut().filter(|_| any) {
+            journaling.note_committed();
+        }
+        self.be_done(state);
+    }
+
+    /// Notes that the records that were taken stay in the journal, for the next process.
+    pub(crate) fn kept(&self) {
         let mut state = self.lock();
         state.failure = None;
         self.be_done(state);

@@ -2,6 +2,8 @@
 
 pub(crate) mod buffer;
 pub(crate) mod committer;
+mod journaling;
+mod panic_hook;
 
 use std::cell::Cell;
 #[cfg(feature = "self-metrics")]
@@ -11,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use opentelemetry::logs::Severity;
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
@@ -29,7 +32,7 @@ use crate::exporter::intake::{DROP_PATIENCE, Intake, failure};
 use crate::exporter::log_exporter::LogExporter;
 #[cfg(feature = "trace")]
 use crate::exporter::span_exporter::SpanExporter;
-use crate::exporter::spool_processor::buffer::{Added, Buffer, BufferLimits, Unflushed};
+use crate::exporter::spool_processor::buffer::{Added, Buffer, BufferLimits, JournalOf, Unflushed};
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 #[cfg(feature = "self-metrics")]
@@ -56,7 +59,8 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 ///   even then are lost, and an error says so.
 /// - Dropping the processor without a shutdown commits the rest as well, for at most two seconds.
 /// - A kill loses the records in memory: those of [`with_commit_delay`](SpoolProcessorBuilder::with_commit_delay) and of
-///   one commit; while the disk is slow or fails, up to the whole buffer.
+///   one commit; while the disk is slow or fails, up to the whole buffer. [With a journal](SpoolProcessorBuilder::with_journal)
+///   it loses none that `emit` has returned for.
 /// - A copy in a forked process keeps nothing and waits for nothing; `force_flush` and `shutdown` return errors there.
 ///
 /// The partition key function and the encoder run on the threads that log, with telemetry suppressed.
@@ -81,6 +85,8 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 pub struct SpoolProcessor<E = LogExporter> {
     buffer: Arc<Buffer>,
     exporter: E,
+    /// Records of this severity are committed soon, and higher ones.
+    commit_at: Option<Severity>,
     shut_down: AtomicBool,
     /// Closed when the commit thread has ended.
     ended: Mutex<Receiver<()>>,
@@ -141,16 +147,19 @@ impl<E: Spooled> SpoolProcessor<E> {
             max_bytes: None,
             commit_delay: None,
             max_wait: None,
+            journal: None,
+            commit_on_panic: None,
+            commit_at: None,
             #[cfg(feature = "config-file")]
             config: None,
         }
     }
 
-    /// Adds a record, once it is `encoded`, and counts it unless it is kept.
-    fn add(&self, encoded: impl FnOnce(&dyn Fn(&str, Encoded<'_>) -> Added) -> Option<Added>) {
+    /// Adds a record, once it is `encoded`: false if it is not kept, and counted.
+    fn add(&self, encoded: impl FnOnce(&dyn Fn(&str, Encoded<'_>) -> Added) -> Option<Added>) -> bool {
         if self.shut_down.load(Ordering::Relaxed) {
             self.buffer.counts.already_shutdown.add(1);
-            return;
+            return false;
         }
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let bytes = Cell::new(0);
@@ -162,9 +171,10 @@ impl<E: Spooled> SpoolProcessor<E> {
             Some(Added::Kept) => {}
             Some(Added::Lost { first }) => self.note_lost(bytes.get(), first),
             Some(Added::Ignored) => self.buffer.counts.already_shutdown.add(1),
-            // The encoder is the exporter's, which counts the loss.
+            // The filter and the encoder are the exporter's, which counts what they leave out.
             None => self.buffer.counts.processed.add(1),
         }
+        added == Some(Added::Kept)
     }
 
     /// Counts a record that found no room.
@@ -220,7 +230,11 @@ fn sdk_error(error: Unflushed, timeout: Duration) -> OTelSdkError {
 
 impl LogProcessor for SpoolProcessor {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        self.add(|add| self.exporter.encoded(record, scope, add));
+        let is_kept = self.add(|add| self.exporter.encoded(record, scope, add));
+        let is_urgent = |least| record.severity_number().is_some_and(|severity| severity >= least);
+        if is_kept && self.commit_at.is_some_and(is_urgent) {
+            self.buffer.commit_soon();
+        }
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -244,7 +258,7 @@ impl SpanProcessor for SpoolProcessor<SpanExporter> {
     fn on_end(&self, span: SpanData) {
         // Others are recorded, but not to be exported.
         if span.span_context.is_sampled() {
-            self.add(|add| self.exporter.encoded(&span, add));
+            self.add(|add| self.exporter.encoded(span, add));
         }
     }
 
@@ -299,13 +313,37 @@ impl<E: std::fmt::Debug> std::fmt::Debug for SpoolProcessor<E> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "nothing is made before `build`"]
 pub struct SpoolProcessorBuilder<E = LogExporter> {
     exporter: E,
     max_bytes: Option<usize>,
     commit_delay: Option<Duration>,
     max_wait: Option<Duration>,
+    journal: Option<bool>,
+    commit_on_panic: Option<bool>,
+    commit_at: Option<Severity>,
     #[cfg(feature = "config-file")]
     config: Option<ExporterConfig>,
+}
+
+impl SpoolProcessorBuilder<LogExporter> {
+    /// Sets the least severity of a record with which a commit begins at once, instead of after
+    /// [`with_commit_delay`](Self::with_commit_delay). `emit` does not wait for it. Default: none.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry::logs::Severity;
+    /// use opentelemetry_spool::{LogExporter, SpoolProcessor};
+    ///
+    /// let exporter = LogExporter::builder().build()?; // configured by the environment
+    /// let processor = SpoolProcessor::builder(exporter).with_commit_at(Severity::Error).build()?;
+    /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
+    /// ```
+    pub fn with_commit_at(mut self, least: Severity) -> Self {
+        self.commit_at = Some(least);
+        self
+    }
 }
 
 impl<E: Spooled> SpoolProcessorBuilder<E> {
@@ -370,6 +408,52 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
         self
     }
 
+    /// Sets whether each record is written to a journal before `emit` returns, so that it survives every end of the process: a kill, an
+    /// abort, a lack of memory. Default: `false`.
+    ///
+    /// The journal is two files in the spool. A write there costs `emit` a system call, which goes to the page cache and waits for no disk; once a
+    /// commit has put the records into segments, the journal begins anew. The next process that opens the spool takes what a killed one has left there,
+    /// once and in order. A power cut loses what is not committed, as without a journal.
+    ///
+    /// A disk that stalls can block a write. If several in a row take more than 5 ms, or one fails, the journal is suspended until a commit succeeds: records
+    /// are in memory alone then, [`not_journaled_records`](crate::SpoolStats::not_journaled_records) counts them, and the events
+    /// `Spool.JournalSuspended` and `Spool.JournalResumed` report it. Other threads wait for one that is blocked as long as
+    /// [`with_max_wait`](Self::with_max_wait) says, but 5 ms at least.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry_spool::{LogExporter, SpoolProcessor};
+    ///
+    /// let exporter = LogExporter::builder().build()?; // configured by the environment
+    /// let processor = SpoolProcessor::builder(exporter).with_journal(true).build()?;
+    /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
+    /// ```
+    pub fn with_journal(mut self, journal: bool) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
+    /// Sets whether a panic of any thread of the process has the buffer committed, before it unwinds or aborts the process. Default:
+    /// `false`.
+    ///
+    /// It sets a panic hook when the processor is built, which calls the one that was set before and stays for good. The thread that panics waits for the commit,
+    /// at most 200 ms, and for no lock. A hook that is set later takes its place unless it calls it.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use opentelemetry_spool::{LogExporter, SpoolProcessor};
+    ///
+    /// let exporter = LogExporter::builder().build()?; // configured by the environment
+    /// let processor = SpoolProcessor::builder(exporter).with_commit_on_panic(true).build()?;
+    /// # Ok::<(), opentelemetry_spool::ExporterBuildError>(())
+    /// ```
+    pub fn with_commit_on_panic(mut self, commit: bool) -> Self {
+        self.commit_on_panic = Some(commit);
+        self
+    }
+
     /// Takes what is not set in code from the processor `spool` of a configuration file: the one that the exporter's node stands in.
     /// Takes the crate's feature `config-file`.
     ///
@@ -380,6 +464,7 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
     ///         max_buffer_bytes: 32MiB
     ///         commit_delay: 20 # as `schedule_delay`, in milliseconds
     ///         max_wait: 500
+    ///         journal: true
     ///         exporter:
     ///           spool:
     ///             endpoint: https://collector.example.com/v1/logs
@@ -408,7 +493,7 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
     /// # Errors
     ///
     /// [`ExporterBuildError::Invalid`] if a file says what is not allowed, with its line; [`ExporterBuildError::Thread`] if the
-    /// thread cannot be started.
+    /// thread cannot be started; [`ExporterBuildError::Spool`] if the journal cannot be made.
     pub fn build(self) -> Result<SpoolProcessor<E>, ExporterBuildError> {
         #[cfg(feature = "config-file")]
         let file = {
@@ -424,13 +509,24 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
             max_wait: self.max_wait.or(file.max_wait).unwrap_or(Duration::from_millis(500)),
         };
         let exporter = self.exporter;
-        let buffer = Arc::new(Buffer::new(limits, exporter.framing()));
+        let pipeline = &exporter.intake().pipeline;
+        let spool = pipeline.spool().clone();
+        let opened = spool.upgrade().filter(|_| self.journal.or(file.journal).unwrap_or(false));
+        let least_segment = opened.as_ref().map_or(0, |spool| spool.least_segment());
+        // As much as a commit begins with, and what comes until then.
+        let ahead = limits.worth_a_commit() + limits.worth_a_commit() / 8;
+        let journal = opened.map(|spool| spool.create_journal(ahead)).transpose().map_err(ExporterBuildError::Spool)?;
+        let journal = journal.map(|journal| {
+            let (events, counters) = (pipeline.events().clone(), pipeline.counters().clone());
+            JournalOf { journal, events, counters }
+        });
+        let buffer = Arc::new(Buffer::new(limits, exporter.framing(), journal, least_segment));
         #[cfg(feature = "self-metrics")]
         if let Some(SelfMetrics { meter, names, .. }) = exporter.intake().pipeline.self_metrics() {
             let queue: Weak<Buffer> = Arc::downgrade(&buffer);
             processor_metrics::install(meter, names, queue);
         }
-        let (for_thread, spool) = (buffer.clone(), exporter.intake().pipeline.spool().clone());
+        let for_thread = buffer.clone();
         let (counters, events) =
             (exporter.intake().pipeline.counters().clone(), exporter.intake().pipeline.events().clone());
         let (end, ended) = sync_channel::<()>(0);
@@ -438,7 +534,12 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
             committer::run(&for_thread, &spool, &counters, &events);
             drop(end);
         })
+        .inspect_err(|_| buffer.close_journal([false; 2]))
         .map_err(ExporterBuildError::Thread)?;
-        Ok(SpoolProcessor { buffer, exporter, shut_down: AtomicBool::new(false), ended: Mutex::new(ended) })
+        if self.commit_on_panic.or(file.commit_on_panic).unwrap_or(false) {
+            panic_hook::add(&buffer);
+        }
+        let (shut_down, ended) = (AtomicBool::new(false), Mutex::new(ended));
+        Ok(SpoolProcessor { buffer, exporter, commit_at: self.commit_at, shut_down, ended })
     }
 }

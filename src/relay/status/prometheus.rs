@@ -29,6 +29,7 @@ const COUNTERS: &[Metric<SpoolStats, u64>] = &[
     ("thinned_records_total", "Records that were not sent because newer ones stand for them.", |stats| {
         stats.thinned_records
     }),
+    ("filtered_records_total", "Records that a filter of the application dropped.", |stats| stats.filtered_records),
     ("failed_commits_total", "Commits to the spool that failed.", |stats| stats.failed_exports),
     ("requests_total", "Requests that were sent to the endpoint.", |stats| stats.requests),
     ("retried_requests_total", "Requests that were not the first attempt of their batch.", |stats| stats.retries),
@@ -39,6 +40,9 @@ const COUNTERS: &[Metric<SpoolStats, u64>] = &[
 const GAUGES: &[Metric<SignalStatus, Value>] = &[
     ("pending_records", "Records in the spool that wait to be delivered.", |status| {
         Value::Count(status.stats.pending_records)
+    }),
+    ("stranded_records", "Records in the spool that were spooled for another endpoint.", |status| {
+        Value::Count(status.stats.stranded_records)
     }),
     (
         "oldest_record_age_seconds",

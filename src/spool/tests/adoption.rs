@@ -1,8 +1,10 @@
 //! Several queues in one directory: adoption, and readers beside owners.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
 use super::*;
+use crate::spool::dir::QueueDir;
 #[cfg(feature = "cli")]
 use crate::spool::inspect::Directory;
 use crate::spool::position::SegmentId;
@@ -21,6 +23,36 @@ fn a_second_spool_on_one_directory_has_a_queue_of_its_own() {
     let (second, ids_of_second) = drain(&two);
     assert_eq!((&first["a"][..], &second["a"][..]), (&["one".to_owned()][..], &["two".to_owned()][..]));
     assert_ne!(ids_of_first, ids_of_second);
+}
+
+#[test]
+fn a_queue_that_is_only_read_is_waited_for_and_one_with_an_owner_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let spool = open(&config);
+    append(&spool, "a", &["one"]);
+    let name = spool.queue.dir.name;
+    let waits = Cell::new(0);
+    let adopted = |wait: &dyn Fn()| {
+        let path = |queue: QueueDir| Ok(queue.path.clone());
+        QueueDir::adopt_past_readers(
+            dir.path(),
+            |_| true,
+            path,
+            || {
+                waits.set(waits.get() + 1);
+                wait();
+            },
+        )
+    };
+    assert!(adopted(&|| ()).unwrap().is_none());
+    assert_eq!(waits.get(), 0, "its owner may have it for good");
+    kill(spool);
+    let reader = RefCell::new(QueueDir::try_lock_shared(dir.path(), name).unwrap());
+    assert!(adopted(&|| ()).unwrap().is_none(), "a reader that does not end");
+    assert!(waits.take() > 1);
+    assert!(adopted(&|| drop(reader.take())).unwrap().is_some());
+    assert_eq!(waits.get(), 1);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::*;
 use crate::encode::blocks::{Encoded, Envelope};
 use crate::encode::framing::Nesting;
+use crate::spool::body::Loose;
 use crate::spool::rejected::Rejection;
 
 /// A record: outer and inner envelope, as numbers of [`LABELS`], and how long it is.
@@ -217,6 +218,32 @@ fn check(nesting: Nesting, appends: &[Vec<Record>], batch: BatchLimits) {
         // A body that is compressed for the wire consists of whole entries.
         let are_single = appends.iter().all(|append| append.len() == 1);
         assert!(!are_single || divisions.iter().all(|division| *division == divisions[0]), "{divisions:?}");
+    }
+}
+
+#[test]
+fn a_record_outside_a_spool_has_the_body_that_it_would_have_in_one() {
+    for nesting in [Nesting::Flat, Nesting::Json, Nesting::Protobuf] {
+        for coding in codings() {
+            let (dir, record) = (tempfile::tempdir().unwrap(), vec![(1, 2, 40)]);
+            let config = SpoolConfig { coding, ..config(dir.path()) };
+            let appends = [record];
+            // Without envelopes, those of a record are a part of it.
+            let (blocks, framing) = match nesting {
+                Nesting::Flat => (vec![block(&["a record"])], FRAMING),
+                nesting => (blocks(nesting, &appends), framing(nesting)),
+            };
+            let spool = open(&config);
+            spool.append(&[("a", &blocks[0])], &framing).unwrap();
+            recovered(&spool);
+            let batch = next_of(&spool.partition("a")).unwrap();
+            let loose = Loose::of(&blocks[0], &framing, coding);
+            assert_eq!((&loose.bytes[..], loose.content_encoding), (&batch.body[..], batch.content_encoding));
+            let places: Vec<_> = loose.records.into_iter().collect();
+            if cfg!(feature = "relay") {
+                assert_eq!(places, batch.places.to_vec(), "{nesting:?} {coding:?}");
+            }
+        }
     }
 }
 

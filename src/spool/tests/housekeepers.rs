@@ -3,6 +3,71 @@
 use super::super::housekeeper::{hire, queues_of};
 use super::*;
 
+/// A spool whose housekeeper does nothing else until the sender is dropped.
+fn busy(dir: &Path) -> (Spool, mpsc::Sender<()>) {
+    let (begun, begins) = mpsc::channel();
+    let (end, ends) = mpsc::channel::<()>();
+    let ends = Mutex::new(ends);
+    let gap_encoder: Arc<GapEncoder> = Arc::new(move |_| {
+        let _ = begun.send(());
+        let _ = ends.lock().unwrap().recv();
+        None
+    });
+    let spool = Spool::open(&config(dir), &hooks(gap_encoder)).unwrap();
+    spool.note_not_written(&[("a", &block(&["lost"]))]);
+    begins.recv().unwrap();
+    (spool, end)
+}
+
+/// What is called so in a queue, by how its name ends.
+fn named(spool: &Spool, end: &str) -> usize {
+    let found = fs::read_dir(&spool.queue.dir.path).unwrap().flatten();
+    found.filter(|found| found.file_name().to_string_lossy().ends_with(end)).count()
+}
+
+#[test]
+fn a_spool_is_open_before_its_first_segment_is_made_and_an_append_waits_for_no_housekeeper() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_busy, end) = busy(dir.path());
+    let spool = open(&config(dir.path()));
+    // Dropped first, or a test that fails would wait.
+    let end = end;
+    let least = spool.least_segment();
+    // On Windows it has its name from the start.
+    let started = if cfg!(windows) { (0, 1, 0) } else { (1, 0, 0) };
+    assert_eq!((named(&spool, ".new"), named(&spool, ".segment"), named(&spool, "ballast")), started);
+    append(&spool, "a", &["first"]);
+    assert_eq!((named(&spool, ".new"), named(&spool, ".segment"), named(&spool, "ballast")), (0, 1, 0));
+    // A start after a kill would look for it from there on.
+    assert_eq!(spool.queue.writer.lock().active.as_ref().unwrap().id().number, least);
+    drop(end);
+    all_reported(&spool);
+    assert_eq!((named(&spool, ".new"), named(&spool, ".segment"), named(&spool, "ballast")), (0, 1, 1));
+    assert_eq!(drain(&spool).0["a"], ["first"]);
+}
+
+#[test]
+fn a_spool_that_is_closed_before_its_first_segment_is_made_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_busy, end) = busy(dir.path());
+    let spool = open(&config(dir.path()));
+    let (queue, path) = (spool.queue.clone(), spool.queue.dir.path.clone());
+    std::thread::scope(|scope| {
+        scope.spawn(|| drop(spool));
+        while !queue.is_closed() {
+            std::thread::yield_now();
+        }
+        drop(end);
+    });
+    assert!(!path.exists());
+    for _ in 0..20 {
+        let spool = open(&config(dir.path()));
+        let path = spool.queue.dir.path.clone();
+        drop(spool);
+        assert!(!path.exists());
+    }
+}
+
 #[test]
 fn queues_in_one_directory_have_one_housekeeper_which_the_last_of_them_ends() {
     let (dir, other_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -153,7 +153,9 @@ fn nothing_is_evicted_for_the_room_that_a_deletion_has_just_made() {
     assert!(next(&spool, &Arc::from("oldest")).is_some());
 }
 
-/// As when its volume is taken away: an unknown size is neither zero nor a reason to evict anything.
+/// As when its volume is taken away: an unknown size is neither zero nor a reason to evict anything. Elsewhere a directory that is in
+/// use keeps its name.
+#[cfg(unix)]
 #[test]
 fn while_the_directory_cannot_be_measured_its_last_known_size_counts_and_nothing_is_evicted() {
     let dir = tempfile::tempdir().unwrap();
@@ -216,7 +218,7 @@ fn what_is_to_be_left_free_is_left_free() {
     config.limits.min_free_bytes = u64::MAX / 2;
     let spool = open(&config);
     let error = spool.append(&[("a", &block(&["x"]))], &FRAMING).unwrap_err();
-    assert!(error.to_string().contains("bytes are free and"), "{error}");
+    assert!(error.to_string().contains("bytes free, and `with_min_free_bytes` leaves 9223372036854775807"), "{error}");
 }
 
 #[test]
@@ -295,6 +297,9 @@ fn what_is_rejected_of_another_signal_takes_no_room_of_this_one() {
     let (logs, spans) = (open(&config), open(&SpoolConfig { signal: Signal::Traces, ..config }));
     append(&spans, "bad", &["no"]);
     let batch = next_of(&spans.checkout().unwrap()).unwrap();
+    // What each makes ahead is there.
+    all_reported(&logs);
+    all_reported(&spans);
     let limited = |spool: &Spool| spool.queue.dir.limited_bytes().unwrap();
     let before = (limited(&logs), limited(&spans));
     let rejected = rejected_record(&batch, 400, "why", SystemTime::now());

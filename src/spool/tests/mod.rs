@@ -2,19 +2,26 @@
 
 mod adoption;
 mod append;
+mod backlog;
 mod concurrency;
 pub(super) mod crash_model;
 mod delivery;
 mod grouped;
 mod housekeepers;
+mod journal;
 mod limits;
 mod loads;
 mod losses;
 mod neighbors;
+mod origins;
 mod others_losses;
+#[cfg(feature = "cli")]
+mod purge;
 mod recovery;
 mod rejected;
 mod signals;
+#[cfg(feature = "cli")]
+mod status;
 mod suspects;
 mod withdrawn;
 
@@ -31,15 +38,17 @@ use super::entry::LoadId;
 use super::gap::{Gap, GapEncoder};
 use super::index::Asked;
 use super::jobs::Job;
+use super::journal::Journal;
 use super::load::Load;
 use super::open::Spool;
 use super::partition::{Batch, Partition};
 use super::queue::{SpoolConfig, SpoolHooks, Wake};
 use super::reader::Next;
-use crate::config::values::{BatchLimits, Durability, Signal, SpoolLimits};
-use crate::encode::blocks::Block;
+use crate::config::values::{AdoptFrom, BatchLimits, Durability, Signal, SpoolLimits};
+use crate::encode::blocks::{Block, Blocks, Encoded, Envelope};
 use crate::encode::framing::Framing;
 use crate::error::SpoolError;
+use crate::observe::event::{Events, SpoolEvent};
 use crate::observe::loss::LossReason;
 
 const FRAMING: Framing = Framing::ndjson();
@@ -55,6 +64,8 @@ fn config(dir: &Path) -> SpoolConfig {
         batch,
         limits: SpoolLimits::default(),
         endpoint: None,
+        origin: None,
+        adopt_from: AdoptFrom::OWN,
     }
 }
 
@@ -75,12 +86,27 @@ fn open_reporting(config: &SpoolConfig) -> (Spool, Arc<Mutex<Vec<Gap>>>) {
 }
 
 fn hooks(gap_encoder: Arc<GapEncoder>) -> SpoolHooks {
-    SpoolHooks { gap_encoder: Some(gap_encoder), wake: no_wake(), events: Arc::default(), losses: Arc::default() }
+    SpoolHooks { gap_encoder: Some(gap_encoder), wake: no_wake(), events: Arc::default(), counters: Arc::default() }
 }
 
 /// Opens a spool whose stream takes no gap records.
 fn open_without_gaps(config: &SpoolConfig) -> Spool {
     Spool::open(config, &SpoolHooks { gap_encoder: None, ..hooks(Arc::new(|_| None)) }).unwrap()
+}
+
+/// Opens a spool, and hands out its events.
+fn open_heard(config: &SpoolConfig) -> (Spool, mpsc::Receiver<SpoolEvent>) {
+    let (sender, heard) = mpsc::channel();
+    let events = Events::start("logs", Box::new(move |event: &SpoolEvent| drop(sender.send(event.clone())))).unwrap();
+    let hooks = SpoolHooks { events: Arc::new(events), gap_encoder: None, ..hooks(Arc::new(|_| None)) };
+    (Spool::open(config, &hooks).unwrap(), heard)
+}
+
+/// Closes a spool; the events that it has reported.
+fn heard(spool: Spool, events: &mpsc::Receiver<SpoolEvent>) -> Vec<SpoolEvent> {
+    all_reported(&spool);
+    drop(spool);
+    events.iter().collect()
 }
 
 fn open(config: &SpoolConfig) -> Spool {
@@ -108,6 +134,43 @@ fn append_loads(spool: &Spool, loads: &[(Option<LoadId>, Vec<Records>)]) {
         .zip(&blocks)
         .map(|((id, _), blocks)| Load { id: *id, blocks: blocks.iter().map(|(key, block)| (*key, block)).collect() });
     spool.append_loads(&loads.collect::<Vec<_>>(), &FRAMING).unwrap();
+}
+
+/// A processor with a journal before a spool: each commit is a generation of its own, the files take turns.
+struct Journaled {
+    journal: Arc<Journal>,
+    sequence: u64,
+}
+
+impl Journaled {
+    fn before(spool: &Spool) -> Self {
+        Self { journal: spool.create_journal(10_000).unwrap(), sequence: 0 }
+    }
+
+    /// Writes records of one partition to the journal.
+    fn log(&mut self, spool: &Spool, key: &str, lines: &[impl AsRef<[u8]>]) -> LoadId {
+        let mut bytes = Vec::new();
+        self.sequence += 1;
+        let (which, least) = (self.which(), spool.least_segment());
+        let mut generation = self.journal.begin(which, self.sequence, least, &FRAMING, &mut bytes).unwrap();
+        let mut blocks = Blocks::default();
+        for line in lines {
+            let record = Encoded { bytes: line.as_ref(), envelope: Envelope::default(), timestamp: None };
+            generation.add(key, blocks.push(key, record, FRAMING.separator()), record, &mut bytes);
+        }
+        self.journal.write(which, &bytes, 0).unwrap();
+        generation.load
+    }
+
+    /// Appends what was written last.
+    fn commit(&self, spool: &Spool, key: &str, lines: &[impl AsRef<[u8]>], load: LoadId) {
+        let stored = || self.journal.reset(self.which());
+        spool.append_journaled(&[(key, &block(lines))], &FRAMING, load, stored).unwrap();
+    }
+
+    fn which(&self) -> usize {
+        usize::try_from(self.sequence % 2).unwrap()
+    }
 }
 
 fn next(spool: &Spool, key: &Arc<str>) -> Option<Box<Batch>> {
@@ -150,7 +213,7 @@ impl Spool {
     }
 
     fn lost(&self, reason: LossReason) -> u64 {
-        self.queue.hooks.losses.get(reason)
+        self.queue.hooks.counters.losses.get(reason)
     }
 
     pub(crate) fn partition(&self, key: &str) -> Partition {
@@ -269,7 +332,7 @@ fn lines(range: Range<usize>) -> Vec<String> {
 }
 
 fn segment_dirs(dir: &Path) -> Vec<PathBuf> {
-    let is_queue = |found: &fs::DirEntry| found.file_name().to_string_lossy().ends_with(".logs");
+    let is_queue = |found: &fs::DirEntry| found.file_name().to_string_lossy().contains(".logs");
     let queues = fs::read_dir(dir).unwrap().flatten().filter(is_queue).map(|found| found.path());
     let mut dirs: Vec<_> =
         queues.flat_map(|queue| fs::read_dir(queue).unwrap().flatten()).map(|found| found.path()).collect();

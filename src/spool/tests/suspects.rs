@@ -264,7 +264,7 @@ fn controls_come_from_later_segments_where_there_is_nothing_nearer() {
     assert_eq!(lines_of(&later), lines(7..8));
     assert_ne!(later.lane.segment, suspect.lane.segment);
     later.ack();
-    assert_eq!(partition.park_before(later.start()), 3, "not the one in flight");
+    assert_eq!(partition.park_before(suspect.start(), later.start()), 3, "not the one in flight");
     assert_eq!(parked(&partition), [(4, 2), (0, 1)]);
     assert!(suspect.park());
     assert_eq!(deliver_flow(&partition), lines(8..10));
@@ -286,7 +286,7 @@ fn a_bad_stretch_is_parked_as_one_span_and_walked_in_natural_batches_also_after_
     let taken = control(&partition, 12).unwrap();
     taken.ack();
     assert_eq!(lines_of(&taken), lines(17..18));
-    assert_eq!(partition.park_before(taken.start()), 13);
+    assert_eq!(partition.park_before(suspect.start(), taken.start()), 13);
     assert_eq!(parked(&partition), [(0, 4), (4, 13)]);
     assert_eq!(deliver_flow(&partition), lines(18..30));
     let start = partition.parked()[1].0;

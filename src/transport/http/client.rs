@@ -10,17 +10,21 @@ use tokio::time::Instant;
 use crate::config::values::Method;
 use crate::encode::framing::{FORM, ResponseProtocol};
 use crate::error::{BoxError, ExporterBuildError, HeaderError, error_chain};
+use crate::observe::probe::{ProbeStage, ProbeStep};
 use crate::observe::stats::Outcome;
-use crate::transport::contract::{Delivery, Peer, SendError, Transport};
+use crate::transport::contract::{Delivery, Peer, Probed, Probing, SendError, Transport};
+use crate::transport::http::advice::{self, Advice};
 use crate::transport::http::body::{self, RequestBody, Sending};
-use crate::transport::http::clients::{Clients, proxy_url};
+use crate::transport::http::clients::Clients;
 use crate::transport::http::endpoint;
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::hook::OpenHook;
+use crate::transport::http::probe;
 use crate::transport::http::protocols;
 use crate::transport::http::reading;
-use crate::transport::http::redact::Secrets;
+use crate::transport::http::redact::{MAX_ERROR_BYTES, Secrets};
 use crate::transport::http::response::{Classifier, Reading, Response};
+use crate::transport::http::way::{Way, cause};
 use crate::transport::request::Request;
 use crate::transport::settings::TransportSettings;
 use crate::transport::verdict::{Judgement, Rejection, Suspicion, Verdict};
@@ -34,11 +38,11 @@ const REST_AT_MOST: Duration = Duration::from_millis(500);
 /// The time that a server has to refuse the head of a request, after a connection broke while a body was being sent.
 const HOLD: Duration = Duration::from_secs(1);
 
-/// The most of a reason that is shown.
-const MAX_REASON_BYTES: usize = 200;
+/// The most of a reason that is shown, without the text of the response.
+const MAX_CAUSE_BYTES: usize = 200;
 
-/// The most of an error of this side that is shown.
-const MAX_ERROR_BYTES: usize = 1_000;
+/// The most of the text of a response that is shown, where that is wanted.
+const MAX_TEXT_BYTES: usize = 1_000;
 
 /// The most of a response that is kept with a rejected record.
 const MAX_KEPT_BYTES: usize = 4 << 10;
@@ -46,16 +50,28 @@ const MAX_KEPT_BYTES: usize = 4 << 10;
 struct HttpTransport {
     clients: Clients,
     endpoint: Url,
+    way: Way,
+    advice: Advice,
     method: Method,
     headers: HeaderMap,
     hook: OpenHook,
     classifier: Option<Arc<Classifier>>,
     max_request_bytes: usize,
     max_response_bytes: usize,
+    /// Reasons show all that a response says.
+    response_text: bool,
     /// Those of the URLs, which every request has.
     secrets: Secrets,
     /// A connection broke while a long body was being sent, or soon after, and no long one was sent to its end since.
     broke_off: AtomicBool,
+}
+
+/// The end of a request that did not fail.
+enum Exchanged {
+    /// The judgement of its response, and the time that this says.
+    Responded(Judgement, Option<String>),
+    /// It is too large to be sent, and judged as if the server had said so.
+    Unsent(Judgement),
 }
 
 /// Opens a client for the endpoint.
@@ -65,12 +81,9 @@ struct HttpTransport {
 /// If a setting is not allowed.
 pub(crate) fn open(mut settings: TransportSettings) -> Result<Arc<dyn Transport>, ExporterBuildError> {
     let endpoint = endpoint::parse(&settings.endpoint)?;
-    for timeout in [&settings.timeout, &settings.connect_timeout] {
-        if timeout.value.is_zero() {
-            return Err(timeout.invalid("a timeout of zero lets no request through"));
-        }
-    }
-    let proxy = proxy_url(&settings)?;
+    settings.check_timeouts()?;
+    let way = Way::new(&endpoint, &settings)?;
+    let advice = Advice::new(&settings);
     let http = &mut settings.http;
     if let Some(via) = http.via.take().filter(|_| http.headers.get("via").is_none()) {
         // It is a header's value: nobody's words are in it.
@@ -83,7 +96,10 @@ pub(crate) fn open(mut settings: TransportSettings) -> Result<Arc<dyn Transport>
         classifier: http.classifier.take(),
         max_request_bytes: http.max_request_bytes,
         max_response_bytes: http.max_response_bytes,
-        secrets: Secrets::of_urls([&endpoint].into_iter().chain(&proxy)),
+        response_text: http.response_text,
+        secrets: way.secrets(),
+        way,
+        advice,
         broke_off: AtomicBool::new(false),
         clients: Clients::open(settings, endpoint.clone())?,
         endpoint,
@@ -118,7 +134,7 @@ impl HttpTransport {
     /// already. The length of a URL that no client sends is an error.
     fn http_request(&self, request: &Request, headers: HeaderMap) -> Result<(RequestBuilder, Sending), usize> {
         let client = self.clients.get();
-        let (mut url, mut headers) = (self.endpoint.clone(), headers.into_http());
+        let (mut url, mut headers) = (endpoint::for_batch(&self.endpoint, request.context.id()), headers.into_http());
         let is_form = request.content_type == FORM && request.content_encoding.is_none();
         let form = std::str::from_utf8(&request.body).ok().filter(|_| self.method == Method::Get && is_form);
         let Some(form) = form else {
@@ -147,15 +163,15 @@ impl HttpTransport {
         let deadline = Instant::now().checked_add(request.timeout);
         let mut received = match http_request.timeout(request.timeout).send().await {
             Ok(received) => received,
-            Err(error) => return Err(self.not_responded(error, request, sending)),
+            Err(error) => return Err(self.not_responded(&error, request, sending)),
         };
         let status = received.status();
         let is_early = !sending.is_complete();
         if is_early && !status.is_success() {
             sending.pause();
         }
-        let retry_after = received.headers().get(::http::header::RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let said = |name| received.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (retry_after, date) = (said(::http::header::RETRY_AFTER), said(::http::header::DATE));
         // The status says it all; the rest is read for the sake of the connection.
         let is_known =
             status.is_success() && request.response_protocol == ResponseProtocol::Status && self.classifier.is_none();
@@ -178,24 +194,22 @@ impl HttpTransport {
         if (is_early && is_complete) || status == ::http::StatusCode::PAYLOAD_TOO_LARGE {
             self.clients.renew();
         }
-        Ok(Response { status: status.as_u16(), retry_after, body, whole })
+        Ok(Response { status: status.as_u16(), retry_after, date, body, whole })
     }
 
     /// The error of a request without a response.
-    fn not_responded(&self, error: reqwest::Error, request: &Request, sending: &Sending) -> SendError {
+    fn not_responded(&self, error: &reqwest::Error, request: &Request, sending: &Sending) -> SendError {
         self.clients.look_again();
-        let (unreachable, timed_out) = (error.is_connect(), error.is_timeout());
-        let chain = error_chain(&error.without_url());
-        match (unreachable, timed_out) {
-            (true, _) => SendError::Unreachable(format!("the request failed: {chain}")),
-            (false, true) => SendError::TimedOut(format!("the request failed: {chain}")),
+        match (error.is_connect(), error.is_timeout()) {
+            (true, _) => SendError::Unreachable(self.way.no_connection(error)),
+            (false, true) => SendError::TimedOut(self.way.no_response(request.timeout)),
             (false, false) if sending.is_complete() && body::is_short(request.body.len()) => {
-                SendError::Interrupted(format!("the request failed: {chain}"))
+                SendError::Interrupted(self.way.broken(error))
             }
             (false, false) if sending.is_complete() => {
-                self.broken_off("before it responded to the batch", &chain, request)
+                self.broken_off("before it responded to the batch", &cause(error), request)
             }
-            (false, false) => self.broken_off("while it was sent the batch", &chain, request),
+            (false, false) => self.broken_off("while it was sent the batch", &cause(error), request),
         }
     }
 
@@ -209,9 +223,39 @@ impl HttpTransport {
         ))
     }
 
+    /// Sends a request, with headers that can be seen before; gives the response, or what stands for one.
+    async fn exchange(&self, request: &Request, see: impl FnOnce(&HeaderMap)) -> Result<Exchanged, SendError> {
+        let (bytes, max) = (request.body.len(), self.max_request_bytes);
+        if bytes > max {
+            let why = format!("the batch of {bytes} bytes was not sent: with_max_request_bytes allows {max}");
+            return Ok(Exchanged::Unsent(too_large(413, why)));
+        }
+        let headers = self.headers_for(request).await?;
+        see(&headers);
+        let secrets = self.secrets.and_of(&headers);
+        let (http_request, sending) = match self.http_request(request, headers) {
+            Ok(http_request) => http_request,
+            Err(bytes) => {
+                return Ok(Exchanged::Unsent(too_large(414, format!("a URL of {bytes} bytes cannot be sent"))));
+            }
+        };
+        let in_flight = request.begin();
+        match self.send(request, http_request, &sending).await {
+            Ok(response) => {
+                let judgement = self.judge(&response, request, &secrets);
+                in_flight.end(judgement.outcome);
+                Ok(Exchanged::Responded(judgement, response.date))
+            }
+            Err(error) => {
+                in_flight.end(error.outcome());
+                Err(error.map(|why| secrets.redact(&why, MAX_ERROR_BYTES)))
+            }
+        }
+    }
+
     fn judge(&self, response: &Response, request: &Request, secrets: &Secrets) -> Judgement {
         let protocol = request.response_protocol;
-        let Reading { verdict, suspicion, reason } = match &self.classifier {
+        let Reading { verdict, suspicion, cause } = match &self.classifier {
             Some(classifier) => protocols::read_as(classifier(response), protocol, response),
             None => protocols::read(protocol, response, request.context.records as u64),
         };
@@ -222,29 +266,67 @@ impl HttpTransport {
         };
         let retry_after = response.retry_after(SystemTime::now());
         let kept = &response.body[..response.body.len().min(4 * MAX_KEPT_BYTES)];
+        let cause = secrets.redact(&cause, MAX_CAUSE_BYTES);
+        let reason = match verdict {
+            Verdict::Delivered => cause.clone(),
+            _ => self.explained(&cause, response, protocol, secrets),
+        };
         Judgement {
             suspicion,
             verdict: redacted(verdict, secrets),
-            reason: secrets.redact(&reason, MAX_REASON_BYTES),
+            cause,
+            reason,
             retry_after,
             status,
             response: secrets.redact(&String::from_utf8_lossy(kept), MAX_KEPT_BYTES).into_bytes(),
             outcome,
         }
     }
+
+    /// The cause with what else there is to say of it: the text of the response, and what is probably wrong.
+    fn explained(&self, cause: &str, response: &Response, protocol: ResponseProtocol, secrets: &Secrets) -> String {
+        let mut reason = cause.to_owned();
+        let text = text(&response.body[..response.body.len().min(4 * MAX_TEXT_BYTES)]);
+        let text = secrets.redact(&text, MAX_TEXT_BYTES);
+        let has_words = cause.contains(": ");
+        if self.response_text && !cause.ends_with(&*text) {
+            reason.push_str(if has_words { "; it says: " } else { ": " });
+            reason.push_str(&text);
+        } else if !has_words && !text.is_empty() {
+            reason.push_str(", and a text that can repeat what was logged: `response_text` shows it");
+        }
+        let is_otlp = protocol == ResponseProtocol::Otlp;
+        if response.status == 404
+            && let Some(hint) = self.way.wrong_path(is_otlp)
+        {
+            reason.push_str("; ");
+            reason.push_str(&hint);
+        }
+        reason
+    }
 }
 
 /// The judgement of a request that is too large to be sent, as if the server had said so.
 fn too_large(status: u16, reason: String) -> Judgement {
+    let cause = reason.clone();
     Judgement {
         verdict: Verdict::TooLarge,
         suspicion: Suspicion::Size,
         retry_after: None,
         status,
         response: reason.clone().into_bytes(),
+        cause,
         reason,
         outcome: Outcome::Responded(status),
     }
+}
+
+/// The text of a response in one line.
+fn text(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    // A message of protobuf begins with bytes that are none.
+    let text = text.trim_start_matches(|char: char| char.is_control() || char.is_whitespace());
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Waits until a body was sent to its end; false if that is not so at the deadline.
@@ -273,34 +355,40 @@ fn redacted(verdict: Verdict, secrets: &Secrets) -> Verdict {
 impl Transport for HttpTransport {
     fn deliver(&self, request: Request) -> Delivery<'_> {
         Box::pin(async move {
-            let (bytes, max) = (request.body.len(), self.max_request_bytes);
-            if bytes > max {
-                let why = format!("the batch of {bytes} bytes was not sent: with_max_request_bytes allows {max}");
-                return Ok(too_large(413, why));
+            match self.exchange(&request, |_| ()).await? {
+                Exchanged::Responded(judgement, _) | Exchanged::Unsent(judgement) => Ok(judgement),
             }
-            let headers = self.headers_for(&request).await?;
-            let secrets = self.secrets.and_of(&headers);
-            let (http_request, sending) = match self.http_request(&request, headers) {
-                Ok(http_request) => http_request,
-                Err(bytes) => return Ok(too_large(414, format!("a URL of {bytes} bytes cannot be sent"))),
-            };
-            let in_flight = request.begin();
-            match self.send(&request, http_request, &sending).await {
-                Ok(response) => {
-                    let judgement = self.judge(&response, &request, &secrets);
-                    in_flight.end(judgement.outcome);
-                    Ok(judgement)
+        })
+    }
+
+    fn probe(&self, request: Option<Request>) -> Probing<'_> {
+        Box::pin(async move {
+            let mut probed = Probed::default();
+            let reached = probe::way(&self.clients, &self.way, &self.advice, &self.secrets, &mut probed).await;
+            let Some(request) = request.filter(|_| reached) else { return probed };
+            let (sent, mut names) = (SystemTime::now(), Vec::new());
+            // A synchronous hook cannot be stopped: behind twice the time of a request it is that which does not end.
+            let exchange = self.exchange(&request, |headers| names = advice::names(headers, &self.way));
+            let exchanged = tokio::time::timeout(request.timeout.saturating_mul(2), exchange).await;
+            let exchanged = exchanged.unwrap_or_else(|_| {
+                Err(SendError::NotSent(format!("the header hook did not return within {:?}", request.timeout)))
+            });
+            match exchanged {
+                Ok(Exchanged::Responded(judgement, date)) => {
+                    let remedy = advice::of_response(&judgement, &request.content_type, &names, &self.way);
+                    probed.respond(Ok(judgement), remedy);
+                    probed.steps.push(probe::clock(date.as_deref(), sent, SystemTime::now()));
+                }
+                Ok(Exchanged::Unsent(judgement)) => {
+                    let step = ProbeStep::failed(ProbeStage::Settings, judgement.reason);
+                    probed.steps.push(step.with_remedy("let requests be larger"));
                 }
                 Err(error) => {
-                    in_flight.end(error.outcome());
-                    Err(match error {
-                        SendError::NotSent(why) => SendError::NotSent(secrets.redact(&why, MAX_ERROR_BYTES)),
-                        SendError::Unreachable(why) => SendError::Unreachable(secrets.redact(&why, MAX_ERROR_BYTES)),
-                        SendError::Interrupted(why) => SendError::Interrupted(secrets.redact(&why, MAX_ERROR_BYTES)),
-                        SendError::TimedOut(why) => SendError::TimedOut(secrets.redact(&why, MAX_ERROR_BYTES)),
-                    })
+                    let remedy = self.advice.of_failure(&error, &self.way);
+                    probed.respond(Err(error), Some(remedy));
                 }
             }
+            probed
         })
     }
 
@@ -312,6 +400,10 @@ impl Transport for HttpTransport {
             Method::Post => "POST",
         };
         Peer { address: host, port: self.endpoint.port_or_known_default(), method }
+    }
+
+    fn way(&self) -> Option<String> {
+        Some(self.way.shown())
     }
 }
 
@@ -418,6 +510,7 @@ mod tests {
         let expected = Judgement {
             verdict: Verdict::Retry,
             suspicion: Suspicion::Load,
+            cause: "the server responded with 429: why".to_owned(),
             reason: "the server responded with 429: why".to_owned(),
             retry_after: Some(Duration::from_secs(7)),
             status: 429,
@@ -493,7 +586,8 @@ mod tests {
         drop(listener);
         let (responses, counters) = deliver(settings(&url, HttpSettings::default()), 1);
         let Err(SendError::Unreachable(reason)) = &responses[0] else { panic!("{responses:?}") };
-        assert!(reason.starts_with("the request failed: "), "{reason}");
+        let address = url.strip_prefix("http://").unwrap().trim_end_matches('/');
+        assert!(reason.starts_with(&format!("no connection to {address}: tcp connect error: ")), "{reason}");
         assert_eq!((counters.snapshot().requests, counters.snapshot().failed_requests), (1, 1));
     }
 
@@ -593,6 +687,59 @@ mod tests {
         let words = "Code: 60. DB::Exception: no table for ***, \\u{1b}[2J***";
         assert!(judgement.reason.starts_with(&format!("the server responded with 404: {words}")), "{judgement:?}");
         assert!(String::from_utf8(judgement.response).unwrap().starts_with(words));
+    }
+
+    /// The cause and the reason of a response with this status and body, which is read as OTLP at this path.
+    fn reason(status: u16, body: &str, path: &str, response_text: bool) -> (String, String) {
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
+        let url = say(Box::leak((head + body).into_boxed_str()), true).replace("://", "://me:t0ken@") + path;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let judgement = runtime.block_on(async {
+            let transport = open(settings(&url, HttpSettings { response_text, ..HttpSettings::default() })).unwrap();
+            let response_protocol = ResponseProtocol::Otlp;
+            transport.deliver(Request { response_protocol, ..request(&Arc::default(), 1) }).await.unwrap()
+        });
+        (judgement.cause, judgement.reason)
+    }
+
+    #[test]
+    fn the_text_of_a_response_is_shown_where_that_is_asked_for_and_is_no_part_of_the_cause() {
+        let rest = ", and a text that can repeat what was logged: `response_text` shows it";
+        for (status, body, path, silent, talkative) in [
+            (400, "no field\n hunter2, t0ken", "v1/logs", rest, ": no field hunter2, ***"),
+            (400, r#"{"code":3,"message":"a\nb"}"#, "v1/logs", ": a", r#": a; it says: {"code":3,"message":"a\nb"}"#),
+            (403, "no", "v1/logs", ": no", ": no"),
+            (403, "no\nwhy", "v1/logs", ": no", ": no; it says: no why"),
+            (422, "", "v1/logs", "", ""),
+        ] {
+            let [(cause, reason), (same, all)] =
+                [false, true].map(|shown| super::tests::reason(status, body, path, shown));
+            let start = format!("the server responded with {status}");
+            assert_eq!((reason, all), (format!("{start}{silent}"), format!("{start}{talkative}")), "{body}");
+            assert_eq!(cause, same, "{body}");
+            assert!(!cause.contains("hunter2"), "{cause}");
+        }
+        let long = reason(400, &"x".repeat(5_000), "v1/logs", true).1;
+        assert!((MAX_TEXT_BYTES..MAX_TEXT_BYTES + 100).contains(&long.len()), "{}", long.len());
+    }
+
+    #[test]
+    fn a_404_at_a_path_that_no_otlp_has_says_so() {
+        let start = "the server responded with 404: 404 page not found";
+        let end = |path: &str| reason(404, "404 page not found", path, false).1.strip_prefix(start).unwrap().to_owned();
+        assert_eq!(end("v1/logs"), "");
+        assert_eq!(
+            end("v1/logs/v1/logs"),
+            "; its path is /v1/logs and /v1/logs: a test is used as it is, so leave one of them out"
+        );
+        assert_eq!(
+            end("in"),
+            "; OTLP is mostly taken at /v1/logs, /v1/traces or /v1/metrics, and a test is used as it is"
+        );
+        assert_eq!(
+            reason(403, "404 page not found", "in", false).1,
+            "the server responded with 403: 404 page not found"
+        );
     }
 
     #[test]

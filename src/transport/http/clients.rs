@@ -8,10 +8,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, Proxy, Url, redirect, retry};
+use reqwest::{Client, ClientBuilder, Proxy, Url, redirect, retry};
 
 use crate::config::values::{Pem, Sourced};
 use crate::error::{ExporterBuildError, error_chain};
+use crate::transport::http::break_off::BreakOff;
+use crate::transport::http::endpoint::lacks_authority;
 use crate::transport::http::tls;
 use crate::transport::settings::TransportSettings;
 
@@ -55,6 +57,19 @@ impl Clients {
             self.look(&mut current);
         }
         current.client.clone()
+    }
+
+    /// A client that connects as the others do and breaks each connection off before anything is sent on it; `None` beside a client of
+    /// the user's own, which cannot be had so.
+    pub(super) fn breaking_off(&self) -> Option<Result<Client, ExporterBuildError>> {
+        let current = self.current();
+        let settings = current.settings.as_ref()?;
+        Some(build_as(settings, &self.url, |builder| builder.connector_layer(BreakOff)))
+    }
+
+    /// Whether a server's certificate counts, as far as that is known.
+    pub(super) fn checks_certificates(&self) -> bool {
+        self.current().settings.as_ref().is_none_or(|settings| !settings.http.accept_invalid_certificates)
     }
 
     /// Looks whether the certificates have changed: a request found no connection, or one that broke.
@@ -106,7 +121,9 @@ pub(super) fn proxy_url(settings: &TransportSettings) -> Result<Option<Url>, Exp
     let Some(proxy) = &settings.http.proxy else { return Ok(None) };
     // The client takes other schemes, and then goes past the proxy.
     match Url::parse(&proxy.value) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(url)),
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() && !lacks_authority(&proxy.value) => {
+            Ok(Some(url))
+        }
         _ => Err(proxy.invalid(NO_PROXY_URL)),
     }
 }
@@ -114,11 +131,21 @@ pub(super) fn proxy_url(settings: &TransportSettings) -> Result<Option<Url>, Exp
 const NO_PROXY_URL: &str = "it is not a proxy's URL; allowed is http://host:port or https://host:port";
 
 fn build(settings: &TransportSettings, url: &Url) -> Result<Client, ExporterBuildError> {
+    build_as(settings, url, |builder| builder)
+}
+
+/// The same with what else is done to the client.
+fn build_as(
+    settings: &TransportSettings,
+    url: &Url,
+    adapt: impl Fn(ClientBuilder) -> ClientBuilder,
+) -> Result<Client, ExporterBuildError> {
     let proxy = proxy_url(settings)?;
+    let with = |system_certificates| build_with(settings, url, system_certificates, &adapt);
     match tls::trust(url, proxy.as_ref()) {
-        tls::Trust::Needed => build_with(settings, url, true),
-        tls::Trust::Possible => build_with(settings, url, true).or_else(|_| build_with(settings, url, false)),
-        tls::Trust::Unused => build_with(settings, url, false),
+        tls::Trust::Needed => with(true),
+        tls::Trust::Possible => with(true).or_else(|_| with(false)),
+        tls::Trust::Unused => with(false),
     }
 }
 
@@ -126,6 +153,7 @@ fn build_with(
     settings: &TransportSettings,
     url: &Url,
     system_certificates: bool,
+    adapt: impl Fn(ClientBuilder) -> ClientBuilder,
 ) -> Result<Client, ExporterBuildError> {
     let TransportSettings { endpoint, connect_timeout, http: settings, .. } = settings;
     let mut builder = Client::builder()
@@ -146,7 +174,7 @@ fn build_with(
         builder = builder.proxy(all);
     }
     builder = tls::configure(builder, settings, endpoint, url, system_certificates)?;
-    builder.build().map_err(|error| {
+    adapt(builder).build().map_err(|error| {
         let given: Vec<_> =
             settings.root_certificates.iter().chain(&settings.client_identity).map(|pem| pem.source.as_str()).collect();
         let setting = if given.is_empty() { "the HTTP client".to_owned() } else { given.join(", ") };

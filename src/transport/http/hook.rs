@@ -1,11 +1,13 @@
 //! The header hook: the user's function that sees a batch and its headers before every attempt.
 
-use std::future::Future;
+use std::any::Any;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -60,12 +62,26 @@ impl OpenHook {
         match self {
             Self::None => Ok(headers),
             Self::Sync(hook) => hook.call(batch.clone(), headers).await,
-            Self::Async(hook, limit) => match tokio::time::timeout(*limit, hook(batch.clone(), headers)).await {
-                Ok(result) => result,
-                Err(_) => Err(format!("the hook did not return within {limit:?}").into()),
-            },
+            Self::Async(hook, limit) => {
+                let mut called = catch_unwind(AssertUnwindSafe(|| hook(batch.clone(), headers)))
+                    .map_err(|panic| panicked(&*panic))?;
+                let polled = poll_fn(|context| {
+                    let poll = catch_unwind(AssertUnwindSafe(|| called.as_mut().poll(context)));
+                    poll.unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
+                });
+                match tokio::time::timeout(*limit, polled).await {
+                    Ok(result) => result,
+                    Err(_) => Err(format!("the hook did not return within {limit:?}").into()),
+                }
+            }
         }
     }
+}
+
+/// The error of a hook that panicked, with what it said.
+fn panicked(panic: &(dyn Any + Send)) -> BoxError {
+    let words = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    words.map_or_else(|| "it panicked".into(), |words| format!("it panicked: {words}").into())
 }
 
 /// A synchronous hook on a thread of its own, which calls it for one batch after the other: the delivery thread is that of other
@@ -104,7 +120,7 @@ impl HookThread {
         }
         match returned.await {
             Ok(Ok(result)) => result,
-            Ok(Err(panic)) => resume_unwind(panic),
+            Ok(Err(panic)) => Err(panicked(&*panic)),
             Err(_) => Err("the thread of the hook has ended".into()),
         }
     }
@@ -149,7 +165,7 @@ mod tests {
         let called = threads.clone();
         let hook = HeaderHook::Sync(Arc::new(move |batch, headers| {
             called.lock().unwrap().push(thread::current().id());
-            assert_ne!(batch.id(), "panics", "a panic that is asked for");
+            assert!(batch.id() != "panics", "a panic that is asked for");
             Ok(headers.insert("x-id", batch.id())?)
         }));
         let hook = Arc::new(hook.open(Duration::MAX).unwrap());
@@ -160,11 +176,31 @@ mod tests {
             };
             let (one, panics, other) = (call("one"), call("panics"), call("other"));
             assert_eq!(one.await.unwrap().unwrap().get("x-id"), Some("one"));
-            assert!(panics.await.unwrap_err().is_panic());
+            let error = panics.await.unwrap().unwrap_err();
+            assert_eq!(error.to_string(), "it panicked: a panic that is asked for");
             assert_eq!(other.await.unwrap().unwrap().get("x-id"), Some("other"));
         });
         let threads = threads.lock().unwrap();
         assert!(threads.len() == 3 && threads.iter().all(|id| *id == threads[0] && *id != thread::current().id()));
+    }
+
+    #[test]
+    fn an_asynchronous_hook_that_panics_fails_whether_it_is_called_or_polled() {
+        let called = HeaderHook::asynchronous(|batch, headers| {
+            let number: u8 = batch.id().parse().expect("no number");
+            async move {
+                tokio::task::yield_now().await;
+                assert!(number > 1, "too small: {number}");
+                Ok(headers)
+            }
+        });
+        let hook = called.open(Duration::from_secs(600)).unwrap();
+        runtime().block_on(async {
+            let call = async |id| hook.call(&batch(id), HeaderMap::new()).await.map_err(|error| error.to_string());
+            assert_eq!(call("1").await.unwrap_err(), "it panicked: too small: 1");
+            assert!(call("one").await.unwrap_err().starts_with("it panicked: no number: "));
+            assert!(call("2").await.is_ok());
+        });
     }
 
     #[test]

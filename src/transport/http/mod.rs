@@ -2,18 +2,22 @@
 //!
 //! reqwest is named here only, and in the builder's setter that takes a client.
 
+mod advice;
 mod body;
+mod break_off;
 mod client;
 mod clients;
 mod endpoint;
 pub(crate) mod headers;
 pub(crate) mod hook;
+mod probe;
 mod protocols;
 mod reading;
 mod redact;
 pub(crate) mod response;
 pub(crate) mod settings;
 mod tls;
+mod way;
 
 pub(crate) use client::open;
-pub(crate) use endpoint::{public_url, with_path_below};
+pub(crate) use endpoint::{Spoken, origin, public_url, with_path_below};

@@ -13,6 +13,9 @@ use crate::transport::http::headers::HeaderMap;
 /// What is shorter is no secret, and too likely to stand in any text.
 const MIN_SECRET_BYTES: usize = 4;
 
+/// The most of an error of this side that is shown.
+pub(super) const MAX_ERROR_BYTES: usize = 1_000;
+
 const MASK: &str = "***";
 
 /// The values that are not to be shown.

@@ -9,6 +9,8 @@ use crate::transport::verdict::{Suspicion, Verdict};
 pub struct Response {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<String>,
+    /// The server's clock, as it says it.
+    pub(crate) date: Option<String>,
     pub(crate) body: Vec<u8>,
     /// Whether the body is all of it: it neither broke off nor was longer than what is read of it.
     pub(crate) whole: bool,
@@ -70,22 +72,22 @@ pub(crate) struct Reading {
     /// The likely cause, if it is not a plain success.
     pub(crate) suspicion: Suspicion,
     /// The reason why it is not a plain success: the same for the same cause, but for the digits in it.
-    pub(crate) reason: String,
+    pub(crate) cause: String,
 }
 
 impl Reading {
     /// The likely cause is what the verdict suggests.
     pub(crate) fn new(verdict: Verdict, response: &Response, words: &str) -> Self {
-        let mut reason = format!("the server responded with {}", response.status);
+        let mut cause = format!("the server responded with {}", response.status);
         if !words.is_empty() {
-            reason.push_str(": ");
-            reason.push_str(words);
+            cause.push_str(": ");
+            cause.push_str(words);
         }
         let suspicion = match verdict {
             Verdict::DeliveredExcept(_) | Verdict::DeliveredUpTo { rejection: Some(_), .. } => Suspicion::Content,
             _ => Suspicion::of(&verdict, response.asks_to_wait()),
         };
-        Self { verdict, suspicion, reason }
+        Self { verdict, suspicion, cause }
     }
 
     /// The same with another likely cause.
@@ -117,8 +119,13 @@ mod tests {
     #[test]
     fn an_endpoint_that_says_when_to_come_again_is_under_load() {
         let suspicion = |status, retry_after: Option<&str>| {
-            let response =
-                Response { status, retry_after: retry_after.map(str::to_owned), body: Vec::new(), whole: true };
+            let response = Response {
+                status,
+                retry_after: retry_after.map(str::to_owned),
+                date: None,
+                body: Vec::new(),
+                whole: true,
+            };
             Reading::new(Verdict::of(&response), &response, "").suspicion
         };
         assert_eq!([429, 503].map(|status| suspicion(status, Some("3"))), [Suspicion::Load; 2]);
@@ -141,7 +148,7 @@ mod tests {
         ];
         for (expected, statuses) in expected {
             for &status in statuses {
-                let response = Response { status, retry_after: None, body: Vec::new(), whole: true };
+                let response = Response { status, retry_after: None, date: None, body: Vec::new(), whole: true };
                 assert_eq!(Verdict::of(&response), expected, "{status}");
             }
         }

@@ -22,6 +22,8 @@ pub(crate) struct HttpSettings {
     pub(crate) max_request_bytes: usize,
     /// The most of a response that is read. Default: 4 MiB.
     pub(crate) max_response_bytes: usize,
+    /// Whether reasons show all that a response says: it can repeat what was logged. Default: false.
+    pub(crate) response_text: bool,
     pub(crate) root_certificates: Vec<Sourced<Pem>>,
     pub(crate) client_identity: Option<Sourced<Pem>>,
     pub(crate) accept_invalid_certificates: bool,
@@ -42,6 +44,7 @@ impl Default for HttpSettings {
             keep_alive: Duration::from_secs(90),
             max_request_bytes: 64 << 20,
             max_response_bytes: 4 << 20,
+            response_text: false,
             root_certificates: Vec::new(),
             client_identity: None,
             accept_invalid_certificates: false,

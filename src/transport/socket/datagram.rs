@@ -73,7 +73,7 @@ impl DatagramTransport {
         };
         let failed = |error: io::Error| {
             // What the machine of a receiver that is gone has said of an earlier datagram.
-            SendError::Unreachable(format!("could not send to {}:{}: {error}", self.host, self.port))
+            SendError::Unreachable(format!("could not send: {error}"))
         };
         let (mut datagrams, mut bytes) = (0, 0);
         for (number, place) in request.places.iter().enumerate() {

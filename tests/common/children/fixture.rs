@@ -1,12 +1,13 @@
 //! The records of the fixture of the disk format. Two processes write it: the first delivers some, has a record
-//! rejected and ends in an orderly way, the second compresses for the wire and is killed.
+//! rejected and ends in an orderly way, the second compresses for the wire, has the last ones in its journal alone, and is killed.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, UNIX_EPOCH};
 
 use opentelemetry::logs::LogRecord as _;
 use opentelemetry_spool::{Compression, LogExporterBuilder};
 
-use super::exporter;
+use super::{NEVER, exporter, processor};
 use crate::child::{commands, say, setting};
 use crate::service::{Service, by_tenant, name};
 
@@ -14,6 +15,8 @@ use crate::service::{Service, by_tenant, name};
 pub const TENANTS: [&str; 3] = ["acme", "Zürich", ""];
 /// Each process logs so many records of each partition.
 pub const RECORDS: usize = 12;
+/// So many more of each partition are in the journal of the second.
+pub const JOURNALED: usize = 2;
 /// The record that the endpoint rejects.
 pub const REJECTED: &str = "first acme-000005";
 
@@ -36,8 +39,8 @@ pub fn configured(exporter: LogExporterBuilder) -> LogExporterBuilder {
 
 /// The messages of a tenant, in order.
 pub fn messages(tenant: &str) -> Vec<String> {
-    let of = |run| (1..=RECORDS).map(move |number| message(run, tenant, number));
-    of("first").chain(of("second")).collect()
+    let of = |run, records| (1..=records).map(move |number| message(run, tenant, number));
+    of("first", RECORDS).chain(of("second", RECORDS + JOURNALED)).collect()
 }
 
 fn message(run: &str, tenant: &str, number: usize) -> String {
@@ -49,12 +52,19 @@ pub(crate) fn main() {
     let exporter = configured(exporter());
     let service = match run.as_str() {
         "first" => Service::batch(exporter),
-        _ => Service::batch(exporter.with_compression(Compression::Gzip)),
+        _ => processor::service(exporter.with_compression(Compression::Gzip), |it| {
+            processor::lossless(it).with_commit_delay(NEVER).with_journal(true)
+        }),
     };
     say("ready");
     for command in commands() {
         match command.as_str() {
-            "log" => log(&service, &run),
+            "log" => {
+                log(&service, &run, 1..=RECORDS);
+                if run == "second" {
+                    log(&service, &run, RECORDS + 1..=RECORDS + JOURNALED);
+                }
+            }
             "pause" => service.handle.pause(),
             _ => panic!("what is {command:?}?"),
         }
@@ -63,8 +73,8 @@ pub(crate) fn main() {
     let _ = service.provider.shutdown();
 }
 
-fn log(service: &Service, run: &str) {
-    for number in 1..=RECORDS {
+fn log(service: &Service, run: &str, numbers: RangeInclusive<usize>) {
+    for number in numbers {
         for tenant in TENANTS {
             service.log_with(&message(run, tenant, number), |record| {
                 let at = Duration::from_nanos(1_610_393_068_365_492_001) + Duration::from_secs(number as u64);

@@ -3,9 +3,9 @@
 use std::process;
 
 use fork::Fork;
-use opentelemetry_spool::{ExporterBuildError, SpoolError};
+use opentelemetry_spool::{ExporterBuildError, FlushError, SpoolError, SpoolHandle};
 
-use super::exporter;
+use super::{NEVER, exporter};
 use crate::child::{commands, say};
 use crate::service::{Returned, Service};
 
@@ -28,6 +28,7 @@ pub(crate) fn main() {
             if let Some(built) = built {
                 let refused = log(&built, "of the copy").expect_err("a copy accepts nothing").to_string();
                 assert!(refused.contains("forked"), "{refused}");
+                expect_refusals(&built.0.handle);
                 drop(built);
                 let Err(ExporterBuildError::Spool(SpoolError::Forked)) = open() else { panic!("that would hang") };
             } else {
@@ -45,4 +46,14 @@ pub(crate) fn main() {
             say(&format!("ended {status}"));
         }
     }
+}
+
+/// What a copy of a handle says, at once: nothing that it could wait for is in this process.
+fn expect_refusals(handle: &SpoolHandle) {
+    assert_eq!(handle.flush(NEVER), Err(FlushError::Forked));
+    assert!(matches!(handle.rejected(), Err(SpoolError::Forked)));
+    let confirmed = handle.checkpoint().confirm(|| -> Result<(), SpoolError> { panic!("a flush that would wait") });
+    let source = confirmed.expect_err("a copy confirms nothing").source.expect("a cause");
+    assert!(source.to_string().contains("forked"), "{source}");
+    assert_eq!(handle.stats().in_flight_requests, 0);
 }

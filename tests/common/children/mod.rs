@@ -5,17 +5,21 @@ mod bridged;
 pub mod crash;
 #[cfg(target_os = "linux")]
 mod crowd;
+pub mod filtered;
 #[cfg(feature = "gzip-http")]
 pub mod fixture;
 #[cfg(unix)]
 mod fork_exporter;
 #[cfg(unix)]
 mod fork_processor;
+#[cfg(target_os = "linux")]
+pub mod journaled;
 mod load;
 mod outcomes;
 mod power;
 pub mod processor;
 mod service;
+pub mod settings;
 #[cfg(target_os = "linux")]
 mod sharing;
 #[cfg(all(feature = "trace", feature = "metrics"))]
@@ -52,17 +56,21 @@ pub fn run(name: &str) {
         "crash" => crash::main(),
         #[cfg(target_os = "linux")]
         "crowd" => crowd::main(),
+        "filtered" => filtered::main(),
         #[cfg(feature = "gzip-http")]
         "fixture" => fixture::main(),
         #[cfg(unix)]
         "fork-exporter" => fork_exporter::main(),
         #[cfg(unix)]
         "fork-processor" => fork_processor::main(),
+        #[cfg(target_os = "linux")]
+        "journaled" => journaled::main(),
         "load" => load::main(),
         "outcomes" => outcomes::main(),
         "power" => power::main(),
         "processor" => processor::main(),
         "service" => service::main(),
+        "settings" => settings::main(),
         #[cfg(all(feature = "trace", feature = "metrics"))]
         "signals" => signals::main(),
         #[cfg(target_os = "linux")]

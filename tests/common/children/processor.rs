@@ -4,7 +4,7 @@ use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_spool::{LogExporterBuilder, SpoolProcessor, SpoolProcessorBuilder};
 
 use super::{NEVER, exporter};
-use crate::child::{commands, say, tell_what_moves};
+use crate::child::{commands, say, setting_or, tell_what_moves};
 use crate::service::Service;
 
 /// Less than is worth a commit before its time, and enough for many.
@@ -27,7 +27,8 @@ pub fn lossless(processor: SpoolProcessorBuilder) -> SpoolProcessorBuilder {
 }
 
 pub(crate) fn main() {
-    let service = service(exporter(), |it| lossless(it).with_commit_delay(NEVER));
+    let journal = setting_or("JOURNAL", "") == "on";
+    let service = service(exporter(), |it| lossless(it).with_commit_delay(NEVER).with_journal(journal));
     tell_what_moves(&service.handle);
     for command in commands() {
         match command.split_once(' ') {

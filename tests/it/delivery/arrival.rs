@@ -10,7 +10,7 @@ use common::{
 };
 use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _};
-use opentelemetry_spool::{BoxError, Durability, Encoder, FlushError, Framing, LogView};
+use opentelemetry_spool::{BoxError, Durability, Encoder, FlushError, Flushed, Framing, LogView};
 
 /// Longer than any test lasts.
 const NEVER: Duration = Duration::from_secs(1_000 * 60 * 60);
@@ -712,7 +712,7 @@ fn a_request_that_is_in_flight_is_counted_though_delivery_is_paused_meanwhile() 
 fn flush_returns_when_everything_is_delivered_and_not_before() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let service = Service::simple(exporter(&receiver, &spool).with_timeout(NEVER));
-    assert_eq!(service.handle.flush(PATIENCE), Ok(()), "there is nothing to wait for");
+    assert_eq!(service.handle.flush(PATIENCE), Ok(Flushed::default()), "there is nothing to wait for");
 
     receiver.answer_always(Answer::hang());
     service.log_all("m", 1..=3);
@@ -724,9 +724,35 @@ fn flush_returns_when_everything_is_delivered_and_not_before() {
 
     receiver.answer_always(Answer::ok());
     receiver.release();
-    assert_eq!(service.handle.flush(PATIENCE), Ok(()));
+    let flushed = service.handle.flush(PATIENCE).expect("all is delivered");
+    assert_eq!((flushed.delivered_records, flushed.rejected_records), (3, 0));
     assert_eq!(receiver.delivered(), names("m", 1..=3));
     assert_eq!(service.handle.stats().pending_records, 0);
+}
+
+#[test]
+fn flush_says_how_many_records_were_delivered_and_how_many_rejected_since_the_one_before() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_by(|request| {
+        let bad = request.messages.iter().any(|message| message.starts_with("bad"));
+        if bad { Answer::status(422).body("no") } else { Answer::ok() }
+    });
+    let service = Service::simple(exporter(&receiver, &spool));
+    let flushed = || {
+        let flushed = service.handle.flush(PATIENCE).expect("nothing waits");
+        (flushed.delivered_records, flushed.rejected_records)
+    };
+    service.log("good");
+    assert_eq!((flushed(), flushed()), ((1, 0), (0, 0)));
+    service.log_all("bad", 1..=2);
+    service.wait_for_rejected(2);
+    service.handle.pause();
+    assert_eq!(service.handle.flush(PATIENCE), Err(FlushError::Paused));
+    service.handle.resume();
+    let counted = flushed();
+    let live = service.handle.stats().delivered_records - 1;
+    assert_eq!(counted, (live, 2), "also after a flush that failed");
+    assert_eq!(flushed(), (0, 0));
 }
 
 #[test]

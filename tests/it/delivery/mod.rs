@@ -1,3 +1,4 @@
 mod arrival;
+mod backlog;
 mod blame;
 mod refusals;

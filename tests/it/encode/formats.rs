@@ -485,7 +485,8 @@ fn ones_own_encoder_can_say_how_its_responses_are_read() {
     service.sync();
     let stats = service.wait_for_stats("the answer", |stats| stats.failed_requests > 0);
     assert_eq!((stats.rejected_records, stats.pending_records), (1, 1), "{stats:?}");
-    assert_eq!(stats.last_error.as_deref(), Some("the server responded with 200: too old"));
+    let expected = format!("{}: the server responded with 200: too old", receiver.url("/"));
+    assert_eq!(stats.last_error, Some(expected));
     service.wait_for_rejected(2);
     let rejected = service.handle.rejected().unwrap();
     assert_eq!(rejected.len(), 1, "all of it, so it is known which");

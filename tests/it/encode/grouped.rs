@@ -378,7 +378,7 @@ fn a_loss_is_reported_in_the_stream_with_the_resource_and_a_scope() {
             let sent = log.requests.iter().flat_map(|it| flat(request(it)));
             let (resource, scope, _) = sent.into_iter().find(|(.., record)| is_gap(record))?;
             assert_eq!(resource.schema_url, "https://example.com/resource");
-            assert_eq!(scope.scope?.name, "opentelemetry_spool");
+            assert_eq!(scope.scope?.name, "opentelemetry-spool");
             Some(())
         });
     }

@@ -100,6 +100,26 @@ fn a_busy_exporter_does_not_feed_itself() {
     }
 }
 
+/// The simple processor holds a lock while the first record waits for a segment.
+#[test]
+fn a_start_with_records_that_wait_neither_feeds_itself_nor_waits_for_itself() {
+    for processor in ["simple", "batch"] {
+        let (receiver, spool) = (Receiver::start_down(), spool_dir());
+        let mut child = start(processor, &receiver, spool.path(), None);
+        has(&mut child, "log 100");
+        has(&mut child, "sync");
+        child.kill();
+        let mut child = start(processor, &receiver, spool.path(), None);
+        has(&mut child, "log 100");
+        assert_eq!(has(&mut child, "sync"), 100);
+        receiver.come_up();
+        has(&mut child, "flush");
+        stays_quiet(&mut child, &receiver);
+        nothing_is_about_delivery(&receiver);
+        child.finish();
+    }
+}
+
 #[test]
 fn an_exporter_in_trouble_does_not_feed_itself() {
     let (receiver, spool) = (Receiver::start_down(), spool_dir());

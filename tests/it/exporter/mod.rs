@@ -2,6 +2,10 @@ mod bridges;
 mod caller_thread;
 mod checkpoint;
 mod feedback;
+mod journal;
+#[cfg(all(feature = "gzip-http", feature = "trace", feature = "metrics"))]
+mod probe;
+mod record_filter;
 mod runtimes;
 mod sharing;
 mod shutdown;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use common::{Answer, PATIENCE, Receiver, Service, exporter, in_time, name, names, spool_dir};
+use common::{Answer, PATIENCE, Receiver, Request, Service, exporter, exporter_to, in_time, name, names, spool_dir};
 
 const NEVER: Duration = Duration::from_secs(1_000 * 60 * 60);
 
@@ -41,19 +41,19 @@ mod threads {
 
     #[test]
     fn three_exporters_have_the_threads_of_one_which_the_last_of_them_ends() {
-        let (receivers, spool) = ([(); 3].map(|()| Receiver::start()), spool_dir());
-        let mut child = start(&receivers[0], &spool);
+        let (receiver, spool) = (Receiver::start(), spool_dir());
+        let mut child = start(&receiver, &spool);
         for (run, [build, second_build]) in
             [["build", "build-careless"], ["build-careless", "build"]].iter().enumerate()
         {
             let first = 3 * run;
-            ask(&mut child, &format!("{build} {}", receivers[0].url("/")), "built");
+            ask(&mut child, &format!("{build} {}", receiver.url("/0")), "built");
             ask(&mut child, &format!("log {first} run{run} 10"), "delivered");
             // One delivers, one keeps house.
             let of_one = 2;
             settles_at(&mut child, of_one);
-            for (number, receiver) in (first + 1..).zip(&receivers[1..]) {
-                ask(&mut child, &format!("{second_build} {}", receiver.url("/")), "built");
+            for (number, path) in (first + 1..).zip(["/1", "/2"]) {
+                ask(&mut child, &format!("{second_build} {}", receiver.url(path)), "built");
                 ask(&mut child, &format!("log {number} run{run} 10"), "delivered");
                 settles_at(&mut child, of_one);
             }
@@ -67,7 +67,7 @@ mod threads {
         }
         child.finish();
         let of_a_run = |run: usize| [names(&format!("run{run}"), 1..=10), names(&format!("run{run}-last"), 1..=10)];
-        assert_eq!(receivers[2].delivered(), [of_a_run(0), of_a_run(1)].concat().concat());
+        assert_eq!(receiver.delivered_to("/2"), [of_a_run(0), of_a_run(1)].concat().concat());
     }
 
     #[cfg(all(feature = "trace", feature = "metrics"))]
@@ -111,18 +111,24 @@ mod threads {
     }
 }
 
-/// Ends one exporter while nothing comes of another's requests, and expects a third one to go on.
-fn ends_beside(stuck: Service, spool: &tempfile::TempDir) {
+/// Never responds to what comes to the path of [`exporter`].
+fn hangs(request: &Request) -> Answer {
+    if request.target == "/ingest" { Answer::hang() } else { Answer::ok() }
+}
+
+/// Ends one exporter while nothing comes of another's requests, and expects a third one to go on. They have one server, as
+/// exporters on one directory do.
+fn ends_beside(stuck: Service, receiver: &Receiver, spool: &tempfile::TempDir) {
     for start in [Service::simple, Service::careless] {
-        let receivers = [Receiver::start(), Receiver::start()];
-        let (ends, stays) = (start(exporter(&receivers[0], spool)), start(exporter(&receivers[1], spool)));
+        let [of_one, of_other] = [(); 2].map(|()| format!("/{:x}", fastrand::u64(..)));
+        let [ends, stays] = [&of_one, &of_other].map(|path| start(exporter_to(&receiver.url(path), spool)));
         ends.log_all("m", 1..=10);
         ends.deliver();
         in_time("the end of an exporter", move || drop(ends));
         stays.log_all("m", 1..=10);
         stays.deliver();
-        assert_eq!(receivers[0].delivered(), names("m", 1..=10));
-        assert_eq!(receivers[1].delivered(), names("m", 1..=10));
+        assert_eq!(receiver.delivered_to(&of_one), names("m", 1..=10));
+        assert_eq!(receiver.delivered_to(&of_other), names("m", 1..=10));
     }
     drop(stuck);
 }
@@ -130,11 +136,11 @@ fn ends_beside(stuck: Service, spool: &tempfile::TempDir) {
 #[test]
 fn an_endpoint_that_hangs_delays_no_other_exporter_nor_its_end() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::hang());
+    receiver.answer_by(hangs);
     let stuck = Service::careless(exporter(&receiver, &spool).with_timeout(NEVER));
     stuck.log("hangs");
     receiver.wait_for_requests(1);
-    ends_beside(stuck, &spool);
+    ends_beside(stuck, &receiver, &spool);
 }
 
 #[test]
@@ -152,7 +158,7 @@ fn a_hook_that_hangs_delays_no_other_exporter_nor_its_end() {
     let stuck = Service::careless(hook);
     stuck.log("hangs");
     is_called.recv_timeout(PATIENCE).expect("the hook is called");
-    ends_beside(stuck, &spool);
+    ends_beside(stuck, &receiver, &spool);
 }
 
 #[test]
@@ -169,11 +175,11 @@ fn a_hook_that_blocks_its_thread_delays_no_other_exporter_nor_its_end() {
     let stuck = Service::careless(hook);
     stuck.log("waits");
     is_called.recv_timeout(PATIENCE).expect("the hook is called");
-    ends_beside(stuck, &spool);
-    assert_eq!(receiver.requests().len(), 0);
+    ends_beside(stuck, &receiver, &spool);
+    assert_eq!(receiver.delivered_to("/ingest"), Vec::<String>::new());
     drop(release);
     let last = Service::simple(exporter(&receiver, &spool));
-    assert_eq!(receiver.wait_for_records(1), ["waits"]);
+    receiver.wait_until("what waited", |log| log.delivered.contains(&"waits".to_owned()).then_some(()));
     drop(last);
 }
 
@@ -195,19 +201,21 @@ fn an_exporter_that_has_shut_down_has_no_hook_that_runs() {
 #[test]
 fn an_exporter_that_is_paused_or_shutting_down_delays_no_other_nor_its_end() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    receiver.answer_always(Answer::hang());
+    receiver.answer_by(hangs);
     let paused = Service::careless(exporter(&receiver, &spool));
     paused.handle.pause();
     paused.log("waits");
-    ends_beside(paused, &spool);
+    ends_beside(paused, &receiver, &spool);
 
     let ending = Service::simple(exporter(&receiver, &spool).with_timeout(NEVER));
     ending.log("hangs");
-    receiver.wait_for_requests(1);
+    receiver.wait_until("a request that hangs", |log| {
+        log.requests.iter().any(|request| request.target == "/ingest").then_some(())
+    });
     let provider = ending.provider.clone();
     // It ends with the process.
     thread::spawn(move || provider.shutdown_with_timeout(NEVER));
-    ends_beside(ending, &spool);
+    ends_beside(ending, &receiver, &spool);
 }
 
 #[test]

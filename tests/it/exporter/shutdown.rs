@@ -86,6 +86,26 @@ fn the_handle_may_outlive_the_exporter() {
     handle.resume();
 }
 
+#[test]
+fn after_the_shutdown_the_figures_are_those_of_the_end() {
+    let (receiver, spool) = (Receiver::start_down(), spool_dir());
+    let service = Service::simple(exporter(&receiver, &spool).with_retry_policy(patient()));
+    service.log_all("m", 1..=3);
+    let before = service.wait_for_stats("an attempt", |stats| stats.failed_requests > 0);
+
+    // The handle keeps nothing alive.
+    let Service { provider, handle, .. } = service;
+    provider.shutdown().expect("an orderly end");
+    drop(provider);
+
+    let after = handle.stats();
+    assert_eq!((after.pending_records, after.accepted_records), (3, 3), "{after:?}");
+    assert!(after.oldest_age >= before.oldest_age && after.segments > 0 && after.disk_bytes > Some(0), "{after:?}");
+    assert!(after.last_error.is_some() && !after.recovering, "{after:?}");
+    let again = handle.stats();
+    assert_eq!((again.oldest_age, again.disk_bytes), (after.oldest_age, after.disk_bytes), "they stay");
+}
+
 /// Shuts down while nothing can be delivered; expects it to return, and what it left to be delivered later.
 fn shutdown_returns(receiver: &Receiver, service: Service, spool: &tempfile::TempDir) {
     let provider = service.provider.clone();

@@ -320,9 +320,9 @@ fn processor(receiver: &Receiver, spool: &tempfile::TempDir) -> (SpoolProcessor,
 }
 
 /// The records that another exporter finds in the spool.
-fn left_in(spool: &tempfile::TempDir) -> Vec<String> {
-    let receiver = Receiver::start();
-    Service::batch(exporter(&receiver, spool)).deliver();
+fn left_in(spool: &tempfile::TempDir, receiver: &Receiver) -> Vec<String> {
+    receiver.come_up();
+    Service::batch(exporter(receiver, spool)).deliver();
     receiver.delivered()
 }
 
@@ -337,7 +337,7 @@ fn a_shutdown_commits_the_rest_and_comes_once() {
     assert!(is_shut_down(processor.shutdown_with_timeout(PATIENCE)));
     assert!(is_shut_down(processor.force_flush()));
     drop(processor);
-    assert_eq!(left_in(&spool), ["hello"]);
+    assert_eq!(left_in(&spool, &receiver), ["hello"]);
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn dropping_commits_the_rest() {
     let (processor, mut record, scope) = processor(&receiver, &spool);
     processor.emit(&mut record, &scope);
     drop(processor);
-    assert_eq!(left_in(&spool), ["hello"]);
+    assert_eq!(left_in(&spool, &receiver), ["hello"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! qryn, which speaks as Loki does. Its store is today's ClickHouse, behind `qryn_store.py`.
+//! qryn, which speaks as Loki does. Its store is today's ClickHouse.
 
 use opentelemetry_spool::LokiEncoder;
 
@@ -14,10 +14,8 @@ struct Qryn {
 
 impl Qryn {
     fn start() -> Option<Self> {
-        let (program, python) = (installed("qryn/node_modules/qryn/qryn_node.js")?, installed("chdb/bin/python")?);
-        let (dir, port) = (spool_dir(), free_port());
-        let store =
-            Program::start(Command::new(python).arg("-B").args([script("qryn_store.py"), dir.path().join("data")]));
+        let (program, dir, port) = (installed("qryn/node_modules/qryn/qryn_node.js")?, spool_dir(), free_port());
+        let store = engine(dir.path())?;
         let (store_url, log) = (store.line(), dir.path().join("log"));
         let mut qryn = Command::new("env");
         qryn.args(["HOST=127.0.0.1", "CLICKHOUSE_SERVER=127.0.0.1", &format!("PORT={port}")]);

@@ -46,6 +46,20 @@ fn a_check_shows_no_secret_of_the_endpoint() {
 }
 
 #[test]
+fn an_address_without_a_path_is_a_collectors_only_where_otlp_is_sent() {
+    let spool = spool_dir();
+    for (to, format, endpoint) in [
+        ("http://clickhouse.example:8123/?query=INSERT", "clickhouse", "http://clickhouse.example:8123/ as"),
+        (COLLECTOR, "ndjson", "http://collector.example:4318/ as"),
+        (COLLECTOR, "otlp-json", "http://collector.example:4318/v1/logs as"),
+    ] {
+        let (code, out, error) = outcome(&mut command(spool.path(), to, &["--http", "--format", format, "--check"]));
+        assert_eq!((code, &*error), (0, ""), "{out}");
+        assert!(out.contains(&format!("sends logs to {endpoint} {format} ")), "{out}");
+    }
+}
+
+#[test]
 fn a_check_refuses_what_a_start_refuses_in_the_same_words() {
     let spool = spool_dir();
     let own = format!("127.0.0.1:{}", free_port());

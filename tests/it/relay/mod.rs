@@ -12,6 +12,7 @@ mod exactly_once;
 mod inherited;
 mod message;
 mod process;
+mod record_filter;
 mod refusals;
 #[cfg(unix)]
 mod shutdown;

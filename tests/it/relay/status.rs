@@ -53,6 +53,13 @@ fn each_page_shows_the_counts_of_the_relay() {
     assert_eq!((get(&relay, "/healthz").status, &*get(&relay, "/healthz").text()), (200, "ok\n"));
     assert_eq!(get(&relay, "/nothing").status, 404);
 
+    let failing = wait_for("the same words in both places", || {
+        let status = json_of(&relay);
+        let words = status["verdict"]["detail"].as_str()?.to_owned();
+        (status["signals"][0]["last_error"] == words).then_some(words)
+    });
+    assert!(failing.starts_with(&format!("{}: no connection to ", receiver.url("/ingest"))), "{failing}");
+
     receiver.come_up();
     receiver.wait_for_records(2);
     wait_for("what is delivered", || (json_of(&relay)["signals"][0]["pending"] == 0).then_some(()));

@@ -291,3 +291,41 @@ fn a_relay_without_an_endpoint_that_answers_stores_all_the_same() {
     assert_eq!(code, 0, "{error}");
     assert!(out.contains("\"kept\""), "{out}");
 }
+
+/// The endpoint of a relay is a server, a file or a socket: each of them is somebody else.
+#[cfg(unix)]
+#[test]
+fn what_a_killed_relay_stored_for_one_endpoint_goes_to_no_other_until_that_is_asked_for() {
+    let (receiver, spool, dir) = (Receiver::start(), spool_dir(), spool_dir());
+    let file = format!("file://{}/app.log", dir.path().display());
+    let to_nowhere = ["http://127.0.0.1:9/ingest", "tcp://127.0.0.1:9", &format!("unix://{}/s", dir.path().display())];
+    let post = |relay: &Running, message: &str| {
+        let (target, content_type, body) = CLIENTS[0].1(message);
+        assert_eq!(ask(relay.address("http"), "POST", target, &[content_type], body).status, 200);
+    };
+    let listen = ["--http", "127.0.0.1:0", "--format", "ndjson"];
+    for (number, endpoint) in (1..).zip(to_nowhere) {
+        let relay = Running::start(spool.path(), endpoint, &listen);
+        post(&relay, &format!("left-{number}"));
+        relay.kill();
+    }
+    let relay = Running::start(spool.path(), &file, &listen);
+    post(&relay, "for the file");
+    let written = || std::fs::read_to_string(dir.path().join("app.log")).unwrap_or_default();
+    wait_for("the record in the file", || written().contains("for the file").then_some(()));
+    relay.kill();
+    assert!(!written().contains("left"), "{}", written());
+    let (_, out, _) = outcome(tool().arg("cat").arg(spool.path()));
+    assert_eq!(out.matches("left-").count(), 3, "{out}");
+
+    let mut command = super::process::command(spool.path(), &receiver.url("/ingest"), &listen);
+    command.env("OTEL_EXPORTER_SPOOL_ADOPT_FROM", to_nowhere.join(","));
+    let relay = Running::of(command, 1);
+    receiver.wait_until("what was left", |log| {
+        let bodies = log.requests.iter().filter(|request| request.answered == Some(200));
+        let left: usize =
+            bodies.map(|request| String::from_utf8_lossy(&request.plain()).matches("left-").count()).sum();
+        (left == 3).then_some(())
+    });
+    relay.kill();
+}

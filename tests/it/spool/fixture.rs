@@ -1,10 +1,10 @@
 //! The format on disk is pinned: a spool that is committed is delivered, and every record, id and order is compared byte for byte
 //! with what is committed beside it. Writer and reader that were changed alike would agree with each other, but not with that.
 //!
-//! `fixtures/format-6` holds a spool of two segments, each file compressed. The first is of a process that ended in an orderly way: it
+//! `fixtures/format-8` holds a spool of two segments, each file compressed. The first is of a process that ended in an orderly way: it
 //! is sealed, one lane is partly delivered, one record is rejected, and entries are compressed with LZ4. The second is of one that
-//! took the queue over and was killed: it is not sealed, and entries are compressed for the wire. `SPOOL_TEST_WRITE_FIXTURE=1` makes
-//! all of it anew, which takes a new number of the format.
+//! took the queue over and was killed: it is not sealed, entries are of loads and compressed for the wire, and the last records are in
+//! the journal alone. `SPOOL_TEST_WRITE_FIXTURE=1` makes all of it anew, which takes a new number of the format.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::children::fixture::{REJECTED, TENANTS, configured, messages};
+use common::children::fixture::{RECORDS, REJECTED, TENANTS, configured, messages};
 use common::{Answer, Child, Receiver, Service, exporter, settings, spool_dir};
 use flate2::Compression as Level;
 use flate2::bufread::GzDecoder;
@@ -22,7 +22,7 @@ use opentelemetry_spool::Compression;
 use crate::CHILD;
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/format-6")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/format-8")
 }
 
 /// The file that has the fixture's delivery in text, as it is to be.
@@ -98,11 +98,23 @@ fn write(spool: &Path) {
     start("second").kill();
 }
 
+/// The endpoint that a queue was sent to: another server is adopted from by name alone.
+fn endpoint_of(spool: &Path) -> String {
+    let queue = common::queues(spool).remove(0);
+    fs::read_to_string(queue.join("endpoint")).expect("a file").trim().to_owned()
+}
+
 /// Delivers a spool; says what came of it.
 fn deliver(spool: &Path) -> String {
     let receiver = Receiver::start();
-    let exporter = configured(exporter(&receiver, spool)).with_compression(Compression::Gzip);
+    let moved = exporter(&receiver, spool).with_adopt_from([endpoint_of(spool)]);
+    let exporter = configured(moved).with_compression(Compression::Gzip);
     let service = Service::batch(exporter);
+    // It is adopted beside the exporter's own queue, so a flush may come before.
+    receiver.wait_until("the last record of each partition", |log| {
+        let last = |tenant| messages(tenant).pop().is_some_and(|last| log.delivered.contains(&last));
+        TENANTS.into_iter().all(last).then_some(())
+    });
     service.flush();
 
     let delivered = receiver.delivered();
@@ -118,8 +130,16 @@ fn deliver(spool: &Path) -> String {
     requests.sort_by_key(|request| request.header("x-tenant").map(str::to_owned));
     let mut text = String::new();
     for request in requests {
+        let is_journaled = |message: &String| message.ends_with(&format!("-{:06}", RECORDS + 1));
         for header in ["idempotency-key", "content-type", "x-tenant", "x-first", "x-last"] {
-            let _ = writeln!(text, "{header}: {}", request.header(header).unwrap_or_default());
+            let value = match request.header(header).unwrap_or_default() {
+                // Whoever takes a journal over draws the number of the segment that it goes to.
+                id if header == "idempotency-key" && request.messages.iter().any(is_journaled) => {
+                    id.split_once('.').map_or(id, |(_, place)| place)
+                }
+                value => value,
+            };
+            let _ = writeln!(text, "{header}: {value}");
         }
         let _ = writeln!(text, "{}\n", String::from_utf8_lossy(&request.plain()));
     }

@@ -5,6 +5,7 @@ mod disk_faults;
 #[cfg(feature = "gzip-http")]
 mod fixture;
 mod load;
+mod origins;
 #[cfg(target_os = "linux")]
 mod power_cut;
 #[cfg(all(target_os = "linux", feature = "cli"))]

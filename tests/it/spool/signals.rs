@@ -3,17 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Receiver, Service, exporter, exporter_to, names, spool_dir, wait_for};
+use common::{Receiver, Service, exporter, names, parts_of, spool_dir, wait_for, with_signal};
 
 /// The directories of the queues of a signal.
 fn queues(spool: &Path, signal: &str) -> Vec<PathBuf> {
-    let found = fs::read_dir(spool).expect("a directory").flatten().map(|found| found.path());
-    found.filter(|path| path.extension().is_some_and(|of| of == signal)).collect()
+    common::queues(spool).into_iter().filter(|queue| parts_of(queue)[1] == signal).collect()
 }
 
 /// A queue that an exporter left that is gone.
-fn left(spool: &Path, prefix: &str) -> PathBuf {
-    let service = Service::careless(exporter_to("http://127.0.0.1:9/", spool));
+fn left(receiver: &Receiver, spool: &Path, prefix: &str) -> PathBuf {
+    let service = Service::careless(exporter(receiver, spool));
     service.handle.pause();
     service.log_all(prefix, 1..=10);
     drop(service);
@@ -24,10 +23,10 @@ fn left(spool: &Path, prefix: &str) -> PathBuf {
 fn a_log_exporter_alone_never_delivers_what_a_dead_exporter_of_traces_has_left() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     for _ in 0..2 {
-        let queue = left(spool.path(), "spans");
-        fs::rename(&queue, queue.with_extension("traces")).expect("a queue that can be renamed");
+        let queue = left(&receiver, spool.path(), "spans");
+        fs::rename(&queue, with_signal(&queue, "traces")).expect("a queue that can be renamed");
     }
-    left(spool.path(), "left");
+    left(&receiver, spool.path(), "left");
     let second = Service::careless(exporter(&receiver, &spool));
     let service = Service::careless(exporter(&receiver, &spool));
     service.log_all("m", 1..=10);

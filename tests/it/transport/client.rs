@@ -213,7 +213,6 @@ fn the_largest_settings_are_legal() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
     let service = Service::batch(
         exporter(&receiver, &spool)
-            .with_http()
             .with_timeout(Duration::MAX)
             .with_connect_timeout(Duration::MAX)
             .with_keep_alive(Duration::MAX)

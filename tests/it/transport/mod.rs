@@ -10,6 +10,7 @@ mod responses;
 mod sockets;
 #[cfg(feature = "tls")]
 mod tls;
+mod words;
 
 #[cfg(feature = "relay")]
 use std::path::Path;

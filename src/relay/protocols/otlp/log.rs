@@ -1,5 +1,6 @@
 //! A log record of OTLP as a [`Record`], for formats other than OTLP and for the keys of partitions.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
@@ -17,54 +18,105 @@ use crate::relay::record::Record;
 /// The most values that one record may hold: two bytes are one, which takes a hundred in memory.
 const MAX_VALUES: usize = 100_000;
 
+/// The field of a record that may be there more than once.
+const ATTRIBUTES: u32 = 6;
+
 /// The most values of a resource, or of a scope: each record of it may be written with all of them.
 const MAX_SHARED_VALUES: usize = 1_000;
 
+/// How much of a record of OTLP its [`Record`] has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All that it may have.
+    Whole,
+    /// Not all: it has too many values or too many levels, one field twice, or fields that this version does not know.
+    Part,
+    /// Nothing but its bytes: it is damaged.
+    Bytes,
+}
+
 /// The record that this is, which came at this time, but for its scope and its origin, which it shares with others. One that is damaged is a
 /// record whose body are its bytes.
-pub(crate) fn record(record: &OtlpRecord<'_>, arrived: SystemTime) -> Record {
-    let mut values = Values { left: MAX_VALUES };
-    let mut read = values.log(record.record).unwrap_or_else(|_| Record {
-        body: Some(AnyValue::Bytes(Box::new(record.record.to_vec()))),
-        ..Record::default()
-    });
+pub(crate) fn record(record: &OtlpRecord<'_>, arrived: SystemTime) -> (Record, Extent) {
+    let mut values = Values::new(MAX_VALUES);
+    let (mut read, extent) = if let Ok(read) = values.log(record.record) {
+        (read, if values.is_whole { Extent::Whole } else { Extent::Part })
+    } else {
+        let body = Some(AnyValue::Bytes(Box::new(record.record.to_vec())));
+        (Record { body, ..Record::default() }, Extent::Bytes)
+    };
     read.observed = read.observed.or(Some(arrived));
-    read
+    (read, extent)
 }
 
 /// The scope of the fields of `ScopeLogs`.
 pub(crate) fn scope(message: &[u8]) -> InstrumentationScope {
-    Values { left: MAX_SHARED_VALUES }.scope(message)
+    Values::new(MAX_SHARED_VALUES).scope(message)
 }
 
 /// The origin of the fields of `ResourceLogs`.
 pub(crate) fn origin(message: &[u8]) -> RecordOrigin {
-    Values { left: MAX_SHARED_VALUES }.origin(message)
+    Values::new(MAX_SHARED_VALUES).origin(message)
 }
 
 /// Reads values, and counts them.
 struct Values {
     left: usize,
+    /// Nothing was left out so far.
+    is_whole: bool,
 }
 
 impl Values {
+    fn new(most: usize) -> Self {
+        Self { left: most, is_whole: true }
+    }
+
+    /// Notes a field of a message, where each may be there once. `seen` are those that were.
+    fn once(&mut self, number: u32, seen: &mut u32) {
+        let bit = 1_u32.checked_shl(number).unwrap_or(0);
+        self.is_whole &= bit != 0 && *seen & bit == 0;
+        *seen |= bit;
+    }
+
+    fn text(&mut self, bytes: &[u8]) -> String {
+        let text = String::from_utf8_lossy(bytes);
+        self.is_whole &= matches!(text, Cow::Borrowed(_));
+        text.into_owned()
+    }
+
+    /// The bytes of an id that has so many, if it is one.
+    fn id<const N: usize>(&mut self, bytes: &[u8]) -> Option<[u8; N]> {
+        let id = bytes.try_into().ok();
+        self.is_whole &= id.is_some() || bytes.is_empty();
+        id
+    }
+
     /// `LogRecord`.
     fn log(&mut self, message: &[u8]) -> Result<Record, WireError> {
         let mut record = Record::default();
         let (mut trace_id, mut span_id, mut flags) = (TraceId::INVALID, SpanId::INVALID, None);
+        let mut seen = 0;
         for field in Fields(message) {
-            match field? {
+            let (number, value) = field?;
+            if number != ATTRIBUTES {
+                self.once(number, &mut seen);
+            }
+            match (number, value) {
                 (1, Wire::Fixed64(nanos)) => record.timestamp = time(nanos),
                 (2, Wire::Varint(number)) => record.severity = severity(number),
-                (3, Wire::Bytes(bytes)) => record.severity_text = Some(text(bytes)).filter(|text| !text.is_empty()),
+                (3, Wire::Bytes(bytes)) => {
+                    record.severity_text = Some(self.text(bytes)).filter(|text| !text.is_empty());
+                }
                 (5, Wire::Bytes(value)) => record.body = Some(self.any(value, MAX_DEPTH)?),
-                (6, Wire::Bytes(attribute)) => self.push(&mut record.attributes, attribute)?,
+                (ATTRIBUTES, Wire::Bytes(attribute)) => self.push(&mut record.attributes, attribute)?,
+                // How many attributes the client has left out.
+                (7, Wire::Varint(_)) => {}
                 (8, Wire::Fixed32(value)) => flags = Some(TraceFlags::new(value.to_le_bytes()[0])),
-                (9, Wire::Bytes(id)) => trace_id = id.try_into().map_or(TraceId::INVALID, TraceId::from_bytes),
-                (10, Wire::Bytes(id)) => span_id = id.try_into().map_or(SpanId::INVALID, SpanId::from_bytes),
+                (9, Wire::Bytes(id)) => trace_id = self.id(id).map_or(TraceId::INVALID, TraceId::from_bytes),
+                (10, Wire::Bytes(id)) => span_id = self.id(id).map_or(SpanId::INVALID, SpanId::from_bytes),
                 (11, Wire::Fixed64(nanos)) => record.observed = time(nanos),
-                (12, Wire::Bytes(bytes)) => record.event_name = Some(text(bytes)).filter(|text| !text.is_empty()),
-                _ => {}
+                (12, Wire::Bytes(bytes)) => record.event_name = Some(self.text(bytes)).filter(|text| !text.is_empty()),
+                _ => self.is_whole = false,
             }
         }
         if trace_id != TraceId::INVALID || span_id != SpanId::INVALID {
@@ -139,6 +191,7 @@ impl Values {
         if self.left > 0 {
             attributes.push(self.attribute(message, MAX_DEPTH)?);
         } else if !is_cut() {
+            self.is_whole = false;
             attributes.push((Key::from_static_str(TOO_LARGE), null()));
         }
         Ok(())
@@ -146,12 +199,14 @@ impl Values {
 
     /// `KeyValue`.
     fn attribute(&mut self, message: &[u8], depth: usize) -> Result<(Key, AnyValue), WireError> {
-        let (mut key, mut value) = (String::new(), &[][..]);
+        let (mut key, mut value, mut seen) = (String::new(), &[][..], 0);
         for field in Fields(message) {
-            match field? {
-                (1, Wire::Bytes(bytes)) => key = text(bytes),
+            let (number, field) = field?;
+            self.once(number, &mut seen);
+            match (number, field) {
+                (1, Wire::Bytes(bytes)) => key = self.text(bytes),
                 (2, Wire::Bytes(bytes)) => value = bytes,
-                _ => {}
+                _ => self.is_whole = false,
             }
         }
         Ok((key.into(), self.any(value, depth)?))
@@ -161,16 +216,24 @@ impl Values {
     fn any(&mut self, message: &[u8], depth: usize) -> Result<AnyValue, WireError> {
         let mut value = None;
         for field in Fields(message) {
+            // The last one counts.
+            self.is_whole &= value.is_none();
             value = Some(match field? {
-                (1, Wire::Bytes(bytes)) => text(bytes).into(),
+                (1, Wire::Bytes(bytes)) => self.text(bytes).into(),
                 (2, Wire::Varint(value)) => (value != 0).into(),
                 (3, Wire::Varint(value)) => value.cast_signed().into(),
                 (4, Wire::Fixed64(bits)) => f64::from_bits(bits).into(),
-                (5 | 6, Wire::Bytes(_)) if depth < LEVEL => "[nested too deeply]".into(),
+                (5 | 6, Wire::Bytes(_)) if depth < LEVEL => {
+                    self.is_whole = false;
+                    "[nested too deeply]".into()
+                }
                 (5, Wire::Bytes(list)) => self.list(list, depth - 2)?,
                 (6, Wire::Bytes(map)) => self.map(map, depth - LEVEL)?,
                 (7, Wire::Bytes(bytes)) => AnyValue::Bytes(Box::new(bytes.to_vec())),
-                _ => continue,
+                _ => {
+                    self.is_whole = false;
+                    continue;
+                }
             });
         }
         self.left = self.left.saturating_sub(1);
@@ -181,13 +244,16 @@ impl Values {
     fn list(&mut self, message: &[u8], depth: usize) -> Result<AnyValue, WireError> {
         let mut items = Vec::new();
         for field in Fields(message) {
-            if let (1, Wire::Bytes(item)) = field? {
-                if self.left == 0 {
-                    items.push(TOO_LARGE.into());
-                    break;
-                }
-                items.push(self.any(item, depth)?);
+            let (1, Wire::Bytes(item)) = field? else {
+                self.is_whole = false;
+                continue;
+            };
+            if self.left == 0 {
+                self.is_whole = false;
+                items.push(TOO_LARGE.into());
+                break;
             }
+            items.push(self.any(item, depth)?);
         }
         Ok(AnyValue::ListAny(Box::new(items)))
     }
@@ -196,14 +262,17 @@ impl Values {
     fn map(&mut self, message: &[u8], depth: usize) -> Result<AnyValue, WireError> {
         let mut entries = HashMap::new();
         for field in Fields(message) {
-            if let (1, Wire::Bytes(entry)) = field? {
-                if self.left == 0 {
-                    entries.insert(Key::from_static_str(TOO_LARGE), null());
-                    break;
-                }
-                let (key, value) = self.attribute(entry, depth)?;
-                entries.insert(key, value);
+            let (1, Wire::Bytes(entry)) = field? else {
+                self.is_whole = false;
+                continue;
+            };
+            if self.left == 0 {
+                self.is_whole = false;
+                entries.insert(Key::from_static_str(TOO_LARGE), null());
+                break;
             }
+            let (key, value) = self.attribute(entry, depth)?;
+            self.is_whole &= entries.insert(key, value).is_none();
         }
         Ok(AnyValue::Map(Box::new(entries)))
     }

@@ -23,7 +23,7 @@ use crate::config::values::{Protocol as Encoding, Signal};
 use crate::relay::protocol::{Answer, BadMessage, Message, Protocol, Request, Sink};
 pub(crate) use attributes::drop_attributes;
 use from_json::Content;
-pub(crate) use log::{origin, record, scope};
+pub(crate) use log::{Extent, origin, record, scope};
 pub(crate) use pieces::Pieces;
 
 /// OTLP over HTTP.

@@ -54,7 +54,7 @@ impl Kept {
 
 /// A log record with all that it shares.
 fn with_shared(record: &OtlpRecord<'_>, arrived: SystemTime) -> Record {
-    Record { scope: log::scope(record.scope), origin: log::origin(record.resource), ..log::record(record, arrived) }
+    Record { scope: log::scope(record.scope), origin: log::origin(record.resource), ..log::record(record, arrived).0 }
 }
 
 impl Sink for Vec<Kept> {

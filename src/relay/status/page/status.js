@@ -335,6 +335,7 @@ function show(state) {
     ["Unconfirmed records", (s) => alarm(s.unconfirmed, "warning")],
     ["Probed records", (s) => alarm(s.probed, null)],
     ["Thinned records", (s) => alarm(s.thinned, null)],
+    ["Filtered records", (s) => alarm(s.filtered, null)],
     ["Requests", (s) => count(s.requests)],
     ["Retried requests", (s) => alarm(s.retries, null)],
     ["Failed requests", (s) => alarm(s.failed_requests, "warning")],

@@ -56,12 +56,16 @@ pub(super) mod tests {
     ];
 
     pub(super) fn reading(protocol: ResponseProtocol, status: u16, body: impl AsRef<[u8]>, whole: bool) -> Reading {
-        super::read(protocol, &Response { status, retry_after: None, body: body.as_ref().to_vec(), whole }, 3)
+        super::read(
+            protocol,
+            &Response { status, retry_after: None, date: None, body: body.as_ref().to_vec(), whole },
+            3,
+        )
     }
 
     pub(super) fn read(protocol: ResponseProtocol, status: u16, body: impl AsRef<[u8]>) -> (Verdict, String) {
-        let Reading { verdict, reason, .. } = reading(protocol, status, body, true);
-        (verdict, reason)
+        let Reading { verdict, cause, .. } = reading(protocol, status, body, true);
+        (verdict, cause)
     }
 
     /// The verdict on the start of a response.
@@ -171,10 +175,10 @@ pub(super) mod tests {
     #[test]
     fn a_verdict_that_is_given_keeps_the_words() {
         let body = br#"{"text":"Invalid token","code":4}"#.to_vec();
-        let response = Response { status: 403, retry_after: None, body, whole: true };
+        let response = Response { status: 403, retry_after: None, date: None, body, whole: true };
         let reading = super::read_as(Verdict::Retry, ResponseProtocol::SplunkHec, &response);
         assert_eq!((reading.verdict, reading.suspicion), (Verdict::Retry, Suspicion::Unknown));
-        assert_eq!(reading.reason, "the server responded with 403: code 4, Invalid token");
+        assert_eq!(reading.cause, "the server responded with 403: code 4, Invalid token");
     }
 
     #[test]

@@ -401,7 +401,8 @@ fn clients_of_otlp_lose_nothing_and_send_nothing_twice_when_the_relay_is_killed(
             assert_eq!(total, i64::try_from(count()).expect("a count"), "{name}");
             continue;
         }
-        account.check(places.probed());
+        // Of spans several requests are in flight, so that they keep no order.
+        account.check(if form == Form::OtlpSpan { count() } else { places.probed() });
         account.check_loss(0..count(), 0);
         form.check(name, &account.newest, &said.last);
     }

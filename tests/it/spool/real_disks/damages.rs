@@ -19,6 +19,8 @@ use crate::spool::disk_faults::Fault;
 /// A spool that was stopped: some of its records are delivered, one is rejected, and the others wait.
 struct Stopped {
     spool: PathBuf,
+    /// Where it was sent to.
+    endpoint: String,
     waiting: Accepted,
     /// The ids under which those were delivered that were.
     delivered: BTreeMap<String, String>,
@@ -88,7 +90,8 @@ fn stopped(spool: PathBuf) -> Option<Stopped> {
     let delivered = ids(&receiver);
     let rejected = "bad-000001".to_owned();
     let waiting = accepted.into_iter().filter(|one| !delivered.contains_key(one) && *one != rejected).collect();
-    Some(Stopped { spool, waiting, delivered, rejected })
+    let endpoint = receiver.url("/ingest");
+    Some(Stopped { spool, endpoint, waiting, delivered, rejected })
 }
 
 /// Every file, by its kind: its name, behind that of the cursor database's directory.
@@ -181,7 +184,12 @@ fn check(stopped: &Stopped, kind: &str, path: &Path, damage: Damage, spool: &Pat
     report(spool, &["cat"]);
 
     let receiver = Receiver::start();
-    let mut process = Witness::start_with(Command::new(CHILD), &[], &receiver, spool);
+    let mut process = Witness::start_with(
+        Command::new(CHILD),
+        &[("OTEL_EXPORTER_SPOOL_ADOPT_FROM", &stopped.endpoint)],
+        &receiver,
+        spool,
+    );
     let refused = process.try_open();
     if let Err(error) = &refused {
         if kind != "format" || code == 0 {

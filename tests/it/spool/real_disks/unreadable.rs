@@ -224,8 +224,8 @@ fn the_tool_names_a_segment_that_it_may_not_read_and_goes_on() {
         let output = tool(without_privileges(TOOL), spool.path(), command);
         assert_ne!(output.status.code(), Some(4), "{command:?}: {}", text(&output.stderr));
     }
-    for command in ["ls", "verify", "cat"] {
-        let output = tool(without_privileges(TOOL), spool.path(), &[command]);
+    for command in [&["ls", "-l"][..], &["verify"], &["cat"]] {
+        let output = tool(without_privileges(TOOL), spool.path(), command);
         let (out, error) = (text(&output.stdout), text(&output.stderr));
         let said = format!("{command:?}: {}\n{out:.3000}\n{error:.3000}", output.status);
         for path in &paths {
@@ -239,7 +239,7 @@ fn the_tool_names_a_segment_that_it_may_not_read_and_goes_on() {
             assert!(names(&out) || names(&error), "does not name segment {number}: {said}");
         }
         assert!(error.contains("ermission denied") || out.contains("ermission denied"), "does not say why: {said}");
-        if command == "cat" {
+        if command == ["cat"] {
             let printed = accepted.iter().filter(|message| out.contains(&***message)).count();
             assert!(printed + 120 > accepted.len(), "only {printed} records: {error:.3000}");
         }

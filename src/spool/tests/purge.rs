@@ -1,0 +1,115 @@
+//! Taking records out of a stopped spool: what else is in its directory, and what is said of it.
+
+use super::*;
+use crate::spool::entry::{self, EntryHead, LoadMark, Part, Scratch, StoredLimits};
+use crate::spool::frame::{self, ReadErrors};
+use crate::spool::inspect::{Directory, Queue};
+use crate::spool::position::SegmentId;
+use crate::spool::purge::{Findings, Purging, Selection, purge};
+use crate::spool::segment::Segment;
+
+/// The queues of a spool, locked.
+fn queues(directory: &Directory) -> Vec<Queue> {
+    let queues: Vec<_> = directory.queues(None).unwrap().map(Result::unwrap).collect();
+    assert!(queues.iter().all(Queue::make_exclusive));
+    queues
+}
+
+fn erase(directory: &Directory, queues: &[Queue], text: &str) -> Findings {
+    let selection = Selection::new(None, None, Some(text));
+    purge(directory, queues, None, &selection, Purging::Erase).unwrap()
+}
+
+#[test]
+fn an_owner_that_starts_during_a_purge_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    append(&spool, "a", &lines(0..5));
+    kill(spool);
+    let directory = Directory::open(dir.path()).unwrap();
+    let queues = queues(&directory);
+    assert_eq!(erase(&directory, &queues, "nothing").not_purged, [""; 0]);
+    let spool = open(&config(dir.path()));
+    append(&spool, "a", &lines(5..10));
+    let [named] = &erase(&directory, &queues, "nothing").not_purged[..] else { panic!("one queue is named") };
+    assert!(named.contains("an owner has started"), "{named}");
+    drop(queues);
+    kill(spool);
+}
+
+/// The labels of a stream stand before its records, for all of them.
+#[test]
+fn what_a_body_begins_with_is_searched_and_goes_with_its_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    let labels = Framing::new("text/plain", "{alice}", "\n", "");
+    spool.append(&[("a", &block(&lines(0..5)))], &labels).unwrap();
+    append(&spool, "a", &lines(5..10));
+    kill(spool);
+    let directory = Directory::open(dir.path()).unwrap();
+    assert_eq!(erase(&directory, &queues(&directory), "alice").chosen.waiting, 5);
+    let database = fs::read(segment_dirs(dir.path())[0].join("db")).unwrap();
+    assert!(!database.windows(5).any(|window| window == b"alice"));
+    assert_eq!(drain(&open(&config(dir.path()))).0["a"], lines(5..10));
+}
+
+#[test]
+fn a_purge_says_that_a_cursor_file_was_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    append(&spool, "a", &lines(0..5));
+    let segment = spool.queue.writer.lock().active.as_ref().unwrap().segment.id;
+    let path = spool.queue.dir.segment(segment);
+    kill(spool);
+    fs::remove_file(path.join("cursor")).unwrap();
+    let directory = Directory::open(dir.path()).unwrap();
+    let [damage] = &erase(&directory, &queues(&directory), "nothing").damage[..] else { panic!("it is said") };
+    assert!(damage.ends_with("its cursor file is missing"), "{damage}");
+}
+
+/// A record without a time is as old as its file.
+#[test]
+fn a_journal_that_is_purged_keeps_its_age() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    Journaled::before(&spool).log(&spool, "a", &["stays", "goes"]);
+    kill(spool);
+    let directory = Directory::open(dir.path()).unwrap();
+    let queues = queues(&directory);
+    let journals = || crate::spool::dir::journals_in(&queues[0].path).unwrap();
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    for path in journals() {
+        fs::OpenOptions::new().write(true).open(path).unwrap().set_modified(old).unwrap();
+    }
+    assert_eq!(erase(&directory, &queues, "goes").chosen.journaled, 1);
+    let [left] = &journals()[..] else { panic!("one has a record") };
+    assert_eq!(fs::metadata(left).unwrap().modified().unwrap(), old);
+}
+
+/// A purge leaves nothing behind the accepted frames. The last of them can be of a load whose end is damaged.
+#[test]
+fn what_was_accepted_counts_also_where_nothing_stands_behind_it() {
+    let (dir, id) = (tempfile::tempdir().unwrap(), SegmentId { number: 1, random: 1 });
+    let head = EntryHead {
+        lane: 0,
+        first_record: 0,
+        records: 1,
+        boundary: 0,
+        first_timestamp: 0,
+        last_timestamp: 0,
+        appended_at: 0,
+        limits: StoredLimits { max_records: 1, max_bytes: 1 },
+        load: LoadMark { id: Some(LoadId::of_hash([1; 8])), is_last: false, begins_append: true },
+    };
+    let part = Part { envelope: Envelope::default(), base: 0, ends: &[1], payload: b"1" };
+    let (mut scratch, mut database) = (Scratch::default(), Vec::new());
+    entry::write(&head, "key", &FRAMING, &[part], Coding::Identity, &mut scratch);
+    let written = frame::write_entry(id, 0, scratch.framed(), |_, frame| {
+        database.extend_from_slice(frame);
+        Ok::<_, SpoolError>(())
+    });
+    assert_eq!(written.unwrap(), 1);
+    fs::write(dir.path().join("db"), database).unwrap();
+    let frames = |accepted| Segment::open_unsealed(dir.path(), id, accepted, ReadErrors::Fail).unwrap().1;
+    assert_eq!((frames(1), frames(u64::MAX)), (1, 0));
+}
