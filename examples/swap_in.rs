@@ -1,7 +1,8 @@
-//! A swap from `opentelemetry_otlp`: one import changes, and logs survive outages and restarts.
+//! A swap from `opentelemetry_otlp`: an import and the processor change, and logs survive bursts, outages and restarts.
 //!
-//! The builder's methods have the same names; the spool directory is the only addition. The wire format here is this
-//! crate's JSON; with the feature `otlp`, `.with_protocol(Protocol::HttpBinary)` makes it OTLP, as before.
+//! The builder's methods have the same names; the spool directory is the only addition. `with_batch_exporter(exporter)`
+//! still works, with the SDK's queue, which loses records of a burst. The wire format here is this crate's JSON, so that it can
+//! be read; without the encoder, and with the feature `otlp`, it is OTLP as before.
 //!
 //! ```text
 //! cargo run --example swap_in
@@ -15,7 +16,7 @@ use std::time::Duration;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 // use opentelemetry_otlp::{LogExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_spool::{BoxError, LogExporter};
+use opentelemetry_spool::{BoxError, JsonEncoder, LogExporter, SpoolProcessor};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 
@@ -29,9 +30,12 @@ fn main() -> Result<(), BoxError> {
         .with_timeout(Duration::from_secs(3))
         .with_headers(HashMap::from([("x-api-key".to_owned(), "secret".to_owned())]))
         .with_spool_dir(spool_dir.path()) // new
+        .with_encoder(JsonEncoder::default()) // for this example
         .build()?;
 
-    let provider = SdkLoggerProvider::builder().with_batch_exporter(exporter).build();
+    let provider = SdkLoggerProvider::builder()
+        .with_log_processor(SpoolProcessor::new(exporter)?) // was: .with_batch_exporter(exporter)
+        .build();
     let bridge = OpenTelemetryTracingBridge::new(&provider).with_filter(LevelFilter::INFO);
     tracing_subscriber::registry().with(bridge).init();
 

@@ -16,7 +16,7 @@ use axum::response::Response;
 use axum::{Router, routing::get};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_spool::{BoxError, CallerThreadProcessor, LogExporter};
+use opentelemetry_spool::{BoxError, CallerThreadProcessor, LogExporter, SpoolProcessor};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
@@ -27,7 +27,7 @@ async fn main() -> Result<(), BoxError> {
         LogExporter::builder().with_endpoint(print_receiver::start()?).with_spool_dir(spool_dir.path()).build()?;
     let provider = SdkLoggerProvider::builder()
         .with_log_processor(CallerThreadProcessor::new())
-        .with_batch_exporter(exporter)
+        .with_log_processor(SpoolProcessor::new(exporter)?)
         .build();
     let own_records = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
     tracing_subscriber::registry().with(OpenTelemetryTracingBridge::new(&provider).with_filter(own_records)).init();

@@ -4,16 +4,17 @@
 //! cargo run --no-default-features --features trace --example quickstart
 //! ```
 //!
-//! It needs no server: it starts a receiver of its own on loopback, and itself a second time as the service. It ends with
-//! an error if an accepted record or span is missing or arrived with another tenant's header, or a record is out of order.
+//! It needs no server: it starts a receiver of its own on loopback, and itself a second time as the service. It ends
+//! with an error if a record or span that was emitted is missing or arrived with another tenant's header, or if a record
+//! is out of order.
 //!
 //! | file | contents |
 //! |---|---|
-//! | `service.rs` | **what to copy**: a service that logs with `tracing`, in spans, through the exporters |
+//! | `service.rs` | **what to copy**: a service that logs with `tracing`, in spans, through a spool with a journal |
 //! | `report.rs` | the service's reports to this program, line by line, so that a kill cannot take one back |
 //! | `process.rs` | starts, kills and ends the service |
 //! | `receiver.rs` | the endpoint: HTTP on loopback; it can go down, respond with 503, or withhold a response |
-//! | `ledger.rs` | the ledger of what was emitted, accepted and delivered, and the verdict |
+//! | `ledger.rs` | the ledger of what was emitted and delivered, and the verdict |
 //! | `tally.rs` | the same of one signal |
 //! | `body.rs` | reads the bodies of requests |
 //! | `screen.rs` | progress bars and narration |
@@ -49,7 +50,7 @@ const OUTAGE_BEFORE_THE_KILL: Duration = Duration::from_secs(5);
 const OUTAGE_AFTER_THE_KILL: Duration = Duration::from_secs(4);
 /// The longest time that the story waits for the backlog.
 const DRAINING_AT_MOST: Duration = Duration::from_secs(20);
-/// The records and spans on disk that count as no backlog: the service goes on logging.
+/// The records and spans in the spool that count as no backlog: the service goes on logging.
 const NO_BACKLOG: u64 = 500;
 
 fn main() -> ExitCode {
@@ -89,20 +90,17 @@ fn tell() -> Result<bool, BoxError> {
     let outage = Instant::now();
     screen.chapter(
         "The endpoint goes down: connections are refused.\n\
-         The service logs on and notices nothing. What it logs goes to disk.",
+         The service logs on and notices nothing. What it logs is in the spool.",
     );
     sleep(OUTAGE_BEFORE_THE_KILL);
 
     let killed_pid = service.pid();
     service.kill()?;
-    let on_disk = books(&ledger).on_disk();
-    let in_memory = books(&ledger).not_written();
+    let left = books(&ledger).in_spool();
     screen.chapter(&format!(
         "kill -9. Process {killed_pid} is gone, with no chance to say goodbye.\n\
-         {} accepted records and spans are on disk, undelivered.\n\
-         {} more were in the SDK's queue, in memory (here for up to 0.2 s, by default 1 s): never accepted, lost.",
-        count(on_disk),
-        count(in_memory),
+         All that it emitted is delivered or in the spool, where {} records and spans wait.",
+        count(left),
     ));
     sleep(Duration::from_millis(1500));
 
@@ -114,8 +112,10 @@ fn tell() -> Result<bool, BoxError> {
         books(&ledger).opened_millis.unwrap_or_default(),
     ));
     // The dead process's last segment is scanned in the background.
-    if wait_until(Duration::from_secs(2), || books(&ledger).pending >= on_disk) {
-        screen.line(&format!("It finds all {} records and spans that the dead process left.", count(on_disk)));
+    if wait_until(Duration::from_secs(2), || books(&ledger).pending >= left) {
+        screen.line(&format!("It finds all {} records and spans that the dead process left.", count(left)));
+        let replayed = books(&ledger).replayed;
+        screen.line(&format!("{} of them were in the journal only, not yet committed.", count(replayed)));
     }
     sleep(OUTAGE_AFTER_THE_KILL);
 
@@ -125,13 +125,13 @@ fn tell() -> Result<bool, BoxError> {
         "The endpoint comes back as endpoints do: it says 503 three times,\n\
          takes a batch without saying so (it is sent again), and is slow.",
     );
-    let drained = wait_until(DRAINING_AT_MOST, || books(&ledger).on_disk() < NO_BACKLOG);
+    let drained = wait_until(DRAINING_AT_MOST, || books(&ledger).in_spool() < NO_BACKLOG);
     screen.line(if drained { "The backlog is delivered." } else { "The backlog takes its time." });
     sleep(Duration::from_secs(1));
 
     screen.chapter(
-        "The service ends in peace: what is in memory goes to disk,\n\
-         and what is on disk to the endpoint.",
+        "The service ends in peace: what is in the journal is committed,\n\
+         and what is in the spool is delivered.",
     );
     if let Err(error) = service.end() {
         books(&ledger).fault(error.to_string());

@@ -20,16 +20,13 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts this program as the service; returns when its exporters are built.
+    /// Starts this program as the service; returns when its providers are built.
     pub(crate) fn start(run: u64, url: &str, spool_dir: &Path, ledger: &SharedLedger) -> Result<Self, BoxError> {
         books(ledger).begin_run(run);
         let mut child = Command::new(std::env::current_exe()?)
             .arg("service")
             .args([run.to_string().as_str(), url])
             .arg(spool_dir)
-            // The time that the SDK keeps records and spans in memory before it exports them: a kill loses those.
-            .env("OTEL_BLRP_SCHEDULE_DELAY", "200")
-            .env("OTEL_BSP_SCHEDULE_DELAY", "200")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

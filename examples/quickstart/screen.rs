@@ -82,25 +82,22 @@ fn show_bars(ledger: &SharedLedger, bars: &MultiProgress, stopped: &mpsc::Receiv
         bars.add(bar.with_prefix(name))
     };
     let space = bars.add(ProgressBar::new(1).with_style(ProgressStyle::with_template(" ").unwrap_or(style("white"))));
-    let (emitted, accepted) = (bar("emitted", "white"), bar("accepted", "cyan"));
-    let (on_disk, delivered) = (bar("on disk", "yellow"), bar("delivered", "green"));
+    let (emitted, in_spool) = (bar("emitted", "white"), bar("in spool", "yellow"));
+    let delivered = bar("delivered", "green");
     loop {
         let ended = !matches!(stopped.recv_timeout(Duration::from_millis(100)), Err(RecvTimeoutError::Timeout));
         let figures = Figures::from_books(ledger);
         space.tick();
-        for (bar, position) in [
-            (&emitted, figures.emitted),
-            (&accepted, figures.accepted),
-            (&on_disk, figures.on_disk),
-            (&delivered, figures.delivered),
-        ] {
+        for (bar, position) in
+            [(&emitted, figures.emitted), (&in_spool, figures.in_spool), (&delivered, figures.delivered)]
+        {
             if bar.length().is_some_and(|length| length < figures.emitted) {
                 bar.set_length(figures.emitted);
             }
             bar.set_position(position);
         }
         if ended {
-            for bar in [space, emitted, accepted, on_disk, delivered] {
+            for bar in [space, emitted, in_spool, delivered] {
                 bar.abandon();
             }
             return;
@@ -114,11 +111,10 @@ fn show_lines(ledger: &SharedLedger, began: Instant, stopped: &mpsc::Receiver<()
         ended = !matches!(stopped.recv_timeout(Duration::from_secs(1)), Err(RecvTimeoutError::Timeout));
         let figures = Figures::from_books(ledger);
         print_line(&format!(
-            "{:5.1} s     emitted {:>6}   accepted {:>6}   on disk {:>6}   delivered {:>6}",
+            "{:5.1} s     emitted {:>6}   in spool {:>6}   delivered {:>6}",
             began.elapsed().as_secs_f64(),
             HumanCount(figures.emitted).to_string(),
-            HumanCount(figures.accepted).to_string(),
-            HumanCount(figures.on_disk).to_string(),
+            HumanCount(figures.in_spool).to_string(),
             HumanCount(figures.delivered).to_string(),
         ));
     }
@@ -127,20 +123,14 @@ fn show_lines(ledger: &SharedLedger, began: Instant, stopped: &mpsc::Receiver<()
 /// The ledger at one moment, of records and spans together.
 struct Figures {
     emitted: u64,
-    accepted: u64,
-    on_disk: u64,
+    in_spool: u64,
     delivered: u64,
 }
 
 impl Figures {
     fn from_books(ledger: &SharedLedger) -> Self {
         let ledger = books(ledger);
-        Self {
-            emitted: 2 * ledger.emitted(),
-            accepted: ledger.accepted(),
-            on_disk: ledger.on_disk(),
-            delivered: ledger.delivered(),
-        }
+        Self { emitted: 2 * ledger.emitted(), in_spool: ledger.in_spool(), delivered: ledger.delivered() }
     }
 }
 

@@ -16,12 +16,12 @@ use opentelemetry_sdk::logs::{SdkLogRecord, SdkLoggerProvider};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData};
 use opentelemetry_spool::{
     BatchContext, BoxError, CallerThreadProcessor, ExporterBuilder, HeaderMap, LogExporter, Protocol, RetryPolicy,
-    SpanExporter, SpoolHandle,
+    SpanExporter, SpoolEvent, SpoolHandle, SpoolProcessor,
 };
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use crate::report::{Report, Witness};
+use crate::report::Report;
 
 /// The tenants of the service: each has a thread, a partition of the spool and an `X-Tenant` header.
 pub(crate) const TENANTS: [&str; 4] = ["acme", "globex", "initech", "umbrella"];
@@ -34,21 +34,24 @@ pub(crate) fn main(run: &str, url: &str, spool_dir: &str) -> Result<(), BoxError
     let logs = log_exporter(url, spool_dir)?;
     let spans = span_exporter(url, spool_dir)?;
     let handles = [logs.handle(), spans.handle()];
+
+    // With a journal a record is in the spool when the macro returns, and a span when it ends: a kill takes neither.
+    let loggers = SdkLoggerProvider::builder()
+        .with_log_processor(CallerThreadProcessor::new()) // before the processor that encodes the record
+        .with_log_processor(SpoolProcessor::builder(logs).with_journal(true).build()?)
+        .build();
+    let tracers = SdkTracerProvider::builder()
+        .with_span_processor(SpoolProcessor::builder(spans).with_journal(true).build()?)
+        .build();
     Report::Opened { millis: u64::try_from(opening.elapsed().as_millis())? }.send();
 
-    // The witnesses report what is accepted to the story's other half. A service would pass the exporters here.
-    let loggers = SdkLoggerProvider::builder()
-        .with_log_processor(CallerThreadProcessor::new())
-        .with_batch_exporter(Witness::new(logs))
-        .build();
-    let tracers = SdkTracerProvider::builder().with_batch_exporter(Witness::new(spans)).build();
     // Only the service's own events: those of the HTTP client are not for the endpoint.
     let own_records = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
     tracing_subscriber::registry().with(OpenTelemetryTracingBridge::new(&loggers).with_filter(own_records)).init();
 
     work(run.parse()?, &tracers.tracer("orders"), &handles)?;
 
-    loggers.force_flush()?; // from the SDK's queues to the spool: on disk
+    loggers.force_flush()?; // committed: synced to disk
     tracers.force_flush()?;
     for handle in handles {
         handle.flush(Duration::from_secs(10))?; // from the spool to the endpoint: delivered
@@ -77,6 +80,7 @@ fn configured<S>(builder: ExporterBuilder<S>, spool_dir: &str) -> ExporterBuilde
     builder
         .with_spool_dir(spool_dir)
         .with_header_hook(tenant_headers)
+        .with_on_event(note_event)
         .with_retry_policy(patience)
         .with_timeout(Duration::from_secs(2))
         .with_max_batch_records(100) // small, so that there is something to see
@@ -104,6 +108,15 @@ fn tenant_headers(batch: &BatchContext, headers: &mut HeaderMap) -> Result<(), B
     headers.insert("x-tenant", tenant)?;
     headers.insert("authorization", format!("Bearer {tenant}.{now}"))?;
     Ok(())
+}
+
+/// Changes of an exporter's state. A service would log all of them, with a layer that does not lead to the exporter.
+fn note_event(event: &SpoolEvent) {
+    match event {
+        SpoolEvent::JournalReplayed { records } => Report::Replayed { records: *records }.send(),
+        SpoolEvent::JournalSuspended { .. } => eprintln!("{event}"), // the disk stalls: a kill would lose records
+        _ => {}
+    }
 }
 
 /// Runs one thread per tenant until standard input is closed: by the story, or by its death.

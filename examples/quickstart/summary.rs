@@ -23,20 +23,23 @@ pub(crate) fn print(ledger: &Ledger, verdict: &Verdict, killed_pid: u32, outage:
     println!("\n  {:-<84}", "");
     println!("  {:<15} {:>8} {:>8}", "", "records", "spans");
     row("emitted", [ledger.emitted(); 2], "by tracing::info! and the like, each in a span");
-    row("accepted", tallies(Tally::accepted), "export() returned Ok: synced to disk");
     let batches = HumanCount(ledger.logs.batches + ledger.spans.batches);
     row("delivered", tallies(Tally::delivered), &format!("in {batches} batches"));
-    row("lost", losses(|losses| losses.lost), "accepted, but never delivered");
+    row("lost", losses(|losses| losses.lost), "emitted, but never delivered");
     let repeated = ledger.logs.repeated_batches + ledger.spans.repeated_batches;
     row("sent twice", tallies(|tally| tally.repeated_entries), &repeats(repeated));
-    row("never accepted", losses(|losses| losses.in_memory), "still in the SDK's queue, in memory, at the kill");
-    let unannounced = losses(|losses| losses.unannounced);
-    if unannounced != [0; 2] {
-        row("not promised", unannounced, "on disk at the kill, before export() could return Ok");
+    let not_promised = losses(|losses| losses.not_promised);
+    if not_promised != [0; 2] {
+        row("not promised", not_promised, "delivered besides: the kill came before they counted as emitted");
+    }
+    let twice = losses(|losses| losses.twice);
+    if twice != [0; 2] {
+        row("not recognised", twice, "delivered twice, under different keys");
     }
     figure("out of order", &verdict.logs.out_of_order, "records, within a tenant; spans need no order");
     figure("wrong header", &verdict.wrong_headers, "the X-Tenant of another, or a token that was stale");
     figure("kills", &1, "SIGKILL");
+    figure("from journal", &ledger.replayed, "records and spans that were not committed at the kill");
     let responses = format!("seconds; then {} times 503, {} response withheld", ledger.refused, ledger.unanswered);
     figure("outage", &format!("{:.1}", outage.as_secs_f64()), &responses);
     println!("  {:-<84}", "");
@@ -45,7 +48,7 @@ pub(crate) fn print(ledger: &Ledger, verdict: &Verdict, killed_pid: u32, outage:
         println!("  fault: {fault}");
     }
     if verdict.is_good() {
-        println!("  Every accepted record and span arrived, the records in order, with the right headers.\n");
+        println!("  Every record and span that was emitted arrived, the records in order, with the right headers.\n");
     } else {
         println!("  THIS IS NOT AS IT SHOULD BE.\n");
     }

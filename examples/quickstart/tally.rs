@@ -1,4 +1,4 @@
-//! The tally of one signal: its entries that were accepted and delivered.
+//! The tally of one signal: its entries that were delivered.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,22 +9,15 @@ pub(crate) enum Signal {
     Spans,
 }
 
-impl Signal {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Logs => "logs",
-            Self::Spans => "spans",
-        }
-    }
-}
-
 /// The run of the service, and the order's number in it.
 pub(crate) type Number = (u64, u64);
+
+/// The number of each tenant's last order in each run. Each order has a record, and a span around it.
+pub(crate) type Orders = BTreeMap<(String, u64), u64>;
 
 /// Everything that was observed of a signal.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    pub(crate) accepted: BTreeMap<String, Vec<Number>>,
     /// Delivered entries in the order of arrival, without recognised duplicates.
     pub(crate) arrived: BTreeMap<String, Vec<Number>>,
     /// Batches that were taken, without duplicates.
@@ -34,43 +27,36 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn accepted(&self) -> u64 {
-        count(&self.accepted)
-    }
-
     pub(crate) fn delivered(&self) -> u64 {
-        count(&self.arrived)
+        self.arrived.values().map(|numbers| numbers.len() as u64).sum()
     }
 
-    /// Compares what was accepted with what arrived.
-    pub(crate) fn losses(&self, emitted: u64) -> Losses {
-        let (mut lost, mut unannounced, mut out_of_order) = (0, 0, 0);
-        for tenant in self.accepted.keys().chain(self.arrived.keys()).collect::<HashSet<_>>() {
-            let accepted: HashSet<_> = self.accepted.get(tenant).into_iter().flatten().collect();
-            let in_order: Vec<_> = self.arrived.get(tenant).into_iter().flatten().collect();
-            let arrived: HashSet<_> = in_order.iter().copied().collect();
-            lost += accepted.difference(&arrived).count() as u64;
-            unannounced += arrived.difference(&accepted).count() as u64;
-            out_of_order += in_order.windows(2).filter(|pair| pair[1] <= pair[0]).count() as u64;
+    /// Compares what was emitted with what arrived.
+    pub(crate) fn losses(&self, emitted: &Orders) -> Losses {
+        let numbers = |tenant, run, last| (1..=last).map(move |seq| (tenant, (run, seq)));
+        let emitted: HashSet<(&String, Number)> =
+            emitted.iter().flat_map(|((tenant, run), last)| numbers(tenant, *run, *last)).collect();
+        let arrived: HashSet<(&String, Number)> =
+            self.arrived.iter().flat_map(|(tenant, numbers)| numbers.iter().map(move |it| (tenant, *it))).collect();
+        let pairs = self.arrived.values().flat_map(|in_order| in_order.windows(2));
+        Losses {
+            lost: emitted.difference(&arrived).count() as u64,
+            not_promised: arrived.difference(&emitted).count() as u64,
+            twice: self.delivered() - arrived.len() as u64,
+            out_of_order: pairs.filter(|pair| pair[1] <= pair[0]).count() as u64,
         }
-        let in_memory = emitted.saturating_sub(self.accepted()).saturating_sub(unannounced);
-        Losses { lost, unannounced, in_memory, out_of_order }
     }
 }
 
 /// The figures that decide.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Losses {
-    /// Entries that were accepted and never arrived.
+    /// Entries that were emitted and never arrived.
     pub(crate) lost: u64,
-    /// Entries that arrived although `export` was killed before it could return `Ok`: written, but not promised.
-    pub(crate) unannounced: u64,
-    /// Entries that were emitted and still in the SDK's queue at the kill.
-    pub(crate) in_memory: u64,
-    /// Entries that arrived after a later one of their tenant, or a second time under another key.
+    /// Entries that arrived although the kill came before their report: at most one of each thread.
+    pub(crate) not_promised: u64,
+    /// Entries that arrived a second time, under another key.
+    pub(crate) twice: u64,
+    /// Entries that arrived after a later one of their tenant.
     pub(crate) out_of_order: u64,
-}
-
-fn count(numbers: &BTreeMap<String, Vec<Number>>) -> u64 {
-    numbers.values().map(|numbers| numbers.len() as u64).sum()
 }
