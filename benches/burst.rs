@@ -17,7 +17,7 @@ use axum::routing::post;
 use opentelemetry::logs::{LogRecord, Logger, LoggerProvider, Severity};
 use opentelemetry_otlp::{Protocol, WithExportConfig};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_spool::{LogExporter, SpoolHandle, SpoolProcessor};
+use opentelemetry_spool::{JsonEncoder, LogExporter, SpoolHandle, SpoolProcessor};
 
 const ROUNDS: usize = 5;
 const RECORDS: usize = 100_000;
@@ -54,13 +54,13 @@ struct Figures {
 fn endpoint(runtime: &tokio::runtime::Runtime, arrived: Arc<AtomicUsize>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let url = format!("http://{}/v1/logs", listener.local_addr().unwrap());
+    let url = format!("http://{}/logs", listener.local_addr().unwrap());
     let count = move |body: Bytes| async move {
         let records = String::from_utf8_lossy(&body).matches(MARK).count();
         arrived.fetch_add(records, Ordering::Relaxed);
         ([("content-type", "application/json")], "{}")
     };
-    let app = Router::new().route("/v1/logs", post(count)).layer(axum::extract::DefaultBodyLimit::disable());
+    let app = Router::new().route("/logs", post(count)).layer(axum::extract::DefaultBodyLimit::disable());
     runtime.spawn(async move { axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await });
     url
 }
@@ -71,7 +71,9 @@ fn provider(way: Way, url: &str, scratch: &std::path::Path) -> (SdkLoggerProvide
         let exporter = opentelemetry_otlp::LogExporter::builder().with_http().with_protocol(Protocol::HttpJson);
         return (builder.with_batch_exporter(exporter.with_endpoint(url).build().unwrap()).build(), None);
     }
-    let exporter = LogExporter::builder().with_endpoint(url).with_spool_dir(scratch).build().unwrap();
+    // A path of OTLP would mean OTLP.
+    let exporter = LogExporter::builder().with_endpoint(url).with_encoder(JsonEncoder::default());
+    let exporter = exporter.with_spool_dir(scratch).build().unwrap();
     let handle = exporter.handle();
     let builder = match way {
         Way::Spool => builder.with_log_processor(SpoolProcessor::new(exporter).unwrap()),

@@ -40,6 +40,7 @@ fn main() {
     let (ours_at, peer_at) = (free_address(), free_address());
     let exporter = LogExporter::builder()
         .with_endpoint(format!("http://{ours_at}/v1/logs"))
+        .with_protocol(opentelemetry_spool::Protocol::HttpJson)
         .with_spool_dir(scratch.path())
         .build()
         .unwrap();

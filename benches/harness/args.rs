@@ -5,10 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use indicatif::HumanCount;
 use opentelemetry_spool::{BoxError, Compression, Durability, SpoolCompression};
 use serde::Serialize;
 
 use crate::signals::Signal;
+
+/// The records per second of an application that does not wait: more than fit into the SDK's queue during an outage, and few
+/// enough for each system to keep up with otherwise.
+const RATE: u64 = 20_000;
 
 /// Compares exporters end to end, under the same load and through the same outage.
 #[derive(Clone, Debug, Parser, Serialize)]
@@ -30,14 +35,14 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
 
-    /// Records per second, whatever becomes of them [default: as many as are taken]
-    #[arg(long)]
+    /// Records per second, whatever becomes of them [default: first 20,000, then as many as are taken]
+    #[arg(long, overrides_with = "rate")]
     pub(crate) rate: Option<u64>,
 
-    /// Without a rate: how many records may be in the SDK's queue before the emitter waits; 0 never waits, and what the
-    /// queue has no room for is lost
-    #[arg(long, value_name = "RECORDS", default_value_t = 100_000)]
-    in_queue: u64,
+    /// As many as are taken, and no other load: how many records may be in the SDK's queue before the emitter waits; 0 never
+    /// waits, and what the queue has no room for is lost [default: 100,000]
+    #[arg(long, value_name = "RECORDS", conflicts_with = "rate")]
+    in_queue: Option<u64>,
 
     /// Threads that emit
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -65,9 +70,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) max_in_flight: Option<usize>,
 
-    /// Size of the SDK's queue, in records; large, so that it is not what is measured
-    #[arg(long, value_name = "RECORDS", default_value_t = 200_000)]
-    pub(crate) queue: usize,
+    /// Size of the SDK's queue, in records [default: with a rate the SDK's own, 2,048; else 200,000, so that it is not what is
+    /// measured]
+    #[arg(long, value_name = "RECORDS")]
+    queue: Option<usize>,
 
     /// When the endpoint is down, in seconds from the beginning, or `none` [default: the middle third of the load]
     #[arg(long, value_name = "START..END", value_parser = Outage::parse)]
@@ -92,6 +98,10 @@ pub(crate) struct Args {
     /// Only JSON: the file, and on standard output instead of the tables
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Measures nothing, and makes the report again of a `harness.json`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) again: Option<PathBuf>,
 
     // --- for the child processes ------------------------------------------------------------------------------------
     #[arg(long, hide = true)]
@@ -174,8 +184,8 @@ impl Args {
         if self.rate == Some(0) {
             return Err("--rate has to be 1 or more".into());
         }
-        if self.in_queue().is_some_and(|most| most > self.queue as u64) {
-            return Err("--in-queue is more than fits into --queue".into());
+        if self.loads().iter().any(|load| load.in_queue().is_some_and(|most| most > load.queue() as u64)) {
+            return Err("--in-queue, 100,000 by default, is more than fits into --queue".into());
         }
         Ok(())
     }
@@ -189,9 +199,57 @@ impl Args {
         }
     }
 
+    /// The applications as which the systems are put under load, each as options of its own: one that does not wait, as most do
+    /// not, and one that finds out how fast each system is. Points of metrics are collected, so their application always waits.
+    pub(crate) fn loads(&self) -> Vec<Self> {
+        if self.rate.is_some() || self.in_queue.is_some() || self.signal == Signal::Metrics {
+            return vec![self.clone()];
+        }
+        vec![Self { rate: Some(RATE), ..self.clone() }, self.clone()]
+    }
+
     /// How many records the emitter runs ahead of the exporter; `None` if it never waits.
     pub(crate) fn in_queue(&self) -> Option<u64> {
-        (self.rate.is_none() && self.in_queue > 0).then_some(self.in_queue)
+        let most = self.in_queue.unwrap_or(100_000);
+        (self.rate.is_none() && most > 0).then_some(most)
+    }
+
+    pub(crate) fn queue(&self) -> usize {
+        self.queue.unwrap_or(if self.rate.is_some() { 2_048 } else { 200_000 })
+    }
+
+    /// Names a load.
+    pub(crate) fn title(&self) -> String {
+        match (self.rate, self.in_queue()) {
+            (Some(rate), _) => format!("{} records/s, whatever becomes of them", HumanCount(rate)),
+            (None, Some(_)) => "As many records as each takes".to_owned(),
+            (None, None) => "As many records as can be emitted, whatever becomes of them".to_owned(),
+        }
+    }
+
+    /// Describes a load in a sentence or two.
+    pub(crate) fn caption(&self) -> String {
+        let waits = self.in_queue().map_or(String::new(), |most| {
+            format!(", of which {} may be in the SDK's queue before the application waits", HumanCount(most))
+        });
+        let outage = self.outage().map_or("no outage".to_owned(), |outage| {
+            let how = match self.outage_kind {
+                OutageKind::Refuse => "connections are refused",
+                OutageKind::Hang => "requests are never answered",
+                OutageKind::Unavailable => "requests are answered with 503",
+            };
+            format!("{how} from {:.1} s to {:.1} s", outage.start, outage.end)
+        });
+        format!(
+            "{} s of {}{waits}. Messages of {} bytes, {} partition(s), {} thread(s), a queue of {} in the SDK, durability {:?}; {outage}.",
+            self.seconds,
+            self.signal.records(),
+            self.record_bytes,
+            self.partitions,
+            self.threads,
+            HumanCount(self.queue() as u64),
+            self.durability(),
+        )
     }
 
     pub(crate) fn durability(&self) -> Durability {

@@ -7,39 +7,18 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_spool::BoxError;
-use serde::{Deserialize, Serialize};
 
 use crate::args::Args;
 use crate::child::{Order, Orders, Told, tell};
 use crate::counted::Taken;
-use crate::latency::{Latency, histogram};
+use crate::latency::{histogram, percentiles};
 use crate::mark::Messages;
+use crate::report::run::Loaded;
 use crate::sample;
 use crate::systems::{Pipeline, PlainFile, Start, System};
 
 /// How long the emitter sleeps when it is ahead of its rate or of the exporter.
 const NAP: Duration = Duration::from_micros(500);
-
-/// The report of the process under test when all is done.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Loaded {
-    pub(crate) emitted: u64,
-    /// The records that the SDK's queue had no room for.
-    pub(crate) dropped_by_queue: u64,
-    /// The records that were exported with an error.
-    pub(crate) failed: u64,
-    /// The records that still wait to be delivered, after all patience.
-    pub(crate) waiting: u64,
-    /// The time of an `emit`, in nanoseconds; nothing for a system that emits nothing.
-    pub(crate) emit: Option<Latency>,
-    /// How long the emitter waited for the SDK's queue, in microseconds, on average over its threads.
-    pub(crate) stalled_micros: u64,
-    /// The longest it waited at once.
-    pub(crate) longest_stall_micros: u64,
-    /// CPU time from the beginning of the load to the end of delivery, in microseconds.
-    pub(crate) cpu_micros: u64,
-    pub(crate) peak_memory_bytes: u64,
-}
 
 /// The counts of the emitters while they run.
 #[derive(Debug, Default)]
@@ -119,7 +98,7 @@ fn emit_and_settle(args: &Args, pipeline: &Pipeline, counts: &Counts, begin: u64
         dropped_by_queue: taken.map_or(0, |taken| emitted - taken.records()),
         failed: taken.map_or(0, Taken::failed),
         waiting: (pipeline.waiting)(),
-        emit: Some(Latency::of(&emit)),
+        emit: Some(percentiles(&emit)),
         stalled_micros: counts.stalled_micros.load(Ordering::Relaxed) / args.threads,
         longest_stall_micros: counts.longest_stall_micros.load(Ordering::Relaxed),
         ..Loaded::default()

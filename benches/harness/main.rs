@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Prints tables and leaves `harness.html` and `harness.json` in `target/harness`; nothing else stays. Linux only: the
-//! figures are from `/proc`.
+//! figures are from `/proc`. `--again target/harness/harness.json` makes the page again of the figures.
 //!
 //! This program starts itself twice for every system, so that memory and CPU time are the system's own (with the load
 //! generator, which is the same for all): once as the receiver, once as the system under test. The three share a clock
@@ -28,9 +28,9 @@
 //! | `measure.rs` | one round of one system, seen from outside |
 //! | `sample.rs` | the clock, `/proc` and the disk |
 //! | `latency.rs` | percentiles |
-//! | `figures.rs` | **what is reported**: a line for each figure |
+//! | `machine.rs` | what it was measured on |
 //! | `progress.rs` | bars in a terminal, a line a second elsewhere |
-//! | `report/` | the tables, the charts, the page, the machine |
+//! | `report/` | the figures (`figures.rs`: **what is reported**), the verdict, tables, charts and page, all of a `run.rs` |
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -42,9 +42,9 @@
 mod args;
 mod child;
 mod counted;
-mod figures;
 mod latency;
 mod load;
+mod machine;
 mod mark;
 mod measure;
 mod progress;
@@ -56,6 +56,7 @@ mod sample;
 mod signals;
 mod systems;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -64,9 +65,9 @@ use clap::{CommandFactory, FromArgMatches};
 use opentelemetry_spool::BoxError;
 
 use crate::args::Args;
-use crate::measure::{INTERRUPTED, Measurement};
+use crate::measure::INTERRUPTED;
 use crate::progress::Progress;
-use crate::report::{Machine, Report, publish};
+use crate::report::run::{Load, Run, System};
 
 /// Set by the first Ctrl-C; everything returns then, and takes its files and processes with it.
 fn main() -> ExitCode {
@@ -89,22 +90,63 @@ fn main() -> ExitCode {
     }
 }
 
-/// Every system in every round, by turns; then the report.
+/// Every system in every round, by turns, under each load; then the report.
 fn compare(args: &Args) -> Result<(), BoxError> {
     args.check()?;
-    note_interruptions()?;
     std::fs::create_dir_all(&args.out)?;
-    let machine = Machine::look(&args.out)?;
-    let systems = systems::chosen(args);
-    let progress = Progress::new(args, &systems);
-    let mut measurements: Vec<Measurement> = Vec::new();
-    for round in 1..=args.rounds {
-        for system in &systems {
-            measurements.push(measure::measure(args, system, round, &progress)?);
+    let run = match &args.again {
+        Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
+        None => measure_all(args)?,
+    };
+    publish(&run, args)
+}
+
+fn measure_all(args: &Args) -> Result<Run, BoxError> {
+    note_interruptions()?;
+    let machine = machine::look(&args.out)?;
+    let (systems, loads) = (systems::chosen(args), args.loads());
+    let progress = Progress::new(args, systems.len() * loads.len());
+    let mut run = Run {
+        machine,
+        settings: serde_json::to_value(args)?,
+        systems: systems.iter().map(|system| described(system, args)).collect(),
+        loads: Vec::new(),
+    };
+    for args in loads {
+        let mut rounds = Vec::new();
+        for round in 1..=args.rounds {
+            for system in &systems {
+                rounds.push(measure::measure(&args, system, round, &progress)?);
+            }
         }
+        run.loads.push(Load { title: args.title(), caption: args.caption(), is_paced: args.rate.is_some(), rounds });
     }
     progress.finish();
-    publish(&Report::new(args, machine, &systems, measurements), args)
+    Ok(run)
+}
+
+fn described(system: &systems::System, args: &Args) -> System {
+    System {
+        name: system.name.to_owned(),
+        title: (system.title)(args.signal).to_owned(),
+        guarantee: system.guarantee.to_owned(),
+        ours: system.ours,
+        delivers: system.delivers(),
+    }
+}
+
+/// Writes the files and prints the tables.
+fn publish(run: &Run, args: &Args) -> Result<(), BoxError> {
+    let (json, page) = (args.out.join("harness.json"), args.out.join("harness.html"));
+    let text = serde_json::to_string(run)?;
+    std::fs::write(&json, &text)?;
+    let printed = if args.json {
+        text
+    } else {
+        std::fs::write(&page, report::page(run))?;
+        format!("{}\n{}\n{}\n", report::markdown(run), page.display(), json.display())
+    };
+    Ok(std::io::stdout().write_all(printed.as_bytes())?)
 }
 
 /// Lets Ctrl-C and a request to end be noticed instead of killing this process: a kill would leave the scratch files.

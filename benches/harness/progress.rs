@@ -7,8 +7,7 @@ use std::time::Duration;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use crate::args::Args;
-use crate::sample::Sample;
-use crate::systems::System;
+use crate::report::run::Sample;
 
 pub(crate) struct Progress {
     load: f64,
@@ -22,7 +21,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(args: &Args, systems: &[&System]) -> Self {
+    /// Of so many loads of systems.
+    pub(crate) fn new(args: &Args, loads: usize) -> Self {
         let progress = Self {
             load: args.seconds,
             outage: args.outage(),
@@ -33,10 +33,9 @@ impl Progress {
             told: Cell::new(0),
         };
         if !progress.silent {
-            let names: Vec<_> = systems.iter().map(|system| system.name).collect();
-            let each = args.load() + args.drain();
-            let most = each * args.rounds * systems.len() as u32;
-            eprintln!("{}: {} s of load each, {} s at most in all", names.join(", "), args.seconds, most.as_secs());
+            let runs = args.rounds * loads as u32;
+            let most = (args.load() + args.drain()) * runs;
+            eprintln!("{runs} times {} s of load, {} s at most in all", args.seconds, most.as_secs());
         }
         progress
     }

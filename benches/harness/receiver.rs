@@ -12,7 +12,6 @@ use flate2::read::GzDecoder;
 use hdrhistogram::Histogram;
 use memchr::memmem;
 use opentelemetry_spool::BoxError;
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, LocalSet};
@@ -20,31 +19,15 @@ use tokio::time::sleep;
 
 use crate::args::{Args, OutageKind};
 use crate::child::{Order, Orders, Told, tell};
-use crate::latency::{Latency, histogram};
+use crate::latency::{histogram, percentiles};
 use crate::mark::Finder;
+use crate::report::run::Arrivals;
 use crate::sample;
 
 /// An empty object is an OTLP response in JSON, an empty body one in protobuf.
 const TAKEN_JSON: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
 const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
 const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
-
-/// The arrivals when all is done.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Arrivals {
-    /// Each number once.
-    pub(crate) arrived: u64,
-    pub(crate) duplicated: u64,
-    /// Those that came after a later one of the same thread and partition.
-    pub(crate) out_of_order: u64,
-    /// The number of requests that were taken; their bodies are counted as they came.
-    pub(crate) requests: u64,
-    pub(crate) body_bytes: u64,
-    /// When the last new one arrived, in microseconds since the epoch.
-    pub(crate) last_micros: u64,
-    /// From `emit` to here, in microseconds; `None` if nothing came.
-    pub(crate) latency: Option<Latency>,
-}
 
 /// The books.
 struct Desk {
@@ -103,7 +86,7 @@ impl Desk {
     }
 
     fn last_words(&self) -> Arrivals {
-        let latency = (self.arrivals.arrived > 0).then(|| Latency::of(&self.latency));
+        let latency = (self.arrivals.arrived > 0).then(|| percentiles(&self.latency));
         Arrivals { latency, ..self.arrivals.clone() }
     }
 }

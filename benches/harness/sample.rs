@@ -4,23 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
-
 /// How often each process notes what it sees.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
-
-/// The figures at a tick.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Sample {
-    /// Since the load began.
-    pub(crate) seconds: f64,
-    pub(crate) emitted: u64,
-    /// Without what came again.
-    pub(crate) arrived: u64,
-    pub(crate) disk_bytes: u64,
-    pub(crate) memory_bytes: u64,
-    pub(crate) cpu_micros: u64,
-}
 
 /// Microseconds since the epoch.
 pub(crate) fn now() -> u64 {

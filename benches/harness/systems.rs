@@ -17,8 +17,8 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder as SpanConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanExporter as SdkSpanExporter,
 };
 use opentelemetry_spool::{
-    BoxError, Durability, Encoder, ExporterBuilder, JsonEncoder, LogExporter, MetricExporter, SpanExporter,
-    SpoolHandle, SpoolProcessor,
+    BoxError, Durability, Encoder, ExporterBuilder, JsonEncoder, LogExporter, LogExporterBuilder, MetricExporter,
+    SpanExporter, SpoolHandle, SpoolProcessor,
 };
 
 use crate::args::Args;
@@ -34,6 +34,8 @@ const BATCH: u64 = 512;
 #[derive(Debug)]
 pub(crate) struct System {
     pub(crate) name: &'static str,
+    /// Its name in the README.
+    pub(crate) title: fn(Signal) -> &'static str,
     /// Ours are compared with the others.
     pub(crate) ours: bool,
     /// The signals that it takes.
@@ -56,6 +58,11 @@ const ALL: &[Signal] = &[Signal::Logs, Signal::Spans, Signal::Metrics];
 pub(crate) static SYSTEMS: &[System] = &[
     System {
         name: "spool",
+        title: |signal| match signal {
+            Signal::Logs => "`LogExporter`, JSON",
+            Signal::Spans => "`SpanExporter`, OTLP protobuf",
+            Signal::Metrics => "`MetricExporter`, OTLP protobuf",
+        },
         ours: true,
         signals: ALL,
         guarantee: "An accepted record is on disk, as durable as --durability says. It is delivered at least once and \
@@ -64,14 +71,43 @@ pub(crate) static SYSTEMS: &[System] = &[
     },
     System {
         name: "spool-processor",
+        title: |signal| match signal {
+            Signal::Logs => "`SpoolProcessor`, JSON",
+            _ => "`SpoolProcessor`, OTLP protobuf",
+        },
         ours: true,
         signals: &[Signal::Logs, Signal::Spans],
-        guarantee: "As spool, but without the SDK's queue: what was emitted is on disk within a tenth of a second and \
+        guarantee: "As `LogExporter`, but without the SDK's queue: what was emitted is on disk within a tenth of a second and \
                     the time of a commit, and `emit` waits for a moment while the disk falls behind.",
-        start: Start::Provider(spool_processor),
+        start: Start::Provider(|args| spool_processor(args, log_exporter(args), false)),
+    },
+    System {
+        name: "spool-processor-journal",
+        title: |_| "`SpoolProcessor`, JSON, journal",
+        ours: true,
+        signals: &[Signal::Logs],
+        guarantee: "As `SpoolProcessor`, and what `emit` has returned for survives a kill.",
+        start: Start::Provider(|args| spool_processor(args, log_exporter(args), true)),
+    },
+    System {
+        name: "spool-otlp",
+        title: |_| "`LogExporter`, OTLP protobuf",
+        ours: true,
+        signals: &[Signal::Logs],
+        guarantee: "As `LogExporter` with JSON.",
+        start: Start::Provider(|args| logs_through_spool(args, otlp_log_exporter(args))),
+    },
+    System {
+        name: "spool-processor-otlp",
+        title: |_| "`SpoolProcessor`, OTLP protobuf",
+        ours: true,
+        signals: &[Signal::Logs],
+        guarantee: "As `SpoolProcessor` with JSON.",
+        start: Start::Provider(|args| spool_processor(args, otlp_log_exporter(args), false)),
     },
     System {
         name: "otlp-json",
+        title: |_| "`opentelemetry-otlp`, JSON",
         ours: false,
         signals: ALL,
         guarantee: "Keeps nothing on disk. A batch that fails is tried again a few times within about a second, then dropped; \
@@ -80,13 +116,15 @@ pub(crate) static SYSTEMS: &[System] = &[
     },
     System {
         name: "otlp-protobuf",
+        title: |_| "`opentelemetry-otlp`, protobuf",
         ours: false,
         signals: ALL,
-        guarantee: "As otlp-json.",
+        guarantee: "As with JSON.",
         start: Start::Provider(|args| otlp(args, Protocol::HttpBinary)),
     },
     System {
         name: "file",
+        title: |_| "a plain file",
         ours: false,
         signals: &[Signal::Logs],
         guarantee: "Not an exporter, a yardstick: the bytes of a batch, encoded beforehand, are appended to a file, as \
@@ -128,11 +166,7 @@ pub(crate) struct Pipeline {
 
 fn spool(args: &Args) -> Result<Pipeline, BoxError> {
     Ok(match args.signal {
-        Signal::Logs => {
-            let exporter = log_exporter(args)?;
-            let handle = exporter.handle();
-            Pipeline { waiting: pending(handle), ..logs_in_batches(args, exporter) }
-        }
+        Signal::Logs => logs_through_spool(args, log_exporter(args))?,
         Signal::Spans => {
             let exporter = span_exporter(args)?;
             let handle = exporter.handle();
@@ -146,26 +180,41 @@ fn spool(args: &Args) -> Result<Pipeline, BoxError> {
     })
 }
 
-fn spool_processor(args: &Args) -> Result<Pipeline, BoxError> {
+fn logs_through_spool(args: &Args, builder: LogExporterBuilder) -> Result<Pipeline, BoxError> {
+    let exporter = builder.build()?;
+    let handle = exporter.handle();
+    Ok(Pipeline { waiting: pending(handle), ..logs_in_batches(args, exporter) })
+}
+
+fn spool_processor(args: &Args, logs: LogExporterBuilder, journal: bool) -> Result<Pipeline, BoxError> {
     let (provider, handle) = if args.signal == Signal::Spans {
         let exporter = span_exporter(args)?;
         let handle = exporter.handle();
         let provider = SdkTracerProvider::builder().with_span_processor(SpoolProcessor::new(exporter)?).build();
         (Provider::Spans(provider), handle)
     } else {
-        let exporter = log_exporter(args)?;
+        let exporter = logs.build()?;
         let handle = exporter.handle();
-        let provider = SdkLoggerProvider::builder().with_log_processor(SpoolProcessor::new(exporter)?).build();
-        (Provider::Logs(provider), handle)
+        let processor = SpoolProcessor::builder(exporter).with_journal(journal).build()?;
+        (Provider::Logs(SdkLoggerProvider::builder().with_log_processor(processor).build()), handle)
     };
     Ok(Pipeline { provider, taken: None, waiting: pending(handle) })
 }
 
-fn log_exporter(args: &Args) -> Result<LogExporter, BoxError> {
+/// A path of OTLP would mean OTLP.
+fn log_exporter(args: &Args) -> LogExporterBuilder {
+    partitioned(args)
+        .with_endpoint(format!("http://127.0.0.1:{}/ingest", args.port))
+        .with_encoder(JsonEncoder::default())
+}
+
+fn otlp_log_exporter(args: &Args) -> LogExporterBuilder {
+    partitioned(args).with_protocol(opentelemetry_spool::Protocol::HttpBinary)
+}
+
+fn partitioned(args: &Args) -> LogExporterBuilder {
     let builder = configured(args, LogExporter::builder());
-    let builder =
-        if args.partitions > 1 { builder.with_partition_key(|record, _| partition_of(record)) } else { builder };
-    Ok(builder.build()?)
+    if args.partitions > 1 { builder.with_partition_key(|record, _| partition_of(record)) } else { builder }
 }
 
 fn span_exporter(args: &Args) -> Result<SpanExporter, BoxError> {
@@ -218,7 +267,7 @@ fn endpoint(args: &Args) -> String {
 fn logs_in_batches(args: &Args, exporter: impl SdkLogExporter + 'static) -> Pipeline {
     let taken = Arc::new(Taken::default());
     let exporter = Counted { exporter, taken: taken.clone() };
-    let config = BatchConfigBuilder::default().with_max_queue_size(args.queue).build();
+    let config = BatchConfigBuilder::default().with_max_queue_size(args.queue()).build();
     let processor = BatchLogProcessor::builder(exporter).with_batch_config(config).build();
     let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
     Pipeline { provider: Provider::Logs(provider), taken: Some(taken), waiting: Box::new(|| 0) }
@@ -228,7 +277,7 @@ fn logs_in_batches(args: &Args, exporter: impl SdkLogExporter + 'static) -> Pipe
 fn spans_in_batches(args: &Args, exporter: impl SdkSpanExporter + 'static) -> Pipeline {
     let taken = Arc::new(Taken::default());
     let exporter = Counted { exporter, taken: taken.clone() };
-    let config = SpanConfigBuilder::default().with_max_queue_size(args.queue).build();
+    let config = SpanConfigBuilder::default().with_max_queue_size(args.queue()).build();
     let processor = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
     let provider = SdkTracerProvider::builder().with_span_processor(processor).build();
     Pipeline { provider: Provider::Spans(provider), taken: Some(taken), waiting: Box::new(|| 0) }

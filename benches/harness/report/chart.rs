@@ -3,17 +3,18 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-use super::format::{number, text};
+use super::format::{number, plain, text};
 
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 62.0;
+// Narrow, so that letters keep their size on a narrow page.
+const WIDTH: f64 = 480.0;
+const HEIGHT: f64 = 270.0;
+const LEFT: f64 = 46.0;
 const RIGHT: f64 = WIDTH - 14.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = HEIGHT - 42.0;
 
 pub(super) struct Series {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// Which colour of the page.
     pub(super) colour: usize,
     pub(super) points: Vec<(f64, f64)>,
@@ -176,7 +177,7 @@ impl Chart {
             out,
             "<polyline class=\"{class}\" points=\"{}\"><title>{}</title></polyline>",
             line.trim_end(),
-            series.name
+            plain(&series.name)
         );
         // Few points are shown; of many, each is there for the pointer only.
         let (shown, radius) = if matches!(self.bottom, Bottom::Names(_)) { ("dot", 4) } else { ("touch", 5) };
@@ -191,7 +192,7 @@ impl Chart {
                 "<circle class=\"{class} {shown}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\"><title>{}: {value} {} at {at}</title></circle>",
                 scale.x(*x),
                 scale.y(*y),
-                series.name,
+                plain(&series.name),
                 text(self.unit),
             );
         }

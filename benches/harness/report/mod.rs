@@ -1,37 +1,32 @@
-//! The end of it all: the tables, a page, and everything as JSON.
+//! The end of it all: a verdict, tables, a page, and everything as JSON. All of it is made of a [`Run`] and of nothing else, so it
+//! can be made again of a `harness.json`.
 
 mod chart;
-mod collected;
+mod figures;
 mod format;
 mod html;
-mod machine;
+pub(crate) mod run;
 mod table;
+mod verdict;
 
-use std::io::Write;
+use run::{Load, Run};
 
-use opentelemetry_spool::BoxError;
-
-use crate::args::Args;
-pub(crate) use collected::Report;
-pub(crate) use machine::Machine;
-
-/// Writes the files and prints the tables.
-pub(crate) fn publish(report: &Report<'_>, args: &Args) -> Result<(), BoxError> {
-    let (json, page) = (args.out.join("harness.json"), args.out.join("harness.html"));
-    let text = serde_json::to_string(report)?;
-    std::fs::write(&json, &text)?;
-    let printed = if args.json {
-        text
-    } else {
-        std::fs::write(&page, html::page(report))?;
-        format!("{}\n{}\n{}\n", markdown(report), page.display(), json.display())
-    };
-    Ok(std::io::stdout().write_all(printed.as_bytes())?)
+/// The page: one file.
+pub(crate) fn page(run: &Run) -> String {
+    html::page(run)
 }
 
-fn markdown(report: &Report<'_>) -> String {
-    let tables = std::iter::once(table::figures(report)).chain(table::ratios(report)).map(|table| table.markdown());
-    let guarantees = report.systems.iter().map(|system| format!("- `{}`: {}", system.name, system.guarantee));
-    let parts = std::iter::once(report.caption() + "\n").chain(tables).chain(guarantees);
-    parts.collect::<Vec<_>>().join("\n") + "\n"
+/// The same for a terminal, and to be copied into a README.
+pub(crate) fn markdown(run: &Run) -> String {
+    let loads = run.loads.iter().map(|load| of_load(run, load));
+    let guarantees = run.systems.iter().map(|system| format!("- {}: {}\n", system.title, system.guarantee));
+    loads.chain([verdict::spread(run) + "\n\n"]).chain(guarantees).collect()
+}
+
+fn of_load(run: &Run, load: &Load) -> String {
+    let Load { title, caption, .. } = load;
+    let verdict = verdict::of_load(run, load).join(" ");
+    let tables = [Some(table::summary(run, load)), Some(table::figures(run, load)), table::ratios(run, load)];
+    let tables: Vec<_> = tables.into_iter().flatten().map(|table| table.markdown()).collect();
+    format!("## {title}\n\n{verdict}\n\n{caption}\n\n{}\n", tables.join("\n"))
 }

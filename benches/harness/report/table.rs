@@ -2,74 +2,114 @@
 
 use std::fmt::Write;
 
-use super::collected::Report;
-use super::format::{number, text};
-use crate::figures::{Better, FIGURES};
-use crate::systems::System;
+use super::figures::{Better, FIGURES, Figure, ROWS};
+use super::format::{markup, number, value};
+use super::run::{Load, Run, System};
 
 pub(super) struct Table {
     head: Vec<String>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<(String, Vec<Cell>)>,
+}
+
+/// A median, and the least and the most of the rounds where they differ.
+struct Cell {
+    median: String,
+    spread: Option<String>,
+}
+
+/// What stands where there is nothing to be said.
+const NOTHING: &str = "–";
+
+/// The README's table.
+pub(super) fn summary(run: &Run, load: &Load) -> Table {
+    table(&run.systems, ROWS.iter().map(|row| (row.name.to_owned(), row.figures)), |figures, system| match figures {
+        [figure] => cell(figure, load, system),
+        figures => {
+            let medians: Option<Vec<_>> =
+                figures.iter().map(|figure| Some(value(figure.median(load, system)?, figure.unit))).collect();
+            Cell::single(medians.map(|medians| medians.join(", ")))
+        }
+    })
 }
 
 /// Every figure of every system.
-pub(super) fn figures(report: &Report<'_>) -> Table {
-    let head = ["", "unit"].into_iter().chain(report.systems.iter().map(|system| system.name));
-    let rows = FIGURES.iter().map(|figure| {
-        let cells = report.systems.iter().map(|system| {
-            let median = figure.median(&report.measurements, system).map_or("–".to_owned(), number);
-            match figure.spread(&report.measurements, system) {
-                Some((least, most)) => format!("{median} ({} to {})", number(least), number(most)),
-                None => median,
-            }
-        });
-        [figure.name.to_owned(), figure.unit.to_owned()].into_iter().chain(cells).collect()
-    });
-    Table { head: head.map(str::to_owned).collect(), rows: rows.collect() }
+pub(super) fn figures(run: &Run, load: &Load) -> Table {
+    table(
+        &run.systems,
+        FIGURES.iter().map(|figure| (format!("{}, {}", figure.name, figure.unit), figure)),
+        |figure, system| cell(figure, load, system),
+    )
 }
 
-/// Ours divided by each of the others, where there is anything to divide.
-pub(super) fn ratios(report: &Report<'_>) -> Option<Table> {
-    let (ours, others): (Vec<&System>, Vec<&System>) = report.systems.iter().copied().partition(|system| system.ours);
-    let pairs: Vec<_> = ours.iter().flat_map(|ours| others.iter().map(move |other| (*ours, *other))).collect();
-    if pairs.is_empty() {
-        return None;
-    }
-    let mut head = vec!["ratio".to_owned(), "better is".to_owned()];
-    head.extend(pairs.iter().map(|(ours, other)| format!("{} / {}", ours.name, other.name)));
+/// Each system divided by the exporter that is replaced, where there is anything to divide.
+pub(super) fn ratios(run: &Run, load: &Load) -> Option<Table> {
+    let base = run.base()?;
+    let others: Vec<_> = run.systems.iter().filter(|system| system.name != base.name).cloned().collect();
     let rows = FIGURES.iter().filter_map(|figure| {
         let better = match figure.better {
             Better::More => "more",
             Better::Less => "less",
             Better::Neither => return None,
         };
-        let of = |system| figure.median(&report.measurements, system).filter(|value| *value > 0.0);
-        let ratios: Vec<_> = pairs.iter().map(|(ours, other)| Some(of(ours)? / of(other)?)).collect();
-        if ratios.iter().all(Option::is_none) {
-            return None;
-        }
-        let cells = ratios.into_iter().map(|ratio| ratio.map_or("–".to_owned(), |ratio| number(ratio) + "×"));
-        Some([figure.name.to_owned(), better.to_owned()].into_iter().chain(cells).collect())
+        let divisor = figure.median(load, base).filter(|value| *value > 0.0)?;
+        Some((format!("{}; better is {better}", figure.name), (figure, divisor)))
     });
-    Some(Table { head, rows: rows.collect() })
+    let table = table(&others, rows, |(figure, divisor), system| {
+        Cell::single(figure.median(load, system).map(|value| number(value / divisor) + "×"))
+    });
+    (!others.is_empty() && !table.rows.is_empty()).then_some(table)
+}
+
+fn table<T: Copy>(
+    systems: &[System],
+    rows: impl Iterator<Item = (String, T)>,
+    cell: impl Fn(T, &System) -> Cell,
+) -> Table {
+    Table {
+        head: systems.iter().map(|system| system.title.clone()).collect(),
+        rows: rows.map(|(name, of)| (name, systems.iter().map(|system| cell(of, system)).collect())).collect(),
+    }
+}
+
+fn cell(figure: &Figure, load: &Load, system: &System) -> Cell {
+    let text = |amount| value(amount, figure.unit);
+    let spread = figure.spread(load, system).map(|(least, most)| (text(least), text(most)));
+    Cell {
+        median: figure.median(load, system).map_or(NOTHING.to_owned(), text),
+        spread: spread.filter(|(least, most)| least != most).map(|(least, most)| format!("{least} to {most}")),
+    }
+}
+
+impl Cell {
+    fn single(median: Option<String>) -> Self {
+        Self { median: median.unwrap_or(NOTHING.to_owned()), spread: None }
+    }
+
+    fn text(&self) -> String {
+        self.spread.as_ref().map_or(self.median.clone(), |spread| format!("{} ({spread})", self.median))
+    }
 }
 
 impl Table {
     /// Aligned, to be read in a terminal too.
     pub(super) fn markdown(&self) -> String {
-        let rows = || std::iter::once(&self.head).chain(&self.rows);
-        let width = |column: usize| rows().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3);
-        let widths: Vec<_> = (0..self.head.len()).map(width).collect();
+        let head = std::iter::once(String::new()).chain(self.head.iter().cloned()).collect();
+        let body = self
+            .rows
+            .iter()
+            .map(|(name, cells)| std::iter::once(name.clone()).chain(cells.iter().map(Cell::text)).collect::<Vec<_>>());
+        let rows: Vec<Vec<String>> = std::iter::once(head).chain(body).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3);
+        let widths: Vec<_> = (0..=self.head.len()).map(width).collect();
         let mut out = String::new();
-        for (at, row) in rows().enumerate() {
+        for (at, row) in rows.iter().enumerate() {
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                let _ = if column < 2 { write!(out, "| {cell:<width$} ") } else { write!(out, "| {cell:>width$} ") };
+                let _ = if column == 0 { write!(out, "| {cell:<width$} ") } else { write!(out, "| {cell:>width$} ") };
             }
             out.push_str("|\n");
             if at == 0 {
                 for (column, width) in widths.iter().enumerate() {
-                    let dashes = "-".repeat(width + usize::from(column < 2));
-                    let _ = if column < 2 { write!(out, "|{dashes}-") } else { write!(out, "|{dashes}-:") };
+                    let _ = write!(out, "|{}{}", "-".repeat(width + 1), if column == 0 { "-" } else { ":" });
                 }
                 out.push_str("|\n");
             }
@@ -77,24 +117,25 @@ impl Table {
         out
     }
 
+    /// On a narrow page each row becomes a block in which a cell stands behind the name of its system.
     pub(super) fn html(&self) -> String {
-        let mut out = String::from("<div class=wide><table><thead><tr>");
-        for cell in &self.head {
-            let _ = write!(out, "<th scope=col>{}</th>", text(cell));
+        let mut out = String::from("<table><thead><tr><td></td>");
+        for system in &self.head {
+            let _ = write!(out, "<th scope=col>{}</th>", markup(system));
         }
         out.push_str("</tr></thead><tbody>");
-        for row in &self.rows {
-            for (column, cell) in row.iter().enumerate() {
-                let cell = text(cell);
-                let _ = if column == 0 {
-                    write!(out, "<tr><th scope=row>{cell}</th>")
-                } else {
-                    write!(out, "<td>{cell}</td>")
-                };
+        for (name, cells) in &self.rows {
+            let _ = write!(out, "<tr><th scope=row>{}</th>", markup(name));
+            for (system, Cell { median, spread }) in self.head.iter().zip(cells) {
+                let _ = write!(out, "<td><span>{}</span>{median}", markup(system));
+                if let Some(spread) = spread {
+                    let _ = write!(out, "<small>{spread}</small>");
+                }
+                out.push_str("</td>");
             }
             out.push_str("</tr>");
         }
-        out.push_str("</tbody></table></div>");
+        out.push_str("</tbody></table>");
         out
     }
 }
