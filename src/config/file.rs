@@ -183,6 +183,12 @@ impl ExporterConfig {
             max_wait: values.value("max_wait")?,
             journal: values.value("journal")?,
             commit_on_panic: values.value("commit_on_panic")?,
+            commit_at: match values.get("commit_at") {
+                Some(given) if signal != Signal::Logs => {
+                    return Err(given.invalid("a span has no severity; allowed is no `commit_at`"));
+                }
+                given => given.map(parse).transpose()?.map(|least| least.value),
+            },
         })
     }
 }
@@ -198,8 +204,16 @@ fn example(signal: Signal) -> String {
 }
 
 /// The keys of a processor `spool`.
-const PROCESSOR_NAMES: &[&str] =
-    &["max_buffer_bytes", "commit_delay", "schedule_delay", "max_wait", "journal", "commit_on_panic", "exporter"];
+const PROCESSOR_NAMES: &[&str] = &[
+    "max_buffer_bytes",
+    "commit_delay",
+    "schedule_delay",
+    "max_wait",
+    "journal",
+    "commit_on_panic",
+    "commit_at",
+    "exporter",
+];
 
 /// The values of a node, and what is wrong with it.
 #[derive(Clone, Default)]
@@ -594,6 +608,7 @@ impl<'de> Deserialize<'de> for SpoolProcessing {
                         "max_wait" => "max_wait",
                         "journal" => "journal",
                         "commit_on_panic" => "commit_on_panic",
+                        "commit_at" => "commit_at",
                         _ => {
                             let _: IgnoredAny = map.next_value()?;
                             node.values.unknown.push(Sourced::new(key.value, source));
@@ -800,6 +815,8 @@ fn substituted(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::logs::Severity;
+
     use super::*;
     use crate::config::values::Protocol;
 
@@ -920,11 +937,14 @@ mod tests {
                 commit_delay: Some(Duration::from_millis(20)),
                 max_wait: Some(Duration::from_secs(2)),
                 journal: Some(true),
-                commit_on_panic: None,
+                ..ProcessorSettings::default()
             };
             assert_eq!(config.clone().processor(signal).unwrap(), expected);
             assert_eq!(config.settings(signal).unwrap().linger.unwrap().value, Duration::from_secs(3));
         }
+        let urgent = processor("logger_provider", "commit_at: error\ncommit_on_panic: true").processor(Signal::Logs);
+        let (commit_on_panic, commit_at) = (Some(true), Some(Severity::Error));
+        assert_eq!(urgent.unwrap(), ProcessorSettings { commit_on_panic, commit_at, ..ProcessorSettings::default() });
         let some = processor("logger_provider", "schedule_delay: 0\nmax_wait:").processor(Signal::Logs).unwrap();
         assert_eq!(some, ProcessorSettings { commit_delay: Some(Duration::ZERO), ..ProcessorSettings::default() });
     }
@@ -935,10 +955,15 @@ mod tests {
         assert_eq!(
             error("max_wait: 1s\nmax_queue_size: 2048"),
             "`max_queue_size, line 8` is invalid: there is no such setting; there are max_buffer_bytes, commit_delay, \
-             schedule_delay, max_wait, journal, commit_on_panic, exporter"
+             schedule_delay, max_wait, journal, commit_on_panic, commit_at, exporter"
         );
         let value = error("max_wait: long");
         assert!(value.starts_with("`max_wait, line 7` is invalid: \"long\"; allowed are milliseconds"), "{value}");
+        let severity = error("commit_at: eror");
+        assert!(severity.starts_with("`commit_at, line 7` is invalid: \"eror\"; allowed are trace, "), "{severity}");
+        assert!(severity.ends_with("did you mean error?"), "{severity}");
+        let span = processor("tracer_provider", "commit_at: error").processor(Signal::Traces).unwrap_err().to_string();
+        assert_eq!(span, "`commit_at, line 7` is invalid: a span has no severity; allowed is no `commit_at`");
         let variable = error("max_buffer_bytes: ${1API}");
         assert!(variable.starts_with("`max_buffer_bytes, line 7` is invalid: `${1API}` is no variable"), "{variable}");
     }

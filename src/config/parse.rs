@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use opentelemetry::logs::Severity;
 use percent_encoding::percent_decode_str;
 
 use crate::config::nearest::nearest;
@@ -72,6 +73,41 @@ impl FromText for TemporalityPreference {
                 ("delta", Self::Delta),
                 ("lowmemory", Self::LowMemory),
                 ("low_memory", Self::LowMemory),
+            ],
+        )
+    }
+}
+
+/// The names that the specification gives the numbers.
+impl FromText for Severity {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(
+            text,
+            &[
+                ("trace", Self::Trace),
+                ("trace2", Self::Trace2),
+                ("trace3", Self::Trace3),
+                ("trace4", Self::Trace4),
+                ("debug", Self::Debug),
+                ("debug2", Self::Debug2),
+                ("debug3", Self::Debug3),
+                ("debug4", Self::Debug4),
+                ("info", Self::Info),
+                ("info2", Self::Info2),
+                ("info3", Self::Info3),
+                ("info4", Self::Info4),
+                ("warn", Self::Warn),
+                ("warn2", Self::Warn2),
+                ("warn3", Self::Warn3),
+                ("warn4", Self::Warn4),
+                ("error", Self::Error),
+                ("error2", Self::Error2),
+                ("error3", Self::Error3),
+                ("error4", Self::Error4),
+                ("fatal", Self::Fatal),
+                ("fatal2", Self::Fatal2),
+                ("fatal3", Self::Fatal3),
+                ("fatal4", Self::Fatal4),
             ],
         )
     }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use std::{fmt, fs, io};
 
+use opentelemetry::logs::Severity;
+
 use crate::error::{BoxError, ExporterBuildError};
 
 /// A value, and the method, variable or line that it comes from: that is what errors name.
@@ -386,6 +388,8 @@ pub(crate) struct ProcessorSettings {
     pub(crate) max_wait: Option<Duration>,
     pub(crate) journal: Option<bool>,
     pub(crate) commit_on_panic: Option<bool>,
+    /// Of log records alone.
+    pub(crate) commit_at: Option<Severity>,
 }
 
 /// The limits of the spool in space and time.

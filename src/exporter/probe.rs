@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::config::directory;
 use crate::config::resolve::ResolvedConfig;
@@ -143,19 +143,10 @@ fn space(dir: &Sourced<PathBuf>, spool: &SpoolConfig, used: u64) -> ProbeStep {
 /// The request with the marked record, as it would be sent from a spool.
 fn request(marked: &Marked, coding: Coding, pace: &Pace) -> Request {
     let Loose { bytes, content_encoding, records } = Loose::of(&marked.block, &marked.framing, coding);
-    let now = SystemTime::now();
     let framing: &Framing = &marked.framing;
+    let id = format!("probe-{:016x}", process::unique_number());
     Request {
-        context: BatchContext {
-            id: format!("probe-{:016x}", process::unique_number()),
-            partition_key: marked.key.clone(),
-            records: 1,
-            bytes: bytes.len(),
-            first_timestamp: now,
-            last_timestamp: now,
-            attempt: 1,
-            age: Duration::ZERO,
-        },
+        context: BatchContext { bytes: bytes.len(), ..BatchContext::new(id, marked.key.as_str()) },
         content_type: framing.content_type().to_owned(),
         content_encoding,
         response_protocol: framing.response_protocol(),

@@ -1,5 +1,7 @@
 //! [`LossReason`]: the one vocabulary of losses, and how many records each reason has taken.
 
+use std::fmt;
+
 use crate::observe::counter::Counter;
 use crate::observe::items::ItemsPerRecord;
 
@@ -66,6 +68,12 @@ impl LossReason {
             Self::Cut => "cut",
             Self::TooLarge => "too_large",
         }
+    }
+}
+
+impl fmt::Display for LossReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

@@ -48,6 +48,35 @@ pub struct BatchContext {
 }
 
 impl BatchContext {
+    /// The first attempt of a batch of one record, of now: for the tests of a header hook.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::BatchContext;
+    ///
+    /// let tenant = |batch: &BatchContext| format!("tenant-{}", batch.partition_key());
+    /// assert_eq!(tenant(&BatchContext::new("0-1", "acme")), "tenant-acme");
+    /// ```
+    pub fn new(id: impl Into<String>, partition_key: impl Into<String>) -> Self {
+        let now = SystemTime::now();
+        Self {
+            id: id.into(),
+            partition_key: partition_key.into(),
+            records: 1,
+            bytes: 0,
+            first_timestamp: now,
+            last_timestamp: now,
+            attempt: 1,
+            age: Duration::ZERO,
+        }
+    }
+
+    /// The same batch at another attempt, counted from 1.
+    pub fn with_attempt(self, attempt: u32) -> Self {
+        Self { attempt, ..self }
+    }
+
     /// The id of the batch, the same on every attempt and after a restart; sent as `Idempotency-Key`.
     pub fn id(&self) -> &str {
         &self.id
@@ -95,7 +124,7 @@ pub(crate) mod tests {
 
     /// A request with these records, and what stands before, between and behind them.
     pub(crate) fn request(content_type: &str, framing: [&str; 3], records: &[&str]) -> Request {
-        let (now, [open, separator, close]) = (SystemTime::now(), framing);
+        let [open, separator, close] = framing;
         let (mut body, mut places) = (open.to_owned(), Vec::new());
         for record in records {
             body.push_str(if places.is_empty() { "" } else { separator });
@@ -104,16 +133,7 @@ pub(crate) mod tests {
         }
         body.push_str(close);
         Request {
-            context: BatchContext {
-                id: "the-id".to_owned(),
-                partition_key: String::new(),
-                records: records.len(),
-                bytes: body.len(),
-                first_timestamp: now,
-                last_timestamp: now,
-                attempt: 1,
-                age: Duration::ZERO,
-            },
+            context: BatchContext { records: records.len(), bytes: body.len(), ..BatchContext::new("the-id", "") },
             content_type: content_type.to_owned(),
             content_encoding: None,
             response_protocol: ResponseProtocol::Status,

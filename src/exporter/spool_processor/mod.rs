@@ -540,6 +540,7 @@ impl<E: Spooled> SpoolProcessorBuilder<E> {
             panic_hook::add(&buffer);
         }
         let (shut_down, ended) = (AtomicBool::new(false), Mutex::new(ended));
-        Ok(SpoolProcessor { buffer, exporter, commit_at: self.commit_at, shut_down, ended })
+        let commit_at = self.commit_at.or(file.commit_at);
+        Ok(SpoolProcessor { buffer, exporter, commit_at, shut_down, ended })
     }
 }

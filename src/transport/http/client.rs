@@ -444,18 +444,8 @@ mod tests {
     }
 
     fn request(counters: &Arc<Counters>, attempt: u32) -> Request {
-        let now = SystemTime::now();
         Request {
-            context: BatchContext {
-                id: "the-id".to_owned(),
-                partition_key: "tenant".to_owned(),
-                records: 2,
-                bytes: 5,
-                first_timestamp: now,
-                last_timestamp: now,
-                attempt,
-                age: Duration::ZERO,
-            },
+            context: BatchContext { records: 2, bytes: 5, attempt, ..BatchContext::new("the-id", "tenant") },
             content_type: "application/json".to_owned(),
             content_encoding: None,
             response_protocol: ResponseProtocol::Status,

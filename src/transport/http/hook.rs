@@ -138,22 +138,8 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::sync::{Arc, Mutex};
     use std::thread::ThreadId;
-    use std::time::SystemTime;
 
     use super::*;
-
-    fn batch(id: &str) -> BatchContext {
-        BatchContext {
-            id: id.to_owned(),
-            partition_key: String::new(),
-            records: 1,
-            bytes: 1,
-            first_timestamp: SystemTime::UNIX_EPOCH,
-            last_timestamp: SystemTime::UNIX_EPOCH,
-            attempt: 1,
-            age: Duration::ZERO,
-        }
-    }
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -172,7 +158,7 @@ mod tests {
         runtime().block_on(async {
             let call = |id: &'static str| {
                 let hook = hook.clone();
-                tokio::spawn(async move { hook.call(&batch(id), HeaderMap::new()).await })
+                tokio::spawn(async move { hook.call(&BatchContext::new(id, ""), HeaderMap::new()).await })
             };
             let (one, panics, other) = (call("one"), call("panics"), call("other"));
             assert_eq!(one.await.unwrap().unwrap().get("x-id"), Some("one"));
@@ -196,7 +182,9 @@ mod tests {
         });
         let hook = called.open(Duration::from_secs(600)).unwrap();
         runtime().block_on(async {
-            let call = async |id| hook.call(&batch(id), HeaderMap::new()).await.map_err(|error| error.to_string());
+            let call = async |id| {
+                hook.call(&BatchContext::new(id, ""), HeaderMap::new()).await.map_err(|error| error.to_string())
+            };
             assert_eq!(call("1").await.unwrap_err(), "it panicked: too small: 1");
             assert!(call("one").await.unwrap_err().starts_with("it panicked: no number: "));
             assert!(call("2").await.is_ok());
@@ -217,7 +205,8 @@ mod tests {
             let mut waiting = Vec::new();
             for id in ["first", "second"] {
                 let hook = hook.clone();
-                waiting.push(tokio::spawn(async move { hook.call(&batch(id), HeaderMap::new()).await }));
+                waiting
+                    .push(tokio::spawn(async move { hook.call(&BatchContext::new(id, ""), HeaderMap::new()).await }));
                 tokio::task::yield_now().await;
             }
             assert_eq!(calls.recv().unwrap(), "first");

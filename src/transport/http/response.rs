@@ -17,6 +17,25 @@ pub struct Response {
 }
 
 impl Response {
+    /// A response that was read as a whole and has no `Retry-After`: for the tests of a
+    /// [classifier](crate::LogExporterBuilder::with_response_classifier).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use opentelemetry_spool::{Response, Verdict};
+    ///
+    /// let classify = |response: &Response| match response.status() {
+    ///     404 => Verdict::Retry, // the table is made in a minute
+    ///     _ => Verdict::of(response),
+    /// };
+    /// assert_eq!(classify(&Response::new(404, "no such table")), Verdict::Retry);
+    /// assert_eq!(classify(&Response::new(204, "")), Verdict::Delivered);
+    /// ```
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, retry_after: None, date: None, body: body.into(), whole: true }
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         self.status
@@ -119,13 +138,7 @@ mod tests {
     #[test]
     fn an_endpoint_that_says_when_to_come_again_is_under_load() {
         let suspicion = |status, retry_after: Option<&str>| {
-            let response = Response {
-                status,
-                retry_after: retry_after.map(str::to_owned),
-                date: None,
-                body: Vec::new(),
-                whole: true,
-            };
+            let response = Response { retry_after: retry_after.map(str::to_owned), ..Response::new(status, "") };
             Reading::new(Verdict::of(&response), &response, "").suspicion
         };
         assert_eq!([429, 503].map(|status| suspicion(status, Some("3"))), [Suspicion::Load; 2]);
@@ -148,8 +161,7 @@ mod tests {
         ];
         for (expected, statuses) in expected {
             for &status in statuses {
-                let response = Response { status, retry_after: None, date: None, body: Vec::new(), whole: true };
-                assert_eq!(Verdict::of(&response), expected, "{status}");
+                assert_eq!(Verdict::of(&Response::new(status, "")), expected, "{status}");
             }
         }
     }

@@ -56,11 +56,7 @@ pub(super) mod tests {
     ];
 
     pub(super) fn reading(protocol: ResponseProtocol, status: u16, body: impl AsRef<[u8]>, whole: bool) -> Reading {
-        super::read(
-            protocol,
-            &Response { status, retry_after: None, date: None, body: body.as_ref().to_vec(), whole },
-            3,
-        )
+        super::read(protocol, &Response { whole, ..Response::new(status, body.as_ref()) }, 3)
     }
 
     pub(super) fn read(protocol: ResponseProtocol, status: u16, body: impl AsRef<[u8]>) -> (Verdict, String) {
@@ -175,7 +171,7 @@ pub(super) mod tests {
     #[test]
     fn a_verdict_that_is_given_keeps_the_words() {
         let body = br#"{"text":"Invalid token","code":4}"#.to_vec();
-        let response = Response { status: 403, retry_after: None, date: None, body, whole: true };
+        let response = Response::new(403, body);
         let reading = super::read_as(Verdict::Retry, ResponseProtocol::SplunkHec, &response);
         assert_eq!((reading.verdict, reading.suspicion), (Verdict::Retry, Suspicion::Unknown));
         assert_eq!(reading.cause, "the server responded with 403: code 4, Invalid token");

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn own(status: u16, body: &str) -> Option<String> {
-        own_response(&Response { status, retry_after: None, date: None, body: body.into(), whole: true })
+        own_response(&Response::new(status, body))
     }
 
     #[test]

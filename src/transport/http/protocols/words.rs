@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn words(protocol: ResponseProtocol, status: u16, body: impl AsRef<[u8]>) -> String {
-        of(protocol, &Response { status, retry_after: None, date: None, body: body.as_ref().to_vec(), whole: true })
+        of(protocol, &Response::new(status, body.as_ref()))
     }
 
     #[test]
