@@ -26,6 +26,8 @@ pub use child::{Child, emulated, settings};
 pub use disk::{Disk, Stall, run, skip};
 pub use filesystem::{FileSystem, Kind, Mount, fill};
 pub use judges::{Judge, Ledger, Record, Ruling};
+#[cfg(target_os = "linux")]
+pub use program::without_privileges;
 pub use program::{Program, ask, free_port, wait_for_port};
 pub use progress::{AT_MOST, PATIENCE, Progress, wait_for};
 pub use receiver::{Answer, Log, Receiver, Request};

@@ -1,8 +1,14 @@
 //! A server that is a program of its own: started, waited for, asked, and ended with the test.
 
+#[cfg(target_os = "linux")]
+use std::ffi::OsStr;
+#[cfg(target_os = "linux")]
+use std::fs;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,6 +17,19 @@ use std::thread;
 use std::time::Duration;
 
 use crate::progress::{PATIENCE, Progress};
+
+/// Runs a program as a user for whom permissions count, which root is not.
+#[cfg(target_os = "linux")]
+pub fn without_privileges(program: impl AsRef<OsStr>) -> Command {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if !is_root {
+        return Command::new(program);
+    }
+    let dropped = "-dac_override,-dac_read_search,-fowner";
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", dropped, "--inh-caps", dropped]).arg(program);
+    command
+}
 
 /// Sends a program that does not watch its input this signal when the input of this ends: when the test is done with it, or
 /// was killed.

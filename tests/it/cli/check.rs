@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use common::{free_port, skip};
+use common::{free_port, skip, without_privileges};
 
 use super::*;
 
@@ -60,9 +60,7 @@ impl Setup {
     fn command(&self, form: &[&str]) -> Command {
         let program = tool(["check"]);
         let mut command = if self.unprivileged {
-            let dropped = "-dac_override,-dac_read_search,-fowner";
-            let mut without = Command::new("setpriv");
-            without.args(["--bounding-set", dropped, "--inh-caps", dropped]).arg(program.get_program());
+            let mut without = without_privileges(program.get_program());
             without.args(program.get_args()).stdin(Stdio::null());
             without
         } else {
@@ -551,19 +549,10 @@ fn setups_that_are_well_pass_and_one_marked_record_arrives_as_others_would() {
     assert!(plain.requests().iter().any(|request| request.target == proxied));
 }
 
-/// Everything below a directory: the times at which it changed, and the contents.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (SystemTime, i64, Vec<u8>)> {
-    let mut found = BTreeMap::new();
-    let mut waiting = vec![dir.to_owned()];
-    while let Some(path) = waiting.pop() {
-        let meta = fs::metadata(&path).expect("a file");
-        let contents = if meta.is_dir() { Vec::new() } else { fs::read(&path).expect("a file") };
-        if meta.is_dir() {
-            waiting.extend(fs::read_dir(&path).expect("a directory").flatten().map(|found| found.path()));
-        }
-        found.insert(path, (meta.modified().expect("a time"), meta.ctime_nsec(), contents));
-    }
-    found
+/// Everything below a directory, with the time of its last change of any kind.
+fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (i64, SystemTime, Vec<u8>)> {
+    let changed = |path: &Path| fs::metadata(path).expect("a file").ctime_nsec();
+    tree(dir).into_iter().map(|(path, (modified, bytes))| (path.clone(), (changed(&path), modified, bytes))).collect()
 }
 
 #[test]

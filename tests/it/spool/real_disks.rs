@@ -13,14 +13,12 @@ mod unreadable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Debug;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use common::children::witness::padding;
-use common::{Child, Log, Receiver, list, queues, run, segments, wait_for};
+use common::{Child, Log, Receiver, list, queues, run, segments, wait_for, without_privileges};
 use serde_json::Value;
 
 use crate::CHILD;
@@ -256,19 +254,7 @@ fn copy(from: &Path, to: &Path) {
     run(Command::new("cp").args(["-a", "--"]).args([from, to])).expect("a copy");
 }
 
-// --- privileges, the tool, cases at a time --------------------------------------------------------------------------
-
-/// Runs a program as a user for whom permissions count, which root is not.
-fn without_privileges(program: &str) -> Command {
-    let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-    if !is_root {
-        return Command::new(program);
-    }
-    let dropped = "-dac_override,-dac_read_search,-fowner";
-    let mut command = Command::new("setpriv");
-    command.args(["--bounding-set", dropped, "--inh-caps", dropped, program]);
-    command
-}
+// --- the tool, cases at a time --------------------------------------------------------------------------
 
 const TOOL: &str = env!("CARGO_BIN_EXE_spool-test-tool");
 
