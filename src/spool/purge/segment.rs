@@ -160,8 +160,13 @@ impl<'a> Purged<'a> {
         if !self.needs_database(&segment) {
             return self.acknowledge(&segment);
         }
-        while let Some(too_large) = self.write_database(&segment, new)? {
-            self.leave(too_large);
+        // What stays can be larger for the key of its lane, so it is seen anew.
+        loop {
+            let too_large = self.write_database(&segment, new)?;
+            if too_large.is_empty() {
+                break;
+            }
+            too_large.into_iter().for_each(|at| self.leave(at));
         }
         self.acknowledge(&segment)?;
         // Not every system renames over a file that is open.
@@ -190,7 +195,8 @@ impl<'a> Purged<'a> {
         if of_lane.is_empty() {
             chosen.remove(&lane);
         }
-        self.too_large.push(format!("{} records of it: without them, their entry would be larger", left.len()));
+        self.too_large
+            .push(format!("chosen records that stay: {}, without which their entry would be larger", left.len()));
         for number in left {
             *self.count_of(lane, number) -= 1;
         }
@@ -229,9 +235,9 @@ impl<'a> Purged<'a> {
         file.sync()
     }
 
-    /// Writes the frames that count to a new database. Returns the number of an entry that does not fit its frames any more: nothing is
-    /// finished then.
-    fn write_database(&self, segment: &Segment, path: &Path) -> Result<Option<usize>, SpoolError> {
+    /// Writes the frames that count to a new database. Returns the places of the entries that do not fit their frames any more, which it
+    /// lacks: it is finished without any alone.
+    fn write_database(&self, segment: &Segment, path: &Path) -> Result<Vec<usize>, SpoolError> {
         let failed = |error| io_error("write", path, error);
         let (file, mut end, mut scratch) = (write(path, &[]).map_err(failed)?, 0, Scratch::default());
         let mut put = |bytes: &[u8]| {
@@ -239,16 +245,19 @@ impl<'a> Purged<'a> {
             end += bytes.len() as u64;
             Ok(())
         };
+        let mut too_large = Vec::new();
         for (at, found) in self.entries.iter().enumerate() {
             let is_changed = !self.kept.contains(&found.lane) || self.chosen_of(found).next().is_some();
             if !is_changed {
                 segment.frames_of(&found.meta, found.parts).try_for_each(|frame| put(&frame?))?;
             } else if !self.write_entry(segment, found, &mut scratch, &mut put)? {
-                return Ok(Some(at));
+                too_large.push(at);
             }
         }
-        sync_data(&file, path).map_err(failed)?;
-        Ok(None)
+        if too_large.is_empty() {
+            sync_data(&file, path).map_err(failed)?;
+        }
+        Ok(too_large)
     }
 
     /// The chosen records of an entry.

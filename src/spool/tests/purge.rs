@@ -86,6 +86,32 @@ fn a_journal_that_is_purged_keeps_its_age() {
     assert_eq!(fs::metadata(left).unwrap().modified().unwrap(), old);
 }
 
+/// LZ4 finds a text again within 64 KiB. Where what is taken out was the copy between two others, the second is written out.
+#[test]
+fn entries_that_would_be_larger_stay_and_are_said_and_the_others_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&SpoolConfig { coding: Coding::Lz4, segment_bytes: 4 << 20, ..config(dir.path()) });
+    let text: String = (0..2_500).map(|n: u64| format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let gap = "a".repeat(20_000);
+    let larger = [text.clone(), gap.clone(), format!("{text}goes"), gap, text];
+    for _ in 0..3 {
+        append(&spool, "a", &larger);
+        append(&spool, "a", &["stays", "goes"]);
+    }
+    kill(spool);
+    let directory = Directory::open(dir.path()).unwrap();
+    let queues = queues(&directory);
+    let found = erase(&directory, &queues, "goes");
+    assert_eq!((found.chosen.waiting, found.not_purged.len()), (3, 3), "{:?}", found.not_purged);
+    for said in &found.not_purged {
+        assert!(said.ends_with("chosen records that stay: 1, without which their entry would be larger"), "{said}");
+    }
+    drop(queues);
+    let left = drain(&open(&config(dir.path()))).0.remove("a").unwrap();
+    assert_eq!(left.len(), 18);
+    assert_eq!(left[..6], [&larger[..], &["stays".to_owned()]].concat());
+}
+
 /// A purge leaves nothing behind the accepted frames. The last of them can be of a load whose end is damaged.
 #[test]
 fn what_was_accepted_counts_also_where_nothing_stands_behind_it() {
