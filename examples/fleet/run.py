@@ -79,22 +79,24 @@ def main():
     if args.inside:
         os.environ["PYTHONPATH"] = os.pathsep.join(packages)
         return inside(args)
-    if not (args.service and args.tool) and shutil.which("cargo"):
+    lacks = missing(args.setups)
+    if not lacks and not (args.service and args.tool) and shutil.which("cargo"):
         subprocess.run(BUILD, cwd=HERE, check=True)
     args.service, args.tool = args.service or TARGET / "debug/examples/fleet_service", args.tool or TARGET / "debug/otel-spool"
-    if lacks := missing(args):
+    if not (args.service.exists() and args.tool.exists()):
+        lacks.append(f"{args.service}, {args.tool}: {' '.join(BUILD)}")
+    if lacks:
         print("nothing was started, since this is missing:", *lacks, sep="\n  ", file=sys.stderr)
         return 2
     return sandbox.run_inside(__file__, [*sys.argv[1:], "--service", args.service.resolve(), "--tool", args.tool.resolve()])
 
 
-def missing(args):
+def missing(setups):
     wanted = [
         (sandbox.available(), "namespaces: be root, with unshare of util-linux"),
         (which("nginx"), "nginx: apt-get install nginx-light"),
         (importlib.util.find_spec("chdb"), "chDB: pip install --no-deps chdb-core==26.9.0, or tests/receivers/install.sh"),
-        ("rotel" not in args.setups or rotel_agent(), sandbox.ROTEL_NEEDS),
-        (args.service.exists() and args.tool.exists(), f"{args.service}, {args.tool}: {' '.join(BUILD)}"),
+        ("rotel" not in setups or rotel_agent(), sandbox.ROTEL_NEEDS),
     ]
     return [what for there, what in wanted if not there]
 
