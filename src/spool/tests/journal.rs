@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::spool::entry::StoredLimits;
 use crate::spool::journal::{self, Left};
-use crate::spool::position::SegmentId;
 
 /// The files of journals in a spool.
 fn journals(dir: &Path) -> Vec<PathBuf> {
@@ -272,7 +271,7 @@ fn what_is_stored_leaves_the_journal_before_the_rest_of_it_is_made_a_segment() {
     fs::write(&stored, at_stored).unwrap();
     fs::write(&left, generation(&[("a".to_owned(), Default::default(), b"left".to_vec(), None)]).0).unwrap();
     // Where its segment cannot be made, others may be deleted.
-    let id = SegmentId { number: 1 << 40, random: 1 };
+    let id = crate::spool::position::SegmentId { number: 1 << 40, random: 1 };
     fs::write(crate::spool::store::new_path(&spool.queue.dir.segment(id)), "").unwrap();
     spool.queue.replay(id, &[stored, left.clone()]).unwrap_err();
     assert_eq!(journals(dir.path()), [left]);
