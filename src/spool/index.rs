@@ -863,9 +863,20 @@ impl Index {
         abandoned.or_else(cursor).cloned()
     }
 
-    /// Has a cursor written again: the file has another one.
-    pub(super) fn rewrite(&mut self, key: &str, lane: LaneId) {
-        if let Some(cursor) = self.cursor(key, lane) {
+    /// The same, to be changed.
+    fn cursor_mut(&mut self, key: &str, lane: LaneId) -> Option<&mut LaneCursor> {
+        if let Some(lane) = self.partitions.get_mut(key).and_then(|partition| partition.lane_mut(lane)) {
+            return Some(&mut lane.cursor);
+        }
+        self.segments.get_mut(&lane.segment)?.cursors.get_mut(&lane.lane)
+    }
+
+    /// Has a batch that was not put in flight after all end where its file says already: when it is, it ends there, as it would after
+    /// a restart.
+    pub(super) fn keep_ends(&mut self, key: &str, lane: LaneId, purpose: Purpose, batch: &Range<u64>) {
+        if let Some(cursor) = self.cursor_mut(key, lane) {
+            purpose.fix_ends(cursor, batch);
+            let cursor = cursor.clone();
             self.unwritten.insert(lane, cursor);
         }
     }
@@ -892,8 +903,7 @@ impl Index {
         let cursor = if let Some(lane) = partition.and_then(|partition| partition.lane_mut(lane)) {
             lane.cut(batch, points);
             &lane.cursor
-        } else if let Some(cursor) = self.segments.get_mut(&lane.segment).and_then(|of| of.cursors.get_mut(&lane.lane))
-        {
+        } else if let Some(cursor) = self.cursor_mut(key, lane) {
             cursor.cut(batch, points);
             cursor
         } else {
@@ -1424,6 +1434,30 @@ mod tests {
         add(&mut index, 1, &[("a", 5)], 0);
         assert_eq!(index.choose("a", FLOW).map(|choice| choice.start), Some(3));
         assert_eq!(index.pending_records, 2);
+    }
+
+    /// Its end is written when an append of the same segment fails.
+    #[test]
+    fn a_batch_whose_end_is_written_ends_there_also_if_its_segment_is_abandoned_meanwhile() {
+        for is_back in [false, true] {
+            let mut index = Index::default();
+            add(&mut index, 1, &[("a", 5)], 0);
+            index.active = Some(id(1));
+            let choice = index.choose("a", FLOW).unwrap();
+            index.abandon_active(9);
+            if is_back {
+                add(&mut index, 1, &[("a", 5)], 0);
+            } else {
+                let admission = index.admit(&Arc::from("a"), FLOW, &choice, 4, Ending::Written);
+                assert!(matches!(admission, Admission::Outdated));
+            }
+            index.keep_ends("a", lane(1, 0), Purpose::Flow, &(0..4));
+            assert_eq!(index.take_unwritten()[&lane(1, 0)].ends, [4]);
+            if !is_back {
+                add(&mut index, 1, &[("a", 5)], 0);
+            }
+            assert_eq!(index.choose("a", FLOW).and_then(|choice| choice.fixed_end), Some(4), "{is_back}");
+        }
     }
 
     #[test]

@@ -430,7 +430,7 @@ impl Queue {
             match index.admit(key, asked, choice, end, Ending::Written) {
                 Admission::Admitted(admitted) => Ok(Some(admitted)),
                 Admission::Outdated | Admission::UnknownEnd => {
-                    index.rewrite(key, choice.lane);
+                    index.keep_ends(key, choice.lane, asked.purpose(), &(choice.start..end));
                     Ok(None)
                 }
             }
