@@ -174,6 +174,16 @@ pub(super) fn read(segment: &Path, id: SegmentId) -> Loaded {
     loaded
 }
 
+/// The same, unless the file is whole, as far as is known, and cannot be read for now: without it other batches would be sent.
+pub(super) fn read_if_readable(segment: &Path, id: SegmentId) -> Result<Loaded, SpoolError> {
+    match read(segment, id) {
+        Loaded { flaw: Some(Flaw::Unreadable(error)), .. } if !is_damage(&error) => {
+            Err(io_error("read", &cursor_path(segment), error))
+        }
+        loaded => Ok(loaded),
+    }
+}
+
 /// The records of each lane that were purged: nothing is left of them that could be sent.
 pub(super) fn read_purged(segment: &Path, id: SegmentId) -> LaneCursors {
     read_bytes(&segment.join(PURGED)).map(|bytes| load(id, &bytes).lanes).unwrap_or_default()
@@ -376,9 +386,8 @@ impl CursorFile {
     /// returned.
     pub(super) fn open(segment: &Path, id: SegmentId) -> Result<(Self, Option<Flaw>), SpoolError> {
         let path = cursor_path(segment);
-        let Loaded { lanes, flaw, newest, copy_bytes } = read(segment, id);
+        let Loaded { lanes, flaw, newest, copy_bytes } = read_if_readable(segment, id)?;
         match flaw {
-            Some(Flaw::Unreadable(error)) if !is_damage(&error) => Err(io_error("read", &path, error)),
             Some(flaw) => {
                 let file = Self::replace(segment, id, newest.generation + 1, copy_bytes, lanes)?;
                 Ok((file, Some(flaw)))

@@ -147,7 +147,7 @@ impl Spool {
         let mut next_number = segments.last().map_or(0, |last| last.number).saturating_add(1);
         for id in segments {
             let path = dir.segment(id);
-            let loaded = cursor_file::read(&path, id);
+            let loaded = cursor_file::read_if_readable(&path, id)?;
             damaged.extend(loaded.flaw.filter(Flaw::costs).map(|flaw| format!("segment {id}: {flaw}")));
             index.add_unrecovered(id, loaded.lanes);
             match Seal::read(&path) {

@@ -166,7 +166,9 @@ impl<'a> Purged<'a> {
             if too_large.is_empty() {
                 break;
             }
-            too_large.into_iter().for_each(|at| self.leave(at));
+            for at in too_large {
+                self.leave(at);
+            }
         }
         self.acknowledge(&segment)?;
         // Not every system renames over a file that is open.

@@ -71,6 +71,31 @@ fn a_database_that_was_truncated_gives_what_is_whole() {
 }
 
 #[test]
+fn a_queue_whose_cursor_file_cannot_be_read_for_now_is_left_until_it_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&config(dir.path()));
+    append(&spool, "a", &lines(0..5));
+    let batch = next_of(&spool.checkout().unwrap()).unwrap();
+    spool.settle();
+    let cursor = segment_dirs(dir.path())[0].join("cursor");
+    let (away, id) = (cursor.with_extension("away"), batch.id.clone());
+    drop(batch);
+    kill(spool);
+    // As little to be read as where there are no descriptors left.
+    fs::rename(&cursor, &away).unwrap();
+    fs::create_dir(&cursor).unwrap();
+    let (spool, events) = open_heard(&config(dir.path()));
+    assert!(spool.checkout().is_none(), "it has a queue of its own");
+    let failed =
+        |event: &SpoolEvent| matches!(event, SpoolEvent::AdoptionFailed { reason } if reason.contains("cursor"));
+    assert!(heard(spool, &events).iter().any(failed));
+    fs::remove_dir(&cursor).unwrap();
+    fs::rename(&away, &cursor).unwrap();
+    let (left, ids) = drain(&open(&config(dir.path())));
+    assert_eq!((&left["a"], ids), (&lines(0..5), vec![id]));
+}
+
+#[test]
 fn without_its_cursor_files_a_queue_is_delivered_again_under_the_same_ids() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());

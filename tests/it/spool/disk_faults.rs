@@ -290,17 +290,21 @@ impl Drop for Fault {
 /// A case of a sweep: which calls fail, and whether the process is killed before they do no more.
 type Case = fn(Which<'_>, bool) -> Option<Journal>;
 
-/// Tries every case; those that failed are named at the end.
+/// Tries every case, or the one that `SPOOL_TEST_FAULT` names; those that failed are named at the end.
 fn sweep(case: Case, calls: &[(&'static str, &'static str)]) {
     seed();
     let whens = match variable("SPOOL_TEST_FAULTS", 0) {
         0 => vec!["1".to_owned(), "3+".to_owned()],
         count => (1..=count).flat_map(|at| [format!("{at}"), format!("{at}+")]).collect(),
     };
+    let only = std::env::var("SPOOL_TEST_FAULT").ok();
     let mut failures = Vec::new();
     for &(calls, error) in calls {
         for (when, killed) in whens.iter().flat_map(|when| [(when.clone(), false), (when.clone(), true)]) {
             let what = format!("{calls}:{error}:when={when}{}", if killed { ", then a kill" } else { "" });
+            if only.as_ref().is_some_and(|only| *only != what) {
+                continue;
+            }
             // The name of the thread shows which case a message is about.
             let name = format!("{}, {what}", thread::current().name().unwrap_or("a test"));
             let named = thread::Builder::new().name(name);
