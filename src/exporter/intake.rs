@@ -19,7 +19,7 @@ use crate::exporter::handle::SpoolHandle;
 use crate::observe::event::SpoolEvent;
 use crate::observe::loss::LossReason;
 use crate::observe::stats::Counters;
-use crate::process::check_process;
+use crate::process::{Logging, check_process};
 use crate::spool::{Appended, MAX_RECORD_BYTES};
 
 /// How long dropping an exporter that was not shut down waits for its threads.
@@ -60,7 +60,7 @@ impl Intake {
         framing: impl FnOnce() -> Framing,
         add: impl FnOnce(&Framing, &mut Blocks),
     ) -> Result<Vec<Appended>, OTelSdkError> {
-        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let (_suppressed, _logging) = (Context::enter_telemetry_suppressed_scope(), Logging::begin());
         check_process().map_err(failure)?;
         if self.shut_down.load(Ordering::Acquire) {
             return Err(OTelSdkError::AlreadyShutdown);

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Mutex, OnceLock};
 
 use opentelemetry::{otel_info, otel_warn};
 
 use crate::observe::loss::LossReason;
+use crate::process::Logging;
 
 /// The most events that wait for the callback; further ones are logged only.
 const MAX_WAITING: usize = 256;
@@ -490,47 +491,77 @@ impl fmt::Display for SpoolEvent {
 pub(crate) type OnEvent = dyn Fn(&SpoolEvent) + Send + Sync;
 
 /// Reports the events of an exporter, from any thread. It never waits for the user's function, but the host's subscriber runs on the thread that
-/// reports: no lock may be held that it could want.
+/// reports, unless that [logs](Logging) just now: no lock may be held that it could want.
 #[derive(Debug)]
 pub(crate) struct Events {
     /// The name of the exporter's signal: several exporters of a process report.
     signal: &'static str,
-    callback: Option<Callback>,
+    has_function: bool,
+    /// Where there is no function of the user's, it is started when it is first needed; `None` if it cannot be.
+    thread: OnceLock<Option<Thread>>,
 }
 
+/// The thread that calls the user's function, and logs what a thread has to report that logs itself.
 #[derive(Debug)]
-struct Callback {
-    waiting: SyncSender<SpoolEvent>,
-    /// The process that has the thread: a forked one has none, and reports nothing.
+struct Thread {
+    waiting: SyncSender<Reported>,
+    /// The process that has the thread: a forked one has none, and reports nothing there.
     process: u32,
+}
+
+struct Reported {
+    event: SpoolEvent,
+    is_logged: bool,
+}
+
+impl Thread {
+    /// It ends after the last event, once no other can be reported.
+    fn start(signal: &'static str, on_event: Option<Box<OnEvent>>) -> io::Result<Self> {
+        let (waiting, events) = sync_channel(MAX_WAITING);
+        crate::process::spawn("events", move || {
+            for Reported { event, is_logged } in events {
+                // A panic of the host's subscriber or of the user's function must not keep the next event from it.
+                if !is_logged {
+                    let _ = catch_unwind(AssertUnwindSafe(|| event.log(signal)));
+                }
+                if let Some(on_event) = &on_event {
+                    let _ = catch_unwind(AssertUnwindSafe(|| on_event(&event)));
+                }
+            }
+        })?;
+        Ok(Self { waiting, process: std::process::id() })
+    }
 }
 
 impl Events {
     /// Without a function of the user's.
     pub(crate) fn new(signal: &'static str) -> Self {
-        Self { signal, callback: None }
+        Self { signal, has_function: false, thread: OnceLock::new() }
     }
 
-    /// Starts the thread that calls the function. It ends after the last event, once no other can be reported.
+    /// With a function of the user's, and the thread that calls it.
     pub(crate) fn start(signal: &'static str, on_event: Box<OnEvent>) -> io::Result<Self> {
-        let (waiting, events) = sync_channel(MAX_WAITING);
-        crate::process::spawn("events", move || {
-            for event in events {
-                // A panic of the user's function must not keep the next event from it.
-                let _ = catch_unwind(AssertUnwindSafe(|| on_event(&event)));
-            }
-        })?;
-        Ok(Self { signal, callback: Some(Callback { waiting, process: std::process::id() }) })
+        let thread = Some(Thread::start(signal, Some(on_event))?);
+        Ok(Self { signal, has_function: true, thread: thread.into() })
     }
 
-    /// Logs the event here, and hands it to the thread of the user's function unless too many wait there already.
+    /// Logs the event here, or on a thread of its own where this one [logs](Logging), and hands it to the user's function. What neither
+    /// keeps up with is dropped.
     pub(crate) fn report(&self, event: SpoolEvent) {
-        event.log(self.signal);
-        if let Some(callback) = &self.callback
-            && callback.process == std::process::id()
-        {
-            let _ = callback.waiting.try_send(event);
+        let logs = Logging::is_here();
+        let thread = if logs || self.has_function { self.thread() } else { None };
+        let is_logged = !logs || thread.is_none();
+        if is_logged {
+            event.log(self.signal);
         }
+        if let Some(thread) = thread {
+            let _ = thread.waiting.try_send(Reported { event, is_logged });
+        }
+    }
+
+    fn thread(&self) -> Option<&Thread> {
+        let thread = self.thread.get_or_init(|| Thread::start(self.signal, None).ok());
+        thread.as_ref().filter(|thread| thread.process == std::process::id())
     }
 }
 

@@ -1,5 +1,6 @@
 //! A change of state is reported to the application, once, and logged under the same name.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{self, Receiver as Reported};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -46,13 +47,33 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
 fn lines() -> &'static Lines {
     static LINES: OnceLock<Lines> = OnceLock::new();
     LINES.get_or_init(|| {
-        let lines = Lines::default();
+        let all = Lines::default();
+        let lines = all.clone();
         let target = |level| Targets::new().with_target("opentelemetry-spool", level);
         let is_news = FilterFn::new(|metadata| ["Spool.Started", "Spool.QueueAdopted"].contains(&metadata.name()));
         let news = lines.clone().with_filter(target(LevelFilter::INFO).and(is_news));
-        tracing_subscriber::registry().with(lines.clone().with_filter(target(LevelFilter::WARN))).with(news).init();
-        lines
+        let bridge = Bridge.with_filter(Targets::new().with_target(APPLICATION, LevelFilter::INFO));
+        let lines = lines.clone().with_filter(target(LevelFilter::WARN));
+        tracing_subscriber::registry().with(bridge).with(lines).with(news).init();
+        all
     })
+}
+
+/// The target of what the application logs.
+const APPLICATION: &str = "application";
+
+thread_local! {
+    /// What a bridge does with what is logged on this thread.
+    static BRIDGED: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
+}
+
+/// A layer that logs through the SDK, as the bridge of `opentelemetry-appender-tracing`.
+struct Bridge;
+
+impl<S: tracing::Subscriber> Layer<S> for Bridge {
+    fn on_event(&self, _event: &tracing::Event<'_>, _context: Context<'_, S>) {
+        BRIDGED.with_borrow(|bridged| bridged.iter().for_each(|log| log()));
+    }
 }
 
 /// The lines of this name about the spool in a directory.
@@ -244,6 +265,22 @@ fn a_record_that_cannot_be_encoded_is_reported_once() {
     service.log_all("bad", 1..=3);
     assert_eq!(next(&reported), SpoolEvent::EncodeFailed { reason: "the partition key function panicked".to_owned() });
     is_all(service, &reported);
+}
+
+/// A layer's filter takes an event of `tracing` that begins within another one for a part of that.
+#[test]
+fn what_is_reported_on_a_thread_that_logs_through_a_bridge_is_logged_and_what_is_logged_goes_nowhere_else() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    let builder = exporter(&receiver, &spool).with_partition_key(|_, _| panic!("on purpose"));
+    let (exporter, reported) = reporting(builder);
+    let service = Arc::new(Service::simple(exporter));
+    let bridged = service.clone();
+    BRIDGED.set(Some(Box::new(move || bridged.log("bad"))));
+    tracing::info!(name: "of the application", target: APPLICATION, "order taken");
+    BRIDGED.take();
+    assert!(matches!(next(&reported), SpoolEvent::EncodeFailed { .. }));
+    assert!(lines().0.lock().unwrap().iter().all(|line| line.name != "of the application"));
+    is_all(Arc::into_inner(service).expect("the bridge is gone"), &reported);
 }
 
 #[test]

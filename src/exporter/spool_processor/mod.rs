@@ -39,7 +39,7 @@ use crate::observe::loss::LossReason;
 use crate::observe::metrics::SelfMetrics;
 #[cfg(feature = "self-metrics")]
 use crate::observe::processor_metrics;
-use crate::process::check_process;
+use crate::process::{Logging, check_process};
 
 /// The time that `force_flush` waits: as long as the SDK's batch processor.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
@@ -161,7 +161,7 @@ impl<E: Spooled> SpoolProcessor<E> {
             self.buffer.counts.already_shutdown.add(1);
             return false;
         }
-        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        let (_suppressed, _logging) = (Context::enter_telemetry_suppressed_scope(), Logging::begin());
         let bytes = Cell::new(0);
         let added = encoded(&|key, record| {
             bytes.set(record.len() as u64);
