@@ -222,7 +222,7 @@ fn note_journal(queue: &Queue) {
         Ok(Some(journaled)) if journaled.records() > 0 => {
             let records = screen::records(journaled.records());
             screen::note(&format!(
-                "queue {id}: {records} in its journal alone are not printed: the next owner, or `otel-spool drain`, stores them"
+                "queue {id}: not printed: {records} in its journal alone, which the next owner, or `otel-spool drain`, stores"
             ));
         }
         Ok(_) => {}

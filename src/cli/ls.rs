@@ -4,7 +4,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::outcome::{End, Outcome};
-use super::screen::{Screen, Table, Tone, count, count_or_more, short_bytes, shown, unknown};
+use super::screen::{self, Screen, Table, Tone, count, count_or_more, short_bytes, shown, unknown};
 use super::spool_arg::{OfSignal, Spool};
 use super::survey::{self, Counted, Served, Surveyed, age, rough_age};
 use super::time;
@@ -16,7 +16,7 @@ use crate::spool::inspect::UnknownQueue;
 /// (stranded), the number of records that wait, the age of the oldest of them,
 /// its size on disk, and what its owner has told: how long ago the endpoint took something (SENT), and how long ago it told so
 /// (NOTED). A `+` behind a number says that more may wait, in what cannot be read; a `-` that something is not known. A queue whose
-/// last attempt failed is explained below, in the words of the error.
+/// last attempt failed is explained below, in the words of the error; so is a disk without space, on which owners can tell nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -66,6 +66,15 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         screen.table(&table)?;
         show_failures(&failing, &mut screen)?;
+        if table.is_empty() {
+            screen::note("there are no queues, so nothing waits");
+        }
+        if let Some(free) = args.spool.free_bytes().filter(|free| *free < LITTLE_SPACE) {
+            let free = short_bytes(Some(free));
+            screen::note(&format!(
+                "its disk has {free} free: what is logged may be in memory alone, and what owners have told may be old"
+            ));
+        }
         for (id, table) in segments {
             screen.line("")?;
             screen.line(&format!("segments of {id}:"))?;
@@ -75,6 +84,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     screen.flush()?;
     Ok(End::Done)
 }
+
+/// Less than a new segment and a status file take.
+const LITTLE_SPACE: u64 = 1 << 20;
 
 /// Those of the table of queues.
 pub(super) const COLUMNS: [&str; 8] = ["QUEUE", "~SIGNAL", "OWNER", ">WAITING", "OLDEST", ">DISK", "SENT", "NOTED"];

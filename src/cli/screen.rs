@@ -230,6 +230,10 @@ impl Table {
         Self { columns, rows: Vec::new() }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let cells = cells.into_iter().map(|cell| printable(&cell)).collect();
         self.rows.push(Row { cells, note: None });

@@ -42,6 +42,11 @@ impl Spool {
         Ok((directory, Screen::new(self.json)))
     }
 
+    /// How many bytes are free on its disk.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        fs2::available_space(&self.dir).ok()
+    }
+
     /// Says of a directory in which there is no spool where there is one.
     fn hint(&self, error: SpoolError) -> Failure {
         let given = self.dir.display();

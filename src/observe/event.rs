@@ -359,7 +359,12 @@ impl SpoolEvent {
                 message = "All is well again: the journal is written."
             ),
             Self::JournalReplayed { records } => {
-                otel_info!(name: "Spool.JournalReplayed", signal = signal, records = *records);
+                otel_info!(
+                    name: "Spool.JournalReplayed",
+                    signal = signal,
+                    records = *records,
+                    message = "What a process that was killed had in its journal alone is in the spool, and is delivered."
+                );
             }
             Self::JournalDamaged { bytes } => warn!(
                 name: "Spool.JournalDamaged",
@@ -414,7 +419,14 @@ impl SpoolEvent {
                 message = "The queue of an exporter that is gone cannot be adopted. It is retried every ten seconds."
             ),
             Self::QueueAdopted { records, was, now } => {
-                otel_info!(name: "Spool.QueueAdopted", signal = signal, records = *records, was = was.as_str(), now = now.as_str());
+                otel_info!(
+                    name: "Spool.QueueAdopted",
+                    signal = signal,
+                    records = *records,
+                    was = was.as_str(),
+                    now = now.as_str(),
+                    message = "A queue that another process left, or an earlier run of this one, is taken over, and its records are delivered."
+                );
             }
             Self::QueueStranded { records, was, now } => warn!(
                 name: "Spool.QueueStranded",

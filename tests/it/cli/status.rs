@@ -159,3 +159,29 @@ fn a_segment_that_cannot_be_read_has_counts_that_are_not_known() {
     let (_, out, _) = run(spool.path(), ["stats"]);
     assert!(out.contains("0+ records"), "{out}");
 }
+
+#[test]
+fn a_spool_without_queues_is_said_to_have_none() {
+    let spool = spool_dir();
+    let _ = Service::simple(exporter_to(NOWHERE, &spool)).provider.shutdown();
+    let (code, table, said) = run(spool.path(), ["ls"]);
+    assert_eq!((code, table.lines().count(), &*said), (0, 1, "otel-spool: there are no queues, so nothing waits\n"));
+}
+
+/// Nothing of what an owner logs or tells may come to a full disk.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_of() {
+    let Some(disk) = common::FileSystem::create(common::Kind::Ext4) else { return };
+    let spool = disk.path().join("spool");
+    let service = Service::simple(exporter_to(NOWHERE, disk.path()).with_spool_dir(&spool));
+    service.log("waits");
+    let (_, _, said) = run(&spool, ["ls"]);
+    assert_eq!(said, "");
+    disk.fill();
+    let (code, _, said) = run(&spool, ["ls"]);
+    assert!(
+        code == 0 && said.starts_with("otel-spool: its disk has 0 B free: what is logged may be in memory"),
+        "{said}"
+    );
+}
