@@ -387,17 +387,11 @@ impl CursorFile {
     pub(super) fn open(segment: &Path, id: SegmentId) -> Result<(Self, Option<Flaw>), SpoolError> {
         let path = cursor_path(segment);
         let Loaded { lanes, flaw, newest, copy_bytes } = read_if_readable(segment, id)?;
-        match flaw {
-            Some(flaw) => {
-                let file = Self::replace(segment, id, newest.generation + 1, copy_bytes, lanes)?;
-                Ok((file, Some(flaw)))
-            }
-            None => {
-                let file = open_file(&path).map_err(|error| io_error("open", &path, error))?;
-                let file = Some(file);
-                Ok((Self { id, segment: segment.to_owned(), file, copy_bytes, end: newest, lanes }, None))
-            }
+        if flaw.is_some() {
+            return Ok((Self::replace(segment, id, newest.generation + 1, copy_bytes, lanes)?, flaw));
         }
+        let file = Some(open_file(&path).map_err(|error| io_error("open", &path, error))?);
+        Ok((Self { id, segment: segment.to_owned(), file, copy_bytes, end: newest, lanes }, None))
     }
 
     /// Puts another file in the place of the one that is there.

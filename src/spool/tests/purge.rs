@@ -91,7 +91,8 @@ fn a_journal_that_is_purged_keeps_its_age() {
 fn entries_that_would_be_larger_stay_and_are_said_and_the_others_go() {
     let dir = tempfile::tempdir().unwrap();
     let spool = open(&SpoolConfig { coding: Coding::Lz4, segment_bytes: 4 << 20, ..config(dir.path()) });
-    let text: String = (0..2_500).map(|n: u64| format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let mut random = fastrand::Rng::with_seed(1);
+    let text: String = std::iter::repeat_with(|| random.alphanumeric()).take(40_000).collect();
     let gap = "a".repeat(20_000);
     let larger = [text.clone(), gap.clone(), format!("{text}goes"), gap, text];
     for _ in 0..3 {
