@@ -837,7 +837,7 @@ impl<S> ExporterBuilder<S> {
     ///
     /// It runs on a thread of its own, with telemetry suppressed, for one event after the other: it delays neither delivery
     /// nor the application, and may use a [`SpoolHandle`](crate::SpoolHandle). While it runs, up to 256 events wait; further
-    /// ones are logged only. If it panics, it is called again for the next event.
+    /// ones are only logged, those of threads that log not even that. If it panics, it is called again for the next event.
     ///
     /// # Examples
     ///
