@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::config_file;
 use super::drain::headers;
 use super::outcome::{End, Failure, Outcome};
-use super::screen::{Screen, Tone};
+use super::screen::{Screen, Tone, shown};
 use super::spool_arg::signal_parser;
 use super::typed;
 #[cfg(feature = "config-file")]
@@ -18,6 +18,8 @@ use crate::config::file::ExporterConfig;
 use crate::config::values::Signal;
 use crate::exporter::{ExporterBuilder, LogExporter, MetricExporter, SpanExporter};
 use crate::observe::probe::{ProbeMode, ProbeReport, ProbeResult, ProbeStage, ProbeStep};
+use crate::spool::inspect::Directory;
+use crate::transport::http::Spoken;
 
 /// Try the settings of a service: its directory, the way to its endpoint, and with --send the endpoint's answer
 ///
@@ -161,7 +163,35 @@ impl Settings {
         for step in &mut report.steps {
             self.as_typed(step);
         }
+        if let Some(step) = report.steps.first_mut().filter(|step| step.text.starts_with(NO_ENDPOINT)) {
+            step.remedy = self.noted_endpoints(signal);
+        }
+        if self.leaves_protocol_unread(signal) {
+            report.steps.insert(1, ProbeStep::warned(ProbeStage::Settings, UNREAD_PROTOCOL));
+        }
         report
+    }
+
+    /// The option with the URLs that what is in the directory was sent to.
+    fn noted_endpoints(&self, signal: Signal) -> Option<String> {
+        let noted = Directory::open(self.dir.as_ref()?).ok()?.endpoints(signal).ok()?;
+        let typed: Vec<_> = noted.iter().map(|url| format!("--to {}", shown(url))).collect();
+        (!typed.is_empty()).then(|| format!("what is there was sent to: {}", typed.join(" or ")))
+    }
+
+    /// Whether the protocol of all OTLP exporters is set, and would count with an endpoint from a variable: one that is typed is as
+    /// one in code, which takes OTLP by its path alone.
+    fn leaves_protocol_unread(&self, signal: Signal) -> bool {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        #[cfg(feature = "config-file")]
+        if self.file.is_some() {
+            return false;
+        }
+        signal == Signal::Logs
+            && self.endpoint.as_deref().and_then(Spoken::of).is_some_and(|spoken| spoken.signal().is_none())
+            && is_set("OTEL_EXPORTER_OTLP_PROTOCOL")
+            && !is_set("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL")
+            && !is_set("OTEL_EXPORTER_SPOOL_FORMAT")
     }
 
     fn apply<S>(&self, mut builder: ExporterBuilder<S>) -> ExporterBuilder<S> {
@@ -201,6 +231,12 @@ impl Settings {
         }
     }
 }
+
+/// How the error of an endpoint begins that is not given.
+const NO_ENDPOINT: &str = "`--to` is not set";
+
+const UNREAD_PROTOCOL: &str = "`OTEL_EXPORTER_OTLP_PROTOCOL`: beside `--to`, as beside an endpoint in code, it counts only where the \
+                               path is one of OTLP; end the URL in /v1/logs, or set OTEL_EXPORTER_OTLP_LOGS_PROTOCOL";
 
 /// The settings of a builder that are made on this command line.
 const TYPED: [&str; 3] = ["with_endpoint", "with_headers", "with_spool_dir"];

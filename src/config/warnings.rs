@@ -1,11 +1,8 @@
 //! Settings that are allowed and probably not meant so, as far as they can be told by themselves. It touches nothing.
 
 use crate::config::values::{Signal, Sourced, Warning};
-use crate::encode::framing::{Framing, ResponseProtocol};
-use crate::transport::http::Spoken;
-
-/// The port of OTLP over gRPC.
-const GRPC_PORT: u16 = 4317;
+use crate::encode::framing::{Framing, PROTOBUF, ResponseProtocol};
+use crate::transport::http::{GRPC_PORT, Spoken};
 
 /// Notices what an endpoint is probably not meant for.
 pub(crate) fn of_endpoint(endpoint: &Sourced<String>, signal: Signal, framing: &Framing) -> Vec<Warning> {
@@ -31,7 +28,7 @@ pub(crate) fn of_endpoint(endpoint: &Sourced<String>, signal: Signal, framing: &
 fn of_otlp(spoken: &Spoken, of_path: Signal, signal: Signal, framing: &Framing) -> Option<String> {
     let path = format!("/{}", of_path.path());
     let content_type = framing.content_type();
-    let is_otlp = framing.response_protocol() == ResponseProtocol::Otlp || content_type == "application/x-protobuf";
+    let is_otlp = framing.response_protocol() == ResponseProtocol::Otlp || content_type == PROTOBUF;
     if spoken.path.ends_with(&path.repeat(2)) {
         return Some(format!(
             "its path ends in {path} twice; leave one of them out: to OTEL_EXPORTER_OTLP_ENDPOINT it is appended"

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 /// The content type of a form. Such a body can also be the query of a GET.
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
+/// The content type of OTLP in protobuf.
+pub(crate) const PROTOBUF: &str = "application/x-protobuf";
+
 /// The rule that joins encoded records to a request body, and the protocol of the response.
 ///
 /// A body is `open`, the records joined by `separator`, `close`. The framing is stored with the records, so a program

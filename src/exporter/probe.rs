@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::directory;
 use crate::config::resolve::ResolvedConfig;
-use crate::config::values::{Pace, Signal, Sourced, Warning, short_bytes};
+use crate::config::values::{Pace, Signal, Sourced, SpoolLimits, Warning, short_bytes};
 use crate::delivery::outlook::Outlook;
 use crate::delivery::start::format_of;
 use crate::encode::framing::Framing;
@@ -115,11 +115,15 @@ fn directory(dir: &Sourced<PathBuf>, spool: &SpoolConfig, steps: &mut Vec<ProbeS
 }
 
 fn space(dir: &Sourced<PathBuf>, spool: &SpoolConfig, used: u64) -> ProbeStep {
+    match directory::free_bytes(&dir.value) {
+        Some(free) => space_of(free, &spool.limits, used),
+        None => ProbeStep::skipped(ProbeStage::Space, "how much is free is not known here"),
+    }
+}
+
+/// The same of a disk with so many bytes free and a spool that has used some.
+fn space_of(free: u64, limits: &SpoolLimits, used: u64) -> ProbeStep {
     let stage = ProbeStage::Space;
-    let Some(free) = directory::free_bytes(&dir.value) else {
-        return ProbeStep::skipped(stage, "how much is free is not known here");
-    };
-    let limits = spool.limits;
     let kept = if limits.min_free_bytes > 0 {
         format!(", of which {} are to stay free", short_bytes(limits.min_free_bytes))
     } else {
@@ -128,8 +132,12 @@ fn space(dir: &Sourced<PathBuf>, spool: &SpoolConfig, used: u64) -> ProbeStep {
     let text = format!("{} are free{kept}; the spool may take {}", short_bytes(free), short_bytes(limits.max_bytes));
     let room = free.saturating_sub(limits.min_free_bytes);
     if room == 0 {
-        let remedy = "make room, or set OTEL_EXPORTER_SPOOL_MIN_FREE_BYTES, `min_free_bytes` in a file or \
-                      `with_min_free_bytes` to less";
+        // Of a disk without a free byte none can be given up.
+        let remedy = if free == 0 {
+            "make room"
+        } else {
+            "make room, or set OTEL_EXPORTER_SPOOL_MIN_FREE_BYTES, `min_free_bytes` in a file or `with_min_free_bytes` to less"
+        };
         ProbeStep::failed(stage, format!("{text}: no record can be stored")).with_remedy(remedy)
     } else if room < limits.max_bytes.saturating_sub(used) {
         ProbeStep::warned(stage, format!("{text}: the disk is full before the spool is")).with_remedy(
@@ -230,5 +238,22 @@ impl OnTheWay {
         // A resolver cannot be interrupted.
         runtime.shutdown_background();
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_has_the_bytes_that_stay_free_named_only_where_less_of_them_helps() {
+        let remedy = |free: u64, min_free_bytes: u64| {
+            let step = space_of(free, &SpoolLimits { min_free_bytes, ..SpoolLimits::default() }, 0);
+            assert_eq!((step.stage, step.result), (ProbeStage::Space, ProbeResult::Failed), "{step}");
+            step.remedy.expect("a remedy")
+        };
+        assert_eq!(remedy(0, 0), "make room");
+        assert_eq!(remedy(0, 100), "make room", "there is none to give up");
+        assert!(remedy(100, 100).starts_with("make room, or set OTEL_EXPORTER_SPOOL_MIN_FREE_BYTES"));
     }
 }

@@ -4,7 +4,7 @@
 //! owner is alive are read as they are at the moment: an acknowledgement is in them some milliseconds after it was made.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -79,6 +79,12 @@ impl Directory {
         let mut names = list_queues(&self.root)?;
         names.retain(|name| signal.is_none_or(|signal| signal == name.signal));
         Ok(names.into_iter().filter_map(|name| Queue::open(&self.root, name).transpose()))
+    }
+
+    /// The URLs that its queues of a signal were last sent to. No queue is locked.
+    pub(crate) fn endpoints(&self, signal: Signal) -> Result<BTreeSet<String>, SpoolError> {
+        let of_signal = list_queues(&self.root)?.into_iter().filter(|name| name.signal == signal);
+        Ok(of_signal.filter_map(|name| endpoint_of(&name.path(&self.root))).collect())
     }
 
     /// Its queues of signals that this version does not know.

@@ -45,9 +45,6 @@ const OF_TLS: [(&str, &str); 10] = [
     ("InvalidContentType", "write http:// in the endpoint, or give the port that takes TLS"),
 ];
 
-/// What a server that expects TLS is known by, if it is spoken to without.
-const NOT_HTTP: [&str; 2] = ["invalid HTTP version", "invalid HTTP status-code"];
-
 /// What a proxy is known by that lets nothing through to an endpoint with TLS.
 const OF_TUNNELS: [&str; 2] = ["tunnel error: unsuccessful", "tunnel error: proxy authorization required"];
 
@@ -93,8 +90,9 @@ impl Advice {
                 "it takes connections and does not answer: look at the server, and at what is between; the time is set by {}",
                 self.timeout.source
             ),
-            SendError::Interrupted(_) if !way.is_tls() && NOT_HTTP.iter().any(|words| why.contains(words)) => {
-                format!("it speaks no HTTP; if the port takes TLS, write https:// in {endpoint}")
+            SendError::Interrupted(_) if way.may_speak_grpc(why) => {
+                let of_tls = if way.is_tls() { "" } else { "; if it takes TLS, write https://" };
+                format!("if the port takes gRPC, give that of OTLP over HTTP in {endpoint}, mostly 4318{of_tls}")
             }
             SendError::Interrupted(_) => format!(
                 "look at the server's log, and whether {endpoint} has the right scheme: https:// where the port takes TLS"
@@ -184,6 +182,17 @@ mod tests {
             let found = of_failure(url, &error);
             assert!(found.starts_with(advice), "{error:?}: {found}");
         }
+    }
+
+    #[test]
+    fn a_server_that_speaks_no_http_has_another_port_advised_or_tls() {
+        let of = |url: &str, why: &str| of_failure(url, &SendError::Interrupted(why.to_owned()));
+        let grpc = "if the port takes gRPC, give that of OTLP over HTTP in with_endpoint, mostly 4318";
+        let plain = format!("{grpc}; if it takes TLS, write https://");
+        assert_eq!(of("http://host/in", "invalid HTTP version parsed"), plain);
+        assert_eq!(of("http://host:4317/in", "connection reset"), plain);
+        assert_eq!(of("https://host:4317/in", "connection reset"), grpc);
+        assert!(of("http://host/in", "connection reset").starts_with("look at the server's log"));
     }
 
     #[test]

@@ -203,9 +203,6 @@ impl HttpTransport {
         match (error.is_connect(), error.is_timeout()) {
             (true, _) => SendError::Unreachable(self.way.no_connection(error)),
             (false, true) => SendError::TimedOut(self.way.no_response(request.timeout)),
-            (false, false) if sending.is_complete() && body::is_short(request.body.len()) => {
-                SendError::Interrupted(self.way.broken(error))
-            }
             (false, false) if sending.is_complete() => {
                 self.broken_off("before it responded to the batch", &cause(error), request)
             }
@@ -213,14 +210,19 @@ impl HttpTransport {
         }
     }
 
-    /// The error of a connection that broke while a long body was being sent, or soon after.
+    /// The error of a connection that broke while a body was being sent, or soon after. A long one may be too large.
     fn broken_off(&self, when: &str, why: &str, request: &Request) -> SendError {
-        self.broke_off.store(true, Ordering::Relaxed);
         let bytes = request.body.len();
-        SendError::Interrupted(format!(
-            "the server closed the connection {when} of {bytes} bytes; if it takes no requests of that size, lower \
-             with_max_batch_bytes: {why}"
-        ))
+        let is_long = !body::is_short(bytes);
+        self.broke_off.fetch_or(is_long, Ordering::Relaxed);
+        SendError::Interrupted(if is_long && !self.way.may_speak_grpc(why) {
+            format!(
+                "the server closed the connection {when} of {bytes} bytes; if it takes no requests of that size, lower \
+                 with_max_batch_bytes: {why}"
+            )
+        } else {
+            self.way.broken(why)
+        })
     }
 
     /// Sends a request, with headers that can be seen before; gives the response, or what stands for one.
@@ -269,7 +271,7 @@ impl HttpTransport {
         let cause = secrets.redact(&cause, MAX_CAUSE_BYTES);
         let reason = match verdict {
             Verdict::Delivered => cause.clone(),
-            _ => self.explained(&cause, response, protocol, secrets),
+            _ => self.explained(&cause, response, request, secrets),
         };
         Judgement {
             suspicion,
@@ -284,21 +286,25 @@ impl HttpTransport {
     }
 
     /// The cause with what else there is to say of it: the text of the response, and what is probably wrong.
-    fn explained(&self, cause: &str, response: &Response, protocol: ResponseProtocol, secrets: &Secrets) -> String {
+    fn explained(&self, cause: &str, response: &Response, request: &Request, secrets: &Secrets) -> String {
         let mut reason = cause.to_owned();
         let text = text(&response.body[..response.body.len().min(4 * MAX_TEXT_BYTES)]);
         let text = secrets.redact(&text, MAX_TEXT_BYTES);
         let has_words = cause.contains(": ");
+        let is_silent = text.is_empty() || !(has_words || self.response_text);
         if self.response_text && !cause.ends_with(&*text) {
             reason.push_str(if has_words { "; it says: " } else { ": " });
             reason.push_str(&text);
         } else if !has_words && !text.is_empty() {
             reason.push_str(", and a text that can repeat what was logged: `response_text` shows it");
         }
-        let is_otlp = protocol == ResponseProtocol::Otlp;
-        if response.status == 404
-            && let Some(hint) = self.way.wrong_path(is_otlp)
-        {
+        let hint = match response.status {
+            // What is refused may be in the spool from before a format was changed.
+            400 | 415 | 422 if is_silent => Some(format!("what was sent is {}", request.content_type)),
+            404 => self.way.wrong_path(request.response_protocol, &request.content_type),
+            _ => None,
+        };
+        if let Some(hint) = hint {
             reason.push_str("; ");
             reason.push_str(&hint);
         }
@@ -587,7 +593,11 @@ mod tests {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         std::thread::spawn(move || drop(listener.accept().unwrap()));
         let (responses, _) = deliver(settings(&url, HttpSettings::default()), 1);
-        assert!(matches!(responses[0], Err(SendError::Interrupted(_))), "{responses:?}");
+        let Err(SendError::Interrupted(reason)) = &responses[0] else { panic!("{responses:?}") };
+        let address = url.strip_prefix("http://").unwrap().trim_end_matches('/');
+        // A batch of five bytes is too large for nobody.
+        assert!(reason.starts_with(&format!("the connection to {address} broke: ")), "{reason}");
+        assert!(!reason.contains("with_max_batch_bytes"), "{reason}");
     }
 
     /// A server that sends this as the response to each request, and then waits for the client to close or closes itself.
@@ -694,13 +704,19 @@ mod tests {
 
     #[test]
     fn the_text_of_a_response_is_shown_where_that_is_asked_for_and_is_no_part_of_the_cause() {
-        let rest = ", and a text that can repeat what was logged: `response_text` shows it";
+        const SENT: &str = "; what was sent is application/json";
+        const SILENT: &str = ": it does not say why; what was sent is application/json";
+        let rest =
+            ", and a text that can repeat what was logged: `response_text` shows it; what was sent is application/json";
         for (status, body, path, silent, talkative) in [
             (400, "no field\n hunter2, t0ken", "v1/logs", rest, ": no field hunter2, ***"),
             (400, r#"{"code":3,"message":"a\nb"}"#, "v1/logs", ": a", r#": a; it says: {"code":3,"message":"a\nb"}"#),
             (403, "no", "v1/logs", ": no", ": no"),
             (403, "no\nwhy", "v1/logs", ": no", ": no; it says: no why"),
-            (422, "", "v1/logs", "", ""),
+            (400, "", "v1/logs", SILENT, SILENT),
+            (415, " \r\n", "v1/logs", SENT, SENT),
+            (422, "", "v1/logs", SENT, SENT),
+            (403, "", "v1/logs", "", ""),
         ] {
             let [(cause, reason), (same, all)] =
                 [false, true].map(|shown| super::tests::reason(status, body, path, shown));

@@ -7,6 +7,9 @@ use reqwest::Url;
 use crate::config::values::{Origin, Signal, Sourced};
 use crate::error::ExporterBuildError;
 
+/// The port of OTLP over gRPC.
+pub(crate) const GRPC_PORT: u16 = 4317;
+
 /// The form that is allowed. The URL itself is repeated in no error: it can hold a password.
 const ALLOWED: &str = "allowed is http://host/path or https://host/path, with or without a query";
 

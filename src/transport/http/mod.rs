@@ -20,4 +20,4 @@ mod tls;
 mod way;
 
 pub(crate) use client::open;
-pub(crate) use endpoint::{Spoken, origin, public_url, with_path_below};
+pub(crate) use endpoint::{GRPC_PORT, Spoken, origin, public_url, with_path_below};

@@ -7,9 +7,10 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
 use crate::config::values::{Signal, Sourced};
+use crate::encode::framing::{PROTOBUF, ResponseProtocol};
 use crate::error::ExporterBuildError;
 use crate::transport::http::clients::proxy_url;
-use crate::transport::http::endpoint;
+use crate::transport::http::endpoint::{self, GRPC_PORT};
 use crate::transport::http::headers::HeaderMap;
 use crate::transport::http::redact::Secrets;
 use crate::transport::settings::TransportSettings;
@@ -19,6 +20,9 @@ const OF_ALL_SIGNALS: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// The variables that name a proxy, of which the client takes one.
 pub(super) const PROXY_VARIABLES: &str = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY";
+
+/// What the client says of a server whose first bytes are no HTTP/1: TLS, HTTP/2, or one that speaks before it is asked.
+const NOT_HTTP: [&str; 3] = ["invalid HTTP version", "invalid HTTP status-code", "unexpected message"];
 
 /// The way to the endpoint.
 pub(super) struct Way {
@@ -126,22 +130,46 @@ impl Way {
     }
 
     /// Words for a request whose connection broke.
-    pub(super) fn broken(&self, error: &reqwest::Error) -> String {
-        format!("the connection to {} broke: {}", host_and_port(&self.endpoint), cause(error))
+    pub(super) fn broken(&self, why: &str) -> String {
+        let hint = self.other_protocol(why);
+        format!("the connection to {} broke: {why}{hint}", host_and_port(&self.endpoint))
+    }
+
+    /// Words for what the server speaks in place of HTTP/1, where that is likely.
+    fn other_protocol(&self, why: &str) -> &'static str {
+        if !self.may_speak_grpc(why) {
+            ""
+        } else if self.is_tls() || self.has_grpc_port() {
+            "; does it speak gRPC? OTLP over HTTP is mostly at port 4318"
+        } else {
+            "; it speaks no HTTP/1: does the port take gRPC, or TLS? OTLP over HTTP is mostly at port 4318"
+        }
+    }
+
+    /// Whether a connection that broke like this is probably to a server of gRPC.
+    pub(super) fn may_speak_grpc(&self, why: &str) -> bool {
+        self.has_grpc_port() || is_no_http(why)
+    }
+
+    fn has_grpc_port(&self) -> bool {
+        self.endpoint.port() == Some(GRPC_PORT)
     }
 
     /// Words for what is probably wrong with the endpoint's path, where a server does not know it.
-    pub(super) fn wrong_path(&self, is_otlp: bool) -> Option<String> {
+    pub(super) fn wrong_path(&self, protocol: ResponseProtocol, content_type: &str) -> Option<String> {
         let source = &*self.source;
         let Some((signal, above)) = Signal::at_end_of(self.endpoint.path()) else {
-            return is_otlp.then(|| {
-                format!("OTLP is mostly taken at /v1/logs, /v1/traces or /v1/metrics, and {source} is used as it is")
+            return self.no_path_of_otlp(protocol, content_type);
+        };
+        let (own, variable) = (format!("/{}", signal.path()), signal.endpoint_variable());
+        let is_appended = source == OF_ALL_SIGNALS;
+        let Some((other, _)) = Signal::at_end_of(above) else {
+            return (is_appended && !above.is_empty()).then(|| {
+                format!("{own} was appended to the path of {source}: correct that, or set {variable}, which is used as it is")
             });
         };
-        let (other, _) = Signal::at_end_of(above)?;
-        let [own, other] = [signal, other].map(|signal| format!("/{}", signal.path()));
-        let variable = signal.endpoint_variable();
-        Some(if source == OF_ALL_SIGNALS {
+        let other = format!("/{}", other.path());
+        Some(if is_appended {
             format!(
                 "its path is {other} and {own}: {source} gets {own} appended, so leave {other} out, or set {variable}, which is used as it is"
             )
@@ -149,6 +177,27 @@ impl Way {
             format!("its path is {other} and {own}: {source} is used as it is, so leave one of them out")
         })
     }
+
+    /// The same where the path is none of OTLP: most that is spoken to without it takes nothing else.
+    fn no_path_of_otlp(&self, protocol: ResponseProtocol, content_type: &str) -> Option<String> {
+        match protocol {
+            ResponseProtocol::Otlp => Some(format!(
+                "OTLP is mostly taken at /v1/logs, /v1/traces or /v1/metrics, and {} is used as it is",
+                self.source
+            )),
+            ResponseProtocol::Status if content_type != PROTOBUF => Some(format!(
+                "records are sent as {content_type} and not as OTLP, which is mostly taken at /v1/logs (/v1/traces or \
+                 /v1/metrics for other signals)"
+            )),
+            // An encoder of the user's own may make OTLP, and who has chosen another protocol has not meant it.
+            _ => None,
+        }
+    }
+}
+
+/// Whether the client says of what came back that it is no HTTP/1.
+fn is_no_http(why: &str) -> bool {
+    NOT_HTTP.iter().any(|words| why.contains(words))
 }
 
 /// `host:port`, as a connection is made to.
@@ -202,8 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_of_grpc_is_known_by_has_the_port_of_http_named() {
+        let (reset, http2) = ("connection reset", "invalid HTTP version parsed");
+        let broken = |url: &str, why: &str| way(url, "with_endpoint", None).broken(why);
+        let asks = "; does it speak gRPC? OTLP over HTTP is mostly at port 4318";
+        assert_eq!(broken("http://h:4318/in", reset), "the connection to h:4318 broke: connection reset");
+        assert_eq!(broken("http://h:4317/in", reset), format!("the connection to h:4317 broke: {reset}{asks}"));
+        assert_eq!(broken("http://h:4317/in", http2), format!("the connection to h:4317 broke: {http2}{asks}"));
+        assert_eq!(broken("https://h/in", http2), format!("the connection to h:443 broke: {http2}{asks}"));
+        for why in [http2, "received unexpected message from connection", "invalid HTTP status-code parsed"] {
+            let broken = broken("http://h/in", why);
+            assert!(broken.contains("no HTTP/1: does the port take gRPC, or TLS?"), "{broken}");
+        }
+    }
+
+    #[test]
     fn a_path_that_is_there_twice_is_put_down_to_the_variable_that_appends_it() {
-        let wrong = |path: &str, source: &str| way(&format!("http://host{path}"), source, None).wrong_path(true);
+        let of_otlp = ResponseProtocol::Otlp;
+        let wrong =
+            |path: &str, source: &str| way(&format!("http://host{path}"), source, None).wrong_path(of_otlp, PROTOBUF);
         assert_eq!(
             wrong("/v1/logs/v1/traces", "OTEL_EXPORTER_OTLP_ENDPOINT").as_deref(),
             Some(
@@ -217,6 +283,31 @@ mod tests {
             assert_eq!(wrong("/otel/v1/logs/v1/logs", source), Some(expected));
         }
         assert_eq!(wrong("/otel/v1/metrics", "with_endpoint"), None);
-        assert_eq!(way("http://host/in", "with_endpoint", None).wrong_path(false), None);
+        assert_eq!(wrong("/v1/logs", OF_ALL_SIGNALS), None);
+        assert_eq!(
+            wrong("/v1/log/v1/logs", OF_ALL_SIGNALS).as_deref(),
+            Some(
+                "/v1/logs was appended to the path of OTEL_EXPORTER_OTLP_ENDPOINT: correct that, or set \
+                 OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, which is used as it is"
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_not_otlp_is_said_where_nobody_has_chosen_another_protocol() {
+        let wrong = |path: &str, protocol, content_type: &str| {
+            way(&format!("http://host:4318{path}"), "with_endpoint", None).wrong_path(protocol, content_type)
+        };
+        let said = "records are sent as application/json and not as OTLP, which is mostly taken at /v1/logs (/v1/traces or \
+                    /v1/metrics for other signals)";
+        let status = ResponseProtocol::Status;
+        for path in ["", "/logs", "/v1/log"] {
+            assert_eq!(wrong(path, status, "application/json").as_deref(), Some(said), "{path}");
+        }
+        assert_eq!(wrong("/v1/logs", status, "application/json"), None);
+        assert_eq!(wrong("/in", status, PROTOBUF), None, "an encoder of OTLP of the user's own");
+        for chosen in [ResponseProtocol::Bulk, ResponseProtocol::ClickHouse, ResponseProtocol::SplunkHec] {
+            assert_eq!(wrong("/in", chosen, "application/json"), None);
+        }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -172,13 +173,6 @@ fn each_wrong_answer_of_a_server_is_explained() {
             &format!("{responded} 404: 404 page not found"),
             "correct the path in OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
         ),
-        broken(
-            "a path that is there twice",
-            Setup::to(&missing.url("/v1/logs/v1/logs"), dir.path()).send(),
-            3,
-            format!("{responded} 404: 404 page not found; its path is /v1/logs and /v1/logs"),
-            "correct the path in OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-        ),
         row("expired token", &expired, "/in", 3, &format!("{responded} 401: the token has expired"), CREDENTIALS),
         row(
             "wrong content type",
@@ -209,6 +203,78 @@ fn each_wrong_answer_of_a_server_is_explained() {
         ),
         broken("a partial success", otlp(&partial), 1, format!("{responded} 200: no such tenant"), "what it says"),
     ]);
+}
+
+#[test]
+fn a_server_that_takes_another_path_format_or_protocol_is_explained() {
+    let dir = spool_dir();
+    let spool = dir.path().join("spool").to_str().expect("text").to_owned();
+    let missing = answering(Answer::status(404).body("404 page not found"));
+    let (silent, grpc) = (answering(Answer::status(400).body("")), speaking_http2());
+    let responded = "response: the server responded with";
+    expect(vec![
+        broken(
+            "a path that is there twice",
+            Setup::to(&missing.url("/v1/logs/v1/logs"), dir.path()).send(),
+            3,
+            format!("{responded} 404: 404 page not found; its path is /v1/logs and /v1/logs"),
+            "correct the path in OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        ),
+        broken(
+            "the format of records to a collector",
+            Setup::default().typed(&["--to", &missing.url(""), &spool]).send(),
+            3,
+            format!(
+                "{responded} 404: 404 page not found; records are sent as application/json and not as OTLP, which is mostly \
+                 taken at /v1/logs"
+            ),
+            "correct the path in --to",
+        ),
+        broken(
+            "a path above that of OTLP",
+            Setup::to("", dir.path()).with("OTEL_EXPORTER_OTLP_ENDPOINT", &missing.url("/v1/log")).send(),
+            3,
+            format!(
+                "{responded} 404: 404 page not found; /v1/logs was appended to the path of OTEL_EXPORTER_OTLP_ENDPOINT: correct \
+                 that, or set OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
+            ),
+            "correct the path in OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+        broken(
+            "a refusal without a word",
+            Setup::json_to(&silent.url("/in"), dir.path()).send(),
+            3,
+            format!("{responded} 400: it does not say why; what was sent is application/json"),
+            "OTEL_EXPORTER_SPOOL_FORMAT",
+        ),
+        broken(
+            "a port of gRPC",
+            Setup::to(&format!("http://{grpc}/v1/logs"), dir.path()).send(),
+            3,
+            format!(
+                "response: the connection to {grpc} broke: invalid HTTP version parsed; it speaks no HTTP/1: does the port take gRPC"
+            ),
+            "give that of OTLP over HTTP in OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, mostly 4318",
+        ),
+    ]);
+}
+
+/// The address of a server that responds to each request as one of gRPC does: with the first frame of HTTP/2.
+fn speaking_http2() -> String {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut buffer = [0; 4096];
+            if stream.read(&mut buffer).is_ok_and(|read| read > 0) {
+                let _ = stream.write_all(&SETTINGS);
+                // Until the client closes: with data unread the connection would be reset.
+                while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
+            }
+        }
+    });
+    address
 }
 
 /// `host:port` of a URL.
@@ -337,6 +403,8 @@ fn each_wrong_setting_and_directory_is_explained() {
     let receiver = Receiver::start();
     let here = dir.path().to_str().expect("text").to_owned();
     let to = || Setup::json_to(&receiver.url("/in"), dir.path());
+    let of_another = spool_dir();
+    left(exporter_to("http://me:s3cret@127.0.0.1:9/in?key=s3cret", &of_another), |service| service.log("waits"));
     fs::write(dir.path().join("file"), "").expect("a file");
     fs::create_dir(dir.path().join("photos")).expect("a directory");
     fs::write(dir.path().join("photos/format"), "photographs\n").expect("a file");
@@ -364,6 +432,13 @@ fn each_wrong_setting_and_directory_is_explained() {
             2,
             "settings: `--to` is not set: give the URL",
             "",
+        ),
+        broken(
+            "no endpoint, and a spool that was sent somewhere",
+            Setup::default().typed(&[of_another.path().to_str().expect("text")]),
+            2,
+            "settings: `--to` is not set: give the URL",
+            "what is there was sent to: --to http://127.0.0.1:9/in?...",
         ),
         broken(
             "a URL without a host",
@@ -402,6 +477,27 @@ fn each_wrong_setting_and_directory_is_explained() {
         ),
     ]);
     assert!(receiver.requests().is_empty(), "nothing is sent");
+}
+
+#[test]
+fn a_protocol_that_is_not_read_beside_an_endpoint_that_is_typed_is_said_to_be_so() {
+    let dir = spool_dir();
+    let warned = |setup: &Setup| {
+        let (code, steps) = setup.steps();
+        assert_eq!(code, 0, "{steps:#?}");
+        steps.iter().any(|step| line(step).starts_with("settings: `OTEL_EXPORTER_OTLP_PROTOCOL`: beside `--to`"))
+    };
+    let to = |path: &str| {
+        let url = format!("http://127.0.0.1:9{path}");
+        let setup = Setup::to("", dir.path()).with("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json");
+        setup.typed(&["--local", "--to", &url])
+    };
+    assert!(warned(&to("/v1/log")));
+    assert!(!warned(&to("/v1/logs")), "it counts");
+    assert!(!warned(&to("/v1/log").with("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf")), "another one counts");
+    assert!(!warned(&to("/v1/log").with("OTEL_EXPORTER_SPOOL_FORMAT", "ndjson")), "a format is meant");
+    assert!(!warned(&to("/v1/log").typed(&["--signal", "traces"])), "spans are OTLP");
+    assert!(!warned(&to("/v1/log").with("OTEL_EXPORTER_OTLP_PROTOCOL", "")), "none is set");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{Answer, PATIENCE, Receiver, Service, exporter_to, spool_dir};
-use opentelemetry_spool::{LogExporterBuilder, SpoolEvent};
+use opentelemetry_spool::{FormEncoder, LogExporterBuilder, SpoolEvent};
 
 /// The reason of the first failure of a record that is sent with these settings, which events and figures share.
 fn failure(exporter: LogExporterBuilder) -> String {
@@ -112,11 +112,28 @@ fn the_text_of_a_refusal_is_shown_where_that_is_asked_for() {
     assert_eq!(
         reason,
         format!(
-            "{url}: the server responded with 422, and a text that can repeat what was logged: `response_text` shows it"
+            "{url}: the server responded with 422, and a text that can repeat what was logged: `response_text` shows it; what was \
+             sent is application/json"
         )
     );
     let reason = failure(exporter_to(&url, &spool).with_response_text(true));
     assert_eq!(reason, format!("{url}: the server responded with 422: level: not a number in 'hunter2'"));
+}
+
+#[test]
+fn a_refusal_without_a_word_names_what_was_sent_also_of_a_format_of_before() {
+    let (receiver, spool) = (Receiver::start(), spool_dir());
+    receiver.answer_always(Answer::status(400).body(""));
+    let url = receiver.url("/in");
+    let before = Service::careless(exporter_to(&url, &spool));
+    before.handle.pause();
+    before.log("hello");
+    drop(before);
+    let service = Service::simple(exporter_to(&url, &spool).with_encoder(FormEncoder::default()));
+    let stats = service.wait_for_stats("an error", |stats| stats.last_error.is_some());
+    let expected =
+        format!("{url}: the server responded with 400: it does not say why; what was sent is application/json");
+    assert_eq!(stats.last_error, Some(expected));
 }
 
 #[cfg(feature = "otlp")]
