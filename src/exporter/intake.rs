@@ -90,8 +90,8 @@ impl Intake {
         }
         let all = blocks.all();
         let appended = spool.append(&all, &framing).inspect_err(|error| {
-            if !matches!(error, SpoolError::Closed) {
-                spool.note_not_written(&all);
+            if !matches!(error, SpoolError::Closed) && spool.note_not_written(&all) {
+                self.pipeline.events().report(SpoolEvent::not_written(blocks.records(), error_chain(error)));
             }
         })?;
         self.pipeline.counters().accepted_records.add(blocks.records());

@@ -74,6 +74,8 @@ pub enum SpoolEvent {
         reason: LossReason,
         /// The number of records that are lost at first; a gap record reports all of them.
         records: u64,
+        /// Why they could not be written: the error, with its causes. Empty for other reasons.
+        cause: String,
     },
     /// A record could not be encoded and is lost, for the first time. Further ones are counted only, without a gap
     /// record.
@@ -194,8 +196,10 @@ pub enum SpoolEvent {
         /// The error, with its causes.
         reason: String,
     },
-    /// A gap record could not be written before the shutdown: the loss is not reported in the stream.
+    /// Gap records could not be written before the shutdown: the losses are not reported in the stream.
     GapNotReported {
+        /// The number of records that are lost.
+        records: u64,
         /// The error, with its causes.
         reason: String,
     },
@@ -233,6 +237,11 @@ impl SpoolEvent {
         }
     }
 
+    /// Records could not be written to the spool.
+    pub(crate) fn not_written(records: u64, cause: String) -> Self {
+        Self::RecordsLost { reason: LossReason::NotWritten, records, cause }
+    }
+
     /// The cause, in words.
     fn reason(&self) -> Option<&str> {
         match self {
@@ -254,7 +263,7 @@ impl SpoolEvent {
             | Self::AdoptionFailed { reason }
             | Self::RepeatsUnknown { reason }
             | Self::HousekeepingFailed { reason }
-            | Self::GapNotReported { reason }
+            | Self::GapNotReported { reason, .. }
             | Self::CloseFailed { reason }
             | Self::SettingSuspicious { reason, .. } => Some(reason),
             Self::RecordsLost { reason, .. } => Some(reason.as_str()),
@@ -320,10 +329,11 @@ impl SpoolEvent {
                 reason = reason.as_str(),
                 message = "The endpoint took a batch, but the rest of its response could not be read three times. Records that it rejected are not known."
             ),
-            Self::RecordsLost { reason, records } => warn!(
+            Self::RecordsLost { reason, records, cause } => warn!(
                 name: "Spool.RecordsLost",
                 reason = reason.as_str(),
                 records = *records,
+                cause = cause.as_str(),
                 message = "Records are lost. SpoolStats counts them, and a gap record in the stream of logs reports how many."
             ),
             Self::EncodeFailed { reason } => warn!(
@@ -446,10 +456,11 @@ impl SpoolEvent {
                 reason = reason.as_str(),
                 message = "Segments of the spool cannot be prepared, sealed or deleted. It is retried every second."
             ),
-            Self::GapNotReported { reason } => warn!(
+            Self::GapNotReported { records, reason } => warn!(
                 name: "Spool.GapNotReported",
+                records = *records,
                 reason = reason.as_str(),
-                message = "A gap record could not be written before the shutdown, so the stream does not report the loss."
+                message = "Gap records could not be written before the shutdown, so the stream does not report that these records are lost."
             ),
             Self::CloseFailed { reason } => warn!(
                 name: "Spool.CloseFailed",
@@ -486,7 +497,11 @@ impl fmt::Display for SpoolEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match (self, self.reason()) {
-            (Self::RecordsLost { records, .. }, Some(reason)) => write!(f, ": {records} ({reason})"),
+            (Self::RecordsLost { records, cause, .. }, Some(reason)) => {
+                write!(f, ": {records} ({reason})")?;
+                if cause.is_empty() { Ok(()) } else { write!(f, ": {cause}") }
+            }
+            (Self::GapNotReported { records, .. }, Some(reason)) => write!(f, ": {records}: {reason}"),
             (Self::SettingSuspicious { setting, .. }, Some(reason)) => write!(f, ": `{setting}`: {reason}"),
             (Self::JournalReplayed { records }, _) => write!(f, ": {records}"),
             (Self::JournalDamaged { bytes }, _) => write!(f, ": {bytes} bytes"),

@@ -59,7 +59,9 @@ impl Committer {
                 events.report(SpoolEvent::CommitFailed { reason: reason.clone() });
             }
             if last || matches!(error, SpoolError::Closed) {
-                give_up(commit, spool, counters);
+                if give_up(commit, spool, counters) {
+                    events.report(SpoolEvent::not_written(commit.loose.records(), reason.clone()));
+                }
                 buffer.failed(commit, &reason);
                 return buffer.gave_up();
             }
@@ -105,15 +107,15 @@ fn append(commit: &Commit, spool: &Weak<Spool>) -> Result<(), SpoolError> {
     spool.append_loads(&all, &commit.framing).map(drop)
 }
 
-/// Counts loose records that nobody will write.
-fn give_up(commit: &Commit, spool: &Weak<Spool>, counters: &Counters) {
+/// Counts loose records that nobody will write. True if they are the first since losses were reported.
+fn give_up(commit: &Commit, spool: &Weak<Spool>, counters: &Counters) -> bool {
     let blocks = commit.loose.all();
     if let Some(spool) = spool.upgrade() {
-        spool.note_not_written(&blocks);
-    } else {
-        // Nobody is left to report it in the stream.
-        let bytes = blocks.iter().map(|(_, block)| block.encoded_bytes()).sum();
-        counters.losses.add_bytes(LossReason::NotWritten, bytes);
-        counters.losses.add(LossReason::NotWritten, commit.loose.records());
+        return spool.note_not_written(&blocks);
     }
+    // Nobody is left to report it in the stream.
+    let bytes = blocks.iter().map(|(_, block)| block.encoded_bytes()).sum();
+    counters.losses.add_bytes(LossReason::NotWritten, bytes);
+    counters.losses.add(LossReason::NotWritten, commit.loose.records());
+    !blocks.is_empty()
 }

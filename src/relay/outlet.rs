@@ -274,7 +274,7 @@ impl Outlet {
         }
         if reported.compare_exchange(last, now + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             let records = self.pipeline.counters().losses.get(reason);
-            self.pipeline.events().report(SpoolEvent::RecordsLost { reason, records });
+            self.pipeline.events().report(SpoolEvent::RecordsLost { reason, records, cause: String::new() });
         }
     }
 

@@ -37,6 +37,11 @@ impl Unreported {
         self.0.is_empty()
     }
 
+    /// How many records are missing in all.
+    pub(super) fn records(&self) -> u64 {
+        self.0.iter().map(|gap| gap.records).sum()
+    }
+
     /// Adds a record that is lost before it comes to the spool.
     pub(crate) fn add_record(&mut self, key: &str, reason: LossReason, time: Option<SystemTime>) {
         self.add_records(key, reason, 1, time);

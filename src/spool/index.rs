@@ -53,6 +53,15 @@ impl Partition {
         self.lanes.get_mut(&id.segment).filter(|lane| lane.id == id)
     }
 
+    /// Adds a lane. Batches of it may be in flight.
+    fn add(&mut self, lane: Lane) {
+        let segment = lane.id.segment;
+        if lane.in_flight().0 > 0 {
+            self.given_out.insert(segment);
+        }
+        self.lanes.insert(segment, lane);
+    }
+
     /// Notes that a batch of a segment is in flight, and forgets segments of which none is any more.
     fn note_given_out(&mut self, segment: SegmentId) {
         let is_in_flight = |segment: &SegmentId| self.lanes.get(segment).is_some_and(|lane| lane.in_flight().0 > 0);
@@ -216,6 +225,8 @@ struct SegmentState {
     undelivered: u32,
     /// How far its lanes are delivered, before it is known what is in it.
     cursors: LaneCursors,
+    /// Its lanes by partition, if it was abandoned, before it is known what is in it: batches of them may be in flight.
+    abandoned: HashMap<Arc<str>, Lane>,
     /// How many of its frames count, if it was abandoned.
     accepted: Option<u64>,
 }
@@ -350,17 +361,23 @@ impl Index {
     /// The partitions are not given out before [`Index::enqueue_all`].
     pub(super) fn add_sealed(&mut self, segment: SegmentId, seal: Seal) -> bool {
         self.readable.unrecovered.remove(&segment);
-        let mut cursors = std::mem::take(&mut self.segments.entry(segment).or_default().cursors);
+        let state = self.segments.entry(segment).or_default();
+        let (mut cursors, mut abandoned) = (std::mem::take(&mut state.cursors), std::mem::take(&mut state.abandoned));
         let mut undelivered = 0;
         for (lane, summary) in (0..).zip(seal.lanes) {
             let LaneSummary { key, records, first_timestamp, last_timestamp } = summary;
-            let cursor = cursors.remove(&lane).unwrap_or_default();
-            let lane = Lane::new(LaneId { segment, lane }, records, cursor, (first_timestamp, last_timestamp));
+            let timestamps = (first_timestamp, last_timestamp);
+            let lane = if let Some(lane) = abandoned.remove(&key) {
+                lane.found(records, timestamps)
+            } else {
+                let cursor = cursors.remove(&lane).unwrap_or_default();
+                Lane::new(LaneId { segment, lane }, records, cursor, timestamps)
+            };
             let pending = lane.pending();
             if pending > 0 {
                 undelivered += 1;
                 self.pending_records += pending;
-                self.partitions.entry(key).or_default().lanes.insert(segment, lane);
+                self.partitions.entry(key).or_default().add(lane);
             }
         }
         let segment = self.segments.entry(segment).or_default();
@@ -371,8 +388,12 @@ impl Index {
 
     /// The records that the cursors of a segment know of, that are not delivered, and that were not found in it.
     pub(super) fn missing_from(&self, segment: SegmentId, found: &Seal) -> Vec<(Arc<str>, u64)> {
-        let cursors = self.segments.get(&segment).map(|segment| &segment.cursors);
-        let missing = cursors.into_iter().flatten().map(|(lane, cursor)| {
+        let of = self.segments.get(&segment).into_iter();
+        let cursors = of.flat_map(|of| {
+            let abandoned = of.abandoned.values().map(|lane| (&lane.id.lane, &lane.cursor));
+            of.cursors.iter().chain(abandoned)
+        });
+        let missing = cursors.map(|(lane, cursor)| {
             let found = found.lanes.get(*lane as usize);
             let (key, records) = found.map_or((Arc::from(""), 0), |found| (found.key.clone(), found.records));
             let known = cursor.ends.first().copied().unwrap_or_default().max(cursor.end_of_acked());
@@ -422,7 +443,9 @@ impl Index {
     /// Puts a batch back that is in flight, but of a segment that cannot be read, so that nobody sends it now.
     pub(super) fn put_back(&mut self, key: &str, start: BatchStart) {
         let lane = self.partitions.get_mut(key).and_then(|partition| partition.lanes.get_mut(&start.segment));
-        if let Some(lane) = lane.filter(|_| self.readable.held.contains(&start.segment)) {
+        let held = lane.filter(|_| self.readable.held.contains(&start.segment));
+        let abandoned = self.segments.get_mut(&start.segment).and_then(|segment| segment.abandoned.get_mut(key));
+        if let Some(lane) = held.or(abandoned) {
             lane.put_back(start.record);
         }
     }
@@ -533,20 +556,21 @@ impl Index {
         self.segments.get(&segment).and_then(|segment| segment.accepted).unwrap_or(u64::MAX)
     }
 
-    /// Takes the active segment out, because its database failed: a scan finds what was accepted of it.
+    /// Takes the active segment out, because its database failed: a scan finds what was accepted of it. What is in flight of it can
+    /// be acknowledged meanwhile and afterwards.
     pub(super) fn abandon_active(&mut self, accepted: u64) {
         let Some(active) = self.active.take() else { return };
-        let mut cursors = LaneCursors::new();
-        for partition in self.partitions.values_mut() {
+        let mut abandoned = HashMap::new();
+        for (key, partition) in &mut self.partitions {
             if let Some(lane) = partition.lanes.remove(&active) {
                 self.pending_records -= lane.pending();
-                cursors.insert(lane.id.lane, lane.cursor);
+                abandoned.insert(key.clone(), lane);
             }
         }
         let reported = self.segments.remove(&active).map(|segment| segment.reported).unwrap_or_default();
         let accepted = Some(accepted);
-        self.segments.insert(active, SegmentState { reported, accepted, ..SegmentState::default() });
-        self.add_unrecovered(active, cursors);
+        self.segments.insert(active, SegmentState { reported, abandoned, accepted, ..SegmentState::default() });
+        self.readable.unrecovered.insert(active);
     }
 
     /// Notes how many bytes a segment's seal will take; zero once it is written.
@@ -856,27 +880,30 @@ impl Index {
         !std::mem::replace(&mut self.settle_asked, true)
     }
 
-    /// The cursor of a lane as it is now: of a segment that was abandoned, or of one that is delivered.
-    pub(super) fn cursor(&self, key: &str, lane: LaneId) -> Option<LaneCursor> {
-        let abandoned = self.segments.get(&lane.segment).and_then(|segment| segment.cursors.get(&lane.lane));
-        let cursor = || Some(&self.partitions.get(key)?.lane(lane)?.cursor);
-        abandoned.or_else(cursor).cloned()
+    /// A lane that is not delivered, also of a segment that was abandoned.
+    fn lane(&self, key: &str, lane: LaneId) -> Option<&Lane> {
+        let abandoned = || self.segments.get(&lane.segment)?.abandoned.get(key).filter(|of| of.id == lane);
+        self.partitions.get(key).and_then(|partition| partition.lane(lane)).or_else(abandoned)
     }
 
     /// The same, to be changed.
-    fn cursor_mut(&mut self, key: &str, lane: LaneId) -> Option<&mut LaneCursor> {
-        if let Some(lane) = self.partitions.get_mut(key).and_then(|partition| partition.lane_mut(lane)) {
-            return Some(&mut lane.cursor);
-        }
-        self.segments.get_mut(&lane.segment)?.cursors.get_mut(&lane.lane)
+    fn lane_mut(&mut self, key: &str, lane: LaneId) -> Option<&mut Lane> {
+        let abandoned = self.segments.get_mut(&lane.segment).and_then(|segment| segment.abandoned.get_mut(key));
+        let current = self.partitions.get_mut(key).and_then(|partition| partition.lane_mut(lane));
+        current.or(abandoned.filter(|of| of.id == lane))
+    }
+
+    /// The cursor of a lane as it is now.
+    pub(super) fn cursor(&self, key: &str, lane: LaneId) -> Option<LaneCursor> {
+        self.lane(key, lane).map(|lane| lane.cursor.clone())
     }
 
     /// Has a batch that was not put in flight after all end where its file says already: when it is, it ends there, as it would after
     /// a restart.
     pub(super) fn keep_ends(&mut self, key: &str, lane: LaneId, purpose: Purpose, batch: &Range<u64>) {
-        if let Some(cursor) = self.cursor_mut(key, lane) {
-            purpose.fix_ends(cursor, batch);
-            let cursor = cursor.clone();
+        if let Some(of) = self.lane_mut(key, lane) {
+            purpose.fix_ends(&mut of.cursor, batch);
+            let cursor = of.cursor.clone();
             self.unwritten.insert(lane, cursor);
         }
     }
@@ -893,66 +920,48 @@ impl Index {
 
     /// The cursor of a lane in which this batch is given out.
     pub(super) fn cursor_of_given_out(&self, key: &str, lane: LaneId, batch: &Range<u64>) -> Option<LaneCursor> {
-        let lane = self.partitions.get(key)?.lane(lane).filter(|lane| lane.is_given_out(batch))?;
+        let lane = self.lane(key, lane).filter(|lane| lane.is_given_out(batch))?;
         Some(lane.cursor.clone())
     }
 
     /// Cuts a batch that is given out where these records begin. Its parts come in its place, under ids of their own.
     pub(super) fn cut(&mut self, key: &str, lane: LaneId, batch: &Range<u64>, points: &[u64]) {
-        let (lane_id, partition) = (lane, self.partitions.get_mut(key));
-        let cursor = if let Some(lane) = partition.and_then(|partition| partition.lane_mut(lane)) {
-            lane.cut(batch, points);
-            &lane.cursor
-        } else if let Some(cursor) = self.cursor_mut(key, lane) {
-            cursor.cut(batch, points);
-            cursor
-        } else {
-            return;
-        };
-        let cursor = cursor.clone();
-        self.unwritten.insert(lane_id, cursor);
-    }
-
-    /// The cursor of a lane of a segment that was abandoned, before it is known what is in it.
-    fn abandoned_mut(&mut self, lane: LaneId) -> Option<&mut LaneCursor> {
-        self.segments.get_mut(&lane.segment)?.cursors.get_mut(&lane.lane)
+        if let Some(of) = self.lane_mut(key, lane) {
+            of.cut(batch, points);
+            let cursor = of.cursor.clone();
+            self.unwritten.insert(lane, cursor);
+        }
     }
 
     /// Acknowledges the records before `end` of a batch; the rest of it comes again. `None` if it is not given out.
     pub(super) fn ack(&mut self, key: &str, lane: LaneId, batch: &Range<u64>, end: u64) -> Option<Acked> {
-        let mut acked = Acked { ask_to_settle: false, segment_delivered: false };
-        if let Some(cursor) = self.abandoned_mut(lane) {
-            if end < batch.end {
-                cursor.fix_end(batch.end);
-            }
-            cursor.ack(&(batch.start..end));
-            let cursor = cursor.clone();
-            self.unwritten.insert(lane, cursor);
-        } else {
-            let partition = self.partitions.get_mut(key)?;
-            let current = partition.lane_mut(lane)?;
-            let pending = current.pending();
-            let is_beside_flow = !current.is_in_flight(batch.start);
-            if !current.ack(batch, end) {
-                return None;
-            }
-            // A segment that was abandoned may have been found with less.
-            self.pending_records -= pending - current.pending();
-            self.unwritten.insert(lane, current.cursor.clone());
-            if current.pending() == 0 && self.active != Some(lane.segment) {
-                partition.lanes.remove(&lane.segment);
-                if let Some(segment) = self.segments.get_mut(&lane.segment) {
-                    segment.undelivered -= 1;
-                    acked.segment_delivered = segment.undelivered == 0;
-                }
-            }
-            if is_beside_flow {
-                // No delivery step is released afterwards.
-                self.forget_if_empty(key);
-            }
+        let of = self.lane_mut(key, lane)?;
+        let (before, is_beside_flow) = (of.pending(), !of.is_in_flight(batch.start));
+        if !of.ack(batch, end) {
+            return None;
         }
-        acked.ask_to_settle = self.ask_to_settle();
-        Some(acked)
+        let (left, cursor) = (of.pending(), of.cursor.clone());
+        self.unwritten.insert(lane, cursor);
+        let mut segment_delivered = false;
+        // Of a segment that was abandoned, that is known later.
+        if self.is_known(lane.segment) {
+            self.pending_records -= before - left;
+            segment_delivered = left == 0 && self.active != Some(lane.segment) && self.end_lane(key, lane.segment);
+        }
+        if is_beside_flow {
+            // No delivery step is released afterwards.
+            self.forget_if_empty(key);
+        }
+        Some(Acked { ask_to_settle: self.ask_to_settle(), segment_delivered })
+    }
+
+    /// Removes a lane that is delivered; true if all of its segment is.
+    fn end_lane(&mut self, key: &str, segment: SegmentId) -> bool {
+        self.partitions.get_mut(key).map(|partition| partition.lanes.remove(&segment));
+        self.segments.get_mut(&segment).is_some_and(|segment| {
+            segment.undelivered -= 1;
+            segment.undelivered == 0
+        })
     }
 
     /// See [`Lane::gap_room`].
@@ -992,18 +1001,19 @@ impl Index {
         batch: &Range<u64>,
         change: impl FnOnce(&mut Lane),
     ) -> Option<Changed> {
-        let lane = self.partitions.get_mut(key)?.lane_mut(lane).filter(|lane| lane.is_given_out(batch))?;
-        change(lane);
-        self.unwritten.insert(lane.id, lane.cursor.clone());
+        let of = self.lane_mut(key, lane).filter(|lane| lane.is_given_out(batch))?;
+        change(of);
+        let cursor = of.cursor.clone();
+        self.unwritten.insert(lane, cursor);
         self.forget_if_empty(key);
         Some(Changed { ask_to_settle: self.ask_to_settle() })
     }
 
     /// Parks a batch that is given out; `None` if it is not, or if too many of its partition are parked.
     pub(super) fn park(&mut self, key: &str, lane: LaneId, batch: &Range<u64>) -> Option<Changed> {
-        let partition = self.partitions.get(key)?;
-        let is_parked = partition.lane(lane)?.is_parked(batch.start);
-        if !is_parked && partition.lanes.values().flat_map(Lane::parked).count() >= MAX_PARKED {
+        let lanes = self.partitions.get(key)?.lanes.values();
+        let is_parked = self.lane(key, lane)?.is_parked(batch.start);
+        if !is_parked && lanes.flat_map(Lane::parked).count() >= MAX_PARKED {
             return None;
         }
         self.change(key, lane, batch, |lane| lane.park(batch.start))
@@ -1016,9 +1026,10 @@ impl Index {
 
     /// Notes for how long a batch was deferred in all, if it is parked.
     pub(super) fn note_deferred(&mut self, key: &str, lane: LaneId, start: u64, seconds: u64) -> Option<Changed> {
-        let lane = self.partitions.get_mut(key)?.lane_mut(lane).filter(|lane| lane.is_parked(start))?;
-        lane.note_deferred(start, seconds);
-        self.unwritten.insert(lane.id, lane.cursor.clone());
+        let of = self.lane_mut(key, lane).filter(|lane| lane.is_parked(start))?;
+        of.note_deferred(start, seconds);
+        let cursor = of.cursor.clone();
+        self.unwritten.insert(lane, cursor);
         Some(Changed { ask_to_settle: self.ask_to_settle() })
     }
 
@@ -1426,6 +1437,7 @@ mod tests {
         add(&mut index, 1, &[("a", 5)], 0);
         index.active = Some(id(1));
         deliver(&mut index, "a", (1, 0), 0..2);
+        give_out(&mut index, "a", &(2..3));
         index.abandon_active(9);
         assert_eq!(index.pending_records, 0);
         // The response to what was in flight.
@@ -1434,6 +1446,83 @@ mod tests {
         add(&mut index, 1, &[("a", 5)], 0);
         assert_eq!(index.choose("a", FLOW).map(|choice| choice.start), Some(3));
         assert_eq!(index.pending_records, 2);
+    }
+
+    /// It is found again in a moment, and the response comes after that.
+    #[test]
+    fn what_was_in_flight_when_its_segment_was_abandoned_is_acknowledged_when_that_is_found_again() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("a", 6)], 0);
+        index.active = Some(id(1));
+        index.allow("a", 2);
+        let key = index.checkout().unwrap();
+        give_out(&mut index, "a", &(0..2)).unwrap();
+        assert_eq!(index.checkout(), Some(key.clone()));
+        give_out(&mut index, "a", &(2..4)).unwrap();
+        index.abandon_active(9);
+        add(&mut index, 1, &[("a", 6)], 0);
+        assert_eq!(index.pending_records, 6);
+        assert_eq!(index.choose("a", FLOW).map(|choice| choice.start), Some(4), "both are in flight");
+        for (batch, is_last) in [(2..4, false), (0..2, false), (4..6, true)] {
+            assert_eq!(deliver(&mut index, "a", (1, 0), batch), Some(is_last));
+        }
+        assert_eq!(index.pending_records, 0);
+    }
+
+    #[test]
+    fn what_was_in_flight_when_its_segment_was_abandoned_comes_again_if_it_failed_meanwhile() {
+        let asks = |index: &mut Index| index.put_back("a", BatchStart { segment: id(1), record: 0 });
+        let gives_back = |index: &mut Index| assert!(index.give_back("a", lane(1, 0), &(0..2)).is_some());
+        for fail in [asks as fn(&mut Index), gives_back] {
+            let mut index = Index::default();
+            add(&mut index, 1, &[("a", 6)], 0);
+            index.active = Some(id(1));
+            index.allow("a", 2);
+            let key = index.checkout().unwrap();
+            give_out(&mut index, "a", &(0..2)).unwrap();
+            assert_eq!(index.checkout(), Some(key.clone()));
+            index.abandon_active(9);
+            fail(&mut index);
+            index.release(&key, false);
+            add(&mut index, 1, &[("a", 6)], 0);
+            let choice = index.choose("a", FLOW).unwrap();
+            assert_eq!(choice.waiting(), 0..2);
+        }
+    }
+
+    /// A parked batch that is tried, one that is cut, and the first records of one.
+    #[test]
+    fn a_segment_that_was_abandoned_keeps_how_its_batches_end() {
+        for is_back in [false, true] {
+            let mut index = Index::default();
+            add(&mut index, 1, &[("a", 9)], 0);
+            index.active = Some(id(1));
+            index.allow("a", 3);
+            for batch in [0..3, 3..6, 6..9] {
+                give_out(&mut index, "a", &batch).unwrap();
+            }
+            index.park("a", lane(1, 0), &(0..3)).unwrap();
+            let trial = Asked::Trial(BatchStart { segment: id(1), record: 0 });
+            let choice = index.choose("a", trial).unwrap();
+            assert!(matches!(index.admit(&Arc::from("a"), trial, &choice, 3, Ending::Stored), Admission::Admitted(_)));
+            index.abandon_active(9);
+            if is_back {
+                add(&mut index, 1, &[("a", 9)], 0);
+            }
+            assert!(index.cursor_of_given_out("a", lane(1, 0), &(6..9)).is_some());
+            index.cut("a", lane(1, 0), &(3..6), &[5]);
+            assert!(index.ack("a", lane(1, 0), &(6..9), 7).is_some());
+            assert!(index.ack("a", lane(1, 0), &(0..3), 3).is_some(), "the trial, {is_back}");
+            if !is_back {
+                add(&mut index, 1, &[("a", 9)], 0);
+            }
+            assert_eq!(index.pending_records, 5);
+            let given_out = std::iter::from_fn(|| {
+                let batch = index.choose("a", FLOW)?.waiting();
+                deliver(&mut index, "a", (1, 0), batch.clone()).map(|_| batch)
+            });
+            assert_eq!(given_out.collect::<Vec<_>>(), [3..5, 5..6, 7..9], "{is_back}");
+        }
     }
 
     /// Its end is written when an append of the same segment fails.

@@ -44,7 +44,17 @@ enum BatchState {
 
 impl BatchState {
     fn is_given_out(self) -> bool {
-        matches!(self, Self::InFlight | Self::Trial | Self::Control)
+        self.purpose().is_some()
+    }
+
+    /// Why the batch is given out, if it is.
+    fn purpose(self) -> Option<Purpose> {
+        match self {
+            Self::InFlight => Some(Purpose::Flow),
+            Self::Trial => Some(Purpose::Trial),
+            Self::Control => Some(Purpose::Control),
+            Self::Waiting | Self::Unsent | Self::Parked => None,
+        }
     }
 
     fn waits(self) -> bool {
@@ -142,6 +152,18 @@ impl Lane {
         let batches = cursor.holes().into_iter().map(batch).collect();
         let (first_timestamp, last_timestamp) = timestamps;
         Self { id, end, cursor, batches, boundary: 0, appending: false, first_timestamp, last_timestamp }
+    }
+
+    /// The lane as it is found in its segment, which was abandoned. The batches that are given out still are, if they are there.
+    pub(super) fn found(self, end: u64, timestamps: (u64, u64)) -> Self {
+        let given_out = self.batches.into_iter().filter(|(_, batch)| batch.end <= end);
+        let mut found = Self::new(self.id, end, self.cursor, timestamps);
+        for (start, batch) in given_out {
+            if let Some(purpose) = batch.state.purpose() {
+                found.give_out(&(start..batch.end), purpose);
+            }
+        }
+        found
     }
 
     /// Adds records to the lane.

@@ -40,7 +40,7 @@ impl Queue {
         if only {
             self.ask(Job::ReportGaps);
         }
-        (!reported).then_some(SpoolEvent::RecordsLost { reason, records })
+        (!reported).then_some(SpoolEvent::RecordsLost { reason, records, cause: String::new() })
     }
 
     /// The size of the records of a segment that wait, about: their share of its bytes on disk. To be called while it is there.

@@ -21,6 +21,7 @@ use super::jobs::Job;
 use super::journal::{self, Journal};
 use super::load::Load;
 use super::lock::{Lock, Rank};
+use super::loss::share;
 use super::neighbors::{self, Claim};
 use super::position::SegmentId;
 use super::queue::{Found, Queue, SpoolConfig, SpoolHooks, report, shown};
@@ -256,19 +257,29 @@ impl Spool {
         self.queue.withdraw(blocks, newer)
     }
 
-    /// Counts records that could not be appended as lost, and has them reported.
-    pub(crate) fn note_not_written(&self, blocks: &[(&str, &Block)]) {
+    /// Counts records that could not be appended as lost, and has them reported in the stream. True if they are the first since losses were
+    /// reported there: whoever knows the cause reports an event.
+    pub(crate) fn note_not_written(&self, blocks: &[(&str, &Block)]) -> bool {
+        let mut is_first = false;
         for (key, block) in blocks {
-            self.queue.hooks.counters.losses.add_bytes(LossReason::NotWritten, block.encoded_bytes());
-            self.queue.note_gap(Gap {
-                key: Arc::from(stored_key(key)),
-                reason: LossReason::NotWritten,
-                records: block.records(),
-                first: block.first_timestamp,
-                last: block.last_timestamp,
-                signal: None,
-            });
+            is_first |= self.note_some_not_written(key, block, block.records());
         }
+        is_first
+    }
+
+    /// The same for so many of a block's records.
+    pub(crate) fn note_some_not_written(&self, key: &str, block: &Block, records: u64) -> bool {
+        let bytes = share(block.encoded_bytes(), records, block.records());
+        self.queue.hooks.counters.losses.add_bytes(LossReason::NotWritten, bytes);
+        let gap = Gap {
+            key: Arc::from(stored_key(key)),
+            reason: LossReason::NotWritten,
+            records,
+            first: block.first_timestamp,
+            last: block.last_timestamp,
+            signal: None,
+        };
+        self.queue.count_gap(gap).is_some()
     }
 
     /// Has losses reported that are counted already.
@@ -428,10 +439,10 @@ impl Spool {
         let let_go = self.attached.lock().let_go.take();
         // Nothing is sent: it ends.
         let _ = let_go.map(|let_go| let_go.recv());
-        let has_unreported = queue.index.lock().has_unreported();
-        if has_unreported {
+        let records = queue.index.lock().unreported.records();
+        if records > 0 {
             let error = reported.err().unwrap_or(SpoolError::Closed);
-            queue.report_event(SpoolEvent::GapNotReported { reason: error_chain(&error) });
+            queue.report_event(SpoolEvent::GapNotReported { records, reason: error_chain(&error) });
         }
         let index = queue.index.lock();
         // A segment that could not be deleted, or not be moved to the quarantine, keeps its queue.

@@ -112,8 +112,9 @@ impl Queue {
                     return Ok(appended);
                 }
                 Err(error) => {
-                    self.abandon_active(&mut writer, events)?;
-                    if std::mem::replace(&mut retried, true) {
+                    let noted = self.abandon_active(&mut writer, events);
+                    if noted.is_err() || std::mem::replace(&mut retried, true) {
+                        // What failed first says why.
                         return Err(error);
                     }
                 }
@@ -409,8 +410,10 @@ impl Queue {
         self.index.lock().abandon_active(accepted);
         let open = self.read_cache.lock().remove(id);
         drop(open);
+        let noted = self.dir.put_accepted(id, accepted);
+        // Behind that: a segment of which nothing waits is deleted in a moment.
         self.ask(Job::Recover { id, accepted });
-        self.dir.put_accepted(id, accepted)
+        noted
     }
 
     /// Syncs the records that were accepted in the meantime. A segment that could not be synced is not trusted any more.

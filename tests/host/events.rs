@@ -249,7 +249,10 @@ fn a_limit_that_is_reached_is_reported_with_its_reason() {
         }
         assert!(matches!(next(&reported), SpoolEvent::DeliveryFailing { .. }));
         let event = next(&reported);
-        assert!(matches!(event, SpoolEvent::RecordsLost { reason, records: 1.. } if reason == expected), "{event:?}");
+        assert!(
+            matches!(event, SpoolEvent::RecordsLost { reason, records: 1.., .. } if reason == expected),
+            "{event:?}"
+        );
         let stats = service.handle.stats();
         let part = if expected == LossReason::Evicted { stats.evicted_records } else { stats.not_written_records };
         assert_eq!((part, stats.buffer_full_records), (stats.lost_records, 0), "{stats:?}");

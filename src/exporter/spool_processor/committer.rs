@@ -1,5 +1,7 @@
 //! The commit thread: writes the buffer of a [`SpoolProcessor`](crate::SpoolProcessor) to the spool.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::Weak;
 
 use crate::encode::blocks::{Block, Blocks};
@@ -11,16 +13,18 @@ use crate::exporter::spool_processor::journaling::Journaled;
 use crate::observe::event::{Events, SpoolEvent};
 use crate::observe::loss::LossReason;
 use crate::observe::stats::Counters;
-use crate::spool::{Spool, Unreported};
+use crate::spool::Spool;
 
 /// Commits until the buffer is stopped and empty.
 pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {
-    let (mut spare, mut committer) =
-        (Blocks::default(), Committer { buffer, spool, counters, events, kept: [false; 2] });
+    let (mut spare, mut committer) = (
+        Blocks::default(),
+        Committer { buffer, spool, counters, events, kept: [false; 2], given_up: GivenUp::default() },
+    );
     // Earlier segments are none of those that the next records go to.
     let least_segment = || spool.upgrade().map_or(0, |spool| spool.least_segment());
-    while let Some(mut taken) = buffer.take(spare, least_segment()) {
-        committer.commit(&mut taken);
+    while let Some(taken) = buffer.take(spare, least_segment()) {
+        committer.commit(&taken);
         if let Some(spool) = spool.upgrade().filter(|_| !taken.unreported.is_empty()) {
             spool.report(taken.unreported);
         }
@@ -28,6 +32,9 @@ pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, eve
         spare.clear();
     }
     buffer.close_journal(committer.kept);
+    if committer.given_up.lost > 0 {
+        buffer.lost(committer.given_up.to_string());
+    }
 }
 
 struct Committer<'a> {
@@ -37,16 +44,35 @@ struct Committer<'a> {
     events: &'a Events,
     /// The files of the journal whose records are for the next process.
     kept: [bool; 2],
+    given_up: GivenUp,
+}
+
+/// The records that could not be committed.
+#[derive(Debug, Default)]
+struct GivenUp {
+    lost: u64,
+    /// They are in the journal.
+    left: u64,
+    /// Why the first of them could not be.
+    cause: Option<String>,
+}
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lost, left, cause } = self;
+        write!(f, "records lost: {lost}, left in the journal for the next process: {left}")?;
+        cause.iter().try_for_each(|cause| write!(f, ", because: {cause}"))
+    }
 }
 
 impl Committer<'_> {
     /// Retries until it succeeds or the processor is stopped. Memory is bounded by the buffer.
-    fn commit(&mut self, taken: &mut Commit) {
-        let Commit { blocks, framing, journaled, unreported } = taken;
+    fn commit(&mut self, taken: &Commit) {
+        let Commit { blocks, framing, journaled, .. } = taken;
         let all = blocks.all();
         if journaled.is_some() && self.kept != [false; 2] {
             // What is kept already comes before it.
-            return self.leave(&all, *journaled, unreported, "the records before are not in the spool".to_owned());
+            return self.leave(&all, *journaled);
         }
         let append = || match (self.spool.upgrade(), *journaled) {
             // There are only losses to report.
@@ -70,11 +96,12 @@ impl Committer<'_> {
                 // Somebody else may have the queue, and with it the journal.
                 self.buffer.end_journaling();
                 self.kept = [true; 2];
-                self.lose(&all, blocks.records());
-                return self.buffer.lost(reason);
+                self.given_up.cause.get_or_insert(reason);
+                return self.leave(&all, None);
             }
             if last {
-                return self.leave(&all, *journaled, unreported, reason);
+                self.given_up.cause.get_or_insert(reason);
+                return self.leave(&all, *journaled);
             }
             self.buffer.failed(reason);
         }
@@ -86,41 +113,40 @@ impl Committer<'_> {
     }
 
     /// Leaves records to the next process, as far as they are in the journal. The others are lost.
-    fn leave(
-        &mut self,
-        all: &[(&str, &Block)],
-        journaled: Option<Journaled>,
-        unreported: &mut Unreported,
-        reason: String,
-    ) {
-        let Some(Journaled { file, .. }) = journaled else {
-            self.lose(all, all.iter().map(|(_, block)| block.records()).sum());
-            return self.buffer.lost(reason);
-        };
-        self.kept[file] = true;
-        let there = self.buffer.journaled_records(file);
-        let mut is_whole = true;
-        for (key, block) in all {
-            let missing = block.records().saturating_sub(there.get(*key).copied().unwrap_or_default());
-            if missing > 0 {
-                is_whole = false;
-                let bytes = block.encoded_bytes() * missing / block.records();
-                self.counters.losses.add_bytes(LossReason::NotWritten, bytes);
-                self.counters.losses.add(LossReason::NotWritten, missing);
-                unreported.add_records(key, LossReason::NotWritten, missing, block.last_timestamp);
-            }
+    fn leave(&mut self, all: &[(&str, &Block)], journaled: Option<Journaled>) {
+        let mut there = HashMap::new();
+        if let Some(Journaled { file, .. }) = journaled {
+            self.kept[file] = true;
+            there = self.buffer.journaled_records(file);
         }
-        if is_whole { self.buffer.kept() } else { self.buffer.lost(reason) }
+        let mut lost = 0;
+        for (key, block) in all {
+            let left = block.records().min(there.get(*key).copied().unwrap_or_default());
+            self.given_up.left += left;
+            lost += block.records() - left;
+            self.lose(key, block, block.records() - left);
+        }
+        if lost == 0 {
+            return self.buffer.kept();
+        }
+        self.given_up.lost += lost;
+        let cause = self.given_up.cause.clone().unwrap_or_default();
+        self.events.report(SpoolEvent::not_written(lost, cause));
+        self.buffer.lost(self.given_up.to_string());
     }
 
-    /// Counts records as lost.
-    fn lose(&self, all: &[(&str, &Block)], records: u64) {
-        if let Some(spool) = self.spool.upgrade() {
-            return spool.note_not_written(all);
+    /// Counts records of a block as lost.
+    fn lose(&self, key: &str, block: &Block, records: u64) {
+        if records == 0 {
+            return;
         }
-        // Nobody is left to report it in the stream.
-        let bytes = all.iter().map(|(_, block)| block.encoded_bytes()).sum();
-        self.counters.losses.add_bytes(LossReason::NotWritten, bytes);
-        self.counters.losses.add(LossReason::NotWritten, records);
+        if let Some(spool) = self.spool.upgrade() {
+            spool.note_some_not_written(key, block, records);
+        } else {
+            // Nobody is left to report it in the stream.
+            let bytes = block.encoded_bytes() * records / block.records();
+            self.counters.losses.add_bytes(LossReason::NotWritten, bytes);
+            self.counters.losses.add(LossReason::NotWritten, records);
+        }
     }
 }

@@ -56,7 +56,7 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 /// - [`SpoolHandle::flush`](crate::SpoolHandle::flush) returns when every record on disk is *delivered*. Call
 ///   `force_flush` first.
 /// - `SdkLoggerProvider::shutdown` commits the rest, then shuts the exporter down. Records that the spool does not take
-///   even then are lost, and an error says so.
+///   even then are lost, save for those in the journal, and an error says how many and why.
 /// - Dropping the processor without a shutdown commits the rest as well, for at most two seconds.
 /// - A kill loses the records in memory: those of [`with_commit_delay`](SpoolProcessorBuilder::with_commit_delay) and of
 ///   one commit; while the disk is slow or fails, up to the whole buffer. [With a journal](SpoolProcessorBuilder::with_journal)

@@ -165,6 +165,34 @@ fn what_was_written_but_not_accepted_is_not_delivered_twice_after_a_kill() {
     fs::remove_dir_all(killed.dir).unwrap();
 }
 
+/// The response comes when the housekeeper has looked into the segment already.
+#[test]
+fn what_is_in_flight_when_an_append_fails_is_sent_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&SpoolConfig { durability: Durability::Sync, ..config(dir.path()) });
+    append(&spool, "a", &lines(0..5));
+    let partition = spool.checkout().unwrap();
+    let batch = next_of(&partition).unwrap();
+    spool.queue.writer.lock().active.as_mut().unwrap().segment.fail_syncs();
+    append(&spool, "a", &lines(5..10));
+    recovered(&spool);
+    batch.ack();
+    partition.release(true);
+    let (delivered, _) = drain(&spool);
+    assert_eq!((lines_of(&batch), &delivered["a"]), (lines(0..5), &lines(5..10)));
+}
+
+#[test]
+fn an_append_that_fails_says_why_and_not_what_failed_because_of_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&SpoolConfig { durability: Durability::Sync, ..config(dir.path()) });
+    append(&spool, "a", &lines(0..5));
+    spool.queue.writer.lock().active.as_mut().unwrap().segment.fail_syncs();
+    fs::create_dir(segment_dirs(dir.path())[0].join("accepted")).unwrap();
+    let error = spool.append(&[("a", &block(&lines(5..10)))], &FRAMING).unwrap_err();
+    assert!(matches!(&error, SpoolError::Io { action: "sync", .. }), "{error:?}");
+}
+
 #[test]
 fn disk_that_was_taken_ahead_is_given_back_and_nothing_of_what_was_written() {
     let dir = tempfile::tempdir().unwrap();

@@ -80,7 +80,9 @@ fn with_reject_new_what_was_accepted_stays_and_there_is_room_again_after_a_deliv
     let try_append = |n: usize| {
         let block = block(&[format!("{n:04}{}", "x".repeat(100_000))]);
         let records = [("a", &block)];
-        spool.append(&records, &FRAMING).inspect_err(|_| spool.note_not_written(&records))
+        spool.append(&records, &FRAMING).inspect_err(|_| {
+            spool.note_not_written(&records);
+        })
     };
     let mut accepted = Vec::new();
     for n in 0..120 {

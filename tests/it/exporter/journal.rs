@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,10 +14,11 @@ use common::children::NEVER;
 use common::children::journaled::THREADS;
 use common::children::processor::{FEW, service};
 use common::{
-    Child, Disk, Receiver, Service, exporter, name, names, noise, seed, settings, spool_dir, variable, wait_for,
+    Answer, Child, Disk, Mount, Receiver, Service, exporter, name, names, noise, run, seed, settings, skip, spool_dir,
+    variable, wait_for,
 };
 use opentelemetry::logs::{LogRecord as _, Severity};
-use opentelemetry_spool::{FullPolicy, LogExporterBuilder, SpoolEvent};
+use opentelemetry_spool::{FullPolicy, LogExporterBuilder, LossReason, SpoolEvent};
 
 use crate::CHILD;
 
@@ -94,7 +95,8 @@ fn a_kill_at_any_moment_takes_nothing_that_emit_has_returned_for() {
 #[test]
 fn what_was_committed_is_delivered_once_and_the_journal_is_gone_with_the_processor() {
     let (receiver, spool) = (Receiver::start(), spool_dir());
-    let service = service(exporter(&receiver, &spool), |it| it.with_journal(true).with_commit_delay(Duration::ZERO));
+    let service =
+        service(exporter(&receiver, &spool), |it| it.with_journal(true).with_commit_delay(Duration::from_millis(20)));
     service.log_all("m", 1..=2_000);
     service.deliver();
     assert_eq!(journals(spool.path()).len(), 2);
@@ -257,6 +259,79 @@ fn all_that_is_logged_while_the_spool_is_full_stays_in_the_journal_in_order() {
     next.deliver();
     assert!(receiver.delivered() == logged, "{:?}", receiver.delivered());
     assert_eq!(journals(spool.path()), Vec::<String>::new());
+}
+
+/// A file system in memory of two megabytes, and the path of a spool there.
+fn small_disk(dir: &Path) -> Option<(Mount, PathBuf)> {
+    let mut mount = Command::new("mount");
+    let disk = Mount::at(dir.join("mount"), mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]));
+    let disk = disk.inspect_err(|why| skip(why)).ok()?;
+    let spool = disk.path().join("spool");
+    Some((disk, spool))
+}
+
+#[test]
+fn a_shutdown_on_a_full_disk_tells_how_many_records_are_lost_and_how_many_are_left_in_the_journal() {
+    let dir = spool_dir();
+    let Some((disk, spool)) = small_disk(dir.path()) else { return };
+    let receiver = Receiver::start_down();
+    let lost = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&lost);
+    let observed = exporter(&receiver, &spool).with_on_event(move |event| {
+        if let SpoolEvent::RecordsLost { reason: LossReason::NotWritten, records, cause } = event {
+            told.lock().unwrap().push((*records, cause.clone()));
+        }
+    });
+    let service = service(observed, |it| it.with_journal(true));
+    for number in 1..=400 {
+        service.log(&format!("{} {}", name("m", number), noise(10_000)));
+    }
+    let error = service.provider.shutdown().expect_err("a shutdown that loses records").to_string();
+    let stats = service.handle.stats();
+    let left = 400 - stats.accepted_records - stats.lost_records;
+    assert!(stats.lost_records > 0 && left > 0, "{stats:?}");
+    let expected =
+        format!("records lost: {}, left in the journal for the next process: {left}, because: ", stats.lost_records);
+    assert!(error.contains(&expected) && error.contains("(os error 28)"), "{error}");
+    wait_for("each loss", || {
+        let lost = lost.lock().unwrap();
+        assert!(lost.iter().all(|(_, cause)| cause.ends_with("(os error 28)")), "{lost:?}");
+        (lost.iter().map(|(records, _)| records).sum::<u64>() == stats.lost_records).then_some(())
+    });
+    drop(service);
+    // What is in the journal takes room in the spool.
+    run(Command::new("mount").args(["-o", "remount,size=16m"]).arg(disk.path())).expect("a larger disk");
+    receiver.come_up();
+    let next = Service::batch(exporter(&receiver, &spool));
+    next.deliver();
+    let delivered = receiver.delivered().iter().filter(|message| message.starts_with("m-")).count() as u64;
+    assert_eq!(delivered, stats.accepted_records + left);
+}
+
+/// Commits fail and succeed in turn, while batches are in flight.
+#[test]
+fn on_a_disk_that_is_full_time_and_again_nothing_is_sent_twice() {
+    let dir = spool_dir();
+    let Some((_disk, spool)) = small_disk(dir.path()) else { return };
+    let receiver = Receiver::start();
+    receiver.answer_by(|_| {
+        thread::sleep(Duration::from_millis(20));
+        Answer::ok()
+    });
+    let service =
+        service(exporter(&receiver, &spool), |it| it.with_journal(true).with_commit_delay(Duration::from_millis(20)));
+    let failures = variable("SPOOL_TEST_FAILURES", 5);
+    let mut number = 0;
+    while service.handle.stats().failed_exports < failures {
+        number += 1;
+        service.log(&format!("{} {}", name("m", number), noise(300)));
+        // A few records are in each commit.
+        thread::sleep(Duration::from_millis(10));
+    }
+    let _ = service.provider.shutdown();
+    let stats = service.handle.stats();
+    assert!(stats.delivered_records <= stats.accepted_records, "{stats:?}");
+    assert_eq!(receiver.look(|log| log.repeated), 0, "{stats:?}");
 }
 
 // --- commits that begin early ----------------------------------------------------------------------------------------
