@@ -525,17 +525,15 @@ pub(crate) struct Events {
     /// The name of the exporter's signal: several exporters of a process report.
     signal: &'static str,
     has_function: bool,
+    /// The process that has the thread: a forked one has none, and hands it nothing.
+    process: u32,
     /// Where there is no function of the user's, it is started when it is first needed; `None` if it cannot be.
     thread: OnceLock<Option<Thread>>,
 }
 
 /// The thread that calls the user's function, and logs what a thread has to report that logs itself.
 #[derive(Debug)]
-struct Thread {
-    waiting: SyncSender<Reported>,
-    /// The process that has the thread: a forked one has none, and reports nothing there.
-    process: u32,
-}
+struct Thread(SyncSender<Reported>);
 
 struct Reported {
     event: SpoolEvent,
@@ -557,39 +555,39 @@ impl Thread {
                 }
             }
         })?;
-        Ok(Self { waiting, process: std::process::id() })
+        Ok(Self(waiting))
     }
 }
 
 impl Events {
     /// Without a function of the user's.
     pub(crate) fn new(signal: &'static str) -> Self {
-        Self { signal, has_function: false, thread: OnceLock::new() }
+        Self { signal, has_function: false, process: std::process::id(), thread: OnceLock::new() }
     }
 
     /// With a function of the user's, and the thread that calls it.
     pub(crate) fn start(signal: &'static str, on_event: Box<OnEvent>) -> io::Result<Self> {
-        let thread = Some(Thread::start(signal, Some(on_event))?);
-        Ok(Self { signal, has_function: true, thread: thread.into() })
+        let thread = Some(Thread::start(signal, Some(on_event))?).into();
+        Ok(Self { has_function: true, thread, ..Self::new(signal) })
     }
 
     /// Logs the event here, or on a thread of its own where this one [logs](Logging), and hands it to the user's function. What neither
     /// keeps up with is dropped.
     pub(crate) fn report(&self, event: SpoolEvent) {
         let logs = Logging::is_here();
-        let thread = if logs || self.has_function { self.thread() } else { None };
+        let is_of_use = (logs || self.has_function) && self.process == std::process::id();
+        let thread = if is_of_use { self.thread() } else { None };
         let is_logged = !logs || thread.is_none();
         if is_logged {
             event.log(self.signal);
         }
         if let Some(thread) = thread {
-            let _ = thread.waiting.try_send(Reported { event, is_logged });
+            let _ = thread.0.try_send(Reported { event, is_logged });
         }
     }
 
     fn thread(&self) -> Option<&Thread> {
-        let thread = self.thread.get_or_init(|| Thread::start(self.signal, None).ok());
-        thread.as_ref().filter(|thread| thread.process == std::process::id())
+        self.thread.get_or_init(|| Thread::start(self.signal, None).ok()).as_ref()
     }
 }
 
