@@ -172,11 +172,11 @@ impl Settings {
         report
     }
 
-    /// The option with the URLs that what is in the directory was sent to.
+    /// The option, and the URLs that what is in the directory was sent to.
     fn noted_endpoints(&self, signal: Signal) -> Option<String> {
         let noted = Directory::open(self.dir.as_ref()?).ok()?.endpoints(signal).ok()?;
-        let typed: Vec<_> = noted.iter().map(|url| format!("--to {}", shown(url))).collect();
-        (!typed.is_empty()).then(|| format!("what is there was sent to: {}", typed.join(" or ")))
+        let noted: Vec<_> = noted.iter().map(|url| shown(url)).collect();
+        (!noted.is_empty()).then(|| format!("give --to URL: what is there was sent to {}", noted.join(" or ")))
     }
 
     /// Whether the protocol of all OTLP exporters is set, and would count with an endpoint from a variable: one that is typed is as

@@ -22,6 +22,9 @@ use crate::observe::stats::Counters;
 use crate::process::{Logging, check_process};
 use crate::spool::{Appended, MAX_RECORD_BYTES};
 
+/// How long a shutdown waits for events that are logged on another thread, and for the user's function.
+const EVENTS_PATIENCE: Duration = Duration::from_millis(100);
+
 /// How long dropping an exporter that was not shut down waits for its threads.
 pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -152,7 +155,9 @@ impl Intake {
         if self.shut_down.swap(true, Ordering::AcqRel) {
             return Err(OTelSdkError::AlreadyShutdown);
         }
-        if self.pipeline.stop(timeout) { Ok(()) } else { Err(OTelSdkError::Timeout(timeout)) }
+        let stopped = self.pipeline.stop(timeout);
+        self.pipeline.events().settle(EVENTS_PATIENCE);
+        if stopped { Ok(()) } else { Err(OTelSdkError::Timeout(timeout)) }
     }
 }
 

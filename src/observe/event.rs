@@ -5,6 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use opentelemetry::{otel_info, otel_warn};
 
@@ -527,13 +528,19 @@ pub(crate) struct Events {
     has_function: bool,
     /// The process that has the thread: a forked one has none, and hands it nothing.
     process: u32,
-    /// Where there is no function of the user's, it is started when it is first needed; `None` if it cannot be.
-    thread: OnceLock<Option<Thread>>,
+    /// Where there is no function of the user's, it is started when it is first needed.
+    thread: OnceLock<Thread>,
 }
 
 /// The thread that calls the user's function, and logs what a thread has to report that logs itself.
 #[derive(Debug)]
-struct Thread(SyncSender<Reported>);
+struct Thread(SyncSender<Message>);
+
+enum Message {
+    Reported(Reported),
+    /// Everything before it is done.
+    Settled(SyncSender<()>),
+}
 
 struct Reported {
     event: SpoolEvent,
@@ -545,7 +552,14 @@ impl Thread {
     fn start(signal: &'static str, on_event: Option<Box<OnEvent>>) -> io::Result<Self> {
         let (waiting, events) = sync_channel(MAX_WAITING);
         crate::process::spawn("events", move || {
-            for Reported { event, is_logged } in events {
+            for message in events {
+                let Reported { event, is_logged } = match message {
+                    Message::Reported(reported) => reported,
+                    Message::Settled(done) => {
+                        let _ = done.try_send(());
+                        continue;
+                    }
+                };
                 // A panic of the host's subscriber or of the user's function must not keep the next event from it.
                 if !is_logged {
                     let _ = catch_unwind(AssertUnwindSafe(|| event.log(signal)));
@@ -567,7 +581,7 @@ impl Events {
 
     /// With a function of the user's, and the thread that calls it.
     pub(crate) fn start(signal: &'static str, on_event: Box<OnEvent>) -> io::Result<Self> {
-        let thread = Some(Thread::start(signal, Some(on_event))?).into();
+        let thread = Thread::start(signal, Some(on_event))?.into();
         Ok(Self { has_function: true, thread, ..Self::new(signal) })
     }
 
@@ -582,12 +596,27 @@ impl Events {
             event.log(self.signal);
         }
         if let Some(thread) = thread {
-            let _ = thread.0.try_send(Reported { event, is_logged });
+            let _ = thread.0.try_send(Message::Reported(Reported { event, is_logged }));
+        }
+    }
+
+    /// Waits until what was reported so far is logged and was handed over, so long at most: the process may end then.
+    pub(crate) fn settle(&self, patience: Duration) {
+        let thread = self.thread.get().filter(|_| self.process == std::process::id());
+        let (done, settled) = sync_channel(1);
+        if thread.is_some_and(|thread| thread.0.try_send(Message::Settled(done)).is_ok()) {
+            let _ = settled.recv_timeout(patience);
         }
     }
 
     fn thread(&self) -> Option<&Thread> {
-        self.thread.get_or_init(|| Thread::start(self.signal, None).ok()).as_ref()
+        if self.thread.get().is_none()
+            && let Ok(thread) = Thread::start(self.signal, None)
+        {
+            // Of two that are started at a time one ends at once.
+            let _ = self.thread.set(thread);
+        }
+        self.thread.get()
     }
 }
 
@@ -660,6 +689,18 @@ mod tests {
         }
         drop(events);
         assert_eq!(given.iter().collect::<Vec<_>>(), some());
+    }
+
+    #[test]
+    fn what_was_reported_is_handed_over_when_it_is_settled() {
+        let (sender, given) = channel();
+        let on_event = move |event: &SpoolEvent| drop(sender.send(event.clone()));
+        let events = Events::start("logs", Box::new(on_event)).unwrap();
+        events.report(SpoolEvent::BufferFull);
+        events.settle(Duration::MAX);
+        assert_eq!(given.try_recv(), Ok(SpoolEvent::BufferFull));
+        // Where nothing was reported on a thread that logs, there is nobody to wait for.
+        Events::new("logs").settle(Duration::MAX);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::relay::http::budget::Budget;
 use crate::relay::http::connection::Server as HttpServer;
 use crate::relay::http::guard::{Credential, Guard, Hosts};
 use crate::relay::http::handler::Handler;
-use crate::relay::http::limits::RequestLimits;
+use crate::relay::http::limits::{RequestLimits, last_read};
 use crate::relay::intake::sender;
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::requests::Requests;
@@ -274,7 +274,8 @@ async fn accept<A: Accept>(
         let accepted = tokio::select! {
             biased;
             accepted = socket.accepted() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return None,
+            // Whether somebody has connected may not be known here yet.
+            () = last_read(stop) => return None,
         };
         match accepted {
             Ok(stream) => break stream,

@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::active::NextSegment;
+use super::cursor_file::{self, Flaw, Loaded};
 use super::dir::Place;
 use super::entry::system_time;
 use super::jobs::Job;
@@ -494,9 +495,24 @@ impl Queue {
         Ok(false)
     }
 
+    /// Reads how far a segment is delivered, if that could not be read when the queue was opened.
+    fn read_cursors(&self, id: SegmentId) -> Result<(), SpoolError> {
+        let is_read = !self.index.lock().lacks_cursors(id);
+        if is_read {
+            return Ok(());
+        }
+        let Loaded { lanes, flaw, .. } = cursor_file::read_if_readable(&self.dir.segment(id), id)?;
+        self.index.lock().put_cursors(id, lanes);
+        if let Some(flaw) = flaw.filter(Flaw::costs) {
+            self.report_event(SpoolEvent::CursorDamaged { reason: format!("segment {id}: {flaw}") });
+        }
+        Ok(())
+    }
+
     /// Looks into a segment that a killed process left.
     pub(super) fn recover(&self, id: SegmentId, accepted: u64) -> Result<(), SpoolError> {
         self.dir.check_in_place()?;
+        self.read_cursors(id)?;
         let path = self.dir.segment(id);
         let is_missing = !file_path(&path).exists();
         let seal = self.reading(id, |errors| Seal::recover(&path, id, accepted, errors))?;

@@ -225,6 +225,8 @@ struct SegmentState {
     undelivered: u32,
     /// How far its lanes are delivered, before it is known what is in it.
     cursors: LaneCursors,
+    /// That is not read yet.
+    lacks_cursors: bool,
     /// Its lanes by partition, if it was abandoned, before it is known what is in it: batches of them may be in flight.
     abandoned: HashMap<Arc<str>, Lane>,
     /// How many of its frames count, if it was abandoned.
@@ -353,6 +355,22 @@ impl Index {
         self.readable.unrecovered.insert(segment);
     }
 
+    /// Adds a segment of which it is not known how far it is delivered either.
+    pub(super) fn add_unread(&mut self, segment: SegmentId) {
+        self.add_unrecovered(segment, LaneCursors::new());
+        self.segments.entry(segment).or_default().lacks_cursors = true;
+    }
+
+    pub(super) fn lacks_cursors(&self, segment: SegmentId) -> bool {
+        self.segments.get(&segment).is_some_and(|segment| segment.lacks_cursors)
+    }
+
+    pub(super) fn put_cursors(&mut self, segment: SegmentId, cursors: LaneCursors) {
+        if let Some(segment) = self.segments.get_mut(&segment) {
+            (segment.cursors, segment.lacks_cursors) = (cursors, false);
+        }
+    }
+
     pub(super) fn is_recovered(&self) -> bool {
         self.readable.unrecovered.is_empty()
     }
@@ -367,8 +385,10 @@ impl Index {
         for (lane, summary) in (0..).zip(seal.lanes) {
             let LaneSummary { key, records, first_timestamp, last_timestamp } = summary;
             let timestamps = (first_timestamp, last_timestamp);
-            let lane = if let Some(lane) = abandoned.remove(&key) {
-                lane.found(records, timestamps)
+            // A lane of which nothing is found has no key.
+            let is_it = abandoned.get(&key).is_some_and(|of| of.id.lane == lane);
+            let lane = if is_it && let Some(of) = abandoned.remove(&key) {
+                of.found(records, timestamps)
             } else {
                 let cursor = cursors.remove(&lane).unwrap_or_default();
                 Lane::new(LaneId { segment, lane }, records, cursor, timestamps)
@@ -388,16 +408,18 @@ impl Index {
 
     /// The records that the cursors of a segment know of, that are not delivered, and that were not found in it.
     pub(super) fn missing_from(&self, segment: SegmentId, found: &Seal) -> Vec<(Arc<str>, u64)> {
-        let of = self.segments.get(&segment).into_iter();
-        let cursors = of.flat_map(|of| {
-            let abandoned = of.abandoned.values().map(|lane| (&lane.id.lane, &lane.cursor));
-            of.cursors.iter().chain(abandoned)
-        });
-        let missing = cursors.map(|(lane, cursor)| {
-            let found = found.lanes.get(*lane as usize);
-            let (key, records) = found.map_or((Arc::from(""), 0), |found| (found.key.clone(), found.records));
+        let Some(of) = self.segments.get(&segment) else { return Vec::new() };
+        let of_file = of.cursors.iter().map(|(lane, cursor)| {
             let known = cursor.ends.first().copied().unwrap_or_default().max(cursor.end_of_acked());
-            (key, cursor.pending(known).saturating_sub(cursor.pending(records.min(known))))
+            (*lane, None, cursor, known)
+        });
+        // Of these it is known how many were accepted.
+        let abandoned = of.abandoned.iter().map(|(key, lane)| (lane.id.lane, Some(key), &lane.cursor, lane.end));
+        let missing = of_file.chain(abandoned).map(|(lane, key, cursor, known)| {
+            let found = found.lanes.get(lane as usize);
+            let (found_key, records) = found.map_or((Arc::from(""), 0), |found| (found.key.clone(), found.records));
+            let missing = cursor.pending(known).saturating_sub(cursor.pending(records.min(known)));
+            (key.cloned().unwrap_or(found_key), missing)
         });
         missing.filter(|(_, records)| *records > 0).collect()
     }
@@ -899,10 +921,12 @@ impl Index {
     }
 
     /// Has a batch that was not put in flight after all end where its file says already: when it is, it ends there, as it would after
-    /// a restart.
+    /// a restart. Where one that is given out, or was, would be divided by that, the file is written again without.
     pub(super) fn keep_ends(&mut self, key: &str, lane: LaneId, purpose: Purpose, batch: &Range<u64>) {
         if let Some(of) = self.lane_mut(key, lane) {
-            purpose.fix_ends(&mut of.cursor, batch);
+            if !of.is_divided_by(purpose, batch) {
+                purpose.fix_ends(&mut of.cursor, batch);
+            }
             let cursor = of.cursor.clone();
             self.unwritten.insert(lane, cursor);
         }
@@ -1547,6 +1571,45 @@ mod tests {
             }
             assert_eq!(index.choose("a", FLOW).and_then(|choice| choice.fixed_end), Some(4), "{is_back}");
         }
+    }
+
+    /// A flow step gives out what the ends of a control would divide, while those are written.
+    #[test]
+    fn a_batch_that_is_given_out_is_divided_by_no_end_of_another_one_that_was_not() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("a", 12)], 0);
+        give_out(&mut index, "a", &(0..10)).unwrap();
+        index.keep_ends("a", lane(1, 0), Purpose::Control, &(5..6));
+        index.keep_ends("a", lane(1, 0), Purpose::Flow, &(0..4));
+        assert_eq!(index.take_unwritten()[&lane(1, 0)].ends, [0; 0]);
+        index.give_back("a", lane(1, 0), &(0..10)).unwrap();
+        assert_eq!(index.choose("a", FLOW).and_then(|choice| choice.fixed_end), Some(10));
+        // Behind it nothing is given out.
+        index.keep_ends("a", lane(1, 0), Purpose::Control, &(11..12));
+        assert_eq!(index.take_unwritten()[&lane(1, 0)].ends, [12, 11]);
+    }
+
+    /// What the disk has not kept of a segment is lost, and so is what was in flight of it.
+    #[test]
+    fn what_is_not_found_of_a_segment_that_was_abandoned_is_known_and_the_other_lanes_stay() {
+        let mut index = Index::default();
+        add(&mut index, 1, &[("acme", 3), ("", 6)], 0);
+        index.active = Some(id(1));
+        deliver(&mut index, "", (1, 1), 0..2);
+        give_out(&mut index, "", &(2..5));
+        index.abandon_active(9);
+        let summary =
+            |key: &str, records| LaneSummary { key: Arc::from(key), records, first_timestamp: 0, last_timestamp: 0 };
+        let found = Seal { frames: 0, lanes: vec![summary("", 0), summary("", 4)] };
+        let mut missing = index.missing_from(id(1), &found);
+        missing.sort();
+        assert_eq!(missing, [(Arc::from(""), 2), (Arc::from("acme"), 3)]);
+        index.add_sealed(id(1), found);
+        index.enqueue_all();
+        assert_eq!(index.pending_records, 2);
+        let choice = index.choose("", FLOW).unwrap();
+        assert_eq!((choice.lane, choice.waiting()), (lane(1, 1), 2..4), "what is left of the batch in flight");
+        assert!(index.choose("acme", FLOW).is_none());
     }
 
     #[test]

