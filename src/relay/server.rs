@@ -20,7 +20,7 @@ use crate::relay::http::budget::Budget;
 use crate::relay::http::connection::Server as HttpServer;
 use crate::relay::http::guard::{Credential, Guard, Hosts};
 use crate::relay::http::handler::Handler;
-use crate::relay::http::limits::{RequestLimits, last_read};
+use crate::relay::http::limits::RequestLimits;
 use crate::relay::intake::sender;
 use crate::relay::listener::{Bound, Listener};
 use crate::relay::requests::Requests;
@@ -274,8 +274,7 @@ async fn accept<A: Accept>(
         let accepted = tokio::select! {
             biased;
             accepted = socket.accepted() => accepted,
-            // Whether somebody has connected may not be known here yet.
-            () = last_read(stop) => return None,
+            () = stopped(stop) => return None,
         };
         match accepted {
             Ok(stream) => break stream,
@@ -288,6 +287,13 @@ async fn accept<A: Accept>(
         permit = permits.clone().acquire_owned() => permit.ok().map(|permit| (stream, permit)),
         _ = stop.wait_for(|stop| *stop) => None,
     }
+}
+
+/// Waits until the relay is stopped, and for one turn of the runtime's driver: what the system has for a socket is known after that.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+    // A timer is looked at behind the sockets.
+    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 /// A connection that is counted as open until this is dropped.
