@@ -73,7 +73,7 @@ pub enum SpoolEvent {
     RecordsLost {
         /// The reason of the loss.
         reason: LossReason,
-        /// The number of records that are lost at first; a gap record reports all of them.
+        /// The number of records that are lost at first; a gap record reports all of them, and where a shutdown loses more, another event the rest.
         records: u64,
         /// Why they could not be written: the error, with its causes. Empty for other reasons.
         cause: String,
