@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::outcome::Failure;
 use super::screen::Screen;
+use crate::config::directory;
 use crate::config::values::Signal;
 use crate::error::SpoolError;
 use crate::spool::inspect::Directory;
@@ -44,7 +45,7 @@ impl Spool {
 
     /// How many bytes are free on its disk.
     pub(super) fn free_bytes(&self) -> Option<u64> {
-        fs2::available_space(&self.dir).ok()
+        directory::free_bytes(&self.dir)
     }
 
     /// Says of a directory in which there is no spool where there is one.

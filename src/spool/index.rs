@@ -1184,6 +1184,14 @@ mod tests {
         delivered
     }
 
+    /// An index with an active segment, number 1, of these lanes.
+    fn with_active(lanes: &[(&str, u64)]) -> Index {
+        let mut index = Index::default();
+        add(&mut index, 1, lanes, 0);
+        index.active = Some(id(1));
+        index
+    }
+
     /// Puts the next batch of a partition in flight, if it may be this one.
     fn give_out(index: &mut Index, key: &str, batch: &Range<u64>) -> Option<Admitted> {
         let choice = index.choose(key, FLOW).filter(|choice| choice.start == batch.start)?;
@@ -1342,9 +1350,7 @@ mod tests {
 
     #[test]
     fn a_mark_ends_the_active_segment_unless_all_is_delivered() {
-        let mut index = Index::default();
-        add(&mut index, 1, &[("a", 2)], 0);
-        index.active = Some(id(1));
+        let mut index = with_active(&[("a", 2)]);
         assert_eq!(index.set_mark(0.0), Some(id(1)));
         assert_eq!(index.flowing_behind_mark("a").next(), None);
         deliver(&mut index, "a", (1, 0), 0..2);
@@ -1457,9 +1463,7 @@ mod tests {
 
     #[test]
     fn a_segment_that_was_abandoned_goes_on_where_it_was() {
-        let mut index = Index::default();
-        add(&mut index, 1, &[("a", 5)], 0);
-        index.active = Some(id(1));
+        let mut index = with_active(&[("a", 5)]);
         deliver(&mut index, "a", (1, 0), 0..2);
         give_out(&mut index, "a", &(2..3));
         index.abandon_active(9);
@@ -1475,9 +1479,7 @@ mod tests {
     /// It is found again in a moment, and the response comes after that.
     #[test]
     fn what_was_in_flight_when_its_segment_was_abandoned_is_acknowledged_when_that_is_found_again() {
-        let mut index = Index::default();
-        add(&mut index, 1, &[("a", 6)], 0);
-        index.active = Some(id(1));
+        let mut index = with_active(&[("a", 6)]);
         index.allow("a", 2);
         let key = index.checkout().unwrap();
         give_out(&mut index, "a", &(0..2)).unwrap();
@@ -1498,9 +1500,7 @@ mod tests {
         let asks = |index: &mut Index| index.put_back("a", BatchStart { segment: id(1), record: 0 });
         let gives_back = |index: &mut Index| assert!(index.give_back("a", lane(1, 0), &(0..2)).is_some());
         for fail in [asks as fn(&mut Index), gives_back] {
-            let mut index = Index::default();
-            add(&mut index, 1, &[("a", 6)], 0);
-            index.active = Some(id(1));
+            let mut index = with_active(&[("a", 6)]);
             index.allow("a", 2);
             let key = index.checkout().unwrap();
             give_out(&mut index, "a", &(0..2)).unwrap();
@@ -1518,9 +1518,7 @@ mod tests {
     #[test]
     fn a_segment_that_was_abandoned_keeps_how_its_batches_end() {
         for is_back in [false, true] {
-            let mut index = Index::default();
-            add(&mut index, 1, &[("a", 9)], 0);
-            index.active = Some(id(1));
+            let mut index = with_active(&[("a", 9)]);
             index.allow("a", 3);
             for batch in [0..3, 3..6, 6..9] {
                 give_out(&mut index, "a", &batch).unwrap();
@@ -1553,9 +1551,7 @@ mod tests {
     #[test]
     fn a_batch_whose_end_is_written_ends_there_also_if_its_segment_is_abandoned_meanwhile() {
         for is_back in [false, true] {
-            let mut index = Index::default();
-            add(&mut index, 1, &[("a", 5)], 0);
-            index.active = Some(id(1));
+            let mut index = with_active(&[("a", 5)]);
             let choice = index.choose("a", FLOW).unwrap();
             index.abandon_active(9);
             if is_back {
@@ -1592,9 +1588,7 @@ mod tests {
     /// What the disk has not kept of a segment is lost, and so is what was in flight of it.
     #[test]
     fn what_is_not_found_of_a_segment_that_was_abandoned_is_known_and_the_other_lanes_stay() {
-        let mut index = Index::default();
-        add(&mut index, 1, &[("acme", 3), ("", 6)], 0);
-        index.active = Some(id(1));
+        let mut index = with_active(&[("acme", 3), ("", 6)]);
         deliver(&mut index, "", (1, 1), 0..2);
         give_out(&mut index, "", &(2..5));
         index.abandon_active(9);
