@@ -25,7 +25,7 @@ use crate::transport::http::settings::HttpSettings;
 use crate::transport::settings::TransportSettings;
 
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
-const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
+const DEFAULT_SEGMENT_BYTES: u64 = 8 << 20;
 
 /// The default endpoint of OTLP, without the signal's path.
 const OTLP_ENDPOINT: &str = "http://localhost:4318";

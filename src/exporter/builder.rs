@@ -522,7 +522,7 @@ impl<S> ExporterBuilder<S> {
         self
     }
 
-    /// Sets the size of a segment, in bytes. Default: 16 MiB, or an eighth of
+    /// Sets the size of a segment, in bytes. Default: 8 MiB, or an eighth of
     /// [`with_max_spool_bytes`](Self::with_max_spool_bytes) if that is less; from 1 MiB to that eighth.
     ///
     /// Disk space is given back a segment at a time, and memory grows with the size of a segment, not with the backlog.

@@ -20,12 +20,15 @@ const VERSION: u16 = 1;
 const CRC_AT: usize = 28;
 pub(super) const HEADER_BYTES: usize = 32;
 
-/// The largest payload of one frame.
+/// The payload of each frame of an entry but the last one.
 ///
-/// The engine keeps a page inline up to a quarter of its 4 MiB log segments and makes a blob file of a larger one, which
+/// The engine keeps a page inline up to a quarter of its 1 MiB log segments and makes a blob file of a larger one, which
 /// is never synced: a whole leaf of nine such frames stays below that. Nor does it let a value cross the end of a log
-/// segment, so that on average half a value is left empty there: 0.8 % with values of this size.
-pub(super) const MAX_PAYLOAD_BYTES: usize = 64 << 10;
+/// segment, so that on average half a value is left empty there: 1.4 % with values of this size.
+pub(super) const FULL_PAYLOAD_BYTES: usize = 28 << 10;
+
+/// The largest payload of a frame that is looked for: other versions may write larger ones than this one does.
+const MAX_PAYLOAD_BYTES: usize = 64 << 10;
 
 /// A frame that was read and whose checksum is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +59,8 @@ pub(super) fn write_entry<E>(
     write: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<u64, E> {
     let len = framed.len() - HEADER_BYTES;
-    let parts = len32(len.div_ceil(MAX_PAYLOAD_BYTES));
-    write_parts(segment, first_number, framed, parts, MAX_PAYLOAD_BYTES, write)?;
+    let parts = len32(len.div_ceil(FULL_PAYLOAD_BYTES));
+    write_parts(segment, first_number, framed, parts, FULL_PAYLOAD_BYTES, write)?;
     Ok(parts.into())
 }
 

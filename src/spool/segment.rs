@@ -16,7 +16,7 @@ use super::cursor_file;
 use super::dir;
 use super::entry::{Entry, EntryBytes, EntryHead, HEAD_BYTES, StoredLimits, Summary};
 use super::files::{io_error, read_exact_at, sync_data};
-use super::frame::{self, Frame, HEADER_BYTES, Location, MAX_PAYLOAD_BYTES, Patched, ReadErrors};
+use super::frame::{self, FULL_PAYLOAD_BYTES, Frame, HEADER_BYTES, Location, Patched, ReadErrors};
 use super::load::RecentLoad;
 use super::load::{self, FoundEntry};
 use super::lock::{Lock, Rank};
@@ -27,8 +27,8 @@ use crate::config::values::BatchLimits;
 use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
 use crate::error::SpoolError;
 
-/// A database holds a log segment or two in memory, so they are as small as [`MAX_PAYLOAD_BYTES`] lets them be.
-const SHAPE: Shape = Shape { log_segment_bytes: 4 << 20, cache_bytes: 8 << 20 };
+/// A database holds log segments in memory, some also after it is closed, so they are as small as [`FULL_PAYLOAD_BYTES`] lets them be.
+const SHAPE: Shape = Shape { log_segment_bytes: 1 << 20, cache_bytes: 8 << 20 };
 
 /// Empty placeholder keys are kept at least this far ahead of the frames.
 ///
@@ -766,5 +766,5 @@ impl EntryMeta {
 pub(super) fn entry_budget(key: &str, framing: &Framing) -> usize {
     let head = HEAD_BYTES + key.len() + framing.len();
     // A very long key makes entries of several frames rather than many that hold little but the key.
-    MAX_PAYLOAD_BYTES.saturating_sub(head).max(MAX_PAYLOAD_BYTES / 4)
+    FULL_PAYLOAD_BYTES.saturating_sub(head).max(FULL_PAYLOAD_BYTES / 4)
 }

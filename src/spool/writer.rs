@@ -37,7 +37,7 @@ const ENTRY_OVERHEAD: usize = 256;
 const ENVELOPE_ROOM: usize = 4;
 
 /// How many times as much as fits a frame is compressed together.
-const COMPRESSED_TOGETHER: usize = 4;
+const COMPRESSED_TOGETHER: usize = 9;
 
 /// How the records of an append are stored.
 pub(super) struct Append<'a> {
@@ -579,7 +579,7 @@ mod tests {
     use super::*;
     use crate::encode::blocks::Encoded;
     use crate::spool::entry::{Entry, EntryBytes, Scratch};
-    use crate::spool::frame::MAX_PAYLOAD_BYTES;
+    use crate::spool::frame::FULL_PAYLOAD_BYTES;
 
     /// A block of records in twenty envelopes, by turns.
     fn block() -> Block {
@@ -606,7 +606,7 @@ mod tests {
             entries
         };
         let one_frame = all(EntryLimits { bytes, records: usize::MAX, payload: usize::MAX });
-        let fill = |(bytes, ..): &(usize, u64, u64)| (MAX_PAYLOAD_BYTES - 1_500..=MAX_PAYLOAD_BYTES).contains(bytes);
+        let fill = |(bytes, ..): &(usize, u64, u64)| (FULL_PAYLOAD_BYTES - 1_500..=FULL_PAYLOAD_BYTES).contains(bytes);
         assert!(one_frame.len() > 3 && one_frame.split_last().unwrap().1.iter().all(fill), "{one_frame:?}");
         // What is compressed for the wire fits a batch as a whole.
         let batches = all(EntryLimits { bytes, records: 300, payload: 9_000 });
@@ -619,15 +619,15 @@ mod tests {
     #[test]
     fn an_envelope_that_fills_a_frame_stands_once_for_many_records() {
         let framing = Framing::json_array().nested(Nesting::Json);
-        let outer = "x".repeat(2 * MAX_PAYLOAD_BYTES);
+        let outer = "x".repeat(2 * FULL_PAYLOAD_BYTES);
         let envelope = Envelope { outer: outer.as_bytes(), inner: b"scope" };
         let mut block = Block::default();
-        for _ in 0..1_000 {
+        for _ in 0..500 {
             block.push(Encoded { bytes: &[b'r'; 100], envelope, timestamp: None }, b",");
         }
         let limits = EntryLimits { bytes: entry_budget("key", &framing), records: usize::MAX, payload: usize::MAX };
         let entries: Vec<_> = entries(&block, limits, &framing).iter().map(|parts| written(&framing, parts)).collect();
-        assert_eq!(entries.iter().map(|(_, records, _)| records).sum::<u64>(), 1_000);
+        assert_eq!(entries.iter().map(|(_, records, _)| records).sum::<u64>(), 500);
         assert!(entries.len() < 10, "{entries:?}");
         let written: usize = entries.iter().map(|(len, ..)| len).sum();
         assert!(written as u64 <= stored_bytes("key", &block, &framing), "{written}");

@@ -173,11 +173,11 @@ fn shown_in(dir: &Path) -> HashMap<String, Vec<String>> {
 /// An acknowledged append, and one of 8 frames: two loads of several partitions and entries, and between them what is of none. The
 /// partition `c` is of the last load alone.
 fn two_appends() -> [Vec<Lines>; 2] {
-    let first = vec![(1, vec![("a", long("one", 2, 40_000)), ("b", long("one", 1, 10))])];
+    let first = vec![(1, vec![("a", long("one", 2, 17_000)), ("b", long("one", 1, 10))])];
     let second = vec![
-        (2, vec![("a", long("two", 2, 40_000)), ("b", long("two", 3, 10))]),
+        (2, vec![("a", long("two", 2, 17_000)), ("b", long("two", 3, 10))]),
         (0, vec![("b", long("none", 2, 10))]),
-        (3, vec![("c", long("three", 1, 150_000)), ("a", long("three", 2, 10))]),
+        (3, vec![("c", long("three", 1, 65_000)), ("a", long("three", 2, 10))]),
     ];
     [first, second]
 }
