@@ -11,6 +11,7 @@ use super::bytes::Fields;
 use super::coding::{Coding, deflate};
 use super::entry::Entry;
 use super::nested::{self, Groups, Run};
+use super::overwrite::Overwrite;
 use crate::encode::blocks::Block;
 use crate::encode::framing::{Framing, Nesting};
 use crate::error::SpoolError;
@@ -27,7 +28,7 @@ const MAX_STORED: usize = u16::MAX as usize;
 /// A request body in the making.
 #[derive(Debug)]
 pub(super) struct Body {
-    bytes: Vec<u8>,
+    bytes: Overwrite,
     /// How many bytes it has without compression.
     plain_len: usize,
     /// The checksum so far, of one that is compressed.
@@ -38,8 +39,7 @@ impl Body {
     /// An empty one, of about so many bytes, for entries that are stored in this way. The memory of `buffer` is used.
     pub(super) fn new(coding: Coding, expected_bytes: usize, buffer: Vec<u8>) -> Self {
         let gzip = (coding == Coding::Deflate).then(crc32fast::Hasher::new);
-        let mut bytes = buffer;
-        bytes.clear();
+        let mut bytes = Overwrite::new(buffer);
         bytes.reserve(if gzip.is_some() { expected_bytes / 8 } else { expected_bytes });
         if gzip.is_some() {
             bytes.extend_from_slice(&GZIP_HEADER);
@@ -63,7 +63,7 @@ impl Body {
         crc.update(text);
         for block in text.chunks(MAX_STORED) {
             let len = u16::try_from(block.len()).unwrap_or(u16::MAX);
-            self.bytes.push(0);
+            self.bytes.extend_from_slice(&[0]);
             self.bytes.extend_from_slice(&len.to_le_bytes());
             self.bytes.extend_from_slice(&(!len).to_le_bytes());
             self.bytes.extend_from_slice(block);
@@ -89,7 +89,7 @@ impl Body {
             self.plain_len += self.bytes.len() - start;
             return Ok(whole);
         }
-        let mut plain = Vec::new();
+        let mut plain = Overwrite::default();
         // A part of them only where a batch was split.
         let whole = entry.is_whole(records);
         if !whole && !entry.plain(records, &mut plain)? {
@@ -102,7 +102,7 @@ impl Body {
             self.bytes.extend_from_slice(entry.stored());
             crc.combine(&crc32fast::Hasher::new_with_initial_len(entry.plain_crc(), entry.plain_len() as u64));
         } else {
-            self.plain(&plain);
+            self.plain(plain.bytes());
         }
         Ok(true)
     }
@@ -111,7 +111,7 @@ impl Body {
     fn plain(&mut self, plain: &[u8]) {
         let start = self.bytes.len();
         match &mut self.gzip {
-            Some(crc) if deflate(plain, &mut self.bytes) => {
+            Some(crc) if self.bytes.append(|out| deflate(plain, out)) => {
                 self.plain_len += plain.len();
                 crc.update(plain);
             }
@@ -125,7 +125,7 @@ impl Body {
     /// Adds records in groups. Not to one that is compressed: its pieces are stored with the envelopes in them.
     pub(super) fn groups(&mut self, groups: &Groups<'_>) {
         debug_assert!(self.gzip.is_none(), "its checksum is that of its pieces");
-        groups.write(&mut self.bytes, |_, _| ());
+        self.bytes.append(|out| groups.write(out, |_, _| ()));
         self.plain_len += groups.len();
     }
 
@@ -136,7 +136,7 @@ impl Body {
             // Modulo 2^32, as the format has it.
             self.bytes.extend_from_slice(&(self.plain_len as u64).to_le_bytes()[..4]);
         }
-        self.bytes
+        self.bytes.into_bytes()
     }
 }
 
@@ -172,6 +172,6 @@ impl Loose {
 /// Decompresses a body; `None` if it is not compressed, or this build cannot read it.
 pub(super) fn gunzip(body: &[u8]) -> Option<Vec<u8>> {
     let (stream, trailer) = body.strip_prefix(&GZIP_HEADER)?.split_last_chunk::<8>()?;
-    let (len, mut plain) = (Fields(&trailer[4..]).u32()? as usize, Vec::new());
-    Coding::Deflate.decode(stream, len, &mut plain).is_ok_and(|whole| whole).then_some(plain)
+    let (len, mut plain) = (Fields(&trailer[4..]).u32()? as usize, Overwrite::default());
+    Coding::Deflate.decode(stream, len, &mut plain).is_ok_and(|whole| whole).then(|| plain.into_bytes())
 }

@@ -1,6 +1,7 @@
 //! [`Coding`]: the form in which an entry's records are stored, in memory: as they are, smaller, or ready for a request that
 //! is compressed.
 
+use super::overwrite::Overwrite;
 use crate::error::SpoolError;
 
 /// The form in which the records of an entry are stored.
@@ -65,7 +66,7 @@ impl Coding {
     /// # Errors
     ///
     /// If this build of the crate has not what it takes.
-    pub(super) fn decode(self, stored: &[u8], plain_len: usize, out: &mut Vec<u8>) -> Result<bool, SpoolError> {
+    pub(super) fn decode(self, stored: &[u8], plain_len: usize, out: &mut Overwrite) -> Result<bool, SpoolError> {
         if !self.could_hold(stored.len(), plain_len) {
             return Ok(false);
         }
@@ -76,21 +77,16 @@ impl Coding {
                 true
             }
             Self::Lz4 => {
-                out.resize(start + plain_len, 0);
-                decompress_lz4(stored, &mut out[start..])
+                let plain = out.claim(plain_len);
+                lz4_flex::block::decompress_into(stored, plain).is_ok_and(|len| len == plain.len())
             }
-            Self::Deflate => inflate(stored, plain_len, out)?,
+            Self::Deflate => out.append(|out| inflate(stored, plain_len, out))?,
         };
         if !decoded {
             out.truncate(start);
         }
         Ok(decoded)
     }
-}
-
-/// Fills `out` with what was compressed; false if that was something else.
-pub(super) fn decompress_lz4(stored: &[u8], out: &mut [u8]) -> bool {
-    lz4_flex::block::decompress_into(stored, out).is_ok_and(|len| len == out.len())
 }
 
 fn compress_lz4(plain: &[u8], out: &mut Vec<u8>) -> bool {
@@ -156,9 +152,10 @@ mod tests {
     }
 
     fn decode(coding: Coding, stored: &[u8], plain_len: usize) -> Option<Vec<u8>> {
-        let mut out = b"before".to_vec();
+        let mut out = Overwrite::default();
+        out.extend_from_slice(b"before");
         let decoded = coding.decode(stored, plain_len, &mut out).unwrap();
-        let plain = out.strip_prefix(b"before").unwrap().to_vec();
+        let plain = out.bytes().strip_prefix(b"before").unwrap().to_vec();
         assert!(decoded || plain.is_empty());
         decoded.then_some(plain)
     }

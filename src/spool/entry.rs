@@ -20,6 +20,7 @@ use super::bytes::{Fields, index, len32, start_of};
 use super::coding::Coding;
 use super::frame::HEADER_BYTES;
 use super::nested::{self, Groups};
+use super::overwrite::Overwrite;
 use super::store::Value;
 use crate::encode::blocks::Envelope;
 use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
@@ -593,7 +594,7 @@ impl Entry {
     /// # Errors
     ///
     /// If this build has not what it takes to read them.
-    pub(super) fn decode(&self, out: &mut Vec<u8>) -> Result<bool, SpoolError> {
+    pub(super) fn decode(&self, out: &mut Overwrite) -> Result<bool, SpoolError> {
         self.coding.decode(self.stored(), self.plain_len, out)
     }
 
@@ -602,31 +603,31 @@ impl Entry {
     /// # Errors
     ///
     /// If this build has not what it takes to read them.
-    pub(super) fn plain(&self, records: &Range<u64>, out: &mut Vec<u8>) -> Result<bool, SpoolError> {
+    pub(super) fn plain(&self, records: &Range<u64>, out: &mut Overwrite) -> Result<bool, SpoolError> {
         let start = out.len();
         if self.is_whole(records) {
             return self.decode(out);
         }
-        let (mut decoded, is_nested) = (Vec::new(), self.framing.nesting() != Nesting::Flat);
+        let (mut decoded, is_nested) = (Overwrite::default(), self.framing.nesting() != Nesting::Flat);
         let plain = match self.coding {
             Coding::Identity => self.stored(),
             _ if is_nested => {
                 if !self.decode(&mut decoded)? {
                     return Ok(false);
                 }
-                &decoded
+                decoded.bytes()
             }
             _ => {
                 let decoded = self.decode(out)?;
                 if let Some((_, span)) = self.spans(records).next().filter(|_| decoded) {
                     out.truncate(start + span.end);
-                    out.drain(start..start + span.start);
+                    out.remove(start, start + span.start);
                 }
                 return Ok(decoded);
             }
         };
         let runs: Vec<_> = self.runs(records, plain).collect();
-        nested::write_runs(&self.framing, &runs, out);
+        out.append(|out| nested::write_runs(&self.framing, &runs, out));
         Ok(true)
     }
 
@@ -763,10 +764,11 @@ mod tests {
     fn a_part_of_records_in_envelopes_has_those_of_its_own() {
         let entry = read(nested(Nesting::Json)).unwrap();
         let plain = |records: Range<u64>| {
-            let mut out = b"-".to_vec();
+            let mut out = Overwrite::default();
+            out.extend_from_slice(b"-");
             assert!(entry.plain(&records, &mut out).unwrap());
             assert!(out.len() as u64 - 1 <= entry.bound(&records), "{records:?}");
-            String::from_utf8(out).unwrap()
+            String::from_utf8(out.into_bytes()).unwrap()
         };
         assert_eq!(plain(100..104), "-{R[{a[1,2]},{b[44]}]},{S[{a[3]}]}");
         assert_eq!(plain(101..103), "-{R[{a[2]},{b[44]}]}");
@@ -809,9 +811,9 @@ mod tests {
         assert_eq!((entry.head.first_timestamp, entry.head.last_timestamp, entry.head.appended_at), (1, 2, 3));
         assert_eq!(entry.head.limits, StoredLimits { max_records: 4, max_bytes: 5 });
         assert_eq!(entry.framing, Framing::json_array());
-        let mut plain = Vec::new();
+        let mut plain = Overwrite::default();
         assert!(entry.plain(&(100..101), &mut plain).unwrap() && entry.plain(&(101..103), &mut plain).unwrap());
-        assert_eq!(plain, b"\"a\"\"bb\",null");
+        assert_eq!(plain.bytes(), b"\"a\"\"bb\",null");
         assert!(entry.is_whole(&(100..103)) && !entry.is_whole(&(100..102)) && !entry.is_whole(&(101..103)));
         let summary = Summary::read(&entry.bytes).unwrap();
         assert_eq!((&*summary.key, summary.payload_bytes, summary.head), ("acme", 13, entry.head));

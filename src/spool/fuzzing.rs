@@ -11,6 +11,7 @@ use super::entry::{self, Entry, EntryBytes, EntryHead, LoadMark, Part, Scratch, 
 use super::frame::{self, Frame};
 use super::gap::{Gap, GapEncoder};
 use super::open::Spool;
+use super::overwrite::Overwrite;
 use super::position::SegmentId;
 use super::queue::{SpoolConfig, SpoolHooks, Wake};
 use super::reader::Next;
@@ -105,10 +106,11 @@ pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Neste
     let (entry, key) = (entry?, summary?.key);
     let first = entry.head.first_record;
     let end = first + u64::from(entry.head.records);
-    let mut plain = Vec::new();
+    let mut plain = Overwrite::default();
     if !entry.decode(&mut plain).ok()? {
         return None;
     }
+    let plain = plain.into_bytes();
     let mut records = Vec::new();
     for at in (first..end).filter(|at| at - first < most || end - at <= most) {
         let runs: Vec<_> = entry.runs(&(at..at + 1), &plain).collect();
@@ -118,7 +120,7 @@ pub fn read_entry(bytes: &[u8], most: u64) -> Option<(String, Framing, Vec<Neste
             let fits = entry.fit(at, end, u64::MAX, max_bytes);
             assert!(fits >= at && fits <= end);
             if fits > at {
-                let mut plain = Vec::new();
+                let mut plain = Overwrite::default();
                 assert!(entry.plain(&(at..fits), &mut plain).is_ok() && plain.len() as u64 <= max_bytes);
             }
         }

@@ -25,6 +25,7 @@ use super::files::{self, io_error};
 use super::frame::{self, ReadErrors};
 use super::lane::{self, Purpose};
 use super::origin::OriginTag;
+use super::overwrite::Overwrite;
 use super::position::{LaneId, SegmentId, parse_hex};
 use super::rejected::RejectedStore;
 pub(crate) use super::rejected::{ByLane, Kept};
@@ -741,10 +742,11 @@ pub(super) fn is_purged(entry: &Entry, purged: Option<&LaneCursor>, number: u64,
 impl Entry {
     /// All of its records without compression; `None` if they are not what was written.
     pub(super) fn decoded(&self) -> Result<Option<Vec<u8>>, SpoolError> {
-        let mut plain = Vec::new();
+        let mut plain = Overwrite::default();
         if !self.decode(&mut plain)? {
             return Ok(None);
         }
+        let plain = plain.into_bytes();
         let whole = self.coding != Coding::Deflate || crc32fast::hash(&plain) == self.plain_crc();
         Ok(whole.then_some(plain))
     }

@@ -57,6 +57,7 @@ mod neighbors;
 mod nested;
 mod open;
 mod origin;
+mod overwrite;
 mod partition;
 mod position;
 #[cfg(feature = "cli")]

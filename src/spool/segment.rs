@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::body::Body;
 use super::bytes::index;
-use super::coding::{Coding, decompress_lz4};
+use super::coding::Coding;
 use super::cursor_file;
 use super::dir;
 use super::entry::{Entry, EntryBytes, EntryHead, HEAD_BYTES, StoredLimits, Summary};
@@ -21,6 +21,7 @@ use super::load::RecentLoad;
 use super::load::{self, FoundEntry};
 use super::lock::{Lock, Rank};
 use super::nested::{self, Groups};
+use super::overwrite::Overwrite;
 use super::position::SegmentId;
 use super::store::{self, Shape, StartedStore, Store, Writing, file_path};
 use crate::config::values::BatchLimits;
@@ -129,7 +130,7 @@ pub(super) struct Collected {
 const MAX_KEPT_DECODED: usize = 2 << 20;
 
 thread_local! {
-    /// Memory that was written once: to have it filled with zeros for each batch takes as long as to decode half of that.
+    /// For the pieces of the next batch.
     static DECODED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -137,9 +138,8 @@ thread_local! {
 #[derive(Debug, Default)]
 struct Pieces {
     all: Vec<Piece>,
-    /// The plain records of their entries, as far as those are not stored as they are, and how many bytes that are.
-    decoded: Vec<u8>,
-    filled: usize,
+    /// The plain records of their entries, as far as those are not stored as they are.
+    decoded: Overwrite,
 }
 
 #[derive(Debug)]
@@ -151,32 +151,33 @@ struct Piece {
 }
 
 impl Pieces {
+    fn new() -> Self {
+        Self { all: Vec::new(), decoded: Overwrite::new(DECODED.try_with(Cell::take).unwrap_or_default()) }
+    }
+
     /// Adds records of an entry; false, and nothing, if they are not what was written.
-    fn add(&mut self, entry: Entry, records: Range<u64>) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// If this build has not what it takes to read them.
+    fn add(&mut self, entry: Entry, records: Range<u64>) -> Result<bool, SpoolError> {
         debug_assert!(entry.coding != Coding::Deflate, "what is compressed for the wire is sent as it is");
         let mut decoded = None;
         if entry.coding != Coding::Identity {
-            let place = self.filled..self.filled + entry.plain_len();
-            if self.decoded.is_empty() {
-                self.decoded = DECODED.try_with(Cell::take).unwrap_or_default();
+            let start = self.decoded.len();
+            if !entry.decode(&mut self.decoded)? {
+                return Ok(false);
             }
-            if self.decoded.len() < place.end {
-                self.decoded.resize(place.end, 0);
-            }
-            if !decompress_lz4(entry.stored(), &mut self.decoded[place.clone()]) {
-                return false;
-            }
-            self.filled = place.end;
-            decoded = Some(place);
+            decoded = Some(start..self.decoded.len());
         }
         self.all.push(Piece { entry, records, decoded });
-        true
+        Ok(true)
     }
 
     /// The runs of all of them.
     fn runs(&self) -> Vec<nested::Run<'_>> {
         let runs = self.all.iter().flat_map(|piece| {
-            let decoded = piece.decoded.as_ref().map(|place| &self.decoded[place.clone()]);
+            let decoded = piece.decoded.as_ref().map(|place| &self.decoded.bytes()[place.clone()]);
             piece.entry.runs(&piece.records, decoded.unwrap_or_else(|| piece.entry.stored()))
         });
         runs.collect()
@@ -185,9 +186,10 @@ impl Pieces {
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        if (1..=MAX_KEPT_DECODED).contains(&self.decoded.capacity()) {
+        let memory = std::mem::take(&mut self.decoded).into_memory();
+        if memory.capacity() <= MAX_KEPT_DECODED {
             // A thread that ends keeps nothing.
-            let _ = DECODED.try_with(|kept| kept.set(std::mem::take(&mut self.decoded)));
+            let _ = DECODED.try_with(|kept| kept.set(memory));
         }
     }
 }
@@ -587,7 +589,7 @@ impl Segment {
     /// a restart, it gives the same bytes.
     pub(super) fn collect(&self, lane: u32, records: &Range<u64>, buffer: Vec<u8>) -> Result<Collection, SpoolError> {
         let mut collected: Option<(Collected, Framing)> = None;
-        let mut pieces = Pieces::default();
+        let mut pieces = Pieces::new();
         // The most that the body has so far.
         let mut taken = 0;
         let mut buffer = Some(buffer);
@@ -642,7 +644,7 @@ impl Segment {
                 if cfg!(feature = "relay") && framing.nesting() == Nesting::Flat {
                     batch.places.extend(entry.places(&(from..end)).map(|place| at + place.start..at + place.end));
                 }
-            } else if !pieces.add(entry, from..end) {
+            } else if !pieces.add(entry, from..end)? {
                 continue;
             }
             taken += separator.len() as u64 + bound;

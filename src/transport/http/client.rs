@@ -136,7 +136,8 @@ impl HttpTransport {
         let client = self.clients.get();
         let (mut url, mut headers) = (endpoint::for_batch(&self.endpoint, request.context.id()), headers.into_http());
         let is_form = request.content_type == FORM && request.content_encoding.is_none();
-        let form = std::str::from_utf8(&request.body).ok().filter(|_| self.method == Method::Get && is_form);
+        let is_query = self.method == Method::Get && is_form;
+        let form = is_query.then(|| std::str::from_utf8(&request.body).ok()).flatten();
         let Some(form) = form else {
             let is_held = self.broke_off.load(Ordering::Relaxed) && !body::is_short(request.body.len());
             let hold = is_held.then(|| HOLD.min(request.timeout / 4));
