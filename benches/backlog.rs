@@ -1,8 +1,8 @@
 //! A backlog of a million records: what it costs to write, to open after a kill, to hold and to deliver, and whether the
 //! last tenth of it goes as fast as the first.
 //!
-//! `cargo bench -p benches --bench backlog [-- RECORDS]` starts itself twice as a child process: one that logs to a dead endpoint
-//! and is killed, one that delivers what that left. Linux only: the figures are from `/proc`.
+//! `cargo bench -p benches --bench backlog [-- RECORDS]` starts itself twice as a child process: one that logs to an endpoint that is
+//! down and is killed, one that delivers what that left to the same one. Linux only: the figures are from `/proc`.
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -28,7 +28,10 @@ fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     let first = args.next();
     match first.as_deref() {
-        Some("fill") => fill(Path::new(&args.next().unwrap()), args.next().unwrap().parse().unwrap()),
+        Some("fill") => {
+            let [dir, port, records] = std::array::from_fn(|_| args.next().unwrap());
+            fill(Path::new(&dir), &port, records.parse().unwrap());
+        }
         Some("deliver") => deliver(Path::new(&args.next().unwrap()), &args.next().unwrap()),
         records => measure(records.map_or(1_000_000, |records| records.parse().expect("how many records"))),
     }
@@ -47,8 +50,8 @@ fn proc_field(file: &str, field: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-fn fill(dir: &Path, records: u64) {
-    let exporter = exporter(dir, "9");
+fn fill(dir: &Path, port: &str, records: u64) {
+    let exporter = exporter(dir, port);
     let handle = exporter.handle();
     let config = BatchConfigBuilder::default().with_max_queue_size(8192).build();
     let processor = BatchLogProcessor::builder(exporter).with_batch_config(config).build();
@@ -153,8 +156,11 @@ fn measure(records: u64) {
     let scratch = tempfile::tempdir_in(".").unwrap();
     let dir = scratch.path().join("spool");
     let dir = dir.to_str().unwrap();
+    // A backlog is delivered where it was meant to go.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = address.port().to_string();
     println!("logging {records} records to an endpoint that is down ...");
-    let (mut logging, figures) = child(&["fill", dir, &records.to_string()]);
+    let (mut logging, figures) = child(&["fill", dir, &port, &records.to_string()]);
     logging.kill().unwrap();
     logging.wait().unwrap();
     let [accepted, fill_ms, fill_first_ms, fill_last_ms, written, disk, fill_peak_kb] = figures[..] else {
@@ -163,9 +169,8 @@ fn measure(records: u64) {
     println!("killed; delivering what it left ...");
 
     let arrived = Arc::new(Arrived::default());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind(address).unwrap();
     listener.set_nonblocking(true).unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
     let app = Router::new().route("/", post(receive)).layer(DefaultBodyLimit::disable()).with_state(arrived.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.spawn(async move { axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await });
