@@ -7,7 +7,6 @@
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use axum::routing::post;
 use opentelemetry::logs::{LogRecord, Logger, LoggerProvider, Severity};
 use opentelemetry_sdk::logs::{BatchConfigBuilder, BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_spool::LogExporter;
+use tokio::net::TcpSocket;
 
 const PADDING: &str = "the quick brown fox jumps over the lazy dog and is not seen again before the next morning";
 
@@ -156,9 +156,10 @@ fn measure(records: u64) {
     let scratch = tempfile::tempdir_in(".").unwrap();
     let dir = scratch.path().join("spool");
     let dir = dir.to_str().unwrap();
-    // A backlog is delivered where it was meant to go.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let port = address.port().to_string();
+    // A backlog is delivered where it was meant to go. Until somebody listens, connections are refused.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port().to_string();
     println!("logging {records} records to an endpoint that is down ...");
     let (mut logging, figures) = child(&["fill", dir, &port, &records.to_string()]);
     logging.kill().unwrap();
@@ -169,11 +170,9 @@ fn measure(records: u64) {
     println!("killed; delivering what it left ...");
 
     let arrived = Arc::new(Arrived::default());
-    let listener = TcpListener::bind(address).unwrap();
-    listener.set_nonblocking(true).unwrap();
     let app = Router::new().route("/", post(receive)).layer(DefaultBodyLimit::disable()).with_state(arrived.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.spawn(async move { axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await });
+    runtime.spawn(async move { axum::serve(socket.listen(1024).unwrap(), app).await });
     let watched = std::thread::spawn({
         let arrived = arrived.clone();
         move || arrived.watch(records)

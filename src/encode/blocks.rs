@@ -72,10 +72,10 @@ pub(crate) struct RunAt {
     pub(crate) run: usize,
 }
 
-/// Whether two texts are the same, of which both are mostly empty.
+/// Whether two texts are the same that are usually both empty.
 ///
-/// An empty slice may lie anywhere, and the `memcmp` of glibc for AVX-512 reads there, masked: for two empty ones it takes 80 ns
-/// (glibc 2.36), half as much as to encode a record.
+/// An empty slice may lie anywhere, and the `memcmp` of glibc for AVX-512 reads there, masked: for two of them it takes 80 ns
+/// (glibc 2.36), a third of what it takes to encode a record.
 fn is_equal(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && (one.is_empty() || one == other)
 }
@@ -398,13 +398,13 @@ mod tests {
         let mut blocks = Blocks::default();
         for round in 0..2 {
             push(&mut blocks, "b", b"1", 5);
-            push(&mut blocks, "a", b"2", 7);
+            push(&mut blocks, "", b"2", 7);
             push(&mut blocks, "b", b"33", 3);
             let all = blocks.all();
             let found: Vec<_> =
                 all.iter().map(|(key, block)| (*key, &*block.runs()[0].payload, &*block.runs()[0].ends)).collect();
             assert!(all.iter().all(|(_, block)| block.runs().len() == 1));
-            assert_eq!(found, [("b", &b"1,33"[..], &[1, 4][..]), ("a", b"2", &[1])], "round {round}");
+            assert_eq!(found, [("b", &b"1,33"[..], &[1, 4][..]), ("", b"2", &[1])], "round {round}");
             let times = [all[0].1.first_timestamp, all[0].1.last_timestamp];
             assert_eq!(times, [3, 5].map(|at| Some(UNIX_EPOCH + Duration::from_secs(at))));
             assert_eq!(blocks.records(), 3);
@@ -457,14 +457,14 @@ mod tests {
         let mut blocks = Blocks::default();
         let lines = |open| Framing::new("text/plain", open, "\n", "");
         for round in 0..2 {
-            for (key, open, bytes) in [("a", "x", b"1"), ("b", "x", b"2"), ("a", "y", b"3"), ("a", "x", b"4")] {
+            for (key, open, bytes) in [("", "x", b"1"), ("b", "x", b"2"), ("", "y", b"3"), ("", "x", b"4")] {
                 let record = Encoded { bytes, envelope: Envelope::default(), timestamp: None };
                 blocks.push_framed(key, &lines(open), record);
             }
-            push(&mut blocks, "a", b"5", 0);
+            push(&mut blocks, "", b"5", 0);
             let all = blocks.all();
             let found: Vec<_> = all.iter().map(|(key, block)| (*key, &*block.runs()[0].payload)).collect();
-            assert_eq!(found, [("a", &b"1\n4"[..]), ("b", b"2"), ("a", b"3"), ("a", b"5")], "round {round}");
+            assert_eq!(found, [("", &b"1\n4"[..]), ("b", b"2"), ("", b"3"), ("", b"5")], "round {round}");
             let framings = [Some(lines("x")), Some(lines("x")), Some(lines("y")), None];
             assert!(all.iter().map(|(_, block)| &block.framing).eq(&framings));
             blocks.clear();

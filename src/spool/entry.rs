@@ -621,7 +621,7 @@ impl Entry {
                 let decoded = self.decode(out)?;
                 if let Some((_, span)) = self.spans(records).next().filter(|_| decoded) {
                     out.truncate(start + span.end);
-                    out.remove(start, start + span.start);
+                    out.remove(start..start + span.start);
                 }
                 return Ok(decoded);
             }

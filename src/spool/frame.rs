@@ -23,11 +23,11 @@ pub(super) const HEADER_BYTES: usize = 32;
 /// The payload of each frame of an entry but the last one.
 ///
 /// The engine keeps a page inline up to a quarter of its 1 MiB log segments and makes a blob file of a larger one, which
-/// is never synced: a whole leaf of nine such frames stays below that. Nor does it let a value cross the end of a log
-/// segment, so that on average half a value is left empty there: 1.4 % with values of this size.
-pub(super) const FULL_PAYLOAD_BYTES: usize = 28 << 10;
+/// is never synced: a whole leaf of nine such frames stays below that, and one of ten would. Nor does it let a value cross the end of a
+/// log segment, so that on average half a value is left empty there: 1.2 % with values of this size.
+pub(super) const FULL_PAYLOAD_BYTES: usize = 24 << 10;
 
-/// The largest payload of a frame that is looked for: other versions may write larger ones than this one does.
+/// The largest payload of a frame that is read. Earlier builds wrote such ones.
 const MAX_PAYLOAD_BYTES: usize = 64 << 10;
 
 /// A frame that was read and whose checksum is right.
@@ -64,17 +64,19 @@ pub(super) fn write_entry<E>(
     Ok(parts.into())
 }
 
-/// The same in so many frames, of which the last ones may be empty; false, and nothing, if they do not hold it.
+/// The same in so many frames, of which the last ones may be empty; false, and nothing, if they do not hold it without one whose payload
+/// is longer than `most`.
 #[cfg(feature = "cli")]
 pub(super) fn write_entry_in<E>(
     parts: u32,
+    most: usize,
     segment: SegmentId,
     first_number: u64,
     framed: &mut [u8],
     write: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<bool, E> {
     let part_bytes = (framed.len() - HEADER_BYTES).div_ceil(parts.max(1) as usize);
-    if part_bytes > MAX_PAYLOAD_BYTES {
+    if part_bytes > most {
         return Ok(false);
     }
     write_parts(segment, first_number, framed, parts, part_bytes, write)?;

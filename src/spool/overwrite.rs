@@ -1,8 +1,11 @@
 //! [`Overwrite`]: bytes that are put one behind the other into memory that was used before.
 
+use std::fmt;
+use std::ops::Range;
+
 /// Bytes over those of an earlier use. A `Vec` that is cleared forgets that its memory has been written, and fills it with zeros
 /// before anything can be decoded into it; that takes as long as half of the decoding.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Overwrite {
     /// The bytes, and behind them what was there before.
     memory: Vec<u8>,
@@ -52,7 +55,7 @@ impl Overwrite {
         &mut self.memory[start..self.len]
     }
 
-    /// Has bytes appended, over nothing.
+    /// Has bytes appended, by who takes a `Vec`: what was behind them is forgotten.
     pub(super) fn append<T>(&mut self, append: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         self.memory.truncate(self.len);
         let result = append(&mut self.memory);
@@ -60,10 +63,10 @@ impl Overwrite {
         result
     }
 
-    /// Removes the bytes between these two places.
-    pub(super) fn remove(&mut self, start: usize, end: usize) {
-        self.memory.copy_within(end..self.len, start);
-        self.len -= end - start;
+    /// Removes bytes.
+    pub(super) fn remove(&mut self, range: Range<usize>) {
+        self.memory.copy_within(range.end..self.len, range.start);
+        self.len -= range.len();
     }
 
     /// Nothing but the bytes.
@@ -75,6 +78,13 @@ impl Overwrite {
     /// The bytes and all behind them, to be written over again.
     pub(super) fn into_memory(self) -> Vec<u8> {
         self.memory
+    }
+}
+
+impl fmt::Debug for Overwrite {
+    /// Without what lies behind the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Overwrite").field(&self.bytes()).finish()
     }
 }
 
@@ -90,9 +100,11 @@ mod tests {
             bytes.claim(4).copy_from_slice(b"defg");
             bytes.append(|memory| memory.extend_from_slice(b"hi"));
             assert_eq!(bytes.bytes(), b"abcdefghi", "over {before:?}");
-            bytes.remove(1, 3);
+            bytes.remove(1..3);
             bytes.truncate(5);
             bytes.truncate(9);
+            bytes.remove(2..2);
+            bytes.remove(5..5);
             assert_eq!((bytes.len(), bytes.bytes()), (5, &b"adefg"[..]), "over {before:?}");
             bytes.extend_from_slice(b"!");
             assert_eq!(bytes.into_bytes(), b"adefg!", "over {before:?}");

@@ -109,10 +109,8 @@ impl Batch {
 impl Drop for Batch {
     /// Gives the memory of the body back, to be used for the next one, if nobody else has it any more.
     fn drop(&mut self) {
-        if let Ok(mut body) = std::mem::take(&mut self.body).try_into_mut() {
-            body.clear();
-            let body = body.into();
-            self.partition.queue.read_cache.lock().keep_body(body);
+        if let Ok(body) = std::mem::take(&mut self.body).try_into_mut() {
+            self.partition.queue.read_cache.lock().keep_body(body.into());
         }
     }
 }

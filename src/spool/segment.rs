@@ -31,6 +31,17 @@ use crate::error::SpoolError;
 /// A database holds log segments in memory, some also after it is closed, so they are as small as [`FULL_PAYLOAD_BYTES`] lets them be.
 const SHAPE: Shape = Shape { log_segment_bytes: 1 << 20, cache_bytes: 8 << 20 };
 
+/// The most values that a leaf holds: see [`RUNWAY`].
+const LEAF_VALUES: usize = 9;
+
+/// More than the engine adds to a leaf and to each value in it.
+const LEAF_OVERHEAD: usize = 1 << 10;
+
+/// What is larger than this becomes a blob file, which is never synced.
+const INLINE_BYTES: usize = SHAPE.log_segment_bytes / 4;
+
+const _: () = assert!((LEAF_VALUES + 1) * (HEADER_BYTES + FULL_PAYLOAD_BYTES) + LEAF_OVERHEAD <= INLINE_BYTES);
+
 /// Empty placeholder keys are kept at least this far ahead of the frames.
 ///
 /// The engine splits a leaf at 17 keys and then writes its values again. Ahead of the frames, a split moves only
@@ -705,9 +716,21 @@ impl Segment {
 
     /// How many bytes these take.
     pub(super) fn stored_bytes(&self, meta: &EntryMeta, parts: u64) -> u64 {
+        self.locations_of(meta, parts).iter().map(|frame| frame.len as u64).sum()
+    }
+
+    /// The most that a frame of an entry may hold when it is written anew: as much as one that is written for the first time, or what
+    /// one of its frames holds.
+    #[cfg(feature = "cli")]
+    pub(super) fn most_payload(&self, meta: &EntryMeta, parts: u64) -> usize {
+        let payloads = self.locations_of(meta, parts).iter().map(|frame| frame.len - HEADER_BYTES);
+        payloads.max().unwrap_or_default().max(FULL_PAYLOAD_BYTES)
+    }
+
+    fn locations_of(&self, meta: &EntryMeta, parts: u64) -> &[Location] {
         let first = self.locations().partition_point(|frame| frame.number < meta.first_frame);
         let end = self.locations().partition_point(|frame| frame.number < meta.first_frame + parts);
-        self.locations()[first..end].iter().map(|frame| frame.len as u64).sum()
+        &self.locations()[first..end]
     }
 
     /// How many whole frames an entry has.
@@ -764,9 +787,12 @@ impl EntryMeta {
     }
 }
 
+/// What an entry has room for whatever its key takes.
+const LEAST_ENTRY_BYTES: usize = 16 << 10;
+
 /// How many bytes of records, and of where they end, an entry has room for if it is to fit one frame.
 pub(super) fn entry_budget(key: &str, framing: &Framing) -> usize {
     let head = HEAD_BYTES + key.len() + framing.len();
     // A very long key makes entries of several frames rather than many that hold little but the key.
-    FULL_PAYLOAD_BYTES.saturating_sub(head).max(FULL_PAYLOAD_BYTES / 4)
+    FULL_PAYLOAD_BYTES.saturating_sub(head).max(LEAST_ENTRY_BYTES)
 }

@@ -32,6 +32,9 @@ use crate::error::SpoolError;
 /// What is written ahead of the records, at a time.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
+/// More than the engine writes of its own with a value.
+const VALUE_OVERHEAD: usize = 64;
+
 /// The measures of a database.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
@@ -71,7 +74,7 @@ pub(super) struct Writing<'a> {
     store: &'a Store,
     /// There is one while something is put and not written out.
     permit: Option<Permit>,
-    /// How many bytes that is.
+    /// How many bytes that is, at most.
     pending: usize,
 }
 
@@ -80,7 +83,7 @@ impl Writing<'_> {
     pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), SpoolError> {
         self.permit.get_or_insert_with(Permit::to_write);
         self.store.write("write to", |db| db.insert(key, value))?;
-        self.pending += key.len() + value.len();
+        self.pending += key.len() + value.len() + VALUE_OVERHEAD;
         if self.pending > self.store.log_segment_bytes / 2 { self.flush() } else { Ok(()) }
     }
 

@@ -37,7 +37,7 @@ const ENTRY_OVERHEAD: usize = 256;
 const ENVELOPE_ROOM: usize = 4;
 
 /// How many times as much as fits a frame is compressed together.
-const COMPRESSED_TOGETHER: usize = 9;
+const COMPRESSED_TOGETHER: usize = 11;
 
 /// How the records of an append are stored.
 pub(super) struct Append<'a> {

@@ -291,8 +291,9 @@ impl<'a> Purged<'a> {
             return Err(changed("an entry would not be what it has to be: nothing of the segment is taken out"));
         }
         let parts = u32::try_from(found.parts).unwrap_or(u32::MAX);
+        let most = segment.most_payload(&found.meta, found.parts);
         let fits =
-            frame::write_entry_in(parts, self.files.id, found.meta.first_frame, scratch.framed(), |_, frame| {
+            frame::write_entry_in(parts, most, self.files.id, found.meta.first_frame, scratch.framed(), |_, frame| {
                 put(frame)
             })?;
         scratch.shrink();

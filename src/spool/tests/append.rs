@@ -3,8 +3,7 @@
 use super::*;
 use crate::encode::blocks::Envelope;
 use crate::spool::entry::{self, EntryHead, LoadMark, Part, Scratch, StoredLimits};
-use crate::spool::frame::FULL_PAYLOAD_BYTES;
-use crate::spool::frame::ReadErrors;
+use crate::spool::frame::{FULL_PAYLOAD_BYTES, HEADER_BYTES, ReadErrors};
 use crate::spool::position::SegmentId;
 use crate::spool::read_cache::Phase;
 use crate::spool::segment::Segment;
@@ -109,6 +108,26 @@ fn what_is_written_is_written_once_and_inline() {
         let written = fs::metadata(file_path(segment)).unwrap().len();
         assert!(written * 100 < payload as u64 * 105, "{written} bytes for {payload} in records of {record_bytes}");
     }
+}
+
+/// No leaf is, as far as is known: it has one write fewer than that takes.
+#[test]
+fn a_leaf_of_full_frames_that_is_written_anew_stays_inline() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, id) = (dir.path().join("1.segment"), SegmentId { number: 1, random: 1 });
+    let segment = Segment::start(&path, id).unwrap().finish().unwrap();
+    let (mut runway, mut written) = (0, 0);
+    let mut write = |number: u64, byte: u8| {
+        let mut framed = vec![byte; HEADER_BYTES + FULL_PAYLOAD_BYTES];
+        written += framed.len() as u64;
+        segment.write(&mut segment.begin().unwrap(), number, &mut runway, &mut framed).unwrap();
+    };
+    (0..40).for_each(|number| write(number, b'x'));
+    (0..20).for_each(|number| write(number, b'y'));
+    segment.sync().unwrap();
+    assert_eq!(fs::read_dir(path.join("blobs")).unwrap().count(), 0);
+    let len = fs::metadata(file_path(&path)).unwrap().len();
+    assert!(len > written + 10 * FULL_PAYLOAD_BYTES as u64, "{len} bytes for {written}: no leaf was written anew");
 }
 
 /// The whole directory is away for a while: unmounted, say.

@@ -2,7 +2,7 @@
 
 use common::{Receiver, Service, exporter, name, names, spool_dir};
 use opentelemetry::logs::LogRecord as _;
-use opentelemetry_spool::SpoolCompression;
+use opentelemetry_spool::{Durability, SpoolCompression};
 
 fn log(service: &Service, numbers: std::ops::RangeInclusive<usize>) {
     for number in numbers {
@@ -36,7 +36,9 @@ fn the_spool_takes_a_fraction_of_the_disk() {
     let (receiver, compressed, plain) = (Receiver::start_down(), spool_dir(), spool_dir());
     let ways = [(&compressed, SpoolCompression::default()), (&plain, SpoolCompression::None)];
     let [compressed, plain] = ways.map(|(spool, way)| {
-        let service = Service::batch(exporter(&receiver, spool).with_spool_compression(way));
+        // Or disk that is taken ahead counts.
+        let exporter = exporter(&receiver, spool).with_durability(Durability::Process);
+        let service = Service::batch(exporter.with_spool_compression(way));
         log(&service, 1..=20_000);
         service.sync();
         service.handle.stats().disk_bytes.expect("a directory that can be read")
