@@ -18,9 +18,10 @@ const MAX_WAITING: usize = 256;
 /// A change of an exporter's state, passed to [`with_on_event`](crate::LogExporterBuilder::with_on_event).
 ///
 /// With the feature `internal-logs` each event is also logged under its [`name`](Self::name), with the target `opentelemetry-spool`
-/// and the level `WARN`: the end of a trouble is seen wherever its beginning was. What there is to report on a thread that logs just now is logged on
-/// another one, since layers of `tracing-subscriber` would filter it as a part of what that thread logs. [`JournalReplayed`](Self::JournalReplayed) and
-/// [`QueueAdopted`](Self::QueueAdopted), which are no trouble, are `INFO`. An event reports a change, not each occurrence: [`SpoolStats`](crate::SpoolStats) counts those.
+/// and the level `WARN`: the end of a trouble is seen wherever its beginning was. [`JournalReplayed`](Self::JournalReplayed) and
+/// [`QueueAdopted`](Self::QueueAdopted), which are no trouble, are `INFO`. What there is to report on a thread that logs just now is logged on
+/// another one, since layers of `tracing-subscriber` would filter it as a part of what that thread logs: a subscriber that is set for one thread
+/// alone does not see it. An event reports a change, not each occurrence: [`SpoolStats`](crate::SpoolStats) counts those.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpoolEvent {
