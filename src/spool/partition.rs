@@ -110,7 +110,8 @@ impl Drop for Batch {
     /// Gives the memory of the body back, to be used for the next one, if nobody else has it any more.
     fn drop(&mut self) {
         if let Ok(body) = std::mem::take(&mut self.body).try_into_mut() {
-            self.partition.queue.read_cache.lock().keep_body(body.into());
+            let body = body.into();
+            self.partition.queue.read_cache.lock().keep_body(body);
         }
     }
 }

@@ -28,19 +28,18 @@ use crate::config::values::BatchLimits;
 use crate::encode::framing::{Framing, Nesting, ResponseProtocol};
 use crate::error::SpoolError;
 
-/// A database holds log segments in memory, some also after it is closed, so they are as small as [`FULL_PAYLOAD_BYTES`] lets them be.
+/// A database holds log segments in memory, some also after it is closed, so they are small.
 const SHAPE: Shape = Shape { log_segment_bytes: 1 << 20, cache_bytes: 8 << 20 };
 
 /// The most values that a leaf holds: see [`RUNWAY`].
 const LEAF_VALUES: usize = 9;
 
-/// More than the engine adds to a leaf and to each value in it.
+/// More than all that the engine adds to a leaf, with its keys and the headers of a message and of a log segment.
 const LEAF_OVERHEAD: usize = 1 << 10;
 
-/// What is larger than this becomes a blob file, which is never synced.
-const INLINE_BYTES: usize = SHAPE.log_segment_bytes / 4;
-
-const _: () = assert!((LEAF_VALUES + 1) * (HEADER_BYTES + FULL_PAYLOAD_BYTES) + LEAF_OVERHEAD <= INLINE_BYTES);
+// A leaf that is larger becomes a blob file, which is never synced; one value more than it ever holds is to spare.
+const _: () =
+    assert!((LEAF_VALUES + 1) * (HEADER_BYTES + FULL_PAYLOAD_BYTES) + LEAF_OVERHEAD <= SHAPE.log_segment_bytes / 4);
 
 /// Empty placeholder keys are kept at least this far ahead of the frames.
 ///
@@ -136,6 +135,9 @@ pub(super) struct Collected {
     pub(super) appended_at: u64,
     pub(super) last_appended_at: u64,
 }
+
+/// For so many parts of an entry memory is taken at once, whatever the first one says of them.
+const MOST_RESERVED_PARTS: u32 = 16;
 
 /// The most that a thread keeps to decode the pieces of its next batch in.
 const MAX_KEPT_DECODED: usize = 2 << 20;
@@ -559,7 +561,8 @@ impl Segment {
             return Ok((1, Some(bytes)));
         }
         let parts = frame.parts;
-        let mut joined = frame.payload.to_vec();
+        let mut joined = Vec::with_capacity(frame.payload.len() * parts.min(MOST_RESERVED_PARTS) as usize);
+        joined.extend_from_slice(frame.payload);
         for part in 1..parts {
             let number = number + u64::from(part);
             let next = if number < end { self.raw_frame(number)? } else { None };

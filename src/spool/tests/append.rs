@@ -117,14 +117,13 @@ fn a_leaf_of_full_frames_that_is_written_anew_stays_inline() {
     let (path, id) = (dir.path().join("1.segment"), SegmentId { number: 1, random: 1 });
     let segment = Segment::start(&path, id).unwrap().finish().unwrap();
     let (mut runway, mut written) = (0, 0);
-    let mut write = |number: u64, byte: u8| {
+    let mut writing = segment.begin().unwrap();
+    for (number, byte) in (0..40).map(|number| (number, b'x')).chain((0..20).map(|number| (number, b'y'))) {
         let mut framed = vec![byte; HEADER_BYTES + FULL_PAYLOAD_BYTES];
         written += framed.len() as u64;
-        segment.write(&mut segment.begin().unwrap(), number, &mut runway, &mut framed).unwrap();
-    };
-    (0..40).for_each(|number| write(number, b'x'));
-    (0..20).for_each(|number| write(number, b'y'));
-    segment.sync().unwrap();
+        segment.write(&mut writing, number, &mut runway, &mut framed).unwrap();
+    }
+    writing.sync().unwrap();
     assert_eq!(fs::read_dir(path.join("blobs")).unwrap().count(), 0);
     let len = fs::metadata(file_path(&path)).unwrap().len();
     assert!(len > written + 10 * FULL_PAYLOAD_BYTES as u64, "{len} bytes for {written}: no leaf was written anew");

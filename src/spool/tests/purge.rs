@@ -3,7 +3,7 @@
 use super::*;
 use crate::spool::dir::parse_segment;
 use crate::spool::entry::{self, EntryHead, LoadMark, Part, Scratch, StoredLimits};
-use crate::spool::frame::{self, ReadErrors};
+use crate::spool::frame::{self, FULL_PAYLOAD_BYTES, HEADER_BYTES, ReadErrors};
 use crate::spool::inspect::{Directory, Queue};
 use crate::spool::position::SegmentId;
 use crate::spool::purge::{Findings, Purging, Selection, purge};
@@ -117,10 +117,14 @@ fn entries_that_would_be_larger_stay_and_are_said_and_the_others_go() {
 
 #[test]
 fn frames_of_64_kib_as_earlier_builds_wrote_them_are_read_and_keep_their_size() {
-    let long = |name: &str| format!("{name} {}", "x".repeat(150_000));
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut long = |name: &str| {
+        let noise: String = std::iter::repeat_with(|| random.alphanumeric()).take(150_000).collect();
+        format!("{name} {noise}")
+    };
     let records = [long("stays"), "goes".to_owned(), long("goes"), long("also stays")];
     let dir = tempfile::tempdir().unwrap();
-    let spool = open(&config(dir.path()));
+    let spool = open(&SpoolConfig { coding: Coding::Lz4, ..config(dir.path()) });
     append(&spool, "a", &records);
     kill(spool);
     let segment = &segment_dirs(dir.path())[0];
@@ -151,6 +155,9 @@ fn frames_of_64_kib_as_earlier_builds_wrote_them_are_read_and_keep_their_size() 
     let found = erase(&directory, &queues, "goes");
     assert_eq!((found.chosen.waiting, found.not_purged.len()), (2, 0));
     drop(queues);
+    // What stays of the first entry is in as many frames as it was before.
+    let frames = frame::scan(id, fs::File::open(file_path(segment)).unwrap(), |frame| frame.parts).unwrap();
+    assert!(frames[0].1 == 3 && frames[0].0.len > HEADER_BYTES + FULL_PAYLOAD_BYTES, "{:?}", frames[0]);
     assert_eq!(drain(&open(&config(dir.path()))).0["a"], [&*records[0], &*records[3]]);
 }
 
