@@ -309,12 +309,15 @@ impl Queue {
         force: bool,
     ) -> Result<Next, SpoolError> {
         let flows = asked.purpose() == Purpose::Flow;
-        if let Asked::Flow(Some(asked)) = asked {
-            // It may be held since it was sent.
-            self.index.lock().put_back(key, asked);
-        }
         loop {
-            let Some(choice) = self.choose(key, asked) else { return Ok(Next::Empty) };
+            let mut index = self.index.lock();
+            if let Asked::Flow(Some(asked)) = asked {
+                // Since it was sent its segment may be held, or abandoned, also while this reads: nobody would have it in flight any more.
+                index.put_back(key, asked);
+            }
+            let choice = index.choose(key, asked);
+            drop(index);
+            let Some(choice) = choice else { return Ok(Next::Empty) };
             let segment = match self.open_segment(choice.lane.segment) {
                 // Evicted or abandoned meanwhile.
                 Err(SpoolError::Closed) if self.choose(key, asked).as_ref() != Some(&choice) => continue,
