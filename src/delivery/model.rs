@@ -242,17 +242,18 @@ impl World {
         }
     }
 
-    /// Whether batches differ by a control, or are the parts of another one around it. A process that is killed has had no time to note that
-    /// a control was taken, and then the next one sends it in the batch that it is of.
+    /// Whether one of these batches holds a control, and another one is that control or stands beside it. A process that is killed has had
+    /// no time to note that a control was taken, and then the next one sends it in the batch that it is of.
     fn is_around_a_control(&self, ids: &BTreeSet<&String>) -> bool {
         let batches: Vec<_> = ids.iter().map(|id| lane_and_records(id)).collect();
-        let is_around = |control: &str, (lane, part): &(&str, RangeInclusive<u64>)| {
-            let (of, control) = lane_and_records(control);
-            let control = *control.start();
-            of == *lane && ((control..=control + 1).contains(part.start()) || part.end() + 1 == control)
-        };
-        let mut controls = self.stored.iter().map(|(_, id)| id).filter(|id| is_single(id));
-        controls.any(|control| batches.iter().any(|batch| is_around(control, batch)))
+        let mut controls = self.stored.iter().filter(|(_, id)| is_single(id)).map(|(_, id)| lane_and_records(id));
+        controls.any(|(lane, control)| {
+            let at = *control.start();
+            let of_lane = || batches.iter().filter(|(of, _)| *of == lane).map(|(_, records)| records);
+            let holds_it = of_lane().any(|records| records.contains(&at) && *records != control);
+            let is_part = |records: &RangeInclusive<u64>| *records.start() == at + 1 || records.end() + 1 == at;
+            holds_it && of_lane().any(|records| *records == control || is_part(records))
+        })
     }
 
     fn now(&self) -> f64 {

@@ -148,7 +148,7 @@ thread_local! {
 }
 
 /// Parts of a batch that wait to be grouped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pieces {
     all: Vec<Piece>,
     /// The plain records of their entries, as far as those are not stored as they are.

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::encode::blocks::{Encoded, Envelope};
+use crate::spool::position::{LaneId, SegmentId};
+use crate::spool::read_cache::Reading;
 
 /// A block of one record with a timestamp.
 fn timed(record: &str, timestamp: SystemTime) -> Block {
@@ -313,4 +315,18 @@ fn the_oldest_age_is_that_of_the_first_record_that_waits_and_comes_from_its_time
     assert_eq!(spool.oldest_age(now), Some(now.duration_since(timestamp).unwrap()));
     let batch = next(&spool, &Arc::from("a")).unwrap();
     assert_eq!(spool.oldest_age(now), Some(batch.age(now)));
+}
+
+/// Or the next body would be filled with zeros before anything is decoded into it.
+#[test]
+fn the_memory_of_a_body_comes_back_as_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&SpoolConfig { coding: Coding::Lz4, ..config(dir.path()) });
+    append(&spool, "a", &lines(0..5));
+    let batch = next(&spool, &"a".into()).unwrap();
+    let bytes = batch.body.len();
+    drop(batch);
+    let other = LaneId { segment: SegmentId { number: 9, random: 9 }, lane: 0 };
+    let reading = spool.queue.read_cache.lock().start_reading(other, 0, 1);
+    assert!(matches!(&reading, Reading::Read(memory) if memory.len() == bytes), "{bytes} bytes");
 }
